@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the real data and models that may not be copied here; the test skips where it is absent."""
+    folder = Path(os.environ.get("XLWH_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data" / "README.md").is_file():
+        pytest.skip(f"real test data not found at {folder}; set XLWH_SHARED to run this test")
+    return folder

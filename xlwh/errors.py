@@ -1,0 +1,38 @@
+"""One base class for everything that xlwh refuses, and the few kinds a caller may want to tell apart.
+
+Every message says what is wrong, where, and what to do; nothing here holds logic.
+"""
+
+from __future__ import annotations
+
+
+class XlwhError(Exception):
+    """Base of all errors that xlwh raises on purpose. The CLI prints the message and exits 1."""
+
+
+class StudyError(XlwhError):
+    """`study.toml` cannot be used: names the key, the line and what would be accepted."""
+
+
+class ContractError(XlwhError):
+    """A frame breaks its table's contract; nothing was written."""
+
+
+class StoreError(XlwhError):
+    """The warehouse on disk is missing, damaged, or held by another process."""
+
+
+class SqlError(XlwhError):
+    """A view or a query is refused or fails: names the file or the reason."""
+
+
+class CorpusError(XlwhError):
+    """A data file is missing or is not of the format that its reader expects."""
+
+
+class ModelError(XlwhError):
+    """A model cannot be loaded safely, or does not offer what was asked of it."""
+
+
+class MissingDataError(XlwhError):
+    """Something was asked for that has not been materialised yet; names the command that mends it."""
