@@ -1,0 +1,100 @@
+"""What every model family answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AttentionSite:
+    """One attention block: where its heads lie side by side, just before they are projected.
+
+    The input of `output` is `[rows, length, num_heads * head_size]`, head h in the columns
+    `h * head_size : (h + 1) * head_size`.
+    """
+
+    layer: int
+    kind: Literal["encoder", "decoder", "cross"]
+    output: nn.Linear
+    num_heads: int
+    head_size: int
+
+
+class Family(ABC):
+    """The differences between architectures. Stateless: every method takes the model or its configuration."""
+
+    name: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]]
+    """The `model_type` values of transformers that this adapter serves."""
+
+    padding_side: ClassVar[Literal["left", "right"]] = "right"
+    """Side on which `model_inputs` expects the padding of a batch."""
+
+    @abstractmethod
+    def word_embedding(self, model: nn.Module) -> nn.Module:
+        """The module that turns token ids into word vectors, before positions, types and normalisation.
+
+        It is called in every forward pass, and its output `[rows, length, width]` is what layer-integrated
+        gradients attribute to.
+        """
+
+    @abstractmethod
+    def model_inputs(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Keyword arguments of a forward pass on a padded batch, each `[rows, length]`.
+
+        Everything that an architecture would otherwise derive from the token ids (position ids, token types,
+        decoder inputs) is spelled out from the real input, so that replacing word vectors on the way, as
+        attribution and perturbation do, moves nothing else.
+        """
+
+    @abstractmethod
+    def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        """Every attention block in the order of the forward pass."""
+
+    def attention_output(self, model: nn.Module, site: int) -> nn.Linear:
+        """The output projection of one attention block: its input is the concatenated heads."""
+        return self.attention_sites(model)[site].output
+
+    def num_layers(self, config: Any) -> int:
+        """Transformer layers; encoder and decoder layers are added up."""
+        return int(config.num_hidden_layers)
+
+    def num_heads(self, config: Any) -> int:
+        """Attention heads per layer (query heads, where queries are grouped)."""
+        return int(config.num_attention_heads)
+
+    def hidden_size(self, config: Any) -> int:
+        """Width of the hidden states."""
+        return int(config.hidden_size)
+
+    def head_size(self, config: Any) -> int:
+        """Columns of one head before the output projection."""
+        return self.hidden_size(config) // self.num_heads(config)
+
+    def max_positions(self, config: Any) -> int | None:
+        """Longest input in sub-tokens, special ones counted; None where the architecture sets no limit."""
+        return int(config.max_position_embeddings)
+
+
+def base_model(model: nn.Module) -> Any:
+    """The model without its head."""
+    return getattr(model, "base_model", model)
+
+
+def arange_positions(attention_mask: Tensor) -> Tensor:
+    """Position of every column, 0 at the first one: `[rows, length]`."""
+    import torch
+
+    rows, length = attention_mask.shape
+    return torch.arange(length, device=attention_mask.device).expand(rows, length)

@@ -1,0 +1,45 @@
+"""BERT and its multilingual and monolingual sisters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xlwh.models.families.base import AttentionSite, Family, arange_positions, base_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Bert(Family):
+    """Absolute positions counted from 0, token types, post-normalisation."""
+
+    name = "bert"
+    model_types = ("bert",)
+
+    def word_embedding(self, model: nn.Module) -> nn.Module:
+        module: nn.Module = base_model(model).embeddings.word_embeddings
+        return module
+
+    def model_inputs(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": input_ids.new_zeros(input_ids.shape)
+            if token_type_ids is None
+            else token_type_ids,
+            "position_ids": arange_positions(attention_mask),
+        }
+
+    def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        encoder = base_model(model)
+        heads, size = self.num_heads(encoder.config), self.head_size(encoder.config)
+        return tuple(
+            AttentionSite(index, "encoder", layer.attention.output.dense, heads, size)
+            for index, layer in enumerate(encoder.encoder.layer)
+        )

@@ -1,0 +1,214 @@
+"""From checked files to a model in memory: heads, labels, tokenizer, and the last refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from xlwh.errors import ModelError
+from xlwh.models.families import Family, family_of
+from xlwh.models.pins import Pin
+from xlwh.models.zoo import LoadedModel
+from xlwh.study import Model
+
+HEADS: dict[str, tuple[Any, str | None]] = {
+    "ForSequenceClassification": (transformers.AutoModelForSequenceClassification, "sequence_classification"),
+    "ForTokenClassification": (transformers.AutoModelForTokenClassification, "token_classification"),
+    "ForQuestionAnswering": (transformers.AutoModelForQuestionAnswering, "question_answering"),
+    "ForMaskedLM": (transformers.AutoModelForMaskedLM, None),
+    "ForCausalLM": (transformers.AutoModelForCausalLM, None),
+    "ForConditionalGeneration": (transformers.AutoModelForSeq2SeqLM, None),
+}
+"""Suffix of the checkpoint's architecture -> class that restores it with its head, and the task of that head."""
+
+
+def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedModel:
+    """The checkpoint as it was saved, head included, in evaluation mode with every weight frozen."""
+    config = _config(pin)
+    family = family_of(config)
+    tokenizer = _tokenizer(pin, family)
+    auto, task = _head(config)
+    labels = _labels(pin, options, config) if task in ("sequence_classification", "token_classification") else None
+    dtype: torch.dtype = getattr(torch, options.dtype)
+    model, missing = _from_pretrained(auto, pin, options, dtype)
+    _refuse_missing(pin, model, missing, headless=task is None)
+    _check(pin, model, family, tokenizer)
+    model.to(device).eval().requires_grad_(False)
+    return LoadedModel(
+        key=pin.key,
+        pin=pin,
+        model=model,
+        tokenizer=tokenizer,
+        labels=labels,
+        task=task,
+        family=family,
+        device=device,
+        max_length=_max_length(options, family, config),
+    )
+
+
+def load_trainable(
+    pin: Pin, options: Model, device: torch.device, labels: tuple[str, ...], seed: int
+) -> LoadedModel:
+    """The checkpoint under a sequence classification head for `labels`, float32, in training mode.
+
+    Weights that the checkpoint lacks (the head, a pooler) are drawn from `seed`; the caller's random state is
+    left as it was.
+    """
+    family = family_of(_config(pin))
+    tokenizer = _tokenizer(pin, family)
+    # The generator that initialises weights is the CPU's: models are built there and moved afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, missing = _from_pretrained(
+            transformers.AutoModelForSequenceClassification,
+            pin,
+            options,
+            torch.float32,
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            ignore_mismatched_sizes=True,
+        )
+    _refuse_missing(pin, model, missing, headless=True)
+    _check(pin, model, family, tokenizer)
+    model.to(device).train()
+    return LoadedModel(
+        key=pin.key,
+        pin=pin,
+        model=model,
+        tokenizer=tokenizer,
+        labels=labels,
+        task="sequence_classification",
+        family=family,
+        device=device,
+        max_length=_max_length(options, family, model.config),
+    )
+
+
+def _config(pin: Pin) -> Any:
+    family_of(pin.model_type)
+    try:
+        return AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
+
+
+def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                pin.folder, local_files_only=True, trust_remote_code=False, padding_side=family.padding_side
+            )
+    except ImportError as error:
+        raise ModelError(f"Model `{pin.key}`: its tokenizer needs a package: {error}") from None
+    except Exception as error:  # the Rust tokenizers raise bare Exception on a damaged file
+        raise ModelError(f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {error}") from None
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def _head(config: Any) -> tuple[Any, str | None]:
+    for architecture in config.architectures or ():
+        for suffix, head in HEADS.items():
+            if architecture.endswith(suffix):
+                return head
+    return transformers.AutoModel, None
+
+
+def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
+    if options.labels is not None:
+        if len(options.labels) != config.num_labels:
+            raise ModelError(
+                f"Model `{pin.key}`: the study gives {len(options.labels)} labels ({', '.join(options.labels)}), "
+                f"the checkpoint has {config.num_labels} classes."
+            )
+        return options.labels
+    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+
+
+def _from_pretrained(
+    auto: Any, pin: Pin, options: Model, dtype: torch.dtype, **overrides: Any
+) -> tuple[PreTrainedModel, set[str]]:
+    try:
+        with _quiet():
+            model, info = auto.from_pretrained(
+                pin.folder,
+                dtype=dtype,
+                attn_implementation=options.attention,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **overrides,
+            )
+    except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files
+        raise ModelError(f"Model `{pin.key}`: {pin.folder} cannot be loaded: {error}") from None
+    return model, set(info["missing_keys"])
+
+
+def _refuse_missing(pin: Pin, model: PreTrainedModel, missing: set[str], headless: bool) -> None:
+    """Weights that would be random numbers: none are accepted, but a head or pooler that is to be trained."""
+    if headless:
+        prefix = model.base_model_prefix + "."
+        body = model.base_model is not model
+        missing = {
+            name
+            for name in missing
+            if ".pooler." not in f".{name}" and (not body or name.startswith(prefix))
+        }
+    if missing:
+        names = ", ".join(sorted(missing)[:5])
+        raise ModelError(
+            f"Model `{pin.key}`: {len(missing)} weights of {type(model).__name__} are not in {pin.folder}: "
+            f"{names}{', ...' if len(missing) > 5 else ''}"
+        )
+
+
+def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrainedTokenizerBase) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(f"Model `{pin.key}`: weight `{name}` holds NaN or infinite values.")
+    rows = int(family.word_embedding(model).weight.shape[0])  # type: ignore[union-attr,arg-type]
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise ModelError(
+            f"Model `{pin.key}`: the tokenizer does not match: it has token ids up to {highest}, "
+            f"the word embedding has {rows} rows."
+        )
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"Model `{pin.key}`: the tokenizer has no padding token. Set `pad_token` in "
+            f"{pin.folder / 'tokenizer_config.json'} to a token that texts do not use."
+        )
+    declared = getattr(model.config, "pad_token_id", None)
+    if declared is not None and declared != tokenizer.pad_token_id:
+        raise ModelError(
+            f"Model `{pin.key}`: the tokenizer does not match: its padding token has id "
+            f"{tokenizer.pad_token_id}, config.json says {declared}."
+        )
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _max_length(options: Model, family: Family, config: Any) -> int:
+    limit = family.max_positions(config)
+    return options.max_length if limit is None else min(options.max_length, limit)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what they report is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

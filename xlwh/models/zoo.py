@@ -1,0 +1,138 @@
+"""The models of a study: where their files are, what they are exactly, and loading them with care.
+
+`Zoo.pin` is cheap and imports no torch; `Zoo.load` loads and keeps the few models used last.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xlwh.errors import MissingDataError, ModelError
+from xlwh.models.families import Family, family_of
+from xlwh.models.pins import HashCache, Pin, pin_folder
+from xlwh.study import Model, Study
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xlwh.store import Warehouse
+
+KEEP = 3
+"""Loaded models kept in memory."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run: in evaluation mode, frozen, with its tokenizer."""
+
+    key: str
+    pin: Pin
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...] | None
+    """Class labels in the order of the logits; None where there is no classification head."""
+    task: str | None
+    """Task of its head, as in `examples.task` (sentence pairs too are `sequence_classification`)."""
+    family: Family
+    device: torch.device
+    max_length: int
+    """Longest input in sub-tokens, special ones counted: the study's, or less where the model has less."""
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.model.config
+
+
+class Zoo:
+    """Models by their key in the study."""
+
+    def __init__(self, study: Study, warehouse: Warehouse, device: str = "auto") -> None:
+        self._study = study
+        self._warehouse = warehouse
+        self._device = device
+        self._hashes = HashCache(Path(warehouse.root) / "cache" / "hashes.sqlite")
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+
+    def pin(self, key: str) -> Pin:
+        """The identity of a model, without loading it.
+
+        ModelError where its files may not be used, MissingDataError where it is still to be fine-tuned.
+        """
+        model = self._model(key)
+        if model.finetune is not None:
+            folder = self.finetuned_folder(key)
+            return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
+        if model.path is not None:
+            folder = (self._study.folder / model.path).resolve()
+            return pin_folder(key, "path", model.path, None, folder, self._hashes)
+        from xlwh.models.hub import snapshot
+
+        if model.hub is None or model.revision is None:
+            raise ModelError(f"Model `{key}`: a hub model needs `hub` and `revision`, a 40-character commit.")
+        folder = snapshot(key, model.hub, model.revision)
+        return pin_folder(key, "hub", model.hub, model.revision, folder, self._hashes)
+
+    def finetuned_folder(self, key: str) -> Path:
+        """Folder of the current checkpoint of a model that is fine-tuned here."""
+        from xlwh.store import Slot
+
+        entry = self._warehouse.current(Slot("models", (key,)))
+        folder = (
+            None
+            if entry is None
+            else Path(self._warehouse.root) / "models" / key / entry.fingerprint[:16]
+        )
+        if folder is None or not folder.is_dir():
+            raise MissingDataError(
+                f"Model `{key}` has not been fine-tuned yet. Run: xlwh materialize models --model {key}"
+            )
+        return folder
+
+    def load(self, key: str) -> LoadedModel:
+        """A model in evaluation mode with frozen weights, from memory if it is one of the last few used."""
+        pin = self.pin(key)
+        kept = self._loaded.get(key)
+        if kept is not None and kept.pin == pin:
+            self._loaded.move_to_end(key)
+            return kept
+        from xlwh.models.loading import load_checkpoint
+
+        self._loaded.pop(key, None)
+        while len(self._loaded) >= KEEP:
+            self._loaded.popitem(last=False)
+        self._loaded[key] = loaded = load_checkpoint(pin, self._model(key), self.device())
+        return loaded
+
+    def load_base(self, key: str, num_labels: int, labels: tuple[str, ...], seed: int) -> LoadedModel:
+        """A trainable copy of a model with a sequence classification head, drawn from `seed` where it is new.
+
+        In training mode, float32, never kept: the caller owns it.
+        """
+        from xlwh.models.loading import load_trainable
+
+        if len(labels) != num_labels:
+            raise ModelError(f"Model `{key}`: {num_labels} classes but {len(labels)} labels ({', '.join(labels)}).")
+        return load_trainable(self.pin(key), self._model(key), self.device(), labels, seed)
+
+    def device(self) -> torch.device:
+        """Where models run: the one asked for, or CUDA if there is one, else the CPU."""
+        import torch
+
+        if self._device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self._device)
+
+    def _model(self, key: str) -> Model:
+        if key not in self._study.models:
+            raise ModelError(
+                f"No model `{key}` in this study; there are: {', '.join(self._study.models) or 'none'}"
+            )
+        return self._study.models[key]
+
+
+__all__ = ["LoadedModel", "Zoo", "family_of"]
