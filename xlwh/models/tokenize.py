@@ -1,0 +1,355 @@
+"""Examples to the sub-tokens that a model sees, each tied to its segment, its characters and its word.
+
+Fast tokenizers work on the text as found and words come from character overlap; slow ones (XLM), which know no
+offsets, go word by word. Pre-tokenised examples are their own words, joined by blanks. Inputs longer than the
+model takes are cut from the longer segment first, and what is cut is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from xlwh.models.words import segment, segmenter_name
+from xlwh.models.zoo import LoadedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+KEYS = ("dataset", "split", "language", "example_id")
+NONE = -1
+"""Stands for NULL in the integer arrays below."""
+
+_MARKERS = frozenset("▁Ġ Ċĉ")
+"""What tokenizers write for a blank, a newline and a tab."""
+
+SOURCE_WORDS = "source"
+"""`segmenter` of pre-tokenised examples."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sub-tokens of many examples, one after the other: example i owns `bounds[i]:bounds[i + 1]`."""
+
+    keys: pl.DataFrame
+    """dataset, split, language, example_id of every example, in the order given."""
+    bounds: NDArray[np.int64]
+    """`[examples + 1]`"""
+    input_ids: NDArray[np.int32]
+    """`[tokens]`, special tokens included, padding not."""
+    token_type_ids: NDArray[np.int32] | None
+    """`[tokens]`; None where the tokenizer makes none."""
+    special: NDArray[np.bool_]
+    """`[tokens]`, the tokens that the tokenizer added (CLS, SEP, EOS, ...)."""
+    segment: NDArray[np.int32]
+    """`[tokens]`, 0 first text, 1 second, NONE for special tokens."""
+    char_start: NDArray[np.int32]
+    """`[tokens]`, code points in the segment's text; NONE for special tokens."""
+    char_end: NDArray[np.int32]
+    word_index: NDArray[np.int32]
+    """`[tokens]`, into `words[i]`; NONE for special tokens and lone blanks."""
+    words: tuple[tuple[str, ...], ...]
+    """Words of each example, of both segments, whether or not a token is left of them."""
+    segmenters: tuple[str, ...]
+    """What split each example into words."""
+    num_truncated: NDArray[np.int32]
+    """`[examples]`, sub-tokens cut off."""
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Sub-tokens of each example."""
+        return np.diff(self.bounds)
+
+    def row(self, index: int) -> slice:
+        """Where one example lies in the token arrays."""
+        return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
+
+
+@dataclass
+class _Row:
+    """One example on its way: per-token lists, and what its words are."""
+
+    ids: list[int]
+    types: list[int]
+    special: NDArray[np.bool_]
+    segment: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+    truncated: int
+    word_index: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One segment: the string given to the tokenizer, its words there, and where they are in the original."""
+
+    string: str
+    words: list[tuple[int, int]]
+    moved: list[int | None] | None = None
+    """For pre-tokenised text: start of each word in the original minus its start in `string`."""
+
+    @property
+    def surfaces(self) -> list[str]:
+        return [self.string[start:end] for start, end in self.words]
+
+
+def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
+    """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
+    tokenizer, limit = loaded.tokenizer, loaded.max_length
+    rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
+    texts = [_segments(row) for row in rows]
+    encode_rows = _fast if tokenizer.is_fast else _slow
+    encoded = encode_rows(tokenizer, texts, limit)
+    blanks = _blank_ids(tokenizer)
+    for row, segments in zip(encoded, texts, strict=True):
+        _assign_words(row, segments, blanks)
+    uses_types = "token_type_ids" in tokenizer.model_input_names
+    offsets = _concat([row.offsets for row in encoded], np.int32).reshape(-1, 2)
+    return Encoded(
+        keys=examples.select(KEYS),
+        bounds=np.cumsum([0, *(len(row.ids) for row in encoded)], dtype=np.int64),
+        input_ids=_concat([row.ids for row in encoded], np.int32),
+        token_type_ids=_concat([row.types for row in encoded], np.int32) if uses_types else None,
+        special=_concat([row.special for row in encoded], np.bool_),
+        segment=_concat([row.segment for row in encoded], np.int32),
+        char_start=offsets[:, 0],
+        char_end=offsets[:, 1],
+        word_index=_concat([row.word_index for row in encoded], np.int32),
+        words=tuple(tuple(word for text in segments for word in text.surfaces) for segments in texts),
+        segmenters=tuple(
+            SOURCE_WORDS if row["words"] is not None else segmenter_name(row["language"]) for row in rows
+        ),
+        num_truncated=np.array([row.truncated for row in encoded], dtype=np.int32),
+    )
+
+
+def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
+    """Rows of the `tokens` table, one per sub-token."""
+    lengths = encoded.lengths
+    example = np.repeat(np.arange(len(encoded)), lengths)
+    pieces = np.array(
+        loaded.tokenizer.convert_ids_to_tokens(np.unique(encoded.input_ids).tolist()), dtype=object
+    )
+    ids, inverse = np.unique(encoded.input_ids, return_inverse=True)
+    words = [
+        encoded.words[i][w] if w != NONE else None
+        for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
+    ]
+    position = np.arange(len(example)) - np.repeat(encoded.bounds[:-1], lengths)
+    keys = encoded.keys[example]
+    unknown = loaded.tokenizer.unk_token_id
+    return pl.DataFrame(
+        {
+            "model": pl.repeat(loaded.key, len(example), dtype=pl.String, eager=True),
+            **{name: keys[name] for name in KEYS},
+            "position": position.astype(np.int32),
+            "segment": _nullable(encoded.segment),
+            "word_index": _nullable(encoded.word_index),
+            "word": pl.Series(words, dtype=pl.String),
+            "token_id": encoded.input_ids,
+            "token": pl.Series(pieces[inverse].tolist() if len(ids) else [], dtype=pl.String),
+            "char_start": _nullable(encoded.char_start),
+            "char_end": _nullable(encoded.char_end),
+            "is_special": encoded.special,
+            "is_unknown": np.full(len(example), False)
+            if unknown is None
+            else (encoded.input_ids == unknown) & ~encoded.special,
+            "segmenter": pl.Series(encoded.segmenters, dtype=pl.String).gather(example),
+        }
+    )
+
+
+def _segments(row: dict[str, Any]) -> list[_Text]:
+    language = row["language"]
+    first = (
+        _Text(row["text"], segment(row["text"], language))
+        if row["words"] is None
+        else _pretokenised(row["words"], row["text"])
+    )
+    if row["text_pair"] is None:
+        return [first]
+    return [first, _Text(row["text_pair"], segment(row["text_pair"], language))]
+
+
+def _pretokenised(words: Sequence[str], text: str) -> _Text:
+    """The words joined by blanks, as taggers are trained on them, and where each one lies in the text."""
+    spans, moved, position, cursor = [], list[int | None](), 0, 0
+    for word in words:
+        spans.append((position, position + len(word)))
+        found = text.find(word, cursor)
+        moved.append(None if found < 0 else found - position)
+        if found >= 0:
+            cursor = found + len(word)
+        position += len(word) + 1
+    return _Text(" ".join(words), spans, moved)
+
+
+def _fast(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int) -> list[_Row]:
+    """Encode in two calls (with and without a second segment), and once more what is too long."""
+    rows: dict[int, _Row] = {}
+    for count in (1, 2):
+        chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
+        whole = _call(tokenizer, [texts[i] for i in chosen], None)
+        overlong = [k for k, encoding in enumerate(whole) if len(encoding.ids) > limit]
+        cut = dict(
+            zip(overlong, _call(tokenizer, [texts[chosen[k]] for k in overlong], limit), strict=True)
+        )
+        for k, (i, encoding) in enumerate(zip(chosen, whole, strict=True)):
+            kept = cut.get(k, encoding)
+            segments = np.array([NONE if s is None else s for s in kept.sequence_ids], dtype=np.int32)
+            special = np.array(kept.special_tokens_mask, dtype=bool) | (segments == NONE)
+            offsets = np.array(kept.offsets, dtype=np.int32).reshape(-1, 2)
+            offsets[special] = NONE
+            segments[special] = NONE
+            rows[i] = _Row(
+                ids=kept.ids,
+                types=kept.type_ids,
+                special=special,
+                segment=segments,
+                offsets=offsets,
+                truncated=len(encoding.ids) - len(kept.ids),
+            )
+    return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
+
+
+def _call(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int | None) -> list[Any]:
+    if not texts:
+        return []
+    columns = [[segments[side].string for segments in texts] for side in range(len(texts[0]))]
+    output = tokenizer(
+        *columns,
+        truncation=False if limit is None else "longest_first",
+        max_length=limit,
+        # Text is text: "</s>" in a sentence does not end it.
+        split_special_tokens=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    encodings: list[Any] = output.encodings
+    return encodings
+
+
+def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
+    """An empty text under a tokenizer without special tokens: one end token, so that there is an input."""
+    if row.ids:
+        return row
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
+    none = np.array([NONE], dtype=np.int32)
+    return _Row([int(end)], [0], np.array([True]), none, np.array([[NONE, NONE]], np.int32), row.truncated)
+
+
+def _slow(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int) -> list[_Row]:
+    """Word by word: every piece of a word has the whole word's characters."""
+    known: dict[str, list[int]] = {}
+
+    def pieces(word: str) -> list[int]:
+        if word not in known:
+            known[word] = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
+        return known[word]
+
+    rows = []
+    for segments in texts:
+        sides = [
+            [(piece, index) for index, word in enumerate(text.surfaces) for piece in pieces(word)]
+            for text in segments
+        ]
+        added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
+        truncated = _cut_longest(sides, limit - added)
+        ids = [[piece for piece, _ in side] for side in sides]
+        special = np.array(
+            tokenizer.get_special_tokens_mask(*ids, already_has_special_tokens=False), dtype=bool
+        )
+        size = len(special)
+        row = _Row(
+            ids=tokenizer.build_inputs_with_special_tokens(*ids),
+            types=tokenizer.create_token_type_ids_from_sequences(*ids),
+            special=special,
+            segment=np.full(size, NONE, np.int32),
+            offsets=np.full((size, 2), NONE, np.int32),
+            truncated=truncated,
+            word_index=np.full(size, NONE, np.int32),
+        )
+        places, first = np.flatnonzero(~special), 0
+        for side, (text, tokens) in enumerate(zip(segments, sides, strict=True)):
+            at = places[:len(tokens)]
+            places = places[len(tokens) :]
+            row.segment[at] = side
+            local = [index for _, index in tokens]
+            row.offsets[at] = np.array([text.words[w] for w in local], np.int32).reshape(-1, 2)
+            row.word_index[at] = np.array(local, np.int32) + first  # type: ignore[index]
+            first += len(text.words)
+        rows.append(row)
+    return rows
+
+
+def _cut_longest(sides: list[list[Any]], room: int) -> int:
+    """Drop tokens from the end of the longer side until both fit; how many were dropped."""
+    excess = max(0, sum(map(len, sides)) - room)
+    for _ in range(excess):
+        max(sides, key=len).pop()
+    return excess
+
+
+def _assign_words(row: _Row, segments: list[_Text], blanks: frozenset[int]) -> None:
+    """Fill `word_index` from character overlap, and move the offsets of pre-tokenised text to the original."""
+    if row.word_index is None:
+        row.word_index = np.full(len(row.ids), NONE, np.int32)
+        first = 0
+        for side, text in enumerate(segments):
+            at = np.flatnonzero(row.segment == side)
+            local = words_of_offsets(row.offsets[at], text.words)
+            row.word_index[at] = np.where(local == NONE, NONE, local + first)
+            first += len(text.words)
+        lone = np.fromiter((piece in blanks for piece in row.ids), bool, len(row.ids))
+        row.word_index[lone] = NONE
+    moved = segments[0].moved
+    if moved is not None:
+        for place in np.flatnonzero(row.segment == 0):
+            word = row.word_index[place]
+            shift = None if word == NONE else moved[word]
+            row.offsets[place] = NONE if shift is None else row.offsets[place] + shift
+
+
+def words_of_offsets(offsets: NDArray[np.int32], words: list[tuple[int, int]]) -> NDArray[np.int32]:
+    """Word with which each `[tokens, 2]` span shares most characters (the first of equals); NONE if none.
+
+    Tokenizers that put the preceding blank inside the span (Qwen) and those that do not (RoBERTa) come out the
+    same. A piece that covers several words belongs to one of them; the others then have no piece.
+    """
+    if not words or not len(offsets):
+        return np.full(len(offsets), NONE, np.int32)
+    starts, ends = np.array(words, dtype=np.int64).T
+    low = offsets[:, 0].astype(np.int64)
+    # A normaliser can leave a piece without characters of its own: it belongs where it stands.
+    high = np.maximum(offsets[:, 1], low + 1)
+    first = np.searchsorted(ends, low, side="right")
+    last = np.searchsorted(starts, high, side="left") - 1
+    found = np.where(first <= last, first, NONE).astype(np.int32)
+    for place in np.flatnonzero(first < last):
+        candidates = np.arange(first[place], last[place] + 1)
+        shared = np.minimum(ends[candidates], high[place]) - np.maximum(starts[candidates], low[place])
+        found[place] = candidates[np.argmax(shared)]
+    return found
+
+
+def _blank_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Pieces that stand for white space only."""
+    return frozenset(index for piece, index in tokenizer.get_vocab().items() if set(piece) <= _MARKERS)
+
+
+def _concat(parts: Iterable[Any], dtype: type) -> NDArray[Any]:
+    arrays = [np.asarray(part, dtype=dtype) for part in parts]
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
+
+
+def _nullable(values: NDArray[np.int32]) -> pl.Series:
+    series = pl.Series(values, dtype=pl.Int32)
+    return series.set(series == NONE, None)

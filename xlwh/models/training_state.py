@@ -1,0 +1,261 @@
+"""The folder of an unfinished fine-tuning: who holds it, where it stands, and how its result is published.
+
+    <workspace>/lock                      flock of the process that trains here
+    <workspace>/checkpoint.safetensors    weights and optimiser moments; the position as JSON in the header
+    <workspace>/best-<step>.safetensors   weights of the best evaluation so far
+    <workspace>/final/                    the model folder while it is written
+
+A checkpoint is one file that is replaced by one rename, so weights, moments and position always belong together.
+Nothing is pickled. Whatever else a killed process left here is swept by the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from xlwh.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHECKPOINT = "checkpoint.safetensors"
+MEGABYTE = 1_000_000
+
+
+@dataclass
+class Position:
+    """Where a run stands. With the recipe's seed it fixes all that follows, dropout and data order included."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    best_step: int = 0
+    best_score: float = -1.0
+    evaluations_without_gain: int = 0
+    stopped_early: bool = False
+    sessions: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+def unique_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name; of tied ones, the first name only."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found
+
+
+class Workspace:
+    """A fine-tuning's folder, held by one process at a time: use as a context manager."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        self.key = key
+        self.position = Position()
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Workspace:
+        """Take the lock and sweep leftovers; `ModelError` names the process that holds it."""
+        with self._writing(self.folder):
+            self._lock = self._acquire()
+            for leftover in self.folder.iterdir():
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                elif leftover.name not in ("lock", CHECKPOINT) and not leftover.match("best-*.safetensors"):
+                    leftover.unlink()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _acquire(self) -> IO[str]:
+        path = self.folder / "lock"
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = path.open("a+", encoding="ascii")
+            except FileNotFoundError:  # its owner finished and removed the folder in between
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                lock.close()
+                raise ModelError(
+                    f"Model `{self.key}` is being fine-tuned by process {holder} (lock {path}). "
+                    "Wait for it, or end it: the next run goes on from its last checkpoint."
+                ) from None
+            if os.fstat(lock.fileno()).st_nlink:
+                lock.truncate(0)
+                lock.write(str(os.getpid()))
+                lock.flush()
+                return lock
+            lock.close()  # locked a file that its owner had already removed
+
+    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+        """Bring model and optimiser to the last checkpoint; False where there is none.
+
+        Raises `ModelError` when the file is not a checkpoint of this model.
+        """
+        path = self.folder / CHECKPOINT
+        if path.exists():
+            try:
+                with safe_open(path, framework="pt") as file:
+                    self.position = Position(**json.loads(file.metadata()["position"]))
+                _set(model, optimizer, load_file(path))
+                if self.position.best_step:
+                    load_file(self._best_path)
+            except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, FileNotFoundError) as error:
+                raise ModelError(
+                    f"The checkpoint {path} of model `{self.key}` cannot be read: {error}. "
+                    f"Remove the folder {self.folder} to start that fine-tuning again."
+                ) from None
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != self._best_path:
+                other.unlink()
+        return path.exists()
+
+    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Replace the checkpoint, then drop the best weights that only the former one named."""
+        tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(model).items()}
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for parameter, state in optimizer.state.items():
+            for kind, tensor in state.items():
+                tensors[f"{kind}.{names[id(parameter)]}"] = tensor
+        self._write(CHECKPOINT, tensors, {"position": json.dumps(asdict(self.position))})
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != self._best_path:
+                other.unlink()
+
+    def save_best(self, model: torch.nn.Module) -> None:
+        """Keep the present weights as the best ones; counts only once `save` has named them."""
+        self._write(self._best_path.name, unique_tensors(model), {})
+
+    def restore_best(self, model: torch.nn.Module) -> None:
+        """Give the model the weights of the best evaluation."""
+        _copy(unique_tensors(model), load_file(self._best_path))
+
+    @property
+    def _best_path(self) -> Path:
+        return self.folder / f"best-{self.position.best_step}.safetensors"
+
+    def publish(self, fill: Callable[[Path], None], destination: Path) -> None:
+        """Let `fill` write the model folder, make it durable, move it to `destination` in one rename, clean up.
+
+        A folder that is there already (a forced repetition) is moved away first.
+        """
+        final = self.folder / "final"
+        with self._writing(final):
+            final.mkdir()
+            fill(final)
+            for path in [*final.rglob("*"), final]:
+                _sync(path)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            if destination.exists():
+                destination.rename(self.folder / "replaced")
+            final.rename(destination)
+            _sync(destination.parent)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder with all partial work; the lock goes last."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
+        shutil.rmtree(self.folder)
+
+    def require_space(self, size: int) -> None:
+        """Refuse to begin what `size` bytes of free space could not finish."""
+        free = shutil.disk_usage(self.folder).free
+        if free < size:
+            raise ModelError(
+                f"Fine-tuning `{self.key}` needs {size // MEGABYTE:,} MB for its checkpoints in {self.folder}, but "
+                f"only {free // MEGABYTE:,} MB are free. Free some space, or move the warehouse to a larger disk."
+            )
+
+    def _write(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        path = self.folder / name
+        partial = path.with_suffix(".partial")
+        with self._writing(path):
+            try:
+                save_file(
+                    {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+                    partial,
+                    metadata={"format": "pt", **metadata},
+                )
+                _sync(partial)
+                partial.replace(path)
+                _sync(self.folder)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Turn a failed write into an error that says what to do; the last checkpoint stays as it is."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            full = getattr(error, "errno", None) == errno.ENOSPC or f"(os error {errno.ENOSPC})" in str(error)
+            advice = (
+                "The disk is full: free some space, then run the same command again"
+                if full
+                else "Mend that, then run the same command again"
+            )
+            raise ModelError(
+                f"Fine-tuning `{self.key}` could not write {path}: {error}. {advice}: "
+                "it goes on from its last checkpoint. No model was published."
+            ) from error
+
+
+def _set(model: torch.nn.Module, optimizer: torch.optim.Optimizer, stored: dict[str, Tensor]) -> None:
+    weights = {name[6:]: tensor for name, tensor in stored.items() if name.startswith("model.")}
+    _copy(unique_tensors(model), weights)
+    parameters = dict(model.named_parameters())
+    for name, tensor in stored.items():
+        kind, _, of = name.partition(".")
+        if kind == "model":
+            continue
+        parameter = parameters[of]
+        state: dict[str, Any] = optimizer.state[parameter]
+        # `step` is a scalar that AdamW keeps on the CPU unless it is fused.
+        state[kind] = tensor.clone() if kind == "step" else tensor.to(parameter.device, copy=True)
+
+
+def _copy(into: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    if into.keys() != weights.keys():
+        odd = sorted(into.keys() ^ weights.keys())
+        raise ValueError(f"its tensors are not this model's, for example {odd[0]}")
+    with torch.no_grad():
+        for name, tensor in into.items():
+            tensor.copy_(weights[name])
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a folder's entries to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
