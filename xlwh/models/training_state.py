@@ -1,32 +1,33 @@
 """The folder of an unfinished fine-tuning: who holds it, where it stands, and how its result is published.
 
-    <workspace>/lock                      flock of the process that trains here
     <workspace>/checkpoint.safetensors    weights and optimiser moments; the position as JSON in the header
     <workspace>/best-<step>.safetensors   weights of the best evaluation so far
     <workspace>/final/                    the model folder while it is written
 
 A checkpoint is one file that is replaced by one rename, so weights, moments and position always belong together.
-Nothing is pickled. Whatever else a killed process left here is swept by the next one.
+Nothing is pickled. The lock lies beside the folder, one per model; whoever holds it sweeps what a killed process
+left half-written, and what was begun under former recipes of that model.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
-import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from xlwh.errors import ModelError
+from xlwh.store.files import make_folder, publish, sync
+from xlwh.store.locks import FileLock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,54 +64,32 @@ def unique_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 class Workspace:
-    """A fine-tuning's folder, held by one process at a time: use as a context manager."""
+    """A fine-tuning's folder, `<key>-<16 hex digits>`, held by one process at a time: use as a context manager."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self.key = key
         self.position = Position()
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(folder.parent / f"{key}.lock", f"The fine-tuning of model `{key}`")
 
     def __enter__(self) -> Workspace:
-        """Take the lock and sweep leftovers; `ModelError` names the process that holds it."""
+        """Take the lock and sweep leftovers; `StoreError` names the process that holds it."""
         with self._writing(self.folder):
-            self._lock = self._acquire()
+            make_folder(self.folder.parent)
+            self._lock.acquire()
+            for other in self.folder.parent.iterdir():
+                if other != self.folder and re.fullmatch(re.escape(self.key) + "-[0-9a-f]{16}", other.name):
+                    shutil.rmtree(other)
+            make_folder(self.folder)
             for leftover in self.folder.iterdir():
                 if leftover.is_dir():
                     shutil.rmtree(leftover)
-                elif leftover.name not in ("lock", CHECKPOINT) and not leftover.match("best-*.safetensors"):
+                elif leftover.name != CHECKPOINT and not leftover.match("best-*.safetensors"):
                     leftover.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _acquire(self) -> IO[str]:
-        path = self.folder / "lock"
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock = path.open("a+", encoding="ascii")
-            except FileNotFoundError:  # its owner finished and removed the folder in between
-                continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                lock.close()
-                raise ModelError(
-                    f"Model `{self.key}` is being fine-tuned by process {holder} (lock {path}). "
-                    "Wait for it, or end it: the next run goes on from its last checkpoint."
-                ) from None
-            if os.fstat(lock.fileno()).st_nlink:
-                lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
-                return lock
-            lock.close()  # locked a file that its owner had already removed
+        self._lock.release()
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> bool:
         """Bring model and optimiser to the last checkpoint; False where there is none.
@@ -168,22 +147,16 @@ class Workspace:
         with self._writing(final):
             final.mkdir()
             fill(final)
-            for path in [*final.rglob("*"), final]:
-                _sync(path)
-            destination.parent.mkdir(parents=True, exist_ok=True)
+            for path in final.rglob("*"):
+                sync(path)
+            make_folder(destination.parent)
             if destination.exists():
                 destination.rename(self.folder / "replaced")
-            final.rename(destination)
-            _sync(destination.parent)
+            publish(final, destination)
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder with all partial work; the lock goes last."""
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
+        """Remove the folder with all partial work."""
         shutil.rmtree(self.folder)
 
     def require_space(self, size: int) -> None:
@@ -205,9 +178,7 @@ class Workspace:
                     partial,
                     metadata={"format": "pt", **metadata},
                 )
-                _sync(partial)
-                partial.replace(path)
-                _sync(self.folder)
+                publish(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
 
@@ -250,12 +221,3 @@ def _copy(into: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in into.items():
             tensor.copy_(weights[name])
-
-
-def _sync(path: Path) -> None:
-    """Force a file or a folder's entries to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

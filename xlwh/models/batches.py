@@ -1,0 +1,110 @@
+"""Batches of tokenized examples: sorted by length, padded to a few sizes, bounded in sub-tokens.
+
+Few sizes because memory allocators and convolution caches on CPU thrash on ever new shapes; the bound on
+sub-tokens per batch is the bound on memory, whatever the corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlwh.models.tokenize import Encoded
+from xlwh.models.zoo import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH_TOKENS = 4096
+"""Padded sub-tokens per batch. Larger ones are no faster on CPU."""
+BATCH_ROWS = 64
+"""Rows per batch at most."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded batch on the model's device."""
+
+    rows: NDArray[np.int64]
+    """Index of each row's example."""
+    input_ids: Tensor
+    """`[rows, length]`"""
+    attention_mask: Tensor
+    """`[rows, length]`, 1 at tokens, 0 at padding."""
+    token_type_ids: Tensor | None
+    """`[rows, length]`, or None where the tokenizer makes none."""
+    special: Tensor
+    """`[rows, length]`, True at tokens that the tokenizer added; False at padding."""
+
+    def inputs(self, loaded: LoadedModel) -> dict[str, Tensor]:
+        """Keyword arguments of the model's forward pass."""
+        return loaded.family.model_inputs(
+            loaded.model, self.input_ids, self.attention_mask, self.token_type_ids
+        )
+
+
+def padded_length(length: int, limit: int) -> int:
+    """Smallest bucket that holds `length`: multiples of 8 up to 64, then steps of an eighth to a quarter."""
+    step = 8
+    while step * 8 < length:
+        step *= 2
+    return min(-(-length // step) * step, max(limit, length))
+
+
+def plan(
+    lengths: Sequence[int] | NDArray[np.int64],
+    limit: int,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
+) -> list[tuple[NDArray[np.int64], int]]:
+    """Batches as (examples, padded length), longest first, so that the largest memory need shows at once.
+
+    Every example is in exactly one batch; a batch has at most `batch_rows` rows and `batch_tokens` padded
+    sub-tokens, but always at least one row.
+    """
+    values = np.asarray(lengths, dtype=np.int64)
+    padded = np.array([padded_length(int(value), limit) for value in values], dtype=np.int64)
+    batches = []
+    for size in np.unique(padded)[::-1].tolist():
+        members = np.flatnonzero(padded == size)
+        rows = max(1, min(batch_rows, batch_tokens // size))
+        batches += [(members[start : start + rows], size) for start in range(0, len(members), rows)]
+    return batches
+
+
+def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], length: int) -> Batch:
+    """The chosen examples padded to `length` on the side that the family expects, on the model's device."""
+    import torch
+
+    left = loaded.family.padding_side == "left"
+    shape = (len(rows), length)
+    ids = np.full(shape, loaded.tokenizer.pad_token_id, dtype=np.int64)
+    mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    special = np.zeros(shape, dtype=bool)
+    for place, index in enumerate(rows.tolist()):
+        source = encoded.row(index)
+        size = source.stop - source.start
+        target = slice(length - size, length) if left else slice(0, size)
+        ids[place, target] = encoded.input_ids[source]
+        mask[place, target] = 1
+        special[place, target] = encoded.special[source]
+        if encoded.token_type_ids is not None:
+            types[place, target] = encoded.token_type_ids[source]
+
+    def move(values: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
+        tensor = torch.from_numpy(values)
+        if loaded.device.type == "cuda":
+            return tensor.pin_memory().to(loaded.device, non_blocking=True)
+        return tensor.to(loaded.device)
+
+    return Batch(
+        rows=rows,
+        input_ids=move(ids),
+        attention_mask=move(mask),
+        token_type_ids=None if encoded.token_type_ids is None else move(types),
+        special=move(special),
+    )
