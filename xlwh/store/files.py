@@ -1,0 +1,70 @@
+"""Durable files: written under a temporary name, synced, then renamed; and the Parquet files made that way."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.errors import StoreError
+
+ROW_GROUP_ROWS = 256 * 1024
+"""Rows per row group: small enough to skip by statistics, large enough that dictionaries pay."""
+
+UNFINISHED = ".tmp-"
+"""Files and folders whose name starts with this were never made current; `xlwh gc` removes them."""
+
+
+def path_beside(path: Path) -> Path:
+    """A new temporary name in the folder of `path`, of a form that no reader takes for data."""
+    return path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+
+
+def sync(path: Path) -> None:
+    """Flush a file's or folder's content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Sync a finished file, rename it to its own name, and sync the folder."""
+    sync(unfinished)
+    unfinished.rename(path)
+    sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, and sync what names them."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        sync(new.parent)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path, metadata: Mapping[str, str]) -> int:
+    """Write `frame` to `path` durably, with key-value metadata. Returns the size in bytes."""
+    unfinished = path_beside(path)
+    try:
+        frame.write_parquet(
+            unfinished,
+            compression="zstd",
+            compression_level=1,
+            statistics=True,
+            row_group_size=ROW_GROUP_ROWS,
+            metadata=dict(metadata),
+        )
+        size = unfinished.stat().st_size
+        publish(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error}.") from error
+    return size

@@ -1,0 +1,272 @@
+"""The manifest: which file is the current one of which slot, with every earlier state kept.
+
+It is the one piece of shared, mutable state of a warehouse. `Manifest` is what the store needs of it; the
+embedded one is SQLite. Each change is one numbered commit, so that the warehouse can be seen as of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from xlwh.errors import StoreError
+from xlwh.store.files import path_beside, publish
+from xlwh.store.locks import FileLock
+from xlwh.store.slots import Entry, Slot
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file that is on disk and synced, about to become the current one of its slot."""
+
+    slot: Slot
+    file: str
+    fingerprint: str
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All current entries at one commit; commit 0 is the empty warehouse."""
+
+    commit: int
+    created_at: datetime | None
+    entries: tuple[Entry, ...]
+
+
+class ConflictError(StoreError):
+    """A slot was changed by another process between reading and committing."""
+
+
+class Manifest(Protocol):
+    """What the store needs of a manifest."""
+
+    def current(self, slot: Slot) -> Entry | None:
+        """The slot's current entry."""
+
+    def snapshot(self, as_of: datetime | int | None = None) -> Snapshot:
+        """All entries that are (or were) current at a commit number or time; default: now.
+
+        Raises `StoreError` for a commit that does not exist yet.
+        """
+
+    def head(self) -> int:
+        """Number of the last commit; 0 if there is none."""
+
+    def commit(
+        self,
+        put: Sequence[NewFile] = (),
+        drop: Sequence[Slot] = (),
+        expected: Mapping[Slot, str | None] | None = None,
+    ) -> list[Entry]:
+        """Make `put` current and remove `drop`, in one transaction with one number.
+
+        `expected` maps slots to the file that must still be current (None: no entry); if any differs nothing is
+        changed and `ConflictError` is raised. Returns the entries of `put`, in order.
+        """
+
+    def forget(self, files: Sequence[str]) -> None:
+        """Mark files of superseded entries as removed from disk, so that time travel can say so."""
+
+    def files(self) -> dict[str, FileState]:
+        """Every file that any commit named -> what is known of it."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """Whether a file is current, when it stopped being so, and whether it was removed."""
+
+    current: bool
+    superseded_at: datetime | None
+    removed: bool
+
+
+_SCHEMA = """
+create table if not exists commits (
+    number integer primary key autoincrement,
+    created_at text not null
+);
+create table if not exists versions (
+    slot_table text not null,
+    keys text not null,
+    part text not null,
+    file text not null unique,
+    fingerprint text not null,
+    rows integer not null,
+    size_bytes integer not null,
+    valid_from integer not null references commits (number),
+    valid_to integer references commits (number),
+    removed integer not null default 0
+);
+create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null;
+create index if not exists by_validity on versions (valid_from, valid_to);
+"""
+
+_COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, c.created_at, v.valid_from
+from versions v join commits c on c.number = v.valid_from"""
+
+
+class SqliteManifest:
+    """A manifest in one SQLite file, in WAL mode: readers never wait, writers wait for one commit at most."""
+
+    def __init__(self, path: Path, timeout_s: float = 60.0) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+        if not path.is_file():
+            with FileLock(path.with_suffix(".lock"), f"The manifest {path}", wait_s=timeout_s):
+                if not path.is_file():
+                    self._create()
+
+    def _create(self) -> None:
+        # Under another name first: a half-made manifest is never seen, whenever the process is killed.
+        unfinished = path_beside(self.path)
+        connection = sqlite3.connect(unfinished)
+        connection.execute("pragma journal_mode = wal")
+        connection.executescript(_SCHEMA)
+        connection.close()
+        publish(unfinished, self.path)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        # A connection per operation: nothing to share between threads, nothing left open after a kill.
+        try:
+            connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
+            try:
+                connection.execute("pragma synchronous = full")
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise StoreError(f"The manifest {self.path} cannot be used: {error}.") from error
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        connection.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+
+    def current(self, slot: Slot) -> Entry | None:
+        with self._open() as connection:
+            return self._current(connection, slot)
+
+    def _current(self, connection: sqlite3.Connection, slot: Slot) -> Entry | None:
+        row = connection.execute(
+            f"select {_COLUMNS} where v.slot_table = ? and v.keys = ? and v.part = ? and v.valid_to is null",
+            _address(slot),
+        ).fetchone()
+        return None if row is None else _entry(row)
+
+    def head(self) -> int:
+        with self._open() as connection:
+            return int(connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0])
+
+    def snapshot(self, as_of: datetime | int | None = None) -> Snapshot:
+        with self._open() as connection:
+            connection.execute("begin")
+            commit, created_at = self._resolve(connection, as_of)
+            rows = connection.execute(
+                f"select {_COLUMNS} where v.valid_from <= ? and (v.valid_to is null or v.valid_to > ?) "
+                "order by v.slot_table, v.keys, v.part",
+                (commit, commit),
+            ).fetchall()
+            connection.execute("rollback")
+        return Snapshot(commit, created_at, tuple(_entry(row) for row in rows))
+
+    def _resolve(
+        self, connection: sqlite3.Connection, as_of: datetime | int | None
+    ) -> tuple[int, datetime | None]:
+        last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
+        if isinstance(as_of, datetime):
+            moment = as_of if as_of.tzinfo is not None else as_of.astimezone()
+            number = connection.execute(
+                "select coalesce(max(number), 0) from commits where created_at <= ?", (_text(moment),)
+            ).fetchone()[0]
+        else:
+            number = last if as_of is None else as_of
+        if not 0 <= number <= last:
+            raise StoreError(f"There is no commit {number} in {self.path}; the last one is {last}.")
+        row = connection.execute("select created_at from commits where number = ?", (number,)).fetchone()
+        return number, None if row is None else datetime.fromisoformat(row[0])
+
+    def commit(
+        self,
+        put: Sequence[NewFile] = (),
+        drop: Sequence[Slot] = (),
+        expected: Mapping[Slot, str | None] | None = None,
+    ) -> list[Entry]:
+        with self._open() as connection, self._transaction(connection):
+            for slot, file in (expected or {}).items():
+                found = self._current(connection, slot)
+                if (None if found is None else found.file) != file:
+                    raise ConflictError(f"{slot} was changed by another process; run the step again.")
+            # Never earlier than the commit before, whatever the clock does: time travel orders by it.
+            last = connection.execute("select max(created_at) from commits").fetchone()[0]
+            now = max(_text(datetime.now(UTC)), last or "")
+            number = connection.execute("insert into commits (created_at) values (?)", (now,)).lastrowid
+            for slot in (*drop, *(file.slot for file in put)):
+                connection.execute(
+                    "update versions set valid_to = ? "
+                    "where slot_table = ? and keys = ? and part = ? and valid_to is null",
+                    (number, *_address(slot)),
+                )
+            connection.executemany(
+                "insert into versions (slot_table, keys, part, file, fingerprint, rows, size_bytes, valid_from) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*_address(f.slot), f.file, f.fingerprint, f.rows, f.size_bytes, number) for f in put],
+            )
+        assert number is not None
+        created_at = datetime.fromisoformat(now)
+        return [Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, created_at, number) for f in put]
+
+    def forget(self, files: Sequence[str]) -> None:
+        with self._open() as connection, self._transaction(connection):
+            connection.executemany(
+                "update versions set removed = 1 where file = ? and valid_to is not null",
+                [(file,) for file in files],
+            )
+
+    def files(self) -> dict[str, FileState]:
+        with self._open() as connection:
+            rows = connection.execute(
+                "select v.file, v.valid_to is null, c.created_at, v.removed "
+                "from versions v left join commits c on c.number = v.valid_to"
+            ).fetchall()
+        return {
+            file: FileState(
+                bool(current), None if ended is None else datetime.fromisoformat(ended), bool(removed)
+            )
+            for file, current, ended, removed in rows
+        }
+
+
+def _address(slot: Slot) -> tuple[str, str, str]:
+    return slot.table, json.dumps(slot.keys), slot.part
+
+
+def _text(moment: datetime) -> str:
+    # A fixed width, so that text order is time order.
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _entry(row: tuple[str, str, str, str, str, int, int, str, int]) -> Entry:
+    table, keys, part, file, mark, rows, size_bytes, created_at, commit = row
+    return Entry(
+        Slot(table, tuple(json.loads(keys)), part),
+        file,
+        mark,
+        rows,
+        size_bytes,
+        datetime.fromisoformat(created_at),
+        commit,
+    )

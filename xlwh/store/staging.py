@@ -1,0 +1,152 @@
+"""Resumable work: chunks of a partition that survive `kill -9`, and become its files when all are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from xlwh.errors import StoreError
+from xlwh.store.contract import checked, empty
+from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, sync
+from xlwh.store.locks import FileLock
+from xlwh.store.slots import Entry, Slot, contract
+
+if TYPE_CHECKING:
+    from xlwh.store.warehouse import Warehouse
+
+
+class Staging:
+    """Chunks of work on some slots under one fingerprint, held by one process at a time.
+
+    Entering takes a lock per slot (`StoreError` naming the holder if one is held), removes what was staged for these
+    slots under other fingerprints, and finds the chunks that an earlier process finished. Leaving gives the locks
+    back and keeps the chunks; only `finish` removes them.
+    """
+
+    def __init__(self, warehouse: Warehouse, slots: Sequence[Slot], fingerprint: str) -> None:
+        if not slots:
+            raise StoreError("Staging needs at least one slot.")
+        self.slots = tuple(sorted(set(slots)))
+        self.fingerprint = fingerprint
+        self._warehouse = warehouse
+        self._base = warehouse.root / "staging"
+        self._folder = self._base / f"{_digest([*map(str, self.slots), fingerprint])}"
+        self._held = ExitStack()
+        self._entered = False
+
+    def __enter__(self) -> Self:
+        try:
+            for slot in self.slots:
+                path = self._base / "locks" / f"{_digest([str(slot)])}.lock"
+                self._held.enter_context(FileLock(path, str(slot)))
+        except StoreError:
+            self._held.close()
+            raise
+        self._entered = True
+        self._remove_stale()
+        make_folder(self._folder)
+        about = self._folder / "slots.json"
+        if not about.is_file():
+            unfinished = path_beside(about)
+            content = {"slots": [str(slot) for slot in self.slots], "fingerprint": self.fingerprint}
+            unfinished.write_text(json.dumps(content, indent=1))
+            publish(unfinished, about)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._entered = False
+        self._held.close()
+
+    def _remove_stale(self) -> None:
+        # We hold the locks of our slots, so nobody works on a folder that shares one with us.
+        ours = {str(slot) for slot in self.slots}
+        for about in self._base.glob("*/slots.json"):
+            if about.parent != self._folder and ours & set(json.loads(about.read_text())["slots"]):
+                shutil.rmtree(about.parent)
+        for unfinished in self._folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+
+    def _chunks(self) -> list[Path]:
+        if not self._entered:
+            raise StoreError("Staging is used outside its `with` block.")
+        return sorted(self._folder.glob("chunk-*"))
+
+    def done(self, column: str = "example_id") -> set[Any]:
+        """Values of `column` in all finished chunks, over all their tables that have it."""
+        values: set[Any] = set()
+        for chunk in self._chunks():
+            for number, slot in enumerate(self.slots):
+                path = chunk / f"{number}.parquet"
+                if path.is_file() and column in empty(slot.table).columns:
+                    values.update(pl.read_parquet(path, columns=[column])[column].unique().to_list())
+        return values
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Table -> rows of all finished chunks, in the order in which they were appended."""
+        frames: dict[str, pl.DataFrame] = {}
+        for slot, frame in self._by_slot().items():
+            frames[slot.table] = pl.concat([frames[slot.table], frame]) if slot.table in frames else frame
+        return frames
+
+    def _by_slot(self) -> dict[Slot, pl.DataFrame]:
+        chunks = self._chunks()
+        result = {}
+        for number, slot in enumerate(self.slots):
+            paths = [chunk / f"{number}.parquet" for chunk in chunks]
+            parts = [pl.read_parquet(path) for path in paths if path.is_file()]
+            result[slot] = pl.concat([empty(slot.table), *parts])
+        return result
+
+    def append(self, frames: Mapping[Slot, pl.DataFrame]) -> None:
+        """Add one chunk: after a crash either all of its frames are there or none.
+
+        The frames are checked against their contracts (`ContractError`) as in `Warehouse.write`.
+        """
+        done = self._chunks()
+        unknown = [str(slot) for slot in frames if slot not in self.slots]
+        if unknown:
+            raise StoreError(f"{unknown[0]} is not among the slots being staged: {_listed(self.slots)}.")
+        ordered = {slot: checked(slot, frame) for slot, frame in frames.items()}
+        number = 1 + (int(done[-1].name.removeprefix("chunk-")) if done else 0)
+        chunk = self._folder / f"chunk-{number:08d}"
+        unfinished = path_beside(chunk)
+        unfinished.mkdir()
+        for slot, frame in ordered.items():
+            path = unfinished / f"{self.slots.index(slot)}.parquet"
+            frame.write_parquet(path, compression="zstd", compression_level=1)
+            sync(path)
+        publish(unfinished, chunk)
+
+    def finish(
+        self, sort_by: Sequence[str] | None = None, provenance: Mapping[str, str] | None = None
+    ) -> list[Entry]:
+        """Write the chunks of each slot as one file, all slots in one commit, and remove the staging.
+
+        Rows are ordered by `sort_by`, by default the contract's key, so that the result does not depend on
+        where the work was interrupted. Slots without rows become empty, current files.
+        """
+        frames = {
+            slot: frame.sort(sort_by or contract(slot.table).key, maintain_order=True)
+            for slot, frame in self._by_slot().items()
+        }
+        entries = self._warehouse.write(frames, self.fingerprint, provenance)
+        shutil.rmtree(self._folder)
+        return entries
+
+
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+
+
+def _listed(slots: Sequence[Slot]) -> str:
+    return ", ".join(str(slot) for slot in slots)
