@@ -17,7 +17,7 @@ with words as (
     select
         model, dataset, split, language, example_id, word_index,
         any_value(segmenter) as segmenter,
-        any_value(word) as word,
+        max(length(word)) as characters,
         count(*) as tokens,
         count_if(is_unknown) as unknown
     from tokens
@@ -32,7 +32,7 @@ select
     sum(tokens) / count(*) as fertility,
     count_if(tokens > 1) / count(*) as splitting_ratio,
     sum(unknown) / sum(tokens) as unknown_ratio,
-    sum(length(word)) / sum(tokens) as characters_per_token,
+    sum(characters) / sum(tokens) as characters_per_token,
     string_agg(distinct segmenter, '+' order by segmenter) as segmenter
 from words
 group by model, dataset, split, language

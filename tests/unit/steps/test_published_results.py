@@ -1,0 +1,33 @@
+"""The step writes once, and again only when forced or when the numbers change."""
+
+from __future__ import annotations
+
+import pytest
+
+from xlwh import published
+from xlwh.steps import published_results
+from xlwh.steps.base import Context, Key
+from xlwh.store import Slot, Warehouse
+
+
+@pytest.fixture
+def context(tmp_path) -> Context:
+    return Context(study=None, warehouse=Warehouse(tmp_path, create=True), zoo=None)
+
+
+def test_writes_then_is_fresh(context):
+    first = published_results.run(context, Key())
+    assert (first.status, first.rows) == ("written", published.load().height)
+    assert first.metadata["papers"]["ccta"] == 223
+    assert context.warehouse.current(Slot("published_results")).rows == first.rows
+    assert context.warehouse.scan("published_results").collect().equals(published.load())
+    assert published_results.run(context, Key()).status == "fresh"
+
+
+def test_changed_numbers_and_force_write_again(context, monkeypatch):
+    published_results.run(context, Key())
+    monkeypatch.setattr(published, "digest", lambda: "0" * 32)
+    assert published_results.run(context, Key()).status == "written"
+    assert published_results.run(context, Key()).status == "fresh"
+    context.force = True
+    assert published_results.run(context, Key()).status == "written"
