@@ -3,7 +3,8 @@
 One CSV file a paper, in the columns of the contract `PublishedResults`, values as printed:
 
 - `ccta.csv`: "Do multi-lingual pre-trained language models reveal consistent token attributions in different
-  languages?", tables 1 to 5. Shares. `overall` is the mean over the table's languages, the self pair included.
+  languages?", tables 1 to 5. Shares. `overall` is the mean over the table's languages, the self pair included
+  (but in table 4, source `zh`: .860 is printed, the row's mean is .856).
 - `shapley_heads.csv`: Held and Yang (EACL 2023), "Shapley Head Pruning", tables 2 (a language's own mask:
   `accuracy_targeted.<ranking>`) and 3 (the English mask: `accuracy_zero_shot.<ranking>`). Accuracies in percent;
   `accuracy` is the model with all heads. The marks of significance are in `note`.
