@@ -1,0 +1,110 @@
+"""The bootstrap against SciPy's, against theory and by coverage; McNemar and Holm against hand values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xlwh.stats import bootstrap_mean, holm, mcnemar
+
+
+@pytest.mark.parametrize(("method", "scipy_method"), [("bca", "BCa"), ("percentile", "percentile")])
+def test_interval_agrees_with_scipy(method, scipy_method):
+    values = np.random.default_rng(3).exponential(size=80)
+    ours = bootstrap_mean(values, method=method, resamples=20_000, seed=1)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method=scipy_method, rng=np.random.default_rng(2)
+    )
+    interval = theirs.confidence_interval
+    assert ours.mean == pytest.approx(values.mean())
+    assert ours.standard_error == pytest.approx(theirs.standard_error, rel=0.03)
+    assert ours.low == pytest.approx(interval.low, abs=0.006)
+    assert ours.high == pytest.approx(interval.high, abs=0.006)
+
+
+def test_equal_values_are_pooled_without_changing_the_distribution():
+    """Paired differences of 0/1 scores: the standard error is the textbook one."""
+    values = np.repeat([-1.0, 0.0, 1.0], [30, 400, 70])
+    result = bootstrap_mean(values, resamples=50_000)
+    assert result.mean == pytest.approx(0.08)
+    assert result.standard_error == pytest.approx(values.std() / np.sqrt(500), rel=0.02)
+    normal = 2 * stats.norm.sf(0.08 / (values.std() / np.sqrt(500)))
+    assert result.p_value == pytest.approx(normal, abs=3e-4)
+
+
+def test_weights_make_a_ratio_of_sums():
+    rng = np.random.default_rng(4)
+    words = rng.integers(1, 40, 300)
+    correct = rng.binomial(words, rng.beta(8, 2, 300))
+    result = bootstrap_mean(correct / words, words, resamples=20_000)
+    assert result.mean == pytest.approx(correct.sum() / words.sum())
+    residual = correct - result.mean * words
+    theory = np.sqrt(np.sum(residual**2)) / words.sum()
+    assert result.standard_error == pytest.approx(theory, rel=0.03)
+    assert result.low < result.mean < result.high
+
+
+def test_intervals_cover_the_truth():
+    """Skewed data, n = 40: BCa stays near 95 %, a little below as it must for so few values."""
+    rng = np.random.default_rng(8)
+    hits = 0
+    for trial in range(400):
+        result = bootstrap_mean(rng.exponential(size=40), resamples=1000, seed=trial)
+        hits += result.low <= 1 <= result.high
+    assert 0.90 < hits / 400 < 0.975
+
+
+def test_p_values_are_uniform_under_the_null():
+    rng = np.random.default_rng(9)
+    values = rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1], size=(400, 300))
+    p = [bootstrap_mean(row, resamples=500, method="percentile").p_value for row in values]
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.09
+    assert 0.4 < np.mean(p) < 0.65
+
+
+def test_seed_decides():
+    values = np.random.default_rng(1).normal(size=50)
+    assert bootstrap_mean(values, seed=5) == bootstrap_mean(values, seed=5)
+    assert bootstrap_mean(values, seed=5) != bootstrap_mean(values, seed=6)
+
+
+def test_constant_values_are_one_point():
+    none = bootstrap_mean(np.zeros(20), resamples=99)
+    assert (none.mean, none.low, none.high, none.p_value) == (0, 0, 0, 1)
+    some = bootstrap_mean(np.ones(20), resamples=99)
+    assert (some.low, some.high, some.p_value) == (1, 1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "weights"), [([], None), ([1.0, np.nan], None), ([1.0, 2.0], [1.0]), ([1.0, 2.0], [0.0, 0.0])]
+)
+def test_unusable_input_is_refused(values, weights):
+    with pytest.raises(ValueError, match=r"values|one value"):
+        bootstrap_mean(values, weights)
+
+
+def test_mcnemar_counts_only_the_discordant():
+    before = [1] * 50 + [1, 0, 0, 0, 0, 0, 0, 0]
+    after = [1] * 50 + [0, 1, 1, 1, 1, 1, 1, 1]
+    # 7 against 1: 2 (1 + 8) / 2^8
+    assert mcnemar(before, after) == pytest.approx(18 / 256)
+    assert mcnemar(before, before) == 1.0
+    with pytest.raises(ValueError, match="same examples"):
+        mcnemar([1, 0], [1])
+
+
+def test_holm_by_hand():
+    # Ordered .01 .02 .03 .04 times 4 3 2 1 is .04 .06 .06 .04; the running maximum makes the last .06.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == pytest.approx([1.0, 1.0])
+    assert holm([]).size == 0
+    with_gap = holm([0.01, np.nan, 0.04])
+    assert with_gap[[0, 2]] == pytest.approx([0.02, 0.04])
+    assert np.isnan(with_gap[1])
+
+
+def test_holm_keeps_the_familywise_error():
+    p = np.random.default_rng(2).random((2000, 15))
+    rejected = [np.any(holm(row) <= 0.1) for row in p]
+    assert np.mean(rejected) == pytest.approx(1 - (1 - 0.1 / 15) ** 15, abs=0.02)
