@@ -1,0 +1,323 @@
+"""What every reader shares: its options, what it is asked, what it hands back, and how a sample is drawn.
+
+A reader turns the files of one (dataset, split, language) into rows of `examples`, and every input record it
+refuses into a row of `rejected_rows`. Nothing is lost silently: records in = accepted + rejected, always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xlwh.corpora.files import Document
+from xlwh.errors import CorpusError, StudyError
+from xlwh.study import Dataset
+from xlwh.tables import Examples, RejectedRows
+
+RAW_CHARACTERS = 10_000
+"""Longest `rejected_rows.raw`."""
+
+_MAX_OFFSET = 2**31 - 1
+
+
+class Options(BaseModel):
+    """Base of every reader's options: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileOptions(Options):
+    """How the files of a dataset are named; every reader of files accepts these."""
+
+    file: str | None = Field(
+        None,
+        min_length=1,
+        description="File below `path`; {split} and {language} are filled in, * matches anything.",
+    )
+    names: Mapping[str, str] = Field(
+        default_factory=dict, description="Language code -> how the file names write it."
+    )
+    splits: Mapping[str, str] = Field(
+        default_factory=dict, description="Split of the study -> how the file names write it."
+    )
+
+
+O = TypeVar("O", bound=Options)  # noqa: E741 - the one letter that says options
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for: one dataset, split and language."""
+
+    key: str
+    dataset: Dataset
+    path: Path | None
+    """`dataset.path` under the data root, placeholders not yet filled in; None for a dataset of the hub."""
+    root: Path
+    language: str
+    languages: tuple[str, ...]
+    """All languages of the dataset."""
+
+    @property
+    def split(self) -> str:
+        return self.dataset.split
+
+    def options(self, model: type[O]) -> O:
+        """The dataset's options, validated; `StudyError` names the key and what is accepted."""
+        try:
+            return model.model_validate(dict(self.dataset.options))
+        except ValidationError as error:
+            lines = []
+            for item in error.errors():
+                name = ".".join(str(part) for part in item["loc"])
+                where = f"datasets.{self.key}.options" + (f".{name}" if name else "")
+                if item["type"] == "extra_forbidden":
+                    accepted = ", ".join(model.model_fields) or "none"
+                    lines.append(
+                        f"`{where}`: reader `{self.dataset.reader}` has no such option; accepted: {accepted}"
+                    )
+                else:
+                    lines.append(f"`{where}`: {item['msg'].removeprefix('Value error, ')}")
+            raise StudyError("\n".join(lines)) from None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of reading one (dataset, split, language).
+
+    records == examples.height + rejected.height + left_out
+    """
+
+    examples: pl.DataFrame
+    """Accepted rows, as the contract `Examples` says, in file order."""
+    rejected: pl.DataFrame
+    """Refused rows, as the contract `RejectedRows` says, in file order."""
+    records: int
+    """Input records of this language."""
+    elsewhere: int = 0
+    """Records of other languages in the same files: not ours, so neither accepted nor rejected."""
+    left_out: int = 0
+    """Accepted records that `max_examples` left out."""
+    files: tuple[str, ...] = ()
+    """Files read, relative to the data root."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What the reader found out about the files: layout, quoting."""
+
+    def reasons(self) -> dict[str, int]:
+        """Rejected rows per reason, most frequent first."""
+        return dict(Counter(self.rejected["reason"].to_list()).most_common())
+
+
+class Reader(Protocol):
+    """One file format. Readers hold no state; a module of this package defines one as `READER`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """One line for `xlwh readers`."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised when the same bytes are read differently: what was read before is then stale."""
+        ...
+
+    @property
+    def option_model(self) -> type[Options]: ...
+
+    def locate(self, request: Request) -> tuple[Document, ...]:
+        """The files to read, found but not opened; `CorpusError` says what is there instead."""
+        ...
+
+    def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
+        """Read the files; `CorpusError` where they cannot be of this format at all."""
+        ...
+
+    def inapplicable(self, request: Request) -> str:
+        """Why this language has no rows by the nature of the data; empty where it has."""
+        return ""
+
+    def identity(self, request: Request, documents: tuple[Document, ...]) -> list[str]:
+        """What the rows depend on besides the options: the name and SHA-256 of every file."""
+        return [f"{document.name}:{document.sha256()}" for document in documents]
+
+
+class Collector:
+    """Gathers a reader's rows, refuses those that the contract cannot hold, and counts all of them.
+
+    Refused whatever the format: empty text, NUL characters, lone surrogates, a second row with the same id.
+    """
+
+    def __init__(self, request: Request, task: str, documents: Sequence[Document]) -> None:
+        self._request = request
+        self._task = task
+        self._documents = tuple(documents)
+        self._ids: set[str] = set()
+        self._rows: list[tuple[object, ...]] = []
+        self._rejected: list[tuple[str, int, str, str]] = []
+        self.elsewhere = 0
+        self.notes: dict[str, str] = {}
+
+    def accept(
+        self,
+        document: Document,
+        row: int,
+        raw: object,
+        example_id: str,
+        text: str,
+        text_pair: str | None = None,
+        *,
+        label: str | None = None,
+        words: list[str] | None = None,
+        word_labels: list[str] | None = None,
+        answers: list[dict[str, object]] | None = None,
+    ) -> None:
+        """Take a row, or reject it with the reason; `raw` is what a rejected row shows."""
+        flaw = _flaw(text, "text")
+        if not flaw and text_pair is not None:
+            flaw = _flaw(text_pair, "second text")
+        if not flaw and label is not None:
+            flaw = _flaw(label, "label")
+        if not flaw and words is not None:
+            # One string for all: a check per token costs more than the rest of reading.
+            blank = not all(words) or any(map(str.isspace, words))
+            flaw = "empty token" if blank else _flaw("\x1f".join(words), "tokens")
+        if not flaw:
+            flaw = _flaw(example_id, "id")
+        if not flaw and example_id in self._ids:
+            flaw = "the id occurs a second time"
+        if flaw:
+            self.reject(document, row, flaw, raw)
+            return
+        self._ids.add(example_id)
+        self._rows.append(
+            (example_id, text, text_pair, label, words, word_labels, answers, document.name, row)
+        )
+
+    def reject(self, document: Document, row: int, reason: str, raw: object) -> None:
+        """Put a row in quarantine."""
+        self._rejected.append((document.name, row, printable(reason), printable(raw)))
+
+    def reading(self) -> Reading:
+        """All rows as frames; `CorpusError` where the files hold no record at all."""
+        records = len(self._rows) + len(self._rejected)
+        names = tuple(document.name for document in self._documents)
+        if records == 0 and self.elsewhere == 0:
+            raise CorpusError(
+                f"{', '.join(names)}: no records, the file is empty. Put the data there, or change "
+                f"`datasets.{self._request.key}.path`."
+            )
+        request = self._request
+        place = {"dataset": request.key, "split": request.split, "language": request.language}
+        columns = ("example_id", "text", "text_pair", "label", "words", "word_labels", "answers")
+        return Reading(
+            examples=_frame(
+                Examples, (*columns, "source_file", "row_number"), self._rows, {**place, "task": self._task}
+            ),
+            rejected=_frame(
+                RejectedRows, ("source_file", "row_number", "reason", "raw"), self._rejected, place
+            ),
+            records=records,
+            elsewhere=self.elsewhere,
+            files=names,
+            notes=dict(self.notes),
+        )
+
+
+def _frame(
+    contract: Any, names: Sequence[str], rows: Sequence[tuple[object, ...]], constants: Mapping[str, str]
+) -> pl.DataFrame:
+    schema = contract.create_empty().schema
+    # By column: building a frame from rows goes through a Series for every list in it.
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    frame = pl.DataFrame(
+        {name: list(column) for name, column in zip(names, columns, strict=True)},
+        schema={name: schema[name] for name in names},
+    )
+    constant = [pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()]
+    return frame.with_columns(constant).select(schema.names())
+
+
+def _flaw(text: str, what: str) -> str:
+    """Why a string cannot be stored; empty where it can."""
+    if not text or text.isspace():
+        return f"empty {what}"
+    if "\0" in text:
+        return f"NUL character in the {what}"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return f"lone surrogate in the {what}"
+    return ""
+
+
+def printable(raw: object) -> str:
+    r"""Anything as storable text of at most 10,000 characters: bad bytes and NUL as \xNN, objects as JSON."""
+    if isinstance(raw, bytes):
+        # A character takes at most four bytes, so what is cut off here is past the limit anyway.
+        text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "backslashreplace")
+    elif isinstance(raw, str):
+        text = raw[:RAW_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
+    else:
+        return printable(json.dumps(raw, ensure_ascii=False, default=repr))
+    return text.replace("\0", "\\x00")[:RAW_CHARACTERS]
+
+
+def row_id(row: int) -> str:
+    """Identity of an example that is joined by its row: the zero-padded row number, as in 00042."""
+    return f"{row:05d}"
+
+
+def verified_answers(context: str, answers: object) -> tuple[list[dict[str, object]] | None, str]:
+    """SQuAD's answers with offsets in code points, and why they are refused (empty where they are not).
+
+    `answers` is a list of {text, answer_start}, or the same as two lists {text: [], answer_start: []}.
+    """
+    if answers is None:
+        return None, ""
+    if isinstance(answers, Mapping):
+        texts, starts = answers.get("text"), answers.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            return None, "answers are not of SQuAD's form"
+        answers = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    if not isinstance(answers, list):
+        return None, "answers are not of SQuAD's form"
+    found: list[dict[str, object]] = []
+    for answer in answers:
+        if not isinstance(answer, Mapping):
+            return None, "answers are not of SQuAD's form"
+        text, start = answer.get("text"), answer.get("answer_start")
+        if not isinstance(text, str) or isinstance(start, bool) or not isinstance(start, int):
+            return None, "answers are not of SQuAD's form"
+        if not text or not 0 <= start <= _MAX_OFFSET or not context.startswith(text, start):
+            return None, "the answer is not found at its answer_start"
+        found.append({"text": text, "start": start})
+    return found, ""
+
+
+def sample(frame: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
+    """The `n` rows whose (seed, example_id) hash lowest, in their old order.
+
+    The choice depends on the ids alone, so parallel data keeps the same ids in every language and a smaller
+    sample is a part of a larger one. SHA-256: the same on every platform and with every version of Polars.
+    """
+    if n < 0:
+        raise ValueError(f"a sample of {n} rows was asked for")
+    if frame.height <= n:
+        return frame
+    ids = frame["example_id"].to_list()
+    ranked = sorted(
+        range(len(ids)), key=lambda i: (hashlib.sha256(f"{seed}\x1f{ids[i]}".encode()).digest(), i)
+    )
+    return frame[sorted(ranked[:n])]

@@ -1,0 +1,97 @@
+r"""Bytes to lines, once and carefully, for every line-based format.
+
+Lines end at LF only: U+0085, U+2028, U+001C and the like are text (`str.splitlines` breaks on them). One CR
+before the LF belongs to the line end. A UTF-8 byte order mark at the start is dropped. Every line is decoded
+strictly by itself: one that is not UTF-8, or holds a NUL, is a broken record and its neighbours are not.
+A last line without LF is a line; an empty line is one too. Otherwise text is kept as found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xlwh.corpora.files import Document
+from xlwh.errors import CorpusError
+
+_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+NOT_UTF8 = "not UTF-8"
+HAS_NUL = "NUL character"
+
+
+class Broken(NamedTuple):
+    """A line that cannot be text."""
+
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of one file."""
+
+    texts: list[str | None]
+    """Without line ends; None where the line is broken."""
+    broken: Mapping[int, Broken]
+    """Broken lines by their index."""
+
+    def rest(self, first: int) -> Iterator[tuple[int, str | Broken]]:
+        """Lines from index `first` on, counted from 0 there, broken ones as such."""
+        for index in range(first, len(self.texts)):
+            text = self.texts[index]
+            yield index - first, self.broken[index] if text is None else text
+
+
+def read_lines(document: Document) -> Lines:
+    """The lines of a file; `CorpusError` where it is empty or UTF-16."""
+    data = document.read()
+    if data.startswith(_UTF16_MARKS):
+        raise CorpusError(
+            f"{document.path}: starts like UTF-16, but only UTF-8 is read. "
+            "Convert it: iconv -f UTF-16 -t UTF-8 FILE"
+        )
+    lines = split_lines(data)
+    if not lines.texts:
+        raise CorpusError(f"{document.path}: the file is empty")
+    return lines
+
+
+def split_lines(data: bytes) -> Lines:
+    """Lines of a file's bytes, see the module."""
+    data = data.removeprefix(_UTF8_MARK)
+    if not data:
+        return Lines([], {})
+    data = data.removesuffix(b"\n")
+    broken: dict[int, Broken] = {}
+    texts: list[str | None]
+    try:
+        # Byte 0x0A occurs in UTF-8 as LF only, so decoding the whole first is the same and much faster.
+        texts = list(data.decode("utf-8").split("\n"))
+    except UnicodeDecodeError:
+        texts = []
+        for index, line in enumerate(data.split(b"\n")):
+            try:
+                texts.append(line.decode("utf-8"))
+            except UnicodeDecodeError:
+                texts.append(None)
+                broken[index] = Broken(NOT_UTF8, line.removesuffix(b"\r"))
+    if b"\r" in data:
+        texts = [text.removesuffix("\r") if text is not None else None for text in texts]
+    if b"\0" in data:
+        for index, text in enumerate(texts):
+            if text is not None and "\0" in text:
+                broken[index] = Broken(HAS_NUL, text.encode("utf-8"))
+                texts[index] = None
+    return Lines(texts, broken)
+
+
+def require_same_length(first: Document, lines: Lines, second: Document, others: Lines) -> None:
+    """Refuse line-parallel files of different lengths: a line missing anywhere misaligns all that follow."""
+    if len(lines.texts) != len(others.texts):
+        raise CorpusError(
+            f"{first.path} has {len(lines.texts)} lines, {second.path} has {len(others.texts)}: line-parallel "
+            "files must have equally many. Fetch both again from the same source."
+        )

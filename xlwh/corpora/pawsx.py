@@ -1,0 +1,109 @@
+"""PAWS-X: paraphrase pairs, labels 0 and 1 as the data writes them.
+
+- XTREME: TSV without header, `sentence1, sentence2[, label]`.
+- original: with a header `id, sentence1, sentence2, label`.
+
+Examples are joined by row number in both (the header does not count): the XTREME form carries no ids, and
+row i of the original files is row i of the XTREME ones. `id = "column"` takes the file's own ids instead,
+for releases where rows are missing in some language; such files then join each other, not the XTREME form.
+
+Quoting: the XTREME and original files keep CSV-style quoting per field, other copies hold raw quotes. The
+default looks at the whole file: `csv` if most fields with a quote are quoted properly, else `none`. A file
+in which nearly every quote happens to wrap a whole field would be misread: set `quoting` then.
+
+Untranslated rows, where a side is only "NS", are refused: their labels are not those of the other languages.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.columns import detect_quoting, tsv_rows, unquote, usual_width
+from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.lines import read_lines
+from xlwh.corpora.xnli import unknown_label
+from xlwh.errors import CorpusError
+
+LABELS = ("0", "1")
+
+_FILES = (
+    "{split}-{language}.tsv",
+    "{language}/{split}_2k.tsv",
+    "{language}/translated_{split}.tsv",
+    "{language}/{split}.tsv",
+)
+_HEADER = ["id", "sentence1", "sentence2"]
+_UNTRANSLATED = "NS"
+
+
+class PawsxOptions(FileOptions):
+    """Options of the reader `pawsx`."""
+
+    quoting: Literal["auto", "csv", "none"] = Field(
+        "auto",
+        description="csv: fields are quoted CSV-style; none: quotes are text; auto: by the whole file.",
+    )
+    id: Literal["row", "column"] = Field(
+        "row", description="What joins the languages: the row number, or the file's column `id`."
+    )
+
+
+class Pawsx(Reader):
+    """Sentence pairs with a paraphrase label."""
+
+    name = "pawsx"
+    description = "PAWS-X: TSV as XTREME or the original release lays it out, either quoting"
+    version = 1
+    option_model = PawsxOptions
+
+    def locate(self, request: Request) -> tuple[Document, ...]:
+        document = find(request, request.options(PawsxOptions), _FILES)
+        require_own_file(request, document)
+        return (document,)
+
+    def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
+        (document,) = documents
+        options = request.options(PawsxOptions)
+        lines = read_lines(document)
+        collector = Collector(request, "sentence_pair", documents)
+        header = (lines.texts[0] or "").split("\t")
+        named = header[:3] == _HEADER
+        if named and header[3:] not in ([], ["label"]):
+            raise CorpusError(
+                f"{document.path}: columns {', '.join(header)}; expected {', '.join(_HEADER)}, label"
+            )
+        if options.id == "column" and not named:
+            raise CorpusError(
+                f'{document.path}: has no header and no ids; drop `id = "column"` from '
+                f"`datasets.{request.key}.options`"
+            )
+        width = len(header) if named else usual_width(lines, (3, 2))
+        left = 1 if named else 0
+        rows = list(tsv_rows(lines, left, width))
+        quoting = options.quoting
+        if quoting == "auto":
+            quoting = detect_quoting(f for row in rows if not row.reason for f in row.fields[left : left + 2])
+        collector.notes.update(layout="original" if named else "xtreme", quoting=quoting)
+        for row in rows:
+            if row.reason:
+                collector.reject(document, row.number, row.reason, row.raw)
+                continue
+            first, second = row.fields[left : left + 2]
+            label = row.fields[left + 2] if width == left + 3 else None
+            one, two = (unquote(first), unquote(second)) if quoting == "csv" else (first, second)
+            if one is None or two is None:
+                collector.reject(document, row.number, "CSV quoting is broken", row.raw)
+            elif _UNTRANSLATED in (one, two):
+                collector.reject(document, row.number, "untranslated: a side is only `NS`", row.raw)
+            elif label is not None and label not in LABELS:
+                collector.reject(document, row.number, unknown_label(label), row.raw)
+            else:
+                example_id = row.fields[0] if options.id == "column" else row_id(row.number)
+                collector.accept(document, row.number, row.raw, example_id, one, two, label=label)
+        return collector.reading()
+
+
+READER: Reader = Pawsx()

@@ -1,0 +1,183 @@
+"""The readers by name, and reading a dataset of a study with the one it names.
+
+Adding a reader is one module of this package that defines `READER`, and its name in `_MODULES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from xlwh.corpora.base import Reader, Reading, Request, sample
+from xlwh.corpora.files import Document
+from xlwh.errors import StudyError
+from xlwh.study import Study
+
+_MODULES = (
+    "conllu",
+    "hub",
+    "panx",
+    "parallel",
+    "pawsx",
+    "text_classification",
+    "udpos",
+    "umsab",
+    "xnli",
+    "xquad",
+)
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option of a reader."""
+
+    name: str
+    description: str
+    required: bool
+    default: str
+    """As JSON; empty where the option is required."""
+
+
+@dataclass(frozen=True)
+class ReaderInfo:
+    """A reader, its line of description and the options it accepts."""
+
+    name: str
+    description: str
+    options: tuple[OptionInfo, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One (dataset, split, language) whose files were found but not read."""
+
+    reader: Reader
+    request: Request
+    documents: tuple[Document, ...]
+    max_examples: int | None
+    seed: int
+
+    def parameters(self) -> dict[str, object]:
+        """What the rows depend on besides the files: for a fingerprint."""
+        dataset = self.request.dataset
+        return {
+            "reader": self.reader.name,
+            "reader_version": self.reader.version,
+            "options": self.request.options(self.reader.option_model).model_dump(mode="json"),
+            "dataset": self.request.key,
+            "split": dataset.split,
+            "language": self.request.language,
+            "max_examples": self.max_examples,
+            # The seed matters only where there is something to choose.
+            "seed": self.seed if self.max_examples is not None else None,
+        }
+
+    def identity(self) -> list[str]:
+        """What identifies the data: name and SHA-256 of every file, or hub id and revision."""
+        return self.reader.identity(self.request, self.documents)
+
+    def read(self) -> Reading:
+        """Read the files, and keep `max_examples` of the accepted rows; `CorpusError` where that is impossible."""
+        reading = self.reader.parse(self.request, self.documents)
+        if self.max_examples is None:
+            return reading
+        kept = sample(reading.examples, self.max_examples, self.seed)
+        return replace(reading, examples=kept, left_out=reading.examples.height - kept.height)
+
+
+def locate(study: Study, dataset_key: str, language: str) -> Corpus:
+    """Find the files of one language of a dataset; `StudyError` or `CorpusError` says what to change."""
+    request = _request(study, dataset_key, language)
+    reader = reader_named(request.dataset.reader, dataset_key)
+    return Corpus(
+        reader=reader,
+        request=request,
+        documents=reader.locate(request),
+        max_examples=request.dataset.max_examples,
+        seed=study.seed,
+    )
+
+
+def read(study: Study, dataset_key: str, language: str) -> Reading:
+    """Read one language of a dataset: accepted rows, refused rows, and the counts of both."""
+    return locate(study, dataset_key, language).read()
+
+
+def inapplicable(study: Study, dataset_key: str, language: str) -> str:
+    """Why a dataset has no rows in a language by the study or by its nature; empty where it has."""
+    if dataset_key in study.datasets:
+        languages = study.dataset_languages(dataset_key)
+        if language not in languages:
+            return f"dataset `{dataset_key}` is read in {', '.join(languages)}, not in `{language}`"
+    request = _request(study, dataset_key, language)
+    return reader_named(request.dataset.reader, dataset_key).inapplicable(request)
+
+
+def check(study: Study) -> None:
+    """Refuse a study that names unknown readers or options; `StudyError` lists all of them at once."""
+    flaws = []
+    for key, dataset in study.datasets.items():
+        try:
+            reader = reader_named(dataset.reader, key)
+            _request(study, key, study.dataset_languages(key)[0]).options(reader.option_model)
+        except StudyError as error:
+            flaws.append(str(error))
+    if flaws:
+        raise StudyError("\n".join(flaws))
+
+
+def reader_named(name: str, dataset_key: str) -> Reader:
+    """A reader; `StudyError` lists those that exist."""
+    found = _readers().get(name)
+    if found is None:
+        raise StudyError(
+            f"`datasets.{dataset_key}.reader`: no reader `{name}`; there are: {', '.join(_readers())}"
+        )
+    return found
+
+
+def readers() -> list[ReaderInfo]:
+    """Every reader with the options that it accepts, by name."""
+    return [
+        ReaderInfo(reader.name, reader.description, tuple(_option_infos(reader)))
+        for reader in _readers().values()
+    ]
+
+
+def _option_infos(reader: Reader) -> list[OptionInfo]:
+    infos = []
+    for name, option in reader.option_model.model_fields.items():
+        required = option.is_required()
+        default = option.get_default(call_default_factory=True, validated_data={})
+        shown = "" if required else json.dumps(default, ensure_ascii=False)
+        infos.append(OptionInfo(name, option.description or "", required, shown))
+    return infos
+
+
+@lru_cache(maxsize=1)
+def _readers() -> Mapping[str, Reader]:
+    found: dict[str, Reader] = {}
+    for module in _MODULES:
+        reader: Reader = importlib.import_module(f"xlwh.corpora.{module}").READER
+        found[reader.name] = reader
+    return found
+
+
+def _request(study: Study, dataset_key: str, language: str) -> Request:
+    dataset = study.datasets.get(dataset_key)
+    if dataset is None:
+        raise StudyError(
+            f"No dataset `{dataset_key}` in study `{study.name}`; there are: {', '.join(study.datasets)}"
+        )
+    languages = study.dataset_languages(dataset_key)
+    if language not in languages:
+        raise StudyError(
+            f"Dataset `{dataset_key}` is not read in `{language}` but in: {', '.join(languages)}. Change "
+            f"`datasets.{dataset_key}.languages`, or the study's `languages`."
+        )
+    path: Path | None = None if dataset.path is None else study.data_path(dataset.path)
+    return Request(dataset_key, dataset, path, study.data_path("."), language, languages)
