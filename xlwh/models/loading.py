@@ -16,15 +16,15 @@ from xlwh.models.pins import Pin
 from xlwh.models.zoo import LoadedModel
 from xlwh.study import Model
 
-HEADS: dict[str, tuple[Any, str | None]] = {
-    "ForSequenceClassification": (transformers.AutoModelForSequenceClassification, "sequence_classification"),
-    "ForTokenClassification": (transformers.AutoModelForTokenClassification, "token_classification"),
-    "ForQuestionAnswering": (transformers.AutoModelForQuestionAnswering, "question_answering"),
-    "ForMaskedLM": (transformers.AutoModelForMaskedLM, None),
-    "ForCausalLM": (transformers.AutoModelForCausalLM, None),
-    "ForConditionalGeneration": (transformers.AutoModelForSeq2SeqLM, None),
+HEADS: dict[str, Any] = {
+    "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
+    "ForTokenClassification": transformers.AutoModelForTokenClassification,
+    "ForQuestionAnswering": transformers.AutoModelForQuestionAnswering,
+    "ForMaskedLM": transformers.AutoModelForMaskedLM,
+    "ForCausalLM": transformers.AutoModelForCausalLM,
+    "ForConditionalGeneration": transformers.AutoModelForSeq2SeqLM,
 }
-"""Suffix of the checkpoint's architecture -> class that restores it with its head, and the task of that head."""
+"""End of an architecture's name -> the class that restores the checkpoint with its head."""
 
 
 def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedModel:
@@ -32,11 +32,11 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
-    auto, task = _head(config)
-    labels = _labels(pin, options, config) if task in ("sequence_classification", "token_classification") else None
+    labelled = pin.task in ("sequence_classification", "token_classification")
+    labels = _labels(pin, options, config) if labelled else None
     dtype: torch.dtype = getattr(torch, options.dtype)
-    model, missing = _from_pretrained(auto, pin, options, dtype)
-    _refuse_missing(pin, model, missing, headless=task is None)
+    model, missing = _from_pretrained(_class(pin), pin, options, dtype)
+    _refuse_missing(pin, model, missing, headless=pin.task is None)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -45,7 +45,7 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
         model=model,
         tokenizer=tokenizer,
         labels=labels,
-        task=task,
+        task=pin.task,
         family=family,
         device=device,
         max_length=_max_length(options, family, config),
@@ -107,16 +107,15 @@ def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
     except ImportError as error:
         raise ModelError(f"Model `{pin.key}`: its tokenizer needs a package: {error}") from None
     except Exception as error:  # the Rust tokenizers raise bare Exception on a damaged file
-        raise ModelError(f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {error}") from None
-    return tokenizer  # type: ignore[no-any-return]
+        raise ModelError(
+            f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {error}"
+        ) from None
+    return tokenizer
 
 
-def _head(config: Any) -> tuple[Any, str | None]:
-    for architecture in config.architectures or ():
-        for suffix, head in HEADS.items():
-            if architecture.endswith(suffix):
-                return head
-    return transformers.AutoModel, None
+def _class(pin: Pin) -> Any:
+    name = pin.architecture or ""
+    return next((auto for suffix, auto in HEADS.items() if name.endswith(suffix)), transformers.AutoModel)
 
 
 def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
@@ -132,13 +131,15 @@ def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
 
 def _from_pretrained(
     auto: Any, pin: Pin, options: Model, dtype: torch.dtype, **overrides: Any
-) -> tuple[PreTrainedModel, set[str]]:
+) -> tuple[Any, set[str]]:
+    supported = family_of(pin.model_type).attention
+    attention = options.attention if options.attention in supported else supported[0]
     try:
         with _quiet():
             model, info = auto.from_pretrained(
                 pin.folder,
                 dtype=dtype,
-                attn_implementation=options.attention,
+                attn_implementation=attention,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -156,9 +157,7 @@ def _refuse_missing(pin: Pin, model: PreTrainedModel, missing: set[str], headles
         prefix = model.base_model_prefix + "."
         body = model.base_model is not model
         missing = {
-            name
-            for name in missing
-            if ".pooler." not in f".{name}" and (not body or name.startswith(prefix))
+            name for name in missing if ".pooler." not in f".{name}" and (not body or name.startswith(prefix))
         }
     if missing:
         names = ", ".join(sorted(missing)[:5])
@@ -172,7 +171,7 @@ def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrain
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"Model `{pin.key}`: weight `{name}` holds NaN or infinite values.")
-    rows = int(family.word_embedding(model).weight.shape[0])  # type: ignore[union-attr,arg-type]
+    rows = family.word_embedding(model).weight.shape[0]
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= rows:
         raise ModelError(
@@ -191,6 +190,8 @@ def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrain
             f"{tokenizer.pad_token_id}, config.json says {declared}."
         )
     model.config.pad_token_id = tokenizer.pad_token_id
+    # Nothing here generates step by step; a cache of keys and values would only cost memory.
+    model.config.use_cache = False
 
 
 def _max_length(options: Model, family: Family, config: Any) -> int:
@@ -201,8 +202,9 @@ def _max_length(options: Model, family: Family, config: Any) -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' progress bars and load reports: what they report is checked here."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -28,6 +28,12 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
+TASKS = {
+    "ForSequenceClassification": "sequence_classification",
+    "ForTokenClassification": "token_classification",
+    "ForQuestionAnswering": "question_answering",
+}
+"""End of an architecture's name -> task of its head."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -40,6 +46,8 @@ class Pin:
     source: str
     revision: str | None
     model_type: str
+    architecture: str | None
+    """Class that the checkpoint was saved from, such as `BertForSequenceClassification`."""
     weight_hash: str
     """SHA-256 over the bytes of the safetensors files in order of their names (of one file: its own)."""
     tokenizer_hash: str
@@ -52,6 +60,23 @@ class Pin:
     def identity(self) -> tuple[str, str, str]:
         """The content hashes: what a fingerprint of anything computed with the model must include."""
         return self.weight_hash, self.tokenizer_hash, self.config_hash
+
+    @property
+    def task(self) -> str | None:
+        """Task of its head, as in `models.task`; None without one (a bare encoder, a language model)."""
+        name = self.architecture or ""
+        return next((task for suffix, task in TASKS.items() if name.endswith(suffix)), None)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What files computed with the model say of it in their metadata."""
+        named = {
+            "xlwh.model_source": self.source,
+            "xlwh.model_revision": self.revision,
+            "xlwh.weight_hash": self.weight_hash,
+            "xlwh.tokenizer_hash": self.tokenizer_hash,
+        }
+        return {name: value for name, value in named.items() if value is not None}
 
 
 class HashCache:
@@ -108,6 +133,7 @@ def pin_folder(
         source=source,
         revision=revision,
         model_type=str(config.get("model_type")),
+        architecture=next(iter(config.get("architectures") or ()), None),
         weight_hash=cache.digest(weight_files(key, folder)),
         tokenizer_hash=cache.digest(tokenizer, named=True),
         config_hash=cache.digest([folder / "config.json"]),

@@ -45,3 +45,12 @@ def predict(
             f"(computed in {loaded.model.dtype}; float32 or bfloat16 may help)."
         )
     return logits
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities `[examples, labels]`, computed in float64."""
+    shifted: NDArray[np.float64] = np.exp(
+        logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf)
+    )
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32)

@@ -106,19 +106,28 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     tokenizer, limit = loaded.tokenizer, loaded.max_length
     rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
     texts = [_segments(row) for row in rows]
-    encode_rows = _fast if tokenizer.is_fast else _slow
-    encoded = encode_rows(tokenizer, texts, limit)
+    encoded = (
+        _fast(tokenizer, texts, limit)
+        if tokenizer.is_fast
+        else _slow(loaded, texts, [row["language"] for row in rows])
+    )
     blanks = _blank_ids(tokenizer)
     for row, segments in zip(encoded, texts, strict=True):
         _assign_words(row, segments, blanks)
     uses_types = "token_type_ids" in tokenizer.model_input_names
     offsets = _concat([row.offsets for row in encoded], np.int32).reshape(-1, 2)
+    ids = _concat([row.ids for row in encoded], np.int32)
+    special = _concat([row.special for row in encoded], np.bool_)
+    if tokenizer.unk_token_id is not None:
+        # A text that spells out "</s>" can reach the piece of that name: it must not end the sentence.
+        structure = np.array(sorted(loaded.family.special_ids(tokenizer)), dtype=np.int32)
+        ids[np.isin(ids, structure) & ~special] = tokenizer.unk_token_id
     return Encoded(
         keys=examples.select(KEYS),
         bounds=np.cumsum([0, *(len(row.ids) for row in encoded)], dtype=np.int64),
-        input_ids=_concat([row.ids for row in encoded], np.int32),
+        input_ids=ids,
         token_type_ids=_concat([row.types for row in encoded], np.int32) if uses_types else None,
-        special=_concat([row.special for row in encoded], np.bool_),
+        special=special,
         segment=_concat([row.segment for row in encoded], np.int32),
         char_start=offsets[:, 0],
         char_end=offsets[:, 1],
@@ -199,9 +208,7 @@ def _fast(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: i
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
         whole = _call(tokenizer, [texts[i] for i in chosen], None)
         overlong = [k for k, encoding in enumerate(whole) if len(encoding.ids) > limit]
-        cut = dict(
-            zip(overlong, _call(tokenizer, [texts[chosen[k]] for k in overlong], limit), strict=True)
-        )
+        cut = dict(zip(overlong, _call(tokenizer, [texts[chosen[k]] for k in overlong], limit), strict=True))
         for k, (i, encoding) in enumerate(zip(chosen, whole, strict=True)):
             kept = cut.get(k, encoding)
             segments = np.array([NONE if s is None else s for s in kept.sequence_ids], dtype=np.int32)
@@ -238,35 +245,42 @@ def _call(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: i
 
 
 def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
-    """An empty text under a tokenizer without special tokens: one end token, so that there is an input."""
+    """An empty text under a tokenizer without special tokens: a blank, so that there is an input."""
     if row.ids:
         return row
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
-    none = np.array([NONE], dtype=np.int32)
-    return _Row([int(end)], [0], np.array([True]), none, np.array([[NONE, NONE]], np.int32), row.truncated)
+    blank = tokenizer(" ", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    size = len(blank)
+    return _Row(
+        ids=blank,
+        types=[0] * size,
+        special=np.ones(size, bool),
+        segment=np.full(size, NONE, np.int32),
+        offsets=np.full((size, 2), NONE, np.int32),
+        truncated=row.truncated,
+    )
 
 
-def _slow(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int) -> list[_Row]:
+def _slow(loaded: LoadedModel, texts: list[list[_Text]], languages: list[str]) -> list[_Row]:
     """Word by word: every piece of a word has the whole word's characters."""
-    known: dict[str, list[int]] = {}
+    tokenizer: Any = loaded.tokenizer
+    known: dict[tuple[str, str], list[int]] = {}
 
-    def pieces(word: str) -> list[int]:
-        if word not in known:
-            known[word] = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word))
-        return known[word]
+    def pieces(word: str, language: str) -> list[int]:
+        if (word, language) not in known:
+            found = loaded.family.word_pieces(tokenizer, word, language)
+            known[word, language] = [int(tokenizer.convert_tokens_to_ids(piece)) for piece in found]
+        return known[word, language]
 
     rows = []
-    for segments in texts:
+    for segments, language in zip(texts, languages, strict=True):
         sides = [
-            [(piece, index) for index, word in enumerate(text.surfaces) for piece in pieces(word)]
+            [(piece, index) for index, word in enumerate(text.surfaces) for piece in pieces(word, language)]
             for text in segments
         ]
         added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
-        truncated = _cut_longest(sides, limit - added)
+        truncated = _cut_longest(sides, loaded.max_length - added)
         ids = [[piece for piece, _ in side] for side in sides]
-        special = np.array(
-            tokenizer.get_special_tokens_mask(*ids, already_has_special_tokens=False), dtype=bool
-        )
+        special = np.array(tokenizer.get_special_tokens_mask(*ids), dtype=np.bool_)
         size = len(special)
         row = _Row(
             ids=tokenizer.build_inputs_with_special_tokens(*ids),
@@ -279,7 +293,7 @@ def _slow(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: i
         )
         places, first = np.flatnonzero(~special), 0
         for side, (text, tokens) in enumerate(zip(segments, sides, strict=True)):
-            at = places[:len(tokens)]
+            at = places[: len(tokens)]
             places = places[len(tokens) :]
             row.segment[at] = side
             local = [index for _, index in tokens]
@@ -346,7 +360,7 @@ def _blank_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 def _concat(parts: Iterable[Any], dtype: type) -> NDArray[Any]:
-    arrays = [np.asarray(part, dtype=dtype) for part in parts]
+    arrays: list[NDArray[Any]] = [np.asarray(part, dtype=dtype) for part in parts]
     return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
 
 

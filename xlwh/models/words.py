@@ -17,7 +17,9 @@ from itertools import accumulate
 import regex
 
 _RUN = r"[\p{L}\p{M}\p{N}]+"
-_WORD = regex.compile(rf"{_RUN}(?:['’\-‐\u00ad\u200c\u200d]+{_RUN})*|[^\s\p{{L}}\p{{M}}\p{{N}}\p{{C}}]\p{{M}}*")
+_WORD = regex.compile(
+    rf"{_RUN}(?:['’\-‐\u00ad\u200c\u200d]+{_RUN})*|[^\s\p{{L}}\p{{M}}\p{{N}}\p{{C}}]\p{{M}}*"
+)
 _UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}]"
 )

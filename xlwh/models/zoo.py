@@ -83,9 +83,7 @@ class Zoo:
 
         entry = self._warehouse.current(Slot("models", (key,)))
         folder = (
-            None
-            if entry is None
-            else Path(self._warehouse.root) / "models" / key / entry.fingerprint[:16]
+            None if entry is None else Path(self._warehouse.root) / "models" / key / entry.fingerprint[:16]
         )
         if folder is None or not folder.is_dir():
             raise MissingDataError(
@@ -116,7 +114,9 @@ class Zoo:
         from xlwh.models.loading import load_trainable
 
         if len(labels) != num_labels:
-            raise ModelError(f"Model `{key}`: {num_labels} classes but {len(labels)} labels ({', '.join(labels)}).")
+            raise ModelError(
+                f"Model `{key}`: {num_labels} classes but {len(labels)} labels ({', '.join(labels)})."
+            )
         return load_trainable(self.pin(key), self._model(key), self.device(), labels, seed)
 
     def device(self) -> torch.device:

@@ -11,8 +11,18 @@ from typing import Any
 from xlwh.errors import ModelError
 from xlwh.models.families.base import AttentionSite, Family
 from xlwh.models.families.bert import Bert
+from xlwh.models.families.decoder import Decoder
+from xlwh.models.families.roberta import Roberta
+from xlwh.models.families.t5 import T5
+from xlwh.models.families.xlm import Xlm
 
-FAMILIES: tuple[Family, ...] = (Bert(),)
+FAMILIES: tuple[Family, ...] = (
+    Bert(),
+    Roberta(),
+    Xlm(),
+    T5(),
+    Decoder(),
+)
 """Every family that works."""
 
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}

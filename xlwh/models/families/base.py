@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,11 @@ class Family(ABC):
     padding_side: ClassVar[Literal["left", "right"]] = "right"
     """Side on which `model_inputs` expects the padding of a batch."""
 
+    attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
+    """Attention implementations that work; where the one asked for does not, the first one is used."""
+
     @abstractmethod
-    def word_embedding(self, model: nn.Module) -> nn.Module:
+    def word_embedding(self, model: nn.Module) -> nn.Embedding:
         """The module that turns token ids into word vectors, before positions, types and normalisation.
 
         It is called in every forward pass, and its output `[rows, length, width]` is what layer-integrated
@@ -62,6 +67,13 @@ class Family(ABC):
     def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
         """Every attention block in the order of the forward pass."""
 
+    def pooled_only(self, model: nn.Module) -> AbstractContextManager[None]:
+        """While entered, the last layer may skip what its classification head does not read.
+
+        The logits stay the same; a family that has no such short cut changes nothing.
+        """
+        return nullcontext()
+
     def attention_output(self, model: nn.Module, site: int) -> nn.Linear:
         """The output projection of one attention block: its input is the concatenated heads."""
         return self.attention_sites(model)[site].output
@@ -85,6 +97,17 @@ class Family(ABC):
     def max_positions(self, config: Any) -> int | None:
         """Longest input in sub-tokens, special ones counted; None where the architecture sets no limit."""
         return int(config.max_position_embeddings)
+
+    def special_ids(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+        """Ids that give the input its structure (CLS, SEP, BOS, EOS, PAD): never part of a text."""
+        names = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id")
+        ids = (getattr(tokenizer, name, None) for name in names)
+        return frozenset(index for index in ids if index is not None)
+
+    def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
+        """Sub-tokens of one word, for tokenizers that know no offsets."""
+        pieces: list[str] = tokenizer.tokenize(word)
+        return pieces
 
 
 def base_model(model: nn.Module) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, ClassVar
 
 from xlwh.models.families.base import AttentionSite, Family, arange_positions, base_model
 
@@ -14,10 +16,10 @@ class Bert(Family):
     """Absolute positions counted from 0, token types, post-normalisation."""
 
     name = "bert"
-    model_types = ("bert",)
+    model_types: ClassVar[tuple[str, ...]] = ("bert",)
 
-    def word_embedding(self, model: nn.Module) -> nn.Module:
-        module: nn.Module = base_model(model).embeddings.word_embeddings
+    def word_embedding(self, model: nn.Module) -> nn.Embedding:
+        module: nn.Embedding = base_model(model).embeddings.word_embeddings
         return module
 
     def model_inputs(
@@ -43,3 +45,24 @@ class Bert(Family):
             AttentionSite(index, "encoder", layer.attention.output.dense, heads, size)
             for index, layer in enumerate(encoder.encoder.layer)
         )
+
+    def pooled_only(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Classification heads read the first token: past the last attention only that one is computed."""
+        if not type(model).__name__.endswith("ForSequenceClassification"):
+            return nullcontext()
+        return _first_token_only(base_model(model).encoder.layer[-1].attention.output)
+
+
+@contextmanager
+def _first_token_only(attention_output: nn.Module) -> Iterator[None]:
+    """Cut the (hidden states, residual) that enter this module, `[rows, length, width]`, to `[rows, 1, width]`."""
+
+    def first(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        hidden, residual = inputs
+        return hidden[:, :1], residual[:, :1]
+
+    handle = attention_output.register_forward_pre_hook(first)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,250 @@
+"""Tiny random checkpoints of every family, with real tokenizers trained on a few sentences."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from xlwh.models import Zoo
+from xlwh.study import Study
+
+LABELS = ("entailment", "neutral", "contradiction")
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+TEXTS = [
+    "The cat doesn't sit on the mat. It's well-known, isn't it?",
+    "Der Hund schläft auf dem Sofa; die Katze nicht!",
+    "El niño come una manzana roja.",
+    "他说，妈妈，我回来了。校车把他放下后，他立即给他妈妈打了电话。",
+    "เขาโทรหาแม่ของเขาอย่างรวดเร็ว",
+    "वह घर पर है और किताब पढ़ रहा है।",
+]
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
+
+
+def _bpe(byte_level: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges, byte-level (RoBERTa, Qwen) or with blanks as ▁ (Llama)."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        show_progress=False,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if byte_level else ["▁"],
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel() if byte_level else pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def _unigram(special: list[str]) -> list[tuple[str, float]]:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300, show_progress=False, special_tokens=special, unk_token="<unk>"
+    )
+    tokenizer.train_from_iterator(TEXTS * 3, trainer)
+    return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+
+
+def _wordpiece() -> dict[str, int]:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "hund", "und", "##zt"]
+    letters = sorted({letter for text in TEXTS for letter in text if not letter.isspace()})
+    pieces = [*words, *letters, *(letter.lower() for letter in letters)]
+    pieces += [f"##{letter}" for letter in pieces[len(words) :]]
+    return {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+
+
+def _tokenizer(model_type: str, folder: Path) -> Any:
+    import transformers as hf
+
+    if model_type == "bert":
+        return hf.BertTokenizer(vocab=_wordpiece(), do_lower_case=False)
+    if model_type == "roberta":
+        vocab, merges = _bpe(byte_level=True)
+        return hf.RobertaTokenizer(vocab=vocab, merges=merges)
+    if model_type == "xlm-roberta":
+        return hf.XLMRobertaTokenizer(vocab=_unigram(["<s>", "<pad>", "</s>", "<unk>"]))
+    if model_type == "xlm":
+        return _xlm_tokenizer(folder)
+    if model_type in ("t5", "mt5"):
+        return hf.T5Tokenizer(vocab=_unigram(["<pad>", "</s>", "<unk>"]), extra_ids=2)
+    if model_type == "llama":
+        vocab, merges = _bpe(byte_level=False)
+        return hf.LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>")
+    vocab, merges = _bpe(byte_level=True)
+    return hf.Qwen2Tokenizer(vocab=vocab, merges=merges)
+
+
+def _xlm_tokenizer(folder: Path) -> Any:
+    import transformers as hf
+
+    specials = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10))]
+    letters = sorted({letter for text in TEXTS for letter in text.lower() if not letter.isspace()})
+    pieces = [*specials, *letters, *(f"{letter}</w>" for letter in letters), "th", "the</w>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab, merges = folder / "source-vocab.json", folder / "source-merges.txt"
+    vocab.write_text(json.dumps({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}))
+    merges.write_text("t h 9\nth e</w> 8\n")
+    return hf.XLMTokenizer(str(vocab), str(merges), do_lowercase_and_remove_accent=True)
+
+
+def _config(model_type: str, tokenizer: Any, **extra: Any) -> Any:
+    from transformers import AutoConfig
+
+    size = max(tokenizer.get_vocab().values()) + 1
+    common = {"vocab_size": size, "pad_token_id": tokenizer.pad_token_id, **extra}
+    if model_type == "xlm":
+        shape = {"emb_dim": 24, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "n_langs": 1}
+        return AutoConfig.for_model("xlm", **shape, pad_index=tokenizer.pad_token_id, **common)
+    if model_type in ("t5", "mt5"):
+        shape = {
+            "d_model": 24,
+            "d_kv": 6,
+            "d_ff": 32,
+            "num_layers": 2,
+            "num_decoder_layers": 1,
+            "num_heads": 4,
+        }
+        eos = tokenizer.eos_token_id
+        return AutoConfig.for_model(
+            model_type, **shape, decoder_start_token_id=common["pad_token_id"], eos_token_id=eos, **common
+        )
+    shape = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+    }
+    if model_type in ("llama", "qwen2", "qwen3"):
+        shape["num_key_value_heads"] = 2
+    if model_type == "qwen3":
+        shape["head_dim"] = 8
+    if model_type in ("roberta", "xlm-roberta"):
+        shape |= {"max_position_embeddings": 66, "type_vocab_size": 1}
+    return AutoConfig.for_model(model_type, **shape, **common)
+
+
+def make_checkpoint(
+    model_type: str, folder: Path, head: str = "ForSequenceClassification", seed: int = 0
+) -> Path:
+    """Save a tiny random model with its tokenizer. Weights are wide, so that every part of it matters."""
+    import torch
+    import transformers as hf
+
+    tokenizer = _tokenizer(model_type, folder / "source")
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    config = _config(model_type, tokenizer, **(labels if head == "ForSequenceClassification" else {}))
+    auto = {
+        "ForSequenceClassification": hf.AutoModelForSequenceClassification,
+        "ForMaskedLM": hf.AutoModelForMaskedLM,
+        "ForCausalLM": hf.AutoModelForCausalLM,
+        "": hf.AutoModel,
+    }[head]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = auto.from_config(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.dim() > 1:
+                    parameter.normal_(std=0.3)
+                elif "norm" not in name.lower():
+                    parameter.normal_(std=0.1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    shutil.rmtree(folder / "source", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """checkpoint(model_type, head): folder of a tiny model, made once a session; copy it before changing it."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def folder(model_type: str, head: str = "ForSequenceClassification") -> Path:
+        made = root / f"{model_type}-{head or 'bare'}"
+        return made if made.is_dir() else make_checkpoint(model_type, made, head)
+
+    return folder
+
+
+@pytest.fixture
+def study_of(tmp_path: Path) -> Callable[..., Study]:
+    """study_of(key={...model entry...}): a study with these models."""
+
+    def build(languages: tuple[str, ...] = ("en", "zh"), **models: dict[str, Any]) -> Study:
+        return Study.model_validate(
+            {
+                "name": "test",
+                "languages": languages,
+                "datasets": {"nli": {"reader": "xnli", "path": "nli"}},
+                "models": {key: {"datasets": ["nli"], **model} for key, model in models.items()},
+                "folder": tmp_path,
+            }
+        )
+
+    return build
+
+
+@pytest.fixture
+def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]:
+    """zoo_of(key={...model entry...}): a zoo on the CPU for a study with these models."""
+
+    def build(**models: dict[str, Any]) -> Zoo:
+        warehouse: Any = SimpleNamespace(root=tmp_path / "warehouse")
+        return Zoo(study_of(**models), warehouse, device="cpu")
+
+    return build
+
+
+def examples_frame(
+    pairs: list[tuple[str, str | None]],
+    language: str = "en",
+    labels: list[str | None] | None = None,
+    words: list[list[str] | None] | None = None,
+) -> pl.DataFrame:
+    """Rows of the `examples` table."""
+    n = len(pairs)
+    return pl.DataFrame(
+        {
+            "dataset": ["nli"] * n,
+            "split": ["dev"] * n,
+            "language": [language] * n,
+            "example_id": [str(i) for i in range(n)],
+            "task": ["sentence_pair" if n and pairs[0][1] is not None else "sequence_classification"] * n,
+            "text": [first for first, _ in pairs],
+            "text_pair": pl.Series([second for _, second in pairs], dtype=pl.String),
+            "label": pl.Series(labels or [LABELS[i % 3] for i in range(n)], dtype=pl.String),
+            "words": pl.Series(words or [None] * n, dtype=pl.List(pl.String)),
+            "word_labels": pl.Series([None] * n, dtype=pl.List(pl.String)),
+            "answers": pl.Series(
+                [None] * n, dtype=pl.List(pl.Struct({"text": pl.String, "start": pl.Int32}))
+            ),
+            "source_file": ["nli.tsv"] * n,
+            "row_number": pl.Series(range(n), dtype=pl.Int64),
+        }
+    )
+
+
+@pytest.fixture
+def frame() -> Callable[..., pl.DataFrame]:
+    """frame(pairs, language, ...): rows of the `examples` table."""
+    return examples_frame
+
+
+@pytest.fixture
+def pairs() -> list[tuple[str, str | None]]:
+    """Sentence pairs of various lengths and scripts."""
+    order = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0), (0, 0)]
+    return [(TEXTS[a], TEXTS[b]) for a, b in order] + [("cat", "the"), ("", "Hund"), ("", "")]

@@ -1,0 +1,42 @@
+"""What the `models` table says of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from xlwh.models.pins import Pin
+from xlwh.models.zoo import LoadedModel
+from xlwh.store import schema
+
+
+def describe(pin: Pin, loaded: LoadedModel, published_as: str | None = None) -> dict[str, Any]:
+    """Every column of `models`; those about fine-tuning are None, for the fine-tuning to fill."""
+    family, config = loaded.family, loaded.config
+    embedding = family.word_embedding(loaded.model)
+    known = {
+        "model": pin.key,
+        "kind": pin.kind,
+        "source": pin.source,
+        "revision": pin.revision,
+        "family": pin.model_type,
+        "task": loaded.task,
+        "labels": None if loaded.labels is None else list(loaded.labels),
+        "weight_hash": pin.weight_hash,
+        "tokenizer_hash": pin.tokenizer_hash,
+        "num_layers": family.num_layers(config),
+        "num_heads": family.num_heads(config),
+        "hidden_size": family.hidden_size(config),
+        "vocab_size": embedding.weight.shape[0],
+        # Tied weights are one parameter under several names; `parameters` counts them once.
+        "num_parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "published_as": published_as,
+    }
+    return {column: known.get(column) for column in schema("models")}
+
+
+def models_row(described: dict[str, Any]) -> pl.DataFrame:
+    """One row of `models` from `describe`, with what else is known filled in."""
+    return pl.DataFrame([described], schema=schema("models"), orient="row")

@@ -1,0 +1,51 @@
+"""Decoder-only models of Llama's layout: Llama, Mistral, Qwen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xlwh.models.families.base import AttentionSite, Family, base_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Decoder(Family):
+    """Causal attention, rotary positions, the last token read by the classifier: batches are padded on the left.
+
+    With grouped queries a head is a query head: its columns before the output projection are its own, while
+    keys and values may be shared with its group.
+    """
+
+    name = "decoder"
+    model_types = ("llama", "mistral", "qwen2", "qwen3")
+    padding_side = "left"
+
+    def word_embedding(self, model: nn.Module) -> nn.Embedding:
+        module: nn.Embedding = base_model(model).embed_tokens
+        return module
+
+    def model_inputs(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "position_ids": (attention_mask.cumsum(dim=1) - 1).clamp(min=0),
+        }
+
+    def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        body = base_model(model)
+        heads, size = self.num_heads(body.config), self.head_size(body.config)
+        return tuple(
+            AttentionSite(index, "decoder", layer.self_attn.o_proj, heads, size)
+            for index, layer in enumerate(body.layers)
+        )
+
+    def head_size(self, config: Any) -> int:
+        size = getattr(config, "head_dim", None)
+        return int(size) if size is not None else super().head_size(config)

@@ -1,0 +1,57 @@
+"""XLM: eager attention only, a slow tokenizer, language embeddings in some checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xlwh.models.families.base import AttentionSite, Family, arange_positions, base_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+
+class Xlm(Family):
+    """Absolute positions counted from 0.
+
+    Token types are never passed: XLM would look them up in the word embedding and add those vectors. Language
+    ids are not passed either (as in most uses of these checkpoints): a checkpoint with language embeddings adds
+    none of them.
+    """
+
+    name = "xlm"
+    model_types = ("xlm",)
+    attention = ("eager",)
+
+    def word_embedding(self, model: nn.Module) -> nn.Embedding:
+        module: nn.Embedding = base_model(model).embeddings
+        return module
+
+    def model_inputs(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "lengths": attention_mask.sum(dim=1),
+            "position_ids": arange_positions(attention_mask),
+        }
+
+    def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
+        encoder = base_model(model)
+        heads, size = self.num_heads(encoder.config), self.head_size(encoder.config)
+        return tuple(
+            AttentionSite(index, "encoder", attention.out_lin, heads, size)
+            for index, attention in enumerate(encoder.attentions)
+        )
+
+    def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
+        code = language.split("-")[0]
+        # These three would call for segmenters of their own, although words are already cut.
+        known = code in (tokenizer.lang2id or {}) and code not in tokenizer.lang_with_custom_tokenizer
+        pieces: list[str] = tokenizer.tokenize(word, lang=code if known else "en")
+        return pieces

@@ -1,0 +1,53 @@
+"""What the steps share that run a model over the datasets it is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from xlwh.errors import MissingDataError
+from xlwh.steps.base import Context
+from xlwh.store import Entry, Slot
+
+CLASSIFICATION = ("sequence_classification", "sentence_pair")
+"""Tasks of which whole examples are classified."""
+
+CHUNK = 10_000
+"""Examples worked on at once: the bound on memory beside the frames that are written."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One dataset in one language, as it stands in the warehouse."""
+
+    dataset: str
+    language: str
+    entry: Entry
+    frame: pl.LazyFrame
+    task: str | None
+    """The task of its examples; None if there are none."""
+
+    def chunks(self) -> Iterator[pl.DataFrame]:
+        """The examples in parts of at most CHUNK rows; one empty part if there are none."""
+        frame = self.frame.collect()
+        for start in range(0, max(frame.height, 1), CHUNK):
+            yield frame[start : start + CHUNK]
+
+
+def corpora(context: Context, model: str, language: str) -> list[Corpus]:
+    """The datasets that a model is evaluated on in a language; MissingDataError if one has not been read yet."""
+    found = []
+    for dataset in context.study.evaluations(model, language):
+        entry = context.warehouse.current(Slot("examples", (dataset, language)))
+        if entry is None:
+            raise MissingDataError(
+                f"No examples of dataset `{dataset}` in language `{language}`. "
+                f"Run: xlwh materialize examples --language {language}"
+            )
+        frame = context.warehouse.scan("examples", dataset=dataset, language=language)
+        first = frame.select("task").head(1).collect()
+        task = first.item() if first.height else None
+        found.append(Corpus(dataset, language, entry, frame, task))
+    return found

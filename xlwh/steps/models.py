@@ -1,0 +1,42 @@
+"""Pin a model of the study: what it is, exactly. Models that are fine-tuned here are trained by `finetuned`."""
+
+from __future__ import annotations
+
+from xlwh.steps.base import Context, Key, StepResult, Stopwatch
+from xlwh.store import Slot, fingerprint
+
+CODE_VERSION = "1"
+
+
+def run(context: Context, key: Key) -> StepResult:
+    """Write the row of `models` for a hub id or a local folder, after loading it once to see that it works."""
+    name = str(key.model)
+    options = context.study.models[name]
+    if options.finetune is not None:
+        from xlwh.steps import finetuned
+
+        return finetuned.run(context, key)
+    pin = context.zoo.pin(name)
+    parameters = {
+        "kind": pin.kind,
+        "source": pin.source,
+        "revision": pin.revision,
+        "labels": options.labels,
+        "dtype": options.dtype,
+        "published_as": options.published_as,
+    }
+    current = fingerprint("models", CODE_VERSION, parameters, pin.identity)
+    slot = Slot("models", (name,))
+    if not context.force and context.warehouse.is_fresh(slot, current):
+        return StepResult(status="fresh")
+    from xlwh.models.describe import describe, models_row
+
+    watch = Stopwatch()
+    described = describe(pin, context.zoo.load(name), options.published_as)
+    context.warehouse.write({slot: models_row(described)}, current, pin.provenance)
+    return StepResult(
+        status="written",
+        rows=1,
+        duration_s=watch.seconds,
+        metadata={x: described[x] for x in ("family", "task", "num_parameters", "dtype", "weight_hash")},
+    )

@@ -1,0 +1,59 @@
+"""Tokenize what a model is evaluated on: sub-tokens, their words, and what was cut off."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from xlwh.models.words import segmenter_name
+from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.evaluation import CLASSIFICATION, corpora
+from xlwh.store import Slot, fingerprint
+
+CODE_VERSION = "1"
+
+
+def run(context: Context, key: Key) -> StepResult:
+    """Write `tokens` of one model in one language, a file per dataset."""
+    model, language = str(key.model), str(key.language)
+    found = [corpus for corpus in corpora(context, model, language) if corpus.task in (*CLASSIFICATION, None)]
+    if not found:
+        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+    pin = context.zoo.pin(model)
+    parameters = {
+        "max_length": context.study.models[model].max_length,
+        "segmenter": segmenter_name(language),
+    }
+    stale = []
+    for corpus in found:
+        slot = Slot("tokens", (model, language), corpus.dataset)
+        inputs = (pin.tokenizer_hash, pin.config_hash, corpus.entry.fingerprint)
+        current = fingerprint("tokens", CODE_VERSION, parameters, inputs)
+        if context.force or not context.warehouse.is_fresh(slot, current):
+            stale.append((corpus, slot, current))
+    if not stale:
+        return StepResult(status="fresh")
+
+    from xlwh.models.tokenize import encode, tokens_frame
+
+    watch, loaded = Stopwatch(), context.zoo.load(model)
+    rows = examples = truncated = cut = 0
+    for corpus, slot, current in stale:
+        parts = []
+        total = corpus.entry.rows
+        for chunk in corpus.chunks():
+            encoded = encode(loaded, chunk)
+            parts.append(tokens_frame(loaded, encoded))
+            examples += len(encoded)
+            truncated += int((encoded.num_truncated > 0).sum())
+            cut += int(encoded.num_truncated.sum())
+            context.progress(f"{corpus.dataset}: tokens", min(examples, total), total)
+        frame = pl.concat(parts)
+        context.warehouse.write({slot: frame}, current, pin.provenance)
+        rows += frame.height
+    return StepResult(
+        status="written",
+        rows=rows,
+        examples=examples,
+        duration_s=watch.seconds,
+        metadata={"truncated_examples": truncated, "truncated_tokens": cut},
+    )
