@@ -9,7 +9,7 @@ A test writes down only the columns it is about; the others get a default that t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,39 +82,50 @@ def frame() -> FrameBuilder:
     return build
 
 
+def _open(tables: Mapping[str, pl.DataFrame]) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect()
+    for name, made in tables.items():
+        database.register("made", made)
+        database.execute(f"create table {name} as select * from made")
+    database.unregister("made")
+    for file in sorted(SQL.glob("macros/*.sql")):
+        database.execute(file.read_text())
+    waiting = {
+        f.stem: f.read_text() for folder in ("core", "metric", "mart") for f in (SQL / folder).glob("*.sql")
+    }
+    while waiting:
+        failed: dict[str, str] = {}
+        reason: Exception | None = None
+        for name, text in waiting.items():
+            try:
+                database.execute(f"create view {name} as {text}")
+            except duckdb.CatalogException as error:
+                failed[name], reason = text, error
+        if len(failed) == len(waiting):
+            raise AssertionError(f"views that cannot be made: {sorted(failed)}") from reason
+        waiting = failed
+    return database
+
+
 @pytest.fixture
-def connect(frame: FrameBuilder) -> Iterable[Callable[..., duckdb.DuckDBPyConnection]]:
+def connect(frame: FrameBuilder) -> Iterator[Callable[..., duckdb.DuckDBPyConnection]]:
     """connect(predictions=[rows], tokens=frame, ...): a connection with every view over these tables."""
     opened: list[duckdb.DuckDBPyConnection] = []
 
     def build(**tables: Rows | pl.DataFrame) -> duckdb.DuckDBPyConnection:
-        database = duckdb.connect()
-        opened.append(database)
-        for name in TABLES:
-            given = tables.pop(name, ())
-            made = given if isinstance(given, pl.DataFrame) else frame(name, given)
-            database.execute(f"create table {name} as select * from made")
-        assert not tables, f"no such table: {sorted(tables)}"
-        for file in sorted(SQL.glob("macros/*.sql")):
-            database.execute(file.read_text())
-        waiting = {
-            f.stem: f.read_text()
-            for folder in ("core", "metric", "mart")
-            for f in (SQL / folder).glob("*.sql")
-        }
-        while waiting:
-            failed: dict[str, str] = {}
-            reason: Exception | None = None
-            for name, text in waiting.items():
-                try:
-                    database.execute(f"create view {name} as {text}")
-                except duckdb.CatalogException as error:
-                    failed[name], reason = text, error
-            if len(failed) == len(waiting):
-                raise AssertionError(f"views that cannot be made: {sorted(failed)}") from reason
-            waiting = failed
-        return database
+        assert set(tables) <= set(TABLES), f"no such table: {sorted(set(tables) - set(TABLES))}"
+        given = {name: tables.get(name, ()) for name in TABLES}
+        frames = {n: t if isinstance(t, pl.DataFrame) else frame(n, t) for n, t in given.items()}
+        opened.append(_open(frames))
+        return opened[-1]
 
     yield build
     for database in opened:
         database.close()
+
+
+@pytest.fixture(scope="session")
+def catalogue(frame: FrameBuilder) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with every view over empty tables, shared by the tests that only look at names and types."""
+    with _open({name: frame(name, ()) for name in TABLES}) as database:
+        yield database

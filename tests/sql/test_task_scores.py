@@ -87,15 +87,21 @@ def test_intervals_cover_the_truth(connect, frame):
     rng = np.random.default_rng(11)
     sets, size = 600, 150
     label, predicted = _draw(rng, sets * size)
-    predictions = frame("predictions", _rows(zip(label, predicted, strict=True))).with_columns(
-        dataset=pl.Series([f"set{i // size}" for i in range(sets * size)])
+    one = frame("predictions", [{"logits": [0.0] * 3}])
+    outcomes = (
+        pl.DataFrame({"label": label, "predicted": predicted})
+        .with_row_index()
+        .with_columns(
+            dataset=pl.format("set{}", pl.col("index") // size), example_id=pl.col("index").cast(pl.String)
+        )
     )
+    predictions = outcomes.join(one.drop("dataset", "example_id", "label", "predicted"), how="cross")
     large_label, large_predicted = _draw(rng, 2_000_000)
     truth = {
         "accuracy": np.mean(large_label == large_predicted),
         "macro_f1": _macro_f1(large_label, large_predicted),
     }
-    database = connect(predictions=predictions)
+    database = connect(predictions=predictions.select(one.columns))
     for metric, value in truth.items():
         covered = database.sql(
             f"select avg((ci_low <= {value} and {value} <= ci_high)::int) from task_scores where metric = '{metric}'"
