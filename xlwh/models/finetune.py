@@ -21,9 +21,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,34 +32,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import numpy as np
+import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.models.batches import plan
 from xlwh.models.training_data import (
-    OBJECTIVES,
-    Encoded,
     Objective,
-    collate,
+    TrainingSet,
     epoch_batches,
-    evaluation_batches,
+    objective_of,
+    prepare,
 )
 from xlwh.models.training_state import Workspace, unique_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from xlwh.models.zoo import LoadedModel
     from xlwh.study import Finetune
-
-CODE_VERSION = "1"
-"""Raise it when the same recipe and data would give other weights."""
 
 TRAINING_FILE = "training.json"
 CHECKPOINT_EVERY_S = 300.0
 CHECKPOINT_SHARE = 0.05
 """Checkpoints between evaluations take at most this share of the time."""
-EVALUATION_ROWS = 64
 LOSS_CHECK_STEPS = 10
 """Losses are fetched from the device, and checked, this many at a time."""
 
@@ -68,7 +66,7 @@ LOSS_CHECK_STEPS = 10
 class Job:
     """Everything that determines the weights, and where they go.
 
-    `train` and `dev` are rows of `examples` (mappings by column) with gold; `labels` are in the order of the logits.
+    `train` and `dev` are rows of `examples`, gold not NULL; `labels` are in the order of the logits.
     `workspace` holds partial work, `destination` is the model folder that appears at the end; both must be on one
     file system.
     """
@@ -77,8 +75,8 @@ class Job:
     recipe: Finetune
     task: str
     labels: tuple[str, ...]
-    train: Sequence[Mapping[str, Any]]
-    dev: Sequence[Mapping[str, Any]]
+    train: pl.DataFrame
+    dev: pl.DataFrame
     workspace: Path
     destination: Path
 
@@ -94,16 +92,20 @@ def finetune(
 
     `load_base` gives a trainable float32 model with a head for the labels, the same one each time. Goes on from the
     last checkpoint in `workspace`, if there is one; a `destination` that exists is returned as it is, unless
-    `repeat` asks to train again. `progress(step, planned_steps)` is called after each step.
+    `repeat` asks to train again. Besides those at evaluations, checkpoints are written every `checkpoint_every_s`
+    seconds (less often where writing one takes long; 0: after each step); they change nothing in the result.
+    `progress(step, planned_steps)` is called after each step.
 
-    Raises `ModelError` when another process trains the same model, when the loss is not finite, when the disk is
-    full or will be, and when the data cannot be used.
+    Raises `ModelError` when the loss is not finite, when the disk is full or will be, and when the data cannot be
+    used; `StoreError` when another process trains the same model.
     """
     objective = _objective(job)
     if not repeat and job.destination.exists():
         return read_training(job.destination)
     with Workspace(job.workspace, job.key) as workspace:
-        if job.destination.exists() and not repeat:  # another process published it before this one had the lock
+        if (
+            job.destination.exists() and not repeat
+        ):  # another process published it before this one had the lock
             workspace.discard()
             return read_training(job.destination)
         base = load_base()
@@ -138,14 +140,13 @@ class _Run:
     """One process's share of a fine-tuning: the model, its optimiser, and the position in the workspace."""
 
     def __init__(self, job: Job, objective: Objective, base: LoadedModel, workspace: Workspace) -> None:
-        self.job, self.objective, self.base, self.workspace = job, objective, base, workspace
+        self.job, self.objective, self.workspace = job, objective, workspace
+        self.base = replace(base, max_length=_max_length(job, base))
         self.model: PreTrainedModel = base.model
-        self.tokenizer: PreTrainedTokenizerBase = base.tokenizer
-        self.max_length = _max_length(job, base)
-        self.train_set = objective.encode(job.train, self.tokenizer, job.labels, self.max_length)
-        self.dev_set = objective.encode(job.dev, self.tokenizer, job.labels, self.max_length)
+        self.train_set = prepare(self.base, objective, job.train, job.labels)
+        self.dev_set = prepare(self.base, objective, job.dev, job.labels)
         recipe = job.recipe
-        self.steps_per_epoch = math.ceil(len(self.train_set.features) / recipe.batch_size)
+        self.steps_per_epoch = math.ceil(len(self.train_set) / recipe.batch_size)
         self.planned_steps = recipe.epochs * self.steps_per_epoch
         self.warmup_steps = math.ceil(recipe.warmup_ratio * self.planned_steps)
         share = self.steps_per_epoch / recipe.evaluations_per_epoch
@@ -166,11 +167,12 @@ class _Run:
         position, recipe = self.workspace.position, self.job.recipe
         started = time.perf_counter() - position.seconds
         saved, pause = time.perf_counter(), checkpoint_every_s
-        batches: list[np.ndarray[Any, Any]] = []
+        batches: list[NDArray[np.int64]] = []
         while position.step < self.planned_steps and not position.stopped_early:
             epoch, index = divmod(position.step, self.steps_per_epoch)
             if index == 0 or not batches:
-                batches = epoch_batches(self.train_set.lengths, recipe.batch_size, recipe.seed, epoch)
+                lengths = self.train_set.encoded.lengths
+                batches = epoch_batches(lengths, recipe.batch_size, recipe.seed, epoch)
             self.losses.append(self._step(batches[index]))
             position.step += 1
             evaluate = position.step in self.evaluation_steps
@@ -185,11 +187,12 @@ class _Run:
                 begun = time.perf_counter()
                 self.workspace.save(self.model, self.optimizer)
                 saved = time.perf_counter()
-                pause = max(checkpoint_every_s, (saved - begun) / CHECKPOINT_SHARE)
+                if checkpoint_every_s > 0:
+                    pause = max(checkpoint_every_s, (saved - begun) / CHECKPOINT_SHARE)
             progress(position.step, self.planned_steps)
 
-    def _step(self, rows: np.ndarray[Any, Any]) -> Tensor:
-        """One optimiser step on the features `rows`; their mean loss, still on the device."""
+    def _step(self, rows: NDArray[np.int64]) -> Tensor:
+        """One optimiser step on the examples `rows`; their mean loss, still on the device."""
         recipe, step = self.job.recipe, self.workspace.position.step
         torch.manual_seed(_draw(recipe.seed, step))  # dropout
         self.model.train()
@@ -205,13 +208,8 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def _forward(self, data: Encoded, rows: np.ndarray[Any, Any]) -> tuple[Any, dict[str, Tensor]]:
-        features = [data.features[i] for i in rows]
-        batch = collate(features, self.tokenizer, self.max_length)
-        batch = {name: tensor.to(self.base.device) for name, tensor in batch.items()}
-        gold = {name: batch.pop(name) for name in features[0].gold}
-        # The family's inputs, as in prediction and attribution: the model sees the same there as here.
-        inputs = self.base.family.model_inputs(self.model, **batch)
+    def _forward(self, data: TrainingSet, rows: NDArray[np.int64]) -> tuple[Any, dict[str, Tensor]]:
+        inputs, gold = data.batch(self.base, rows)
         return self.model(**inputs, **gold), gold
 
     def _check_losses(self) -> None:
@@ -228,11 +226,11 @@ class _Run:
     def _evaluate(self) -> None:
         """Take the development loss and score, add a point to the curve, keep the weights if they are the best."""
         position, recipe = self.workspace.position, self.job.recipe
-        self.model.eval()
+        self.model.eval()  # type: ignore[no-untyped-call]
         loss, right, total = 0.0, 0, 0
         # float32 whatever the training's precision: the score is that of the model as it will be used.
         with torch.inference_mode():
-            for rows in evaluation_batches(self.dev_set.lengths, EVALUATION_ROWS):
+            for rows, _ in plan(self.dev_set.encoded.lengths, self.base.max_length):
                 output, gold = self._forward(self.dev_set, rows)
                 correct, count = self.objective.correct(output.logits, gold)
                 loss += float(output.loss) * count
@@ -240,9 +238,7 @@ class _Run:
         if not math.isfinite(loss):
             self._diverged(f"the development loss is {loss} after step {position.step:,}")
         score = right / total
-        rate = learning_rate(
-            recipe.learning_rate, position.step - 1, self.warmup_steps, self.planned_steps
-        )
+        rate = learning_rate(recipe.learning_rate, position.step - 1, self.warmup_steps, self.planned_steps)
         position.curve.append(
             {
                 "step": position.step,
@@ -279,12 +275,12 @@ class _Run:
         """Write the best weights, the tokenizer and `training.json`, and make them the model."""
         record = self._record()
         self.workspace.restore_best(self.model)
-        self.model.eval()
+        self.model.eval()  # type: ignore[no-untyped-call]
 
         def fill(folder: Path) -> None:
             with _no_progress_bars():
                 self.model.save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
+            self.base.tokenizer.save_pretrained(folder)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             (folder / TRAINING_FILE).write_text(text, encoding="utf-8")
 
@@ -298,8 +294,8 @@ class _Run:
             "task": job.task,
             "labels": list(job.labels),
             "recipe": job.recipe.model_dump(mode="json"),
-            "train_examples": len(job.train),
-            "dev_examples": len(job.dev),
+            "train_examples": len(self.train_set),
+            "dev_examples": len(self.dev_set),
             "truncated_examples": self.train_set.truncated_examples,
             "truncated_tokens": self.train_set.truncated_tokens,
             "dev_truncated_examples": self.dev_set.truncated_examples,
@@ -319,20 +315,16 @@ class _Run:
 
 
 def _objective(job: Job) -> Objective:
-    if job.task not in OBJECTIVES:
-        raise ModelError(
-            f"Model `{job.key}`: task `{job.task}` of dataset `{job.recipe.dataset}` cannot be fine-tuned here. "
-            f"Tasks that can: {', '.join(OBJECTIVES)}."
-        )
+    objective = objective_of(job.task, job.key)
     for part, rows in (("training", job.train), ("development", job.dev)):
-        if not rows:
+        if rows.is_empty():
             raise ModelError(f"Model `{job.key}`: there are no {part} examples with gold.")
     if len(job.labels) < 2:
         raise ModelError(
             f"Model `{job.key}`: fine-tuning needs at least two labels; the training examples have: "
             f"{', '.join(job.labels) or 'none'}."
         )
-    return OBJECTIVES[job.task]
+    return objective
 
 
 def _max_length(job: Job, base: LoadedModel) -> int:
@@ -365,17 +357,23 @@ def _draw(seed: int, step: int) -> int:
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
     """Deterministic kernels inside; torch's switches and random generators as before afterwards."""
-    if device.type == "cuda":  # cuBLAS reads it when it is first used
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    devices = []
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+        devices = [torch.cuda.current_device() if device.index is None else device.index]
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    devices = [torch.cuda.current_device() if device.index is None else device.index]
-    with torch.random.fork_rng(devices=devices if device.type == "cuda" else []):
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=devices):
         torch.use_deterministic_algorithms(True)
+        # Every kernel here writes all of its output: filling it first would only cost time.
+        memory.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            memory.fill_uninitialized_memory = fill
 
 
 @contextmanager
@@ -383,9 +381,9 @@ def _no_progress_bars() -> Iterator[None]:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

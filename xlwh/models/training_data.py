@@ -1,23 +1,29 @@
-"""From rows of `examples` to padded training batches, and what each task counts as correct.
+"""From rows of `examples` to training batches, and what each task counts as correct.
 
-A task that is trained here is an `Objective`: which column holds its gold, how rows become features and how
-predictions are counted. Another task is another entry of `OBJECTIVES`; batching, padding and the training loop
-(`xlwh.models.finetune`) do not change: gold that is a list (one tag per sub-token) is padded like the inputs.
+Texts go through the same encoder and the same family inputs as in prediction, so a model is trained on what it
+will see. A task that is trained here is an `Objective`; another task is another entry of `OBJECTIVES`, and neither
+batching nor the training loop (`xlwh.models.finetune`) changes: gold that is a list (one tag per sub-token) is
+padded like the inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.models.batches import collate, padded_length
+from xlwh.models.tokenize import Encoded, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+
+    from xlwh.models.zoo import LoadedModel
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 """Order of the logits of natural language inference."""
@@ -25,57 +31,64 @@ NLI_LABELS = ("entailment", "neutral", "contradiction")
 IGNORED = -100
 """Gold of padded positions; torch's cross entropy leaves it out."""
 
-LENGTH_MULTIPLE = 8
-"""Padded lengths are multiples of this: few shapes, so that the allocator and kernel caches are reused."""
-
 BATCHES_PER_BUCKET = 50
 """Examples are sorted by length within this many batches of the shuffled order."""
 
 ENCODE_ROWS = 4096
-"""Rows given to the tokenizer at once."""
+"""Examples encoded at once: what the encoder knows beyond the token ids is dropped after each chunk."""
 
-
-@dataclass(frozen=True)
-class Feature:
-    """One model input without padding, and its gold under the names that the model's `forward` expects."""
-
-    inputs: Mapping[str, list[int]]
-    gold: Mapping[str, int | list[int]]
-
-    @property
-    def length(self) -> int:
-        return len(self.inputs["input_ids"])
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Features of a data set and what was cut to make them."""
-
-    features: list[Feature]
-    truncated_examples: int
-    truncated_tokens: int
-
-    @property
-    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Sub-tokens of each feature: `[n]`."""
-        return np.array([feature.length for feature in self.features], dtype=np.int64)
+Gold = Mapping[str, NDArray[np.int64] | Sequence[Sequence[int]]]
+"""Arguments of a model's `forward` beside its inputs, one entry per example: a number, or one per sub-token."""
 
 
 @dataclass(frozen=True)
 class Objective:
     """What a task adds to the training loop.
 
-    `gold` is the column of `examples` that holds the gold. `encode(rows, tokenizer, labels, max_length)` makes the
-    features. `correct(logits, batch)` gives how many predictions are right and how many there are; the development
-    score is their ratio.
+    `gold` is the column of `examples` that holds the gold. `targets(encoded, examples, labels)` turns it into
+    arguments of the model's `forward`. `correct(logits, gold)` gives how many predictions of a batch are right and
+    how many there are; the development score is their ratio.
     """
 
     gold: str
-    encode: Callable[
-        [Sequence[Mapping[str, Any]], PreTrainedTokenizerBase, Sequence[str], int],
-        Encoded,
-    ]
-    correct: Callable[[Any, Mapping[str, Tensor]], tuple[int, int]]
+    targets: Callable[[Encoded, pl.DataFrame, Sequence[str]], Gold]
+    correct: Callable[[Tensor, Mapping[str, Tensor]], tuple[int, int]]
+
+
+def class_targets(encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str]) -> Gold:
+    """The index of each example's label: `[n]`. `ModelError` for a label that is not in `labels`."""
+    index = {label: i for i, label in enumerate(labels)}
+    for label in examples["label"].unique(maintain_order=True):
+        if label not in index:
+            raise ModelError(
+                f"Label `{label}` is not one of the labels trained on: {', '.join(labels)}. Use data with the same "
+                "labels, or set `labels` of the model."
+            )
+    return {"labels": np.array([index[label] for label in examples["label"]], dtype=np.int64)}
+
+
+def correct_classes(logits: Tensor, gold: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Rows whose largest logit is the gold class, and rows: logits `[n, classes]`."""
+    labels = gold["labels"]
+    return int((logits.argmax(dim=-1) == labels).sum()), len(labels)
+
+
+CLASSIFICATION = Objective(gold="label", targets=class_targets, correct=correct_classes)
+
+OBJECTIVES: dict[str, Objective] = {
+    "sequence_classification": CLASSIFICATION,
+    "sentence_pair": CLASSIFICATION,
+}
+"""The tasks that can be trained here, by `examples.task`."""
+
+
+def objective_of(task: str, model: str) -> Objective:
+    """How a task is trained; `ModelError` names the tasks that can be."""
+    if task not in OBJECTIVES:
+        raise ModelError(
+            f"Model `{model}`: task `{task}` cannot be fine-tuned here. Tasks that can: {', '.join(OBJECTIVES)}."
+        )
+    return OBJECTIVES[task]
 
 
 def canonical_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -86,69 +99,76 @@ def canonical_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def encode_classification(
-    rows: Sequence[Mapping[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
-    labels: Sequence[str],
-    max_length: int,
-) -> Encoded:
-    """One feature per row of texts or text pairs; of a pair that is too long, the longer text is cut first.
+@dataclass(frozen=True)
+class TrainingSet:
+    """Encoded examples with their gold, lean enough for hundreds of thousands of them."""
 
-    Raises `ModelError` for a label that is not in `labels`.
+    encoded: Encoded
+    """Token ids and types only: words and characters were needed to make the gold, at most."""
+    gold: Gold
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    @property
+    def truncated_examples(self) -> int:
+        return int((self.encoded.num_truncated > 0).sum())
+
+    @property
+    def truncated_tokens(self) -> int:
+        """Sub-tokens cut off."""
+        return int(self.encoded.num_truncated.sum())
+
+    def batch(
+        self, base: LoadedModel, rows: NDArray[np.int64]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Inputs `[rows, length]` and gold (`[rows]` or `[rows, length]`) of a batch, on the model's device."""
+        length = padded_length(int(self.encoded.lengths[rows].max()), base.max_length)
+        inputs = collate(base, self.encoded, rows, length).inputs(base)
+        left = base.family.padding_side == "left"
+        return inputs, {
+            name: _gold_tensor(values, rows, length, left).to(base.device)
+            for name, values in self.gold.items()
+        }
+
+
+def prepare(
+    base: LoadedModel, objective: Objective, examples: pl.DataFrame, labels: Sequence[str]
+) -> TrainingSet:
+    """Encode examples (columns of the `examples` table, gold not NULL) for a model, at most `base.max_length` long.
+
+    `ModelError` where the gold does not fit the labels.
     """
-    index = {label: i for i, label in enumerate(labels)}
-    features: list[Feature] = []
-    truncated_examples = truncated_tokens = 0
-    for start in range(0, len(rows), ENCODE_ROWS):
-        chunk = rows[start : start + ENCODE_ROWS]
-        # verbose=False: the warning about inputs beyond the model's maximum would be about the uncut texts.
-        full = _tokenize(tokenizer, chunk, verbose=False)
-        cut = _tokenize(tokenizer, chunk, truncation="longest_first", max_length=max_length)
-        for i, row in enumerate(chunk):
-            if row["label"] not in index:
-                raise ModelError(
-                    f"Label `{row['label']}` of example {row.get('example_id')} is not one of the labels trained on: "
-                    f"{', '.join(labels)}. Use data with the same labels, or set `labels` of the model."
-                )
-            inputs = {name: values[i] for name, values in cut.items()}
-            lost = len(full["input_ids"][i]) - len(inputs["input_ids"])
-            truncated_examples += lost > 0
-            truncated_tokens += lost
-            features.append(Feature(inputs, {"labels": index[row["label"]]}))
-    return Encoded(features, truncated_examples, truncated_tokens)
-
-
-def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], **options: Any
-) -> dict[str, list[list[int]]]:
-    texts = [row["text"] for row in rows]
-    pairs = [row["text_pair"] for row in rows]
-    if any(pair is None for pair in pairs) != all(pair is None for pair in pairs):
-        raise ModelError(
-            "Some of the training examples are single texts and some are pairs; use data of one kind."
+    chunks, golds, none = [], [], np.zeros(0, np.int32)
+    for chunk in examples.iter_slices(ENCODE_ROWS):
+        encoded = encode(base, chunk)
+        golds.append(objective.targets(encoded, chunk, labels))
+        # Only ids and types are kept: the rest is several times their size.
+        chunks.append(
+            replace(
+                encoded,
+                segment=none,
+                char_start=none,
+                char_end=none,
+                word_index=none,
+                words=(),
+                segmenters=(),
+            )
         )
-    encoded = tokenizer(texts, None if not pairs or pairs[0] is None else pairs, **options)
-    return {name: encoded[name] for name in tokenizer.model_input_names if name in encoded}
-
-
-def correct_classes(logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Rows whose largest logit is the gold class, and rows: logits `[n, classes]`."""
-    gold = batch["labels"]
-    return int((logits.argmax(dim=-1) == gold).sum()), len(gold)
-
-
-CLASSIFICATION = Objective(gold="label", encode=encode_classification, correct=correct_classes)
-
-OBJECTIVES: dict[str, Objective] = {
-    "sequence_classification": CLASSIFICATION,
-    "sentence_pair": CLASSIFICATION,
-}
-"""The tasks that can be trained here, by `examples.task`."""
+    gold: dict[str, NDArray[np.int64] | Sequence[Sequence[int]]] = {}
+    for name, first in golds[0].items():
+        parts = [part[name] for part in golds]
+        gold[name] = (
+            np.concatenate(parts)
+            if isinstance(first, np.ndarray)
+            else [row for part in parts for row in part]
+        )
+    return TrainingSet(_concatenate(chunks), gold)
 
 
 def epoch_batches(
-    lengths: np.ndarray[Any, np.dtype[np.int64]], batch_size: int, seed: int, epoch: int
-) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
     """Order of one epoch: each example once, batches of similar lengths, in an order fixed by (seed, epoch).
 
     The examples are shuffled, sorted by length within buckets of `BATCHES_PER_BUCKET` batches, cut into batches,
@@ -166,57 +186,29 @@ def epoch_batches(
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def evaluation_batches(
-    lengths: np.ndarray[Any, np.dtype[np.int64]], batch_size: int
-) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
-    """All examples once, the longest first, so that memory runs out at once if it does."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def collate(
-    features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> dict[str, Tensor]:
-    """Pad features to one length (a multiple of 8, at most `max_length`): `[n, length]` per input, int64.
-
-    Pads on the tokenizer's own side. Gold that is one number per feature becomes `[n]`.
-    """
+def _gold_tensor(
+    values: NDArray[np.int64] | Sequence[Sequence[int]], rows: NDArray[np.int64], length: int, left: bool
+) -> Tensor:
     import torch
 
-    if tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"The tokenizer {tokenizer.name_or_path} has no padding piece, so examples cannot share a batch. "
-            "Set its pad_token and save it again."
-        )
-    longest = max(feature.length for feature in features)
-    length = max(
-        longest,
-        min(max_length, -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE),
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values[rows])
+    padded = np.full((len(rows), length), IGNORED, dtype=np.int64)
+    for place, index in enumerate(rows.tolist()):
+        size = len(values[index])
+        padded[place, length - size if left else 0 : length if left else size] = values[index]
+    return torch.from_numpy(padded)
+
+
+def _concatenate(chunks: Sequence[Encoded]) -> Encoded:
+    lengths = np.concatenate([chunk.lengths for chunk in chunks])
+    types = [chunk.token_type_ids for chunk in chunks if chunk.token_type_ids is not None]
+    return replace(
+        chunks[0],
+        keys=pl.concat([chunk.keys for chunk in chunks]),
+        bounds=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        input_ids=np.concatenate([chunk.input_ids for chunk in chunks]),
+        token_type_ids=np.concatenate(types) if types else None,
+        special=np.concatenate([chunk.special for chunk in chunks]),
+        num_truncated=np.concatenate([chunk.num_truncated for chunk in chunks]),
     )
-    padding = {
-        "input_ids": tokenizer.pad_token_id,
-        "token_type_ids": tokenizer.pad_token_type_id,
-    }
-
-    def padded(rows: list[list[int]], value: int) -> Tensor:
-        out = np.full((len(rows), length), value, dtype=np.int64)
-        for i, row in enumerate(rows):
-            if tokenizer.padding_side == "left":
-                out[i, length - len(row) :] = row
-            else:
-                out[i, : len(row)] = row
-        return torch.from_numpy(out)
-
-    batch = {
-        name: padded([list(f.inputs[name]) for f in features], padding.get(name, 0))
-        for name in features[0].inputs
-    }
-    for name, value in features[0].gold.items():
-        gold = [f.gold[name] for f in features]
-        batch[name] = (
-            padded([list(g) for g in gold if isinstance(g, list)], IGNORED)
-            if isinstance(value, list)
-            else torch.tensor(gold, dtype=torch.int64)
-        )
-    return batch

@@ -75,18 +75,24 @@ class Workspace:
     def __enter__(self) -> Workspace:
         """Take the lock and sweep leftovers; `StoreError` names the process that holds it."""
         with self._writing(self.folder):
-            make_folder(self.folder.parent)
             self._lock.acquire()
-            for other in self.folder.parent.iterdir():
-                if other != self.folder and re.fullmatch(re.escape(self.key) + "-[0-9a-f]{16}", other.name):
-                    shutil.rmtree(other)
-            make_folder(self.folder)
-            for leftover in self.folder.iterdir():
-                if leftover.is_dir():
-                    shutil.rmtree(leftover)
-                elif leftover.name != CHECKPOINT and not leftover.match("best-*.safetensors"):
-                    leftover.unlink()
+            try:
+                self._sweep()
+            except BaseException:
+                self._lock.release()
+                raise
         return self
+
+    def _sweep(self) -> None:
+        make_folder(self.folder)
+        for other in self.folder.parent.iterdir():
+            if other != self.folder and re.fullmatch(re.escape(self.key) + "-[0-9a-f]{16}", other.name):
+                shutil.rmtree(other)
+        for leftover in self.folder.iterdir():
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            elif leftover.name != CHECKPOINT and not leftover.match("best-*.safetensors"):
+                leftover.unlink()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -102,16 +108,21 @@ class Workspace:
                 with safe_open(path, framework="pt") as file:
                     self.position = Position(**json.loads(file.metadata()["position"]))
                 _set(model, optimizer, load_file(path))
-                if self.position.best_step:
-                    load_file(self._best_path)
-            except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, FileNotFoundError) as error:
+                if self.position.best_step and not self._best_path.is_file():
+                    raise FileNotFoundError(f"{self._best_path.name} is missing")
+            except (
+                SafetensorError,
+                KeyError,
+                TypeError,
+                ValueError,
+                RuntimeError,
+                FileNotFoundError,
+            ) as error:
                 raise ModelError(
                     f"The checkpoint {path} of model `{self.key}` cannot be read: {error}. "
                     f"Remove the folder {self.folder} to start that fine-tuning again."
                 ) from None
-        for other in self.folder.glob("best-*.safetensors"):
-            if other != self._best_path:
-                other.unlink()
+        self._drop_other_best()
         return path.exists()
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -122,9 +133,7 @@ class Workspace:
             for kind, tensor in state.items():
                 tensors[f"{kind}.{names[id(parameter)]}"] = tensor
         self._write(CHECKPOINT, tensors, {"position": json.dumps(asdict(self.position))})
-        for other in self.folder.glob("best-*.safetensors"):
-            if other != self._best_path:
-                other.unlink()
+        self._drop_other_best()
 
     def save_best(self, model: torch.nn.Module) -> None:
         """Keep the present weights as the best ones; counts only once `save` has named them."""
@@ -133,6 +142,11 @@ class Workspace:
     def restore_best(self, model: torch.nn.Module) -> None:
         """Give the model the weights of the best evaluation."""
         _copy(unique_tensors(model), load_file(self._best_path))
+
+    def _drop_other_best(self) -> None:
+        for other in self.folder.glob("best-*.safetensors"):
+            if other != self._best_path:
+                other.unlink()
 
     @property
     def _best_path(self) -> Path:

@@ -1,0 +1,86 @@
+"""`kill -9` at random moments of a fine-tuning: what is resumed ends with the bits of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHILD = Path(__file__).with_name("finetune_child.py")
+WORLD = runpy.run_path(str(CHILD))
+
+
+def nursery(root: Path, seconds: list[float]) -> list[dict[str, Any]]:
+    """Fine-tune in `root` once per number, killed after so many seconds; a report of each."""
+    done = subprocess.run(
+        [sys.executable, str(CHILD), str(root), *map(str, seconds)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHILD.parents[2])},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A world in which the training ran through, and how long that took; beside it an untouched one."""
+    root = tmp_path_factory.mktemp("kill")
+    WORLD["make_world"](root / "new")
+    shutil.copytree(root / "new", root / "whole")
+    (report,) = nursery(root / "whole", [float("inf")])
+    assert report["status"] == 0
+    return root, report["ran"]
+
+
+def state(root: Path) -> dict[str, Any]:
+    """All that must be equal: the bytes of the checkpoint, its record and its row, without times."""
+    (folder,) = (root / "warehouse" / "models" / "tuned").iterdir()
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    record = json.loads(files.pop("training.json"))
+    for timed in ("duration_s", "sessions"):
+        record.pop(timed)
+    for point in record["curve"]:
+        point.pop("seconds")
+    row = WORLD["context"](root).warehouse.scan("models", model="tuned").drop("duration_s").collect()
+    return {"name": folder.name, "files": files, "record": record, "row": row.to_dicts()}
+
+
+def survive(undisturbed: tuple[Path, float], world: Path, seed: int, kills: int) -> int:
+    """Kill and resume, then compare; how many processes were really killed."""
+    root, whole = undisturbed
+    shutil.copytree(root / "new", world)
+    generator = random.Random(seed)
+    # A share of the whole: later children have less left to do, and should not be done before they are killed.
+    moments = [whole * generator.uniform(0.02, 1.5 / kills) for _ in range(kills)]
+    reports = nursery(world, [*moments, float("inf")])
+    assert reports[-1]["status"] == 0, f"seed {seed}"
+    complete = sorted(state(root / "whole")["files"] | {"training.json": b""})
+    for report in reports:
+        assert report["published"] in ([], [complete]), f"seed {seed}"
+    assert state(world) == state(root / "whole"), f"seed {seed}"
+    leftover = [path.name for path in (world / "warehouse" / "staging" / "finetune").iterdir()]
+    assert leftover == ["tuned.lock"], f"seed {seed}"
+    return sum(report["killed"] for report in reports)
+
+
+def test_killed_three_times(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    assert survive(undisturbed, tmp_path / "world", random.SystemRandom().randrange(10**9), kills=3) >= 1
+
+
+@pytest.mark.slow
+def test_killed_a_hundred_times(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    killed = rounds = 0
+    while killed < 100:
+        rounds += 1
+        seed = random.SystemRandom().randrange(10**9)
+        killed += survive(undisturbed, tmp_path / f"world-{rounds}", seed, kills=6)

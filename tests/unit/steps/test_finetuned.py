@@ -1,0 +1,329 @@
+"""The step of models that are fine-tuned here: what it reads, when it is fresh, and the row it writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import finetune as training
+from xlwh.steps import finetuned, models
+from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.plan import STEPS
+from xlwh.store import Slot, empty
+
+WORLD_FILE = Path(__file__).parents[2] / "e2e" / "finetune_child.py"
+WORLD = runpy.run_path(str(WORLD_FILE))
+TUNED = Key(model="tuned")
+SLOT = Slot("models", ("tuned",))
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world in which nothing was trained, and beside it one in which `tuned` was."""
+    root = tmp_path_factory.mktemp("worlds")
+    WORLD["make_world"](root / "new")
+    shutil.copytree(root / "new", root / "trained")
+    finetuned.run(WORLD["context"](root / "trained"), TUNED)
+    return root
+
+
+@pytest.fixture
+def new(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine / "new", tmp_path / "world"))
+
+
+@pytest.fixture
+def trained(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine / "trained", tmp_path / "world"))
+
+
+def run(root: Path, **options: Any) -> StepResult:
+    context: Context = WORLD["context"](root)
+    for name, value in options.items():
+        setattr(context, name, value)
+    return finetuned.run(context, TUNED)
+
+
+def edit(root: Path, old: str, new: str) -> None:
+    file = root / "study.toml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def row(root: Path) -> dict[str, Any]:
+    frame = WORLD["context"](root).warehouse.scan("models", model="tuned").collect()
+    assert frame.height == 1
+    return frame.row(0, named=True)
+
+
+def checkpoints(root: Path) -> list[Path]:
+    return sorted((root / "warehouse" / "models" / "tuned").iterdir())
+
+
+def write(root: Path, dataset: str, language: str, frame: pl.DataFrame, mark: str) -> None:
+    WORLD["context"](root).warehouse.write({Slot("examples", (dataset, language)): frame}, fingerprint=mark)
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("it was trained again")
+
+
+def test_trains_and_writes_the_row(new: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    result = run(new, progress=lambda *step: seen.append(step))
+
+    assert (result.status, result.rows) == ("written", 1)
+    metadata = result.metadata
+    assert metadata["train_examples"] == result.examples == 2 * 72
+    assert metadata["dev_examples"] == 2 * 18
+    assert metadata["labels"] == ["entailment", "neutral", "contradiction"]
+    assert metadata["without_gold"] == 0
+    assert [point["step"] for point in metadata["curve"]][-1] == metadata["train_steps"]  # type: ignore[attr-defined]
+    assert metadata["dev_score"] > 0.6  # type: ignore[operator]
+    assert seen[0] == ("fine-tune tuned", 1, 72)
+    assert len(seen) == metadata["train_steps"]
+
+    written = row(new)
+    assert written["kind"] == "finetuned"
+    assert written["source"] == "base"
+    assert written["family"] == "bert"
+    assert written["task"] == "sequence_classification"
+    assert written["labels"] == ["entailment", "neutral", "contradiction"]
+    assert written["finetuned_dataset"] == "nli"
+    assert written["finetuned_languages"] == ["en", "es"]
+    assert written["seed"] == 0
+    assert json.loads(written["recipe"])["learning_rate"] == 3e-3
+    assert written["dev_score"] == metadata["dev_score"]
+    assert written["train_steps"] == metadata["train_steps"]
+    assert written["duration_s"] > 0
+    (folder,) = checkpoints(new)
+    context = WORLD["context"](new)
+    assert folder.name == context.warehouse.current(SLOT).fingerprint[:16]
+    assert list((new / "warehouse" / "staging" / "finetune").iterdir()) == [
+        new / "warehouse" / "staging" / "finetune" / "tuned.lock"
+    ]
+    loaded = context.zoo.load("tuned")
+    assert loaded.labels == ("entailment", "neutral", "contradiction")
+    assert loaded.pin.weight_hash == written["weight_hash"]
+
+
+def test_fresh_is_skipped_without_torch(trained: Path) -> None:
+    program = (
+        "import runpy, sys\n"
+        "world = runpy.run_path(sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from xlwh.steps import finetuned\n"
+        "from xlwh.steps.base import Key\n"
+        "result = finetuned.run(world['context'](Path(sys.argv[2])), Key(model='tuned'))\n"
+        "print(result.status, 'torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(WORLD_FILE), str(trained)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout.split() == ["fresh", "False", "False"]
+
+
+def test_models_step_hands_over(trained: Path) -> None:
+    assert models.run(WORLD["context"](trained), TUNED).status == "fresh"
+
+
+def test_probing_never_trains(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "finetune", never)
+    step = STEPS["models"]
+    result = fresh(probe(WORLD["context"](trained)), step, TUNED)
+    assert result is not None
+    assert result.status == "fresh"
+    shutil.rmtree(checkpoints(trained)[0])
+    assert fresh(probe(WORLD["context"](trained)), step, TUNED) is None
+    edit(trained, "epochs = 4", "epochs = 3")
+    assert fresh(probe(WORLD["context"](trained)), step, TUNED) is None
+
+
+def test_models_from_elsewhere_are_not_its_business(new: Path) -> None:
+    result = finetuned.run(WORLD["context"](new), Key(model="base"))
+    assert result.status == "not_applicable"
+
+
+@pytest.mark.parametrize(
+    ("old", "new_text"),
+    [
+        ("epochs = 4", "epochs = 1"),
+        ("finetune.max_length = 24", "finetune.max_length = 24\nfinetune.epochs = 1\nfinetune.seed = 5"),
+    ],
+)
+def test_another_recipe_is_another_checkpoint(trained: Path, old: str, new_text: str) -> None:
+    if "seed" in new_text:
+        edit(trained, "finetune.epochs = 4\n", "")
+    before = row(trained)
+    edit(trained, old, new_text)
+    assert run(trained).status == "written"
+    assert len(checkpoints(trained)) == 2
+    assert row(trained)["weight_hash"] != before["weight_hash"]
+
+
+def test_other_examples_or_another_base_are_stale(trained: Path) -> None:
+    edit(trained, "epochs = 4", "epochs = 1")
+    run(trained)
+    assert run(trained).status == "fresh"
+    frame = pl.DataFrame(WORLD["make_rows"](60, "es"), schema=empty("examples").schema)
+    write(trained, "nli", "es", frame, "other")
+    assert run(trained).status == "written"
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = trained / "base" / "model.safetensors"
+    save_file(
+        {k: v + torch.tensor(0.01) for k, v in load_file(file).items()}, file, metadata={"format": "pt"}
+    )
+    assert run(trained).status == "written"
+    assert len(checkpoints(trained)) == 4
+
+
+def test_what_is_beside_the_recipe_needs_no_training(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = row(trained)
+    monkeypatch.setattr(training, "finetune", never)
+    edit(trained, "[models.tuned]", '[models.tuned]\npublished_as = "mBERT"\ndtype = "bfloat16"')
+    result = run(trained)
+    assert (result.status, result.reason) == ("written", "only its description changed")
+    assert row(trained) == {**before, "published_as": "mBERT", "dtype": "bfloat16"}
+    assert run(trained).status == "fresh"
+
+
+def test_row_lost_between_publishing_and_writing(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = row(trained)
+    WORLD["context"](trained).warehouse.drop([SLOT])
+    monkeypatch.setattr(training, "_Run", never)
+    assert run(trained).status == "written"
+    assert row(trained) == before
+
+
+def test_removed_checkpoint_is_trained_again(trained: Path) -> None:
+    before = row(trained)
+    shutil.rmtree(checkpoints(trained)[0])
+    assert run(trained).status == "written"
+    assert row(trained)["weight_hash"] == before["weight_hash"]
+
+
+def test_force_trains_again(trained: Path) -> None:
+    before, stamp = row(trained), (checkpoints(trained)[0] / "training.json").stat().st_mtime_ns
+    assert run(trained, force=True).status == "written"
+    assert row(trained)["weight_hash"] == before["weight_hash"]
+    assert (checkpoints(trained)[0] / "training.json").stat().st_mtime_ns > stamp
+
+
+def test_missing_examples_name_the_command(new: Path) -> None:
+    WORLD["context"](new).warehouse.drop([Slot("examples", ("nli", "es"))])
+    message = (
+        "No examples of dataset `nli`, language `es`.*Available: en.*xlwh materialize examples --language es"
+    )
+    with pytest.raises(MissingDataError, match=message):
+        run(new)
+
+
+def test_examples_without_gold_are_left_out_and_counted(new: Path) -> None:
+    edit(new, "epochs = 4", "epochs = 1")
+    frame = pl.DataFrame(WORLD["make_rows"](60, "es"), schema=empty("examples").schema)
+    label = pl.when(pl.col("row_number") < 30).then(pl.lit(None, pl.String)).otherwise("label").alias("label")
+    write(new, "nli", "es", frame.with_columns(label), "withheld")
+    metadata = run(new).metadata
+    assert metadata["without_gold"] == 30
+    assert metadata["train_examples"] + metadata["dev_examples"] == 90 + 30  # type: ignore[operator]
+
+
+def test_development_dataset_in_the_languages_trained_on(new: Path) -> None:
+    edit(
+        new,
+        "[models.base]",
+        '[datasets.dev]\nreader = "xnli"\npath = "dev"\nlanguages = ["es", "de"]\n\n[models.base]',
+    )
+    edit(new, "finetune.epochs = 4", 'finetune.epochs = 1\nfinetune.dev_dataset = "dev"')
+    rows = WORLD["make_rows"](24, "es", "dev", seed=7)
+    rows[0]["label"] = None
+    write(new, "dev", "es", pl.DataFrame(rows, schema=empty("examples").schema), "dev")
+    metadata = run(new).metadata
+    assert metadata["dev_languages"] == ["es"]
+    assert (metadata["train_examples"], metadata["dev_examples"]) == (180, 23)
+    assert metadata["dev_without_gold"] == 1
+
+    edit(new, 'languages = ["es", "de"]', 'languages = ["de"]')
+    with pytest.raises(ModelError, match=r"dev_dataset: `dev` is read in none of .* \(en, es\).* in: de"):
+        run(new)
+
+
+def test_base_that_was_fine_tuned_here(trained: Path) -> None:
+    edit(
+        trained,
+        "[models.tuned]",
+        '[models.twice]\nfinetune = { base = "tuned", dataset = "nli", languages = ["en"], epochs = 1, '
+        "max_length = 24 }\n\n[models.tuned]",
+    )
+    context = WORLD["context"](trained)
+    result = finetuned.run(context, Key(model="twice"))
+    assert result.status == "written"
+    # The head came along: one epoch at a small rate does not lose what the base knows.
+    assert result.metadata["curve"][0]["dev_score"] > 0.5  # type: ignore[index]
+    context.warehouse.drop([SLOT])
+    with pytest.raises(MissingDataError, match="xlwh materialize models --model tuned"):
+        finetuned.run(WORLD["context"](trained), Key(model="twice"))
+
+
+def test_labels_of_the_study_give_the_order(new: Path) -> None:
+    edit(new, "finetune.epochs = 4", "finetune.epochs = 1")
+    edit(new, "[models.tuned]", '[models.tuned]\nlabels = ["neutral", "contradiction", "entailment"]')
+    run(new)
+    assert row(new)["labels"] == ["neutral", "contradiction", "entailment"]
+    edit(new, '"contradiction", "entailment"', '"contradiction"')
+    with pytest.raises(ModelError, match=r"models\.tuned\.labels: neutral, contradiction lacks entailment"):
+        run(new)
+
+
+def test_data_of_no_or_several_tasks(new: Path) -> None:
+    for language in ("en", "es"):
+        write(new, "nli", language, empty("examples"), f"nothing-{language}")
+    with pytest.raises(ModelError, match="dataset `nli` has no examples"):
+        run(new)
+    rows = WORLD["make_rows"](4, "en")
+    rows[0]["task"] = "translation"
+    write(new, "nli", "en", pl.DataFrame(rows, schema=empty("examples").schema), "mixed")
+    with pytest.raises(ModelError, match="several tasks: sentence_pair, translation"):
+        run(new)
+
+
+def test_hold_out_keeps_translations_together() -> None:
+    frame = pl.DataFrame(
+        {
+            "language": ["en"] * 100 + ["es"] * 80,
+            "example_id": [f"{i:03d}" for i in range(100)] + [f"{i:03d}" for i in range(80)],
+        }
+    )
+    train, dev = finetuned.hold_out(frame, 0.1, seed=3)
+    assert set(train["example_id"]).isdisjoint(dev["example_id"])
+    assert dev["example_id"].n_unique() == 10
+    assert train.height + dev.height == 180
+    again = finetuned.hold_out(frame.reverse(), 0.1, seed=3)[1]
+    assert set(again["example_id"]) == set(dev["example_id"])
+    assert set(finetuned.hold_out(frame, 0.1, seed=4)[1]["example_id"]) != set(dev["example_id"])
+    assert finetuned.hold_out(frame.head(3), 0.01, seed=0)[1].height == 1
+
+
+def test_metadata_is_json(trained: Path) -> None:
+    WORLD["context"](trained).warehouse.drop([SLOT])
+    text = json.dumps(dict(run(trained).metadata))
+    assert re.search(r'"curve": \[\{"step": ', text)
