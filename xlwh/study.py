@@ -236,8 +236,19 @@ class Study(_Part):
             for language in model.source_languages or ():
                 _known(language, self.languages, f"{at}.source_languages", "language")
         if self.consistency is not None:
-            _known(self.consistency.space, self.spaces, "consistency.space", "space")
+            self._consistency_possible(self.consistency)
         return self
+
+    def _consistency_possible(self, consistency: Consistency) -> None:
+        _known(consistency.space, self.spaces, "consistency.space", "space")
+        computed = [name for name, settings in self.attribution.methods if settings is not None]
+        for method in consistency.methods:
+            _known(method, computed, "consistency.methods", "attribution method")
+        if consistency.unit == "token" and self.spaces[consistency.space].kind == "vec":
+            raise ValueError(
+                f"consistency.unit: the space `{consistency.space}` holds vectors of words, from .vec files; "
+                "`token` needs a space of kind `input_embeddings`"
+            )
 
     def _no_cycle(self, key: str) -> None:
         seen = [key]

@@ -1,0 +1,69 @@
+"""What an attribution method is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
+
+EPSILON = 1e-6
+"""Floor of |F(x) - F(baseline)| where completeness errors are taken relative to it."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One explanation to make: an example (its index in the encoded batch) and a column of the logits."""
+
+    example: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Signed attributions [num_tokens] of one item, in logits, and the account of how they were made.
+
+    `f_baseline` is None for methods without a baseline; so are the convergence properties then.
+    """
+
+    values: NDArray[np.float64]
+    f_input: float | None = None
+    f_baseline: float | None = None
+    num_gradient_rows: int = 0
+    num_forward_rows: int = 0
+
+    @property
+    def delta(self) -> float | None:
+        """Sum of the attributions minus (F(x) - F(baseline)): captum's convergence delta."""
+        if self.f_baseline is None or self.f_input is None:
+            return None
+        return float(self.values.sum() - (self.f_input - self.f_baseline))
+
+    @property
+    def relative_delta(self) -> float | None:
+        """|delta| / max(|F(x) - F(baseline)|, EPSILON)."""
+        if self.delta is None or self.f_baseline is None or self.f_input is None:
+            return None
+        return abs(self.delta) / max(abs(self.f_input - self.f_baseline), EPSILON)
+
+
+class Method(Protocol):
+    """An attribution method: yields (position in `items`, attribution) in any order, as they are finished.
+
+    `parameters` is the method's part of the study; `batch_tokens` bounds the sub-tokens of one model call.
+    """
+
+    def __call__(
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        items: Sequence[Item],
+        parameters: Any,
+        batch_tokens: int,
+    ) -> Iterator[tuple[int, Attribution]]: ...

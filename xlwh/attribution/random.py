@@ -1,0 +1,40 @@
+"""Random attributions (`random`): the floor that every other method has to beat."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlwh.attribution.base import Attribution, Item
+from xlwh.models.tokenize import Encoded
+from xlwh.models.zoo import LoadedModel
+from xlwh.study import RandomAttribution
+
+
+def random_attribution(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    parameters: RandomAttribution,
+    batch_tokens: int,
+) -> Iterator[tuple[int, Attribution]]:
+    """Mean of uniform draws in [0, 1) per sub-token, 0 for special tokens; no model is run.
+
+    Every draw is seeded by (example, method, draw), so neither the batch order nor the model changes it.
+    """
+    ids = encoded.keys["example_id"]
+    for position, item in enumerate(items):
+        special = encoded.special[encoded.row(item.example)]
+        values = np.mean(
+            [draw(str(ids[item.example]), number, len(special)) for number in range(parameters.draws)], axis=0
+        )
+        yield position, Attribution(np.where(special, 0.0, values))
+
+
+def draw(example_id: str, number: int, size: int) -> NDArray[np.float64]:
+    """One seeded draw: [size] uniform numbers in [0, 1)."""
+    digest = hashlib.blake2b(f"{example_id}\x00random\x00{number}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest)).random(size)
