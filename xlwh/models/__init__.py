@@ -7,6 +7,12 @@ transformers: a pin, a segmenter or a fresh partition never needs them.
 
 from __future__ import annotations
 
+import os
+
+# Before torch is imported: OpenMP's spinning threads starve each other on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 from xlwh.models.pins import Pin
 from xlwh.models.zoo import LoadedModel, Zoo
 

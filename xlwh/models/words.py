@@ -33,7 +33,8 @@ def segment(text: str, language: str) -> list[tuple[int, int]]:
     spans = [match.span() for match in _WORD.finditer(text)]
     if _UNSPACED.search(text) is None:
         return spans
-    cuts = _dictionary_cuts(text, language)
+    # Between two letters of other scripts the pattern decides, as everywhere else ("iPhone-7").
+    cuts = [cut for cut in _dictionary_cuts(text, language) if _UNSPACED.search(text, cut - 1, cut + 1)]
     words = []
     for start, end in spans:
         if _UNSPACED.search(text, start, end) is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from xlwh.corpora import inapplicable
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context
 from xlwh.store import Entry, Slot
@@ -37,16 +38,22 @@ class Corpus:
 
 
 def corpora(context: Context, model: str, language: str) -> list[Corpus]:
-    """The datasets that a model is evaluated on in a language; MissingDataError if one has not been read yet."""
+    """The datasets that a model is evaluated on in a language; MissingDataError if one has not been read yet.
+
+    A dataset that has no such language by its nature is left out.
+    """
     found = []
     for dataset in context.study.evaluations(model, language):
-        entry = context.warehouse.current(Slot("examples", (dataset, language)))
+        split = context.study.datasets[dataset].split
+        entry = context.warehouse.current(Slot("examples", (dataset, language), split))
         if entry is None:
+            if inapplicable(context.study, dataset, language):
+                continue
             raise MissingDataError(
                 f"No examples of dataset `{dataset}` in language `{language}`. "
                 f"Run: xlwh materialize examples --language {language}"
             )
-        frame = context.warehouse.scan("examples", dataset=dataset, language=language)
+        frame = context.warehouse.scan("examples", dataset=dataset, language=language, split=split)
         first = frame.select("task").head(1).collect()
         task = first.item() if first.height else None
         found.append(Corpus(dataset, language, entry, frame, task))

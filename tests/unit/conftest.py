@@ -180,6 +180,29 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], Path]:
+    """hub_cache(checkpoint, "org/name"): lay a checkpoint out as an offline hub cache at REVISION; its snapshot."""
+    from huggingface_hub import constants
+
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def lay_out(checkpoint: Path, repository: str) -> Path:
+        root = cache / f"models--{repository.replace('/', '--')}"
+        blobs, snapshot = root / "blobs", root / "snapshots" / REVISION
+        for folder in (blobs, snapshot, root / "refs"):
+            folder.mkdir(parents=True)
+        (root / "refs" / "main").write_text(REVISION)
+        for number, file in enumerate(sorted(checkpoint.iterdir())):
+            shutil.copy(file, blobs / f"{number:040x}")
+            (snapshot / file.name).symlink_to(f"../../blobs/{number:040x}")
+        return snapshot
+
+    return lay_out
+
+
+@pytest.fixture
 def study_of(tmp_path: Path) -> Callable[..., Study]:
     """study_of(key={...model entry...}): a study with these models."""
 

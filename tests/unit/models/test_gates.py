@@ -1,0 +1,129 @@
+"""Gates on attention heads, over every family, per row and per head."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from xlwh.errors import ModelError
+from xlwh.models import LoadedModel, Zoo
+from xlwh.models.batches import Batch, collate
+from xlwh.models.families import family_of
+from xlwh.models.gates import gated, open_gates
+from xlwh.models.tokenize import encode
+
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
+PAIRS = [("The cat sits on the mat.", "Der Hund schläft!"), ("El niño come", "他说，我回来了。"), ("cat", "on")]
+
+
+@pytest.fixture(params=[*MODEL_TYPES, "bert-eager", "mini-x11"])
+def loaded(
+    request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]
+) -> LoadedModel:
+    if request.param == "mini-x11":
+        folder = request.getfixturevalue("shared") / "models" / "mini-x11"
+        return zoo_of(m={"path": str(folder)}).load("m")
+    model_type, _, attention = request.param.partition("-eager")
+    options = {"attention": "eager"} if request.param.endswith("-eager") else {}
+    return zoo_of(m={"path": str(checkpoint(model_type)), **options}).load("m")
+
+
+@pytest.fixture
+def batch(loaded: LoadedModel, frame: Callable[..., pl.DataFrame]) -> Batch:
+    encoded = encode(loaded, frame(PAIRS))
+    return collate(loaded, encoded, np.arange(3), int(encoded.lengths.max()) + 2)
+
+
+def logits(loaded: LoadedModel, batch: Batch, gates: torch.Tensor | None = None) -> torch.Tensor:
+    with torch.inference_mode():
+        if gates is None:
+            return loaded.model(**batch.inputs(loaded)).logits
+        with gated(loaded.model, gates):
+            return loaded.model(**batch.inputs(loaded)).logits
+
+
+def random_gates(loaded: LoadedModel, rows: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = open_gates(loaded.model, rows).shape
+    return torch.randint(0, 2, shape, generator=generator).float()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_open_gates_change_nothing(loaded: LoadedModel, batch: Batch, rows: int) -> None:
+    plain = logits(loaded, batch)
+    assert (logits(loaded, batch, open_gates(loaded.model, rows)) - plain).abs().max() <= 1e-5
+
+
+def test_closed_gates_leave_the_projections_bias_alone(loaded: LoadedModel, batch: Batch) -> None:
+    sites = family_of(loaded.model).attention_sites(loaded.model)
+    for index, site in enumerate(sites):
+        gates = open_gates(loaded.model)
+        gates[:, index] = 0
+        outputs: list[torch.Tensor] = []
+        hook = site.output.register_forward_hook(lambda _, __, output, seen=outputs: seen.append(output))
+        logits(loaded, batch, gates)
+        hook.remove()
+        bias = site.output.bias
+        expected = torch.zeros(site.output.out_features) if bias is None else bias
+        (output,) = outputs
+        assert torch.equal(output, expected.expand_as(output))
+
+
+def test_gates_equal_zeroing_the_projections_input_columns(loaded: LoadedModel, batch: Batch) -> None:
+    gates = random_gates(loaded, 1)
+    model = copy.deepcopy(loaded.model)
+    for index, site in enumerate(family_of(model).attention_sites(model)):
+        columns = gates[0, index].repeat_interleave(site.head_size)
+        site.output.weight.data *= columns
+    with torch.inference_mode():
+        expected = model(**batch.inputs(loaded)).logits
+    found = logits(loaded, batch, gates)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert (found - logits(loaded, batch)).abs().max() > 1e-3
+
+
+def test_each_row_has_its_own_gates(loaded: LoadedModel, batch: Batch) -> None:
+    gates = random_gates(loaded, 3)
+    assert not torch.equal(gates[0], gates[1])
+    together = logits(loaded, batch, gates)
+    for row in range(3):
+        alone = logits(loaded, batch, gates[row : row + 1])
+        torch.testing.assert_close(together[row], alone[row], atol=1e-5, rtol=1e-5)
+
+
+def test_gates_are_gone_afterwards_even_after_an_error(loaded: LoadedModel, batch: Batch) -> None:
+    plain = logits(loaded, batch)
+    with pytest.raises(RuntimeError, match="stop"), gated(loaded.model, open_gates(loaded.model) * 0):
+        raise RuntimeError("stop")
+    assert torch.equal(logits(loaded, batch), plain)
+
+
+def test_gradients_reach_the_gates(loaded: LoadedModel, batch: Batch) -> None:
+    gates = open_gates(loaded.model, 3).requires_grad_(True)
+    with gated(loaded.model, gates):
+        loaded.model(**batch.inputs(loaded)).logits.flatten(1)[:, 0].sum().backward()
+    assert gates.grad is not None
+    assert gates.grad.shape == gates.shape
+    assert (gates.grad[0].abs().amax(dim=-1) > 0).any()
+
+
+def test_nested_gates_multiply(loaded: LoadedModel, batch: Batch) -> None:
+    one, two = random_gates(loaded, 1), random_gates(loaded, 1).flip(-1)
+    with gated(loaded.model, one):
+        nested = logits(loaded, batch, two)
+    torch.testing.assert_close(nested, logits(loaded, batch, one * two), atol=1e-6, rtol=1e-6)
+
+
+def test_gates_that_do_not_fit_are_refused(loaded: LoadedModel, batch: Batch) -> None:
+    good = open_gates(loaded.model)
+    for bad in (good[:, :-1], good[..., :-1], good[0]):
+        with pytest.raises(ModelError, match="do not fit"), gated(loaded.model, bad):
+            pytest.fail("entered")
+    with pytest.raises(ModelError, match="Gates for 2 rows, but the batch has 3"):
+        logits(loaded, batch, open_gates(loaded.model, 2))

@@ -1,0 +1,279 @@
+"""Loading models of a study: sources, refusals, what is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import Zoo
+from xlwh.models.zoo import KEEP
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
+Checkpoint = Callable[..., Path]
+ZooOf = Callable[..., Zoo]
+
+
+@pytest.fixture
+def folder(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """A checkpoint that a test may change."""
+    return Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_family_loads_frozen_from_a_folder_and_from_an_offline_cache(
+    model_type: str,
+    checkpoint: Checkpoint,
+    zoo_of: ZooOf,
+    hub_cache: Callable[[Path, str], Path],
+) -> None:
+    source = checkpoint(model_type)
+    snapshot = hub_cache(source, "org/name")
+    zoo = zoo_of(local={"path": str(source)}, hub={"hub": "org/name", "revision": REVISION})
+    local, hub = zoo.load("local"), zoo.load("hub")
+    assert hub.pin.folder == snapshot
+    assert (hub.pin.kind, hub.pin.source, hub.pin.revision) == ("hub", "org/name", REVISION)
+    assert hub.pin.identity == local.pin.identity
+    for loaded in (local, hub):
+        assert loaded.labels == ("entailment", "neutral", "contradiction")
+        assert loaded.task == "sequence_classification"
+        assert loaded.config.model_type == model_type
+        assert not loaded.model.training
+        assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+        assert loaded.model.dtype == torch.float32
+        assert loaded.config._attn_implementation == ("eager" if model_type == "xlm" else "sdpa")
+    for ours, theirs in zip(local.model.parameters(), hub.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_mini_x11_loads_with_its_language_model_head(shared: Path, zoo_of: ZooOf) -> None:
+    loaded = zoo_of(mini={"path": str(shared / "models" / "mini-x11")}).load("mini")
+    assert type(loaded.model).__name__ == "BertForMaskedLM"
+    assert (loaded.labels, loaded.task, loaded.max_length) == (None, None, 256)
+    assert loaded.model.dtype == torch.float32
+
+
+def test_a_bare_encoder_loads_without_labels(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    loaded = zoo_of(bare={"path": str(checkpoint("bert", ""))}).load("bare")
+    assert (loaded.labels, loaded.task) == (None, None)
+
+
+def test_the_last_few_models_are_kept(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    path = str(checkpoint("bert"))
+    keys = [f"m{i}" for i in range(KEEP + 1)]
+    zoo = zoo_of(**{key: {"path": path} for key in keys})
+    first = zoo.load("m0")
+    for key in keys[1:-1]:
+        zoo.load(key)
+    assert zoo.load("m0") is first
+    zoo.load(keys[-1])
+    assert zoo.load("m0") is first
+    for key in keys[1:]:
+        zoo.load(key)
+    assert zoo.load("m0") is not first
+
+
+def test_a_changed_checkpoint_is_loaded_again(folder: Path, zoo_of: ZooOf) -> None:
+    zoo = zoo_of(m={"path": "model"})
+    first = zoo.load("m")
+    rewrite_weights(folder, lambda weights: weights["classifier.bias"].zero_())
+    second = zoo.load("m")
+    assert second is not first
+    assert not second.model.classifier.bias.any()
+
+
+def test_pins_and_paths_need_no_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    script = f"""
+import sys
+from types import SimpleNamespace
+from pathlib import Path
+from xlwh.models import Zoo
+from xlwh.study import Study
+study = Study.model_validate({{"name": "t", "languages": ["en"], "datasets": {{}}, "folder": "/",
+    "models": {{"m": {{"path": {str(checkpoint("bert"))!r}}}}}}})
+print(Zoo(study, SimpleNamespace(root=Path({str(tmp_path)!r}))).pin("m").weight_hash)
+assert not {{"torch", "transformers", "huggingface_hub"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) == 64
+
+
+def test_labels_of_the_study_replace_the_checkpoints(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    path = str(checkpoint("bert"))
+    zoo = zoo_of(good={"path": path, "labels": ["a", "b", "c"]}, bad={"path": path, "labels": ["a", "b"]})
+    assert zoo.load("good").labels == ("a", "b", "c")
+    with pytest.raises(ModelError, match=r"`bad`: the study gives 2 labels \(a, b\).*has 3 classes"):
+        zoo.load("bad")
+
+
+def test_max_length_is_the_studys_or_what_the_model_can(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    roberta, t5 = str(checkpoint("roberta")), str(checkpoint("t5"))
+    zoo = zoo_of(
+        short={"path": roberta, "max_length": 16},
+        long={"path": roberta, "max_length": 999},
+        free={"path": t5, "max_length": 999},
+    )
+    # 66 positions, of which the first two are the padding's.
+    assert [zoo.load(key).max_length for key in ("short", "long", "free")] == [16, 64, 999]
+
+
+def test_half_precision_and_eager_attention_are_explicit(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("bert")), "dtype": "bfloat16", "attention": "eager"}).load("m")
+    assert loaded.model.dtype == torch.bfloat16
+    assert loaded.config._attn_implementation == "eager"
+
+
+def test_models_that_are_not_there_yet_name_the_command(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    zoo = zoo_of(
+        base={"path": str(checkpoint("bert"))},
+        tuned={"finetune": {"base": "base", "dataset": "nli", "languages": ["en"]}},
+    )
+    zoo._warehouse.current = lambda slot: None
+    with pytest.raises(MissingDataError, match=r"xlwh materialize models --model tuned"):
+        zoo.pin("tuned")
+    with pytest.raises(ModelError, match="No model `other` in this study; there are: base, tuned"):
+        zoo.pin("other")
+
+
+def test_the_current_fine_tuned_checkpoint_is_found(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    from types import SimpleNamespace
+
+    zoo = zoo_of(
+        base={"path": str(checkpoint("bert"))},
+        tuned={"finetune": {"base": "base", "dataset": "nli", "languages": ["en"]}},
+    )
+    entry = SimpleNamespace(fingerprint="ab" * 16)
+    zoo._warehouse.current = lambda slot: entry if str(slot) == "models/model=tuned/all" else None
+    with pytest.raises(MissingDataError):
+        zoo.pin("tuned")
+    shutil.copytree(checkpoint("bert"), zoo._warehouse.root / "models" / "tuned" / ("ab" * 8))
+    pin = zoo.pin("tuned")
+    assert (pin.kind, pin.source) == ("finetuned", "base")
+    assert zoo.load("tuned").pin == pin
+
+
+def test_a_hub_model_that_is_not_cached_names_the_command(
+    zoo_of: ZooOf, hub_cache: Callable[[Path, str], Path]
+) -> None:
+    zoo = zoo_of(m={"hub": "org/absent", "revision": REVISION})
+    with pytest.raises(ModelError, match=rf"org/absent at {REVISION}.*hf download org/absent --revision"):
+        zoo.pin("m")
+
+
+def test_a_hub_model_without_revision_is_refused(zoo_of: ZooOf) -> None:
+    zoo = zoo_of(m={"hub": "org/name", "revision": REVISION})
+    bare = zoo._study.models["m"].model_copy(update={"revision": None})
+    zoo._study = zoo._study.model_copy(update={"models": {"m": bare}})
+    with pytest.raises(ModelError, match="`m`: a hub model needs `hub` and `revision`"):
+        zoo.pin("m")
+
+
+def test_an_unknown_architecture_is_refused(folder: Path, zoo_of: ZooOf) -> None:
+    edit(folder / "config.json", model_type="albert", architectures=["AlbertModel"])
+    with pytest.raises(ModelError, match=r"Architecture `albert` has no adapter\. There are: bert, "):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(folder: Path, zoo_of: ZooOf) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["extra"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"token ids up to {rows}, the word embedding has {rows} rows"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_a_missing_padding_token_is_refused(checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf) -> None:
+    folder = Path(shutil.copytree(checkpoint("llama"), tmp_path / "model"))
+    content = json.loads((folder / "tokenizer_config.json").read_text())
+    del content["pad_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="the tokenizer has no padding token"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_another_models_tokenizer_is_refused(checkpoint: Checkpoint, folder: Path, zoo_of: ZooOf) -> None:
+    for file in checkpoint("xlm-roberta").glob("tokenizer*"):
+        shutil.copy(file, folder)
+    with pytest.raises(ModelError, match="the tokenizer does not match"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_a_damaged_tokenizer_is_refused(folder: Path, zoo_of: ZooOf) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match="the tokenizer in .* cannot be read"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, zoo_of: ZooOf, value: float) -> None:
+    rewrite_weights(folder, lambda weights: weights["classifier.weight"][0].fill_(value))
+    with pytest.raises(ModelError, match=r"weight `classifier\.weight` holds NaN or infinite values"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_incomplete_checkpoints_are_refused(folder: Path, zoo_of: ZooOf) -> None:
+    rewrite_weights(folder, lambda weights: weights.pop("bert.encoder.layer.1.output.dense.weight"))
+    with pytest.raises(ModelError, match=r"1 weights of .* are not in .*layer\.1\.output\.dense"):
+        zoo_of(m={"path": "model"}).load("m")
+    with pytest.raises(ModelError, match=r"1 weights of .* are not in .*layer\.1\.output\.dense"):
+        zoo_of(m={"path": "model"}).load_base("m", 2, ("a", "b"), 0)
+
+
+def test_truncated_weights_are_refused(folder: Path, zoo_of: ZooOf) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "xlm", "mt5", "qwen2"])
+def test_a_base_gets_a_head_drawn_from_the_seed(
+    model_type: str, checkpoint: Checkpoint, zoo_of: ZooOf
+) -> None:
+    zoo = zoo_of(m={"path": str(checkpoint(model_type, ""))})
+    state = torch.random.get_rng_state()
+    first, again, other = (zoo.load_base("m", 2, ("no", "yes"), seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first.model.training
+    assert all(parameter.requires_grad for parameter in first.model.parameters())
+    assert first.labels == ("no", "yes")
+    assert first.config.id2label == {0: "no", 1: "yes"}
+    assert (first.config.num_labels, first.task) == (2, "sequence_classification")
+    pairs = list(zip(first.model.named_parameters(), other.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    differ = {name for (name, ours), theirs in pairs if not torch.equal(ours, theirs)}
+    assert differ
+    body = first.model.base_model_prefix
+    assert all(not name.startswith(f"{body}.") or "pooler" in name for name in differ)
+
+
+def test_a_base_with_another_head_gets_a_new_one(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load_base("m", 5, tuple("abcde"), 0)
+    assert loaded.model.classifier.weight.shape[0] == 5
+    with pytest.raises(ModelError, match=r"`m`: 2 classes but 1 labels \(a\)"):
+        zoo_of(m={"path": str(checkpoint("bert"))}).load_base("m", 2, ("a",), 0)
