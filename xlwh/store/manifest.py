@@ -30,6 +30,8 @@ class NewFile:
     fingerprint: str
     rows: int
     size_bytes: int
+    version: int
+    """Of the contract that it was checked against."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ create table if not exists versions (
     fingerprint text not null,
     rows integer not null,
     size_bytes integer not null,
+    version integer not null,
     valid_from integer not null references commits (number),
     valid_to integer references commits (number),
     removed integer not null default 0
@@ -109,7 +112,8 @@ create unique index if not exists one_current on versions (slot_table, keys, par
 create index if not exists by_validity on versions (valid_from, valid_to);
 """
 
-_COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, c.created_at, v.valid_from
+_COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
+c.created_at, v.valid_from
 from versions v join commits c on c.number = v.valid_from"""
 
 
@@ -221,13 +225,19 @@ class SqliteManifest:
                     (number, *_address(slot)),
                 )
             connection.executemany(
-                "insert into versions (slot_table, keys, part, file, fingerprint, rows, size_bytes, valid_from) "
-                "values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*_address(f.slot), f.file, f.fingerprint, f.rows, f.size_bytes, number) for f in put],
+                "insert into versions (slot_table, keys, part, file, fingerprint, rows, size_bytes, version, "
+                "valid_from) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (*_address(f.slot), f.file, f.fingerprint, f.rows, f.size_bytes, f.version, number)
+                    for f in put
+                ],
             )
         assert number is not None
         created_at = datetime.fromisoformat(now)
-        return [Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, created_at, number) for f in put]
+        return [
+            Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, f.version, created_at, number)
+            for f in put
+        ]
 
     def forget(self, files: Sequence[str]) -> None:
         with self._open() as connection, self._transaction(connection):
@@ -259,14 +269,15 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _entry(row: tuple[str, str, str, str, str, int, int, str, int]) -> Entry:
-    table, keys, part, file, mark, rows, size_bytes, created_at, commit = row
+def _entry(row: tuple[str, str, str, str, str, int, int, int, str, int]) -> Entry:
+    table, keys, part, file, mark, rows, size_bytes, version, created_at, commit = row
     return Entry(
         Slot(table, tuple(json.loads(keys)), part),
         file,
         mark,
         rows,
         size_bytes,
+        version,
         datetime.fromisoformat(created_at),
         commit,
     )

@@ -71,6 +71,8 @@ class Entry:
     fingerprint: str
     rows: int
     size_bytes: int
+    version: int
+    """Of the contract that it was checked against."""
     created_at: datetime
     """UTC."""
     commit: int

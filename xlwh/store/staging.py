@@ -45,8 +45,7 @@ class Staging:
     def __enter__(self) -> Self:
         try:
             for slot in self.slots:
-                path = self._base / "locks" / f"{_digest([str(slot)])}.lock"
-                self._held.enter_context(FileLock(path, str(slot)))
+                self._held.enter_context(FileLock(_lock_file(self._base, str(slot)), str(slot)))
         except StoreError:
             self._held.close()
             raise
@@ -142,6 +141,24 @@ class Staging:
         entries = self._warehouse.write(frames, self.fingerprint, provenance)
         shutil.rmtree(self._folder)
         return entries
+
+
+def abandoned(root: Path) -> list[Path]:
+    """Staging folders that no process is working on."""
+    folders = []
+    for about in (root / "staging").glob("*/slots.json"):
+        try:
+            with ExitStack() as held:
+                for name in json.loads(about.read_text())["slots"]:
+                    held.enter_context(FileLock(_lock_file(root / "staging", name), name))
+        except StoreError:
+            continue
+        folders.append(about.parent)
+    return folders
+
+
+def _lock_file(base: Path, slot: str) -> Path:
+    return base / "locks" / f"{_digest([slot])}.lock"
 
 
 def _digest(names: Sequence[str]) -> str:

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, write_parquet
-from xlwh.store.manifest import ConflictError, Manifest, NewFile, SqliteManifest
+from xlwh.store.manifest import ConflictError, Manifest, NewFile, Snapshot, SqliteManifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
+from xlwh.tables import TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from xlwh.store.checks import Finding
+    from xlwh.store.gc import GcReport
+    from xlwh.store.views import Definitions
 
 
 class Warehouse:
     """A data root: immutable Parquet files, a manifest of the current ones, and a catalogue of views."""
 
-    def __init__(self, root: Path | str, create: bool = False) -> None:
-        self.root = Path(root).absolute()
+    def __init__(
+        self, root: Path | str, create: bool = False, sql_dirs: Sequence[Path | str] | None = None
+    ) -> None:
+        """Open the warehouse at `root`, or make one there with `create`; `StoreError` if there is none.
+
+        `sql_dirs` are the folders that the views come from, by default the project's own
+        (`xlwh.store.views.shipped_sql()`).
+        """
+        self.root = Path(root).resolve()
+        self._sql_dirs = sql_dirs
         if create:
             make_folder(self.root)
         elif not (self.root / "manifest.sqlite").is_file():
@@ -88,7 +106,7 @@ class Warehouse:
             "xlwh.rows": str(frame.height),
         }
         size = write_parquet(frame, path, metadata)
-        return NewFile(slot, file, fingerprint, frame.height, size)
+        return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
 
     def drop(self, slots: Sequence[Slot]) -> None:
         """Take slots out of the manifest. Their files stay until `gc`, their history for good."""
@@ -97,26 +115,116 @@ class Warehouse:
             self.manifest.commit(drop=present)
 
     def scan(self, name: str, **filters: str) -> pl.LazyFrame:
-        """A table as a LazyFrame over its exact current files, rows in slot order.
+        """The current rows of a table or a SQL view. Filters are equalities.
 
-        Filters are equalities; those on partition columns choose files, the others choose rows.
+        A table is scanned lazily from its exact files, in slot order; filters on partition columns choose files. A view
+        is computed by DuckDB at once, also from the current tables, whatever the catalogue shows. Raises `StoreError`
+        for a column that is not there and `SqlError` for a name that is neither table nor view.
         """
+        if name not in TABLES:
+            return self._view(name, filters)
         columns = schema(name)
-        for column in filters:
-            if column not in columns:
-                raise StoreError(f"`{name}` has no column `{column}`. Columns: {', '.join(columns)}.")
-        files = [
-            self.root / entry.file
+        _check_columns(name, columns, filters)
+        entries = [
+            entry
             for entry in self.entries(name)
             if all(filters.get(k, v) == v for k, v in entry.slot.partition.items())
         ]
-        frame = (
-            pl.scan_parquet(files, schema=columns, hive_partitioning=False, glob=False)
-            if files
-            else pl.LazyFrame(schema=columns)
+        if not entries:
+            return pl.LazyFrame(schema=columns)
+        # Files of an earlier contract stay readable until they are computed again: absent columns are null.
+        outdated = any(entry.version != contract(name).version for entry in entries)
+        frame = pl.scan_parquet(
+            [self.root / entry.file for entry in entries],
+            schema=columns,
+            hive_partitioning=False,
+            glob=False,
+            missing_columns="insert" if outdated else "raise",
+            extra_columns="ignore" if outdated else "raise",
         )
         return frame.filter(pl.col(k) == v for k, v in filters.items()) if filters else frame
+
+    def _view(self, name: str, filters: Mapping[str, str]) -> pl.LazyFrame:
+        import duckdb
+
+        from xlwh.store.catalogue import fill
+
+        definitions = self.definitions().needed_for(name)
+        with duckdb.connect() as database:
+            fill(database, self.root, self.manifest.snapshot(), definitions)
+            _check_columns(name, database.sql(f'from "{name}"').columns, filters)
+            where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
+            found: pl.DataFrame = database.sql(
+                f'from "{name}" where {where}', params=list(filters.values())
+            ).pl()
+        return found.lazy()
+
+    def definitions(self) -> Definitions:
+        """The views and macros of this warehouse, read from its SQL folders."""
+        from xlwh.store.views import load, shipped_sql
+
+        return load([shipped_sql()] if self._sql_dirs is None else self._sql_dirs)
+
+    def build_catalogue(self) -> Path:
+        """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""
+        from xlwh.store.catalogue import publish_catalogue
+
+        return publish_catalogue(self.root, self.manifest, self.definitions())
+
+    def catalogue_is_current(self) -> bool:
+        """Whether `catalog.duckdb` shows the last commit, the present SQL and this place."""
+        from xlwh.store.catalogue import digest, read_info
+
+        info = read_info(self.root / "catalog.duckdb")
+        wanted = (self.manifest.head(), str(self.root), digest(self.definitions()))
+        return info is not None and (info.commit, info.root, info.definitions) == wanted
+
+    def connect(self, as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
+        """A read-only, sandboxed connection to the catalogue as it stands, or to an earlier commit or time.
+
+        A catalogue that is missing, or was built before the warehouse was moved, is built first; one that is merely
+        older than the last commit is not: call `build_catalogue` for that.
+        """
+        from xlwh.store.catalogue import build, read_info
+        from xlwh.store.connect import open_built, open_copy
+
+        if as_of is not None:
+            snapshot = self.manifest.snapshot(as_of)
+            self._check_complete(snapshot)
+            return open_built(lambda path: build(path, self.root, snapshot, self.definitions()), self.root)
+        path = self.root / "catalog.duckdb"
+        info = read_info(path)
+        if info is None or info.root != str(self.root):
+            self.build_catalogue()
+        return open_copy(path, self.root)
+
+    def _check_complete(self, snapshot: Snapshot) -> None:
+        gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]
+        if gone:
+            raise StoreError(
+                f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "
+                f"first {gone[0]}. Choose a later commit; the last one is {self.manifest.head()}."
+            )
+
+    def gc(self, grace: timedelta) -> GcReport:
+        """Remove what no snapshot within the grace period needs; see `xlwh.store.gc`."""
+        from xlwh.store.gc import collect
+
+        return collect(self.root, self.manifest, grace)
+
+    def check(self) -> list[Finding]:
+        """Everything that is not as it should be; empty if all is well. Reads every file."""
+        from xlwh.store.catalogue import digest
+        from xlwh.store.checks import findings
+
+        return list(findings(self.root, self.manifest, digest(self.definitions())))
 
     def staging(self, slots: Sequence[Slot], fingerprint: str) -> Staging:
         """Resumable work on some slots; use it as a context manager."""
         return Staging(self, slots, fingerprint)
+
+
+def _check_columns(name: str, columns: Iterable[str], filters: Mapping[str, str]) -> None:
+    for column in filters:
+        if column not in columns:
+            raise StoreError(f"`{name}` has no column `{column}`. Columns: {', '.join(columns)}.")

@@ -1,0 +1,198 @@
+"""The catalogue: a DuckDB file of views only, each naming its exact files, swapped whole.
+
+Nobody writes to a catalogue that readers can see: it is built under another name and renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from xlwh.errors import SqlError, StoreError
+from xlwh.store.contract import schema
+from xlwh.store.files import path_beside, publish
+from xlwh.store.locks import FileLock
+from xlwh.store.manifest import Manifest, Snapshot
+from xlwh.store.slots import Entry
+from xlwh.store.views import Definitions, View
+from xlwh.tables import TABLES
+
+_LOCK_WAIT_S = 300.0
+
+_TYPES = {
+    pl.String: "VARCHAR",
+    pl.Boolean: "BOOLEAN",
+    pl.Int8: "TINYINT",
+    pl.Int16: "SMALLINT",
+    pl.Int32: "INTEGER",
+    pl.Int64: "BIGINT",
+    pl.UInt8: "UTINYINT",
+    pl.UInt16: "USMALLINT",
+    pl.UInt32: "UINTEGER",
+    pl.UInt64: "UBIGINT",
+    pl.Float32: "FLOAT",
+    pl.Float64: "DOUBLE",
+    pl.Binary: "BLOB",
+    pl.Date: "DATE",
+}
+
+
+@dataclass(frozen=True)
+class CatalogueInfo:
+    """What a catalogue says of itself."""
+
+    commit: int
+    """Manifest commit that it shows."""
+    built_at: datetime
+    """UTC."""
+    root: str
+    """Warehouse that its paths lead to."""
+    definitions: str
+    """Digest of the SQL and the contracts that it was built from."""
+
+
+def publish_catalogue(root: Path, manifest: Manifest, definitions: Definitions) -> Path:
+    """Build `root/catalog.duckdb` from the manifest's last commit, unless it is already just that.
+
+    One builder at a time: whoever waited for another one finds its work done, or a newer commit to show.
+    """
+    path = root / "catalog.duckdb"
+    with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
+        snapshot = manifest.snapshot()
+        found = read_info(path) if path.is_file() else None
+        wanted = (snapshot.commit, str(root), digest(definitions))
+        if found is not None and (found.commit, found.root, found.definitions) == wanted:
+            return path
+        unfinished = path_beside(path)
+        try:
+            build(unfinished, root, snapshot, definitions)
+            publish(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return path
+
+
+def build(path: Path, root: Path, snapshot: Snapshot, definitions: Definitions) -> None:
+    """Make a catalogue of `snapshot` in the new file `path`.
+
+    Raises `SqlError` naming the file of a view that DuckDB refuses, and `StoreError` for Parquet files that are gone.
+    """
+    with duckdb.connect(path) as database:
+        fill(database, root, snapshot, definitions)
+
+
+def fill(
+    database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, definitions: Definitions
+) -> None:
+    """Create the schema `files`, the macros, the views, their comments and `catalogue_info`."""
+    database.execute("create schema files")
+    by_table: dict[str, list[Entry]] = {table: [] for table in TABLES}
+    for entry in snapshot.entries:
+        by_table[entry.slot.table].append(entry)
+    for table, entries in by_table.items():
+        try:
+            database.execute(f"create view files.{table} as {_files_view(root, table, entries)}")
+        except duckdb.Error as error:
+            raise StoreError(f"The files of `{table}` cannot be read: {error}. Run: `xlwh check`.") from error
+    for step in definitions.steps:
+        sql = f'create view "{step.name}" as\n{step.sql}' if isinstance(step, View) else step.sql
+        try:
+            database.execute(sql)
+        except duckdb.Error as error:
+            raise SqlError(f"{step.path}: {error}") from error
+    info = CatalogueInfo(snapshot.commit, datetime.now(UTC), str(root), digest(definitions))
+    database.execute(
+        "create view catalogue_info as select "
+        f"{info.commit}::bigint as commit, {_quoted(info.built_at.replace(tzinfo=None).isoformat())}::timestamp as built_at, "
+        f"{_quoted(info.root)} as root, {_quoted(info.definitions)} as definitions"
+    )
+    _comment(database, definitions.views.values())
+
+
+def read_info(path: Path) -> CatalogueInfo | None:
+    """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
+    try:
+        with duckdb.connect(path, read_only=True) as database:
+            rows = database.execute(
+                "select commit, built_at, root, definitions from catalogue_info"
+            ).fetchall()
+    except duckdb.Error:
+        return None
+    [(commit, built_at, root, definitions)] = rows
+    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
+
+
+def digest(definitions: Definitions) -> str:
+    """Hex digest of everything but the files that a catalogue depends on: SQL, contracts, DuckDB's version."""
+    parts = [duckdb.__version__, *(step.sql for step in definitions.steps)]
+    for view in definitions.views.values():
+        parts.append(repr((view.name, view.description, sorted(view.columns.items()))))
+    for name in TABLES:
+        parts.append(repr((name, list(schema(name).items()))))
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _files_view(root: Path, table: str, entries: Sequence[Entry]) -> str:
+    columns = schema(table)
+    names = ", ".join(f'"{name}"' for name in columns)
+    nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
+    if not entries:
+        return f"select {nothing} where false"
+    paths = ", ".join(_quoted(str(root / entry.file)) for entry in entries)
+    # The folder names prune files before one is opened; the values are those of the columns inside.
+    options = "hive_partitioning = true, hive_types_autocast = false"
+    if {entry.version for entry in entries} == {TABLES[table].version}:
+        return f"select {names} from read_parquet([{paths}], {options})"
+    # Files of an earlier contract stay readable until they are computed again: absent columns are NULL.
+    return (
+        f"select {names} from (select {nothing} where false union all by name "
+        f"select * from read_parquet([{paths}], {options}, union_by_name = true))"
+    )
+
+
+def duckdb_type(dtype: pl.DataType | DataTypeClass) -> str:
+    """DuckDB's type for a contract's Polars type, as it comes out of Parquet (so arrays are lists)."""
+    if isinstance(dtype, pl.List | pl.Array):
+        return f"{duckdb_type(dtype.inner)}[]"
+    if isinstance(dtype, pl.Struct):
+        return f"STRUCT({', '.join(f'{_name(f.name)} {duckdb_type(f.dtype)}' for f in dtype.fields)})"
+    if isinstance(dtype, pl.Datetime):
+        return "TIMESTAMP" if dtype.time_zone is None else "TIMESTAMPTZ"
+    return _TYPES[dtype.base_type()]
+
+
+def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None:
+    present: dict[str, set[str]] = {}
+    for view, column in database.execute(
+        "select table_name, column_name from duckdb_columns() where schema_name = 'main' and not internal"
+    ).fetchall():
+        present.setdefault(view, set()).add(column)
+    statements = []
+    for view in views:
+        statements.append(f"comment on view {_name(view.name)} is {_quoted(view.description)}")
+        for column, description in view.columns.items():
+            if column not in present.get(view.name, set()):
+                raise SqlError(
+                    f"{view.path}: the header describes a column `{column}` that the view does not have. "
+                    f"Columns: {', '.join(sorted(present.get(view.name, set())))}."
+                )
+            statements.append(
+                f"comment on column {_name(view.name)}.{_name(column)} is {_quoted(description)}"
+            )
+    if statements:
+        database.execute("begin; " + "; ".join(statements) + "; commit")
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,122 @@
+"""Looking a warehouse over: are all files there, readable, what the manifest says, and true to their contracts?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from xlwh.errors import ContractError
+from xlwh.store.catalogue import read_info
+from xlwh.store.contract import checked
+from xlwh.store.files import UNFINISHED
+from xlwh.store.manifest import Manifest
+from xlwh.store.slots import Entry, contract
+
+Kind = Literal[
+    "missing_file",
+    "unreadable_file",
+    "wrong_metadata",
+    "broken_contract",
+    "old_contract",
+    "orphan_file",
+    "stale_catalogue",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, and what mends it."""
+
+    kind: Kind
+    file: str
+    """Path relative to the warehouse."""
+    problem: str
+
+    @property
+    def message(self) -> str:
+        """The problem, with the file that has it."""
+        return f"{self.file}: {self.problem}"
+
+
+def findings(root: Path, manifest: Manifest, definitions: str) -> Iterator[Finding]:
+    """All findings, one file in memory at a time. `definitions` is the digest a current catalogue would carry."""
+    snapshot = manifest.snapshot()
+    for entry in snapshot.entries:
+        yield from _file(root, entry)
+    yield from _orphans(root, manifest)
+    yield from _catalogue(root, snapshot.commit, definitions)
+
+
+def _file(root: Path, entry: Entry) -> Iterator[Finding]:
+    path = root / entry.file
+    mend = f"run `xlwh materialize {entry.slot.table} --force`"
+    if not path.is_file():
+        yield Finding("missing_file", entry.file, f"the current file of {entry.slot} is gone; {mend}")
+        return
+    try:
+        found = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        yield Finding("unreadable_file", entry.file, f"{_line(error)}; {mend}")
+        return
+    expected = {
+        "xlwh.table": entry.slot.table,
+        "xlwh.version": str(entry.version),
+        "xlwh.fingerprint": entry.fingerprint,
+        "xlwh.rows": str(entry.rows),
+    }
+    for name, value in expected.items():
+        if found.get(name) != value:
+            message = f"{name} is {found.get(name)!r} in the file and {value!r} in the manifest; {mend}"
+            yield Finding("wrong_metadata", entry.file, message)
+    if frame.height != entry.rows:
+        message = f"{frame.height} rows in the file, {entry.rows} in the manifest; {mend}"
+        yield Finding("wrong_metadata", entry.file, message)
+    version = contract(entry.slot.table).version
+    if entry.version != version:
+        message = (
+            f"written for version {entry.version} of the contract, now {version}; run `xlwh materialize`"
+        )
+        yield Finding("old_contract", entry.file, message)
+        return
+    try:
+        checked(entry.slot, frame)
+    except ContractError as error:
+        yield Finding("broken_contract", entry.file, f"{error} {mend}")
+
+
+def _orphans(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    known = manifest.files()
+    for path in sorted((root / "tables").rglob("*")):
+        file = path.relative_to(root).as_posix()
+        if path.is_file() and not path.name.startswith(UNFINISHED):
+            state = known.get(file)
+            if state is None or state.removed:
+                yield Finding("orphan_file", file, "no commit names it; `xlwh gc` removes it")
+
+
+def _catalogue(root: Path, commit: int, definitions: str) -> Iterator[Finding]:
+    path = root / "catalog.duckdb"
+    mend = "run `xlwh catalogue`"
+    if not path.is_file():
+        yield Finding("stale_catalogue", path.name, f"there is none; {mend}")
+        return
+    info = read_info(path)
+    if info is None:
+        yield Finding("stale_catalogue", path.name, f"it cannot be read; {mend}")
+    elif info.root != str(root):
+        yield Finding("stale_catalogue", path.name, f"it was built for {info.root}; {mend}")
+    elif info.commit != commit:
+        yield Finding(
+            "stale_catalogue", path.name, f"it shows commit {info.commit}, the last is {commit}; {mend}"
+        )
+    elif info.definitions != definitions:
+        yield Finding("stale_catalogue", path.name, f"the SQL changed since it was built; {mend}")
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,84 @@
+"""Read-only connections to a warehouse, locked to its own tables."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from xlwh.errors import SqlError, StoreError
+from xlwh.store.files import UNFINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
+    """A read-only DuckDB connection with every view of the warehouse at `path`.
+
+    It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one. It can
+    read the warehouse's tables and no other file, and its settings are locked. Raises `StoreError` if there is no
+    warehouse, or if files of the earlier snapshot were removed.
+    """
+    from xlwh.store.warehouse import Warehouse
+
+    return Warehouse(path).connect(as_of)
+
+
+def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
+    """Run one reading statement on the warehouse at `path`; the result is fetched from the connection that comes back.
+
+    Raises `SqlError` for statements that do anything but read (see `xlwh.store.query`), and for those that fail.
+    """
+    from xlwh.store.query import checked
+
+    statement = checked(sql)
+    database = connect(path)
+    try:
+        return database.execute(statement)
+    except duckdb.Error as error:
+        database.close()
+        raise SqlError(str(error)) from None
+
+
+def open_copy(catalogue: Path, root: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to a private copy of a finished catalogue file, sandboxed to `root/tables`.
+
+    A copy, since within one process DuckDB opens the same path only once: a second connection would see the catalogue
+    that the first one was opened on, however often it was replaced since.
+    """
+    return open_built(lambda path: shutil.copyfile(catalogue, path), root)
+
+
+def open_built(build: Callable[[Path], object], root: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to the catalogue that `build` makes at the path it is given, sandboxed to `root/tables`."""
+    with tempfile.TemporaryDirectory(prefix="xlwh-") as folder:
+        path = Path(folder) / "catalog.duckdb"
+        build(path)
+        # Once open the file is not needed by its name any more, and nothing is left behind.
+        database = duckdb.connect(path, read_only=True)
+    try:
+        _lock_down(database, root)
+    except duckdb.Error as error:
+        database.close()
+        raise StoreError(f"The catalogue of {root} cannot be opened safely: {error}.") from error
+    return database
+
+
+def _lock_down(database: duckdb.DuckDBPyConnection, root: Path) -> None:
+    spill = root / f"{UNFINISHED}spill-{secrets.token_hex(8)}"
+    tables = str(root / "tables").replace("'", "''")
+    # In this order: the last two close the door behind the others.
+    for setting in (
+        f"temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'",
+        "parquet_metadata_cache = true",
+        f"allowed_directories = ['{tables}']",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        database.execute(f"set {setting}")

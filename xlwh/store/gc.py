@@ -1,0 +1,90 @@
+"""Removing files that nobody needs any more, after a grace period in which earlier readers can finish."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from xlwh.store.catalogue import read_info
+from xlwh.store.files import UNFINISHED
+from xlwh.store.manifest import Manifest
+from xlwh.store.staging import abandoned
+
+UNNAMED_GRACE = timedelta(hours=1)
+"""Files that no commit names may be about to be committed: they are kept at least this long."""
+
+STAGING_GRACE = timedelta(days=7)
+"""Unfinished work is kept at least this long: it may be hours of computation."""
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What was removed, as paths relative to the warehouse, and how much is left."""
+
+    removed: tuple[str, ...]
+    removed_bytes: int
+    kept: int
+    """Superseded files that are still within the grace period or shown by the catalogue."""
+
+
+def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
+    """Remove superseded files, files that no commit ever named, and abandoned staging, all older than `grace`.
+
+    Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
+    removed file ends with an error that says so.
+    """
+    now = datetime.now(UTC)
+    known = manifest.files()
+    shown = _shown(root, manifest)
+    doomed: list[Path] = []
+    superseded: list[str] = []
+    kept = 0
+    for path in _files(root / "tables"):
+        file = path.relative_to(root).as_posix()
+        state = known.get(file)
+        if state is None:
+            if now - _changed(path) > max(grace, UNNAMED_GRACE):
+                doomed.append(path)
+        elif state.superseded_at is not None:
+            if file in shown or now - state.superseded_at <= grace:
+                kept += 1
+            else:
+                doomed.append(path)
+                superseded.append(file)
+    for path in root.glob(f"{UNFINISHED}*"):
+        if now - _changed(path) > max(grace, UNNAMED_GRACE):
+            doomed.append(path)
+    doomed += [folder for folder in abandoned(root) if now - _last_change(folder) > max(grace, STAGING_GRACE)]
+    # First the manifest: after a crash in between it never claims a file that is gone.
+    manifest.forget(superseded)
+    size = 0
+    for path in doomed:
+        size += sum(file.stat().st_size for file in _files(path)) if path.is_dir() else path.stat().st_size
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return GcReport(tuple(path.relative_to(root).as_posix() for path in doomed), size, kept)
+
+
+def _shown(root: Path, manifest: Manifest) -> set[str]:
+    path = root / "catalog.duckdb"
+    info = read_info(path) if path.is_file() else None
+    if info is None or info.commit > manifest.head():
+        return set()
+    return {entry.file for entry in manifest.snapshot(info.commit).entries}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _changed(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _last_change(folder: Path) -> datetime:
+    return max(_changed(path) for path in (folder, *folder.rglob("*")))

@@ -1,0 +1,172 @@
+"""Which SQL may run: statements that only read, judged by DuckDB's own parser.
+
+The type of a statement is not enough: `with x as (copy … to 'file') select 1` is a SELECT to DuckDB, and the folders
+that a sandboxed connection may read stay writable. So the whole tree is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import duckdb
+from duckdb import StatementType
+
+from xlwh.errors import SqlError
+
+_READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", "STATEMENT_NODE"}
+"""DuckDB's query nodes that only read; the others are COPY, INSERT, UPDATE, DELETE and MERGE inside a WITH."""
+
+_FORBIDDEN_FUNCTIONS = frozenset(
+    {
+        # run a text as SQL, out of sight of this check
+        "query",
+        "json_execute_serialized_sql",
+        # take raw addresses of the process
+        "arrow_scan",
+        "arrow_scan_dumb",
+        "pandas_scan",
+        "python_arrow_scan",
+        "python_map_function",
+        "seq_scan",
+        # change the database or the process
+        "add_parquet_key",
+        "checkpoint",
+        "copy_database",
+        "create_external_resource",
+        "deregister_external_resource",
+        "destroy_external_resource",
+        "force_checkpoint",
+        "getenv",
+        "import_database",
+        "nextval",
+        "register_external_resource",
+        "register_external_resource_type",
+        "setval",
+        "truncate_duckdb_logs",
+        "write_log",
+    }
+)
+_FORBIDDEN_PREFIXES = ("enable_", "disable_", "verify_")
+
+_STARTS = frozenset({"(", "from", "pivot", "pivot_wider", "select", "with"})
+_WRITING_WORDS = frozenset(
+    {
+        "alter", "attach", "call", "comment", "copy", "create", "delete", "detach", "drop", "execute", "export",
+        "import", "insert", "install", "into", "load", "merge", "pragma", "prepare", "reset", "returning",
+        "truncate", "update", "vacuum",
+    }
+)  # fmt: skip
+
+_ACCEPTED = "SELECT, WITH, VALUES, FROM, TABLE, DESCRIBE, SHOW, SUMMARIZE, PIVOT, UNPIVOT and EXPLAIN"
+
+
+def checked(sql: str) -> str:
+    """The one statement in `sql`, if it only reads; without the semicolon.
+
+    Raises `SqlError` for anything else: several statements, none, writing ones (also inside WITH or EXPLAIN),
+    settings, and functions that run text as SQL.
+    """
+    statement = _single(sql)
+    explained = _explained(statement.query)
+    if explained is not None:
+        checked(explained)
+    elif statement.type == StatementType.SELECT:
+        _check_tree(statement.query)
+    elif statement.type == StatementType.MULTI:
+        _check_pivot(statement)
+    else:
+        raise SqlError(f"{statement.type.name} statements are refused: only {_ACCEPTED} may run here.")
+    return statement.query.strip().rstrip(";").rstrip()
+
+
+def _single(sql: str) -> duckdb.Statement:
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise SqlError(f"Not valid SQL: {error}") from None
+    if len(statements) != 1:
+        raise SqlError(f"Exactly one statement is expected, got {len(statements)}.")
+    return statements[0]
+
+
+def _explained(text: str) -> str | None:
+    """What follows EXPLAIN, ANALYZE and the options in parentheses; None if it is no EXPLAIN."""
+    words = _words(text)
+    if not words or words[0][1] != "explain":
+        return None
+    at = 1
+    if words[at : at + 1] and words[at][1] == "analyze":
+        at += 1
+    # Options come before a statement; a parenthesis that holds the statement itself is left alone.
+    if [word for _, word in words[at : at + 2]] in (["(", "analyze"], ["(", "format"]):
+        while at < len(words) and words[at][1] != ")":
+            at += 1
+        at += 1
+    return text[words[at][0] :] if at < len(words) else ""
+
+
+def _words(text: str) -> list[tuple[int, str]]:
+    """(offset, token in lower case) of a statement as DuckDB cuts it, without comments."""
+    encoded = text.encode()
+    marks = duckdb.tokenize(text)
+    ends = [*(start for start, _ in marks[1:]), len(encoded)]
+    return [
+        (len(encoded[:start].decode()), encoded[start:end].decode().strip().lower())
+        for (start, kind), end in zip(marks, ends, strict=True)
+        if kind != duckdb.token_type.comment
+    ]
+
+
+def _check_tree(text: str) -> None:
+    with _parser().cursor() as cursor:
+        [(serialized,)] = cursor.execute("select json_serialize_sql($1)", [text]).fetchall()
+    tree = json.loads(serialized)
+    if tree["error"]:
+        raise SqlError(f"The statement cannot be checked: {tree['error_message']}.")
+    for node in _dicts(tree):
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READING_NODES:
+            name = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE")
+            raise SqlError(f"{name} inside a query is refused: only {_ACCEPTED} may run here.")
+        _check_function(node.get("function_name"))
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    # One empty database for all checks: opening one takes longer than a hundred of them.
+    return duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+
+
+def _dicts(tree: Any) -> Iterator[dict[str, Any]]:
+    waiting = [tree]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _check_function(name: object) -> None:
+    if isinstance(name, str) and (
+        name.lower() in _FORBIDDEN_FUNCTIONS or name.lower().startswith(_FORBIDDEN_PREFIXES)
+    ):
+        raise SqlError(f"The function `{name}` is refused: it can do more than read.")
+
+
+def _check_pivot(statement: duckdb.Statement) -> None:
+    """Judge a PIVOT whose column list comes from the data by its words: DuckDB cannot show the tree of these."""
+    words = [word for _, word in _words(statement.query)]
+    if not words or words[0] not in _STARTS or not {"pivot", "pivot_wider"} & set(words):
+        raise SqlError(f"The statement is refused: only {_ACCEPTED} may run here.")
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in _WRITING_WORDS:
+            raise SqlError(
+                f"The word {word.upper()} is refused in a PIVOT; in a column's name put it in double quotes."
+            )
+        if following == "(":
+            _check_function(word.strip('"'))

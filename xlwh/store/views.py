@@ -1,0 +1,300 @@
+"""The SQL files: what each view is, what it reads, and in which order they can be made.
+
+One view per file, named like the file; macros in files of their own. Dependencies come from parsing, not from a list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import duckdb
+import sqlglot
+from sqlglot import exp
+
+from xlwh.errors import SqlError
+from xlwh.store.query import checked
+from xlwh.tables import TABLES
+
+FOLDERS = ("source", "core", "metric", "mart")
+"""Folders of views inside a SQL folder; `macros` stands beside them."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One SQL file: a view, its place, and what its header says."""
+
+    name: str
+    folder: str
+    path: Path
+    sql: str
+    """The SELECT, header included, without a semicolon."""
+    description: str
+    """What a row is."""
+    key: tuple[str, ...]
+    source: str
+    """Paper, equation, units."""
+    columns: Mapping[str, str]
+    """Column -> description, as the header (or, for a table, its contract) gives them."""
+    depends_on: tuple[str, ...]
+    """Views and tables it reads, directly or through macros."""
+
+
+@dataclass(frozen=True)
+class Macro:
+    """One `create macro` statement."""
+
+    name: str
+    path: Path
+    sql: str
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything that a catalogue is made of, in an order in which it can be made."""
+
+    steps: tuple[View | Macro, ...]
+
+    @property
+    def views(self) -> dict[str, View]:
+        """Name -> view, each after the views that it reads."""
+        return {step.name: step for step in self.steps if isinstance(step, View)}
+
+    def needed_for(self, name: str) -> Definitions:
+        """The part that view `name` needs. Raises `SqlError` if there is no such view."""
+        views = self.views
+        if name not in views:
+            raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
+        needed: set[str] = set()
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            if current not in needed:
+                needed.add(current)
+                waiting.extend(views[current].depends_on if current in views else ())
+        # Macros that read views which are not needed cannot be made; nothing here can call them either.
+        return Definitions(
+            tuple(
+                step
+                for step in self.steps
+                if (step.name in needed if isinstance(step, View) else needed.issuperset(step.depends_on))
+            )
+        )
+
+
+def shipped_sql() -> Path:
+    """The folder of the project's own SQL: inside the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "sql", package.parent / "sql"):
+        if (folder / "source").is_dir():
+            return folder
+    raise SqlError(f"The SQL files of xlwh are missing beside {package}; reinstall the package.")
+
+
+def load_views(extra_dirs: Iterable[Path | str] = ()) -> list[View]:
+    """The views of the project's own SQL and of `extra_dirs`, each after those that it reads."""
+    return list(load([shipped_sql(), *extra_dirs]).views.values())
+
+
+def load(folders: Sequence[Path | str]) -> Definitions:
+    """Read SQL folders. Raises `SqlError` naming the file for what cannot be parsed, unknown names and cycles.
+
+    A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`, or `.sql` files directly.
+    """
+    macros: dict[str, Macro] = {}
+    views: dict[str, View] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise SqlError(f"There is no SQL folder {folder}.")
+        for path in sorted((folder / "macros").glob("*.sql")):
+            for macro in _macros(path):
+                _no_second(macro, macros)
+                macros[macro.name] = macro
+        for path in [p for name in (*FOLDERS, ".") for p in sorted((folder / name).glob("*.sql"))]:
+            view = _view(path)
+            _no_second(view, views)
+            views[view.name] = view
+    return _ordered(views, macros)
+
+
+def _no_second(new: View | Macro, known: Mapping[str, View | Macro]) -> None:
+    if new.name in known:
+        raise SqlError(f"`{new.name}` is defined twice: in {known[new.name].path} and in {new.path}.")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SqlError(f"{path} cannot be read: {error}.") from None
+
+
+def _view(path: Path) -> View:
+    text = _text(path)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", path.stem):
+        raise SqlError(f"{path}: the file's name becomes the view's; use lower-case letters, digits and _.")
+    try:
+        sql = checked(text)
+    except SqlError as error:
+        raise SqlError(f"{path}: {error}") from None
+    header = _header(text)
+    columns = dict(header.columns)
+    folder = path.parent.name
+    if folder == "source" and path.stem in TABLES:
+        contract = TABLES[path.stem]
+        columns = {name: c.description or "" for name, c in contract.columns().items()} | columns
+        header.key = header.key or contract.key
+    return View(path.stem, folder, path, sql, header.description, header.key, header.source, columns, ())
+
+
+@dataclass
+class _Header:
+    description: str
+    key: tuple[str, ...]
+    source: str
+    columns: dict[str, str]
+
+
+def _header(text: str) -> _Header:
+    header = _Header("", (), "", {})
+    description = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        content = line.removeprefix("--").strip()
+        if column := re.fullmatch(r"column (\w+):\s*(.*)", content):
+            header.columns[column[1]] = column[2]
+        elif content.startswith("key:"):
+            header.key = tuple(re.split(r"\s*,\s*", content.removeprefix("key:").strip()))
+        elif content.startswith("source:"):
+            header.source = content.removeprefix("source:").strip()
+        elif content:
+            description.append(content)
+    header.description = " ".join(description)
+    return header
+
+
+_MACRO = re.compile(r"\s*create\s+(?:or\s+replace\s+)?(?:macro|function)\s+(\w+)\s*\(", re.IGNORECASE)
+
+
+def _macros(path: Path) -> list[Macro]:
+    try:
+        statements = duckdb.extract_statements(_text(path))
+    except duckdb.Error as error:
+        raise SqlError(f"{path}: not valid SQL: {error}") from None
+    macros = []
+    for statement in statements:
+        # A statement's text may begin with the comment above it.
+        sql = re.sub(r"\A(\s*--[^\n]*\n)*\s*", "", statement.query).rstrip().rstrip(";")
+        match = _MACRO.match(sql)
+        if match is None:
+            raise SqlError(
+                f"{path}: only `create macro` statements belong here, found: {sql.split(chr(10))[0]}"
+            )
+        macro = Macro(match[1].lower(), path, sql)
+        try:
+            checked(_body(macro))
+        except SqlError as error:
+            raise SqlError(f"{path}, macro {macro.name}: {error}") from None
+        macros.append(macro)
+    return macros
+
+
+def _body(macro: Macro) -> str:
+    """What the macro stands for, as a query."""
+    depth = 0
+    words = sqlglot.tokenize(macro.sql, read="duckdb")
+    for at, token in enumerate(words):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0 and token.text.lower() == "as":
+            table = words[at + 1].text.lower() == "table"
+            return macro.sql[words[at + 2].start :] if table else "select " + macro.sql[words[at + 1].start :]
+    raise SqlError(f"{macro.path}, macro {macro.name}: no `as` after the parameters.")
+
+
+@dataclass(frozen=True)
+class _Reads:
+    views: frozenset[str]
+    files: frozenset[str]
+    functions: frozenset[str]
+
+
+@lru_cache(maxsize=512)
+def _reads(sql: str) -> _Reads:
+    """Names of the views, of the tables under `files` and of the functions in a query; CTE names are none."""
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        raise SqlError(f"cannot be parsed: {error}") from None
+    named = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not _is_cte(t)]
+    return _Reads(
+        frozenset(t.name.lower() for t in named if t.db.lower() in ("", "main")),
+        frozenset(t.name.lower() for t in named if t.db.lower() == "files"),
+        frozenset(node.name.lower() for node in tree.find_all(exp.Anonymous)),
+    )
+
+
+def _is_cte(table: exp.Table) -> bool:
+    """Whether the name means a CTE of a query around it, and no view."""
+    if table.db:
+        return False
+    inner: exp.Expr = table
+    outer = table.parent
+    while outer is not None:
+        if isinstance(outer, exp.With):
+            # From inside a CTE only the earlier ones are seen, and itself if it is recursive.
+            at = outer.expressions.index(inner)
+            visible = outer.expressions[: at + bool(outer.args.get("recursive"))]
+            inner, outer = outer, outer.parent
+        else:
+            clause = outer.args.get("with_")
+            visible = clause.expressions if clause is not None else []
+        if any(cte.alias.lower() == table.name.lower() for cte in visible):
+            return True
+        if outer is not None:
+            inner, outer = outer, outer.parent
+    return False
+
+
+def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definitions:
+    """Fill in `depends_on` and sort. A macro and a view may share a name, so macros are marked in the graph."""
+    found: list[View | Macro] = [*macros.values(), *views.values()]
+    steps = {_mark(step): step for step in found}
+    graph: dict[str, list[str]] = {}
+    direct: dict[str, set[str]] = {}
+    for mark, step in steps.items():
+        try:
+            reads = _reads(_body(step) if isinstance(step, Macro) else step.sql)
+        except SqlError as error:
+            raise SqlError(f"{step.path}: {error}") from None
+        _check_known("view", reads.views, views, step)
+        _check_known("stored table", reads.files, TABLES, step)
+        # `files.tokens` inside the view `tokens` is the stored table of that name.
+        direct[mark] = {*reads.views, *reads.files - {step.name}}
+        graph[mark] = sorted({*reads.views, *(f"{name}()" for name in reads.functions if name in macros)})
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        names = error.args[1]
+        paths = ", ".join(dict.fromkeys(str(steps[name].path) for name in names))
+        raise SqlError(f"Views read each other in a circle: {' -> '.join(names)} ({paths}).") from None
+    for mark in order:
+        direct[mark].update(*(direct[called] for called in graph[mark] if isinstance(steps[called], Macro)))
+    return Definitions(tuple(replace(steps[mark], depends_on=tuple(sorted(direct[mark]))) for mark in order))
+
+
+def _mark(step: View | Macro) -> str:
+    return f"{step.name}()" if isinstance(step, Macro) else step.name
+
+
+def _check_known(what: str, names: Iterable[str], known: Iterable[str], step: View | Macro) -> None:
+    unknown = set(names).difference(known)
+    if unknown:
+        raise SqlError(
+            f"{step.path}: there is no {what} `{min(unknown)}`. There are: {', '.join(sorted(known)) or 'none'}."
+        )
