@@ -17,9 +17,9 @@ import duckdb
 import polars as pl
 import pytest
 
+from xlwh.store import Slot, Warehouse
 from xlwh.tables import TABLES
 
-SQL = Path(__file__).resolve().parents[2] / "sql"
 Rows = Iterable[Mapping[str, Any]]
 FrameBuilder = Callable[..., pl.DataFrame]
 
@@ -82,41 +82,41 @@ def frame() -> FrameBuilder:
     return build
 
 
-def _open(tables: Mapping[str, pl.DataFrame]) -> duckdb.DuckDBPyConnection:
-    database = duckdb.connect()
-    for name, made in tables.items():
-        database.register("made", made)
-        database.execute(f"create table {name} as select * from made")
-    database.unregister("made")
-    for file in sorted(SQL.glob("macros/*.sql")):
-        database.execute(file.read_text())
-    waiting = {
-        f.stem: f.read_text() for folder in ("core", "metric", "mart") for f in (SQL / folder).glob("*.sql")
-    }
-    while waiting:
-        failed: dict[str, str] = {}
-        reason: Exception | None = None
-        for name, text in waiting.items():
-            try:
-                database.execute(f"create view {name} as {text}")
-            except duckdb.CatalogException as error:
-                failed[name], reason = text, error
-        if len(failed) == len(waiting):
-            raise AssertionError(f"views that cannot be made: {sorted(failed)}") from reason
-        waiting = failed
-    return database
+def _fill(root: Path, tables: Mapping[str, pl.DataFrame]) -> Warehouse:
+    """A warehouse with these tables, one file for each partition and dataset, and its catalogue."""
+    warehouse = Warehouse(root, create=True)
+    frames: dict[Slot, pl.DataFrame] = {}
+    for name, table in tables.items():
+        partition = TABLES[name].partition_by
+        part = [c for c in ("dataset",) if c in table.columns and c not in partition and partition]
+        groups = table.partition_by(*partition, *part, as_dict=True) if partition else {(): table}
+        for values, group in groups.items():
+            slot = Slot(name, values[: len(partition)], *values[len(partition) :])
+            frames[slot] = group
+    warehouse.write(frames, fingerprint="0" * 32)
+    warehouse.build_catalogue()
+    return warehouse
+
+
+@pytest.fixture(scope="session")
+def warehouse(frame: FrameBuilder, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Warehouse]:
+    """warehouse(predictions=[rows], tokens=frame, ...): a new warehouse on disk that holds these tables."""
+
+    def build(**tables: Rows | pl.DataFrame) -> Warehouse:
+        assert set(tables) <= set(TABLES), f"no such table: {sorted(set(tables) - set(TABLES))}"
+        made = {n: t if isinstance(t, pl.DataFrame) else frame(n, t) for n, t in tables.items()}
+        return _fill(tmp_path_factory.mktemp("warehouse"), made)
+
+    return build
 
 
 @pytest.fixture
-def connect(frame: FrameBuilder) -> Iterator[Callable[..., duckdb.DuckDBPyConnection]]:
-    """connect(predictions=[rows], tokens=frame, ...): a connection with every view over these tables."""
+def connect(warehouse: Callable[..., Warehouse]) -> Iterator[Callable[..., duckdb.DuckDBPyConnection]]:
+    """connect(predictions=[rows], tokens=frame, ...): a read-only connection with every view over these tables."""
     opened: list[duckdb.DuckDBPyConnection] = []
 
     def build(**tables: Rows | pl.DataFrame) -> duckdb.DuckDBPyConnection:
-        assert set(tables) <= set(TABLES), f"no such table: {sorted(set(tables) - set(TABLES))}"
-        given = {name: tables.get(name, ()) for name in TABLES}
-        frames = {n: t if isinstance(t, pl.DataFrame) else frame(n, t) for n, t in given.items()}
-        opened.append(_open(frames))
+        opened.append(warehouse(**tables).connect())
         return opened[-1]
 
     yield build
@@ -125,7 +125,7 @@ def connect(frame: FrameBuilder) -> Iterator[Callable[..., duckdb.DuckDBPyConnec
 
 
 @pytest.fixture(scope="session")
-def catalogue(frame: FrameBuilder) -> Iterator[duckdb.DuckDBPyConnection]:
+def catalogue(warehouse: Callable[..., Warehouse]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with every view over empty tables, shared by the tests that only look at names and types."""
-    with _open({name: frame(name, ()) for name in TABLES}) as database:
+    with warehouse().connect() as database:
         yield database

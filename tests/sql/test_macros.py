@@ -11,53 +11,53 @@ from scipy import stats
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 5), (5, 5), (3, 7), (412, 500), (1, 100_000)])
-def test_wilson_agrees_with_scipy(connect, successes, n):
+def test_wilson_agrees_with_scipy(catalogue, successes, n):
     expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    low, high = (
-        connect().sql(f"select wilson_low({successes}, {n}), wilson_high({successes}, {n})").fetchall()[0]
-    )
+    low, high = catalogue.sql(
+        f"select wilson_low({successes}, {n}), wilson_high({successes}, {n})"
+    ).fetchall()[0]
     assert low == pytest.approx(expected.low, abs=1e-12)
     assert high == pytest.approx(expected.high, abs=1e-12)
 
 
-def test_other_levels(connect):
+def test_other_levels(catalogue):
     z = stats.norm.ppf(0.995)
     expected = stats.binomtest(3, 7).proportion_ci(0.99, method="wilson")
-    assert connect().sql(f"select wilson_low(3, 7, z := {z})").fetchall()[0][0] == pytest.approx(expected.low)
+    assert catalogue.sql(f"select wilson_low(3, 7, z := {z})").fetchall()[0][0] == pytest.approx(expected.low)
 
 
 @pytest.mark.parametrize("n", [4, 11, 500])
 @pytest.mark.parametrize("r", [-1.0, -0.3, 0.0, 0.79])
-def test_pearson_agrees_with_scipy(connect, r, n):
+def test_pearson_agrees_with_scipy(catalogue, r, n):
     x, y = _with_correlation(r, n)
     expected = stats.pearsonr(x, y).confidence_interval()
-    found = connect().sql(f"select pearson_low({r}, {n}), pearson_high({r}, {n})").fetchall()[0]
+    found = catalogue.sql(f"select pearson_low({r}, {n}), pearson_high({r}, {n})").fetchall()[0]
     assert found == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_spearman_is_wider_than_pearson(connect):
-    row = (
-        connect().sql("select pearson_low(.6, 13), spearman_low(.6, 13), spearman_high(.6, 13)").fetchall()[0]
-    )
+def test_spearman_is_wider_than_pearson(catalogue):
+    row = catalogue.sql("select pearson_low(.6, 13), spearman_low(.6, 13), spearman_high(.6, 13)").fetchall()[
+        0
+    ]
     half_width = 1.959964 * math.sqrt((1 + 0.36 / 2) / 10)
     assert row[1] == pytest.approx(math.tanh(math.atanh(0.6) - half_width), abs=1e-6)
     assert row[2] == pytest.approx(math.tanh(math.atanh(0.6) + half_width), abs=1e-6)
     assert row[1] < row[0]
 
 
-def test_too_few_values_give_null(connect):
-    found = connect().sql(
+def test_too_few_values_give_null(catalogue):
+    found = catalogue.sql(
         "select wilson_low(0, 0), normal_low(1.0, 0.5, 1), pearson_low(.5, 3), spearman_high('nan'::double, 9)"
     )
     assert found.fetchall()[0] == (None, None, None, None)
 
 
-def test_normal_interval(connect):
-    found = connect().sql("select normal_low(.5, .2, 16), normal_high(.5, .2, 16)").fetchall()[0]
+def test_normal_interval(catalogue):
+    found = catalogue.sql("select normal_low(.5, .2, 16), normal_high(.5, .2, 16)").fetchall()[0]
     assert found == pytest.approx((0.5 - 1.959964 * 0.05, 0.5 + 1.959964 * 0.05), abs=1e-6)
 
 
-def test_average_rank_makes_spearman(connect):
+def test_average_rank_makes_spearman(catalogue):
     rng = np.random.default_rng(7)
     table = pl.DataFrame(
         {
@@ -68,7 +68,7 @@ def test_average_rank_makes_spearman(connect):
         }
     )
     values = ", ".join(f"({', '.join(map(str, row))})" for row in table.rows())
-    found = connect().sql(
+    found = catalogue.sql(
         f"""
         with ranked as (
             select a, b, average_rank((a, b), x) as x, average_rank((a, b), y) as y

@@ -7,9 +7,10 @@ import pytest
 from xlwh.published import load
 
 
-@pytest.fixture
-def database(connect):
-    return connect(published_results=load())
+@pytest.fixture(scope="module")
+def database(warehouse):
+    with warehouse(published_results=load()).connect() as connection:
+        yield connection
 
 
 OVERALLS = """

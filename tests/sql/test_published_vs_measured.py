@@ -42,10 +42,10 @@ def _pair(model, dataset, source, target, score, **other):
     }
 
 
-@pytest.fixture
-def database(connect):
+@pytest.fixture(scope="module")
+def database(warehouse):
     languages = ("en", "de", "es", "fr", "ko", "zh")
-    return connect(
+    made = warehouse(
         published_results=load(),
         models=MODELS,
         predictions=[
@@ -65,6 +65,8 @@ def database(connect):
             _pair("hub", "xnli", "en", "ar", 0.2),
         ],
     )
+    with made.connect() as connection:
+        yield connection
 
 
 COMPARED = """

@@ -92,10 +92,10 @@ def test_intervals_cover_the_truth(connect, frame):
         pl.DataFrame({"label": label, "predicted": predicted})
         .with_row_index()
         .with_columns(
-            dataset=pl.format("set{}", pl.col("index") // size), example_id=pl.col("index").cast(pl.String)
+            split=pl.format("set{}", pl.col("index") // size), example_id=pl.col("index").cast(pl.String)
         )
     )
-    predictions = outcomes.join(one.drop("dataset", "example_id", "label", "predicted"), how="cross")
+    predictions = outcomes.join(one.drop("split", "example_id", "label", "predicted"), how="cross")
     large_label, large_predicted = _draw(rng, 2_000_000)
     truth = {
         "accuracy": np.mean(large_label == large_predicted),
