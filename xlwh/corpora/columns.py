@@ -52,41 +52,43 @@ def tsv_rows(lines: Lines, first: int, width: int | None, delimiter: str = "\t")
 def csv_rows(lines: Lines, first: int, width: int | None, delimiter: str) -> Iterator[Row]:
     """Records of `width` (any, if None) fields by RFC 4180: a quoted field may hold delimiters and line ends.
 
-    A line whose quote is not closed within 1000 lines is refused alone, and reading goes on behind it.
-    Line ends inside a field become LF.
+    A record with a broken line is refused as one, so that those behind it keep their numbers. A line whose
+    quote is not closed within 1000 lines is refused alone; one that another stray quote closes takes the lines
+    between along, and row numbers shift: join such files by an id. Line ends inside a field become LF.
     """
     index, number = first, 0
     while index < len(lines.texts):
-        text = lines.texts[index]
-        if text is None:
-            broken = lines.broken[index]
-            yield Row(number, [], broken.reason, broken.raw)
-            index, number = index + 1, number + 1
-            continue
-        last = _record_end(lines.texts, index)
+        last = _record_end(lines, index)
         if last is None:
-            yield Row(number, [], "a quote is not closed", text)
-            index, number = index + 1, number + 1
-            continue
-        raw = text if last == index else "\n".join(t for t in lines.texts[index : last + 1] if t is not None)
-        try:
-            parsed = list(csv.reader([raw], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            yield Row(number, [], f"not CSV: {error}", raw)
+            text = lines.texts[index]
+            yield Row(number, [], "a quote is not closed", lines.broken[index].raw if text is None else text)
+            last = index
         else:
-            fields = parsed[0] if len(parsed) == 1 else []
-            yield Row(number, fields, _width_flaw(fields, width), raw)
+            yield _csv_row(lines, number, index, last, width, delimiter)
         index, number = last + 1, number + 1
 
 
-def _record_end(texts: list[str | None], start: int) -> int | None:
+def _csv_row(lines: Lines, number: int, start: int, last: int, width: int | None, delimiter: str) -> Row:
+    flaw = next((lines.broken[i] for i in range(start, last + 1) if i in lines.broken), None)
+    if flaw is not None:
+        return Row(number, [], flaw.reason, b"\n".join(lines.raw(i) for i in range(start, last + 1)))
+    raw = "\n".join(text for text in lines.texts[start : last + 1] if text is not None)
+    try:
+        parsed = list(csv.reader([raw], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return Row(number, [], f"not CSV: {error}", raw)
+    fields = parsed[0] if len(parsed) == 1 else []
+    return Row(number, fields, _width_flaw(fields, width), raw)
+
+
+def _record_end(lines: Lines, start: int) -> int | None:
     """Index of the line where the record that starts at `start` ends: where its quotes come in pairs."""
     odd = False
-    for index in range(start, min(start + _RECORD_LINES, len(texts))):
-        text = texts[index]
-        if text is None:
-            return None
-        odd ^= text.count('"') % 2 == 1
+    for index in range(start, min(start + _RECORD_LINES, len(lines.texts))):
+        text = lines.texts[index]
+        # In UTF-8, damaged or not, this byte is a quote and nothing else.
+        quotes = lines.broken[index].raw.count(b'"') if text is None else text.count('"')
+        odd ^= quotes % 2 == 1
         if not odd:
             return index
     return None

@@ -252,6 +252,8 @@ def _records(document: Document, loaded: Any) -> Records:
     def rows() -> Iterator[Record]:
         start = 0
         for table in loaded.with_format("arrow").iter(batch_size=_BATCH):
+            # Wrong offsets in a damaged file would be followed out of its memory.
+            table.validate(full=True)
             yield from arrow_records(table, start)
             start += table.num_rows
 

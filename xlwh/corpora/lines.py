@@ -38,6 +38,11 @@ class Lines:
     broken: Mapping[int, Broken]
     """Broken lines by their index."""
 
+    def raw(self, index: int) -> bytes:
+        """The bytes of a line, broken or not, without its line end."""
+        text = self.texts[index]
+        return self.broken[index].raw if text is None else text.encode("utf-8")
+
     def rest(self, first: int) -> Iterator[tuple[int, str | Broken]]:
         """Lines from index `first` on, counted from 0 there, broken ones as such."""
         for index in range(first, len(self.texts)):

@@ -13,7 +13,6 @@ No quoting, no trimming: spaces at the ends of lines are kept.
 
 from __future__ import annotations
 
-import io
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -169,7 +168,8 @@ def _units(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
     Expat loads nothing from outside and refuses entities that expand without bound.
     """
     try:
-        for _, element in ET.iterparse(io.BytesIO(document.read())):
+        # At once: in pieces, expat starts over at every piece of a token that spans many.
+        for element in ET.fromstring(document.read()).iter():
             if _tag(element) != "tu":
                 continue
             segments: dict[str, str] = {}
@@ -181,7 +181,6 @@ def _units(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
                 if segment is not None:
                     segments.setdefault(language.lower(), "".join(segment.itertext()))
             yield element.get("tuid", ""), segments
-            element.clear()
     except (ET.ParseError, ValueError, LookupError) as error:
         raise CorpusError(f"{document.path}: not TMX: {error}") from None
 

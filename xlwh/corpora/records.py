@@ -28,6 +28,7 @@ SUFFIXES: Mapping[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_MOST_COLUMNS = 10_000
 
 
 class Record(NamedTuple):
@@ -148,6 +149,8 @@ def _delimited(document: Document, format_: Format, header: bool, quoting: Quoti
     else:
         counts = Counter(len(row.fields) for row in rows(0, None) if not row.reason)
         width = counts.most_common(1)[0][0] if counts else 1
+        if width > _MOST_COLUMNS:
+            raise CorpusError(f"{document.path}: {width} columns are no table")
         fields, first = tuple(str(i) for i in range(width)), 0
     records = (
         Record(

@@ -67,12 +67,8 @@ def _block(lines: Lines, number: int, start: int, stop: int) -> Block:
     whole = [text for text in texts if text is not None]
     if len(whole) == len(texts):
         return Block(number, whole, "", "\n".join(whole))
-    raws = [
-        lines.broken[index].raw if text is None else text.encode("utf-8")
-        for index, text in enumerate(texts, start=start)
-    ]
-    first = next(index for index, text in enumerate(texts, start=start) if text is None)
-    return Block(number, [], lines.broken[first].reason, b"\n".join(raws))
+    flaw = next(lines.broken[index] for index in range(start, stop) if index in lines.broken)
+    return Block(number, [], flaw.reason, b"\n".join(lines.raw(index) for index in range(start, stop)))
 
 
 def read_tagged(

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from xlwh import corpora
+from xlwh.errors import CorpusError, StudyError
+
+from .conftest import Read, study_of
+
+TMX = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE tmx SYSTEM "tmx14.dtd">
+<tmx version="1.4"><header srclang="en"/><body>
+<tu tuid="A:1"><prop>x</prop><tuv xml:lang="en"><seg>Hello <bpt i="1">big</bpt> world</seg></tuv>
+<tuv xml:lang="ar"><seg>مرحبا</seg></tuv></tu>
+<tu tuid="A:2"><tuv xml:lang="EN-gb"><seg>Only English</seg></tuv></tu>
+<tu><tuv lang="en"><seg>No id</seg></tuv><tuv lang="ar-EG"><seg>بلا</seg></tuv></tu>
+<tu tuid="A:1"><tuv lang="en"><seg>Again</seg></tuv><tuv lang="ar"><seg>بلا</seg></tuv></tu>
+</body></tmx>"""
+
+
+def zipped(name: str, content: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return out.getvalue()
+
+
+def test_line_pairs(read: Read) -> None:
+    files = {
+        "val.en.gz": gzip.compress(b"One.\n\nThree \nFour\n"),
+        "val.de.gz": gzip.compress(b"Eins.\nZwei\n\xc2\xa0Drei \ncaf\xe9\n"),
+    }
+    reading = read(files, "de", ["en", "de"], reader="parallel", options={"splits": {"dev": "val"}})
+    assert reading.examples.select("example_id", "text", "text_pair", "task").rows() == [
+        ("00000", "One.", "Eins.", "translation"),
+        ("00002", "Three ", "\u00a0Drei ", "translation"),
+    ]
+    assert reading.reasons() == {"empty text": 1, "not UTF-8": 1}
+    assert reading.files == ("val.en.gz", "val.de.gz")
+
+
+def test_other_names_for_sides(read: Read) -> None:
+    files = {"t/tatoeba.deu-eng.deu": "Eins\n", "t/tatoeba.deu-eng.eng": "One\n"}
+    names = {"names": {"de": "deu", "en": "eng"}}
+    assert read(files, "de", reader="parallel", path="t", options=names).examples["text"].to_list() == ["One"]
+    options = {"file": "tatoeba.{language}-{source}.{side}", **names}
+    assert read(files, "de", reader="parallel", path="t", options=options).examples.height == 1
+
+
+def test_lines_that_do_not_pair_up(read: Read) -> None:
+    with pytest.raises(CorpusError, match=r"has 2 lines, .*has 1"):
+        read({"dev.en": "a\nb\n", "dev.de": "c\n"}, "de", reader="parallel")
+    with pytest.raises(CorpusError, match=r"no file `dev\.fr`"):
+        read({"dev.en": "a\nb\n"}, "fr", reader="parallel")
+
+
+def test_anki_with_and_without_attribution(read: Read) -> None:
+    text = "Go.\tVe.\tCC-BY\nHi.\tHola.\tCC-BY\nbroken\n"
+    reading = read({"spa.zip": zipped("in/spa.txt", text)}, "es", reader="parallel", path="spa.zip")
+    assert reading.examples["text_pair"].to_list() == ["Ve.", "Hola."]
+    assert reading.rejected["reason"].to_list() == ["1 column instead of 3"]
+    options = {"source_column": 1, "target_column": 0}
+    turned = read({"spa.txt": "Ve.\tGo.\n"}, "es", reader="parallel", path="spa.txt", options=options)
+    assert turned.examples.select("text", "text_pair").rows() == [("Go.", "Ve.")]
+
+
+def test_tmx(read: Read) -> None:
+    reading = read({"all.en-ar.tmx.zip": zipped("all.en-ar.tmx", TMX)}, "ar", reader="parallel")
+    assert reading.examples.select("example_id", "text", "text_pair").rows() == [
+        ("A:1", "Hello big world", "مرحبا"),
+        ("00002", "No id", "بلا"),
+    ]
+    assert reading.rejected.select("row_number", "reason").rows() == [
+        (1, "no segment in `ar`"),
+        (3, "the id occurs a second time"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TMX[:-40],
+        "",
+        "plain text",
+        '<?xml version="1.0" encoding="no-such"?><tmx/>',
+        "<!DOCTYPE x [" + '<!ENTITY a "' + "x" * 5000 + '"><!ENTITY b "' + "&a;" * 5000 + '">]><tmx><tu>&b;</tu></tmx>',
+        '<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/hosts">]><tmx><tu><tuv lang="en"><seg>&f;</seg></tuv></tu></tmx>',
+    ],
+)  # fmt: skip
+def test_what_is_no_tmx(read: Read, content: str) -> None:
+    with pytest.raises(CorpusError, match="not TMX"):
+        read({"en-ar.tmx": content}, "ar", reader="parallel")
+
+
+def test_json_pairs(read: Read) -> None:
+    text = '[{"id": "m1", "en": "a", "ar": "ب"}, {"en": "a", "ar": "ب"}, {"id": 3, "en": "a"}, 4]'
+    reading = read({"train.json": text}, "ar", ["en", "ar"], reader="parallel", split="train")
+    assert reading.examples["example_id"].to_list() == ["m1", "00001"]
+    assert reading.rejected["reason"].to_list() == ["no string `ar`", "not a JSON object"]
+
+
+def test_the_source_has_no_pairs_of_its_own(read: Read, tmp_path: object) -> None:
+    study = study_of(tmp_path, ["en", "de"], reader="parallel", path=".")  # type: ignore[arg-type]
+    assert "source side" in corpora.inapplicable(study, "d", "en")
+    with pytest.raises(StudyError, match=r"datasets\.d\.languages"):
+        read({"dev.en": "a\n", "dev.de": "b\n"}, "en", ["en", "de"], reader="parallel")
+    with pytest.raises(StudyError, match=r"put \{side\} into"):
+        read({"x.tsv": "a\tb\n"}, "de", reader="parallel", options={"file": "x.tsv", "layout": "lines"})

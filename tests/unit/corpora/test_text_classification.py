@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import io
+import json
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xlwh.errors import CorpusError
+
+from .conftest import Read
+
+TABLE = pl.DataFrame({"s": ["good", "bad", 'odd, \n"so"'], "y": [1, 0, 1], "key": ["k1", "k2", "k3"]})
+
+
+def parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dev-en.csv", TABLE.write_csv().encode()),
+        ("dev.jsonl", TABLE.write_ndjson().encode()),
+        ("en/dev.json", json.dumps(TABLE.to_dicts()).encode()),
+        ("dev.en.parquet", parquet(TABLE.to_arrow())),
+        ("dev-en.tsv", b's\ty\tkey\ngood\t1\tk1\nbad\t0\tk2\n"odd, ""so"""\t1\tk3\n'),
+    ],
+)
+def test_every_format_gives_the_same_rows(read: Read, name: str, content: bytes) -> None:
+    options = {"text": "s", "label": "y", "id": "key", "labels": {"0": "negative", "1": "positive"}}
+    if name.endswith("tsv"):
+        options["quoting"] = "csv"
+    reading = read({name: content}, reader="text_classification", options=options)
+    assert reading.examples.select("example_id", "label", "task").rows() == [
+        ("k1", "positive", "sequence_classification"),
+        ("k2", "negative", "sequence_classification"),
+        ("k3", "positive", "sequence_classification"),
+    ]
+    assert reading.examples["text"][2].replace("\n", "") == 'odd, "so"'
+
+
+def test_positions_without_a_header(read: Read) -> None:
+    options = {"header": False, "text": 1, "text_pair": 2, "label": 0}
+    text = '1\t"a\tb"\n\n0\tc\n1\td\te'
+    reading = read({"dev.tsv": text}, reader="text_classification", options=options)
+    assert reading.examples.select("example_id", "text", "text_pair", "label", "task").rows() == [
+        ("00000", '"a', 'b"', "1", "sentence_pair"),
+        ("00003", "d", "e", "1", "sentence_pair"),
+    ]
+    assert reading.rejected.select("row_number", "reason").rows() == [
+        (1, "empty line"),
+        (2, "2 columns instead of 3"),
+    ]
+
+
+def test_json_lines_are_refused_one_by_one(read: Read) -> None:
+    lines = [
+        '{"s": "a", "y": true}',
+        "{",
+        "",
+        "3",
+        '{"s": 1}',
+        '{"y": 1}',
+        '{"s": "b", "y": 1.5}',
+        '{"s": "c"}',
+    ]
+    lines += ['{"s": "d", "y": 2.0}', '{"s": "e", "y": ' + "9" * 5000 + "}", "[" * 100_000]
+    reading = read(
+        {"dev.jsonl": "\n".join(lines)}, reader="text_classification", options={"text": "s", "label": "y"}
+    )
+    assert reading.examples.select("text", "label").rows() == [("a", "true"), ("c", None), ("d", "2")]
+    assert reading.rejected.select("row_number", "reason").rows() == [
+        (1, "not JSON"),
+        (2, "empty line"),
+        (3, "not a JSON object"),
+        (4, "no string `s`"),
+        (5, "no string `s`"),
+        (6, "no string or integer `y`"),
+        (9, "not JSON"),
+        (10, "not JSON"),
+    ]
+
+
+def test_parquet_strings_that_are_not_utf8(read: Read) -> None:
+    bad = pa.array([b"good", b"caf\xe9", b"fine"]).cast(pa.binary()).view(pa.string())
+    reading = read(
+        {"dev.parquet": parquet(pa.table({"s": bad, "y": [1, 2, 3]}))},
+        reader="text_classification",
+        options={"text": "s", "label": "y"},
+    )
+    assert reading.examples["text"].to_list() == ["good", "fine"]
+    assert reading.rejected.select("row_number", "reason", "raw").rows() == [(1, "not UTF-8", "caf\\xe9")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dev.tsv", "a\tb\n1\t2\n", r"no column `s`; there are: a, b.*datasets\.d\.options"),
+        ("dev.tsv", "s\ts\n1\t2\n", "a name occurs twice"),
+        ("dev.tsv", b"\xff\n1\n", "line 1 is no header: not UTF-8"),
+        ("dev.csv", '"s\nt",b\n1,2\n', "a name spans lines"),
+        ("dev.csv", "s\n", "no records"),
+        ("dev.json", '{"s": 1}', "neither a JSON array nor"),
+        ("dev.parquet", "PAR1", "not a readable Parquet file"),
+    ],
+)
+def test_what_is_no_table(read: Read, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        read({name: content}, reader="text_classification", options={"text": "s"})

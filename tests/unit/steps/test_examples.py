@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xlwh.errors import CorpusError, StudyError
+from xlwh.steps import examples
+from xlwh.steps.base import Context, Key
+from xlwh.store import Slot, Warehouse
+from xlwh.study import Study
+
+ROWS = "".join(f"premise {i}\thypothesis {i}\tneutral\n" for i in range(10)) + "a\tb\tmaybe\nonly\n"
+KEY = Key(dataset="d", language="en")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    for language in ("en", "de"):
+        (tmp_path / f"data/dev-{language}.tsv").write_text(ROWS)
+    return tmp_path
+
+
+def context(folder: Path, force: bool = False, seed: int = 0, **dataset: Any) -> Context:
+    study = Study.model_validate(
+        {
+            "name": "t",
+            "languages": ["en", "de", "sw"],
+            "seed": seed,
+            "data_root": folder / "data",
+            "folder": folder,
+            "datasets": {"d": {"reader": "xnli", "path": ".", "languages": ["en", "de"], **dataset}},
+        }
+    )
+    # The step uses no model.
+    return Context(study=study, warehouse=Warehouse(folder / "w", create=True), zoo=None, force=force)  # type: ignore[arg-type]
+
+
+def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> None:
+    there = context(folder)
+    result = examples.run(there, KEY)
+    assert (result.status, result.rows, result.examples) == ("written", 12, 10)
+    assert result.metadata["accepted"] == 10
+    assert result.metadata["rejected"] == 2
+    assert result.metadata["records"] == 12
+    assert result.metadata["files"] == ["dev-en.tsv"]
+    assert result.metadata["reasons"] == {"unknown label `maybe`": 1, "1 column instead of 3": 1}
+    assert result.reason.startswith("2 of 12 rows rejected")
+    slots = [Slot(table, ("d", "en"), "dev") for table in ("examples", "rejected_rows")]
+    entries = [there.warehouse.current(slot) for slot in slots]
+    assert all(entry is not None for entry in entries)
+    assert len({entry.commit for entry in entries if entry is not None}) == 1
+    stored = there.warehouse.scan("examples", dataset="d").collect()
+    assert stored["example_id"].to_list() == [f"{i:05d}" for i in range(10)]
+    assert there.warehouse.scan("rejected_rows").collect()["row_number"].to_list() == [10, 11]
+
+
+def test_fresh_partitions_are_skipped_and_changed_ones_are_not(folder: Path) -> None:
+    examples.run(context(folder), KEY)
+    again = examples.run(context(folder), KEY)
+    assert (again.status, again.rows, again.examples) == ("fresh", 12, 10)
+    assert examples.run(context(folder), Key(dataset="d", language="de")).status == "written"
+    assert examples.run(context(folder, seed=1), KEY).status == "fresh"
+    assert examples.run(context(folder, force=True), KEY).status == "written"
+    assert examples.run(context(folder, options={"labels": {"neutral": "neutral"}}), KEY).status == "written"
+    fewer = examples.run(context(folder, max_examples=4), KEY)
+    assert (fewer.status, fewer.examples, fewer.metadata["left_out"]) == ("written", 4, 6)
+    assert examples.run(context(folder, max_examples=4, seed=1), KEY).status == "written"
+    assert examples.run(context(folder), KEY).status == "written"
+    (folder / "data/dev-en.tsv").write_text(ROWS.replace("premise 3", "Premise 3"))
+    assert examples.run(context(folder), KEY).status == "written"
+
+
+def test_another_split_takes_the_place_of_the_old_one(folder: Path) -> None:
+    examples.run(context(folder), KEY)
+    (folder / "data/test-en.tsv").write_text("a\tb\n")
+    there = context(folder, split="test")
+    assert examples.run(there, KEY).examples == 1
+    assert there.warehouse.scan("examples").collect()["split"].to_list() == ["test"]
+    assert [entry.slot.part for entry in there.warehouse.entries("rejected_rows")] == ["test"]
+
+
+def test_what_does_not_apply_and_what_is_missing(folder: Path) -> None:
+    there = context(folder)
+    outside = examples.run(there, Key(dataset="d", language="sw"))
+    assert (outside.status, outside.reason) == (
+        "not_applicable",
+        "dataset `d` is read in en, de, not in `sw`",
+    )
+    (folder / "data/dev-de.tsv").unlink()
+    with pytest.raises(CorpusError, match=r"dev-de\.tsv"):
+        examples.run(there, Key(dataset="d", language="de"))
+    with pytest.raises(StudyError, match="by dataset and language"):
+        examples.run(there, Key(language="en"))
+    with pytest.raises(StudyError, match="No dataset `e`"):
+        examples.run(there, Key(dataset="e", language="en"))
+    assert there.warehouse.entries() == []
+
+
+def test_every_row_rejected_is_still_a_partition_that_says_so(folder: Path) -> None:
+    (folder / "data/dev-en.tsv").write_text("x\ny\n")
+    result = examples.run(context(folder), KEY)
+    assert (result.status, result.examples, result.rows) == ("written", 0, 2)
+    assert "2 of 2 rows rejected" in result.reason
+    assert examples.run(context(folder), KEY).status == "fresh"
