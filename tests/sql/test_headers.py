@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from xlwh.tables import TABLES
+
 SQL = Path(__file__).resolve().parents[2] / "sql"
 VIEWS = sorted(file for folder in ("core", "metric", "mart") for file in (SQL / folder).glob("*.sql"))
 
@@ -59,6 +61,16 @@ def test_header_and_columns_agree(file, produced):
         assert description.endswith("."), f"{column}: a description is a sentence"
     others = [line for line in header[1:] if not re.match(r"(key: |source: |column \w+: )", line)]
     assert not others, "one line for each thing"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_source_views_say_what_the_contract_says(name, produced):
+    """Their columns are described by the contract, so the header is only grain, key and source."""
+    header = _header(SQL / "source" / f"{name}.sql")
+    assert re.match(r"\S.+\.$", header[0])
+    assert tuple(_value(header, "key").split(", ")) == TABLES[name].key
+    assert _value(header, "source")
+    assert produced[name] == TABLES[name].column_names()
 
 
 def test_view_names_are_unique():

@@ -1,0 +1,83 @@
+"""Each view's stated key identifies its rows, on a warehouse with two of everything."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from xlwh.published import load
+from xlwh.store.views import load_views
+
+VIEWS = {view.name: view for view in load_views()}
+
+MODELS = ("one", "two")
+DATASETS = ("xnli", "paws-x")
+SPLITS = ("dev", "test")
+LANGUAGES = ("en", "de")
+EXAMPLES = ("1", "2")
+METHODS = ("lig", "random")
+
+
+@pytest.fixture(scope="module")
+def database(warehouse):
+    runs = [
+        {"model": m, "dataset": d, "split": s, "language": language, "example_id": e}
+        for m, d, s, language, e in product(MODELS, DATASETS, SPLITS, LANGUAGES, EXAMPLES)
+    ]
+    positions = [
+        {**run, "position": p, "word_index": p // 2, "word": f"w{p // 2}"} for run in runs for p in range(4)
+    ]
+    attributed = [
+        {**row, "method": method, "target": t} for row, method, t in product(runs, METHODS, ("yes", "no"))
+    ]
+    texts = {
+        tuple(run[c] for c in ("dataset", "split", "language", "example_id")): run for run in runs
+    }.values()
+    made = warehouse(
+        examples=[{c: v for c, v in run.items() if c != "model"} for run in texts],
+        rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
+        models=[
+            {"model": model, "published_as": "XLM-R-Base", "finetuned_languages": [language]}
+            for model, language in zip(MODELS, LANGUAGES, strict=True)
+        ],
+        tokens=positions,
+        predictions=[
+            {
+                **run,
+                "label": "yes",
+                "predicted": "yes" if run["example_id"] == "1" else "no",
+                "logits": [0.0] * 2,
+            }
+            for run in runs
+        ],
+        attribution_runs=attributed,
+        token_attributions=[{**row, "position": p} for row in attributed for p in range(4)],
+        word_vectors=[{"space": s, "language": x, "word": w} for s, x, w in product("ab", LANGUAGES, "vw")],
+        ccta_pairs=[
+            {
+                **{c: v for c, v in row.items() if c != "language"},
+                "source_language": row["language"],
+                "target_language": target,
+                "space": space,
+                "normalization": normalization,
+                "score": 1.0 if target == row["language"] else 0.4,
+                "num_draws": 1,
+                "source_units": 1,
+                "target_units": 1,
+            }
+            for row, target, space, normalization in product(attributed, LANGUAGES, "ab", ("abs", "relu"))
+            if row["target"] == "yes"
+        ],
+        published_results=load(),
+    )
+    with made.connect() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_key_is_a_key(database, name):
+    key = ", ".join(f'"{column}"' for column in VIEWS[name].key)
+    rows, distinct = database.sql(f'select count(*), count(distinct ({key})) from "{name}"').fetchall()[0]
+    assert rows > 0, "every view has rows where every table has"
+    assert rows == distinct
