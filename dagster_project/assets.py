@@ -1,0 +1,110 @@
+"""One asset per stored table. They differ only in what the plan says of their step, so one function makes them all."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of an asset's parameters as objects.
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from dagster_project.metadata import describe, rows_of, summarise, table_metadata
+from dagster_project.partitions import dependencies, partitions_of, to_key, to_partition
+from dagster_project.plots import plot
+from dagster_project.resources import Reporter, WarehouseResource, ZooResource, attempts
+from xlwh.steps.base import Context, Key
+from xlwh.steps.plan import STEPS, Outcome, Step, in_order
+from xlwh.store import Warehouse
+from xlwh.study import Study
+from xlwh.tables import TABLES
+
+
+class Making(dg.Config):
+    """Options of a materialisation."""
+
+    force: bool = Field(False, description="Make partitions anew even where they are fresh.")
+    blocked: dict[str, str] = Field(
+        {},
+        description="Partitions to leave out as failed, with the reason: ones whose input has just failed.",
+    )
+
+
+def table_assets(study: Study) -> list[dg.AssetsDefinition]:
+    """The assets of all stored tables of a study."""
+    return [_asset(study, step) for step in STEPS.values()]
+
+
+def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
+    deps = list(dependencies(study, step))
+
+    @dg.multi_asset(
+        name=step.name,
+        specs=[_spec(step, table, deps) for table in step.tables],
+        partitions_def=partitions_of(study, step),
+        backfill_policy=dg.BackfillPolicy.single_run() if step.dimensions else None,
+        pool="gpu" if step.runs_model else None,
+    )
+    def make(
+        context: dg.AssetExecutionContext,
+        config: Making,
+        warehouse: WarehouseResource,
+        zoo: ZooResource,
+        reporter: dg.ResourceParam[Reporter],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        opened = warehouse.open()
+        bench = Context(study, opened, zoo.of(study, opened), force=config.force)
+        keys = keys_of_run(context, study, step)
+        blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
+        outcomes = list(attempts(context, bench, reporter, step, keys, blocked))
+        if any(outcome.result is not None and outcome.result.status == "written" for outcome in outcomes):
+            opened.build_catalogue()
+        if any(outcome.error is not None for outcome in outcomes):
+            raise failure(context, opened, outcomes)
+        for table in step.tables:
+            for partition, metadata in by_partition(opened, outcomes, table):
+                context.add_asset_metadata(metadata, table, partition)
+            yield dg.MaterializeResult(asset_key=table, metadata=summarise(outcomes) | plot(opened, table))
+
+    return make
+
+
+def _spec(step: Step, table: str, deps: Sequence[dg.AssetDep]) -> dg.AssetSpec:
+    contract = TABLES[table]
+    return dg.AssetSpec(
+        table,
+        deps=deps,
+        group_name=step.group,
+        description=contract.__doc__,
+        code_version=str(contract.version),
+        kinds={"polars", "parquet", *(("torch",) if step.runs_model else ())},
+        metadata=table_metadata(table),
+    )
+
+
+def keys_of_run(context: dg.AssetExecutionContext, study: Study, step: Step) -> list[Key]:
+    """The partitions that a run asks for, in the order in which to make them."""
+    if not step.dimensions:
+        return [Key()]
+    return in_order(study, step, {to_key(step, partition) for partition in context.partition_keys})
+
+
+def by_partition(
+    warehouse: Warehouse, outcomes: list[Outcome], table: str
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Dagster's name (None: there are no partitions) and metadata of each partition that did not fail."""
+    for outcome, rows in zip(outcomes, rows_of(warehouse, outcomes, table), strict=True):
+        if outcome.error is None:
+            yield to_partition(outcome.step, outcome.key) or None, describe(outcome, rows)
+
+
+def failure(context: dg.AssetExecutionContext, warehouse: Warehouse, outcomes: list[Outcome]) -> dg.Failure:
+    """The failure of a step some of whose partitions failed; the others are recorded as made."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for table in outcomes[0].step.tables:
+        for partition, metadata in by_partition(warehouse, outcomes, table):
+            context.log_event(dg.AssetMaterialization(table, metadata=metadata, partition=partition))
+    return dg.Failure(
+        "\n".join(f"{outcome.step.name} {outcome.key}: {outcome.error}" for outcome in failed),
+        metadata={"failed partitions": len(failed), "other partitions": len(outcomes) - len(failed)},
+        allow_retries=False,
+    )

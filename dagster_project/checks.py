@@ -1,0 +1,277 @@
+"""Checks of what is stored, one set per table. Each looks at the whole table and names the partitions at fault."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of an asset's parameters as objects.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import polars as pl
+import pyarrow.parquet as pq
+
+from dagster_project.metadata import markdown
+from dagster_project.resources import WarehouseResource
+from xlwh.store import Warehouse, schema
+from xlwh.tables import TABLES
+
+CONVERGED_SHARE = 0.99
+"""Attribution runs that should be within the study's tolerance; fewer is a warning."""
+SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: the partitions (or whatever rows the frame has) that are at fault."""
+
+    faults: pl.DataFrame
+    looked_at: int
+    note: str = ""
+
+
+Test = Callable[[Warehouse, str], Verdict]
+
+
+def table_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks of all stored tables."""
+    return [_checks(table) for table in TABLES]
+
+
+def _checks(table: str) -> dg.AssetChecksDefinition:
+    tests = tests_of(table)
+
+    @dg.multi_asset_check(
+        name=f"{table}_checks",
+        specs=[
+            dg.AssetCheckSpec(name, asset=table, description=test.__doc__) for name, test in tests.items()
+        ],
+        can_subset=True,
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        opened = warehouse.open()
+        for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
+            verdict = tests[key.name](opened, table)
+            yield dg.AssetCheckResult(
+                asset_key=table,
+                check_name=key.name,
+                passed=verdict.faults.is_empty(),
+                severity=dg.AssetCheckSeverity.WARN
+                if key.name == "converged"
+                else dg.AssetCheckSeverity.ERROR,
+                metadata={"looked at": verdict.looked_at, "faults": verdict.faults.height}
+                | ({"note": verdict.note} if verdict.note else {})
+                | (
+                    {"at fault": dg.MetadataValue.md(markdown(verdict.faults.head(20)))}
+                    if verdict.faults.height
+                    else {}
+                ),
+            )
+
+    return check
+
+
+def tests_of(table: str) -> dict[str, Test]:
+    """The tests that a table is put to, by name."""
+    tests: dict[str, Test] = {"contract": contract}
+    if any(dtype.is_float() for dtype in _scalars(table).values()):
+        tests["finite"] = finite
+    return tests | _SPECIAL.get(table, {})
+
+
+def contract(warehouse: Warehouse, table: str) -> Verdict:
+    """Every current file is there, has the contract's columns and types, its version, and the rows it claims."""
+    faults = []
+    entries = warehouse.entries(table)
+    wanted = schema(table)
+    for entry in entries:
+        path = warehouse.root / entry.file
+        if not path.is_file():
+            faults.append((str(entry.slot), "the file is missing"))
+            continue
+        footer = pq.read_metadata(path)
+        told = footer.metadata or {}
+        if pl.read_parquet_schema(path) != dict(wanted):
+            faults.append((str(entry.slot), "columns or types differ from the contract"))
+        elif told.get(b"xlwh.version", b"").decode() != str(TABLES[table].version):
+            faults.append((str(entry.slot), "written under another version of the contract"))
+        elif footer.num_rows != entry.rows:
+            faults.append((str(entry.slot), f"{footer.num_rows} rows, {entry.rows} in the manifest"))
+    return Verdict(_frame(faults, "file", "fault"), len(entries))
+
+
+def finite(warehouse: Warehouse, table: str) -> Verdict:
+    """No NaN and no infinity in any number."""
+    columns = [name for name, dtype in _scalars(table).items() if dtype.is_float()]
+    bad = pl.any_horizontal((~pl.col(name).is_finite()).fill_null(False) for name in columns)
+    frame = warehouse.scan(table)
+    return Verdict(_by_partition(frame.filter(bad), table), _height(frame))
+
+
+def probabilities_sum(warehouse: Warehouse, table: str) -> Verdict:
+    """The probabilities of each example sum to 1, and there is one per logit."""
+    frame = warehouse.scan(table)
+    bad = ((pl.col("probabilities").list.sum() - 1).abs() > SUM_TOLERANCE) | (
+        pl.col("probabilities").list.len() != pl.col("logits").list.len()
+    )
+    return Verdict(_by_partition(frame.filter(bad), table), _height(frame))
+
+
+def same_ids_in_languages(warehouse: Warehouse, table: str) -> Verdict:
+    """Parallel data: the languages of a dataset share most of their example ids."""
+    frame = warehouse.scan(table).select("dataset", "split", "language", "example_id").collect()
+    counts = frame.group_by("dataset", "split", "language").len("examples")
+    together = counts.group_by("dataset", "split").agg(
+        pl.len().alias("languages"), pl.col("examples").max().alias("most")
+    )
+    parallel = together.filter(pl.col("languages") > 1)
+    shared = (
+        frame.join(parallel, on=["dataset", "split"])
+        .group_by("dataset", "split", "example_id")
+        .agg(pl.len().alias("in_languages"), pl.first("languages"), pl.first("most"))
+        .group_by("dataset", "split")
+        .agg(
+            (pl.col("in_languages") == pl.col("languages")).sum().alias("in_all_languages"), pl.first("most")
+        )
+        .filter(pl.col("in_all_languages") * 2 < pl.col("most"))
+    )
+    return Verdict(shared, parallel.height, "dataset and split pairs in more than one language")
+
+
+def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
+    """No row of an input file is both accepted and rejected."""
+    row = ["dataset", "split", "language", "source_file", "row_number"]
+    rejected = warehouse.scan(table)
+    both = rejected.join(warehouse.scan("examples"), on=row, how="semi")
+    return Verdict(_by_partition(both, table), _height(rejected))
+
+
+def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:
+    """In the partitions that are predicted, every tokenised example is predicted, and nothing else is."""
+    here = ["model", "language"]
+    mine = _example_keys(warehouse, table)
+    theirs = _example_keys(warehouse, "tokens").join(mine.select(here).unique(), on=here, how="semi")
+    key = [*here, "dataset", "split", "example_id"]
+    odd = pl.concat([mine.join(theirs, on=key, how="anti"), theirs.join(mine, on=key, how="anti")])
+    return Verdict(_by_partition(odd, table), _height(mine))
+
+
+def examples_exist(warehouse: Warehouse, table: str) -> Verdict:
+    """Every example is one of the corpus."""
+    found = _example_keys(warehouse, table)
+    known = warehouse.scan("examples").select("dataset", "split", "language", "example_id").unique()
+    lost = found.join(known, on=["dataset", "split", "language", "example_id"], how="anti")
+    return Verdict(_by_partition(lost, table), _height(found))
+
+
+def positions_gapless(warehouse: Warehouse, table: str) -> Verdict:
+    """The sub-tokens of an example are numbered 0, 1, 2, … without gaps."""
+    example = ["model", "dataset", "split", "language", "example_id"]
+    counts = (
+        warehouse.scan(table)
+        .group_by(example)
+        .agg(
+            pl.len().alias("n"),
+            pl.col("position").max().alias("last"),
+            pl.col("position").min().alias("first"),
+        )
+    )
+    bad = counts.filter((pl.col("first") != 0) | (pl.col("last") + 1 != pl.col("n")))
+    return Verdict(_by_partition(bad, table), _height(counts))
+
+
+def converged(warehouse: Warehouse, table: str) -> Verdict:
+    """At least 99 % of the runs of every partition reached their tolerance (a warning where they did not)."""
+    runs = warehouse.scan(table).filter(pl.col("converged").is_not_null())
+    shares = runs.group_by("model", "language", "method").agg(
+        pl.len().alias("runs"), pl.col("converged").mean().alias("converged")
+    )
+    missed = shares.filter(pl.col("converged") < CONVERGED_SHARE).sort("converged").collect()
+    overall = runs.select(pl.col("converged").mean()).collect().item()
+    note = "" if overall is None else f"{overall:.2%} of all runs converged"
+    return Verdict(missed, _height(runs), note)
+
+
+def every_run_has_tokens(warehouse: Warehouse, table: str) -> Verdict:
+    """Every attribution run has an attribution for each sub-token of its example, and no token lacks a run."""
+    example = ["model", "dataset", "split", "language", "example_id"]
+    run = [*example, "method", "target"]
+    attributed = warehouse.scan(table).group_by(run).agg(pl.len().alias("attributed"))
+    tokens = warehouse.scan("tokens").group_by(example).agg(pl.len().alias("tokens"))
+    runs = warehouse.scan("attribution_runs").select(run)
+    joined = runs.join(attributed, on=run, how="full", coalesce=True).join(tokens, on=example, how="left")
+    bad = joined.filter(pl.col("attributed").ne_missing(pl.col("tokens").cast(pl.UInt32)))
+    return Verdict(_by_partition(bad, table), _height(runs))
+
+
+def pairs_have_runs(warehouse: Warehouse, table: str) -> Verdict:
+    """Both sides of every pair have an attribution run of the pair's method."""
+    pairs = warehouse.scan(table)
+    runs = warehouse.scan("attribution_runs").select(
+        "model", "dataset", "split", "language", "example_id", "method"
+    )
+    on = ["model", "dataset", "split", "example_id", "method"]
+    source = pairs.join(runs, left_on=[*on, "source_language"], right_on=[*on, "language"], how="anti")
+    target = pairs.join(runs, left_on=[*on, "target_language"], right_on=[*on, "language"], how="anti")
+    return Verdict(_by_partition(pl.concat([source, target]), table), _height(pairs))
+
+
+def self_pairs_are_one(warehouse: Warehouse, table: str) -> Verdict:
+    """A language compared with itself, by the same target, scores 1."""
+    own = warehouse.scan(table).filter(pl.col("source_language") == pl.col("target_language"))
+    bad = own.filter((pl.col("score") - 1).abs() > 1e-9)
+    return Verdict(_by_partition(bad, table), _height(own))
+
+
+def one_width(warehouse: Warehouse, table: str) -> Verdict:
+    """All vectors of a space have the same number of dimensions, and none is empty."""
+    widths = (
+        warehouse.scan(table)
+        .group_by("space")
+        .agg(
+            pl.col("vector").list.len().min().alias("least"), pl.col("vector").list.len().max().alias("most")
+        )
+        .collect()
+    )
+    return Verdict(widths.filter((pl.col("least") != pl.col("most")) | (pl.col("least") == 0)), widths.height)
+
+
+_SPECIAL: dict[str, dict[str, Test]] = {
+    "examples": {"same_ids_in_languages": same_ids_in_languages},
+    "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
+    "tokens": {"examples_exist": examples_exist, "positions_gapless": positions_gapless},
+    "predictions": {
+        "one_input_per_prediction": one_input_per_prediction,
+        "probabilities_sum_to_1": probabilities_sum,
+    },
+    "attribution_runs": {"converged": converged, "examples_exist": examples_exist},
+    "token_attributions": {"every_run_has_tokens": every_run_has_tokens},
+    "word_vectors": {"one_width": one_width},
+    "ccta_pairs": {"pairs_have_runs": pairs_have_runs, "self_pairs_are_1": self_pairs_are_one},
+}
+
+
+def _example_keys(warehouse: Warehouse, table: str) -> pl.LazyFrame:
+    columns = [c for c in ("model", "dataset", "split", "language", "example_id") if c in schema(table)]
+    return warehouse.scan(table).select(columns).unique()
+
+
+def _by_partition(frame: pl.LazyFrame, table: str) -> pl.DataFrame:
+    """Number of rows at fault per partition of a table."""
+    columns = list(TABLES[table].partition_by)
+    if not columns:
+        counted = frame.select(pl.len().alias("rows")).collect()
+        return counted.filter(pl.col("rows") > 0)
+    return frame.group_by(columns).agg(pl.len().alias("rows")).sort(columns).collect()
+
+
+def _scalars(table: str) -> dict[str, pl.DataType]:
+    return {name: dtype for name, dtype in schema(table).items() if not dtype.is_nested()}
+
+
+def _height(frame: pl.LazyFrame) -> int:
+    return int(frame.select(pl.len()).collect().item())
+
+
+def _frame(rows: list[tuple[str, str]], *columns: str) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")

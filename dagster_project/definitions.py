@@ -1,0 +1,49 @@
+"""The whole of it: the assets, checks and resources of one study.
+
+The study is the file named by XLWH_STUDY (default: the demo that ships with the package), the warehouse the
+folder named by XLWH_WAREHOUSE (default: ./warehouse).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from dagster_project.assets import table_assets
+from dagster_project.checks import table_checks
+from dagster_project.resources import Reporter, WarehouseResource, ZooResource
+from dagster_project.views import view_assets
+from xlwh.study import Study, load
+
+
+def build(study: Study, root: Path, reporter: Reporter | None = None) -> dg.Definitions:
+    """Definitions of a study whose warehouse is the folder `root`."""
+    return dg.Definitions(
+        assets=[*table_assets(study), view_assets()],
+        asset_checks=table_checks(),
+        resources={
+            "warehouse": WarehouseResource(root=str(root.resolve())),
+            "zoo": ZooResource(),
+            "reporter": reporter or Reporter(),
+        },
+        # One process for all partitions of a run: a model is loaded once, not once per step.
+        executor=dg.in_process_executor,
+    )
+
+
+def study_file() -> Path:
+    """The study that the environment names."""
+    named = os.environ.get("XLWH_STUDY")
+    if named:
+        return Path(named)
+    from xlwh.demo import study_path
+
+    return Path(study_path())
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    return build(load(study_file()), Path(os.environ.get("XLWH_WAREHOUSE") or "warehouse"))

@@ -1,0 +1,91 @@
+"""Dagster's own memory of runs, kept inside the warehouse: `<warehouse>/dagster`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterInstance
+
+OWNER_TAG = "xlwh/process"
+"""Run tag: name of the lock file that the process of the run holds while it lives."""
+
+_CONFIG = """\
+# Written by xlwh where it was missing; edit it as you like.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  pools:
+    # One partition at a time on the accelerator (the pool is called `gpu`).
+    default_limit: 1
+    granularity: op
+  runs:
+    # A run holds its own copy of the models: raise this where there is memory for more.
+    max_concurrent_runs: 1
+"""
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def prepare_home(root: Path) -> Path:
+    """The folder of Dagster's memory, made with its configuration if need be; DAGSTER_HOME is set to it."""
+    home = root.resolve() / "dagster"
+    (home / "locks").mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_CONFIG, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+    return home
+
+
+@contextmanager
+def instance_of(root: Path) -> Iterator[tuple[DagsterInstance, dict[str, str]]]:
+    """The instance of a warehouse, and the tags that this process's runs must carry.
+
+    Runs of processes that were killed are closed first: they would look alive for ever, and keep their place in
+    the pool.
+    """
+    home = prepare_home(root)
+    owner = secrets.token_hex(8)
+    lock = home / "locks" / owner
+    with lock.open("w") as held, DagsterInstance.from_config(str(home)) as instance:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            _close_runs_of_the_dead(instance, home / "locks")
+            yield instance, {OWNER_TAG: owner}
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _close_runs_of_the_dead(instance: DagsterInstance, locks: Path) -> None:
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
+        owner = run.tags.get(OWNER_TAG)
+        if owner is not None and not _alive(locks / owner):
+            instance.report_run_failed(run, "The process of this run was killed.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            (locks / owner).unlink(missing_ok=True)
+
+
+def _alive(lock: Path) -> bool:
+    """Whether a process still holds the lock; the system lets go of it however the process ends."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

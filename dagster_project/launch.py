@@ -1,0 +1,227 @@
+"""Materialise a study from the command line: the same assets, in this process, in as few runs as possible.
+
+A Dagster run costs most of a second and each partition in it some milliseconds, so the caller leaves out what is
+fresh, and what is left goes into one run per kind of partition wherever that can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any, Protocol
+
+import dagster as dg
+from dagster import DagsterInstance
+
+from dagster_project.definitions import build
+from dagster_project.instance import instance_of
+from dagster_project.partitions import to_partition
+from dagster_project.resources import Reporter
+from xlwh.errors import MissingDataError, XlwhError
+from xlwh.steps.base import Key, Progress
+from xlwh.steps.plan import Outcome, Step, in_order, upstream, values
+from xlwh.study import Study
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+Block = tuple[Key, Key]
+"""First and last partition of a block that is contiguous in every dimension."""
+
+
+class Display(Protocol):
+    """Whoever shows the progress of a materialisation."""
+
+    def begin(self, step: Step, keys: Sequence[Key]) -> None:
+        """These partitions are next."""
+
+    def progress(self, step: Step, key: Key) -> Progress:
+        """What to call while one of them is made."""
+
+    def end(self, outcome: Outcome) -> None:
+        """One of them is done, or failed."""
+
+    def view(self, name: str, rows: int, duration_s: float) -> None:
+        """A view was queried."""
+
+
+@dataclass
+class _Collector(Reporter):
+    """Keeps the outcomes and shows them."""
+
+    display: Display | None = None
+    outcomes: dict[tuple[str, Key], Outcome] = field(default_factory=dict)
+
+    def begin(self, step: Step, keys: Sequence[Key]) -> None:
+        if self.display is not None:
+            self.display.begin(step, keys)
+
+    def progress(self, context: dg.AssetExecutionContext, step: Step, key: Key) -> Progress:
+        return self.display.progress(step, key) if self.display else super().progress(context, step, key)
+
+    def end(self, context: dg.AssetExecutionContext, outcome: Outcome) -> None:
+        self.outcomes[outcome.step.name, outcome.key] = outcome
+        if self.display is not None:
+            self.display.end(outcome)
+
+    def view(self, context: dg.AssetExecutionContext, name: str, rows: int, duration_s: float) -> None:
+        if self.display is not None:
+            self.display.view(name, rows, duration_s)
+
+
+class Launcher:
+    """Makes partitions and views of one study in this process, whatever fails on the way."""
+
+    def __init__(self, study: Study, root: Path, display: Display, force: bool = False) -> None:
+        self._study = study
+        self._root = root
+        self._force = force
+        self._display = display
+        self._collector = _Collector(display=display)
+        definitions = build(study, root, self._collector)
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self.problems: list[str] = []
+        """What went wrong other than in a partition: checks that failed, views that cannot be built."""
+        self.warnings: list[str] = []
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of every partition so far."""
+        return list(self._collector.outcomes.values())
+
+    def launch(self, todo: Mapping[Step, set[Key]], views: Sequence[str]) -> None:
+        """Make partitions, their steps given in the order of the plan, then query the views."""
+        with instance_of(self._root) as (instance, tags):
+            for _, wave in groupby(todo, key=lambda step: step.dimensions):
+                self._wave(instance, tags, list(wave), todo)
+            if views:
+                self._run(instance, tags, views, {})
+
+    def _wave(
+        self,
+        instance: DagsterInstance,
+        tags: Mapping[str, str],
+        steps: list[Step],
+        todo: Mapping[Step, set[Key]],
+    ) -> None:
+        together = blocks(self._study, steps[0], set().union(*(todo[step] for step in steps)))
+        if len(steps) > 1 and len(together) == 1:
+            self._tables(instance, tags, steps, together[0])
+        # Nothing is left of most waves here. A step that failed for one partition has kept those after it from
+        # running at all; and several blocks have to go step by step, since a partition may read other languages.
+        for step in steps:
+            left = self._left(step, todo[step])
+            blocked = self._blocked(step, left)
+            if len(blocked) < len(left):
+                for block in blocks(self._study, step, left):
+                    self._tables(instance, tags, [step], block, blocked)
+            for key in in_order(self._study, step, self._left(step, todo[step])):
+                error = (
+                    MissingDataError(blocked[key]) if key in blocked else XlwhError("the run ended before it")
+                )
+                self._collect(Outcome(step, key, None, error, blocked=key in blocked))
+
+    def _left(self, step: Step, keys: Iterable[Key]) -> set[Key]:
+        return {key for key in keys if (step.name, key) not in self._collector.outcomes}
+
+    def _blocked(self, step: Step, keys: set[Key]) -> dict[Key, str]:
+        """The partitions that read one that failed for the same model and language, with what they wait for."""
+        blocked: dict[Key, str] = {}
+        for key in keys:
+            for source, other in upstream(self._study, step, key):
+                outcome = self._collector.outcomes.get((source.name, other))
+                if outcome is not None and outcome.error is not None and _same_cell(key, other):
+                    blocked.setdefault(key, f"waits for {source.name} {other}, which failed")
+        return blocked
+
+    def _collect(self, outcome: Outcome) -> None:
+        self._collector.outcomes[outcome.step.name, outcome.key] = outcome
+        self._display.end(outcome)
+
+    def _tables(
+        self,
+        instance: DagsterInstance,
+        tags: Mapping[str, str],
+        steps: list[Step],
+        block: Block,
+        blocked: Mapping[Key, str] | None = None,
+    ) -> None:
+        first, last = (to_partition(steps[0], key) for key in block)
+        if first:
+            tags = {**tags, RANGE_START: first, RANGE_END: last}
+        waiting = {to_partition(steps[0], key): reason for key, reason in (blocked or {}).items()}
+        options = {"force": self._force, "blocked": waiting}
+        config = {"ops": {step.name: {"config": options} for step in steps}}
+        self._run(instance, tags, [table for step in steps for table in step.tables], config)
+
+    def _run(
+        self,
+        instance: DagsterInstance,
+        tags: Mapping[str, str],
+        assets: Sequence[str],
+        config: Mapping[str, Any],
+    ) -> None:
+        result = self._job.execute_in_process(
+            run_config={**config, "loggers": _QUIET},
+            instance=instance,
+            asset_selection=[dg.AssetKey(asset) for asset in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+        for event in result.all_events:
+            if event.is_step_failure:
+                error = event.step_failure_data.error
+                # A failure of ours says which partitions failed, and those are outcomes already.
+                if error is not None and error.cls_name != "Failure":
+                    self.problems.append(f"{event.step_key}: {(error.cause or error).message.strip()}")
+        for check in result.get_asset_check_evaluations():
+            if not check.passed:
+                told = f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or ''}"
+                warn = check.severity is dg.AssetCheckSeverity.WARN
+                (self.warnings if warn else self.problems).append(told)
+
+
+def blocks(study: Study, step: Step, keys: set[Key]) -> list[Block]:
+    """The fewest blocks that are contiguous in every dimension, and together just these partitions (greedily)."""
+    if not keys:
+        return []
+    if not step.dimensions:
+        return [(Key(), Key())]
+    *outer, inner = step.dimensions
+    rows: dict[Any, list[tuple[int, int]]] = {}
+    for key in keys:
+        at = tuple(values(study, d).index(str(getattr(key, d))) for d in step.dimensions)
+        rows.setdefault(at[:-1], []).append((at[-1], at[-1]))
+    runs = {row: tuple(_join(found)) for row, found in rows.items()}
+    found: list[Block] = []
+    for same, group in groupby(sorted(runs, key=lambda row: (runs[row], row)), key=runs.__getitem__):
+        spans = _join([(row[0], row[0]) for row in group]) if outer else [None]
+        for span, (start, end) in product(spans, same):
+            ends = [{inner: values(study, inner)[edge]} for edge in (start, end)]
+            if span is not None:
+                for edge, index in zip(ends, span, strict=True):
+                    edge[outer[0]] = values(study, outer[0])[index]
+            found.append((Key(**ends[0]), Key(**ends[1])))
+    return found
+
+
+def _join(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbouring spans of numbers as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start == joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _same_cell(key: Key, other: Key) -> bool:
+    """Whether two partitions agree in the model and in the language, where both have one."""
+    return all(
+        mine is None or theirs is None or mine == theirs
+        for mine, theirs in ((key.model, other.model), (key.language, other.language))
+    )

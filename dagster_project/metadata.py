@@ -1,0 +1,88 @@
+"""What an asset says about itself and about what it has just done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from xlwh.steps.plan import Outcome
+from xlwh.store import Warehouse
+from xlwh.tables import TABLES
+
+
+def table_metadata(table: str) -> dict[str, Any]:
+    """Columns, key and partitioning of a stored table, from its contract."""
+    contract = TABLES[table]
+    columns = [
+        dg.TableColumn(
+            name,
+            type=str(column.dtype),
+            description=column.description,
+            constraints=dg.TableColumnConstraints(nullable=column.nullable),
+        )
+        for name, column in contract.columns().items()
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "key": ", ".join(contract.key),
+        "partitioned by": ", ".join(contract.partition_by) or "nothing",
+        "contract version": contract.version,
+    }
+
+
+def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int]:
+    """Rows that each outcome's partition has in one table; a step that writes two reports only one number."""
+    if all(len(outcome.step.tables) == 1 for outcome in outcomes):
+        return [outcome.result.rows if outcome.result else 0 for outcome in outcomes]
+    stored: Counter[tuple[str, ...]] = Counter()
+    for entry in warehouse.entries(table):
+        stored[entry.slot.keys] += entry.rows
+    columns = TABLES[table].partition_by
+    return [stored[tuple(str(getattr(outcome.key, c)) for c in columns)] for outcome in outcomes]
+
+
+def describe(outcome: Outcome, rows: int) -> dict[str, Any]:
+    """Metadata of one partition that was made, found fresh, or does not apply."""
+    result = outcome.result
+    if result is None:
+        return {}
+    told: dict[str, Any] = {"status": result.status.replace("_", " ")}
+    if result.reason:
+        told["reason"] = result.reason
+    if result.status != "not_applicable":
+        told["dagster/partition_row_count" if outcome.step.dimensions else "dagster/row_count"] = rows
+    if result.status == "written":
+        told["seconds"] = round(result.duration_s, 3)
+        if result.examples:
+            told["examples"] = result.examples
+            told["examples per second"] = round(result.examples / max(result.duration_s, 1e-9), 2)
+    return told | {name: _plain(value) for name, value in result.metadata.items()}
+
+
+def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Metadata of all partitions of a run together."""
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    counts = Counter(result.status.replace("_", " ") for result in results)
+    return {
+        "partitions of the run": ", ".join(f"{number} {status}" for status, number in counts.items()),
+        "seconds of the run": round(sum(result.duration_s for result in results), 3),
+    }
+
+
+def _plain(value: object) -> Any:
+    """A value as Dagster can show it."""
+    if isinstance(value, pl.DataFrame):
+        return dg.MetadataValue.md(markdown(value))
+    if isinstance(value, Mapping | list | tuple):
+        return dg.MetadataValue.json(dict(value) if isinstance(value, Mapping) else list(value))
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def markdown(frame: pl.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    rows = [frame.columns, ["---"] * frame.width, *frame.rows()]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)

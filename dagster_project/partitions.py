@@ -1,0 +1,70 @@
+"""Dagster's partitions and partition mappings, derived from the steps' plan."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import dagster as dg
+
+from xlwh.steps.base import Key
+from xlwh.steps.plan import STEPS, Reads, Step, values
+from xlwh.study import Study
+
+
+def partitions_of(study: Study, step: Step) -> dg.PartitionsDefinition | None:
+    """Partitions of a step's tables; None where there is just one."""
+    single = {
+        dimension: dg.StaticPartitionsDefinition(list(values(study, dimension)))
+        for dimension in step.dimensions
+    }
+    if not single:
+        return None
+    return dg.MultiPartitionsDefinition(single) if len(single) == 2 else next(iter(single.values()))
+
+
+def to_key(step: Step, partition: str) -> Key:
+    """The study's key of a Dagster partition such as `de|mbert` (dimensions in alphabetical order)."""
+    parts = partition.split("|")
+    return Key(**dict(zip(sorted(step.dimensions), parts, strict=True)))
+
+
+def to_partition(step: Step, key: Key) -> str:
+    """The other way round; an empty text for a table without partitions."""
+    return "|".join(str(getattr(key, dimension)) for dimension in sorted(step.dimensions))
+
+
+def dependencies(study: Study, step: Step) -> Iterator[dg.AssetDep]:
+    """What a step's tables are made from, with the partitions that each of their partitions needs."""
+    for read in step.reads:
+        source = STEPS[read.step]
+        if source is step:
+            continue  # a base before the models made from it: Dagster has no such mapping, the plan's order does it
+        with warnings.catch_warnings():
+            # Mappings between two dimensions are in beta in the Dagster versions that we allow.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            mapping = _mapping(study, step, source, read)
+        for table in source.tables:
+            yield dg.AssetDep(table, partition_mapping=mapping)
+
+
+def _mapping(study: Study, step: Step, source: Step, read: Reads) -> dg.PartitionMapping:
+    if source.dimensions == ("model",):
+        return dg.MultiToSingleDimensionPartitionMapping("model")
+    if step.dimensions == ("model",):
+        return dg.AllPartitionMapping()
+    return dg.MultiPartitionMapping(
+        {dimension: _dimension(study, dimension, read) for dimension in source.dimensions}
+    )
+
+
+def _dimension(study: Study, dimension: str, read: Reads) -> dg.DimensionPartitionMapping:
+    if dimension == "dataset":
+        evaluated = {
+            dataset: [key for key, model in study.models.items() if dataset in model.datasets]
+            for dataset in study.datasets
+        }
+        return dg.DimensionPartitionMapping("model", dg.StaticPartitionMapping(evaluated))
+    if dimension in read.across:
+        return dg.DimensionPartitionMapping(dimension, dg.AllPartitionMapping())
+    return dg.DimensionPartitionMapping(dimension, dg.IdentityPartitionMapping())

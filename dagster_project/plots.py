@@ -1,0 +1,80 @@
+"""Small pictures for Dagster's metadata: how the scores lie, how well attributions converged, how training went."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from xlwh.store import Warehouse
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
+    """Metadata with a picture of a table's current rows; empty for tables that have none, or no rows."""
+    draw = {"ccta_pairs": _scores, "attribution_runs": _convergence}.get(table)
+    return draw(warehouse) if draw else {}
+
+
+def learning_curve(frame: pl.DataFrame) -> dict[str, Any]:
+    """Development score (and loss, if there) against training steps, from columns `step`, `dev_score`, `loss`."""
+    figure, axes = _figure("training step", "dev score, a share")
+    axes.plot(frame["step"].to_list(), frame["dev_score"].to_list(), marker="o")
+    return {"learning curve": _image(figure)}
+
+
+def _scores(warehouse: Warehouse) -> dict[str, Any]:
+    """Histogram of the pairs' scores with the shuffled null's behind it."""
+    frame = warehouse.scan("ccta_pairs").select("score", "null_shuffled").collect()
+    if frame.is_empty():
+        return {}
+    figure, axes = _figure("score, a share", "pairs")
+    for column, colour in (("null_shuffled", "#bbbbbb"), ("score", "#3465a4")):
+        axes.hist(frame[column].to_numpy(), bins=40, range=(0, 1), color=colour, alpha=0.7, label=column)
+    axes.legend(frameon=False)
+    return {"scores": _image(figure)}
+
+
+def _convergence(warehouse: Warehouse) -> dict[str, Any]:
+    """Share of runs whose completeness error is at most x, per method."""
+    frame = (
+        warehouse.scan("attribution_runs")
+        .filter(pl.col("relative_delta").is_not_null())
+        .select("method", "relative_delta")
+        .collect()
+    )
+    if frame.is_empty():
+        return {}
+    figure, axes = _figure("relative completeness error", "share of runs")
+    for (method,), group in frame.group_by("method", maintain_order=True):
+        errors = group["relative_delta"].sort().to_numpy()
+        axes.step(errors.clip(1e-8), [(i + 1) / len(errors) for i in range(len(errors))], label=str(method))
+    axes.set_xscale("log")
+    axes.legend(frameon=False)
+    return {"completeness": _image(figure)}
+
+
+def _figure(x: str, y: str) -> tuple[Any, Axes]:
+    # matplotlib's objects without pyplot: nothing global, no display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.0, 2.4), dpi=80, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _image(figure: Any) -> dg.MarkdownMetadataValue:
+    """A figure as Markdown that carries its PNG: a few kilobytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return dg.MetadataValue.md(
+        f"![plot](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    )

@@ -1,0 +1,61 @@
+"""One asset per SQL view: its lineage is the one parsed from the SQL, its materialisation a rebuilt catalogue."""
+
+# No `from __future__ import annotations` here: Dagster reads the types of an asset's parameters as objects.
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import dagster as dg
+
+from dagster_project.resources import Reporter, WarehouseResource
+from xlwh.store.views import View, load_views
+from xlwh.tables import TABLES
+
+
+def derived_views() -> list[View]:
+    """The views that are more than a stored table under its own name, each after those that it reads."""
+    return [view for view in load_views() if view.name not in TABLES]
+
+
+def view_assets() -> dg.AssetsDefinition:
+    """The assets of all views, made together."""
+    views = derived_views()
+
+    @dg.multi_asset(name="views", specs=[_spec(view) for view in views], can_subset=True)
+    def make(
+        context: dg.AssetExecutionContext,
+        warehouse: WarehouseResource,
+        reporter: dg.ResourceParam[Reporter],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        opened = warehouse.open()
+        opened.build_catalogue()
+        wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        with closing(opened.connect()) as connection:
+            for view in views:
+                if view.name in wanted:
+                    began = time.perf_counter()
+                    rows = connection.execute(f'select count(*) from "{view.name}"').fetchall()[0][0]
+                    seconds = time.perf_counter() - began
+                    reporter.view(context, view.name, rows, seconds)
+                    metadata = {"dagster/row_count": rows, "seconds to count": round(seconds, 4)}
+                    yield dg.MaterializeResult(asset_key=view.name, metadata=metadata)
+
+    return make
+
+
+def _spec(view: View) -> dg.AssetSpec:
+    columns = [dg.TableColumn(name, description=text) for name, text in view.columns.items()]
+    return dg.AssetSpec(
+        view.name,
+        deps=list(view.depends_on),
+        group_name="views",
+        description=view.description,
+        kinds={"sql", "duckdb"},
+        metadata={
+            "key": ", ".join(view.key),
+            "source": view.source,
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "sql": dg.MetadataValue.md(f"```sql\n{view.sql}\n```"),
+        },
+    )

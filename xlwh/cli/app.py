@@ -1,0 +1,111 @@
+"""The commands in one group, and what every command does about errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from xlwh import __version__
+from xlwh.errors import XlwhError
+
+STOPPED = "Stopped. What was finished is kept: the same command goes on from there."
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """Lists the commands in the order in which a newcomer meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="xlwh %(version)s")
+@click.option("--debug", is_flag=True, help="Show the stack trace of an error.")
+def app(debug: bool) -> None:
+    """An analysis warehouse for the interpretability of multilingual language models.
+
+    A study (study.toml) says what to compute; `xlwh materialize` computes what is missing into a warehouse; and
+    everything else is asked of it in SQL.
+    """
+    click.get_current_context().obj = {"debug": debug}
+
+
+def command(**settings: Any) -> Callable[[F], click.Command]:
+    """A command of `xlwh`; the flag --debug is accepted behind its name too."""
+
+    def register(function: F) -> click.Command:
+        made = app.command(**settings)(function)
+        made.params.append(
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show stack traces."
+            )
+        )
+        return made
+
+    return register
+
+
+def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.find_root().obj["debug"] = True
+
+
+warehouse_option = click.option(
+    "--warehouse",
+    "root",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="XLWH_WAREHOUSE",
+    default="warehouse",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of the warehouse.",
+)
+
+study_option = click.option(
+    "--study",
+    "study_file",
+    type=click.Path(path_type=Path),
+    envvar="XLWH_STUDY",
+    default="study.toml",
+    show_default=True,
+    show_envvar=True,
+    help="The study file.",
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and turn what it raises into a message and an exit code."""
+    _register()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app.main(arguments, prog_name="xlwh", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except XlwhError as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"\n{STOPPED}", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this Python complains once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _register() -> None:
+    """Import the modules that add their commands to the group, in the order of the help."""
+    for name in ("make", "query", "care"):
+        importlib.import_module(f"xlwh.cli.{name}")

@@ -1,0 +1,87 @@
+"""Commands that look after a warehouse: check, gc, catalogue; and the readers that fill one."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from xlwh.cli.app import command, warehouse_option
+from xlwh.cli.render import console, grid, shown, size
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Duration(click.ParamType[timedelta]):
+    """A number and a unit: 90s, 15m, 12h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"(\d+)([smhd])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@command()
+@warehouse_option
+def check(root: Path) -> int:
+    """Check every stored file.
+
+    Contract, fingerprint, orphans, and whether it can be read; exit code 1 if anything is amiss.
+    """
+    from xlwh.store import Warehouse
+
+    findings = Warehouse(root).check()
+    if not findings:
+        click.echo("No faults found.")
+        return 0
+    grid(["fault", "what"], [[finding.kind, finding.message] for finding in findings])
+    console(stderr=True).print(f"{shown(len(findings))} findings")
+    return 1
+
+
+@command()
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="Keep superseded files this long, for readers that began before and for time travel: 90s, 15m, 12h, 7d.",
+)
+@warehouse_option
+def gc(grace: timedelta, root: Path) -> None:
+    """Remove files that were superseded long ago."""
+    from xlwh.store import Warehouse
+
+    report = Warehouse(root).gc(grace)
+    click.echo(f"Removed {shown(report.files)} files, {size(report.size_bytes)}.")
+
+
+@command()
+@warehouse_option
+def catalogue(root: Path) -> None:
+    """Rebuild catalog.duckdb.
+
+    Needed after the warehouse was moved, or where the SQL was changed.
+    """
+    from xlwh.store import Warehouse
+
+    click.echo(f"Built {Warehouse(root).build_catalogue()}")
+
+
+@command()
+def readers() -> None:
+    """List the file formats that datasets are read from."""
+    from xlwh.corpora import readers as known
+
+    for reader in known():
+        click.echo(f"\n{click.style(reader.name, bold=True)}: {reader.description}")
+        for option in reader.options:
+            default = "required" if option.required else f"default {option.default}"
+            click.echo(f"    {option.name} ({default}): {option.description}")

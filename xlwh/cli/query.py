@@ -1,0 +1,184 @@
+"""Commands that ask the warehouse: sql, tables, describe."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+
+from xlwh.cli.app import command, warehouse_option
+from xlwh.cli.render import grid, size, write_csv, write_json
+from xlwh.errors import SqlError
+
+
+@command(name="sql")
+@click.argument("query", required=False)
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Read the query from a file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one row per line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, as it is stored.")
+@click.option(
+    "--csv-safe",
+    is_flag=True,
+    help="Print CSV for a spreadsheet: texts that it would run as formulas (= + - @ first) get a leading '.",
+)
+@click.option("--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write a Parquet file.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Rows of the printed table; 0: all.",
+)
+@warehouse_option
+def sql(
+    query: str | None,
+    file: Path | None,
+    as_json: bool,
+    as_csv: bool,
+    csv_safe: bool,
+    parquet: Path | None,
+    limit: int,
+    root: Path,
+) -> None:
+    """Run one SELECT on the tables and views.
+
+    QUERY is the statement, or - to read it from standard input.
+
+    Nothing but reading is possible: no writing, no other files, no extensions.
+    """
+    if sum((as_json, as_csv, csv_safe, parquet is not None)) > 1:
+        raise click.UsageError("give one of --json, --csv, --csv-safe and --parquet")
+    text = _query_text(query, file)
+    from xlwh.store.connect import connect
+    from xlwh.store.query import checked
+
+    with closing(connect(root)) as connection, sql_errors():
+        if parquet is not None:
+            frame = connection.sql(checked(text)).pl()
+            frame.write_parquet(parquet)
+            click.echo(f"Wrote {frame.height:,} rows to {parquet}", err=True)
+            return
+        result = connection.execute(checked(text))
+        columns = [column[0] for column in result.description]
+        if as_json:
+            write_json(sys.stdout, columns, result.fetchmany)
+        elif as_csv or csv_safe:
+            write_csv(sys.stdout, columns, result.fetchmany, safe=csv_safe)
+        else:
+            rows = result.fetchmany(limit + 1) if limit else result.fetchall()
+            grid(columns, rows[:limit] if limit else rows)
+            if limit and len(rows) > limit:
+                click.echo(f"… only the first {limit} rows; --limit 0 prints all", err=True)
+
+
+@contextmanager
+def sql_errors() -> Iterator[None]:
+    """DuckDB's refusals as errors of ours."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise SqlError(str(error)) from error
+
+
+def _query_text(query: str | None, file: Path | None) -> str:
+    if (query is None) == (file is None):
+        raise click.UsageError("give either a query (or - for standard input) or --file")
+    if query is not None:
+        return sys.stdin.read() if query == "-" else query
+    if str(file) == "-":
+        return sys.stdin.read()
+    try:
+        return Path(str(file)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SqlError(f"The query in {file} cannot be read: {error}") from None
+
+
+@command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one row per line.")
+@warehouse_option
+def tables(as_json: bool, root: Path) -> None:
+    """List the stored tables and the views.
+
+    With rows, size, partitions and the time of the last write.
+    """
+    from xlwh.store import Warehouse
+    from xlwh.store.views import load_views
+    from xlwh.tables import TABLES
+
+    warehouse = Warehouse(root)
+    listed: list[list[object]] = []
+    for name in TABLES:
+        entries = warehouse.entries(name)
+        written = max((entry.created_at for entry in entries), default=None)
+        partitions = len({entry.slot.keys for entry in entries})
+        stored = sum(entry.size_bytes for entry in entries)
+        listed.append([name, "table", sum(entry.rows for entry in entries), partitions, stored, written])
+    with closing(warehouse.connect()) as connection, sql_errors():
+        for view in load_views():
+            if view.name not in TABLES:
+                [(rows,)] = connection.execute(f'select count(*) from "{view.name}"').fetchall()
+                listed.append([view.name, "view", rows, None, None, None])
+    if as_json:
+        columns = ["name", "kind", "rows", "partitions", "size_bytes", "last_written"]
+        pending = [listed]
+        write_json(sys.stdout, columns, lambda _: pending.pop() if pending else [])
+        return
+    for row in listed:
+        row[4] = None if row[4] is None else size(int(str(row[4])))
+    grid(["name", "kind", "rows", "partitions", "size", "last written (UTC)"], listed)
+
+
+@command()
+@click.argument("name")
+def describe(name: str) -> None:
+    """Show what a table or view holds.
+
+    What a row means, its key, where its equation comes from, and every column with its type and unit.
+    """
+    from xlwh.store.views import load_views
+    from xlwh.tables import TABLES
+
+    views = {view.name: view for view in load_views()}
+    if name not in views:
+        near = difflib.get_close_matches(name, views, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise SqlError(f"There is no table or view `{name}`.{hint} There are: {', '.join(views)}.")
+    view = views[name]
+    types = column_types(name)
+    facts = [
+        ("kind", "stored table" if name in TABLES else "view"),
+        ("row", view.description),
+        ("key", ", ".join(view.key)),
+        ("partitions", ", ".join(TABLES[name].partition_by) if name in TABLES else ""),
+        ("source", view.source),
+        ("reads", "" if name in TABLES else ", ".join(view.depends_on)),
+    ]
+    for what, text in facts:
+        if text:
+            click.echo(f"{click.style(what, bold=True)}: {text}")
+    grid(["column", "type", "description"], [[c, t, view.columns.get(c, "")] for c, t in types.items()])
+
+
+def column_types(name: str) -> dict[str, str]:
+    """Columns of a table or view with their DuckDB types, from an empty warehouse: none has to exist."""
+    import tempfile
+
+    from xlwh.store import Warehouse
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Warehouse(folder, create=True).connect()) as connection,
+    ):
+        return {row[0]: row[1] for row in connection.execute(f'describe "{name}"').fetchall()}

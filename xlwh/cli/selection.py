@@ -1,0 +1,113 @@
+"""From the names on the command line to partitions, and which of those need any work."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from xlwh.errors import XlwhError
+from xlwh.steps.base import Context, Key
+from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.plan import STEPS, Outcome, Step, partitions, step_of, upstream
+from xlwh.study import Study
+from xlwh.tables import TABLES
+
+
+class SelectionError(XlwhError):
+    """A name on the command line is none of the study's."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Steps with their partitions, in the order of the plan, and views."""
+
+    steps: dict[Step, list[Key]]
+    views: tuple[str, ...]
+
+
+@dataclass
+class Sorted:
+    """A selection's partitions, sorted into those to make and those that need nothing."""
+
+    todo: dict[Step, set[Key]] = field(default_factory=dict)
+    settled: list[Outcome] = field(default_factory=list)
+
+
+def select(
+    study: Study,
+    views: Sequence[str],
+    assets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> Selection:
+    """The partitions that are meant; no assets: everything. `+name` adds all that `name` is made from."""
+    _check("model", models, list(study.models))
+    _check("language", languages, study.all_languages())
+    _check("dataset", datasets, list(study.datasets))
+    names = [asset.removeprefix("+") for asset in assets]
+    _check("asset", names, [*TABLES, *(s for s in STEPS if s not in TABLES), *views])
+    steps: set[str] = set()
+    for asset, name in zip(assets, names, strict=True):
+        if name in views and name not in TABLES:
+            steps |= set(STEPS) if asset.startswith("+") else set()
+            continue
+        step = STEPS[name] if name in STEPS else step_of(name)
+        steps |= {step.name} | (_ancestors(step) if asset.startswith("+") else set())
+    chosen = [step for step in STEPS.values() if not assets or step.name in steps]
+    return Selection(
+        {
+            step: [
+                key
+                for key in partitions(study, step)
+                if _wanted(key.model, models)
+                and _wanted(key.language, languages)
+                and _wanted(key.dataset, datasets)
+            ]
+            for step in chosen
+        },
+        tuple(view for view in views if not assets or view in names),
+    )
+
+
+def sort(
+    context: Context, selection: Selection, tick: Callable[[Step, Key], None] = lambda step, key: None
+) -> Sorted:
+    """Ask every partition whether it is fresh, each after those that it reads; with `force` none is asked."""
+    found = Sorted()
+    probing = probe(context)
+    stale: set[tuple[str, Key]] = set()
+    for step, keys in selection.steps.items():
+        for key in keys:
+            tick(step, key)
+            ahead = any((source.name, other) in stale for source, other in upstream(context.study, step, key))
+            result = None if context.force or ahead else fresh(probing, step, key)
+            if result is None:
+                stale.add((step.name, key))
+                found.todo.setdefault(step, set()).add(key)
+            else:
+                found.settled.append(Outcome(step, key, result))
+    return found
+
+
+def _wanted(value: str | None, chosen: Sequence[str]) -> bool:
+    return not chosen or value is None or value in chosen
+
+
+def _ancestors(step: Step) -> set[str]:
+    found: set[str] = set()
+    for read in step.reads:
+        if read.step != step.name:
+            found |= {read.step} | _ancestors(STEPS[read.step])
+    return found
+
+
+def _check(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            raise SelectionError(
+                f"There is no {what} `{name}`.{hint} There are: {', '.join(known) or 'none'}."
+            )

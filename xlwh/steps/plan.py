@@ -1,0 +1,166 @@
+"""Which steps there are, which partitions a study gives each of them, and which partitions of others one reads.
+
+This is the one list that the command line and Dagster both work from: Dagster's partitions and mappings are
+derived from it, and so is the order in which partitions are made. It imports no step, so it is cheap to read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+from xlwh.steps.base import Context, Key, StepResult
+from xlwh.study import Study
+
+
+@dataclass(frozen=True)
+class Reads:
+    """An input of a step: partitions with the same model and language, unless a dimension is read `across`."""
+
+    step: str
+    across: tuple[str, ...] = ()
+    """Dimensions in which all partitions are read, such as every language of the same model."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step module: `xlwh.steps.<name>`, the tables it writes, and what one partition of it is."""
+
+    name: str
+    tables: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    group: str
+    reads: tuple[Reads, ...] = ()
+    runs_model: bool = False
+    """Whether it computes with a model, and so should have the accelerator to itself."""
+
+    def run(self, context: Context, key: Key) -> StepResult:
+        """Make one partition, or find that it is fresh or does not apply."""
+        module = importlib.import_module(f"xlwh.steps.{self.name}")
+        return cast(StepResult, module.run(context, key))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition: a result, or the error that it ended with."""
+
+    step: Step
+    key: Key
+    result: StepResult | None
+    error: Exception | None = None
+    blocked: bool = False
+    """Whether it was not even tried, because a partition that it reads has failed."""
+
+
+_CORPUS = ("dataset", "language")
+_RUN = ("model", "language")
+_LANGUAGES = ("language",)
+
+STEPS: dict[str, Step] = {
+    step.name: step
+    for step in (
+        Step("published_results", ("published_results",), (), "corpora"),
+        Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
+        Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
+        Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
+        Step("predictions", ("predictions",), _RUN, "models", (Reads("examples"), Reads("models")), True),
+        Step(
+            "attributions",
+            ("attribution_runs", "token_attributions"),
+            _RUN,
+            "attribution",
+            (Reads("examples"), Reads("predictions", _LANGUAGES), Reads("models")),
+            True,
+        ),
+        Step("word_vectors", ("word_vectors",), _RUN, "consistency", (Reads("tokens"), Reads("models"))),
+        Step(
+            "ccta_pairs",
+            ("ccta_pairs",),
+            _RUN,
+            "consistency",
+            (
+                Reads("tokens", _LANGUAGES),
+                Reads("predictions", _LANGUAGES),
+                Reads("attributions", _LANGUAGES),
+                Reads("word_vectors", _LANGUAGES),
+            ),
+        ),
+    )
+}
+"""Every step by name, each after those that it reads."""
+
+
+def step_of(table: str) -> Step:
+    """The step that writes a table; KeyError where none does."""
+    return next(step for step in STEPS.values() if table in step.tables)
+
+
+def models_in_order(study: Study) -> list[str]:
+    """The study's models, a base before the models that are fine-tuned from it."""
+    ordered: dict[str, None] = {}
+
+    def add(key: str) -> None:
+        recipe = study.models[key].finetune
+        if recipe is not None:
+            add(recipe.base)
+        ordered[key] = None
+
+    for key in study.models:
+        add(key)
+    return list(ordered)
+
+
+def values(study: Study, dimension: str) -> tuple[str, ...]:
+    """What a dimension ranges over: `model`, `language` or `dataset`."""
+    if dimension == "model":
+        return tuple(models_in_order(study))
+    return study.all_languages() if dimension == "language" else tuple(study.datasets)
+
+
+def partitions(study: Study, step: Step) -> list[Key]:
+    """All partitions of a step, in the order in which to make them (model by model, so each is loaded once)."""
+    keys = [Key()]
+    for dimension in step.dimensions:
+        keys = [_with(key, dimension, value) for key in keys for value in values(study, dimension)]
+    return keys
+
+
+def in_order(study: Study, step: Step, keys: set[Key]) -> list[Key]:
+    """Some partitions of a step, in the order in which to make them."""
+    return [key for key in partitions(study, step) if key in keys]
+
+
+def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
+    """The partitions of other steps that a partition reads."""
+    for read in step.reads:
+        source = STEPS[read.step]
+        for candidate in partitions(study, source):
+            same = all(
+                getattr(candidate, dimension) == getattr(key, dimension)
+                for dimension in source.dimensions
+                if dimension in step.dimensions and dimension not in read.across
+            )
+            if source is step:
+                recipe = study.models[str(key.model)].finetune
+                same = recipe is not None and candidate.model == recipe.base
+            elif "dataset" in source.dimensions and key.model is not None:
+                same = same and candidate.dataset in _datasets(study, step, key)
+            if same:
+                yield source, candidate
+
+
+def _datasets(study: Study, step: Step, key: Key) -> set[str]:
+    """Datasets that a model's partition reads: for the model itself those it is trained on, else evaluated on."""
+    model = study.models[str(key.model)]
+    if step.name != "models":
+        return set(model.datasets)
+    recipe = model.finetune
+    return set() if recipe is None else {recipe.dataset, recipe.dev_dataset or recipe.dataset}
+
+
+def _with(key: Key, dimension: str, value: str) -> Key:
+    if dimension == "model":
+        return replace(key, model=value)
+    return replace(key, language=value) if dimension == "language" else replace(key, dataset=value)
