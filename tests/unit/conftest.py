@@ -238,26 +238,25 @@ def examples_frame(
     words: list[list[str] | None] | None = None,
 ) -> pl.DataFrame:
     """Rows of the `examples` table."""
+    from xlwh.store import schema
+
     n = len(pairs)
-    return pl.DataFrame(
-        {
-            "dataset": ["nli"] * n,
-            "split": ["dev"] * n,
-            "language": [language] * n,
-            "example_id": [str(i) for i in range(n)],
-            "task": ["sentence_pair" if n and pairs[0][1] is not None else "sequence_classification"] * n,
-            "text": [first for first, _ in pairs],
-            "text_pair": pl.Series([second for _, second in pairs], dtype=pl.String),
-            "label": pl.Series(labels or [LABELS[i % 3] for i in range(n)], dtype=pl.String),
-            "words": pl.Series(words or [None] * n, dtype=pl.List(pl.String)),
-            "word_labels": pl.Series([None] * n, dtype=pl.List(pl.String)),
-            "answers": pl.Series(
-                [None] * n, dtype=pl.List(pl.Struct({"text": pl.String, "start": pl.Int32}))
-            ),
-            "source_file": ["nli.tsv"] * n,
-            "row_number": pl.Series(range(n), dtype=pl.Int64),
-        }
-    )
+    columns = {
+        "dataset": ["nli"] * n,
+        "split": ["dev"] * n,
+        "language": [language] * n,
+        "example_id": [str(i) for i in range(n)],
+        "task": ["sentence_pair" if n and pairs[0][1] is not None else "sequence_classification"] * n,
+        "text": [first for first, _ in pairs],
+        "text_pair": [second for _, second in pairs],
+        "label": labels or [LABELS[i % 3] for i in range(n)],
+        "words": words or [None] * n,
+        "word_labels": [None] * n,
+        "answers": [None] * n,
+        "source_file": ["nli.tsv"] * n,
+        "row_number": list(range(n)),
+    }
+    return pl.DataFrame(columns, schema=schema("examples"))
 
 
 @pytest.fixture

@@ -20,11 +20,17 @@ from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
 SITES = {"t5": 2 + 2, "mt5": 2 + 2}
-PAIRS = [("The cat sits on the mat.", "Der Hund schläft!"), ("El niño come", "他说，我回来了。"), ("cat", "on")]
+PAIRS = [
+    ("The cat sits on the mat.", "Der Hund schläft!"),
+    ("El niño come", "他说，我回来了。"),
+    ("cat", "on"),
+]
 
 
 @pytest.fixture(params=MODEL_TYPES)
-def loaded(request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]) -> LoadedModel:
+def loaded(
+    request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]
+) -> LoadedModel:
     return zoo_of(m={"path": str(checkpoint(request.param))}).load("m")
 
 
@@ -50,7 +56,9 @@ def through_embedding(loaded: LoadedModel, inputs: dict[str, Any], vectors: torc
         hook.remove()
 
 
-def test_a_padded_batch_gives_each_row_what_the_model_gives_it_alone(loaded: LoadedModel, batch: Batch) -> None:
+def test_a_padded_batch_gives_each_row_what_the_model_gives_it_alone(
+    loaded: LoadedModel, batch: Batch
+) -> None:
     together = logits(loaded, batch.inputs(loaded))
     for row in range(3):
         real = batch.attention_mask[row].bool()
@@ -124,9 +132,13 @@ def test_sites_are_where_heads_lie_side_by_side(loaded: LoadedModel) -> None:
     assert len(sites) == SITES.get(model_type, 2)
     for index, site in enumerate(sites):
         assert family.attention_output(loaded.model, index) is site.output
-        assert (site.num_heads, site.head_size) == (family.num_heads(config), family.head_size(config)) == (
-            4,
-            8 if model_type == "qwen3" else 6,
+        assert (
+            (site.num_heads, site.head_size)
+            == (family.num_heads(config), family.head_size(config))
+            == (
+                4,
+                8 if model_type == "qwen3" else 6,
+            )
         )
         assert site.output.in_features == site.num_heads * site.head_size
     kinds = [(site.kind, site.layer) for site in sites]
@@ -171,7 +183,12 @@ def test_families_are_found_by_model_configuration_or_name() -> None:
     for family in FAMILIES:
         for model_type in family.model_types:
             config = SimpleNamespace(model_type=model_type)
-            assert family_of(model_type) is family_of(config) is family_of(SimpleNamespace(config=config)) is family
+            assert (
+                family_of(model_type)
+                is family_of(config)
+                is family_of(SimpleNamespace(config=config))
+                is family
+            )
     names = [model_type for family in FAMILIES for model_type in family.model_types]
     assert len(set(names)) == len(names)
     assert set(MODEL_TYPES) <= set(names)
@@ -190,4 +207,6 @@ def test_mini_x11_keeps_the_contract(
         alone = logits(loaded, {"input_ids": batch.input_ids[row][real][None]})[0]
         torch.testing.assert_close(together[row][real], alone, atol=1e-4, rtol=1e-4)
     sites = loaded.family.attention_sites(loaded.model)
-    assert [(site.num_heads, site.head_size, site.output.in_features) for site in sites] == [(12, 32, 384)] * 6
+    assert [(site.num_heads, site.head_size, site.output.in_features) for site in sites] == [
+        (12, 32, 384)
+    ] * 6

@@ -19,7 +19,11 @@ from xlwh.models.gates import gated, open_gates
 from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
-PAIRS = [("The cat sits on the mat.", "Der Hund schläft!"), ("El niño come", "他说，我回来了。"), ("cat", "on")]
+PAIRS = [
+    ("The cat sits on the mat.", "Der Hund schläft!"),
+    ("El niño come", "他说，我回来了。"),
+    ("cat", "on"),
+]
 
 
 @pytest.fixture(params=[*MODEL_TYPES, "bert-eager", "mini-x11"])
@@ -29,7 +33,7 @@ def loaded(
     if request.param == "mini-x11":
         folder = request.getfixturevalue("shared") / "models" / "mini-x11"
         return zoo_of(m={"path": str(folder)}).load("m")
-    model_type, _, attention = request.param.partition("-eager")
+    model_type = request.param.removesuffix("-eager")
     options = {"attention": "eager"} if request.param.endswith("-eager") else {}
     return zoo_of(m={"path": str(checkpoint(model_type)), **options}).load("m")
 

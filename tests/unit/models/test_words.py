@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from xlwh.models.words import segment, segmenter_name
@@ -54,7 +56,7 @@ def test_spans_are_ordered_and_cover_every_letter() -> None:
     text = "Ein Text, 一个文本 and ข้อความ 😀 (x_y)."
     spans = segment(text, "de")
     assert all(a < b for a, b in spans)
-    assert all(b <= c for (_, b), (c, _) in zip(spans, spans[1:], strict=False))
+    assert all(b <= c for (_, b), (c, _) in pairwise(spans))
     covered = {position for start, end in spans for position in range(start, end)}
     assert {i for i, letter in enumerate(text) if not letter.isspace()} == covered
 

@@ -225,7 +225,7 @@ def test_another_models_tokenizer_is_refused(checkpoint: Checkpoint, folder: Pat
 
 def test_a_damaged_tokenizer_is_refused(folder: Path, zoo_of: ZooOf) -> None:
     (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match="the tokenizer in .* cannot be read"):
+    with pytest.raises(ModelError, match=r"the tokenizer in .* cannot be read"):
         zoo_of(m={"path": "model"}).load("m")
 
 
@@ -265,7 +265,9 @@ def test_a_base_gets_a_head_drawn_from_the_seed(
     assert first.config.id2label == {0: "no", 1: "yes"}
     assert (first.config.num_labels, first.task) == (2, "sequence_classification")
     pairs = list(zip(first.model.named_parameters(), other.model.parameters(), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True)
+    )
     differ = {name for (name, ours), theirs in pairs if not torch.equal(ours, theirs)}
     assert differ
     body = first.model.base_model_prefix

@@ -1,0 +1,245 @@
+"""The steps models, tokens and predictions over tiny checkpoints: freshness, contents, refusals."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import Zoo
+from xlwh.steps import evaluation, models, predictions, tokens
+from xlwh.steps.base import Context, Key, StepResult
+from xlwh.store import Slot, Warehouse
+from xlwh.study import Study
+
+LABELS = ["entailment", "neutral", "contradiction"]
+KEY = Key(model="m", language="en")
+
+
+@pytest.fixture
+def context_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Context]:
+    """context_of(examples, key={...model entry...}): a study whose dataset `nli` holds these examples."""
+
+    def build(examples: pl.DataFrame | None, **entries: dict[str, Any]) -> Context:
+        study = study_of(**entries)
+        warehouse = Warehouse(tmp_path / "warehouse", create=True)
+        if examples is not None:
+            for (language,), part in examples.partition_by("language", as_dict=True).items():
+                warehouse.write({Slot("examples", ("nli", str(language)), "dev"): part}, "read")
+        return Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
+
+    return build
+
+
+def statuses(context: Context, *runs: Any, key: Key = KEY) -> list[str]:
+    return [run(context, key).status for run in runs]
+
+
+def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+    pairs: list[tuple[str, str | None]],
+) -> None:
+    examples = frame(pairs, labels=[*LABELS, None, *[LABELS[0]] * (len(pairs) - 4)])
+    context = context_of(examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT"})
+    messages: list[tuple[str, int, int]] = []
+    context.progress = lambda *message: messages.append(message)
+    assert statuses(context, models.run, tokens.run, predictions.run) == ["written"] * 3
+
+    (row,) = context.warehouse.scan("models").collect().to_dicts()
+    pin = context.zoo.pin("m")
+    assert (row["kind"], row["family"], row["task"]) == ("path", "bert", "sequence_classification")
+    assert (row["weight_hash"], row["tokenizer_hash"]) == (pin.weight_hash, pin.tokenizer_hash)
+    assert (row["labels"], row["published_as"], row["dtype"]) == (LABELS, "mBERT", "float32")
+    assert (row["num_layers"], row["num_heads"], row["hidden_size"]) == (2, 4, 24)
+    assert row["recipe"] is row["seed"] is row["finetuned_dataset"] is None
+
+    seen = context.warehouse.scan("tokens").collect()
+    found = context.warehouse.scan("predictions").collect()
+    assert found["example_id"].to_list() == examples["example_id"].to_list()
+    assert found["label"].to_list() == examples["label"].to_list()
+    counted = seen.group_by("example_id").len("tokens")
+    joined = found.join(counted, on="example_id")
+    assert joined.height == len(pairs)
+    assert (joined["tokens"] == joined["num_tokens"]).all()
+    assert (found["num_truncated"] > 0).any()
+    logits = np.array(found["logits"].to_list())
+    assert found["predicted"].to_list() == [LABELS[i] for i in logits.argmax(axis=1)]
+    np.testing.assert_allclose(np.array(found["probabilities"].to_list()).sum(axis=1), 1, atol=1e-6)
+    assert messages[-1] == ("nli: predictions", len(pairs), len(pairs))
+    assert ("nli: tokens", len(pairs), len(pairs)) in messages
+    assert statuses(context, models.run, tokens.run, predictions.run) == ["fresh"] * 3
+    context.force = True
+    assert statuses(context, models.run, tokens.run, predictions.run) == ["written"] * 3
+
+
+def test_what_changes_makes_stale_what_depends_on_it(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    frame: Callable[..., pl.DataFrame],
+    pairs: list[tuple[str, str | None]],
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    runs = (models.run, tokens.run, predictions.run)
+    context = context_of(frame(pairs), m={"path": "model"})
+    assert statuses(context, *runs) == ["written"] * 3
+
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"].add_(1)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert statuses(context, *runs) == ["written", "fresh", "written"]
+
+    context = context_of(None, m={"path": "model", "max_length": 20})
+    assert statuses(context, *runs) == ["fresh", "written", "written"]
+    context = context_of(None, m={"path": "model", "max_length": 20, "labels": LABELS[::-1]})
+    assert statuses(context, *runs) == ["written", "fresh", "written"]
+    changed = frame(pairs[:2], labels=LABELS[:2])
+    context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): changed}, "read again")
+    assert statuses(context, *runs) == ["fresh", "written", "written"]
+    assert context.warehouse.scan("predictions").collect().height == 2
+
+
+def test_a_model_without_a_head_has_tokens_but_no_predictions(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+    pairs: list[tuple[str, str | None]],
+) -> None:
+    context = context_of(frame(pairs), m={"path": str(checkpoint("xlm", "ForMaskedLM"))})
+    assert statuses(context, models.run, tokens.run) == ["written", "written"]
+    result = predictions.run(context, KEY)
+    assert (result.status, result.reason) == (
+        "not_applicable",
+        "`m` has no sequence classification head.",
+    )
+    (row,) = context.warehouse.scan("models").collect().to_dicts()
+    assert row["task"] is row["labels"] is None
+
+
+@pytest.mark.parametrize("step", [tokens, predictions])
+def test_partitions_that_do_not_apply_say_so(
+    step: Any,
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    path = str(checkpoint("bert"))
+    answering = frame([("Who?", "He.")]).with_columns(task=pl.lit("question_answering"))
+    context = context_of(answering, m={"path": path}, idle={"path": path, "datasets": []})
+    for model in ("m", "idle"):
+        result: StepResult = step.run(context, Key(model=model, language="en"))
+        assert result.status == "not_applicable"
+        assert result.reason == f"`{model}` is evaluated on no classification dataset in `en`."
+
+
+@pytest.mark.parametrize("step", [tokens, predictions])
+def test_missing_examples_name_the_command(
+    step: Any, context_of: Callable[..., Context], checkpoint: Callable[..., Path]
+) -> None:
+    context = context_of(None, m={"path": str(checkpoint("bert"))})
+    with pytest.raises(MissingDataError, match=r"`nli` in language `en`.*xlwh materialize examples"):
+        step.run(context, KEY)
+
+
+def test_an_empty_dataset_is_done_and_stays_done(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    context = context_of(None, m={"path": str(checkpoint("bert"))})
+    context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): frame([])}, "read")
+    assert statuses(context, tokens.run, predictions.run) == ["written", "written"]
+    assert statuses(context, tokens.run, predictions.run) == ["fresh", "fresh"]
+    assert context.warehouse.scan("tokens").collect().height == 0
+
+
+def test_labels_that_the_model_does_not_know_are_refused(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    examples = frame([("a", "b"), ("c", "d")], labels=["entailment", "contradictory"])
+    context = context_of(examples, m={"path": str(checkpoint("bert"))})
+    expected = (
+        r"Model `m` has the labels entailment, neutral, contradiction; dataset `nli` has contradictory, "
+        r"entailment\..*`labels = \[\.\.\.\]` under `\[models\.m\]`"
+    )
+    with pytest.raises(ModelError, match=expected):
+        predictions.run(context, KEY)
+    assert context.warehouse.entries("predictions") == []
+
+
+def test_long_corpora_are_worked_on_in_parts_with_the_same_result(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+    pairs: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = context_of(frame(pairs), m={"path": str(checkpoint("roberta"))})
+    statuses(context, tokens.run, predictions.run)
+    tables = {name: context.warehouse.scan(name).collect() for name in ("tokens", "predictions")}
+    monkeypatch.setattr(evaluation, "CHUNK", 3)
+    context.force = True
+    statuses(context, tokens.run, predictions.run)
+    assert context.warehouse.scan("tokens").collect().equals(tables["tokens"])
+    again = context.warehouse.scan("predictions").collect()
+    floats = ["logits", "probabilities"]
+    assert again.drop(floats).equals(tables["predictions"].drop(floats))
+    for column in floats:
+        before = np.array(tables["predictions"][column].to_list())
+        np.testing.assert_allclose(np.array(again[column].to_list()), before, atol=1e-5)
+
+
+def test_files_carry_the_hashes_of_the_model(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    context = context_of(frame([("a", "b")]), m={"path": str(checkpoint("bert"))})
+    statuses(context, models.run, tokens.run, predictions.run)
+    pin = context.zoo.pin("m")
+    for table in ("models", "tokens", "predictions"):
+        (entry,) = context.warehouse.entries(table)
+        metadata = pl.read_parquet_metadata(context.warehouse.root / entry.file)
+        assert metadata["xlwh.weight_hash"] == pin.weight_hash
+        assert metadata["xlwh.tokenizer_hash"] == pin.tokenizer_hash
+
+
+def test_fresh_partitions_need_no_torch(
+    context_of: Callable[..., Context],
+    checkpoint: Callable[..., Path],
+    frame: Callable[..., pl.DataFrame],
+    tmp_path: Path,
+) -> None:
+    path = str(checkpoint("bert"))
+    context = context_of(frame([("a", "b")]), m={"path": path})
+    statuses(context, models.run, tokens.run, predictions.run)
+    script = f"""
+import json, sys
+from xlwh.models import Zoo
+from xlwh.steps import models, predictions, tokens
+from xlwh.steps.base import Context, Key
+from xlwh.store import Warehouse
+from xlwh.study import Study
+study = Study.model_validate(json.loads({context.study.model_dump_json()!r}))
+warehouse = Warehouse({str(context.warehouse.root)!r})
+context = Context(study, warehouse, Zoo(study, warehouse))
+for step in (models, tokens, predictions):
+    assert step.run(context, Key(model="m", language="en")).status == "fresh", step
+assert not {{"torch", "transformers"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
