@@ -165,7 +165,7 @@ def duckdb_type(dtype: pl.DataType | DataTypeClass) -> str:
         return f"STRUCT({', '.join(f'{_name(f.name)} {duckdb_type(f.dtype)}' for f in dtype.fields)})"
     if isinstance(dtype, pl.Datetime):
         return "TIMESTAMP" if dtype.time_zone is None else "TIMESTAMPTZ"
-    return _TYPES[dtype.base_type()]
+    return next(name for known, name in _TYPES.items() if dtype == known)
 
 
 def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None:

@@ -22,12 +22,18 @@ STAGING_GRACE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class GcReport:
-    """What was removed, as paths relative to the warehouse, and how much is left."""
+    """What was removed, as paths relative to the warehouse, and what that freed."""
 
     removed: tuple[str, ...]
-    removed_bytes: int
+    size_bytes: int
+    """Bytes that were freed."""
     kept: int
     """Superseded files that are still within the grace period or shown by the catalogue."""
+
+    @property
+    def files(self) -> int:
+        """How many files and folders were removed."""
+        return len(self.removed)
 
 
 def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:

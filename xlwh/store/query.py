@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import duckdb
@@ -94,21 +94,21 @@ def _single(sql: str) -> duckdb.Statement:
 
 def _explained(text: str) -> str | None:
     """What follows EXPLAIN, ANALYZE and the options in parentheses; None if it is no EXPLAIN."""
-    words = _words(text)
-    if not words or words[0][1] != "explain":
+    found = words(text)
+    if not found or found[0][1] != "explain":
         return None
     at = 1
-    if words[at : at + 1] and words[at][1] == "analyze":
+    if found[at : at + 1] and found[at][1] == "analyze":
         at += 1
     # Options come before a statement; a parenthesis that holds the statement itself is left alone.
-    if [word for _, word in words[at : at + 2]] in (["(", "analyze"], ["(", "format"]):
-        while at < len(words) and words[at][1] != ")":
+    if [word for _, word in found[at : at + 2]] in (["(", "analyze"], ["(", "format"]):
+        while at < len(found) and found[at][1] != ")":
             at += 1
         at += 1
-    return text[words[at][0] :] if at < len(words) else ""
+    return text[found[at][0] :] if at < len(found) else ""
 
 
-def _words(text: str) -> list[tuple[int, str]]:
+def words(text: str) -> list[tuple[int, str]]:
     """(offset, token in lower case) of a statement as DuckDB cuts it, without comments."""
     encoded = text.encode()
     marks = duckdb.tokenize(text)
@@ -120,6 +120,7 @@ def _words(text: str) -> list[tuple[int, str]]:
     ]
 
 
+@lru_cache(maxsize=512)
 def _check_tree(text: str) -> None:
     with _parser().cursor() as cursor:
         [(serialized,)] = cursor.execute("select json_serialize_sql($1)", [text]).fetchall()
@@ -160,10 +161,10 @@ def _check_function(name: object) -> None:
 
 def _check_pivot(statement: duckdb.Statement) -> None:
     """Judge a PIVOT whose column list comes from the data by its words: DuckDB cannot show the tree of these."""
-    words = [word for _, word in _words(statement.query)]
-    if not words or words[0] not in _STARTS or not {"pivot", "pivot_wider"} & set(words):
+    found = [word for _, word in words(statement.query)]
+    if not found or found[0] not in _STARTS or not {"pivot", "pivot_wider"} & set(found):
         raise SqlError(f"The statement is refused: only {_ACCEPTED} may run here.")
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(found, [*found[1:], ""], strict=True):
         if word in _WRITING_WORDS:
             raise SqlError(
                 f"The word {word.upper()} is refused in a PIVOT; in a column's name put it in double quotes."

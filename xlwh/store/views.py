@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import sqlglot
-from sqlglot import exp
 
 from xlwh.errors import SqlError
-from xlwh.store.query import checked
+from xlwh.store.query import checked, words
 from xlwh.tables import TABLES
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 FOLDERS = ("source", "core", "metric", "mart")
 """Folders of views inside a SQL folder; `macros` stands beside them."""
@@ -208,12 +210,12 @@ def _macros(path: Path) -> list[Macro]:
 def _body(macro: Macro) -> str:
     """What the macro stands for, as a query."""
     depth = 0
-    words = sqlglot.tokenize(macro.sql, read="duckdb")
-    for at, token in enumerate(words):
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth == 0 and token.text.lower() == "as":
-            table = words[at + 1].text.lower() == "table"
-            return macro.sql[words[at + 2].start :] if table else "select " + macro.sql[words[at + 1].start :]
+    tokens = words(macro.sql)
+    for at, (_, word) in enumerate(tokens[:-2]):
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if depth == 0 and word == "as":
+            table = tokens[at + 1][1] == "table"
+            return macro.sql[tokens[at + 2][0] :] if table else "select " + macro.sql[tokens[at + 1][0] :]
     raise SqlError(f"{macro.path}, macro {macro.name}: no `as` after the parameters.")
 
 
@@ -227,6 +229,10 @@ class _Reads:
 @lru_cache(maxsize=512)
 def _reads(sql: str) -> _Reads:
     """Names of the views, of the tables under `files` and of the functions in a query; CTE names are none."""
+    # Only who builds a catalogue parses SQL; who connects to one need not wait for the parser to load.
+    import sqlglot
+    from sqlglot import exp
+
     try:
         tree = sqlglot.parse_one(sql, dialect="duckdb")
     except sqlglot.errors.SqlglotError as error:
@@ -241,6 +247,8 @@ def _reads(sql: str) -> _Reads:
 
 def _is_cte(table: exp.Table) -> bool:
     """Whether the name means a CTE of a query around it, and no view."""
+    from sqlglot import exp
+
     if table.db:
         return False
     inner: exp.Expr = table
