@@ -39,7 +39,7 @@ def produced(catalogue) -> dict[str, list[str]]:
     """View -> its columns, as DuckDB has them."""
     columns: dict[str, list[str]] = {}
     rows = catalogue.sql(
-        "select table_name, column_name from information_schema.columns order by ordinal_position"
+        "select table_name, column_name from information_schema.columns where table_schema = 'main' order by ordinal_position"
     )
     for view, column in rows.fetchall():
         columns.setdefault(view, []).append(column)
