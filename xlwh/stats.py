@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 _BATCH_BYTES = 2**20
 """Memory of one batch of draws; small, so that it stays in the processor's cache."""
@@ -103,10 +103,10 @@ def _bca(
 ) -> NDArray[np.float64]:
     """Tail probabilities corrected for bias and skewness (Efron and Tibshirani 1993, eq. 14.10, 14.14, 14.15)."""
     share = (np.sum(means < mean) + np.sum(means <= mean)) / (2 * means.size)
-    bias = stats.norm.ppf(np.clip(share, 1 / (means.size + 1), means.size / (means.size + 1)))
+    bias = special.ndtri(np.clip(share, 1 / (means.size + 1), means.size / (means.size + 1)))
     acceleration = np.sum(influence**3) / (6 * np.sum(influence**2) ** 1.5)
-    z = bias + stats.norm.ppf(tails)
-    corrected: NDArray[np.float64] = stats.norm.cdf(bias + z / (1 - acceleration * z))
+    z = bias + special.ndtri(tails)
+    corrected: NDArray[np.float64] = special.ndtr(bias + z / (1 - acceleration * z))
     return corrected
 
 
@@ -122,7 +122,7 @@ def mcnemar(before: ArrayLike, after: ArrayLike) -> float:
             f"need the same examples in the same order; got shapes {one.shape} and {other.shape}"
         )
     lost, won = int(np.sum(one & ~other)), int(np.sum(~one & other))
-    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,7 +89,9 @@ def test_mcnemar_counts_only_the_discordant():
     after = [1] * 50 + [0, 1, 1, 1, 1, 1, 1, 1]
     # 7 against 1: 2 (1 + 8) / 2^8
     assert mcnemar(before, after) == pytest.approx(18 / 256)
+    assert mcnemar(before, after) == pytest.approx(stats.binomtest(7, 8).pvalue)
     assert mcnemar(before, before) == 1.0
+    assert mcnemar([1, 0], [0, 1]) == 1.0
     with pytest.raises(ValueError, match="same examples"):
         mcnemar([1, 0], [1])
 
