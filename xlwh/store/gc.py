@@ -60,7 +60,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
             else:
                 doomed.append(path)
                 superseded.append(file)
-    for path in root.glob(f"{UNFINISHED}*"):
+    for path in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"staging/{UNFINISHED}*")):
         if now - _changed(path) > max(grace, UNNAMED_GRACE):
             doomed.append(path)
     doomed += [folder for folder in abandoned(root) if now - _last_change(folder) > max(grace, STAGING_GRACE)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,13 +15,18 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from xlwh.errors import StoreError
-from xlwh.store.contract import checked, empty
-from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, sync
+from xlwh.store.contract import check_key, checked, empty, schema
+from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.locks import FileLock
 from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.write import make_current, write_stream
 
 if TYPE_CHECKING:
     from xlwh.store.warehouse import Warehouse
+
+
+ROWS_IN_MEMORY = 2_000_000
+"""Rows that `Staging.finish` sorts at a time: some 250 MB of token attributions."""
 
 
 class Staging:
@@ -71,7 +77,7 @@ class Staging:
         ours = {str(slot) for slot in self.slots}
         for about in self._base.glob("*/slots.json"):
             if about.parent != self._folder and ours & set(json.loads(about.read_text())["slots"]):
-                shutil.rmtree(about.parent)
+                remove_folder(about.parent)
         for unfinished in self._folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
 
@@ -83,28 +89,25 @@ class Staging:
     def done(self, column: str = "example_id") -> set[Any]:
         """Values of `column` in all finished chunks, over all their tables that have it."""
         values: set[Any] = set()
-        for chunk in self._chunks():
-            for number, slot in enumerate(self.slots):
-                path = chunk / f"{number}.parquet"
-                if path.is_file() and column in empty(slot.table).columns:
-                    values.update(pl.read_parquet(path, columns=[column])[column].unique().to_list())
+        for slot in self.slots:
+            paths = self._paths(slot)
+            if paths and column in schema(slot.table):
+                found = pl.scan_parquet(paths, glob=False).select(pl.col(column).unique()).collect()
+                values.update(found[column].to_list())
         return values
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """Table -> rows of all finished chunks, in the order in which they were appended."""
-        frames: dict[str, pl.DataFrame] = {}
-        for slot, frame in self._by_slot().items():
-            frames[slot.table] = pl.concat([frames[slot.table], frame]) if slot.table in frames else frame
-        return frames
+        frames: dict[str, list[pl.DataFrame]] = {}
+        for slot in self.slots:
+            parts = frames.setdefault(slot.table, [empty(slot.table)])
+            parts += [pl.read_parquet(path) for path in self._paths(slot)]
+        return {table: pl.concat(parts) for table, parts in frames.items()}
 
-    def _by_slot(self) -> dict[Slot, pl.DataFrame]:
-        chunks = self._chunks()
-        result = {}
-        for number, slot in enumerate(self.slots):
-            paths = [chunk / f"{number}.parquet" for chunk in chunks]
-            parts = [pl.read_parquet(path) for path in paths if path.is_file()]
-            result[slot] = pl.concat([empty(slot.table), *parts])
-        return result
+    def _paths(self, slot: Slot) -> list[Path]:
+        number = self.slots.index(slot)
+        paths = [chunk / f"{number}.parquet" for chunk in self._chunks()]
+        return [path for path in paths if path.is_file()]
 
     def append(self, frames: Mapping[Slot, pl.DataFrame]) -> None:
         """Add one chunk: after a crash either all of its frames are there or none.
@@ -131,16 +134,68 @@ class Staging:
     ) -> list[Entry]:
         """Write the chunks of each slot as one file, all slots in one commit, and remove the staging.
 
-        Rows are ordered by `sort_by`, by default the contract's key, so that the result does not depend on
-        where the work was interrupted. Slots without rows become empty, current files.
+        Rows are ordered by `sort_by` (key columns; by default the whole key, so that the result does not depend on
+        where the work was interrupted). About `ROWS_IN_MEMORY` rows are in memory at a time, more only if one value of
+        the first key column that varies has more. Raises `ContractError` if two chunks share a key; slots without rows
+        become empty, current files.
         """
-        frames = {
-            slot: frame.sort(sort_by or contract(slot.table).key, maintain_order=True)
-            for slot, frame in self._by_slot().items()
-        }
-        entries = self._warehouse.write(frames, self.fingerprint, provenance)
-        shutil.rmtree(self._folder)
+        warehouse = self._warehouse
+        before = {slot: warehouse.current(slot) for slot in self.slots}
+        files = []
+        for slot in self.slots:
+            paths = self._paths(slot)
+            rows = pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item() if paths else 0
+            frames = partial(_in_order, slot, paths, _sorting(slot, sort_by))
+            files.append(write_stream(warehouse.root, slot, frames, rows, self.fingerprint, provenance or {}))
+        entries = make_current(warehouse.root, warehouse.manifest, files, before)
+        remove_folder(self._folder)
         return entries
+
+
+def _sorting(slot: Slot, sort_by: Sequence[str] | None) -> tuple[str, ...]:
+    key = contract(slot.table).key
+    unknown = set(sort_by or ()) - set(key)
+    if unknown:
+        raise StoreError(
+            f"`{slot.table}` is sorted by columns of its key ({', '.join(key)}), not `{min(unknown)}`."
+        )
+    return tuple(sort_by or key)
+
+
+def _in_order(slot: Slot, paths: Sequence[Path], sort_by: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+    """All rows of the chunks, sorted, as frames of about `ROWS_IN_MEMORY`; `ContractError` if a key repeats."""
+    if not paths:
+        return
+    rows = pl.scan_parquet(paths, glob=False)
+    # Rows of equal keys agree in every key column, so cutting along one of them keeps them together.
+    cuts = []
+    for column in sort_by:
+        counts = rows.group_by(column).len().sort(column).collect()
+        if counts.height > 1:
+            cuts = list(_stretches(counts))
+            break
+    for cut in cuts or [pl.lit(True)]:
+        frame = rows.filter(cut).collect().sort(sort_by, maintain_order=True)
+        check_key(slot.table, frame, str(slot))
+        yield frame
+
+
+def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:
+    """Conditions that cut the sorted values of the first column into stretches of about `ROWS_IN_MEMORY` rows.
+
+    `counts` holds each value, NULL first, and how many rows have it.
+    """
+    column = pl.col(counts.columns[0])
+    lower: pl.Expr | None = None
+    total = 0
+    *others, _last = counts.iter_rows()
+    for value, count in others:
+        total += count
+        if total >= ROWS_IN_MEMORY and value is not None:
+            yield column.le(value) | column.is_null() if lower is None else lower & column.le(value)
+            lower = column.gt(value)
+            total = 0
+    yield pl.lit(True) if lower is None else lower
 
 
 def abandoned(root: Path) -> list[Path]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,10 +11,11 @@ import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import make_folder, write_parquet
-from xlwh.store.manifest import ConflictError, Manifest, NewFile, Snapshot, SqliteManifest
+from xlwh.store.files import make_folder
+from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
+from xlwh.store.write import make_current, write_frame
 from xlwh.tables import TABLES
 
 if TYPE_CHECKING:
@@ -75,38 +74,10 @@ class Warehouse:
         ordered = {slot: checked(slot, frame) for slot, frame in frames.items()}
         before = {slot: self.current(slot) for slot in ordered}
         files = [
-            self._write_file(slot, frame, fingerprint, provenance or {}) for slot, frame in ordered.items()
+            write_frame(self.root, slot, frame, fingerprint, provenance or {})
+            for slot, frame in ordered.items()
         ]
-        expected = {slot: None if entry is None else entry.file for slot, entry in before.items()}
-        try:
-            return self.manifest.commit(put=files, expected=expected)
-        except ConflictError:
-            # Whoever came first computed the same thing: either file is right, so ours may follow.
-            if all(
-                self.is_fresh(slot, fingerprint) or self.current(slot) == before[slot] for slot in ordered
-            ):
-                return self.manifest.commit(put=files)
-            for file in files:
-                (self.root / file.file).unlink(missing_ok=True)
-            raise
-
-    def _write_file(
-        self, slot: Slot, frame: pl.DataFrame, fingerprint: str, provenance: Mapping[str, str]
-    ) -> NewFile:
-        # The random share makes a name that is never used twice, also for the same fingerprint.
-        digest = hashlib.blake2b(fingerprint.encode() + secrets.token_bytes(16), digest_size=8).hexdigest()
-        file = f"{slot.folder}/{slot.part}-{digest}.parquet"
-        path = self.root / file
-        make_folder(path.parent)
-        metadata = {
-            **provenance,
-            "xlwh.table": slot.table,
-            "xlwh.version": str(contract(slot.table).version),
-            "xlwh.fingerprint": fingerprint,
-            "xlwh.rows": str(frame.height),
-        }
-        size = write_parquet(frame, path, metadata)
-        return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
+        return make_current(self.root, self.manifest, files, before)
 
     def drop(self, slots: Sequence[Slot]) -> None:
         """Take slots out of the manifest. Their files stay until `gc`, their history for good."""

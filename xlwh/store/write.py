@@ -1,0 +1,103 @@
+"""From a checked frame, or a stream of them, to a new immutable file; and making such files current."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from xlwh.errors import ContractError
+from xlwh.store.contract import schema
+from xlwh.store.files import make_folder, write_parquet
+from xlwh.store.manifest import ConflictError, Manifest, NewFile
+from xlwh.store.slots import Entry, Slot, contract
+
+
+def write_frame(
+    root: Path, slot: Slot, frame: pl.DataFrame, fingerprint: str, provenance: Mapping[str, str]
+) -> NewFile:
+    """Write a frame that keeps its contract to a new file of the slot's folder."""
+    file = _new_name(slot, fingerprint)
+    make_folder((root / file).parent)
+    metadata = _metadata(slot, fingerprint, frame.height, provenance)
+    size = write_parquet(frame, root / file, metadata)
+    return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
+
+
+def write_stream(
+    root: Path,
+    slot: Slot,
+    frames: Callable[[], Iterator[pl.DataFrame]],
+    rows: int,
+    fingerprint: str,
+    provenance: Mapping[str, str],
+) -> NewFile:
+    """The same for frames that follow one another and need not be in memory together; `rows` is their sum.
+
+    A `ContractError` that `frames` raises is passed on, and nothing is left on disk.
+    """
+    refused: list[ContractError] = []
+
+    def source(
+        columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        try:
+            yield from frames()
+        except ContractError as error:
+            # Polars would show it as an error of its own.
+            refused.append(error)
+            raise
+
+    file = _new_name(slot, fingerprint)
+    make_folder((root / file).parent)
+    stream = register_io_source(source, schema=schema(slot.table))
+    try:
+        size = write_parquet(stream, root / file, _metadata(slot, fingerprint, rows, provenance))
+    except pl.exceptions.PolarsError:
+        if refused:
+            raise refused[0] from None
+        raise
+    return NewFile(slot, file, fingerprint, rows, size, contract(slot.table).version)
+
+
+def make_current(
+    root: Path, manifest: Manifest, files: Sequence[NewFile], before: Mapping[Slot, Entry | None]
+) -> list[Entry]:
+    """Make written files current in one commit, unless a slot changed since it was as in `before`.
+
+    A slot that another process filled meanwhile with the same fingerprint holds the same rows, and is replaced; for
+    any other change the files are removed and `ConflictError` is raised.
+    """
+    expected = {slot: None if entry is None else entry.file for slot, entry in before.items()}
+    try:
+        return manifest.commit(put=files, expected=expected)
+    except ConflictError:
+        for file in files:
+            now = manifest.current(file.slot)
+            if now != before[file.slot] and (now is None or now.fingerprint != file.fingerprint):
+                break
+        else:
+            return manifest.commit(put=files)
+        for file in files:
+            (root / file.file).unlink(missing_ok=True)
+        raise
+
+
+def _new_name(slot: Slot, fingerprint: str) -> str:
+    # The random share makes a name that is never used twice, also for the same fingerprint.
+    digest = hashlib.blake2b(fingerprint.encode() + secrets.token_bytes(16), digest_size=8).hexdigest()
+    return f"{slot.folder}/{slot.part}-{digest}.parquet"
+
+
+def _metadata(slot: Slot, fingerprint: str, rows: int, provenance: Mapping[str, str]) -> dict[str, str]:
+    return {
+        **provenance,
+        "xlwh.table": slot.table,
+        "xlwh.version": str(contract(slot.table).version),
+        "xlwh.fingerprint": fingerprint,
+        "xlwh.rows": str(rows),
+    }
