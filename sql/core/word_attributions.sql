@@ -1,0 +1,25 @@
+-- Attribution of one word: the sum over its sub-tokens, for one model, example, method and target.
+-- key: model, dataset, split, language, example_id, method, target, word_index
+-- source: attribution(word) = sum of the signed attributions of its sub-tokens, in logits; special tokens and lone blanks belong to no word
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column example_id: Identity of the example; equal across languages in parallel data.
+-- column method: Attribution method.
+-- column target: The output that is explained: a class label.
+-- column word_index: Place of the word, counted over both segments.
+-- column segment: 0 first text, 1 second text.
+-- column word: Surface form.
+-- column num_tokens: Sub-tokens of the word.
+-- column attribution: Signed attribution, in logits.
+select
+    a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
+    any_value(t.segment) as segment,
+    any_value(t.word) as word,
+    count(*) as num_tokens,
+    sum(a.attribution::double) as attribution
+from token_attributions as a
+join tokens as t using (model, dataset, split, language, example_id, position)
+where not t.is_special and t.word_index is not null
+group by all
