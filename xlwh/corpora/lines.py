@@ -49,6 +49,13 @@ class Lines:
             text = self.texts[index]
             yield index - first, self.broken[index] if text is None else text
 
+    def ends_like_a_header(self) -> bool:
+        """Whether the first line's last column is called `label`, in bytes: the line itself may be damaged.
+
+        A header that is taken for a row would shift the row numbers, and with them every join.
+        """
+        return bool(self.texts) and self.raw(0).rsplit(b"\t", 1)[-1].lower() == b"label"
+
 
 def read_lines(document: Document) -> Lines:
     """The lines of a file; `CorpusError` where it is empty or UTF-16."""

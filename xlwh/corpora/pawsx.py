@@ -1,7 +1,7 @@
 """PAWS-X: paraphrase pairs, labels 0 and 1 as the data writes them.
 
 - XTREME: TSV without header, `sentence1, sentence2[, label]`.
-- original: with a header `id, sentence1, sentence2, label`.
+- original and other copies: with a header that names `sentence1`, `sentence2` and perhaps `id` and `label`.
 
 Examples are joined by row number in both (the header does not count): the XTREME form carries no ids, and
 row i of the original files is row i of the XTREME ones. `id = "column"` takes the file's own ids instead,
@@ -35,7 +35,6 @@ _FILES = (
     "{language}/translated_{split}.tsv",
     "{language}/{split}.tsv",
 )
-_HEADER = ["id", "sentence1", "sentence2"]
 _UNTRANSLATED = "NS"
 
 
@@ -70,29 +69,33 @@ class Pawsx(Reader):
         lines = read_lines(document)
         collector = Collector(request, "sentence_pair", documents)
         header = (lines.texts[0] or "").split("\t")
-        named = header[:3] == _HEADER
-        if named and header[3:] not in ([], ["label"]):
+        named = header[:2] == ["id", "sentence1"] or lines.ends_like_a_header()
+        if named:
+            if not {"sentence1", "sentence2"} <= set(header):
+                shown = ", ".join(header) if lines.texts[0] else lines.broken[0].reason
+                raise CorpusError(f"{document.path}: header without sentence1 and sentence2: {shown}")
+            width, names = len(header), header
+        else:
+            width = usual_width(lines, (3, 2))
+            names = ["sentence1", "sentence2", "label"][:width]
+        if options.id == "column" and "id" not in names:
             raise CorpusError(
-                f"{document.path}: columns {', '.join(header)}; expected {', '.join(_HEADER)}, label"
-            )
-        if options.id == "column" and not named:
-            raise CorpusError(
-                f'{document.path}: has no header and no ids; drop `id = "column"` from '
+                f'{document.path}: has no column of ids; drop `id = "column"` from '
                 f"`datasets.{request.key}.options`"
             )
-        width = len(header) if named else usual_width(lines, (3, 2))
-        left = 1 if named else 0
-        rows = list(tsv_rows(lines, left, width))
+        left, right = names.index("sentence1"), names.index("sentence2")
+        gold = names.index("label") if "label" in names else None
+        rows = list(tsv_rows(lines, 1 if named else 0, width))
         quoting = options.quoting
         if quoting == "auto":
-            quoting = detect_quoting(f for row in rows if not row.reason for f in row.fields[left : left + 2])
+            quoting = detect_quoting(row.fields[i] for row in rows if not row.reason for i in (left, right))
         collector.notes.update(layout="original" if named else "xtreme", quoting=quoting)
         for row in rows:
             if row.reason:
                 collector.reject(document, row.number, row.reason, row.raw)
                 continue
-            first, second = row.fields[left : left + 2]
-            label = row.fields[left + 2] if width == left + 3 else None
+            first, second = row.fields[left], row.fields[right]
+            label = None if gold is None else row.fields[gold]
             one, two = (unquote(first), unquote(second)) if quoting == "csv" else (first, second)
             if one is None or two is None:
                 collector.reject(document, row.number, "CSV quoting is broken", row.raw)
@@ -101,7 +104,9 @@ class Pawsx(Reader):
             elif label is not None and label not in LABELS:
                 collector.reject(document, row.number, unknown_label(label), row.raw)
             else:
-                example_id = row.fields[0] if options.id == "column" else row_id(row.number)
+                example_id = row_id(row.number)
+                if options.id == "column":
+                    example_id = row.fields[names.index("id")]
                 collector.accept(document, row.number, row.raw, example_id, one, two, label=label)
         return collector.reading()
 

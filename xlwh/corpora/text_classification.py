@@ -1,6 +1,6 @@
 """Any labelled text in TSV, CSV, JSON, JSON lines or Parquet, by the names of its columns.
 
-SST-2, for example: `options = { header = false, text = 0, label = 1 }`. Examples are joined by row number, or by
+SST-2, for example: `options = { text = 0, label = 1 }`. Examples are joined by row number, or by
 the column `id`. TSV is read without quoting and CSV with it (RFC 4180), unless `quoting` says otherwise.
 """
 
@@ -31,7 +31,10 @@ class TextOptions(FileOptions):
     labels: Mapping[str, str] = Field(
         default_factory=dict, description="Label in the file -> class label; default: as they stand."
     )
-    header: bool = Field(True, description="CSV and TSV: the first line names the columns.")
+    header: bool | None = Field(
+        None,
+        description="CSV and TSV: the first line names the columns; default: unless `text` is a position.",
+    )
     format: Format | None = Field(None, description="Default: by the file's suffix.")
     quoting: Literal["none", "csv"] | None = Field(
         None, description="none or csv (RFC 4180); default: csv for CSV, none for TSV."
@@ -58,8 +61,9 @@ class TextClassification(Reader):
         options = request.options(TextOptions)
         format_ = options.format or format_of(document)
         quoting: Quoting = options.quoting or ("csv" if format_ == "csv" else "none")
-        records = read_records(document, format_, options.header, quoting)
-        header = records.fields if options.header and format_ in ("csv", "tsv") else None
+        headed = isinstance(options.text, str) if options.header is None else options.header
+        records = read_records(document, format_, headed, quoting)
+        header = records.fields if headed and format_ in ("csv", "tsv") else None
         columns = Columns(
             text=_column(options.text, header),
             text_pair=None if options.text_pair is None else _column(options.text_pair, header),

@@ -73,7 +73,9 @@ class Xnli(Reader):
             _original(request, document, lines, header, labels, collector)
         else:
             require_own_file(request, document)
-            named = [name.lower() for name in header[:2]] in _HEADERS
+            named = [name.lower() for name in header[:2]] in _HEADERS or lines.ends_like_a_header()
+            if lines.texts[0] is None and named:
+                raise CorpusError(f"{document.path}: line 1 is a damaged header: {lines.broken[0].reason}")
             collector.notes["layout"] = "header" if named else "xtreme"
             _simple(document, lines, len(header) if named else None, labels, collector)
         return collector.reading()

@@ -59,7 +59,15 @@ def test_labels_may_be_withheld(read: Read) -> None:
 
 
 def test_what_it_is_not(read: Read) -> None:
-    with pytest.raises(CorpusError, match="no header and no ids"):
+    with pytest.raises(CorpusError, match="no column of ids"):
         read({"dev-en.tsv": RAW}, reader="pawsx", options={"id": "column"})
-    with pytest.raises(CorpusError, match="noisy"):
-        read({"x/dev-en.tsv": "id\tsentence1\tsentence2\tnoisy\n"}, reader="pawsx", path="x")
+    with pytest.raises(CorpusError, match="header without sentence1 and sentence2: id, text, label"):
+        read({"x/dev-en.tsv": "id\ttext\tlabel\n1\ta\t0\n"}, reader="pawsx", path="x")
+    with pytest.raises(CorpusError, match="header without sentence1 and sentence2: not UTF-8"):
+        read({"x/dev-en.tsv": b"sentence\xff\tlabel\na\tb\t0\n"}, reader="pawsx", path="x")
+
+
+def test_a_header_without_ids_is_no_row(read: Read) -> None:
+    reading = read({"x.tsv": "sentence1\tsentence2\tlabel\na\tb\t0\n"}, reader="pawsx", path="x.tsv")
+    assert reading.examples.select("example_id", "text").rows() == [("00000", "a")]
+    assert reading.records == 1

@@ -45,7 +45,7 @@ def test_every_format_gives_the_same_rows(read: Read, name: str, content: bytes)
 
 
 def test_positions_without_a_header(read: Read) -> None:
-    options = {"header": False, "text": 1, "text_pair": 2, "label": 0}
+    options = {"text": 1, "text_pair": 2, "label": 0}
     text = '1\t"a\tb"\n\n0\tc\n1\td\te'
     reading = read({"dev.tsv": text}, reader="text_classification", options=options)
     assert reading.examples.select("example_id", "text", "text_pair", "label", "task").rows() == [
@@ -95,6 +95,12 @@ def test_parquet_strings_that_are_not_utf8(read: Read) -> None:
     )
     assert reading.examples["text"].to_list() == ["good", "fine"]
     assert reading.rejected.select("row_number", "reason", "raw").rows() == [(1, "not UTF-8", "caf\\xe9")]
+
+
+def test_positions_count_through_a_header_that_is_said_to_be_there(read: Read) -> None:
+    options = {"header": True, "text": 1, "label": 0}
+    reading = read({"dev.csv": "y,s\n1,a\n"}, reader="text_classification", options=options)
+    assert reading.examples.select("example_id", "text", "label").rows() == [("00000", "a", "1")]
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,10 @@ def test_original_layout_without_the_language(read: Read) -> None:
 def test_a_header_of_another_width_is_refused(read: Read) -> None:
     with pytest.raises(CorpusError, match="header has 4 columns"):
         read({"dev-en.tsv": "premise\thypothesis\tlabel\tgenre\na\tb\tneutral\tx\n"}, reader="xnli")
+
+
+def test_a_damaged_header_does_not_shift_the_rows(read: Read) -> None:
+    reading = read({"dev-en.tsv": "premize\thypoo\tlabel\na\tb\tneutral\n"}, reader="xnli")
+    assert (reading.records, reading.examples["example_id"].to_list()) == (1, ["00000"])
+    with pytest.raises(CorpusError, match="line 1 is a damaged header: not UTF-8"):
+        read({"dev-en.tsv": b"premise\thyp\xff\tlabel\na\tb\tneutral\n"}, reader="xnli")
