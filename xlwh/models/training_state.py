@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -223,9 +223,7 @@ def _set(model: torch.nn.Module, optimizer: torch.optim.Optimizer, stored: dict[
         if kind == "model":
             continue
         parameter = parameters[of]
-        state: dict[str, Any] = optimizer.state[parameter]
-        # `step` is a scalar that AdamW keeps on the CPU unless it is fused.
-        state[kind] = tensor.clone() if kind == "step" else tensor.to(parameter.device, copy=True)
+        optimizer.state[parameter][kind] = tensor.to(parameter.device, copy=True)
 
 
 def _copy(into: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
