@@ -162,7 +162,7 @@ def _sorting(slot: Slot, sort_by: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(sort_by or key)
 
 
-def _in_order(slot: Slot, paths: Sequence[Path], sort_by: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+def _in_order(slot: Slot, paths: list[Path], sort_by: tuple[str, ...]) -> Iterator[pl.DataFrame]:
     """All rows of the chunks, sorted, as frames of about `ROWS_IN_MEMORY`; `ContractError` if a key repeats."""
     if not paths:
         return

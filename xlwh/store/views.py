@@ -211,12 +211,12 @@ def _body(macro: Macro) -> str:
     """What the macro stands for, as a query."""
     depth = 0
     tokens = words(macro.sql)
-    for at, (_, word) in enumerate(tokens[:-2]):
+    for at, (_, word) in enumerate(tokens[:-1]):
         depth += {"(": 1, ")": -1}.get(word, 0)
         if depth == 0 and word == "as":
             table = tokens[at + 1][1] == "table"
             return macro.sql[tokens[at + 2][0] :] if table else "select " + macro.sql[tokens[at + 1][0] :]
-    raise SqlError(f"{macro.path}, macro {macro.name}: no `as` after the parameters.")
+    raise SqlError("there is no `as` after the parameters.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Small frames that keep their contracts, and a warehouse with a SQL folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from xlwh.store import Slot, Warehouse, schema
+from xlwh.store.views import shipped_sql
+
+ATTRIBUTIONS = Slot("token_attributions", ("m", "en"), "xnli.lig")
+PREDICTIONS = Slot("predictions", ("m", "en"), "xnli")
+
+
+def attributions(examples: int = 2, tokens: int = 3, first: int = 0, **constants: str) -> pl.DataFrame:
+    """`examples` x `tokens` rows of token_attributions; example ids count from `first`."""
+    names = {"model": "m", "dataset": "xnli", "split": "dev", "language": "en", "method": "lig", "target": "no"}
+    rows = [
+        {
+            **names,
+            "example_id": f"{first + i:04d}",
+            "position": p,
+            "attribution": float(10 * (first + i) + p),
+            **constants,
+        }
+        for i in range(examples)
+        for p in range(tokens)
+    ]
+    return pl.DataFrame(rows, schema=schema("token_attributions"))
+
+
+def predictions(examples: int = 2, first: int = 0, **constants: str) -> pl.DataFrame:
+    """One row of predictions per example."""
+    names = {"model": "m", "dataset": "xnli", "split": "dev", "language": "en", "task": "sentence_pair"}
+    rows = [
+        {
+            **names,
+            "example_id": f"{first + i:04d}",
+            "label": "no",
+            "predicted": "no",
+            "logits": [0.0, 1.0],
+            "probabilities": [0.25, 0.75],
+            "num_tokens": 3,
+            "num_truncated": 0,
+            **constants,
+        }
+        for i in range(examples)
+    ]
+    return pl.DataFrame(rows, schema=schema("predictions"))
+
+
+@pytest.fixture(scope="session")
+def frames() -> SimpleNamespace:
+    """The builders and the slots that their frames belong to."""
+    return SimpleNamespace(
+        attributions=attributions, predictions=predictions, ATTRIBUTIONS=ATTRIBUTIONS, PREDICTIONS=PREDICTIONS
+    )
+
+
+@pytest.fixture
+def sql(tmp_path: Path) -> Path:
+    """A SQL folder with the source views and nothing else."""
+    folder = tmp_path / "sql"
+    for name in ("source", "core", "metric", "mart", "macros"):
+        (folder / name).mkdir(parents=True)
+    for file in (shipped_sql() / "source").glob("*.sql"):
+        (folder / "source" / file.name).write_text(file.read_text())
+    return folder
+
+
+@pytest.fixture
+def open_warehouse(tmp_path: Path, sql: Path) -> Callable[[], Warehouse]:
+    """Opens the test's warehouse, as often as wanted."""
+    return lambda: Warehouse(tmp_path / "warehouse", create=True, sql_dirs=[sql])
+
+
+@pytest.fixture
+def warehouse(open_warehouse: Callable[[], Warehouse]) -> Warehouse:
+    """An empty warehouse whose views are those of the `sql` fixture."""
+    return open_warehouse()

@@ -1,0 +1,60 @@
+"""Durable files: all there under their name, or not there."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from xlwh.errors import StoreError
+from xlwh.store.files import make_folder, remove_folder, write_parquet
+
+FRAME = pl.DataFrame({"a": [1, 2, 3]})
+
+
+def test_parquet_with_metadata(tmp_path):
+    path = tmp_path / "a.parquet"
+    size = write_parquet(FRAME, path, {"xlwh.table": "t", "weights": "é"})
+    assert size == path.stat().st_size
+    assert pl.read_parquet(path).equals(FRAME)
+    metadata = pl.read_parquet_metadata(path)
+    assert (metadata["xlwh.table"], metadata["weights"]) == ("t", "é")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_a_lazy_frame_is_streamed_in_order(tmp_path):
+    frame = pl.DataFrame({"a": range(1000)})
+    write_parquet(frame.lazy(), tmp_path / "a.parquet", {"k": "v"})
+    assert pl.read_parquet(tmp_path / "a.parquet").equals(frame)
+    assert pl.read_parquet_metadata(tmp_path / "a.parquet")["k"] == "v"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(StoreError, match=r"a\.parquet cannot be written"):
+        write_parquet(FRAME, tmp_path / "missing" / "a.parquet", {})
+    failing = FRAME.lazy().select(pl.col("a").map_elements(_fail, return_dtype=pl.Int64))
+    with pytest.raises(Exception, match="no such luck"):
+        write_parquet(failing, tmp_path / "a.parquet", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fail(value: int) -> int:
+    raise ValueError("no such luck")
+
+
+def test_a_row_group_holds_a_quarter_of_a_million_rows(tmp_path):
+    import pyarrow.parquet as pq
+
+    write_parquet(pl.DataFrame({"a": pl.int_range(600_000, eager=True)}), tmp_path / "a.parquet", {})
+    found = pq.read_metadata(tmp_path / "a.parquet")
+    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [262_144, 262_144, 75_712]
+    column = found.row_group(1).column(0)
+    assert column.compression == "ZSTD"
+    assert (column.statistics.min, column.statistics.max) == (262_144, 524_287)
+
+
+def test_folders(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "file").write_text("x")
+    remove_folder(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,146 @@
+"""The manifest: commits, compare-and-swap, history."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from xlwh.errors import StoreError
+from xlwh.store import Slot
+from xlwh.store.manifest import ConflictError, NewFile, SqliteManifest
+
+ONE, TWO = Slot("tokens", ("m", "en"), "a"), Slot("tokens", ("m", "de"), "a")
+
+
+def new(slot: Slot, file: str, rows: int = 1) -> NewFile:
+    return NewFile(slot, file, "mark", rows, 10, 1)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return SqliteManifest(tmp_path / "manifest.sqlite")
+
+
+def test_empty(manifest):
+    assert manifest.head() == 0
+    assert manifest.current(ONE) is None
+    assert manifest.snapshot().entries == ()
+    assert manifest.snapshot().created_at is None
+
+
+def test_a_commit_is_numbered_and_dated(manifest):
+    before = datetime.now(UTC)
+    [entry] = manifest.commit(put=[new(ONE, "f1", rows=7)])
+    assert (entry.slot, entry.file, entry.rows, entry.commit, entry.version) == (ONE, "f1", 7, 1, 1)
+    assert before <= entry.created_at <= datetime.now(UTC)
+    assert manifest.current(ONE) == entry
+    assert manifest.snapshot().entries == (entry,)
+
+
+def test_several_slots_are_one_commit(manifest):
+    entries = manifest.commit(put=[new(ONE, "f1"), new(TWO, "f2")])
+    assert {entry.commit for entry in entries} == {1}
+    assert manifest.head() == 1
+
+
+def test_history_by_number_and_time(manifest):
+    [first] = manifest.commit(put=[new(ONE, "f1")])
+    [second] = manifest.commit(put=[new(ONE, "f2")])
+    manifest.commit(drop=[ONE])
+    assert manifest.snapshot(0).entries == ()
+    assert manifest.snapshot(1).entries == (first,)
+    assert manifest.snapshot(2).entries == (second,)
+    assert manifest.snapshot(3).entries == ()
+    assert manifest.snapshot(second.created_at).entries == (second,)
+    assert manifest.snapshot(first.created_at - timedelta(days=1)).commit == 0
+    local = second.created_at.astimezone().replace(tzinfo=None)
+    assert manifest.snapshot(local).commit == 2
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_commit_that_is_not_there(manifest, number):
+    manifest.commit(put=[new(ONE, "f1")])
+    with pytest.raises(StoreError, match=f"no commit {number} .*last one is 1"):
+        manifest.snapshot(number)
+
+
+def test_time_never_runs_backwards(manifest, monkeypatch):
+    [first] = manifest.commit(put=[new(ONE, "f1")])
+
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(days=1)
+
+    monkeypatch.setattr("xlwh.store.manifest.datetime", Yesterday)
+    [second] = manifest.commit(put=[new(ONE, "f2")])
+    assert second.created_at >= first.created_at
+
+
+def test_compare_and_swap_changes_all_or_nothing(manifest):
+    manifest.commit(put=[new(ONE, "f1")])
+    with pytest.raises(ConflictError, match="tokens/model=m/language=en/a was changed by another process"):
+        manifest.commit(put=[new(TWO, "f2"), new(ONE, "f3")], expected={TWO: None, ONE: "f0"})
+    with pytest.raises(ConflictError):
+        manifest.commit(put=[new(ONE, "f4")], expected={ONE: None})
+    assert manifest.head() == 1
+    assert manifest.current(TWO) is None
+    manifest.commit(put=[new(ONE, "f5")], expected={ONE: "f1"})
+    assert manifest.current(ONE).file == "f5"
+
+
+def test_a_file_name_is_used_once(manifest):
+    manifest.commit(put=[new(ONE, "f1")])
+    with pytest.raises(StoreError, match="UNIQUE"):
+        manifest.commit(put=[new(TWO, "f1")])
+    assert manifest.head() == 1
+
+
+def test_what_became_of_files(manifest):
+    manifest.commit(put=[new(ONE, "f1"), new(TWO, "f2")])
+    manifest.commit(put=[new(ONE, "f3")])
+    manifest.forget(["f1", "f2"])
+    files = manifest.files()
+    assert {file: (state.current, state.removed) for file, state in files.items()} == {
+        "f1": (False, True),
+        "f2": (True, False),  # a current file is never forgotten
+        "f3": (True, False),
+    }
+    assert files["f1"].superseded_at == manifest.snapshot(2).created_at
+
+
+def test_many_writers_lose_nothing(tmp_path, manifest):
+    def write(worker: int) -> None:
+        own = SqliteManifest(tmp_path / "manifest.sqlite")
+        for i in range(10):
+            own.commit(put=[new(Slot("tokens", (f"m{worker}", "en"), "a"), f"{worker}-{i}")])
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert manifest.head() == 40
+    assert {entry.file for entry in manifest.snapshot().entries} == {f"{worker}-9" for worker in range(4)}
+
+
+def test_readers_do_not_wait_for_a_writer(tmp_path, manifest):
+    manifest.commit(put=[new(ONE, "f1")])
+    writer = sqlite3.connect(tmp_path / "manifest.sqlite", isolation_level=None)
+    writer.execute("begin immediate")
+    try:
+        assert SqliteManifest(tmp_path / "manifest.sqlite", timeout_s=0.01).current(ONE).file == "f1"
+        with pytest.raises(StoreError, match="database is locked"):
+            SqliteManifest(tmp_path / "manifest.sqlite", timeout_s=0.01).commit(drop=[ONE])
+    finally:
+        writer.close()
+
+
+def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "manifest.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match=r"manifest\.sqlite cannot be used"):
+        SqliteManifest(path).head()

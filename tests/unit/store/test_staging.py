@@ -1,0 +1,181 @@
+"""Resumable work: chunks, locks, what is left behind and what is removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from xlwh.errors import ContractError, StoreError
+from xlwh.store import Slot, staging
+
+
+@pytest.fixture
+def slots(frames):
+    return [frames.ATTRIBUTIONS, frames.PREDICTIONS]
+
+
+def chunk(frames, first: int, examples: int = 2):
+    return {
+        frames.ATTRIBUTIONS: frames.attributions(examples=examples, first=first),
+        frames.PREDICTIONS: frames.predictions(examples=examples, first=first),
+    }
+
+
+def test_chunks_survive_and_are_finished(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        assert work.done() == set()
+        assert work.frames()["predictions"].height == 0
+        work.append(chunk(frames, 2))
+    with warehouse.staging(slots, "mark") as work:
+        assert work.done() == {"0002", "0003"}
+        assert work.done("position") == {0, 1, 2}
+        work.append(chunk(frames, 0))
+        assert work.frames()["predictions"]["example_id"].to_list() == ["0002", "0003", "0000", "0001"]
+        entries = work.finish(provenance={"weights": "w"})
+    assert {entry.commit for entry in entries} == {1}
+    assert {entry.slot for entry in entries} == set(slots)
+    assert warehouse.is_fresh(frames.PREDICTIONS, "mark")
+    # As if it had been written at once.
+    assert warehouse.scan("token_attributions").collect().equals(frames.attributions(examples=4))
+    assert warehouse.scan("predictions").collect().equals(frames.predictions(examples=4))
+    assert pl.read_parquet_metadata(warehouse.root / entries[0].file)["weights"] == "w"
+    assert [path for path in (warehouse.root / "staging").glob("*") if path.name != "locks"] == []
+
+
+def test_nothing_appended_is_empty_and_current(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        assert [entry.rows for entry in work.finish()] == [0, 0]
+    assert warehouse.is_fresh(frames.ATTRIBUTIONS, "mark")
+
+
+def test_a_chunk_may_leave_slots_out(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        work.append({frames.PREDICTIONS: frames.predictions()})
+        work.append({frames.ATTRIBUTIONS: frames.attributions(examples=0)})
+        assert {entry.slot.table: entry.rows for entry in work.finish()} == {
+            "predictions": 2,
+            "token_attributions": 0,
+        }
+
+
+def test_a_refused_chunk_leaves_nothing(warehouse, frames, slots):
+    broken = {**chunk(frames, 0), frames.PREDICTIONS: frames.predictions().drop("label")}
+    with warehouse.staging(slots, "mark") as work:
+        with pytest.raises(ContractError, match="`label` is missing"):
+            work.append(broken)
+        with pytest.raises(StoreError, match="examples/dataset=d/language=en/all is not among the slots"):
+            work.append({Slot("examples", ("d", "en")): frames.predictions()})
+        assert work.done() == set()
+
+
+def test_a_key_in_two_chunks_is_refused(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        work.append(chunk(frames, 0))
+        work.append(chunk(frames, 1))
+        with pytest.raises(ContractError, match="rows share their key"):
+            work.finish()
+        assert work.done() == {"0000", "0001", "0002"}
+    assert warehouse.entries() == []
+
+
+def test_an_example_may_span_chunks(warehouse, frames):
+    whole = frames.attributions(examples=2, tokens=4)
+    with warehouse.staging([frames.ATTRIBUTIONS], "mark") as work:
+        work.append({frames.ATTRIBUTIONS: whole[3:]})
+        work.append({frames.ATTRIBUTIONS: whole[:3]})
+        work.finish()
+    assert warehouse.scan("token_attributions").collect().equals(whole)
+
+
+@pytest.mark.parametrize("rows_in_memory", [1, 7, 20, 10_000])
+def test_the_result_does_not_depend_on_the_memory(warehouse, frames, monkeypatch, rows_in_memory):
+    monkeypatch.setattr(staging, "ROWS_IN_MEMORY", rows_in_memory)
+    whole = frames.attributions(examples=12, tokens=3)
+    mixed = whole.sample(fraction=1, shuffle=True, seed=3)
+    with warehouse.staging([frames.ATTRIBUTIONS], "mark") as work:
+        for start in range(0, mixed.height, 10):
+            work.append({frames.ATTRIBUTIONS: mixed[start : start + 10]})
+        [entry] = work.finish()
+    assert entry.rows == 36
+    assert warehouse.scan("token_attributions").collect().equals(whole)
+
+
+def test_rows_are_sorted_by_key_columns(warehouse, frames):
+    whole = frames.attributions(examples=3, tokens=2)
+    with warehouse.staging([frames.ATTRIBUTIONS], "mark") as work:
+        work.append({frames.ATTRIBUTIONS: whole})
+        with pytest.raises(StoreError, match="sorted by columns of its key .* not `attribution`"):
+            work.finish(sort_by=["attribution"])
+        work.finish(sort_by=["position", "example_id"])
+    found = warehouse.scan("token_attributions").collect()
+    assert found.equals(whole.sort("position", "example_id"))
+
+
+def test_one_holder_at_a_time(warehouse, open_warehouse, frames, slots):
+    with warehouse.staging(slots, "mark"):
+        code = (
+            "import sys; from xlwh.store import Warehouse, Slot; from xlwh.errors import StoreError\n"
+            "try:\n"
+            "    Warehouse(sys.argv[1]).staging([Slot('predictions', ('m', 'en'), 'xnli')], 'x').__enter__()\n"
+            "except StoreError as error:\n"
+            "    print(error)\n"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(warehouse.root)], check=True, capture_output=True, text=True
+        )
+        assert f"predictions/model=m/language=en/xnli is being worked on by process {os.getpid()}" in found.stdout
+        other = Slot("predictions", ("m", "de"), "xnli")
+        with open_warehouse().staging([other], "mark"):
+            pass
+    with open_warehouse().staging(slots, "mark"):
+        pass
+
+
+def test_a_failed_lock_gives_the_others_back(warehouse, frames, slots):
+    other = Slot("predictions", ("m", "de"), "xnli")
+    with warehouse.staging([frames.PREDICTIONS], "mark"):
+        with pytest.raises(StoreError, match="being worked on"):
+            warehouse.staging([other, frames.PREDICTIONS], "mark").__enter__()
+        with warehouse.staging([other], "mark"):
+            pass
+
+
+def test_staging_of_another_fingerprint_is_removed(warehouse, frames, slots):
+    with warehouse.staging(slots, "old") as work:
+        work.append(chunk(frames, 0))
+    apart = Slot("predictions", ("m", "de"), "xnli")
+    with warehouse.staging([apart], "old") as work:
+        work.append({apart: frames.predictions(language="de")})
+    with warehouse.staging([frames.PREDICTIONS], "new") as work:
+        assert work.done() == set()
+    with warehouse.staging(slots, "old") as work:
+        assert work.done() == set()
+    with warehouse.staging([apart], "old") as work:
+        assert work.done() == {"0000", "0001"}
+
+
+def test_half_a_chunk_is_never_seen(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        work.append(chunk(frames, 0))
+    [folder] = (warehouse.root / "staging").glob("*/chunk-00000001")
+    half = folder.with_name(".tmp-0123")
+    half.mkdir()
+    (half / "0.parquet").write_bytes(b"PAR1")
+    with warehouse.staging(slots, "mark") as work:
+        assert work.done() == {"0000", "0001"}
+        assert not half.exists()
+        work.append(chunk(frames, 2))
+        assert work.frames()["predictions"].height == 4
+
+
+def test_only_inside_its_block(warehouse, slots):
+    work = warehouse.staging(slots, "mark")
+    for call in (work.done, work.frames, work.finish):
+        with pytest.raises(StoreError, match="outside its `with` block"):
+            call()
+    with pytest.raises(StoreError, match="at least one slot"):
+        warehouse.staging([], "mark")
