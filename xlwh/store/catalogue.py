@@ -6,7 +6,7 @@ Nobody writes to a catalogue that readers can see: it is built under another nam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,35 +85,48 @@ def build(path: Path, root: Path, snapshot: Snapshot, definitions: Definitions) 
     Raises `SqlError` naming the file of a view that DuckDB refuses, and `StoreError` for Parquet files that are gone.
     """
     with duckdb.connect(path) as database:
-        fill(database, root, snapshot, definitions)
+        fill(database, root, snapshot, definitions, TABLES)
+        info = CatalogueInfo(snapshot.commit, datetime.now(UTC), str(root), digest(definitions))
+        database.execute(
+            "create view catalogue_info as select "
+            f"{info.commit}::bigint as commit, "
+            f"{_quoted(info.built_at.replace(tzinfo=None).isoformat())}::timestamp as built_at, "
+            f"{_quoted(info.root)} as root, {_quoted(info.definitions)} as definitions"
+        )
+        _comment(database, definitions.views.values())
 
 
 def fill(
-    database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, definitions: Definitions
+    database: duckdb.DuckDBPyConnection,
+    root: Path,
+    snapshot: Snapshot,
+    definitions: Definitions,
+    tables: Collection[str],
 ) -> None:
-    """Create the schema `files`, the macros, the views, their comments and `catalogue_info`."""
+    """Create `files.<table>` for each of `tables`, the macros and the views."""
     database.execute("create schema files")
-    by_table: dict[str, list[Entry]] = {table: [] for table in TABLES}
+    by_table: dict[str, list[Entry]] = {table: [] for table in tables}
     for entry in snapshot.entries:
-        by_table[entry.slot.table].append(entry)
+        if entry.slot.table in by_table:
+            by_table[entry.slot.table].append(entry)
     for table, entries in by_table.items():
+        for entry in entries:
+            if not (root / entry.file).is_file():
+                raise StoreError(
+                    f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`."
+                )
         try:
             database.execute(f"create view files.{table} as {_files_view(root, table, entries)}")
         except duckdb.Error as error:
-            raise StoreError(f"The files of `{table}` cannot be read: {error}. Run: `xlwh check`.") from error
+            raise StoreError(
+                f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`."
+            ) from error
     for step in definitions.steps:
         sql = f'create view "{step.name}" as\n{step.sql}' if isinstance(step, View) else step.sql
         try:
             database.execute(sql)
         except duckdb.Error as error:
             raise SqlError(f"{step.path}: {error}") from error
-    info = CatalogueInfo(snapshot.commit, datetime.now(UTC), str(root), digest(definitions))
-    database.execute(
-        "create view catalogue_info as select "
-        f"{info.commit}::bigint as commit, {_quoted(info.built_at.replace(tzinfo=None).isoformat())}::timestamp as built_at, "
-        f"{_quoted(info.root)} as root, {_quoted(info.definitions)} as definitions"
-    )
-    _comment(database, definitions.views.values())
 
 
 def read_info(path: Path) -> CatalogueInfo | None:
@@ -188,6 +201,10 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
             )
     if statements:
         database.execute("begin; " + "; ".join(statements) + "; commit")
+
+
+def _line(error: Exception) -> str:
+    return str(error).split("\n")[0]
 
 
 def _name(name: str) -> str:

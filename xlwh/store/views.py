@@ -44,6 +44,8 @@ class View:
     """Column -> description, as the header (or, for a table, its contract) gives them."""
     depends_on: tuple[str, ...]
     """Views and tables it reads, directly or through macros."""
+    files: tuple[str, ...] = ()
+    """Stored tables whose Parquet files it reads itself, as `files.<table>`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Macro:
     path: Path
     sql: str
     depends_on: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ class Definitions:
     def views(self) -> dict[str, View]:
         """Name -> view, each after the views that it reads."""
         return {step.name: step for step in self.steps if isinstance(step, View)}
+
+    @property
+    def files(self) -> set[str]:
+        """Stored tables whose Parquet files are read."""
+        return {table for step in self.steps for table in step.files}
 
     def needed_for(self, name: str) -> Definitions:
         """The part that view `name` needs. Raises `SqlError` if there is no such view."""
@@ -275,6 +283,7 @@ def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definiti
     steps = {_mark(step): step for step in found}
     graph: dict[str, list[str]] = {}
     direct: dict[str, set[str]] = {}
+    files: dict[str, tuple[str, ...]] = {}
     for mark, step in steps.items():
         try:
             reads = _reads(_body(step) if isinstance(step, Macro) else step.sql)
@@ -284,6 +293,7 @@ def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definiti
         _check_known("stored table", reads.files, TABLES, step)
         # `files.tokens` inside the view `tokens` is the stored table of that name.
         direct[mark] = {*reads.views, *reads.files - {step.name}}
+        files[mark] = tuple(sorted(reads.files))
         graph[mark] = sorted({*reads.views, *(f"{name}()" for name in reads.functions if name in macros)})
     try:
         order = list(TopologicalSorter(graph).static_order())
@@ -293,7 +303,9 @@ def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definiti
         raise SqlError(f"Views read each other in a circle: {' -> '.join(names)} ({paths}).") from None
     for mark in order:
         direct[mark].update(*(direct[called] for called in graph[mark] if isinstance(steps[called], Macro)))
-    return Definitions(tuple(replace(steps[mark], depends_on=tuple(sorted(direct[mark]))) for mark in order))
+    return Definitions(
+        tuple(replace(steps[m], depends_on=tuple(sorted(direct[m])), files=files[m]) for m in order)
+    )
 
 
 def _mark(step: View | Macro) -> str:

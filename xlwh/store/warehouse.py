@@ -122,7 +122,7 @@ class Warehouse:
 
         definitions = self.definitions().needed_for(name)
         with duckdb.connect() as database:
-            fill(database, self.root, self.manifest.snapshot(), definitions)
+            fill(database, self.root, self.manifest.snapshot(), definitions, definitions.files)
             _check_columns(name, database.sql(f'from "{name}"').columns, filters)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
             found: pl.DataFrame = database.sql(

@@ -18,7 +18,14 @@ PREDICTIONS = Slot("predictions", ("m", "en"), "xnli")
 
 def attributions(examples: int = 2, tokens: int = 3, first: int = 0, **constants: str) -> pl.DataFrame:
     """`examples` x `tokens` rows of token_attributions; example ids count from `first`."""
-    names = {"model": "m", "dataset": "xnli", "split": "dev", "language": "en", "method": "lig", "target": "no"}
+    names = {
+        "model": "m",
+        "dataset": "xnli",
+        "split": "dev",
+        "language": "en",
+        "method": "lig",
+        "target": "no",
+    }
     rows = [
         {
             **names,

@@ -39,12 +39,18 @@ def test_an_empty_frame_keeps_every_contract(table):
         (lambda f: f.with_columns(more=1), "column `more` is not in the contract"),
         (lambda f: f.cast({"position": pl.Int64}), "column `position` is Int64, expected Int32"),
         (lambda f: f.with_columns(target=pl.lit(None)), "column `target` is Null, expected String"),
-        (lambda f: f.with_columns(language=pl.lit("de")), "12 rows have another `language` than `en`, the first 'de'"),
+        (
+            lambda f: f.with_columns(language=pl.lit("de")),
+            "12 rows have another `language` than `en`, the first 'de'",
+        ),
         (
             lambda f: f.with_columns(attribution=pl.lit(float("nan"), dtype=pl.Float32)),
             r"attribution: nan: 12 rows, first \{'model': 'm'",
         ),
-        (lambda f: f.with_columns(position=pl.col("position") - 1), "position: min: 3 rows, first .*'position': -1"),
+        (
+            lambda f: f.with_columns(position=pl.col("position") - 1),
+            "position: min: 3 rows, first .*'position': -1",
+        ),
         (lambda f: f.with_columns(target=pl.lit(None, dtype=pl.String)), "target: nullability: 12 rows"),
         (lambda f: f.with_columns(dataset=pl.lit("a b")), "dataset: regex: 12 rows"),
         (
@@ -88,7 +94,15 @@ def test_falling_positions_are_no_repetition(slot, frame):
 
 
 def test_null_is_a_value_like_any_other_in_a_key(frames):
-    row = {"paper": "p", "table": "1", "model": "m", "dataset": "d", "metric": "a", "variant": "paper", "value": 1.0}
+    row = {
+        "paper": "p",
+        "table": "1",
+        "model": "m",
+        "dataset": "d",
+        "metric": "a",
+        "variant": "paper",
+        "value": 1.0,
+    }
     rows = [row | {"source_language": s, "language": t} for s in (None, "en") for t in (None, "de")]
     frame = pl.DataFrame(rows, schema=schema("published_results"))
     slot = Slot("published_results")
@@ -100,9 +114,7 @@ def test_null_is_a_value_like_any_other_in_a_key(frames):
 def test_a_null_in_the_last_key_column_takes_the_closer_look():
     slot = Slot("tokens", ("m", "en"), "d")
     rows = pl.DataFrame({"position": pl.Series([0, None, None], dtype=pl.Int32)})
-    keys = rows.select(
-        *(pl.lit("x").alias(name) for name in TABLES["tokens"].key[:-1]), pl.col("position")
-    )
+    keys = rows.select(*(pl.lit("x").alias(name) for name in TABLES["tokens"].key[:-1]), pl.col("position"))
     with pytest.raises(ContractError, match="2 rows share their key"):
         check_key("tokens", keys, str(slot))
 

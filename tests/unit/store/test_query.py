@@ -62,7 +62,7 @@ HOSTILE = [
     "with x as (copy models to '{root}/tables/x.csv') pivot models on kind using count(*)",
     "pivot (from query('copy models to ''{root}/tables/x.csv''')) on kind using count(*)",
     "from query('with x as (copy models to ''{root}/tables/x.csv'') select 1')",
-    'from "QUERY"(\'select 1\')',
+    "from \"QUERY\"('select 1')",
     "from system.main.query('select 1')",
     "from json_execute_serialized_sql(json_serialize_sql('select 1'))",
     "with x as (insert into models values (1) returning *) from x",
@@ -192,7 +192,7 @@ def test_the_sandbox_holds_without_the_parser(warehouse, root):
 
 
 def test_a_query_that_fails_says_why(root):
-    with pytest.raises(SqlError, match="column \"nonsense\" not found|nonsense"):
+    with pytest.raises(SqlError, match="Binder Error.*nonsense"):
         query(root, "select nonsense from models")
     with query(root, "select count(*) as n, 'é' as e from token_attributions") as result:
         assert [column[0] for column in result.description] == ["n", "e"]

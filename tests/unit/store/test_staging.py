@@ -108,7 +108,7 @@ def test_rows_are_sorted_by_key_columns(warehouse, frames):
     whole = frames.attributions(examples=3, tokens=2)
     with warehouse.staging([frames.ATTRIBUTIONS], "mark") as work:
         work.append({frames.ATTRIBUTIONS: whole})
-        with pytest.raises(StoreError, match="sorted by columns of its key .* not `attribution`"):
+        with pytest.raises(StoreError, match=r"sorted by columns of its key .* not `attribution`"):
             work.finish(sort_by=["attribution"])
         work.finish(sort_by=["position", "example_id"])
     found = warehouse.scan("token_attributions").collect()
@@ -127,7 +127,10 @@ def test_one_holder_at_a_time(warehouse, open_warehouse, frames, slots):
         found = subprocess.run(
             [sys.executable, "-c", code, str(warehouse.root)], check=True, capture_output=True, text=True
         )
-        assert f"predictions/model=m/language=en/xnli is being worked on by process {os.getpid()}" in found.stdout
+        assert (
+            f"predictions/model=m/language=en/xnli is being worked on by process {os.getpid()}"
+            in found.stdout
+        )
         other = Slot("predictions", ("m", "de"), "xnli")
         with open_warehouse().staging([other], "mark"):
             pass

@@ -44,7 +44,11 @@ def test_a_header(sql):
     assert view.key == ("model", "language")
     assert view.source == "somewhere, eq. 1"
     assert view.columns == {"model": "Key of the model.", "tokens": "How many; at least 1."}
-    assert (view.folder, view.path, view.depends_on) == ("metric", sql / "metric" / "lengths.sql", ("tokens",))
+    assert (view.folder, view.path, view.depends_on) == (
+        "metric",
+        sql / "metric" / "lengths.sql",
+        ("tokens",),
+    )
     assert view.sql.endswith("group by model")
 
 
@@ -64,13 +68,25 @@ def test_order_comes_from_what_is_read(sql):
         ("with tokens as (select 1 as x) select * from tokens", ()),
         ("with tokens as (select * from tokens) select * from tokens", ("tokens",)),
         ("with a as (select 1 as x), b as (select * from a) select * from b", ()),
-        ("with a as (select * from models) select * from (with b as (select * from a) select * from b)", ("models",)),
-        ("with recursive models as (select 1 as x union all select x + 1 from models where x < 3) from models", ()),
+        (
+            "with a as (select * from models) select * from (with b as (select * from a) select * from b)",
+            ("models",),
+        ),
+        (
+            "with recursive models as (select 1 as x union all select x + 1 from models where x < 3) from models",
+            (),
+        ),
         ("with a as (select * from models), models as (select 1) select * from a, models", ("models",)),
-        ("select (select max(x) from (with models as (select 1 as x) select x from models)) from models", ("models",)),
+        (
+            "select (select max(x) from (with models as (select 1 as x) select x from models)) from models",
+            ("models",),
+        ),
         ("select * from files.tokens", ("tokens",)),
         ("select * from range(3) as models", ()),
-        ("select * from Tokens as t where exists (select 1 from MODELS as m where m.model = t.model)", ("models", "tokens")),
+        (
+            "select * from Tokens as t where exists (select 1 from MODELS as m where m.model = t.model)",
+            ("models", "tokens"),
+        ),
         ("select * from information_schema.tables", ()),
         ("from tokens select model union all by name from models select model", ("models", "tokens")),
         ("pivot (from models) on kind in ('hub', 'path') using count(*)", ("models",)),
@@ -92,7 +108,9 @@ def test_macros_come_before_who_calls_them(sql):
     found = load([sql])
     order = names(found)
     assert order.index("twice") < order.index("four") < order.index("v")
-    assert [step.name for step in found.steps].index("tokens") < [s.name for s in found.steps].index("words_of")
+    assert [step.name for step in found.steps].index("tokens") < [s.name for s in found.steps].index(
+        "words_of"
+    )
     assert found.views["v"].depends_on == ("tokens",)
 
 
@@ -102,25 +120,41 @@ def test_only_what_a_view_needs(sql):
     (sql / "macros" / "m.sql").write_text("create macro one() as 1; create macro kinds() as table from b")
     kept = {step.name for step in load([sql]).needed_for("a").steps}
     assert kept == {"a", "tokens", "one"}
-    with pytest.raises(SqlError, match="There is no view `z`. Views: a, attribution_runs"):
+    with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, attribution_runs"):
         load([sql]).needed_for("z")
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("core/v.sql", "select * from nowhere", r"v\.sql: there is no view `nowhere`. There are: attribution_runs"),
-        ("core/v.sql", "select * from files.nowhere", r"v\.sql: there is no stored table `nowhere`. There are: attr"),
+        (
+            "core/v.sql",
+            "select * from nowhere",
+            r"v\.sql: there is no view `nowhere`. There are: attribution_runs",
+        ),
+        (
+            "core/v.sql",
+            "select * from files.nowhere",
+            r"v\.sql: there is no stored table `nowhere`. There are: attr",
+        ),
         ("core/v.sql", "selec 1", r"v\.sql: Not valid SQL: .*syntax error"),
         ("core/v.sql", "select 1; select 2", r"v\.sql: Exactly one statement is expected, got 2"),
         ("core/v.sql", "create table x (a int)", r"v\.sql: CREATE statements are refused"),
         ("core/v.sql", "with a as (copy models to 'x') select 1", r"v\.sql: COPY inside a query is refused"),
         ("core/v.sql", b"select '\xff'", r"v\.sql cannot be read"),
         ("core/Big.sql", "select 1", r"Big\.sql: the file's name becomes the view's"),
-        ("core/models.sql", "select 1", r"`models` is defined twice: in .*source/models\.sql and in .*core/models\.sql"),
+        (
+            "core/models.sql",
+            "select 1",
+            r"`models` is defined twice: in .*source/models\.sql and in .*core/models\.sql",
+        ),
         ("macros/m.sql", "select 1", r"m\.sql: only `create macro` statements belong here, found: select 1"),
         ("macros/m.sql", "create macro m(a) as (", r"m\.sql: not valid SQL"),
-        ("macros/m.sql", "create macro m(a) as table from query(a)", r"m\.sql, macro m: The function `query` is refused"),
+        (
+            "macros/m.sql",
+            "create macro m(a) as table from query(a)",
+            r"m\.sql, macro m: The function `query` is refused",
+        ),
         ("macros/m.sql", "create macro m() as 1; create macro m() as 2", "`m` is defined twice"),
         ("macros/m.sql", "create macro m() as table from nowhere", r"m\.sql: there is no view `nowhere`"),
     ],

@@ -15,7 +15,7 @@ from xlwh.tables import TABLES
 
 
 def test_no_warehouse(tmp_path):
-    with pytest.raises(StoreError, match="There is no warehouse at .*Run: `xlwh materialize`"):
+    with pytest.raises(StoreError, match=r"There is no warehouse at .*Run: `xlwh materialize`"):
         Warehouse(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -119,9 +119,9 @@ def test_filters_choose_files_and_rows(warehouse, frames):
 
 
 def test_unknown_names(warehouse):
-    with pytest.raises(StoreError, match="`tokens` has no column `lang`. Columns: model, dataset"):
+    with pytest.raises(StoreError, match=r"`tokens` has no column `lang`. Columns: model, dataset"):
         warehouse.scan("tokens", lang="en")
-    with pytest.raises(SqlError, match="There is no view `token`. Views: attribution_runs"):
+    with pytest.raises(SqlError, match=r"There is no view `token`. Views: attribution_runs"):
         warehouse.scan("token")
 
 
@@ -136,10 +136,17 @@ def test_a_view_is_computed_from_the_current_tables(warehouse, sql, frames):
         warehouse.write({slot: frames.attributions(language=language)}, "mark")
     assert warehouse.scan("spread").sort("language").collect().rows() == [("de", 12.0), ("en", 12.0)]
     assert warehouse.scan("spread", language="de").collect().rows() == [("de", 12.0)]
-    with pytest.raises(StoreError, match="`spread` has no column `model`. Columns: language, top"):
+    with pytest.raises(StoreError, match=r"`spread` has no column `model`. Columns: language, top"):
         warehouse.scan("spread", model="m")
     with pytest.raises(SqlError, match=r"broken\.sql: Binder Error"):
         warehouse.scan("broken")
+
+
+def test_a_view_needs_only_its_own_tables(warehouse, sql, frames):
+    (sql / "metric" / "counted.sql").write_text("select count(*) as n from predictions")
+    [entry] = warehouse.write({frames.ATTRIBUTIONS: frames.attributions()}, "mark")
+    (warehouse.root / entry.file).unlink()
+    assert warehouse.scan("counted").collect().rows() == [(0,)]
 
 
 def test_files_of_an_earlier_contract_stay_readable(warehouse, frames, monkeypatch):
@@ -161,7 +168,9 @@ def test_files_of_an_earlier_contract_stay_readable(warehouse, frames, monkeypat
     assert found["split"].null_count() == 6
     warehouse.build_catalogue()
     with warehouse.connect() as database:
-        rows = database.execute("select language, count(*), count(split) from token_attributions group by 1").fetchall()
+        rows = database.execute(
+            "select language, count(*), count(split) from token_attributions group by 1"
+        ).fetchall()
         assert sorted(rows) == [("de", 6, 6), ("en", 6, 0)]
         assert "gone" not in {row[0] for row in database.execute("describe token_attributions").fetchall()}
 

@@ -17,7 +17,9 @@ def current(warehouse, slot) -> dict[object, Entry | None]:
 
 def test_a_stream_is_written_in_order(warehouse, frames):
     parts = [frames.attributions(examples=50, first=100 * i) for i in range(5)]
-    file = write_stream(warehouse.root, frames.ATTRIBUTIONS, lambda: iter(parts), 750, "mark", {"weights": "w"})
+    file = write_stream(
+        warehouse.root, frames.ATTRIBUTIONS, lambda: iter(parts), 750, "mark", {"weights": "w"}
+    )
     assert pl.read_parquet(warehouse.root / file.file).equals(pl.concat(parts))
     metadata = pl.read_parquet_metadata(warehouse.root / file.file)
     assert (metadata["xlwh.rows"], metadata["weights"]) == ("750", "w")
@@ -40,7 +42,8 @@ def test_a_refused_stream_leaves_nothing(warehouse, frames):
 
 def test_names_are_never_used_twice(warehouse, frames):
     files = {
-        write_frame(warehouse.root, frames.ATTRIBUTIONS, frames.attributions(), "mark", {}).file for _ in range(5)
+        write_frame(warehouse.root, frames.ATTRIBUTIONS, frames.attributions(), "mark", {}).file
+        for _ in range(5)
     }
     assert len(files) == 5
 

@@ -1,0 +1,109 @@
+"""What gc removes, what it keeps, and what time travel says afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from xlwh.errors import StoreError
+from xlwh.store import Slot
+
+NOW = timedelta(0)
+
+
+def age(path: Path, **elapsed: float) -> None:
+    then = time.time() - timedelta(**elapsed).total_seconds()
+    for item in (path, *path.rglob("*")):
+        os.utime(item, (then, then))
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in (root / "tables").rglob("*.parquet")}
+
+
+@pytest.fixture
+def two(warehouse, frames):
+    """A warehouse with a superseded and a current file."""
+    [first] = warehouse.write({frames.PREDICTIONS: frames.predictions(examples=1)}, "one")
+    [second] = warehouse.write({frames.PREDICTIONS: frames.predictions(examples=2)}, "two")
+    return first, second
+
+
+def test_superseded_files_go_after_the_grace_period(warehouse, two):
+    first, second = two
+    report = warehouse.gc(timedelta(hours=1))
+    assert (report.removed, report.files, report.kept) == ((), 0, 1)
+    report = warehouse.gc(NOW)
+    assert (report.removed, report.size_bytes, report.kept) == ((first.file,), first.size_bytes, 0)
+    assert files(warehouse.root) == {second.file}
+    assert warehouse.gc(NOW).removed == ()
+
+
+def test_dropped_files_go_too(warehouse, two, frames):
+    warehouse.drop([frames.PREDICTIONS])
+    warehouse.gc(NOW)
+    assert files(warehouse.root) == set()
+
+
+def test_files_that_the_catalogue_shows_are_kept(warehouse, frames):
+    [first] = warehouse.write({frames.PREDICTIONS: frames.predictions(examples=1)}, "one")
+    warehouse.build_catalogue()
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=2)}, "two")
+    assert warehouse.gc(NOW).kept == 1
+    with warehouse.connect() as database:
+        assert database.execute("select count(*) from predictions").fetchall() == [(1,)]
+    warehouse.build_catalogue()
+    assert warehouse.gc(NOW).removed == (first.file,)
+
+
+def test_time_travel_to_removed_files_says_so(warehouse, two):
+    warehouse.gc(NOW)
+    with pytest.raises(
+        StoreError, match=r"Commit 1 cannot be shown: 1 of its files were removed .*the last one is 2"
+    ):
+        warehouse.connect(as_of=1)
+    with warehouse.connect(as_of=2) as database:
+        assert database.execute("select count(*) from predictions").fetchall() == [(2,)]
+
+
+def test_files_without_a_commit_may_be_about_to_get_one(warehouse, two):
+    folder = warehouse.root / "tables" / "predictions" / "model=m" / "language=en"
+    for name in ("xnli-0000.parquet", ".tmp-0000"):
+        (folder / name).write_bytes(b"x")
+    (warehouse.root / ".tmp-1111").write_bytes(b"x")
+    warehouse.gc(NOW)
+    assert (folder / "xnli-0000.parquet").exists()
+    for path in (folder / "xnli-0000.parquet", folder / ".tmp-0000", warehouse.root / ".tmp-1111"):
+        age(path, hours=2)
+    report = warehouse.gc(NOW)
+    assert {Path(file).name for file in report.removed} == {"xnli-0000.parquet", ".tmp-0000", ".tmp-1111"}
+    assert report.size_bytes == 3
+
+
+def test_unfinished_work_is_kept_for_a_week_and_while_it_is_held(warehouse, frames):
+    slot = Slot("predictions", ("m", "de"), "xnli")
+    with warehouse.staging([slot], "mark") as work:
+        work.append({slot: frames.predictions(language="de")})
+    [folder] = [path for path in (warehouse.root / "staging").iterdir() if path.name != "locks"]
+    assert warehouse.gc(NOW).removed == ()
+    age(folder, days=8)
+    with warehouse.staging([slot], "mark") as work:
+        age(folder, days=8)
+        assert warehouse.gc(NOW).removed == ()
+        assert work.done() == {"0000", "0001"}
+    age(folder, days=8)
+    assert warehouse.gc(NOW).removed == (f"staging/{folder.name}",)
+    assert not folder.exists()
+
+
+def test_what_others_keep_in_the_warehouse_is_left_alone(warehouse):
+    for path in ("models/m/weights", "staging/finetune/m/state", "README.md"):
+        file = warehouse.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+        age(file, days=100)
+    assert warehouse.gc(NOW).removed == ()
