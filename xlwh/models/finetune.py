@@ -251,12 +251,13 @@ class _Run:
             }
         )
         position.loss_sum, position.loss_steps = 0.0, 0
-        if score > position.best_score:
-            position.best_score, position.best_step = score, position.step
-            position.evaluations_without_gain = 0
+        better = score > position.best_score
+        # Of equal scores, as small or saturated development sets give them, the surer model.
+        if better or (score == position.best_score and loss / total < position.best_loss):
+            position.best_score, position.best_loss = score, loss / total
+            position.best_step = position.step
             self.workspace.save_best(self.model)
-        else:
-            position.evaluations_without_gain += 1
+        position.evaluations_without_gain = 0 if better else position.evaluations_without_gain + 1
         position.stopped_early = (
             position.evaluations_without_gain >= recipe.patience and position.step < self.planned_steps
         )

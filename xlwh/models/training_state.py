@@ -46,6 +46,7 @@ class Position:
     loss_steps: int = 0
     best_step: int = 0
     best_score: float = -1.0
+    best_loss: float = 0.0
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     sessions: int = 0
@@ -161,7 +162,10 @@ class Workspace:
         with self._writing(final):
             final.mkdir()
             fill(final)
+            usual = final.stat().st_mode & 0o666
             for path in final.rglob("*"):
+                if path.is_file():
+                    path.chmod(usual)  # safetensors lets nobody but the owner read
                 sync(path)
             make_folder(destination.parent)
             if destination.exists():

@@ -98,6 +98,7 @@ def test_learns_and_publishes_a_model_that_loads(job: Job, load_base: Callable[[
     assert seen == [(step, 276) for step in range(1, 277)]
     assert record == read_training(job.destination)
     assert not job.workspace.exists()
+    assert len({path.stat().st_mode for path in job.destination.iterdir()}) == 1
     assert {path.name for path in job.destination.iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -129,7 +130,7 @@ def test_curve_has_a_point_per_evaluation(job: Job, load_base: Callable[[], Load
     )
     assert [point["seconds"] for point in curve] == sorted(point["seconds"] for point in curve)
     assert curve[-1]["learning_rate"] == learning_rate(RECIPE.learning_rate, 23, 2, 24)
-    best = max(curve, key=lambda point: point["dev_score"])
+    best = max(curve, key=lambda point: (point["dev_score"], -point["dev_loss"]))
     assert (record["dev_score"], record["best_step"]) == (best["dev_score"], best["step"])
 
 
@@ -224,7 +225,9 @@ def test_early_stopping_keeps_the_best(job: Job, load_base: Callable[[], LoadedM
 
     assert record["stopped_early"]
     assert record["train_steps"] == 12 < record["planned_steps"] == 24
-    assert record["best_step"] == 4
+    assert {point["dev_score"] for point in record["curve"]} == {record["dev_score"]}
+    surest = min(record["curve"], key=lambda point: point["dev_loss"])
+    assert record["best_step"] == surest["step"]
 
 
 def test_bfloat16_autocast_trains_in_float32_weights(job: Job, load_base: Callable[[], LoadedModel]) -> None:
