@@ -6,6 +6,7 @@ that a sandboxed connection may read stay writable. So the whole tree is looked 
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -138,7 +139,12 @@ def _check_tree(text: str) -> None:
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
     # One empty database for all checks: opening one takes longer than a hundred of them.
-    return duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+    database = duckdb.connect(config={"enable_external_access": "false", "threads": "1"})
+    # Let go of before Python takes its modules down: with torch and Dagster loaded too, a connection that is still
+    # there at that time ends in complaints of its binding about leaks, or in a crash.
+    atexit.register(_parser.cache_clear)
+    atexit.register(database.close)
+    return database
 
 
 def _dicts(tree: Any) -> Iterator[dict[str, Any]]:
