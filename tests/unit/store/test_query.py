@@ -192,7 +192,7 @@ def test_the_sandbox_holds_without_the_parser(warehouse, root):
 
 
 def test_a_query_that_fails_says_why(root):
-    with pytest.raises(SqlError, match="Binder Error.*nonsense"):
+    with pytest.raises(SqlError, match=r"Binder Error.*nonsense"):
         query(root, "select nonsense from models")
     with query(root, "select count(*) as n, 'é' as e from token_attributions") as result:
         assert [column[0] for column in result.description] == ["n", "e"]
