@@ -103,9 +103,8 @@ def finetune(
     if not repeat and job.destination.exists():
         return read_training(job.destination)
     with Workspace(job.workspace, job.key) as workspace:
-        if (
-            job.destination.exists() and not repeat
-        ):  # another process published it before this one had the lock
+        # Another process may have published it before this one had the lock.
+        if job.destination.exists() and not repeat:
             workspace.discard()
             return read_training(job.destination)
         base = load_base()
@@ -143,6 +142,9 @@ class _Run:
         self.job, self.objective, self.workspace = job, objective, workspace
         self.base = replace(base, max_length=_max_length(job, base))
         self.model: PreTrainedModel = base.model
+        # Left open, the first forward pass would write it into the configuration, and a run that resumes with no
+        # step left would publish another one.
+        self.model.config.problem_type = objective.problem_type
         self.train_set = prepare(self.base, objective, job.train, job.labels)
         self.dev_set = prepare(self.base, objective, job.dev, job.labels)
         recipe = job.recipe

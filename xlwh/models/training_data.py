@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -46,11 +46,13 @@ class Objective:
     """What a task adds to the training loop.
 
     `gold` is the column of `examples` that holds the gold. `targets(encoded, examples, labels)` turns it into
-    arguments of the model's `forward`. `correct(logits, gold)` gives how many predictions of a batch are right and
-    how many there are; the development score is their ratio.
+    arguments of the model's `forward`. `problem_type` chooses its loss, where transformers knows several.
+    `correct(logits, gold)` gives how many predictions of a batch are right and how many there are; the development
+    score is their ratio.
     """
 
     gold: str
+    problem_type: Literal["single_label_classification"] | None
     targets: Callable[[Encoded, pl.DataFrame, Sequence[str]], Gold]
     correct: Callable[[Tensor, Mapping[str, Tensor]], tuple[int, int]]
 
@@ -73,7 +75,12 @@ def correct_classes(logits: Tensor, gold: Mapping[str, Tensor]) -> tuple[int, in
     return int((logits.argmax(dim=-1) == labels).sum()), len(labels)
 
 
-CLASSIFICATION = Objective(gold="label", targets=class_targets, correct=correct_classes)
+CLASSIFICATION = Objective(
+    gold="label",
+    problem_type="single_label_classification",
+    targets=class_targets,
+    correct=correct_classes,
+)
 
 OBJECTIVES: dict[str, Objective] = {
     "sequence_classification": CLASSIFICATION,
