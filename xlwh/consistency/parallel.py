@@ -15,8 +15,10 @@ from xlwh.errors import XlwhError
 CHUNK = 200
 """Pairs that travel to a worker at once: about a fifth of a second of work with 20 draws."""
 
-_WORTH_IT_S = 10.0
-"""Seconds of work from which a pool pays: a worker takes about 3 to start."""
+_WORTH_IT_S = 6.0
+"""Seconds of work from which a pool pays: a worker takes about 2 to start."""
+_PER_WORKER_S = 2.0
+"""Seconds of work that a worker deserves at least."""
 
 
 def available_cores() -> int:
@@ -31,7 +33,7 @@ def expected_seconds(sizes: Iterable[tuple[int, int]], weightings: int, draws: i
 
 def workers_for(seconds: float) -> int:
     """How many processes a job of so many seconds deserves; 1 means none but this one."""
-    return available_cores() if seconds > _WORTH_IT_S else 1
+    return min(available_cores(), int(seconds / _PER_WORKER_S)) if seconds > _WORTH_IT_S else 1
 
 
 def solve_all(problems: Iterable[Problem], draws: int, workers: int) -> Iterator[Float]:
