@@ -108,7 +108,8 @@ class Launcher:
         todo: Mapping[Step, set[Key]],
     ) -> None:
         together = blocks(self._study, steps[0], set().union(*(todo[step] for step in steps)))
-        if len(steps) > 1 and len(together) == 1:
+        waiting = any(self._blocked(step, todo[step]) for step in steps)
+        if len(steps) > 1 and len(together) == 1 and not waiting:
             self._tables(instance, tags, steps, together[0])
         # Nothing is left of most waves here. A step that failed for one partition has kept those after it from
         # running at all; and several blocks have to go step by step, since a partition may read other languages.

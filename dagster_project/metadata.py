@@ -35,14 +35,15 @@ def table_metadata(table: str) -> dict[str, Any]:
 
 
 def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int]:
-    """Rows that each outcome's partition has in one table; a step that writes two reports only one number."""
-    if all(len(outcome.step.tables) == 1 for outcome in outcomes):
+    """Rows that a table now holds for each outcome's partition."""
+    columns = TABLES[table].partition_by
+    if "space" in columns:  # several models may share a space, so its rows are no model's own
         return [outcome.result.rows if outcome.result else 0 for outcome in outcomes]
     stored: Counter[tuple[str, ...]] = Counter()
     for entry in warehouse.entries(table):
         stored[entry.slot.keys] += entry.rows
-    columns = TABLES[table].partition_by
-    return [stored[tuple(str(getattr(outcome.key, c)) for c in columns)] for outcome in outcomes]
+    names = [column.removeprefix("target_") for column in columns]
+    return [stored[tuple(str(getattr(outcome.key, name)) for name in names)] for outcome in outcomes]
 
 
 def describe(outcome: Outcome, rows: int) -> dict[str, Any]:

@@ -16,6 +16,13 @@ from xlwh.errors import XlwhError
 
 STOPPED = "Stopped. What was finished is kept: the same command goes on from there."
 
+_MODULES = {
+    "make": ("demo", "init", "materialize", "ui"),
+    "query": ("sql", "tables", "describe"),
+    "care": ("check", "gc", "catalogue", "readers"),
+}
+"""Modules of this package -> the commands that they add to the group."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -23,7 +30,7 @@ class _Group(click.Group):
     """Lists the commands in the order in which a newcomer meets them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [name for module in _MODULES.values() for name in module if name in self.commands]
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,6 +113,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _register() -> None:
-    """Import the modules that add their commands to the group, in the order of the help."""
-    for name in ("make", "query", "care"):
+    """Import the modules that add their commands to the group."""
+    for name in _MODULES:
         importlib.import_module(f"xlwh.cli.{name}")

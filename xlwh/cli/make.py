@@ -97,6 +97,9 @@ def materialise(
     # Before torch is loaded: on a busy machine spinning threads cost a factor of ten.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Our bars are enough.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from xlwh.cli.display import display, explain, summary
     from xlwh.cli.selection import select, sort
     from xlwh.corpora import check
@@ -140,7 +143,9 @@ def _view_names() -> list[str]:
 
 
 @command()
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on."
+)
 @study_option
 @warehouse_option
 def ui(port: int, study_file: Path, root: Path) -> int:

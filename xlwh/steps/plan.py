@@ -74,7 +74,14 @@ STEPS: dict[str, Step] = {
             (Reads("examples"), Reads("predictions", _LANGUAGES), Reads("models")),
             True,
         ),
-        Step("word_vectors", ("word_vectors",), _RUN, "consistency", (Reads("tokens"), Reads("models"))),
+        Step(
+            "word_vectors",
+            ("word_vectors",),
+            _RUN,
+            "consistency",
+            # A space of .vec files holds the words of every model, so that it can be shared by them.
+            (Reads("tokens", ("model",)), Reads("models")),
+        ),
         Step(
             "ccta_pairs",
             ("ccta_pairs",),

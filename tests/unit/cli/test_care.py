@@ -1,0 +1,75 @@
+"""check, gc, catalogue, readers and init."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from xlwh.cli.care import Duration
+from xlwh.corpora import readers
+from xlwh.store import Slot, empty
+from xlwh.study import load
+
+
+def test_check_finds_a_missing_file(xlwh, filled):
+    assert xlwh("check")[:2] == (0, "No faults found.\n")
+    gone = filled.entries("examples")[0]
+    (filled.root / gone.file).unlink()
+    code, out, _ = xlwh("check")
+    assert code == 1
+    assert gone.file in out
+
+
+def test_gc_keeps_what_is_young(xlwh, filled):
+    slot = Slot("examples", ("nli", "en"), "dev")
+    old = filled.root / filled.current(slot).file
+    filled.write({slot: empty("examples")}, "g")
+    filled.build_catalogue()
+    assert xlwh("gc")[1].startswith("Removed 0 files")
+    assert old.exists()
+    assert xlwh("gc", "--grace", "0s")[1].startswith("Removed 1 files")
+    assert not old.exists()
+    assert xlwh("gc", "--grace", "soon")[0] == 2
+
+
+@pytest.mark.parametrize(("text", "hours"), [("90m", 1.5), ("3600s", 1), ("12h", 12), ("7d", 168)])
+def test_durations(text, hours):
+    assert Duration().convert(text, None, None) == timedelta(hours=hours)
+
+
+def test_the_catalogue_after_a_move(xlwh, filled, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.move(filled.root, moved)
+    code, out, _ = xlwh("catalogue", "--warehouse", moved)
+    assert code == 0
+    assert str(moved / "catalog.duckdb") in out
+    _, out, _ = xlwh("sql", "--csv", "select count(*) as n from examples", "--warehouse", moved)
+    assert out == "n\n2\n"
+
+
+def test_the_environment_names_the_warehouse(xlwh, filled, monkeypatch):
+    monkeypatch.setenv("XLWH_WAREHOUSE", str(filled.root))
+    monkeypatch.chdir("/")
+    assert xlwh("sql", "--csv", "select count(*) as n from examples")[1] == "n\n2\n"
+
+
+def test_readers_lists_all_of_them_with_options(xlwh):
+    code, out, _ = xlwh("readers")
+    assert code == 0
+    for reader in readers():
+        assert f"{reader.name}: {reader.description}" in out
+        assert all(f"    {option.name} (" in out for option in reader.options)
+
+
+def test_init_writes_a_study_that_loads(xlwh, tmp_path):
+    code, out, _ = xlwh("init", "my-study")
+    assert code == 0
+    assert "xlwh materialize --study my-study/study.toml" in out
+    study = load(tmp_path / "my-study" / "study.toml")
+    assert study.consistency is not None
+    assert study.models["nli-en"].finetune is not None
+    code, _, errors = xlwh("init", "my-study")
+    assert code == 1
+    assert "exists already" in errors

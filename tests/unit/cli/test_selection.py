@@ -1,0 +1,103 @@
+"""Names on the command line, and which partitions need work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xlwh.cli.selection import SelectionError, select, sort
+from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.plan import STEPS, Step
+from xlwh.store import Warehouse
+from xlwh.study import Study
+
+VIEWS = ("task_scores", "ccta")
+
+
+@pytest.fixture
+def study():
+    return Study.model_validate(
+        {
+            "name": "s",
+            "languages": ["en", "de"],
+            "datasets": {"d1": {"reader": "xnli", "path": "x"}, "d2": {"reader": "xnli", "path": "x"}},
+            "models": {"a": {"path": "a", "datasets": ["d1"]}, "b": {"path": "b", "datasets": ["d2"]}},
+            "folder": Path("/nowhere"),
+        }
+    )
+
+
+def _names(selection):
+    return [step.name for step in selection.steps]
+
+
+def test_no_names_mean_everything(study):
+    selection = select(study, VIEWS)
+    assert _names(selection) == list(STEPS)
+    assert selection.views == VIEWS
+    assert len(selection.steps[STEPS["tokens"]]) == 4
+
+
+def test_tables_steps_and_views_are_names(study):
+    selection = select(study, VIEWS, ["rejected_rows", "attributions", "token_attributions", "ccta"])
+    assert _names(selection) == ["examples", "attributions"]
+    assert selection.views == ("ccta",)
+
+
+def test_a_plus_adds_what_it_is_made_from(study):
+    assert _names(select(study, VIEWS, ["+predictions"])) == ["examples", "models", "predictions"]
+    assert _names(select(study, VIEWS, ["+ccta"])) == list(STEPS)
+
+
+def test_models_languages_and_datasets_narrow_where_they_apply(study):
+    selection = select(study, VIEWS, [], ["b"], ["de"], ["d2"])
+    assert selection.steps[STEPS["examples"]] == [Key(dataset="d2", language="de")]
+    assert selection.steps[STEPS["models"]] == [Key("b")]
+    assert selection.steps[STEPS["tokens"]] == [Key("b", language="de")]
+    assert selection.steps[STEPS["published_results"]] == [Key()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["token"],), "no asset `token`. Did you mean `tokens`?"),
+        (([], ["c"]), "no model `c`. There are: a, b."),
+        (([], [], ["fr"]), "no language `fr`. There are: en, de."),
+        (([], [], [], ["d"]), "no dataset `d`"),
+    ],
+)
+def test_unknown_names(study, arguments, message):
+    with pytest.raises(SelectionError) as caught:
+        select(study, VIEWS, *arguments)
+    assert message in str(caught.value)
+
+
+def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypatch):
+    asked = []
+
+    def run(self, context, key):
+        asked.append((self.name, str(key)))
+        if (self.name, key) == ("predictions", Key("a", language="de")):
+            context.warehouse.write({}, "f")
+        return StepResult("fresh")
+
+    monkeypatch.setattr(Step, "run", run)
+    context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
+    found = sort(context, select(study, VIEWS))
+    # Predictions of one language are read by the attributions, and so the pairs, of all.
+    assert {step.name: keys for step, keys in found.todo.items()} == {
+        "predictions": {Key("a", language="de")},
+        "attributions": {Key("a", language="en"), Key("a", language="de")},
+        "ccta_pairs": {Key("a", language="en"), Key("a", language="de")},
+    }
+    assert ("ccta_pairs", "a × en") not in asked
+    assert ("ccta_pairs", "b × en") in asked
+    assert len(found.settled) == sum(map(len, select(study, VIEWS).steps.values())) - 5
+
+
+def test_force_asks_nobody(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(Step, "run", lambda *_: pytest.fail("was asked"))
+    context = Context(study, Warehouse(tmp_path, create=True), zoo=None, force=True)
+    selection = select(study, VIEWS, ["tokens"], ["a"])
+    assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
