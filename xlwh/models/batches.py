@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
 
 BATCH_TOKENS = 4096
 """Padded sub-tokens per batch. Larger ones are no faster on CPU."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -14,7 +14,9 @@ from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
 from xlwh.models.pins import Pin
 from xlwh.models.zoo import LoadedModel
-from xlwh.study import Model
+
+if TYPE_CHECKING:
+    from xlwh.study import Model
 
 HEADS: dict[str, Any] = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
@@ -107,10 +109,22 @@ def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
     except ImportError as error:
         raise ModelError(f"Model `{pin.key}`: its tokenizer needs a package: {error}") from None
     except Exception as error:  # the Rust tokenizers raise bare Exception on a damaged file
+        reason = _sentencepiece_reason(pin) or error
         raise ModelError(
-            f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {error}"
+            f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {reason}"
         ) from None
     return tokenizer
+
+
+def _sentencepiece_reason(pin: Pin) -> str | None:
+    """Why a SentencePiece file cannot be read here; transformers then speaks of tiktoken instead."""
+    if (pin.folder / "tokenizer.json").is_file() or not any(pin.folder.glob("*.model")):
+        return None
+    try:
+        from sentencepiece import sentencepiece_model_pb2  # noqa: F401
+    except Exception as error:  # protobuf raises its own where its version is older than the generated code
+        return f"SentencePiece files need matching versions of sentencepiece and protobuf: {error}"
+    return None
 
 
 def _class(pin: Pin) -> Any:

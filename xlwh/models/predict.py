@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
 from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
-from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
+
+if TYPE_CHECKING:
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
 
 
 def predict(

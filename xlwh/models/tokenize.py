@@ -13,14 +13,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.models.words import segment, segmenter_name
-from xlwh.models.zoo import LoadedModel
 
 if TYPE_CHECKING:
+    import polars as pl
     from transformers import PreTrainedTokenizerBase
+
+    from xlwh.models.zoo import LoadedModel
 
 KEYS = ("dataset", "split", "language", "example_id")
 NONE = -1
@@ -142,6 +143,8 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
 
 def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
     """Rows of the `tokens` table, one per sub-token."""
+    import polars as pl
+
     lengths = encoded.lengths
     example = np.repeat(np.arange(len(encoded)), lengths)
     pieces = np.array(
@@ -365,5 +368,7 @@ def _concat(parts: Iterable[Any], dtype: type) -> NDArray[Any]:
 
 
 def _nullable(values: NDArray[np.int32]) -> pl.Series:
+    import polars as pl
+
     series = pl.Series(values, dtype=pl.Int32)
     return series.set(series == NONE, None)

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlwh.errors import MissingDataError, ModelError
-from xlwh.models.families import Family, family_of
+from xlwh.models.families import Family
 from xlwh.models.pins import HashCache, Pin, pin_folder
-from xlwh.study import Model, Study
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from xlwh.store import Warehouse
+    from xlwh.study import Model, Study
 
 KEEP = 3
 """Loaded models kept in memory."""
@@ -133,6 +133,3 @@ class Zoo:
                 f"No model `{key}` in this study; there are: {', '.join(self._study.models) or 'none'}"
             )
         return self._study.models[key]
-
-
-__all__ = ["LoadedModel", "Zoo", "family_of"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,10 +242,10 @@ def test_real_text_in_every_language_keeps_the_contract_quickly(
         text = (shared / "data" / "xnli" / "xtreme" / f"dev-{language}.tsv").read_text(encoding="utf-8")
         rows = [line.split("\t") for line in text.split("\n") if line]
         examples = frame([(first, second) for first, second, _ in rows], language)
-        start = time.perf_counter()
+        start = time.process_time()
         encoded = encode(loaded, examples)
         tokens = tokens_frame(loaded, encoded)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         checked(Slot("tokens", ("mini", language), "nli"), tokens)
         assert tokens["example_id"].n_unique() == len(rows) == 2490
         inside = tokens.filter(~pl.col("is_special"))
@@ -253,4 +257,47 @@ def test_real_text_in_every_language_keeps_the_contract_quickly(
         # The others lie inside a piece that their neighbour has the larger part of (Unigram, Thai).
         assert found / words > 0.85
     # 5 x 2490 pairs: about 4 s on one free core.
-    assert seconds < 60
+    assert seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("model_type", "file", "shift"),
+    [("t5", "spiece.model", 0), ("xlm-roberta", "sentencepiece.bpe.model", 1)],
+)
+def test_sentencepiece_files_alone_are_enough(
+    model_type: str,
+    file: str,
+    shift: int,
+    checkpoint: Callable[..., Path],
+    tmp_path: Path,
+    zoo_of: Callable[..., Zoo],
+    frame: Frame,
+) -> None:
+    """Older checkpoints (mT5's) have no tokenizer.json."""
+    pytest.importorskip("sentencepiece")
+    folder = Path(shutil.copytree(checkpoint(model_type), tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {"tokenizer_class": {"t5": "T5Tokenizer"}.get(model_type, "XLMRobertaTokenizer"), "extra_ids": 0}
+        )
+    )
+    text = "the new cat often sits"
+    special = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1} if shift == 0 else {}
+    # In a process of its own: beside torch, its native processor can crash.
+    script = f"""
+import json, sentencepiece
+lines = [f"the {{a}} cat {{b}} sits on a mat" for a in ("old", "big", "new", "red") for b in ("never", "often")]
+sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(lines * 5), model_prefix={str(tmp_path / "sp")!r}, vocab_size=60,
+    hard_vocab_limit=False, minloglevel=2, **{special})
+print(json.dumps(sentencepiece.SentencePieceProcessor(model_file={str(tmp_path / "sp.model")!r}).encode({text!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    own = json.loads(done.stdout)
+    shutil.copy(tmp_path / "sp.model", folder / file)
+    loaded = zoo_of(m={"path": "model"}).load("m")
+    encoded = encode(loaded, frame([(text, None)]))
+    inside = encoded.input_ids[~encoded.special].tolist()
+    assert inside == [piece + shift for piece in own]
+    assert encoded.word_index.max() == 4

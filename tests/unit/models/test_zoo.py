@@ -229,6 +229,17 @@ def test_a_damaged_tokenizer_is_refused(folder: Path, zoo_of: ZooOf) -> None:
         zoo_of(m={"path": "model"}).load("m")
 
 
+def test_a_sentencepiece_file_that_cannot_be_read_says_what_is_needed(
+    checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(checkpoint("t5"), tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(b"not a model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ModelError, match="matching versions of sentencepiece and protobuf"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(folder: Path, zoo_of: ZooOf, value: float) -> None:
     rewrite_weights(folder, lambda weights: weights["classifier.weight"][0].fill_(value))
