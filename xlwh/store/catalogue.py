@@ -9,13 +9,16 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 
 import duckdb
 import polars as pl
 from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
+from xlwh.store.connect import open_private
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
@@ -66,7 +69,7 @@ def publish_catalogue(root: Path, manifest: Manifest, definitions: Definitions) 
     path = root / "catalog.duckdb"
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         snapshot = manifest.snapshot()
-        found = read_info(path) if path.is_file() else None
+        found = read_info(path)
         wanted = (snapshot.commit, str(root), digest(definitions))
         if found is not None and (found.commit, found.root, found.definitions) == wanted:
             return path
@@ -132,11 +135,11 @@ def fill(
 def read_info(path: Path) -> CatalogueInfo | None:
     """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
     try:
-        with duckdb.connect(path, read_only=True) as database:
+        with open_private(partial(copyfile, path)) as database:
             rows = database.execute(
                 "select commit, built_at, root, definitions from catalogue_info"
             ).fetchall()
-    except duckdb.Error:
+    except (duckdb.Error, OSError):
         return None
     [(commit, built_at, root, definitions)] = rows
     return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -46,22 +45,21 @@ def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
         raise SqlError(str(error)) from None
 
 
-def open_copy(catalogue: Path, root: Path) -> duckdb.DuckDBPyConnection:
-    """Connect to a private copy of a finished catalogue file, sandboxed to `root/tables`.
+def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the DuckDB file that `make` leaves at the path it is given; the file has no name then.
 
-    A copy, since within one process DuckDB opens the same path only once: a second connection would see the catalogue
-    that the first one was opened on, however often it was replaced since.
+    Private, since within one process DuckDB opens the same path only once: a second connection to the catalogue would
+    see it as it was when the first one was opened, however often it was replaced since.
     """
-    return open_built(lambda path: shutil.copyfile(catalogue, path), root)
-
-
-def open_built(build: Callable[[Path], object], root: Path) -> duckdb.DuckDBPyConnection:
-    """Connect to the catalogue that `build` makes at the path it is given, sandboxed to `root/tables`."""
     with tempfile.TemporaryDirectory(prefix="xlwh-") as folder:
         path = Path(folder) / "catalog.duckdb"
-        build(path)
-        # Once open the file is not needed by its name any more, and nothing is left behind.
-        database = duckdb.connect(path, read_only=True)
+        make(path)
+        return duckdb.connect(path, read_only=True)
+
+
+def open_sandboxed(make: Callable[[Path], object], root: Path) -> duckdb.DuckDBPyConnection:
+    """The same for a catalogue, locked to `root/tables` and with its settings locked."""
+    database = open_private(make)
     try:
         _lock_down(database, root)
     except duckdb.Error as error:

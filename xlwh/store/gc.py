@@ -78,7 +78,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
 
 def _shown(root: Path, manifest: Manifest) -> set[str]:
     path = root / "catalog.duckdb"
-    info = read_info(path) if path.is_file() else None
+    info = read_info(path)
     if info is None or info.commit > manifest.head():
         return set()
     return {entry.file for entry in manifest.snapshot(info.commit).entries}

@@ -53,8 +53,8 @@ class Manifest(Protocol):
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry."""
 
-    def snapshot(self, as_of: datetime | int | None = None) -> Snapshot:
-        """All entries that are (or were) current at a commit number or time; default: now.
+    def snapshot(self, as_of: datetime | int | None = None, table: str | None = None) -> Snapshot:
+        """All entries, or those of one table, that are (or were) current at a commit number or time; default: now.
 
         Raises `StoreError` for a commit that does not exist yet.
         """
@@ -175,14 +175,14 @@ class SqliteManifest:
         with self._open() as connection:
             return int(connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0])
 
-    def snapshot(self, as_of: datetime | int | None = None) -> Snapshot:
+    def snapshot(self, as_of: datetime | int | None = None, table: str | None = None) -> Snapshot:
         with self._open() as connection:
             connection.execute("begin")
             commit, created_at = self._resolve(connection, as_of)
             rows = connection.execute(
                 f"select {_COLUMNS} where v.valid_from <= ? and (v.valid_to is null or v.valid_to > ?) "
-                "order by v.slot_table, v.keys, v.part",
-                (commit, commit),
+                "and v.slot_table = coalesce(?, v.slot_table) order by v.slot_table, v.keys, v.part",
+                (commit, commit, table),
             ).fetchall()
             connection.execute("rollback")
         return Snapshot(commit, created_at, tuple(_entry(row) for row in rows))

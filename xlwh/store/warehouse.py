@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -53,7 +55,7 @@ class Warehouse:
         """All current entries, of one table or of all, ordered by slot."""
         if table is not None:
             contract(table)
-        return [e for e in self.manifest.snapshot().entries if table in (None, e.slot.table)]
+        return list(self.manifest.snapshot(table=table).entries)
 
     def is_fresh(self, slot: Slot, fingerprint: str) -> bool:
         """Whether the slot's current file was made with this fingerprint and is still there."""
@@ -157,17 +159,18 @@ class Warehouse:
         older than the last commit is not: call `build_catalogue` for that.
         """
         from xlwh.store.catalogue import build, read_info
-        from xlwh.store.connect import open_built, open_copy
+        from xlwh.store.connect import open_sandboxed
 
         if as_of is not None:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
-            return open_built(lambda path: build(path, self.root, snapshot, self.definitions()), self.root)
+            definitions = self.definitions()
+            return open_sandboxed(lambda path: build(path, self.root, snapshot, definitions), self.root)
         path = self.root / "catalog.duckdb"
         info = read_info(path)
         if info is None or info.root != str(self.root):
             self.build_catalogue()
-        return open_copy(path, self.root)
+        return open_sandboxed(partial(copyfile, path), self.root)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
         gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]

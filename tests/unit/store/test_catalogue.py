@@ -265,3 +265,14 @@ def test_something_that_is_no_catalogue(tmp_path):
     with duckdb.connect(tmp_path / "other.duckdb") as database:
         database.execute("create table t (a int)")
     assert read_info(tmp_path / "other.duckdb") is None
+
+
+def test_another_connection_of_this_process_does_not_hide_the_new_catalogue(warehouse, frames):
+    path = warehouse.build_catalogue()
+    with duckdb.connect(path, read_only=True) as held:
+        warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+        warehouse.build_catalogue()
+        assert read_info(path).commit == 1
+        assert warehouse.catalogue_is_current()
+        assert fetch(warehouse, "select count(*) from predictions") == [(2,)]
+        assert held.execute("select count(*) from predictions").fetchall() == [(0,)]
