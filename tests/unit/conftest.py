@@ -150,6 +150,7 @@ def make_checkpoint(
         "ForSequenceClassification": hf.AutoModelForSequenceClassification,
         "ForMaskedLM": hf.AutoModelForMaskedLM,
         "ForCausalLM": hf.AutoModelForCausalLM,
+        "ForConditionalGeneration": hf.AutoModelForSeq2SeqLM,
         "": hf.AutoModel,
     }[head]
     with torch.random.fork_rng():

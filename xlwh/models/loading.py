@@ -23,6 +23,7 @@ HEADS: dict[str, Any] = {
     "ForTokenClassification": transformers.AutoModelForTokenClassification,
     "ForQuestionAnswering": transformers.AutoModelForQuestionAnswering,
     "ForMaskedLM": transformers.AutoModelForMaskedLM,
+    "WithLMHeadModel": transformers.AutoModelForMaskedLM,
     "ForCausalLM": transformers.AutoModelForCausalLM,
     "ForConditionalGeneration": transformers.AutoModelForSeq2SeqLM,
 }
@@ -123,7 +124,10 @@ def _sentencepiece_reason(pin: Pin) -> str | None:
     try:
         from sentencepiece import sentencepiece_model_pb2  # noqa: F401
     except Exception as error:  # protobuf raises its own where its version is older than the generated code
-        return f"SentencePiece files need matching versions of sentencepiece and protobuf: {error}"
+        return (
+            "SentencePiece files need matching versions of sentencepiece and protobuf "
+            f"(pip install 'xlwh[sentencepiece]'): {error}"
+        )
     return None
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from xlwh.corpora import inapplicable
-from xlwh.errors import MissingDataError
-from xlwh.steps.base import Context
+from xlwh.steps.base import Context, Key
+from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot
 
 CLASSIFICATION = ("sequence_classification", "sentence_pair")
@@ -45,14 +45,10 @@ def corpora(context: Context, model: str, language: str) -> list[Corpus]:
     found = []
     for dataset in context.study.evaluations(model, language):
         split = context.study.datasets[dataset].split
-        entry = context.warehouse.current(Slot("examples", (dataset, language), split))
-        if entry is None:
-            if inapplicable(context.study, dataset, language):
-                continue
-            raise MissingDataError(
-                f"No examples of dataset `{dataset}` in language `{language}`. "
-                f"Run: xlwh materialize examples --language {language}"
-            )
+        slot = Slot("examples", (dataset, language), split)
+        if context.warehouse.current(slot) is None and inapplicable(context.study, dataset, language):
+            continue
+        entry = required(context, slot, Key(dataset=dataset, language=language))
         frame = context.warehouse.scan("examples", dataset=dataset, language=language, split=split)
         first = frame.select("task").head(1).collect()
         task = first.item() if first.height else None

@@ -164,15 +164,22 @@ def test_special_ids_hold_what_gives_the_input_its_structure(loaded: LoadedModel
     assert set(batch.input_ids[batch.special].tolist()) <= ids
 
 
-@pytest.mark.parametrize("head", ["ForMaskedLM", ""])
+@pytest.mark.parametrize("head", ["ForMaskedLM", "ForCausalLM", "ForConditionalGeneration", ""])
 def test_other_heads_run_on_the_same_inputs(
     head: str, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], frame: Callable[..., pl.DataFrame]
 ) -> None:
-    model_types = {"ForMaskedLM": ("bert", "xlm-roberta", "xlm"), "": ("roberta", "t5", "mt5", "qwen2")}[head]
+    model_types = {
+        "ForMaskedLM": ("bert", "xlm-roberta", "xlm"),
+        "ForCausalLM": ("llama", "qwen3"),
+        "ForConditionalGeneration": ("t5", "mt5"),
+        "": ("roberta", "t5", "mt5", "qwen2"),
+    }[head]
     for model_type in model_types:
         loaded = zoo_of(m={"path": str(checkpoint(model_type, head))}).load("m")
         encoded = encode(loaded, frame(PAIRS))
         inputs = collate(loaded, encoded, np.arange(3), 48).inputs(loaded)
+        assert type(loaded.model).__name__ == loaded.pin.architecture
+        assert loaded.task is None
         with torch.inference_mode():
             first = loaded.model(**inputs)[0]
         assert torch.isfinite(first).all()

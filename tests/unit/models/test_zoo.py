@@ -262,11 +262,22 @@ def test_truncated_weights_are_refused(folder: Path, zoo_of: ZooOf) -> None:
         zoo_of(m={"path": "model"}).load("m")
 
 
-@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "xlm", "mt5", "qwen2"])
+@pytest.mark.parametrize(
+    ("model_type", "head"),
+    [
+        ("bert", ""),
+        ("bert", "ForMaskedLM"),
+        ("xlm-roberta", "ForMaskedLM"),
+        ("xlm", "ForMaskedLM"),
+        ("mt5", ""),
+        ("mt5", "ForConditionalGeneration"),
+        ("qwen2", "ForCausalLM"),
+    ],
+)
 def test_a_base_gets_a_head_drawn_from_the_seed(
-    model_type: str, checkpoint: Checkpoint, zoo_of: ZooOf
+    model_type: str, head: str, checkpoint: Checkpoint, zoo_of: ZooOf
 ) -> None:
-    zoo = zoo_of(m={"path": str(checkpoint(model_type, ""))})
+    zoo = zoo_of(m={"path": str(checkpoint(model_type, head))})
     state = torch.random.get_rng_state()
     first, again, other = (zoo.load_base("m", 2, ("no", "yes"), seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)

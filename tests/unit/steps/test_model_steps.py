@@ -149,7 +149,9 @@ def test_missing_examples_name_the_command(
     step: Any, context_of: Callable[..., Context], checkpoint: Callable[..., Path]
 ) -> None:
     context = context_of(None, m={"path": str(checkpoint("bert"))})
-    with pytest.raises(MissingDataError, match=r"`nli` in language `en`.*xlwh materialize examples"):
+    with pytest.raises(
+        MissingDataError, match=r"no examples/dataset=nli/language=en/dev yet\..*xlwh materialize examples"
+    ):
         step.run(context, KEY)
 
 
