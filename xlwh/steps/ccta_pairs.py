@@ -141,7 +141,7 @@ def _score(context: Context, consistency: Consistency, model: str, language: str
             frames = _frames(context, consistency, model, language, job, part, classes, vectors)
             staging.append({job.slot: pl.concat(frames)})
             context.progress(what, len(wanted) - len(left) + start + len(part), len(wanted))
-        if wanted and staging.frames()["ccta_pairs"].is_empty():
+        if wanted and not staging.done("example_id"):
             raise MissingDataError(
                 f"{job.slot}: none of {len(wanted)} examples has attributions of the class that is compared in both "
                 f"languages. Run: {command('token_attributions', Key(model, language=language))}"

@@ -209,6 +209,11 @@ def test_goes_on_where_it_was_killed(world, ready, monkeypatch):
     assert _rows(ready).equals(undisturbed)
 
 
+def test_methods_that_are_not_computed_are_refused(world):
+    with pytest.raises(ValueError, match="no attribution method `random` in this study; there are: lig"):
+        world.context(attribution={"methods": {"random": None}})
+
+
 def test_two_processes_do_not_score_the_same(ready):
     job_fingerprint = "held"
     with (
