@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -17,6 +18,9 @@ from xlwh.tables import TABLES
 CONVERGED_SHARE = 0.99
 """Attribution runs that should be within the study's tolerance; fewer is a warning."""
 SUM_TOLERANCE = 1e-4
+_WARNINGS = {"converged"}
+"""Checks that only warn: what they find is flagged in the table, and may be meant."""
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,16 @@ class Verdict:
     looked_at: int
     note: str = ""
 
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        if self.faults.is_empty():
+            return self.note or "all is well"
+        first = ", ".join(f"{name} {value}" for name, value in self.faults.row(0, named=True).items())
+        return f"{self.faults.height} at fault, first: {first}" + (f"; {self.note}" if self.note else "")
 
-Test = Callable[[Warehouse, str], Verdict]
+
+Check = Callable[[Warehouse, str], Verdict]
 
 
 def table_checks() -> list[dg.AssetChecksDefinition]:
@@ -37,12 +49,12 @@ def table_checks() -> list[dg.AssetChecksDefinition]:
 
 
 def _checks(table: str) -> dg.AssetChecksDefinition:
-    tests = tests_of(table)
+    checks = checks_of(table)
 
     @dg.multi_asset_check(
         name=f"{table}_checks",
         specs=[
-            dg.AssetCheckSpec(name, asset=table, description=test.__doc__) for name, test in tests.items()
+            dg.AssetCheckSpec(name, asset=table, description=check.__doc__) for name, check in checks.items()
         ],
         can_subset=True,
     )
@@ -51,32 +63,32 @@ def _checks(table: str) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         opened = warehouse.open()
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
-            verdict = tests[key.name](opened, table)
+            verdict = checks[key.name](opened, table)
             yield dg.AssetCheckResult(
                 asset_key=table,
                 check_name=key.name,
                 passed=verdict.faults.is_empty(),
-                severity=dg.AssetCheckSeverity.WARN
-                if key.name == "converged"
-                else dg.AssetCheckSeverity.ERROR,
-                metadata={"looked at": verdict.looked_at, "faults": verdict.faults.height}
-                | ({"note": verdict.note} if verdict.note else {})
-                | (
-                    {"at fault": dg.MetadataValue.md(markdown(verdict.faults.head(20)))}
-                    if verdict.faults.height
-                    else {}
-                ),
+                severity=dg.AssetCheckSeverity.WARN if key.name in _WARNINGS else dg.AssetCheckSeverity.ERROR,
+                description=verdict.summary,
+                metadata=_told(verdict),
             )
 
     return check
 
 
-def tests_of(table: str) -> dict[str, Test]:
-    """The tests that a table is put to, by name."""
-    tests: dict[str, Test] = {"contract": contract}
+def _told(verdict: Verdict) -> dict[str, Any]:
+    told: dict[str, Any] = {"looked at": verdict.looked_at}
+    if verdict.faults.height:
+        told["at fault"] = dg.MetadataValue.md(markdown(verdict.faults.head(_SHOWN)))
+    return told
+
+
+def checks_of(table: str) -> dict[str, Check]:
+    """The checks of a table, by name."""
+    checks: dict[str, Check] = {"contract": contract}
     if any(dtype.is_float() for dtype in _scalars(table).values()):
-        tests["finite"] = finite
-    return tests | _SPECIAL.get(table, {})
+        checks["finite"] = finite
+    return checks | _SPECIAL.get(table, {})
 
 
 def contract(warehouse: Warehouse, table: str) -> Verdict:
@@ -236,7 +248,7 @@ def one_width(warehouse: Warehouse, table: str) -> Verdict:
     return Verdict(widths.filter((pl.col("least") != pl.col("most")) | (pl.col("least") == 0)), widths.height)
 
 
-_SPECIAL: dict[str, dict[str, Test]] = {
+_SPECIAL: dict[str, dict[str, Check]] = {
     "examples": {"same_ids_in_languages": same_ids_in_languages},
     "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
     "tokens": {"examples_exist": examples_exist, "positions_gapless": positions_gapless},

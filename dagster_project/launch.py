@@ -180,7 +180,8 @@ class Launcher:
                     self.problems.append(f"{event.step_key}: {(error.cause or error).message.strip()}")
         for check in result.get_asset_check_evaluations():
             if not check.passed:
-                told = f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or ''}"
+                place = f"{check.check_name} of {check.asset_key.to_user_string()}"
+                told = f"check {place}: {check.description}"
                 warn = check.severity is dg.AssetCheckSeverity.WARN
                 (self.warnings if warn else self.problems).append(told)
 

@@ -1,0 +1,182 @@
+"""What Dagster is told: assets, partitions, dependencies, checks, metadata."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.checks import checks_of
+from dagster_project.definitions import build, study_file
+from dagster_project.partitions import to_key, to_partition
+from xlwh.steps.base import Key
+from xlwh.steps.plan import STEPS
+from xlwh.store.views import load_views
+from xlwh.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def graph(study, root):
+    definitions = build(study, root)
+    dg.Definitions.validate_loadable(definitions)
+    return definitions.resolve_asset_graph()
+
+
+def _node(graph, name):
+    return graph.get(dg.AssetKey(name))
+
+
+def test_an_asset_per_table_and_view(graph):
+    views = {view.name for view in load_views()}
+    found = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert found == {*TABLES, *views}
+
+
+def test_partitions(graph):
+    def keys(name):
+        definition = _node(graph, name).partitions_def
+        return None if definition is None else definition.get_partition_keys()
+
+    assert keys("published_results") is None
+    assert keys("models") == ["base", "tuned", "other"]
+    assert set(keys("examples")) == {f"{d}|{lang}" for d in ("d1", "d2") for lang in ("en", "de", "sw")}
+    assert keys("rejected_rows") == keys("examples")
+    for name in (
+        "tokens",
+        "predictions",
+        "attribution_runs",
+        "token_attributions",
+        "word_vectors",
+        "ccta_pairs",
+    ):
+        assert set(keys(name)) == {
+            f"{lang}|{m}" for m in ("base", "tuned", "other") for lang in ("en", "de", "sw")
+        }
+        assert _node(graph, name).partitions_def.partition_dimension_names == ["language", "model"]
+    for view in ("ccta", "task_scores"):
+        assert keys(view) is None
+
+
+def test_keys_there_and_back():
+    for name, key in (
+        ("examples", Key(dataset="d", language="en")),
+        ("models", Key("m")),
+        ("tokens", Key("m", language="en")),
+        ("published_results", Key()),
+    ):
+        assert to_key(STEPS[name], to_partition(STEPS[name], key)) == key if STEPS[name].dimensions else True
+    assert to_partition(STEPS["tokens"], Key("m", language="en")) == "en|m"
+
+
+def _parents(graph, child, partition, parent):
+    node = _node(graph, child)
+    subset = node.partitions_def.subset_with_partition_keys([partition])
+    mapped = graph.get_partition_mapping(node.key, dg.AssetKey(parent))
+    upstream = _node(graph, parent).partitions_def
+    found = mapped.get_upstream_mapped_partitions_result_for_partitions(subset, node.partitions_def, upstream)
+    return set(found.partitions_subset.get_partition_keys())
+
+
+def test_what_a_partition_is_made_from(graph):
+    assert _parents(graph, "tokens", "de|tuned", "examples") == {"d1|de"}
+    assert _parents(graph, "tokens", "de|other", "examples") == {"d1|de", "d2|de"}
+    assert _parents(graph, "tokens", "de|tuned", "models") == {"tuned"}
+    assert _parents(graph, "token_attributions", "de|tuned", "predictions") == {
+        "de|tuned",
+        "en|tuned",
+        "sw|tuned",
+    }
+    assert _parents(graph, "ccta_pairs", "de|tuned", "token_attributions") == {
+        "de|tuned",
+        "en|tuned",
+        "sw|tuned",
+    }
+    assert _parents(graph, "ccta_pairs", "de|tuned", "tokens") == {"de|tuned", "en|tuned", "sw|tuned"}
+    assert _parents(graph, "word_vectors", "de|tuned", "tokens") == {"de|tuned", "de|base", "de|other"}
+    assert len(_parents(graph, "models", "tuned", "examples")) == 6
+
+
+def test_views_have_the_lineage_of_their_sql(graph):
+    for view in load_views():
+        if view.name not in TABLES:
+            parents = {key.to_user_string() for key in _node(graph, view.name).parent_keys}
+            assert parents == set(view.depends_on)
+    assert {key.to_user_string() for key in _node(graph, "ccta").parent_keys} == {"ccta_pairs"}
+
+
+def test_groups_are_the_floors(graph):
+    groups = {
+        name: _node(graph, name).group_name for name in ("examples", "models", "token_attributions", "ccta")
+    }
+    assert groups == {
+        "examples": "corpora",
+        "models": "models",
+        "token_attributions": "attribution",
+        "ccta": "views",
+    }
+    assert _node(graph, "ccta_pairs").group_name == "consistency"
+
+
+def test_assets_say_what_their_columns_are(graph):
+    for name, contract in TABLES.items():
+        node = _node(graph, name)
+        assert node.description == contract.__doc__
+        schema = node.metadata["dagster/column_schema"]
+        schema = getattr(schema, "schema", schema)
+        assert [column.name for column in schema.columns] == list(contract.columns())
+        assert all(column.description for column in schema.columns)
+
+
+def test_models_share_the_accelerator(study, root):
+    job = build(study, root).resolve_implicit_global_asset_job_def()
+    pools = {node.name: node.definition.pool for node in job.graph.nodes}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {
+        "models",
+        "predictions",
+        "attributions",
+    }
+
+
+def test_every_table_is_checked(graph):
+    for name in TABLES:
+        checks = {key.name for key in graph.get_check_keys_for_assets({dg.AssetKey(name)})}
+        assert checks == set(checks_of(name))
+        assert "contract" in checks
+        assert all(test.__doc__ for test in checks_of(name).values())
+    assert "converged" in checks_of("attribution_runs")
+    assert "probabilities_sum_to_1" in checks_of("predictions")
+
+
+def test_a_study_without_models_loads(root, study):
+    bare = study.model_copy(update={"models": {}})
+    dg.Definitions.validate_loadable(build(bare, root))
+
+
+def test_the_environment_names_the_study(monkeypatch):
+    monkeypatch.setenv("XLWH_STUDY", "/somewhere/study.toml")
+    assert study_file() == Path("/somewhere/study.toml")
+    monkeypatch.delenv("XLWH_STUDY")
+    assert study_file().name == "study.toml"
+
+
+@pytest.mark.slow
+def test_dg_check_defs(tmp_path):
+    environment = {
+        **os.environ,
+        "XLWH_WAREHOUSE": str(tmp_path / "warehouse"),
+        "DAGSTER_HOME": "",
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "HOME": str(tmp_path),
+    }
+    dg_command = Path(sys.executable).with_name("dg")
+    ran = subprocess.run(
+        [dg_command, "check", "defs"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "All definitions loaded successfully" in ran.stdout + ran.stderr

@@ -1,0 +1,200 @@
+"""Materialising in one process: order, few runs, failures, what Dagster remembers, and what a kill leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from dagster_project.instance import OWNER_TAG, instance_of, prepare_home
+from dagster_project.launch import Launcher, blocks
+from xlwh.errors import XlwhError
+from xlwh.steps.base import Key
+from xlwh.steps.plan import STEPS, partitions
+
+
+class Watch:
+    """A display that remembers."""
+
+    def __init__(self):
+        self.ended, self.views, self.reports = [], [], []
+
+    def begin(self, step, keys):
+        return None
+
+    def progress(self, step, key):
+        return lambda what, done, total: self.reports.append((what, done, total))
+
+    def end(self, outcome):
+        self.ended.append(outcome)
+
+    def view(self, name, rows, duration_s):
+        self.views.append((name, rows))
+
+
+def _everything(study, *names):
+    return {STEPS[name]: set(partitions(study, STEPS[name])) for name in names or STEPS}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([], []),
+        (["base en"], [("base en", "base en")]),
+        (["base en", "base de", "tuned en", "tuned de"], [("base en", "tuned de")]),
+        (["base en", "base sw"], [("base en", "base en"), ("base sw", "base sw")]),
+        (["base en", "other en"], [("base en", "base en"), ("other en", "other en")]),
+        (["base en", "base de", "tuned en"], [("base en", "base de"), ("tuned en", "tuned en")]),
+    ],
+)
+def test_blocks_cover_just_the_partitions(study, keys, expected):
+    def key(text):
+        model, language = text.split()
+        return Key(model, language=language)
+
+    found = blocks(study, STEPS["tokens"], {key(text) for text in keys})
+    assert sorted(found, key=str) == sorted(((key(a), key(b)) for a, b in expected), key=str)
+
+
+def test_blocks_in_one_dimension_and_in_none(study):
+    assert blocks(study, STEPS["models"], {Key("base"), Key("other")}) == [
+        (Key("base"), Key("base")),
+        (Key("other"), Key("other")),
+    ]
+    assert blocks(study, STEPS["models"], {Key("base"), Key("tuned")}) == [(Key("base"), Key("tuned"))]
+    assert blocks(study, STEPS["published_results"], {Key()}) == [(Key(), Key())]
+
+
+def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
+    watch = Watch()
+    launcher = Launcher(study, root, watch)
+    launcher.launch(_everything(study), ["task_scores", "ccta"])
+    assert launcher.problems == launcher.warnings == []
+    assert all(outcome.error is None for outcome in launcher.outcomes)
+    assert {(o.step.name, o.key) for o in launcher.outcomes} == {
+        (step.name, key) for step, keys in _everything(study).items() for key in keys
+    }
+    assert [name for name, _ in watch.views] == ["ccta", "task_scores"] or len(watch.views) == 2
+    assert ("working", 1, 2) in watch.reports
+    assert fake.keys("models") == [Key("base"), Key("tuned"), Key("other")]
+    order = [name for name, *_ in fake.ran]
+    assert order.index("predictions") < order.index("attributions") < order.index("ccta_pairs")
+
+    with instance_of(root) as (instance, _):
+        runs = instance.get_runs()
+        assert len(runs) == 5
+        assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
+        event = instance.get_latest_materialization_event(dg.AssetKey("ccta"))
+        assert event.asset_materialization.metadata["dagster/row_count"].value == 0
+        found = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey("tokens"), asset_partitions=["sw|tuned", "en|tuned"]), limit=2
+        )
+        told = {r.asset_materialization.partition: r.asset_materialization.metadata for r in found.records}
+        assert told["sw|tuned"]["status"].value == "not applicable"
+        assert told["sw|tuned"]["reason"].value == "no such data"
+        assert told["en|tuned"]["status"].value == "written"
+        assert told["en|tuned"]["examples per second"].value == 4
+        assert told["en|tuned"]["shares"].value == {"a": 0.5}
+
+
+def test_one_partition_that_fails(study, root, fake):
+    broken = Key("tuned", language="de")
+    fake.failing["predictions", broken] = XlwhError("no room")
+    watch = Watch()
+    launcher = Launcher(study, root, watch)
+    todo = _everything(study, "tokens", "predictions", "attributions", "ccta_pairs")
+    launcher.launch(todo, [])
+    failed = {(o.step.name, o.key): o for o in launcher.outcomes if o.error is not None}
+    assert set(failed) == {("predictions", broken), ("attributions", broken), ("ccta_pairs", broken)}
+    assert str(failed["predictions", broken].error) == "no room"
+    assert [failed[name, broken].blocked for name in ("predictions", "attributions", "ccta_pairs")] == [
+        False,
+        True,
+        True,
+    ]
+    assert "waits for predictions tuned × de" in str(failed["attributions", broken].error)
+    assert broken not in fake.keys("attributions")
+    assert len(fake.keys("attributions")) == 8
+    assert launcher.problems == []
+    with instance_of(root) as (instance, _):
+        for asset, missing in (
+            ("tokens", set()),
+            ("predictions", {"de|tuned"}),
+            ("ccta_pairs", {"de|tuned"}),
+        ):
+            made = instance.get_materialized_partitions(dg.AssetKey(asset))
+            assert {
+                f"{lang}|{m}" for m in ("base", "tuned", "other") for lang in ("en", "de", "sw")
+            } - made == missing
+        status = {run.status for run in instance.get_runs()}
+        assert dg.DagsterRunStatus.FAILURE in status
+
+
+def test_a_bug_in_a_step_is_reported_and_leaves_the_others(study, root, fake):
+    fake.failing["models", Key("base")] = ZeroDivisionError("oops")
+    launcher = Launcher(study, root, Watch())
+    launcher.launch(_everything(study, "models"), [])
+    errors = {str(o.key): o.error for o in launcher.outcomes}
+    assert isinstance(errors["base"], ZeroDivisionError)
+    assert errors["tuned"] is None
+    assert errors["other"] is None
+
+
+def test_what_fails_outside_the_steps_is_a_problem(study, root, fake, monkeypatch):
+    def broken(self):
+        raise XlwhError("view x does not parse")
+
+    monkeypatch.setattr("xlwh.store.Warehouse.build_catalogue", broken)
+    launcher = Launcher(study, root, Watch())
+    launcher.launch(_everything(study, "published_results"), [])
+    assert len(launcher.problems) == 1
+    assert "view x does not parse" in launcher.problems[0]
+
+
+def test_force_reaches_the_steps(study, root, fake):
+    todo = {STEPS["tokens"]: {Key("base", language="en")}}
+    Launcher(study, root, Watch(), force=True).launch(todo, [])
+    assert fake.ran == [("tokens", Key("base", language="en"), True)]
+
+
+def test_the_home_is_made_once_and_left_alone(root, monkeypatch):
+    monkeypatch.delenv("DAGSTER_HOME")
+    home = prepare_home(root)
+    assert "enabled: false" in (home / "dagster.yaml").read_text()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n# mine\n")
+    prepare_home(root)
+    assert "# mine" in (home / "dagster.yaml").read_text()
+    with instance_of(root) as (instance, _):
+        assert not instance.telemetry_enabled
+    assert list((home / "locks").iterdir()) == []
+
+
+_CHILD = """
+import os, sys
+from pathlib import Path
+from dagster import DagsterRunStatus
+from dagster_project.instance import instance_of
+with instance_of(Path(sys.argv[1])) as (instance, tags):
+    instance.create_run_for_job
+    from dagster._core.test_utils import create_run_for_test
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags)
+    os._exit(9)
+"""
+
+
+def test_runs_of_a_killed_process_are_closed(root):
+    killed = subprocess.run([sys.executable, "-c", _CHILD, str(root)], check=False, cwd=sys.path[0] or None)
+    assert killed.returncode == 9
+    with instance_of(root) as (instance, tags):
+        [run] = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        assert run.tags[OWNER_TAG] != tags[OWNER_TAG]
+        assert len(list((root / "dagster" / "locks").iterdir())) == 1
+        # Ours is alive, for whoever looks from another process.
+        from dagster._core.test_utils import create_run_for_test
+
+        mine = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags)
+        with instance_of(root):
+            assert instance.get_run_by_id(mine.run_id).status is dg.DagsterRunStatus.STARTED
