@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from xlwh.store.warehouse import Warehouse
 
 
-ROWS_IN_MEMORY = 2_000_000
-"""Rows that `Staging.finish` sorts at a time: some 250 MB of token attributions."""
+ROWS_IN_MEMORY = 500_000
+"""Rows that `Staging.finish` sorts at a time: of token attributions, some 350 MB at the peak, however many there are."""
 
 
 class Staging:
