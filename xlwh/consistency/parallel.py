@@ -15,9 +15,9 @@ from xlwh.errors import XlwhError
 CHUNK = 200
 """Pairs that travel to a worker at once: about a fifth of a second of work with 20 draws."""
 
-_WORTH_IT_S = 6.0
+_WORTH_IT_S = 10.0
 """Seconds of work from which a pool pays: a worker takes about 2 to start."""
-_PER_WORKER_S = 2.0
+_PER_WORKER_S = 4.0
 """Seconds of work that a worker deserves at least."""
 
 
