@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.models.tokenize import Encoded
+from xlwh.models.tokenize import KEYS, Encoded
 from xlwh.models.zoo import LoadedModel
 from xlwh.study import RandomAttribution
 
@@ -23,18 +23,19 @@ def random_attribution(
 ) -> Iterator[tuple[int, Attribution]]:
     """Mean of uniform draws in [0, 1) per sub-token, 0 for special tokens; no model is run.
 
-    Every draw is seeded by (example, method, draw), so neither the batch order nor the model changes it.
+    Every draw is seeded by (example, method, draw), so neither the batch order nor the model changes it. The
+    language is part of the example: with one seed for all languages, words at the same place would agree by design.
     """
-    ids = encoded.keys["example_id"]
+    ids = ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
     for position, item in enumerate(items):
         special = encoded.special[encoded.row(item.example)]
         values = np.mean(
-            [draw(str(ids[item.example]), number, len(special)) for number in range(parameters.draws)], axis=0
+            [draw(ids[item.example], number, len(special)) for number in range(parameters.draws)], axis=0
         )
         yield position, Attribution(np.where(special, 0.0, values))
 
 
-def draw(example_id: str, number: int, size: int) -> NDArray[np.float64]:
+def draw(example: str, number: int, size: int) -> NDArray[np.float64]:
     """One seeded draw: [size] uniform numbers in [0, 1)."""
-    digest = hashlib.blake2b(f"{example_id}\x00random\x00{number}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{example}\x00random\x00{number}".encode(), digest_size=8).digest()
     return np.random.default_rng(int.from_bytes(digest)).random(size)

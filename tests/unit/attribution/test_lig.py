@@ -122,3 +122,16 @@ def test_random_draws_depend_on_the_example_alone(case: Case) -> None:
         np.testing.assert_array_equal(results[index].values, turned[len(items) - 1 - index].values)
         assert results[index].delta is None
     assert not np.array_equal(results[0].values[:5], results[1].values[:5])
+
+
+def test_random_draws_of_translations_are_independent(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], frame: Callable[..., pl.DataFrame]
+) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    text: list[tuple[str, str | None]] = [("the cat " * 12, None)]
+    values = []
+    for language in ("en", "de"):
+        encoded = encode(loaded, frame(text, language))
+        ((_, result),) = random_attribution(loaded, encoded, [Item(0, 0)], RandomAttribution(draws=1), 512)
+        values.append(result.values[1:-1])
+    assert abs(np.corrcoef(*values)[0, 1]) < 0.5
