@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_project.metadata import describe, rows_of, summarise, table_metadata
-from dagster_project.partitions import dependencies, partitions_of, to_key, to_partition
+from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
 from dagster_project.resources import Reporter, WarehouseResource, ZooResource, attempts
 from xlwh.steps.base import Context, Key
@@ -41,7 +41,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         name=step.name,
         specs=[_spec(step, table, deps) for table in step.tables],
         partitions_def=partitions_of(study, step),
-        backfill_policy=dg.BackfillPolicy.single_run() if step.dimensions else None,
+        backfill_policy=backfill_policy(step),
         pool="gpu" if step.runs_model else None,
     )
     def make(

@@ -11,6 +11,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Reads, Step, values
 from xlwh.study import Study
 
+_UNLIMITED = 1_000_000
+
 
 def partitions_of(study: Study, step: Step) -> dg.PartitionsDefinition | None:
     """Partitions of a step's tables; None where there is just one."""
@@ -21,6 +23,17 @@ def partitions_of(study: Study, step: Step) -> dg.PartitionsDefinition | None:
     if not single:
         return None
     return dg.MultiPartitionsDefinition(single) if len(single) == 2 else next(iter(single.values()))
+
+
+def backfill_policy(step: Step) -> dg.BackfillPolicy | None:
+    """All partitions in one run, which is as few as Dagster can make of two dimensions: one per model or language."""
+    if not step.dimensions:
+        return None
+    if any(read.across for read in step.reads):
+        # In a backfill, assets of one policy share those runs, so this step would be run for one language before the
+        # other languages' inputs are there. Having a policy of its own keeps it apart: it waits for all of them.
+        return dg.BackfillPolicy.multi_run(max_partitions_per_run=_UNLIMITED + list(STEPS).index(step.name))
+    return dg.BackfillPolicy.single_run()
 
 
 def to_key(step: Step, partition: str) -> Key:

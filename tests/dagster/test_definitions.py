@@ -102,6 +102,16 @@ def test_what_a_partition_is_made_from(graph):
     assert len(_parents(graph, "models", "tuned", "examples")) == 6
 
 
+def test_what_reads_other_languages_is_never_in_the_same_backfill_run_as_they(graph):
+    for step in STEPS.values():
+        for read in step.reads:
+            if read.across:
+                mine = _node(graph, step.tables[0]).backfill_policy
+                assert all(mine != _node(graph, table).backfill_policy for table in STEPS[read.step].tables)
+    for name in ("examples", "models", "tokens", "predictions"):
+        assert _node(graph, name).backfill_policy == dg.BackfillPolicy.single_run()
+
+
 def test_views_have_the_lineage_of_their_sql(graph):
     for view in load_views():
         if view.name not in TABLES:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xlwh.cli.app import STOPPED, command, study_option, warehouse_option
+from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.errors import StudyError, XlwhError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def ui(port: int, study_file: Path, root: Path) -> int:
     os.environ["XLWH_WAREHOUSE"] = str(root.resolve())
     click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     where = ["--host", "127.0.0.1", "--port", str(port), "--module-name", "dagster_project.definitions"]
-    return _serve([sys.executable, "-m", "dagster", "dev", *where, "--log-level", "warning"])
+    return _serve([sys.executable, "-W", "ignore", "-m", "dagster", "dev", *where, "--log-level", "warning"])
 
 
 def _serve(arguments: list[str]) -> int:
@@ -187,5 +187,4 @@ def _serve(arguments: list[str]) -> int:
             signal.signal(number, handler)
     if code not in (0, -signal.SIGINT):
         raise XlwhError(f"The web interface ended with code {code}; see its messages above.")
-    click.echo(STOPPED)
     return 0
