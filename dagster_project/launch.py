@@ -175,6 +175,8 @@ class Launcher:
         for event in result.all_events:
             if event.is_step_failure:
                 error = event.step_failure_data.error
+                if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+                    raise KeyboardInterrupt
                 # A failure of ours says which partitions failed, and those are outcomes already.
                 if error is not None and error.cls_name != "Failure":
                     self.problems.append(f"{event.step_key}: {(error.cause or error).message.strip()}")

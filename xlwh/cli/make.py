@@ -114,15 +114,18 @@ def materialise(
     found = sort(Context(study, warehouse, Zoo(study, warehouse), force), selection)
     outcomes, problems, warnings = list(found.settled), [], []
     views = selection.views if found.todo or (assets and not selection.steps) else ()
-    if found.todo or views:
-        from dagster_project.launch import Launcher
+    try:
+        if found.todo or views:
+            from dagster_project.launch import Launcher
 
-        with display() as shown:
-            launcher = Launcher(study, root, shown, force)
-            launcher.launch(found.todo, views)
-        outcomes += launcher.outcomes
-        problems, warnings = launcher.problems, launcher.warnings
-    warehouse.build_catalogue()
+            with display() as shown:
+                launcher = Launcher(study, root, shown, force)
+                launcher.launch(found.todo, views)
+            outcomes += launcher.outcomes
+            problems, warnings = launcher.problems, launcher.warnings
+    finally:
+        # Also when it is stopped: what was finished is to be seen.
+        warehouse.build_catalogue()
     rows: dict[str, int] = {}
     for entry in warehouse.entries():
         rows[entry.slot.table] = rows.get(entry.slot.table, 0) + entry.rows

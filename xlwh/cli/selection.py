@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xlwh.errors import XlwhError
@@ -71,24 +71,31 @@ def select(
     )
 
 
-def sort(
-    context: Context, selection: Selection, tick: Callable[[Step, Key], None] = lambda step, key: None
-) -> Sorted:
+def sort(context: Context, selection: Selection) -> Sorted:
     """Ask every partition whether it is fresh, each after those that it reads; with `force` none is asked."""
     found = Sorted()
     probing = probe(context)
     stale: set[tuple[str, Key]] = set()
     for step, keys in selection.steps.items():
+        settled = []
         for key in keys:
-            tick(step, key)
             ahead = any((source.name, other) in stale for source, other in upstream(context.study, step, key))
             result = None if context.force or ahead else fresh(probing, step, key)
             if result is None:
                 stale.add((step.name, key))
                 found.todo.setdefault(step, set()).add(key)
             else:
-                found.settled.append(Outcome(step, key, result))
+                settled.append(Outcome(step, key, result))
+        if step in found.todo and not any(_status(outcome) == "fresh" for outcome in settled):
+            # The first time, Dagster is to record those that do not apply too; and all of them make one block.
+            found.todo[step].update(outcome.key for outcome in settled)
+        else:
+            found.settled += settled
     return found
+
+
+def _status(outcome: Outcome) -> str:
+    return "" if outcome.result is None else outcome.result.status
 
 
 def _wanted(value: str | None, chosen: Sequence[str]) -> bool:

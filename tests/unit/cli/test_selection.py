@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xlwh.cli.selection import SelectionError, select, sort
-from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.base import Context, Key, StepResult, not_applicable
 from xlwh.steps.plan import STEPS, Step
 from xlwh.store import Warehouse
 from xlwh.study import Study
@@ -101,3 +101,24 @@ def test_force_asks_nobody(study, tmp_path, monkeypatch):
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None, force=True)
     selection = select(study, VIEWS, ["tokens"], ["a"])
     assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
+
+
+def test_the_first_time_partitions_that_do_not_apply_are_recorded_too(study, tmp_path, monkeypatch):
+    fresh_ones = set()
+
+    def run(self, context, key):
+        if key.language == "de":
+            return not_applicable("no German")
+        if key in fresh_ones:
+            return StepResult("fresh")
+        context.warehouse.write({}, "f")
+        return None
+
+    monkeypatch.setattr(Step, "run", run)
+    context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
+    selection = select(study, VIEWS, ["tokens"])
+    assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
+    fresh_ones.add(Key("a", language="en"))
+    found = sort(context, selection)
+    assert found.todo == {STEPS["tokens"]: {Key("b", language="en")}}
+    assert len(found.settled) == 3
