@@ -135,3 +135,30 @@ def test_random_draws_of_translations_are_independent(
         ((_, result),) = random_attribution(loaded, encoded, [Item(0, 0)], RandomAttribution(draws=1), 512)
         values.append(result.values[1:-1])
     assert abs(np.corrcoef(*values)[0, 1]) < 0.5
+
+
+def test_densities_held_at_once_are_bounded(
+    checkpoint: Callable[..., Path],
+    zoo_of: Callable[..., Zoo],
+    frame: Callable[..., pl.DataFrame],
+    pairs: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    encoded = encode(loaded, frame(pairs[:6]))
+    items = [Item(row, target) for row in range(6) for target in range(3)]
+    parameters = Lig(tolerance=0.05, max_rows=64)
+    window = 3 * 4 * parameters.max_rows * int(encoded.lengths.max())
+    monkeypatch.setattr("xlwh.attribution.lig.WINDOW_BYTES", window)
+    together: list[int] = []
+    evaluate = PathModel.evaluate
+
+    def counted(model: PathModel, points: list[tuple[int, float]]) -> list[tuple[float, np.ndarray]]:
+        lengths = [int(encoded.lengths[items[index].example]) for index in {index for index, _ in points}]
+        together.append(4 * parameters.max_rows * sum(lengths))
+        return evaluate(model, points)
+
+    monkeypatch.setattr(PathModel, "evaluate", counted)
+    assert len(dict(lig(loaded, encoded, items, parameters, 512))) == len(items)
+    assert len(together) > 1
+    assert max(together) <= window
