@@ -16,34 +16,32 @@ _TABLE = """
 select
     c.model,
     c.method,
-    c.source_language as source,
-    c.target_language as target,
-    c.n as pairs,
-    round(c.score, 3) as score,
-    round(c.null_uniform, 3) as "null: uniform",
-    round(c.null_shuffled, 3) as "null: shuffled",
-    printf('%+.3f [%+.3f, %+.3f]', c.excess_shuffled, c.excess_shuffled_low, c.excess_shuffled_high)
-        as "excess over shuffled, 95 %",
-    round(t.value, 3) as accuracy
+    c.source_language || ' → ' || c.target_language as languages,
+    printf('%.3f', c.score) as score,
+    printf('%.3f', c.null_uniform) as uniform,
+    printf('%.3f', c.null_shuffled) as shuffled,
+    printf('%+.3f ± %.3f', c.excess_shuffled, (c.excess_shuffled_high - c.excess_shuffled_low) / 2) as excess,
+    printf('%.3f', t.value) as accuracy
 from ccta c
 left join task_scores t
     on t.model = c.model and t.dataset = c.dataset and t.split = c.split and t.language = c.target_language
     and t.metric = 'accuracy' and t.variant = c.variant
 where not c.is_self and list_contains($models, c.model) and list_contains($datasets, c.dataset)
-order by c.model, c.method, c.source_language, c.target_language
+order by c.method, c.model, c.source_language, c.target_language
 """
 
 _EXPLANATION = """\
-score: share of a pair's attribution that optimal transport matches with words of the same meaning in the other
-language. The nulls are the same pairs with uniform weights, and with one side's weights shuffled over its words:
-what is above them is what the attributions themselves agree on. Rows of method `random` should show no excess.
+score: the share of a pair's attributions that optimal transport brings onto words of the same meaning in the other
+language. The two nulls are the same pairs with uniform weights, and with one side's weights shuffled over its words;
+excess is score - shuffled, with its 95 % interval. Rows of method `random` show what attributions without any meaning
+come to. accuracy is that of the model in the target language.
 """
 
-_NEXT = """\
-Three things to try next:
-  xlwh sql "select * from task_scores"{where}          any question; xlwh tables lists what there is
-  xlwh ui{where}                                       the assets, partitions, checks and plots in a browser
-  xlwh init my-study                                   a commented study.toml for your own models and data"""
+_NEXT = {
+    'sql "select * from task_scores"': "ask anything; `xlwh tables` lists what there is",
+    "ui": "the assets, partitions, checks and plots in a browser",
+    "init my-study": "a commented study.toml for your own models and data",
+}
 
 
 def show(study: Study, root: Path) -> None:
@@ -57,4 +55,9 @@ def show(study: Study, root: Path) -> None:
     grid(columns, rows, title="Consistency of token attributions across languages (CCTA)")
     click.echo(_EXPLANATION)
     where = "" if root == Path("warehouse") else f" --warehouse {root}"
-    click.echo(_NEXT.format(where=where))
+    commands = {
+        f"xlwh {name}{'' if name.startswith('init') else where}": what for name, what in _NEXT.items()
+    }
+    click.echo("Three things to try next:")
+    for name, what in commands.items():
+        click.echo(f"  {name:{max(map(len, commands))}}  {what}")

@@ -137,6 +137,7 @@ def tables(as_json: bool, root: Path) -> None:
         return
     for row in listed:
         row[4] = None if row[4] is None else size(int(str(row[4])))
+        row[5] = None if row[5] is None else str(row[5])[:16]
     grid(["name", "kind", "rows", "partitions", "size", "last written (UTC)"], listed)
 
 
