@@ -1,0 +1,136 @@
+"""`xlwh ui`: it serves on 127.0.0.1 only, backfills from it work, and nothing is left running when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from xlwh.store import Warehouse
+from xlwh.tables import TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.slow
+
+BACKFILL = """
+mutation($p: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $p) { __typename ... on LaunchBackfillSuccess { backfillId } }
+}
+"""
+STATUS = """
+query($id: String!) {
+  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status error { message } } }
+}
+"""
+NODES = "{ assetNodes { assetKey { path } groupName dependencyKeys { path } } }"
+
+
+def _lines(path):
+    file = Path(path)
+    return file.read_text().splitlines()[1:] if file.exists() else []
+
+
+class Server:
+    """A running `xlwh ui`."""
+
+    def __init__(self, study: Path, root: Path, log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        program = "import sys; from xlwh.cli import main; sys.exit(main())"
+        options = ["--port", str(self.port), "--study", str(study), "--warehouse", str(root)]
+        self.log = log.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, "ui", *options],
+            cwd=ROOT,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("DAGSTER")},
+        )
+
+    def ask(self, query, **variables):
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    def wait(self, seconds=180):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None
+            try:
+                return self.ask(NODES)["assetNodes"]
+            except OSError:
+                time.sleep(1)
+        raise AssertionError("the web interface did not come up")
+
+    def descendants(self):
+        parents = {}
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            parents.setdefault(int(fields[1]), []).append(int(status.parent.name))
+        found, waiting = [], [self.process.pid]
+        while waiting:
+            children = parents.get(waiting.pop(), [])
+            found += children
+            waiting += children
+        return found
+
+
+@pytest.fixture
+def server(tiny_study, tmp_path):
+    running = Server(tiny_study, tmp_path / "warehouse", tmp_path / "ui.log")
+    yield running
+    if running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        running.process.wait(timeout=120)
+    running.log.close()
+
+
+def test_a_backfill_and_a_clean_end(server, tmp_path):
+    nodes = {node["assetKey"]["path"][-1]: node for node in server.wait()}
+    assert nodes["ccta"]["dependencyKeys"] == [{"path": ["ccta_pairs"]}]
+    assert nodes["ccta"]["groupName"] == "views"
+
+    # Nobody but this machine is listened to: 0100007F is 127.0.0.1.
+    listening = [line.split() for table in ("tcp", "tcp6") for line in _lines(f"/proc/net/{table}")]
+    port = f"{server.port:04X}"
+    assert {row[1] for row in listening if row[3] == "0A" and row[1].endswith(f":{port}")} == {
+        f"0100007F:{port}"
+    }
+
+    selection = [{"path": [table]} for table in TABLES if table != "published_results"]
+    launched = server.ask(BACKFILL, p={"assetSelection": selection, "allPartitions": True})
+    identity = launched["launchPartitionBackfill"]["backfillId"]
+    deadline = time.monotonic() + 900
+    status = "REQUESTED"
+    while status == "REQUESTED" and time.monotonic() < deadline:
+        time.sleep(3)
+        found = server.ask(STATUS, id=identity)["partitionBackfillOrError"]
+        status = found["status"]
+    assert status == "COMPLETED_SUCCESS", found
+    pairs = Warehouse(tmp_path / "warehouse").scan("ccta_pairs").collect()
+    assert set(pairs["target_language"]) == {"en", "de", "es"}
+
+    children = server.descendants()
+    assert len(children) >= 3
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(timeout=120) == 0
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(Path(f"/proc/{child}").exists() for child in children):
+        time.sleep(0.5)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
