@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from dagster_project.plots import learning_curve
 from xlwh.steps.plan import Outcome
 from xlwh.store import Warehouse
 from xlwh.tables import TABLES
@@ -61,6 +62,9 @@ def describe(outcome: Outcome, rows: int) -> dict[str, Any]:
         if result.examples:
             told["examples"] = result.examples
             told["examples per second"] = round(result.examples / max(result.duration_s, 1e-9), 2)
+    curve = result.metadata.get("curve")
+    if isinstance(curve, list) and curve:
+        told |= learning_curve(curve)
     return told | {name: _plain(value) for name, value in result.metadata.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,10 +22,18 @@ def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
     return draw(warehouse) if draw else {}
 
 
-def learning_curve(frame: pl.DataFrame) -> dict[str, Any]:
-    """Development score (and loss, if there) against training steps, from columns `step`, `dev_score`, `loss`."""
-    figure, axes = _figure("training step", "dev score, a share")
-    axes.plot(frame["step"].to_list(), frame["dev_score"].to_list(), marker="o")
+def learning_curve(curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Metadata with a picture of a training: its checks' `step`, `train_loss`, `dev_loss` and `dev_score`."""
+    figure, axes = _figure("training step", "loss")
+    steps = [point["step"] for point in curve]
+    for name, colour in (("train_loss", "#bbbbbb"), ("dev_loss", "#777777")):
+        axes.plot(steps, [point[name] for point in curve], marker=".", color=colour, label=name)
+    scores = axes.twinx()
+    scores.plot(
+        steps, [point["dev_score"] for point in curve], marker="o", color="#3465a4", label="dev_score"
+    )
+    scores.set_ylabel("dev score, a share", color="#3465a4")
+    axes.legend(frameon=False)
     return {"learning curve": _image(figure)}
 
 

@@ -21,6 +21,10 @@ Quantity = Literal["the", "a", "two", "three", "some", "all", "no"]
 SINGULAR = ("the", "a", "no")
 """Quantities that take a singular noun and verb in English."""
 
+Front = Literal["place", "time"]
+FRONTS: tuple[Front, ...] = ("place", "time")
+"""What may stand first in a sentence instead of the subject."""
+
 
 @dataclass(frozen=True)
 class NounPhrase:
@@ -40,7 +44,7 @@ class Clause:
     time: str | None = None
     negated: bool = False
     passive: bool = False
-    front: Literal["place", "time"] | None = None
+    front: Front | None = None
     verb_first: bool = True
 
     @property

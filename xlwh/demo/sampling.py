@@ -215,7 +215,7 @@ def _voice(dice: Dice, lexicon: Lexicon, clause: Clause) -> Clause | None:
 
 
 def _order(dice: Dice, lexicon: Lexicon, clause: Clause) -> Clause | None:
-    front = None if clause.front else dice.pick(("place", "time"))
+    front = None if clause.front else dice.pick(meaning.FRONTS)
     return replace(clause, front=front, verb_first=not clause.verb_first)
 
 

@@ -43,7 +43,7 @@ def train_tokenizer(
         pair=f"{begin}:0 $A:0 {end}:0 {end}:1 $B:1 {end}:1",
         special_tokens=[(begin, SPECIALS.index(begin)), (end, SPECIALS.index(end))],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=begin,
         eos_token=end,

@@ -96,7 +96,8 @@ def cooccurrence_vectors(text: PretrainingText, vocabulary: int, size: int) -> N
     weighted /= np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-9)
     values, vectors = np.linalg.eigh(weighted @ weighted.T)
     found = vectors[:, -size:] * np.sqrt(np.maximum(values[-size:], 0))
-    return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    unit: NDArray[np.float32] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    return unit.astype(np.float32)
 
 
 def _encoder(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, vectors: NDArray[np.float32]) -> BertModel:
@@ -170,7 +171,7 @@ def _pretrain(model: BertModel, recipe: Recipe, text: PretrainingText, started: 
         )
         loss = losses[0] + 2 * losses[1] + losses[2] + losses[3]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
@@ -178,7 +179,7 @@ def _pretrain(model: BertModel, recipe: Recipe, text: PretrainingText, started: 
         if (step + 1) % 250 == 0:
             _report(f"step {step + 1}: " + " ".join(f"{x:.3f}" for x in sums / 250), started)
             sums[:] = 0
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
 
 
 def _alignment_loss(hidden: Tensor, twins: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def noun_phrase(phrase: NounPhrase, role: str, lexicon: Lexicon) -> list[Word]:
     if phrase.quantity in ("two", "three"):
         first = word(phrase.quantity, "NUM", f"{role}.number")
     else:
-        form = phrase.quantity
+        form: str = phrase.quantity
         if form == "a" and words[0].form[0] in "aeiou":
             form = "an"
         first = word(form, "DET", f"{role}.determiner")
