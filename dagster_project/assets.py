@@ -56,14 +56,15 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
         outcomes = list(attempts(context, bench, reporter, step, keys, blocked))
-        if any(outcome.result is not None and outcome.result.status == "written" for outcome in outcomes):
+        if written := any(outcome.written for outcome in outcomes):
             opened.build_catalogue()
         if any(outcome.error is not None for outcome in outcomes):
             raise failure(context, opened, outcomes)
         for table in step.tables:
             for partition, metadata in by_partition(opened, outcomes, table):
                 context.add_asset_metadata(metadata, table, partition)
-            yield dg.MaterializeResult(asset_key=table, metadata=summarise(outcomes) | plot(opened, table))
+            pictures = plot(opened, table) if written else {}
+            yield dg.MaterializeResult(asset_key=table, metadata=summarise(outcomes) | pictures)
 
     return make
 

@@ -53,6 +53,11 @@ class Outcome:
     blocked: bool = False
     """Whether it was not even tried, because a partition that it reads has failed."""
 
+    @property
+    def written(self) -> bool:
+        """Whether something new was stored."""
+        return self.result is not None and self.result.status == "written"
+
 
 _CORPUS = ("dataset", "language")
 _RUN = ("model", "language")
