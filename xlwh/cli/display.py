@@ -107,8 +107,9 @@ class Bars:
 
     def view(self, name: str, rows: int, duration_s: float) -> None:
         if "views" not in self._steps:
-            self._steps["views"] = self._progress.add_task("views", total=None, note="")
-        self._progress.update(self._steps["views"], advance=1, note=name)
+            self._steps["views"] = self._progress.add_task("views", total=0, note="")
+        task = self._progress.tasks[self._progress.task_ids.index(self._steps["views"])]
+        self._progress.update(task.id, total=(task.total or 0) + 1, advance=1, note=name)
 
 
 def display() -> Lines | Bars:
