@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,12 @@ def shared() -> Path:
     if not (folder / "data" / "README.md").is_file():
         pytest.skip(f"real test data not found at {folder}; set XLWH_SHARED to run this test")
     return folder
+
+
+def pytest_unconfigure() -> None:
+    """Keep what SentencePiece's SWIG runtime would free after its type is gone: Python crashes at exit otherwise."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("swig_runtime_data"):
+            for value in vars(module).values():
+                if type(value).__name__ == "PyCapsule":
+                    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))

@@ -20,7 +20,7 @@
 -- column excess_shuffled: Mean over the other languages of the excess over the shuffled null.
 select
     model, dataset, split, method, target_policy, space, unit, normalization, source_language, variant,
-    count_if(not is_self) as num_targets,
+    count_if(not is_self)::bigint as num_targets,
     if(bool_or(is_self), avg(score), null) as score_with_self,
     avg(score) filter (not is_self) as score_without_self,
     avg(null_uniform) filter (not is_self) as null_uniform,
