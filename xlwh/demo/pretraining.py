@@ -4,14 +4,11 @@ The second sentence of a pair is a translation of the first, or of an edited cop
 masked pieces (masked and translation language modelling, Devlin et al. 2019, Conneau and Lample 2019), which words of
 either sentence the other one does not say (replaced-word detection after Clark et al. 2020, across languages), and
 whether there are any. Some first sentences are code-switched word by word (as Qin et al. 2020 do for transfer).
-
-Rows come as twins: row i and row i + rows / 2 are the same pair in other languages, and the states of words that
-translate each other by the gold alignment are pulled together (as Cao et al. 2020 do with automatic alignments).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 LENGTHS = (HYPOTHESIS_WORDS[0], PREMISE_WORDS[1])
-SAME_LANGUAGE = 0.5
+SAME_LANGUAGE = 0.3
 SAME_MEANING = 0.25
 SWITCHED_SENTENCES = 0.2
 SWITCHED_WORDS = 0.5
@@ -65,22 +62,15 @@ def said(clause: Clause, slot: str) -> object:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Piece ids of a sentence and, for each piece, whether the other clause of the pair says something else there.
-
-    `places` has the first piece of each word by the word's main slot.
-    """
+    """Piece ids of a sentence and, for each piece, whether the other clause of the pair says something else there."""
 
     ids: NDArray[np.int64]
     changed: NDArray[np.float32]
-    places: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Arrays `[rows, length]`; `changed_any` is `[rows]`.
-
-    `twins` is `[words, 4]`: row and position of a word, row and position of its translation.
-    """
+    """Arrays `[rows, length]`; `changed_any` is `[rows]`."""
 
     input_ids: NDArray[np.int64]
     token_type_ids: NDArray[np.int64]
@@ -90,7 +80,6 @@ class Batch:
     inner: NDArray[np.bool_]
     changed: NDArray[np.float32]
     changed_any: NDArray[np.float32]
-    twins: NDArray[np.int64]
 
 
 class PretrainingText:
@@ -131,42 +120,24 @@ class PretrainingText:
             flags = np.array([_changed(clause, other, word) for word in words], dtype=np.float32)
             ends = np.array([end for _, end in encoding.offsets])
             at = np.searchsorted(starts, np.maximum(ends - 1, 0), side="right") - 1
-            first = dict(zip(at[::-1].tolist(), range(len(at) - 1, -1, -1), strict=True))
-            places = {word.slots[0]: first[i] for i, word in enumerate(words) if i in first}
-            found.append(Sentence(np.array(encoding.ids, dtype=np.int64), flags[at], places))
+            found.append(Sentence(np.array(encoding.ids, dtype=np.int64), flags[at]))
         return found
 
     def batches(self, rows: int, seed: int) -> Iterator[Batch]:
-        """Endless batches of `rows` sentence pairs (an even number), special tokens in place and pieces masked."""
+        """Endless batches of sentence pairs, special tokens in place and pieces masked."""
         random = np.random.default_rng(seed)
         while True:
             yield self._batch(random, rows)
 
     def _batch(self, random: np.random.Generator, rows: int) -> Batch:
-        pairs, twins = [], []
-        for index in random.integers(len(self.switched), size=rows // 2):
-            one, other = (LANGUAGES[i] for i in random.choice(len(LANGUAGES), size=2, replace=False))
-            alone = random.random() < SAME_LANGUAGE
-            first = self.first[one][index]
+        pairs = []
+        for index in random.integers(len(self.switched), size=rows):
+            one, other = random.choice(len(LANGUAGES), size=2, replace=False)
+            one = other if random.random() < SAME_LANGUAGE else one
+            first = self.first[LANGUAGES[one]][index]
             if random.random() < SWITCHED_SENTENCES:
                 first = self.switched[index]
-            pairs.append((first, self.second[one if alone else other][index]))
-            twins.append((self.first[other][index], self.second[other if alone else one][index]))
-        translated = [
-            (
-                row,
-                1 + segment * (len(pair[0].ids) + 2) + place,
-                len(pairs) + row,
-                start + twin[segment].places[slot],
-            )
-            for row, (pair, twin) in enumerate(zip(pairs, twins, strict=True))
-            for segment, start in enumerate((1, len(twin[0].ids) + 3))
-            for slot, place in pair[segment].places.items()
-            if slot in twin[segment].places
-        ]
-        # The first token's state stands for the whole pair.
-        translated += [(row, 0, len(pairs) + row, 0) for row in range(len(pairs))]
-        pairs += twins
+            pairs.append((first, self.second[LANGUAGES[other]][index]))
         longest = max(len(a.ids) + len(b.ids) + 4 for a, b in pairs)
         shape = rows, -(-longest // LENGTH_STEP) * LENGTH_STEP
         begin, pad, end, _, mask = range(5)
@@ -195,7 +166,6 @@ class PretrainingText:
             inner=inner & ~masked,
             changed=changed,
             changed_any=changed.max(axis=1),
-            twins=np.array(translated, dtype=np.int64),
         )
 
 

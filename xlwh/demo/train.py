@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from transformers import BertModel, PreTrainedTokenizerFast
 
 MODEL = Path(__file__).parent / "model"
-TEMPERATURE = 0.1
-"""Of the cosines in the word alignment loss."""
-
 COLUMNS = 8000
 """Parallel sentences that the word vectors start from."""
 
@@ -51,7 +48,7 @@ class Recipe:
     feed_forward: int = 128
     positions: int = 64
     pairs: int = 16_000
-    steps: int = 3000
+    steps: int = 9000
     rows: int = 64
     learning_rate: float = 3e-3
     warmup: int = 100
@@ -79,6 +76,9 @@ def train(recipe: Recipe, folder: Path, threads: int = 2) -> None:
     _pretrain(model, recipe, text, started)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    for path in folder.iterdir():
+        # The weights are written through a temporary file that only its owner may read.
+        path.chmod(0o644)
 
 
 def cooccurrence_vectors(text: PretrainingText, vocabulary: int, size: int) -> NDArray[np.float32]:
@@ -153,7 +153,7 @@ def _pretrain(model: BertModel, recipe: Recipe, text: PretrainingText, started: 
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     model.train()
-    sums: NDArray[np.float64] = np.zeros(4)
+    sums: NDArray[np.float64] = np.zeros(3)
     for step, batch in zip(range(recipe.steps), text.batches(recipe.rows, recipe.seed), strict=False):
         hidden, pooled, tensors = _forward(model, batch)
         masked = tensors["masked"]
@@ -167,9 +167,8 @@ def _pretrain(model: BertModel, recipe: Recipe, text: PretrainingText, started: 
             nn.functional.binary_cross_entropy_with_logits(
                 pair_head(pooled).squeeze(-1), tensors["changed_any"]
             ),
-            _alignment_loss(hidden, tensors["twins"]),
         )
-        loss = losses[0] + 2 * losses[1] + losses[2] + losses[3]
+        loss = losses[0] + 2 * losses[1] + losses[2]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -180,19 +179,6 @@ def _pretrain(model: BertModel, recipe: Recipe, text: PretrainingText, started: 
             _report(f"step {step + 1}: " + " ".join(f"{x:.3f}" for x in sums / 250), started)
             sums[:] = 0
     model.eval()  # type: ignore[no-untyped-call]
-
-
-def _alignment_loss(hidden: Tensor, twins: Tensor) -> Tensor:
-    """Cross entropy of finding a word's translation among the words of the parallel pair, by cosine."""
-    import torch
-
-    one = torch.nn.functional.normalize(hidden[twins[:, 0], twins[:, 1]], dim=-1)
-    other = torch.nn.functional.normalize(hidden[twins[:, 2], twins[:, 3]], dim=-1)
-    scores = (one @ other.T / TEMPERATURE).masked_fill(twins[:, :1] != twins[:, 0], -torch.inf)
-    gold = torch.arange(len(twins))
-    return (
-        torch.nn.functional.cross_entropy(scores, gold) + torch.nn.functional.cross_entropy(scores.T, gold)
-    ) / 2
 
 
 def _forward(model: BertModel, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
