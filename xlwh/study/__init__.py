@@ -1,0 +1,165 @@
+"""The study: one frozen, validated description of what to compute, read from `study.toml`.
+
+Only configuration lives here. Nothing is opened or downloaded; relative paths are resolved against the
+folder of the file. An unusable file raises `StudyError` naming the key, the line and what is accepted.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from xlwh.errors import StudyError
+from xlwh.study.attribution import Attribution, Lig, Methods, RandomAttribution
+from xlwh.study.base import Key, Part, Revision
+from xlwh.study.consistency import Consistency, Space
+from xlwh.study.data import Dataset
+from xlwh.study.lines import explain, line_of
+from xlwh.study.models import Finetune, Model
+
+__all__ = [
+    "Attribution",
+    "Consistency",
+    "Dataset",
+    "Finetune",
+    "Key",
+    "Lig",
+    "Methods",
+    "Model",
+    "Part",
+    "RandomAttribution",
+    "Revision",
+    "Space",
+    "Study",
+    "load",
+]
+
+
+class Study(Part):
+    """Everything that a `study.toml` says, with paths resolved."""
+
+    name: Key
+    languages: tuple[Key, ...] = Field(min_length=1)
+    seed: int = Field(0, ge=0)
+    data_root: Path = Field(
+        Path("."), description="Folder of the data, relative to the study file; XLWH_DATA_ROOT overrides it."
+    )
+    datasets: Mapping[Key, Dataset]
+    models: Mapping[Key, Model] = Field(default_factory=dict)
+    spaces: Mapping[Key, Space] = Field(default_factory=dict)
+    attribution: Attribution = Field(default_factory=Attribution)
+    consistency: Consistency | None = None
+    folder: Path = Field(description="Folder of the study file; set by `load`.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Study:
+        for key, model in self.models.items():
+            at = f"models.{key}"
+            for name in model.datasets:
+                _known(name, self.datasets, f"{at}.datasets", "dataset")
+            if model.finetune is not None:
+                _known(model.finetune.base, self.models, f"{at}.finetune.base", "model")
+                _known(model.finetune.dataset, self.datasets, f"{at}.finetune.dataset", "dataset")
+                if model.finetune.dev_dataset is not None:
+                    _known(model.finetune.dev_dataset, self.datasets, f"{at}.finetune.dev_dataset", "dataset")
+                for language in model.finetune.languages:
+                    _known(
+                        language,
+                        self.dataset_languages(model.finetune.dataset),
+                        f"{at}.finetune.languages",
+                        "language",
+                    )
+                self._no_cycle(key)
+            for language in model.source_languages or ():
+                _known(language, self.languages, f"{at}.source_languages", "language")
+        if self.consistency is not None:
+            self._consistency_possible(self.consistency)
+        return self
+
+    def _consistency_possible(self, consistency: Consistency) -> None:
+        _known(consistency.space, self.spaces, "consistency.space", "space")
+        computed = [name for name, settings in self.attribution.methods if settings is not None]
+        for method in consistency.methods:
+            _known(method, computed, "consistency.methods", "attribution method")
+        if consistency.unit == "token" and self.spaces[consistency.space].kind == "vec":
+            raise ValueError(
+                f"consistency.unit: the space `{consistency.space}` holds vectors of words, from .vec files; "
+                "`token` needs a space of kind `input_embeddings`"
+            )
+
+    def _no_cycle(self, key: str) -> None:
+        seen = [key]
+        recipe = self.models[key].finetune
+        while recipe is not None:
+            if recipe.base in seen:
+                raise ValueError(
+                    f"models.{key}.finetune.base: {' -> '.join([*seen, recipe.base])} is a cycle"
+                )
+            seen.append(recipe.base)
+            base = self.models.get(recipe.base)
+            recipe = base.finetune if base is not None else None
+
+    def dataset_languages(self, dataset: str) -> tuple[str, ...]:
+        """Languages in which a dataset is read."""
+        return self.datasets[dataset].languages or self.languages
+
+    def all_languages(self) -> tuple[str, ...]:
+        """The study's languages and any that only a dataset names, in order of first mention."""
+        found = dict.fromkeys(self.languages)
+        for dataset in self.datasets:
+            found.update(dict.fromkeys(self.dataset_languages(dataset)))
+        return tuple(found)
+
+    def evaluations(self, model: str, language: str) -> Iterator[str]:
+        """Datasets that `model` is evaluated on in `language`."""
+        for dataset in self.models[model].datasets:
+            if language in self.dataset_languages(dataset):
+                yield dataset
+
+    def source_languages(self, model: str) -> tuple[str, ...]:
+        """Languages whose predictions are the reference of this model's consistency."""
+        chosen = self.models[model].source_languages
+        if chosen is not None:
+            return chosen
+        recipe = self.models[model].finetune
+        return recipe.languages if recipe is not None else self.languages[:1]
+
+    def data_path(self, relative: str) -> Path:
+        """A path of the data, under XLWH_DATA_ROOT or the study's data_root."""
+        override = os.environ.get("XLWH_DATA_ROOT")
+        return (Path(override) if override else self.folder / self.data_root) / relative
+
+
+def _known(name: str, known: Any, where: str, what: str) -> None:
+    if name not in known:
+        raise ValueError(
+            f"{where}: no {what} `{name}` in this study; there are: {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def load(path: Path | str) -> Study:
+    """Read and validate a study file; `StudyError` names the key and the line."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "study.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"No study file {path}. Make one with: xlwh init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"Study file {path} cannot be read: {error}") from None
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path}: not valid TOML: {error}") from None
+    if "folder" in raw:
+        raise StudyError(f"{path}, line {line_of(text, ('folder',))}: unknown key `folder`")
+    try:
+        return Study.model_validate({**raw, "folder": path.resolve().parent})
+    except ValidationError as error:
+        raise StudyError(explain(Study, path, text, error)) from None

@@ -1,0 +1,76 @@
+"""Models and the recipes that they are fine-tuned by."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from xlwh.study.base import Key, Part, Revision
+
+
+class Finetune(Part):
+    """A fine-tuning recipe: base + dataset + languages + seed.
+
+    Defaults are the settings customary for XNLI and PAWS-X with encoders of base size (XTREME): AdamW, 2e-5,
+    batch 32, linear warm-up and decay, 128 sub-tokens.
+    """
+
+    base: Key = Field(description="Key of another model of this study.")
+    dataset: Key = Field(description="Key of the dataset to train on.")
+    languages: tuple[Key, ...] = Field(min_length=1, description="Source languages, jointly.")
+    dev_dataset: Key | None = Field(
+        None,
+        description="Dataset whose score picks the best checkpoint; default: a held-out part of `dataset`.",
+    )
+    dev_fraction: float = Field(
+        0.05, gt=0, lt=0.5, description="Held-out share when there is no dev_dataset."
+    )
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-5, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_ratio: float = Field(0.06, ge=0, lt=1)
+    max_length: int = Field(128, ge=8)
+    max_grad_norm: float = Field(1.0, gt=0)
+    evaluations_per_epoch: int = Field(
+        2, ge=1, description="Times per epoch that the dev score is taken and a checkpoint written."
+    )
+    patience: int = Field(
+        4, ge=1, description="Evaluations without a better dev score before stopping early."
+    )
+    autocast: Literal["none", "bfloat16"] = Field(
+        "none", description="Mixed precision of the training passes."
+    )
+
+
+class Model(Part):
+    """One model: a hub id with a revision, a local folder, or a fine-tune recipe."""
+
+    hub: str | None = Field(None, description="Model id on the Hugging Face hub.")
+    revision: Revision | None = Field(None, description="40-character commit of the hub model.")
+    path: str | None = Field(None, description="Local folder, relative to the study file.")
+    finetune: Finetune | None = Field(None, description="Train it here from another model of the study.")
+    datasets: tuple[Key, ...] = Field((), description="Datasets it is evaluated on.")
+    labels: tuple[str, ...] | None = Field(
+        None, description="Class labels in the order of the logits; default: the checkpoint's id2label."
+    )
+    source_languages: tuple[Key, ...] | None = Field(
+        None,
+        description="Source languages of its consistency; default: the ones it was fine-tuned on, else the study's first language.",
+    )
+    published_as: str | None = Field(None, description="Name of this model in the papers' tables.")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    max_length: int = Field(
+        256, ge=8, description="Longest input in sub-tokens; longer ones are cut and counted."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if sum(x is not None for x in (self.hub, self.path, self.finetune)) != 1:
+            raise ValueError("give exactly one of `hub`, `path` and `finetune`")
+        if self.hub is not None and self.revision is None:
+            raise ValueError("a hub model needs `revision`, a 40-character commit")
+        return self

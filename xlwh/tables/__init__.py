@@ -1,0 +1,47 @@
+"""The contracts: one class per stored table, and nothing else.
+
+A class says what a row is (its docstring), which columns identify it (`key`), how its files are
+partitioned (`partition_by`), and every column's type, unit and rule. From it come the Polars types
+checked at write time, the Parquet types, DuckDB's comments, Dagster's table schema and
+`xlwh describe`. Metrics do not belong here: they are views under `sql/`.
+
+Raise `version` when the meaning or the columns of a table change: partitions written before are then stale.
+"""
+
+from __future__ import annotations
+
+from xlwh.tables.attribution import AttributionRuns, TokenAttributions
+from xlwh.tables.base import KEY_PATTERN, Table
+from xlwh.tables.consistency import CctaPairs, WordVectors
+from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
+from xlwh.tables.models import Models, Predictions, Tokens
+
+TABLES: dict[str, type[Table]] = {
+    "examples": Examples,
+    "rejected_rows": RejectedRows,
+    "models": Models,
+    "tokens": Tokens,
+    "predictions": Predictions,
+    "attribution_runs": AttributionRuns,
+    "token_attributions": TokenAttributions,
+    "word_vectors": WordVectors,
+    "ccta_pairs": CctaPairs,
+    "published_results": PublishedResults,
+}
+"""Every stored table by name, in the order in which they are made."""
+
+__all__ = [
+    "KEY_PATTERN",
+    "TABLES",
+    "AttributionRuns",
+    "CctaPairs",
+    "Examples",
+    "Models",
+    "Predictions",
+    "PublishedResults",
+    "RejectedRows",
+    "Table",
+    "TokenAttributions",
+    "Tokens",
+    "WordVectors",
+]

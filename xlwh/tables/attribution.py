@@ -1,0 +1,81 @@
+"""Token attributions and the account of how they were made."""
+
+from __future__ import annotations
+
+import dataframely as dy
+
+from xlwh.tables.base import (
+    Table,
+    dataset_column,
+    example_id_column,
+    language_column,
+    method_column,
+    model_column,
+    split_column,
+    target_column,
+)
+
+
+class AttributionRuns(Table):
+    """One row per (model, example, method, target): what was integrated, at what cost, how well it converged."""
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id", "method", "target")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    method = method_column()
+    target = target_column()
+    f_input = dy.Float64(
+        nullable=False, allow_nan=False, allow_inf=False, description="Target logit at the input."
+    )
+    f_baseline = dy.Float64(
+        nullable=True,
+        allow_nan=False,
+        allow_inf=False,
+        description="Target logit at the baseline; NULL for methods without one.",
+    )
+    convergence_delta = dy.Float64(
+        nullable=True,
+        allow_nan=False,
+        allow_inf=False,
+        description="Sum of attributions minus (f_input - f_baseline); NULL for methods without completeness.",
+    )
+    relative_delta = dy.Float64(
+        nullable=True,
+        min=0,
+        allow_nan=False,
+        description="|convergence_delta| / max(|f_input - f_baseline|, 1e-6).",
+    )
+    converged = dy.Bool(
+        nullable=True,
+        description="relative_delta is within the tolerance; NULL for methods without completeness.",
+    )
+    num_gradient_rows = dy.Int32(nullable=False, min=0, description="Forward-and-backward rows evaluated.")
+    num_forward_rows = dy.Int32(nullable=False, min=0, description="Forward-only rows evaluated.")
+    parameters = dy.String(nullable=False, description="The method's parameters, as JSON.")
+
+
+class TokenAttributions(Table):
+    """One row per (model, example, method, target, sub-token): a signed, unnormalised attribution in logits."""
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id", "method", "target", "position")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    method = method_column()
+    target = target_column()
+    position = dy.Int32(nullable=False, min=0, description="Index in the model's input, as in `tokens`.")
+    attribution = dy.Float32(
+        nullable=False,
+        allow_nan=False,
+        allow_inf=False,
+        description="Signed attribution, in logits, summed over embedding dimensions.",
+    )

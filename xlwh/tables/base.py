@@ -1,0 +1,63 @@
+"""What every contract shares: the base class, and the columns that many tables have."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import dataframely as dy
+
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+"""Model, dataset and space names: they become folder names and partition keys."""
+
+
+class Table(dy.Schema):
+    """Base of all contracts."""
+
+    partition_by: ClassVar[tuple[str, ...]] = ()
+    key: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+
+
+def name_column(description: str) -> dy.String:
+    return dy.String(nullable=False, regex=KEY_PATTERN, description=description)
+
+
+def model_column() -> dy.String:
+    return name_column("Key of the model in the study.")
+
+
+def dataset_column() -> dy.String:
+    return name_column("Key of the dataset in the study.")
+
+
+def language_column(description: str = "Language code, as the dataset writes it.") -> dy.String:
+    return name_column(description)
+
+
+def split_column() -> dy.String:
+    return dy.String(nullable=False, description="Part of the dataset: train, dev, test.")
+
+
+def example_id_column() -> dy.String:
+    return dy.String(
+        nullable=False,
+        min_length=1,
+        description="Identity of the example; equal across languages in parallel data.",
+    )
+
+
+def method_column() -> dy.String:
+    return dy.String(nullable=False, description="Attribution method: lig, random.")
+
+
+def target_column() -> dy.String:
+    return dy.String(
+        nullable=False,
+        description="The output that is explained: a class label, or `start`/`end` in question answering.",
+    )
+
+
+def probability_column(description: str) -> dy.Float64:
+    return dy.Float64(
+        nullable=False, min=0, max=1 + 1e-9, allow_inf=False, allow_nan=False, description=description
+    )

@@ -1,0 +1,90 @@
+"""Texts as read from files, and the numbers that the papers print."""
+
+from __future__ import annotations
+
+import dataframely as dy
+
+from xlwh.tables.base import Table, dataset_column, example_id_column, language_column, split_column
+
+
+class Examples(Table):
+    """One row per (dataset, split, language, example): the text as read, before any tokenizer."""
+
+    partition_by = ("dataset", "language")
+    key = ("dataset", "split", "language", "example_id")
+
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    task = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(
+            [
+                "sequence_classification",
+                "sentence_pair",
+                "token_classification",
+                "question_answering",
+                "translation",
+            ]
+        ),
+        description="What is predicted: sequence_classification, sentence_pair, token_classification, "
+        "question_answering or translation.",
+    )
+    text = dy.String(nullable=False, description="First segment: sentence, premise or question.")
+    text_pair = dy.String(nullable=True, description="Second segment: hypothesis, context or translation.")
+    label = dy.String(nullable=True, description="Gold class label; NULL where the source withholds it.")
+    words = dy.List(
+        dy.String(), nullable=True, description="The source's own tokens, for pre-tokenised corpora."
+    )
+    word_labels = dy.List(dy.String(), nullable=True, description="One gold tag per entry of `words`.")
+    answers = dy.List(
+        dy.Struct({"text": dy.String(nullable=False), "start": dy.Int32(nullable=False)}),
+        nullable=True,
+        description="Gold answers in `text_pair`; start in code points.",
+    )
+    source_file = dy.String(
+        nullable=False, description="File the row was read from, relative to the data root."
+    )
+    row_number = dy.Int64(nullable=False, min=0, description="Position in that file, counted from 0.")
+
+
+class RejectedRows(Table):
+    """One row per input row that a reader refused, with the reason and the raw text. Nothing is lost silently."""
+
+    partition_by = ("dataset", "language")
+    key = ("dataset", "split", "language", "source_file", "row_number")
+
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    source_file = dy.String(
+        nullable=False, description="File the row was read from, relative to the data root."
+    )
+    row_number = dy.Int64(nullable=False, min=0, description="Position in that file, counted from 0.")
+    reason = dy.String(nullable=False, description="Why the row was refused.")
+    raw = dy.String(
+        nullable=False, description="The row as found, cut at 10,000 characters; undecodable bytes as \\xNN."
+    )
+
+
+class PublishedResults(Table):
+    """One row per number printed in one of the papers' tables."""
+
+    key = ("paper", "table", "model", "dataset", "source_language", "language", "metric", "variant")
+
+    paper = dy.String(
+        nullable=False,
+        description="Short name of the paper: ccta, shapley-heads, concept-alignment, faithfulness.",
+    )
+    table = dy.String(nullable=False, description="Number of the table in the paper.")
+    model = dy.String(nullable=False, description="Model as the paper names it.")
+    dataset = dy.String(nullable=False, description="Dataset as the paper names it.")
+    source_language = dy.String(nullable=True, description="Language trained on or compared from.")
+    language = dy.String(nullable=True, description="Language evaluated; `overall` where the paper averages.")
+    metric = dy.String(nullable=False, description="Name of the metric.")
+    variant = dy.String(
+        nullable=False, description="paper, or published_code where the number comes from released code."
+    )
+    value = dy.Float64(nullable=False, allow_nan=False, description="The number as printed.")
+    note = dy.String(nullable=True, description="Significance marks and the like.")

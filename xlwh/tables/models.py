@@ -1,0 +1,119 @@
+"""Models, what they see of a text and what they say of it."""
+
+from __future__ import annotations
+
+import dataframely as dy
+
+from xlwh.tables.base import (
+    Table,
+    dataset_column,
+    example_id_column,
+    language_column,
+    model_column,
+    split_column,
+)
+
+
+class Models(Table):
+    """One row per model of the study: what it is, exactly, and how it was trained if it was trained here."""
+
+    partition_by = ("model",)
+    key = ("model",)
+
+    model = model_column()
+    kind = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(["hub", "path", "finetuned"]),
+        description="Where it comes from: hub, path or finetuned.",
+    )
+    source = dy.String(
+        nullable=False, description="Hub id, folder as written in the study, or key of the base model."
+    )
+    revision = dy.String(nullable=True, description="40-character commit of a hub model.")
+    family = dy.String(nullable=False, description="Architecture family (transformers `model_type`).")
+    task = dy.String(nullable=True, description="Task its head was trained for; NULL for a bare encoder.")
+    labels = dy.List(dy.String(), nullable=True, description="Class labels in the order of the logits.")
+    weight_hash = dy.String(
+        nullable=False, min_length=64, max_length=64, description="SHA-256 over the safetensors files."
+    )
+    tokenizer_hash = dy.String(
+        nullable=False, min_length=64, max_length=64, description="SHA-256 over the tokenizer's files."
+    )
+    num_layers = dy.Int32(nullable=False, min=1, description="Transformer layers.")
+    num_heads = dy.Int32(nullable=False, min=1, description="Attention heads per layer.")
+    hidden_size = dy.Int32(nullable=False, min=1, description="Width of the hidden states.")
+    vocab_size = dy.Int32(nullable=False, min=1, description="Rows of the input embedding.")
+    num_parameters = dy.Int64(nullable=False, min=1, description="Parameters, heads included.")
+    dtype = dy.String(nullable=False, description="Number format it is run in.")
+    published_as = dy.String(nullable=True, description="Name of the same model in the papers' tables.")
+    finetuned_dataset = dy.String(nullable=True, description="Dataset it was fine-tuned on here.")
+    finetuned_languages = dy.List(
+        dy.String(), nullable=True, description="Languages it was fine-tuned on here."
+    )
+    seed = dy.Int64(nullable=True, description="Seed of the fine-tuning.")
+    recipe = dy.String(nullable=True, description="Hyper-parameters of the fine-tuning, as JSON.")
+    dev_score = dy.Float64(
+        nullable=True, description="Best development accuracy during fine-tuning, a share."
+    )
+    train_steps = dy.Int64(nullable=True, min=0, description="Optimiser steps done.")
+    duration_s = dy.Float64(nullable=True, min=0, description="Seconds of fine-tuning.")
+
+
+class Tokens(Table):
+    """One row per sub-token that the model sees, special tokens included, padding not."""
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id", "position")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    position = dy.Int32(
+        nullable=False, min=0, description="Index in the model's input, special tokens counted."
+    )
+    segment = dy.Int32(
+        nullable=True, min=0, max=1, description="0 first text, 1 second text; NULL for special tokens."
+    )
+    word_index = dy.Int32(
+        nullable=True,
+        min=0,
+        description="Word the sub-token belongs to, counted over both segments; NULL for special tokens and lone blanks.",
+    )
+    word = dy.String(nullable=True, description="Surface form of that word.")
+    token_id = dy.Int32(nullable=False, min=0, description="Row of the input embedding.")
+    token = dy.String(nullable=False, description="The tokenizer's piece.")
+    char_start = dy.Int32(nullable=True, min=0, description="First code point in the segment's text.")
+    char_end = dy.Int32(
+        nullable=True, min=0, description="One past the last code point in the segment's text."
+    )
+    is_special = dy.Bool(nullable=False, description="CLS, SEP and the like.")
+    is_unknown = dy.Bool(nullable=False, description="The tokenizer's UNK piece.")
+    segmenter = dy.String(nullable=False, description="What split the text into words.")
+
+
+class Predictions(Table):
+    """One row per (model, example): logits as computed, so that every score is a view."""
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    task = dy.String(nullable=False, description="Task of the dataset.")
+    label = dy.String(nullable=True, description="Gold label; NULL where withheld.")
+    predicted = dy.String(nullable=False, description="Label of the largest logit.")
+    logits = dy.List(
+        dy.Float32(), nullable=False, description="One per class, in the order of `models.labels`."
+    )
+    probabilities = dy.List(dy.Float32(), nullable=False, description="Softmax of the logits.")
+    num_tokens = dy.Int32(
+        nullable=False, min=1, description="Sub-tokens the model saw, special ones included."
+    )
+    num_truncated = dy.Int32(
+        nullable=False, min=0, description="Sub-tokens cut off because the input was too long."
+    )
