@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.base import Collector, Reader, Reading, Request, row_id
+from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
+from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.tagged import UPOS, Block, blocks
 
-_FILES = (
+_PATTERNS = (
     "{language}_*-ud-{split}.conllu",
     "*/{language}_*-ud-{split}.conllu",
     "{split}-{language}.conllu",
@@ -28,18 +29,13 @@ _EMPTY_NODE = re.compile(r"\d+\.[1-9]\d*")
 _COLUMNS = 10
 
 
-class Conllu(Reader):
+class Conllu(OneFileReader):
     """Sentences with a universal part of speech per word."""
 
     name = "conllu"
     description = "Universal Dependencies treebanks: CoNLL-U, syntactic words with UPOS"
     version = 1
-    option_model = FileOptions
-
-    def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(FileOptions), _FILES)
-        require_own_file(request, document)
-        return (document,)
+    patterns = _PATTERNS
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

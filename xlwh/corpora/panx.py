@@ -11,13 +11,14 @@ from typing import Literal
 from pydantic import Field
 
 from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
+from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.tagged import common_prefix, read_tagged
 
 TAGS = frozenset(["O", *(f"{part}-{kind}" for part in "BI" for kind in ("PER", "ORG", "LOC"))])
 
-_FILES = ("{split}-{language}.tsv", "{language}/{split}", "{language}/{split}.tsv")
+_PATTERNS = ("{split}-{language}.tsv", "{language}/{split}", "{language}/{split}.tsv")
 
 
 class PanxOptions(FileOptions):
@@ -28,18 +29,14 @@ class PanxOptions(FileOptions):
     )
 
 
-class Panx(Reader):
+class Panx(OneFileReader):
     """Tokens with a named-entity tag each."""
 
     name = "panx"
     description = "PAN-X / WikiANN: TSV of token and BIO tag, with or without `en:` in front of the tokens"
     version = 1
     option_model = PanxOptions
-
-    def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(PanxOptions), _FILES)
-        require_own_file(request, document)
-        return (document,)
+    patterns = _PATTERNS
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

@@ -6,26 +6,22 @@ spaces. Joined by sentence number, which means something only for files that are
 
 from __future__ import annotations
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.base import Collector, Reader, Reading, Request
+from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
+from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.tagged import UPOS, read_tagged
 
-_FILES = ("{split}-{language}.tsv", "{language}/{split}.tsv")
+_PATTERNS = ("{split}-{language}.tsv", "{language}/{split}.tsv")
 
 
-class Udpos(Reader):
+class Udpos(OneFileReader):
     """Tokens with a universal part of speech each."""
 
     name = "udpos"
     description = "XTREME UDPOS: TSV of token and universal tag, blank line between sentences"
     version = 1
-    option_model = FileOptions
-
-    def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(FileOptions), _FILES)
-        require_own_file(request, document)
-        return (document,)
+    patterns = _PATTERNS
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

@@ -7,30 +7,26 @@ answers; a question without the key `answers` has NULL.
 
 from __future__ import annotations
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, verified_answers
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.base import Collector, Reader, Reading, Request, verified_answers
+from xlwh.corpora.files import Document
+from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.records import load_json
 from xlwh.errors import CorpusError
 
-_FILES = (
+_PATTERNS = (
     "xquad.{language}.json",
     "{split}-{language}.json",
     "{split}-context-{language}-question-{language}.json",
 )
 
 
-class Xquad(Reader):
+class Xquad(OneFileReader):
     """Extractive question answering."""
 
     name = "xquad"
     description = "XQuAD, MLQA, SQuAD: JSON with answers at code point offsets"
     version = 1
-    option_model = FileOptions
-
-    def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(FileOptions), _FILES)
-        require_own_file(request, document)
-        return (document,)
+    patterns = _PATTERNS
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

@@ -19,6 +19,9 @@ UNNAMED_GRACE = timedelta(hours=1)
 STAGING_GRACE = timedelta(days=7)
 """Unfinished work is kept at least this long: it may be hours of computation."""
 
+DIGEST = "[0-9a-f]" * 16
+"""How the folders of trained models end, as a pattern."""
+
 
 @dataclass(frozen=True)
 class GcReport:
@@ -37,7 +40,8 @@ class GcReport:
 
 
 def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
-    """Remove superseded files, files that no commit ever named, and abandoned staging, all older than `grace`.
+    """Remove superseded files and checkpoints, files that no commit ever named, and abandoned staging, all older
+    than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
     removed file ends with an error that says so.
@@ -63,7 +67,13 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
     for path in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"staging/{UNFINISHED}*")):
         if now - _changed(path) > max(grace, UNNAMED_GRACE):
             doomed.append(path)
-    doomed += [folder for folder in abandoned(root) if now - _last_change(folder) > max(grace, STAGING_GRACE)]
+    unfinished = (*abandoned(root), *root.glob(f"staging/finetune/*-{DIGEST}"))
+    doomed += [folder for folder in unfinished if now - _last_change(folder) > max(grace, STAGING_GRACE)]
+    doomed += [
+        folder
+        for folder, since in _superseded_models(root, manifest)
+        if now - since > max(grace, UNNAMED_GRACE)
+    ]
     # First the manifest: after a crash in between it never claims a file that is gone.
     manifest.forget(superseded)
     size = 0
@@ -82,6 +92,20 @@ def _shown(root: Path, manifest: Manifest) -> set[str]:
     if info is None or info.commit > manifest.head():
         return set()
     return {entry.file for entry in manifest.snapshot(info.commit).entries}
+
+
+def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
+    """Checkpoints trained here that their model's row does not name, and since when they are not needed.
+
+    A checkpoint lies in `models/<key>/<first 16 digits of the row's fingerprint>`; the row is written after it.
+    """
+    rows = {entry.slot.keys[0]: entry for entry in manifest.snapshot(table="models").entries}
+    for folder in root.glob(f"models/*/{DIGEST}"):
+        row = rows.get(folder.parent.name)
+        if row is None:
+            yield folder, _last_change(folder)
+        elif folder.name != row.fingerprint[:16]:
+            yield folder, max(row.created_at, _last_change(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:

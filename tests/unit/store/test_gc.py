@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
-from xlwh.store import Slot
+from xlwh.store import Slot, schema
 
 NOW = timedelta(0)
 
@@ -107,3 +109,27 @@ def test_what_others_keep_in_the_warehouse_is_left_alone(warehouse):
         file.write_text("x")
         age(file, days=100)
     assert warehouse.gc(NOW).removed == ()
+
+
+def test_checkpoints_go_when_their_row_names_another_one(warehouse):
+    slot, current, former, orphan = Slot("models", ("m",)), "a" * 16, "b" * 16, "c" * 16
+    row = dict.fromkeys(schema("models")) | {
+        "model": "m", "kind": "finetuned", "source": "base", "family": "bert", "weight_hash": "0" * 64,
+        "tokenizer_hash": "0" * 64, "num_layers": 1, "num_heads": 1, "hidden_size": 1, "vocab_size": 1,
+        "num_parameters": 1, "dtype": "float32",
+    }  # fmt: skip
+    warehouse.write({slot: pl.DataFrame([row], schema=schema("models"))}, current + "0" * 48)
+    folders = [warehouse.root / "models" / name for name in (f"m/{current}", f"m/{former}", f"gone/{orphan}")]
+    folders.append(warehouse.root / "staging" / "finetune" / f"m-{former}")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("x")
+    assert warehouse.gc(NOW).removed == ()
+    for folder in folders:
+        age(folder, days=8)
+    # The current row is young: whoever read the one before may still be loading its checkpoint.
+    assert {path.split("/")[-1] for path in warehouse.gc(NOW).removed} == {orphan, f"m-{former}"}
+    with sqlite3.connect(warehouse.root / "manifest.sqlite") as manifest:
+        manifest.execute("update commits set created_at = '2026-01-01T00:00:00+00:00'")
+    assert warehouse.gc(NOW).removed == (f"models/m/{former}",)
+    assert folders[0].exists()
