@@ -34,7 +34,51 @@ def database(warehouse):
     texts = {
         tuple(run[c] for c in ("dataset", "split", "language", "example_id")): run for run in runs
     }.values()
+    occurrences = [
+        {**run, "layer": layer, "word_index": w, "word": f"w{w}"}
+        for run in runs
+        for layer, w in product((0, 1), (0, 1))
+    ]
+    clusterings = [
+        {
+            "model": model,
+            "clustering": f"{dataset}.encoder.{layer}.{scope.replace(':', '-')}.k2.s0",
+            "corpus": dataset,
+            "scope": scope,
+            "languages": languages,
+            "layer": layer,
+            "num_clusters": 2,
+        }
+        for model, dataset, layer, (scope, languages) in product(
+            MODELS,
+            DATASETS,
+            (0, 1),
+            (("monolingual:en", ["en"]), ("monolingual:de", ["de"]), ("mixed:en+de", ["en", "de"])),
+        )
+    ]
     made = warehouse(
+        activations=[{**row, "vector": [1.0, 0.0]} for row in occurrences],
+        clusterings=clusterings,
+        concepts=[
+            {
+                "model": c["model"],
+                "clustering": c["clustering"],
+                "concept": k,
+                "num_tokens": 4,
+                "num_types": 1,
+            }
+            for c, k in product(clusterings, (0, 1))
+        ],
+        concept_members=[
+            {
+                **{name: c[name] for name in ("clustering", "corpus", "scope", "layer")},
+                **{name: value for name, value in row.items() if name != "layer"},
+                "concept": row["word_index"],
+            }
+            for c, row in product(clusterings, occurrences)
+            if (c["model"], c["corpus"], c["layer"]) == (row["model"], row["dataset"], row["layer"])
+            and row["language"] in c["languages"]
+        ],
         examples=[{c: v for c, v in run.items() if c != "model"} for run in texts],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[

@@ -40,6 +40,8 @@ _TYPES = {
     pl.UInt16: "USMALLINT",
     pl.UInt32: "UINTEGER",
     pl.UInt64: "UBIGINT",
+    # DuckDB has no half precision of its own, and reads it as FLOAT.
+    pl.Float16: "FLOAT",
     pl.Float32: "FLOAT",
     pl.Float64: "DOUBLE",
     pl.Binary: "BLOB",
@@ -96,6 +98,13 @@ def build(path: Path, root: Path, snapshot: Snapshot, definitions: Definitions) 
             f"{_quoted(info.built_at.replace(tzinfo=None).isoformat())}::timestamp as built_at, "
             f"{_quoted(info.root)} as root, {_quoted(info.definitions)} as definitions"
         )
+        _comment(database, definitions.views.values())
+
+
+def try_out(definitions: Definitions) -> None:
+    """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails."""
+    with duckdb.connect() as database:
+        fill(database, Path(), Snapshot(0, None, ()), definitions, TABLES)
         _comment(database, definitions.views.values())
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from xlwh.errors import StudyError
 from xlwh.study.attribution import Attribution, Lig, Methods, RandomAttribution
 from xlwh.study.base import Key, Part, Revision
+from xlwh.study.concepts import Concepts
 from xlwh.study.consistency import Consistency, Space
 from xlwh.study.data import Dataset
 from xlwh.study.lines import explain, line_of
@@ -24,6 +25,7 @@ from xlwh.study.models import Finetune, Model
 
 __all__ = [
     "Attribution",
+    "Concepts",
     "Consistency",
     "Dataset",
     "Finetune",
@@ -54,6 +56,7 @@ class Study(Part):
     spaces: Mapping[Key, Space] = Field(default_factory=dict)
     attribution: Attribution = Field(default_factory=Attribution)
     consistency: Consistency | None = None
+    concepts: Concepts | None = None
     folder: Path = Field(description="Folder of the study file; set by `load`.")
 
     @model_validator(mode="after")
@@ -79,6 +82,8 @@ class Study(Part):
                 _known(language, self.languages, f"{at}.source_languages", "language")
         if self.consistency is not None:
             self._consistency_possible(self.consistency)
+        if self.concepts is not None:
+            self._concepts_possible(self.concepts)
         return self
 
     def _consistency_possible(self, consistency: Consistency) -> None:
@@ -91,6 +96,14 @@ class Study(Part):
                 f"consistency.unit: the space `{consistency.space}` holds vectors of words, from .vec files; "
                 "`token` needs a space of kind `input_embeddings`"
             )
+
+    def _concepts_possible(self, concepts: Concepts) -> None:
+        for dataset in concepts.datasets:
+            _known(dataset, self.datasets, "concepts.datasets", "dataset")
+        for model in concepts.models or ():
+            _known(model, self.models, "concepts.models", "model")
+        for language in concepts.needed_languages(self.languages):
+            _known(language, self.all_languages(), "concepts.monolingual and concepts.mixed", "language")
 
     def _no_cycle(self, key: str) -> None:
         seen = [key]
@@ -128,6 +141,11 @@ class Study(Part):
             return chosen
         recipe = self.models[model].finetune
         return recipe.languages if recipe is not None else self.languages[:1]
+
+    @property
+    def sql_folder(self) -> Path:
+        """Where the study's own views are, one `.sql` file each; there need not be any."""
+        return self.folder / "sql"
 
     def data_path(self, relative: str) -> Path:
         """A path of the data, under XLWH_DATA_ROOT or the study's data_root."""

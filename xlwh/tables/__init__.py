@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from xlwh.tables.attribution import AttributionRuns, TokenAttributions
 from xlwh.tables.base import KEY_PATTERN, Table
+from xlwh.tables.concepts import Activations, Clusterings, ConceptMembers, Concepts
 from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.models import Models, Predictions, Tokens
@@ -26,6 +27,10 @@ TABLES: dict[str, type[Table]] = {
     "token_attributions": TokenAttributions,
     "word_vectors": WordVectors,
     "ccta_pairs": CctaPairs,
+    "activations": Activations,
+    "clusterings": Clusterings,
+    "concepts": Concepts,
+    "concept_members": ConceptMembers,
     "published_results": PublishedResults,
 }
 """Every stored table by name, in the order in which they are made."""
@@ -33,8 +38,12 @@ TABLES: dict[str, type[Table]] = {
 __all__ = [
     "KEY_PATTERN",
     "TABLES",
+    "Activations",
     "AttributionRuns",
     "CctaPairs",
+    "Clusterings",
+    "ConceptMembers",
+    "Concepts",
     "Examples",
     "Models",
     "Predictions",

@@ -120,7 +120,7 @@ def test_only_what_a_view_needs(sql):
     (sql / "macros" / "m.sql").write_text("create macro one() as 1; create macro kinds() as table from b")
     kept = {step.name for step in load([sql]).needed_for("a").steps}
     assert kept == {"a", "tokens", "one"}
-    with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, attribution_runs"):
+    with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, \w+, "):
         load([sql]).needed_for("z")
 
 
@@ -130,12 +130,12 @@ def test_only_what_a_view_needs(sql):
         (
             "core/v.sql",
             "select * from nowhere",
-            r"v\.sql: there is no view `nowhere`. There are: attribution_runs",
+            r"v\.sql: there is no view `nowhere`. There are: \w+, ",
         ),
         (
             "core/v.sql",
             "select * from files.nowhere",
-            r"v\.sql: there is no stored table `nowhere`. There are: attr",
+            r"v\.sql: there is no stored table `nowhere`. There are: \w+, ",
         ),
         ("core/v.sql", "selec 1", r"v\.sql: Not valid SQL: .*syntax error"),
         ("core/v.sql", "select 1; select 2", r"v\.sql: Exactly one statement is expected, got 2"),

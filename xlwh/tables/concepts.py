@@ -1,0 +1,238 @@
+"""Activations of words, the concepts that they are clustered into, and how similar languages are in them."""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from xlwh.tables.base import (
+    Table,
+    dataset_column,
+    example_id_column,
+    language_column,
+    model_column,
+    name_column,
+    probability_column,
+    split_column,
+)
+
+STACKS = ("encoder", "decoder")
+CONVENTIONS = ("consumed", "predicting")
+AGGREGATIONS = ("last", "first", "mean")
+ALGORITHMS = ("faiss", "torch", "scikit-learn", "minibatch")
+REASONS = ("truncated", "no_tokens", "no_state", "not_finite", "overflow")
+
+
+class Float16(dy.Float32):
+    """A column of float16 values. Parquet keeps them as such; DuckDB reads them as FLOAT."""
+
+    @property
+    def dtype(self) -> pl.DataType:
+        return pl.Float16()
+
+
+def vector_column(inner: dy.Column, nullable: bool, description: str) -> dy.List:
+    # A list, not a fixed-size array: models of different widths share the table. In Parquet both are the same.
+    return dy.List(inner, nullable=nullable, description=description)
+
+
+def stack_column() -> dy.String:
+    return dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(STACKS),
+        description="Which half of the model the states are from: encoder or decoder.",
+    )
+
+
+def convention_column() -> dy.String:
+    return dy.String(
+        nullable=True,
+        check=lambda c: c.is_in(CONVENTIONS),
+        description="Decoders: `consumed`, the state that has read the sub-token, or `predicting`, the one before "
+        "it, which predicts it. NULL for encoders.",
+    )
+
+
+def layer_column() -> dy.Int32:
+    return dy.Int32(nullable=False, min=0, description="Layer of that stack; 0 is the embeddings.")
+
+
+def aggregation_column() -> dy.String:
+    return dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(AGGREGATIONS),
+        description="How a word's sub-tokens make one vector: last, first or mean.",
+    )
+
+
+def clustering_column() -> dy.String:
+    return name_column("Name of the clustering within the model; see `clusterings`.")
+
+
+def corpus_column() -> dy.String:
+    return name_column("Dataset that was clustered, or several of them joined by `+`.")
+
+
+def scope_column() -> dy.String:
+    return dy.String(
+        nullable=False,
+        regex=r"^(monolingual:[^+]+|mixed:[^+]+(\+[^+]+)+)$",
+        description="`monolingual:<language>`, or `mixed:<language>+<language>`: whose words were clustered together.",
+    )
+
+
+class Activations(Table):
+    """One row per (model, dataset, word occurrence, stack, layer): the word's vector, in half precision.
+
+    Only words that the frequency policy keeps have rows. A word that the model sees nothing of has a NULL vector and
+    the reason.
+    """
+
+    partition_by = ("model", "language")
+    key = (
+        "model", "dataset", "split", "language", "stack", "convention", "layer", "aggregation",
+        "example_id", "word_index",
+    )  # fmt: skip
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    stack = stack_column()
+    convention = convention_column()
+    layer = layer_column()
+    aggregation = aggregation_column()
+    example_id = example_id_column()
+    word_index = dy.Int32(
+        nullable=False, min=0, description="Index of the word in its example, over both segments."
+    )
+    word = dy.String(nullable=False, min_length=1, description="Surface form of the word, case kept.")
+    position = dy.Int32(
+        nullable=True, min=0, description="Its first sub-token in the model's input; NULL if it has none."
+    )
+    num_tokens = dy.Int32(nullable=False, min=0, description="Sub-tokens of the word that the model saw.")
+    char_start = dy.Int32(nullable=True, min=0, description="First code point in its segment's text.")
+    char_end = dy.Int32(
+        nullable=True, min=0, description="One past the last code point in its segment's text."
+    )
+    vector = vector_column(
+        Float16(nullable=True, allow_nan=True, allow_inf=True),
+        True,
+        "Hidden state of the word; NULL with a reason.",
+    )
+    norm = dy.Float32(
+        nullable=True, min=0, description="Euclidean length of the vector, before it was rounded."
+    )
+    reason = dy.String(
+        nullable=True,
+        check=lambda c: c.is_in(REASONS),
+        description="Why there is no vector: truncated (cut off with the end of the text), no_tokens (the tokenizer "
+        "drops the word), no_state (nothing comes before it that could predict it), not_finite (NaN or infinite), "
+        "overflow (beyond the range of half precision).",
+    )
+
+    @dy.rule()
+    def vector_or_reason(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("vector").is_null() == pl.col("reason").is_not_null()
+
+
+class Clusterings(Table):
+    """One row per run of k-means: what was clustered, how, and how well it went."""
+
+    partition_by = ("model",)
+    key = ("model", "clustering")
+
+    model = model_column()
+    clustering = clustering_column()
+    corpus = corpus_column()
+    scope = scope_column()
+    languages = dy.List(dy.String(), nullable=False, description="Languages of the scope.")
+    stack = stack_column()
+    convention = convention_column()
+    layer = layer_column()
+    aggregation = aggregation_column()
+    num_clusters = dy.Int32(nullable=False, min=1, description="Clusters asked for, K.")
+    algorithm = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(ALGORITHMS),
+        description="What ran Lloyd's iterations: faiss, torch, scikit-learn or minibatch.",
+    )
+    seed = dy.Int64(nullable=False, min=0, description="Seed of the starting centroids.")
+    restarts = dy.Int32(
+        nullable=False, min=1, description="Runs from other starts; the one of least inertia is kept."
+    )
+    width = dy.Int32(nullable=False, min=1, description="Dimensions of a vector.")
+    num_points = dy.Int64(
+        nullable=False, min=1, description="Word occurrences clustered: all that have a vector."
+    )
+    num_left_out = dy.Int64(
+        nullable=False, min=0, description="Word occurrences of the scope without a vector."
+    )
+    num_types = dy.Int64(nullable=False, min=1, description="Different (language, word) among them.")
+    num_empty = dy.Int32(nullable=False, min=0, description="Clusters without a point.")
+    inertia = dy.Float64(
+        nullable=False, min=0, allow_nan=False, description="Sum of squared distances to the own centroid."
+    )
+    total_inertia = dy.Float64(
+        nullable=False,
+        min=0,
+        allow_nan=False,
+        description="Sum of squared distances to the mean of all points.",
+    )
+    iterations = dy.Int32(nullable=False, min=0, description="Lloyd iterations of the run that was kept.")
+    converged = dy.Bool(
+        nullable=False, description="It stopped because inertia fell no more, not at the limit."
+    )
+    stability = dy.Float64(
+        nullable=True,
+        min=-1,
+        max=1 + 1e-9,
+        allow_nan=False,
+        description="Mean adjusted Rand index with the study's other seeds; NULL with one seed.",
+    )
+    duration_s = dy.Float64(nullable=False, min=0, description="Seconds, all restarts together.")
+
+
+class Concepts(Table):
+    """One row per cluster of a clustering, empty ones included."""
+
+    partition_by = ("model",)
+    key = ("model", "clustering", "concept")
+
+    model = model_column()
+    clustering = clustering_column()
+    concept = dy.Int32(nullable=False, min=0, description="Number of the cluster within the clustering.")
+    num_tokens = dy.Int64(nullable=False, min=0, description="Word occurrences in it.")
+    num_types = dy.Int64(nullable=False, min=0, description="Different (language, word) in it.")
+    is_empty = dy.Bool(nullable=False, description="No point is nearest to its centroid.")
+    inertia = dy.Float64(
+        nullable=False, min=0, allow_nan=False, description="Sum of squared distances of its members."
+    )
+    inertia_share = probability_column("Its share of the clustering's inertia.")
+    centroid = vector_column(dy.Float32(nullable=True), False, "Mean of its members.")
+
+
+class ConceptMembers(Table):
+    """One row per (clustering, word occurrence): the concept that it belongs to."""
+
+    partition_by = ("model",)
+    key = ("model", "clustering", "dataset", "split", "language", "example_id", "word_index")
+
+    model = model_column()
+    clustering = clustering_column()
+    corpus = corpus_column()
+    scope = scope_column()
+    stack = stack_column()
+    layer = layer_column()
+    concept = dy.Int32(nullable=False, min=0, description="Number of the cluster within the clustering.")
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    word_index = dy.Int32(
+        nullable=False, min=0, description="Index of the word in its example, over both segments."
+    )
+    word = dy.String(nullable=False, min_length=1, description="Surface form of the word, case kept.")
+    distance = dy.Float32(
+        nullable=False, min=0, allow_nan=False, description="Euclidean distance to the concept's centroid."
+    )
