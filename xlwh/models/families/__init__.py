@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from xlwh.errors import ModelError
-from xlwh.models.families.base import AttentionSite, Family
+from xlwh.models.families.base import AttentionKind, AttentionSite, Family, HiddenSite, Layer, Stack
 from xlwh.models.families.bert import Bert
 from xlwh.models.families.decoder import Decoder
 from xlwh.models.families.roberta import Roberta
@@ -40,4 +40,13 @@ def family_of(model: Any) -> Family:
     return _BY_TYPE[model_type]
 
 
-__all__ = ["FAMILIES", "AttentionSite", "Family", "family_of"]
+__all__ = [
+    "FAMILIES",
+    "AttentionKind",
+    "AttentionSite",
+    "Family",
+    "HiddenSite",
+    "Layer",
+    "Stack",
+    "family_of",
+]

@@ -7,9 +7,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from xlwh.errors import ModelError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
+
+
+Stack = Literal["encoder", "decoder"]
+"""A stack of layers. Encoders alone and decoders alone have one, an encoder-decoder has both."""
+
+AttentionKind = Literal["encoder", "decoder", "cross"]
+"""Self-attention of a stack, or the decoder's attention to the encoder's output."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +30,35 @@ class AttentionSite:
     """
 
     layer: int
-    kind: Literal["encoder", "decoder", "cross"]
+    kind: AttentionKind
     output: nn.Linear
     num_heads: int
     head_size: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer: `module` is called with the hidden state before it as its first argument."""
+
+    stack: Stack
+    index: int
+    """Number in its stack, from 0. The layer turns hidden state `index` into hidden state `index + 1`."""
+    module: nn.Module
+    whole: bool = True
+    """Whether the module is the whole layer, so that its (first) output is the next hidden state."""
+
+
+@dataclass(frozen=True)
+class HiddenSite:
+    """Where one hidden state passes by: at the first input of a module, or at its (first) output."""
+
+    stack: Stack
+    layer: int
+    """0 is what enters the first layer; the last one is what leaves the stack, its final norm included."""
+    module: nn.Module
+    at: Literal["input", "output"]
+    zero_padding: bool = False
+    """Whether the architecture zeroes the padded positions after this module."""
 
 
 class Family(ABC):
@@ -39,6 +73,9 @@ class Family(ABC):
 
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
     """Attention implementations that work; where the one asked for does not, the first one is used."""
+
+    reading_attention: ClassVar[AttentionKind] = "encoder"
+    """The attention by which the classifier's position reads the input's tokens (its last layer is nearest to it)."""
 
     @abstractmethod
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
@@ -66,6 +103,48 @@ class Family(ABC):
     @abstractmethod
     def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
         """Every attention block in the order of the forward pass."""
+
+    @abstractmethod
+    def layers(self, model: nn.Module) -> tuple[Layer, ...]:
+        """Every layer in the order of the forward pass."""
+
+    def final_norm(self, model: nn.Module, stack: Stack) -> nn.Module | None:
+        """The normalisation after the last layer of a stack, which its last hidden state includes."""
+        return None
+
+    def hidden_sites(self, model: nn.Module) -> tuple[HiddenSite, ...]:
+        """Where every hidden state passes by, in the order of the forward pass.
+
+        The states are those of transformers' `output_hidden_states`: layers + 1 of each stack.
+        """
+        layers = self.layers(model)
+        sites = []
+        for place, layer in enumerate(layers):
+            if layer.index == 0:
+                sites.append(HiddenSite(layer.stack, 0, layer.module, "input"))
+            last = place + 1 == len(layers) or layers[place + 1].stack != layer.stack
+            norm = self.final_norm(model, layer.stack) if last else None
+            sites.append(HiddenSite(layer.stack, layer.index + 1, norm or layer.module, "output"))
+        return tuple(sites)
+
+    def pooled_position(self, attention_mask: Tensor) -> Tensor:
+        """Index of the position that the classifier reads, `[rows]`: its row of `reading_attention`."""
+        return attention_mask.new_zeros(len(attention_mask))
+
+    def attention_weights(self, output: Any, site: AttentionSite) -> Tensor:
+        """Weights of one attention block in a model's output: `[rows, heads, queries, keys]`."""
+        weights: Tensor = output.attentions[site.layer]
+        return weights
+
+    def teacher_forced(
+        self, model: nn.Module, inputs: dict[str, Tensor], target_ids: Tensor, target_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Model inputs with a given output text `[rows, length]`, right-padded, forced on the decoder.
+
+        The decoder's position i then predicts target i from the targets before it. ModelError where there is
+        no decoder beside an encoder.
+        """
+        raise ModelError(f"{type(model).__name__} has no decoder to force an output text on.")
 
     def pooled_only(self, model: nn.Module) -> AbstractContextManager[None]:
         """While entered, the last layer may skip what its classification head does not read.
@@ -121,3 +200,11 @@ def arange_positions(attention_mask: Tensor) -> Tensor:
 
     rows, length = attention_mask.shape
     return torch.arange(length, device=attention_mask.device).expand(rows, length)
+
+
+def last_position(attention_mask: Tensor) -> Tensor:
+    """Index of the last real column of every row, whichever side is padded: `[rows]`."""
+    import torch
+
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (columns * (attention_mask > 0)).argmax(dim=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, ClassVar
 
-from xlwh.models.families.base import AttentionSite, Family, arange_positions, base_model
+from xlwh.models.families.base import AttentionSite, Family, Layer, arange_positions, base_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +45,10 @@ class Bert(Family):
             AttentionSite(index, "encoder", layer.attention.output.dense, heads, size)
             for index, layer in enumerate(encoder.encoder.layer)
         )
+
+    def layers(self, model: nn.Module) -> tuple[Layer, ...]:
+        modules = base_model(model).encoder.layer
+        return tuple(Layer("encoder", index, module) for index, module in enumerate(modules))
 
     def pooled_only(self, model: nn.Module) -> AbstractContextManager[None]:
         """Classification heads read the first token: past the last attention only that one is computed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xlwh.models.families.base import AttentionSite, Family, base_model
+from xlwh.models.families.base import AttentionSite, Family, Layer, Stack, base_model, last_position
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +20,7 @@ class Decoder(Family):
     name = "decoder"
     model_types = ("llama", "mistral", "qwen2", "qwen3")
     padding_side = "left"
+    reading_attention = "decoder"
 
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
         module: nn.Embedding = base_model(model).embed_tokens
@@ -45,6 +46,17 @@ class Decoder(Family):
             AttentionSite(index, "decoder", layer.self_attn.o_proj, heads, size)
             for index, layer in enumerate(body.layers)
         )
+
+    def layers(self, model: nn.Module) -> tuple[Layer, ...]:
+        modules = base_model(model).layers
+        return tuple(Layer("decoder", index, module) for index, module in enumerate(modules))
+
+    def final_norm(self, model: nn.Module, stack: Stack) -> nn.Module:
+        module: nn.Module = base_model(model).norm
+        return module
+
+    def pooled_position(self, attention_mask: Tensor) -> Tensor:
+        return last_position(attention_mask)
 
     def head_size(self, config: Any) -> int:
         size = getattr(config, "head_dim", None)

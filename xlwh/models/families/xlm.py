@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xlwh.models.families.base import AttentionSite, Family, arange_positions, base_model
+from xlwh.models.families.base import (
+    AttentionSite,
+    Family,
+    HiddenSite,
+    Layer,
+    arange_positions,
+    base_model,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +54,19 @@ class Xlm(Family):
         return tuple(
             AttentionSite(index, "encoder", attention.out_lin, heads, size)
             for index, attention in enumerate(encoder.attentions)
+        )
+
+    def layers(self, model: nn.Module) -> tuple[Layer, ...]:
+        """XLM has no module per layer: its layers begin with their attention, and are written out in `forward`."""
+        modules = base_model(model).attentions
+        return tuple(Layer("encoder", index, module, whole=False) for index, module in enumerate(modules))
+
+    def hidden_sites(self, model: nn.Module) -> tuple[HiddenSite, ...]:
+        layers = self.layers(model)
+        last = base_model(model).layer_norm2[-1]
+        return (
+            *(HiddenSite("encoder", layer.index, layer.module, "input") for layer in layers),
+            HiddenSite("encoder", len(layers), last, "output", zero_padding=True),
         )
 
     def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
