@@ -50,6 +50,11 @@ DEFAULTS: dict[str, Any] = {
     "tokenizer_hash": "0" * 64,
     "variant": "paper",
     "parameters": "{}",
+    "importance": "signed",
+    "mode": "hard",
+    "masking": "mask",
+    "query": "none",
+    "side": "sufficiency",
 }
 """Columns whose contract accepts few values, or that many tables share; every other column is NULL, zero, false
 or its own name, by type."""

@@ -17,6 +17,15 @@ SPLITS = ("dev", "test")
 LANGUAGES = ("en", "de")
 EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
+SIDES = ("sufficiency", "comprehensiveness")
+WAYS = (
+    *(
+        {"mode": "hard", "masking": masking, "ratio": ratio}
+        for masking in ("mask", "zero_id")
+        for ratio in (0.1, 1)
+    ),
+    *({"mode": "soft", "masking": masking, "ratio": None} for masking in ("bernoulli", "bernoulli_reversed")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +121,20 @@ def database(warehouse):
             }
             for row, target, space, normalization in product(attributed, LANGUAGES, "ab", ("abs", "relu"))
             if row["target"] == "yes"
+        ],
+        perturbations=[
+            {
+                **run,
+                "method": method,
+                "side": side,
+                **way,
+                "repeat": repeat,
+                "p_full": 0.9,
+                "p_perturbed": 0.5 if method == "lig" else 0.6,
+                "p_empty": 0.3,
+            }
+            for run, method, side, way, repeat in product(runs, METHODS, SIDES, WAYS, range(2))
+            if method == "random" or way["mode"] == "soft" or repeat == 0
         ],
         published_results=load(),
     )

@@ -20,15 +20,18 @@ from xlwh.study.base import Key, Part, Revision
 from xlwh.study.concepts import Concepts
 from xlwh.study.consistency import Consistency, Space
 from xlwh.study.data import Dataset
+from xlwh.study.faithfulness import Faithfulness
 from xlwh.study.lines import explain, line_of
-from xlwh.study.models import Finetune, Model
+from xlwh.study.models import Finetune, Inputs, Model
 
 __all__ = [
     "Attribution",
     "Concepts",
     "Consistency",
     "Dataset",
+    "Faithfulness",
     "Finetune",
+    "Inputs",
     "Key",
     "Lig",
     "Methods",
@@ -57,6 +60,7 @@ class Study(Part):
     attribution: Attribution = Field(default_factory=Attribution)
     consistency: Consistency | None = None
     concepts: Concepts | None = None
+    faithfulness: Faithfulness | None = None
     folder: Path = Field(description="Folder of the study file; set by `load`.")
 
     @model_validator(mode="after")
@@ -84,6 +88,8 @@ class Study(Part):
             self._consistency_possible(self.consistency)
         if self.concepts is not None:
             self._concepts_possible(self.concepts)
+        if self.faithfulness is not None:
+            self._faithfulness_possible(self.faithfulness)
         return self
 
     def _consistency_possible(self, consistency: Consistency) -> None:
@@ -104,6 +110,16 @@ class Study(Part):
             _known(model, self.models, "concepts.models", "model")
         for language in concepts.needed_languages(self.languages):
             _known(language, self.all_languages(), "concepts.monolingual and concepts.mixed", "language")
+
+    def _faithfulness_possible(self, faithfulness: Faithfulness) -> None:
+        computed = [name for name, settings in self.attribution.methods if settings is not None]
+        for method in faithfulness.methods or ():
+            _known(method, computed, "faithfulness.methods", "attribution method")
+        attributed, asked = self.attribution.max_examples, faithfulness.max_examples
+        if attributed is not None and asked is not None and asked > attributed:
+            raise ValueError(
+                f"faithfulness.max_examples: only attribution.max_examples = {attributed} are attributed"
+            )
 
     def _no_cycle(self, key: str) -> None:
         seen = [key]

@@ -15,6 +15,7 @@ from xlwh.tables.base import KEY_PATTERN, Table
 from xlwh.tables.concepts import Activations, Clusterings, ConceptMembers, Concepts
 from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
+from xlwh.tables.faithfulness import Perturbations
 from xlwh.tables.models import Models, Predictions, Tokens
 
 TABLES: dict[str, type[Table]] = {
@@ -31,6 +32,7 @@ TABLES: dict[str, type[Table]] = {
     "clusterings": Clusterings,
     "concepts": Concepts,
     "concept_members": ConceptMembers,
+    "perturbations": Perturbations,
     "published_results": PublishedResults,
 }
 """Every stored table by name, in the order in which they are made."""
@@ -46,6 +48,7 @@ __all__ = [
     "Concepts",
     "Examples",
     "Models",
+    "Perturbations",
     "Predictions",
     "PublishedResults",
     "RejectedRows",

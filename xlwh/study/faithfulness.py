@@ -1,0 +1,46 @@
+"""How faithful token attributions are to the model: what is perturbed, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from xlwh.study.base import Key, Part
+
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class Faithfulness(Part):
+    """Which attributions are tested by removing tokens. Random attributions are always among them."""
+
+    methods: tuple[Key, ...] | None = Field(
+        None, description="Attribution methods to test; default: all that the study computes."
+    )
+    ratios: tuple[Ratio, ...] = Field(
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+        min_length=1,
+        description="Shares of tokens taken as the rationale; scores are means over them (AOPC).",
+    )
+    masking: tuple[Literal["mask", "pad", "delete", "zero_id"], ...] = Field(
+        ("mask",),
+        min_length=1,
+        description="What removed tokens become; `zero_id` is the published code's, for its variant.",
+    )
+    importance: tuple[Literal["signed", "abs"], ...] = Field(
+        ("signed",), min_length=1, description="Rank tokens by attribution or by its absolute value."
+    )
+    random_draws: int = Field(5, ge=1, description="Random attributions per example.")
+    soft_draws: int = Field(3, ge=0, description="Draws of soft masks; 0: no soft metrics.")
+    soft_masking: tuple[Literal["bernoulli", "bernoulli_reversed"], ...] = Field(
+        ("bernoulli",), description="`bernoulli_reversed` is the published code's, for its variant."
+    )
+    keep_query: bool = Field(
+        True, description="Leave the second text of pairs as it is; false: both texts are perturbed."
+    )
+    max_examples: int | None = Field(
+        None, ge=1, description="Examples per dataset and language; default: all that are attributed."
+    )
+    batch_tokens: int = Field(
+        4096, ge=64, description="Sub-tokens per model call: the memory bound of perturbation."
+    )
