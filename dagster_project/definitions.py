@@ -21,7 +21,7 @@ from xlwh.study import Study, load
 def build(study: Study, root: Path, reporter: Reporter | None = None) -> dg.Definitions:
     """Definitions of a study whose warehouse is the folder `root`."""
     return dg.Definitions(
-        assets=[*table_assets(study), view_assets()],
+        assets=[*table_assets(study), view_assets(study)],
         asset_checks=table_checks(),
         resources={
             "warehouse": WarehouseResource(root=str(root.resolve())),

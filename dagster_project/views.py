@@ -9,18 +9,19 @@ from contextlib import closing
 import dagster as dg
 
 from dagster_project.resources import Reporter, WarehouseResource
-from xlwh.store.views import View, load_views
+from xlwh.store.views import View, load, with_shipped
+from xlwh.study import Study
 from xlwh.tables import TABLES
 
 
-def derived_views() -> list[View]:
+def derived_views(study: Study) -> list[View]:
     """The views that are more than a stored table under its own name, each after those that it reads."""
-    return [view for view in load_views() if view.name not in TABLES]
+    return [view for view in load(with_shipped(study.sql_folder)).views.values() if view.name not in TABLES]
 
 
-def view_assets() -> dg.AssetsDefinition:
+def view_assets(study: Study) -> dg.AssetsDefinition:
     """The assets of all views, made together."""
-    views = derived_views()
+    views = derived_views(study)
 
     @dg.multi_asset(name="views", specs=[_spec(view) for view in views], can_subset=True)
     def make(
@@ -29,6 +30,7 @@ def view_assets() -> dg.AssetsDefinition:
         reporter: dg.ResourceParam[Reporter],
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
+        opened.adopt_sql(study.sql_folder)
         opened.build_catalogue()
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         with closing(opened.connect()) as connection:

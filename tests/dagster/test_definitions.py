@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+import xlwh
 from dagster_project.checks import checks_of
 from dagster_project.definitions import build, study_file
 from dagster_project.partitions import to_key, to_partition
@@ -190,3 +191,18 @@ def test_dg_check_defs(tmp_path):
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "All definitions loaded successfully" in ran.stdout + ran.stderr
+
+
+def test_a_study_s_own_sql_file_is_an_asset(study, root, tmp_path):
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql" / "surprises.sql").write_text("-- Wrong predictions.\nselect * from predictions")
+    definitions = build(study.model_copy(update={"folder": tmp_path}), root)
+    node = _node(definitions.resolve_asset_graph(), "surprises")
+    assert (node.description, node.group_name) == ("Wrong predictions.", "views")
+    assert {key.to_user_string() for key in node.parent_keys} == {"predictions"}
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey("surprises")]
+    )
+    assert result.success
+    with xlwh.connect(root) as database:
+        assert database.execute("select count(*) from surprises").fetchall() == [(0,)]

@@ -17,6 +17,7 @@ from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.errors import StudyError, XlwhError
 
 if TYPE_CHECKING:
+    from xlwh.store import Warehouse
     from xlwh.study import Study
 
 TEMPLATE = Path(__file__).with_name("study_template.toml")
@@ -110,7 +111,8 @@ def materialise(
     began = time.perf_counter()
     check(study)
     warehouse = Warehouse(root, create=True)
-    selection = select(study, _view_names(), assets, models, languages, datasets)
+    warehouse.adopt_sql(study.sql_folder)
+    selection = select(study, _view_names(warehouse), assets, models, languages, datasets)
     found = sort(Context(study, warehouse, Zoo(study, warehouse), force), selection)
     outcomes, problems, warnings = list(found.settled), [], []
     views = selection.views if found.todo or (assets and not selection.steps) else ()
@@ -138,11 +140,10 @@ def materialise(
     return 1 if problems or any(outcome.error is not None for outcome in outcomes) else 0
 
 
-def _view_names() -> list[str]:
-    from xlwh.store.views import load_views
+def _view_names(warehouse: Warehouse) -> list[str]:
     from xlwh.tables import TABLES
 
-    return [view.name for view in load_views() if view.name not in TABLES]
+    return [name for name in warehouse.definitions().views if name not in TABLES]
 
 
 @command()

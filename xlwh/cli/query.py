@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -114,7 +114,6 @@ def tables(as_json: bool, root: Path) -> None:
     With rows, size, partitions and the time of the last write.
     """
     from xlwh.store import Warehouse
-    from xlwh.store.views import load_views
     from xlwh.tables import TABLES
 
     warehouse = Warehouse(root)
@@ -126,10 +125,10 @@ def tables(as_json: bool, root: Path) -> None:
         stored = sum(entry.size_bytes for entry in entries)
         listed.append([name, "table", sum(entry.rows for entry in entries), partitions, stored, written])
     with closing(warehouse.connect()) as connection, sql_errors():
-        for view in load_views():
-            if view.name not in TABLES:
-                [(rows,)] = connection.execute(f'select count(*) from "{view.name}"').fetchall()
-                listed.append([view.name, "view", rows, None, None, None])
+        for name in warehouse.definitions().views:
+            if name not in TABLES:
+                [(rows,)] = connection.execute(f'select count(*) from "{name}"').fetchall()
+                listed.append([name, "view", rows, None, None, None])
     if as_json:
         columns = ["name", "kind", "rows", "partitions", "size_bytes", "last_written"]
         pending = [listed]
@@ -143,21 +142,24 @@ def tables(as_json: bool, root: Path) -> None:
 
 @command()
 @click.argument("name")
-def describe(name: str) -> None:
+@warehouse_option
+def describe(name: str, root: Path) -> None:
     """Show what a table or view holds.
 
     What a row means, its key, where its equation comes from, and every column with its type and unit.
     """
-    from xlwh.store.views import load_views
+    from xlwh.store.views import load, with_shipped
+    from xlwh.store.warehouse import OWN_SQL
     from xlwh.tables import TABLES
 
-    views = {view.name: view for view in load_views()}
+    folders = with_shipped(root / OWN_SQL)
+    views = load(folders).views
     if name not in views:
         near = difflib.get_close_matches(name, views, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise SqlError(f"There is no table or view `{name}`.{hint} There are: {', '.join(views)}.")
     view = views[name]
-    types = column_types(name)
+    types = column_types(name, folders)
     facts = [
         ("kind", "stored table" if name in TABLES else "view"),
         ("row", view.description),
@@ -172,7 +174,7 @@ def describe(name: str) -> None:
     grid(["column", "type", "description"], [[c, t, view.columns.get(c, "")] for c, t in types.items()])
 
 
-def column_types(name: str) -> dict[str, str]:
+def column_types(name: str, sql_dirs: Sequence[Path]) -> dict[str, str]:
     """Columns of a table or view with their DuckDB types, from an empty warehouse: none has to exist."""
     import tempfile
 
@@ -180,6 +182,6 @@ def column_types(name: str) -> dict[str, str]:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(Warehouse(folder, create=True).connect()) as connection,
+        closing(Warehouse(folder, create=True, sql_dirs=sql_dirs).connect()) as connection,
     ):
         return {row[0]: row[1] for row in connection.execute(f'describe "{name}"').fetchall()}

@@ -106,6 +106,11 @@ def shipped_sql() -> Path:
     raise SqlError(f"The SQL files of xlwh are missing beside {package}; reinstall the package.")
 
 
+def with_shipped(folder: Path) -> list[Path]:
+    """The project's own SQL folder, and `folder` where there is one."""
+    return [shipped_sql(), *([folder] if folder.is_dir() else [])]
+
+
 def load_views(extra_dirs: Iterable[Path | str] = ()) -> list[View]:
     """The views of the project's own SQL and of `extra_dirs`, each after those that it reads."""
     return list(load([shipped_sql(), *extra_dirs]).views.values())

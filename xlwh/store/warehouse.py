@@ -13,7 +13,7 @@ import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import make_folder
+from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from xlwh.store.views import Definitions
 
 
+OWN_SQL = "sql"
+"""Folder in a warehouse with the views that its study brings along."""
+
+
 class Warehouse:
     """A data root: immutable Parquet files, a manifest of the current ones, and a catalogue of views."""
 
@@ -37,7 +41,7 @@ class Warehouse:
         """Open the warehouse at `root`, or make one there with `create`; `StoreError` if there is none.
 
         `sql_dirs` are the folders that the views come from, by default the project's own
-        (`xlwh.store.views.shipped_sql()`).
+        (`xlwh.store.views.shipped_sql()`) and what `adopt_sql` brought into the warehouse.
         """
         self.root = Path(root).resolve()
         self._sql_dirs = sql_dirs
@@ -134,9 +138,35 @@ class Warehouse:
 
     def definitions(self) -> Definitions:
         """The views and macros of this warehouse, read from its SQL folders."""
-        from xlwh.store.views import load, shipped_sql
+        from xlwh.store.views import load, with_shipped
 
-        return load([shipped_sql()] if self._sql_dirs is None else self._sql_dirs)
+        return load(with_shipped(self.root / OWN_SQL) if self._sql_dirs is None else self._sql_dirs)
+
+    def adopt_sql(self, folder: Path) -> None:
+        """Take over the views of a study's own `.sql` files; those of files that are gone there go here too.
+
+        They are copied, so that the warehouse can be read without the study. Without such a folder nothing changes.
+        Raises `SqlError` naming the file, and changes nothing, if one cannot be made into a view.
+        """
+        from xlwh.store.catalogue import try_out
+        from xlwh.store.views import load, with_shipped
+
+        if not folder.is_dir():
+            return
+        mine = self.root / OWN_SQL
+        wanted = {file.name: file.read_bytes() for file in sorted(folder.glob("*.sql"))}
+        if wanted == {file.name: file.read_bytes() for file in mine.glob("*.sql")}:
+            return
+        if wanted:
+            try_out(load(with_shipped(folder)))
+        make_folder(mine)
+        for name, content in wanted.items():
+            path = path_beside(mine / name)
+            path.write_bytes(content)
+            publish(path, mine / name)
+        for file in mine.glob("*.sql"):
+            if file.name not in wanted:
+                file.unlink()
 
     def build_catalogue(self) -> Path:
         """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""

@@ -121,7 +121,7 @@ def test_filters_choose_files_and_rows(warehouse, frames):
 def test_unknown_names(warehouse):
     with pytest.raises(StoreError, match=r"`tokens` has no column `lang`. Columns: model, dataset"):
         warehouse.scan("tokens", lang="en")
-    with pytest.raises(SqlError, match=r"There is no view `token`. Views: attribution_runs"):
+    with pytest.raises(SqlError, match=r"There is no view `token`. Views: .*attribution_runs, "):
         warehouse.scan("token")
 
 
@@ -184,3 +184,27 @@ def test_the_package_is_lazy():
     with pytest.raises(AttributeError, match="nonsense"):
         _ = xlwh.nonsense
     assert xlwh.Warehouse is Warehouse
+
+
+def test_a_study_brings_views_of_its_own(warehouse, frames, tmp_path):
+    folder = tmp_path / "own"
+    warehouse = Warehouse(warehouse.root)
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=3)}, "one")
+    warehouse.adopt_sql(folder)  # there is none: nothing happens
+    folder.mkdir()
+    (folder / "surprises.sql").write_text("select model, count(*) as n from predictions group by model")
+    warehouse.adopt_sql(folder)
+    warehouse.build_catalogue()
+    assert Warehouse(warehouse.root).scan("surprises").collect().rows() == [("m", 3)]
+    with warehouse.connect() as database:
+        assert database.execute("select n from surprises").fetchall() == [(3,)]
+    # A view that cannot be made is refused under the name of the study's file, and the warehouse stays as it was.
+    (folder / "broken.sql").write_text("select no_such_column from predictions")
+    with pytest.raises(SqlError, match=rf"{folder}/broken\.sql: .*no_such_column"):
+        warehouse.adopt_sql(folder)
+    assert "surprises" in warehouse.definitions().views
+    assert "broken" not in warehouse.definitions().views
+    (folder / "broken.sql").unlink()
+    (folder / "surprises.sql").rename(folder / "amazement.sql")
+    warehouse.adopt_sql(folder)
+    assert {"amazement", "surprises"} & set(warehouse.definitions().views) == {"amazement"}
