@@ -21,8 +21,9 @@ from xlwh.study.concepts import Concepts
 from xlwh.study.consistency import Consistency, Space
 from xlwh.study.data import Dataset
 from xlwh.study.faithfulness import Faithfulness
+from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lines import explain, line_of
-from xlwh.study.models import Finetune, Inputs, Model
+from xlwh.study.models import Finetune, Model
 
 __all__ = [
     "Attribution",
@@ -31,7 +32,7 @@ __all__ = [
     "Dataset",
     "Faithfulness",
     "Finetune",
-    "Inputs",
+    "Heads",
     "Key",
     "Lig",
     "Methods",
@@ -39,6 +40,7 @@ __all__ = [
     "Part",
     "RandomAttribution",
     "Revision",
+    "Sampler",
     "Space",
     "Study",
     "load",
@@ -61,6 +63,7 @@ class Study(Part):
     consistency: Consistency | None = None
     concepts: Concepts | None = None
     faithfulness: Faithfulness | None = None
+    heads: Heads | None = None
     folder: Path = Field(description="Folder of the study file; set by `load`.")
 
     @model_validator(mode="after")
@@ -82,14 +85,20 @@ class Study(Part):
                         "language",
                     )
                 self._no_cycle(key)
+            for language in model.languages or ():
+                _known(language, self.all_languages(), f"{at}.languages", "language")
             for language in model.source_languages or ():
-                _known(language, self.languages, f"{at}.source_languages", "language")
+                _known(language, model.languages or self.languages, f"{at}.source_languages", "language")
+            if model.counterpart_of is not None:
+                self._counterpart(key, model.counterpart_of)
         if self.consistency is not None:
             self._consistency_possible(self.consistency)
         if self.concepts is not None:
             self._concepts_possible(self.concepts)
         if self.faithfulness is not None:
             self._faithfulness_possible(self.faithfulness)
+        if self.heads is not None:
+            self._heads_possible(self.heads)
         return self
 
     def _consistency_possible(self, consistency: Consistency) -> None:
@@ -121,6 +130,38 @@ class Study(Part):
                 f"faithfulness.max_examples: only attribution.max_examples = {attributed} are attributed"
             )
 
+    def _heads_possible(self, heads: Heads) -> None:
+        for valued, evaluated in heads.datasets.items():
+            _known(valued, self.datasets, "heads.datasets", "dataset")
+            _known(evaluated, self.datasets, f"heads.datasets.{valued}", "dataset")
+            if valued == evaluated and heads.max_examples is None:
+                raise ValueError(
+                    f"heads.datasets.{valued}: masks are evaluated on the examples that heads were not valued on; "
+                    "set heads.max_examples, so that some are left"
+                )
+        for model in heads.models or ():
+            _known(model, self.models, "heads.models", "model")
+
+    def _counterpart(self, key: str, of: str) -> None:
+        at = f"models.{key}.counterpart_of"
+        _known(of, self.models, at, "model")
+        if of == key:
+            raise ValueError(f"{at}: a model is not its own counterpart")
+        if self.models[of].counterpart_of is not None:
+            raise ValueError(f"{at}: `{of}` is itself the counterpart of `{self.models[of].counterpart_of}`")
+        if not self._evaluated(key) & self._evaluated(of):
+            raise ValueError(
+                f"{at}: `{key}` and `{of}` have no dataset in a common language that both are evaluated on"
+            )
+
+    def _evaluated(self, key: str) -> set[tuple[str, str]]:
+        """(dataset, language) pairs that a model is evaluated on."""
+        return {
+            (dataset, language)
+            for language in self.all_languages()
+            for dataset in self.evaluations(key, language)
+        }
+
     def _no_cycle(self, key: str) -> None:
         seen = [key]
         recipe = self.models[key].finetune
@@ -146,6 +187,9 @@ class Study(Part):
 
     def evaluations(self, model: str, language: str) -> Iterator[str]:
         """Datasets that `model` is evaluated on in `language`."""
+        chosen = self.models[model].languages
+        if chosen is not None and language not in chosen:
+            return
         for dataset in self.models[model].datasets:
             if language in self.dataset_languages(dataset):
                 yield dataset
@@ -155,8 +199,11 @@ class Study(Part):
         chosen = self.models[model].source_languages
         if chosen is not None:
             return chosen
-        recipe = self.models[model].finetune
-        return recipe.languages if recipe is not None else self.languages[:1]
+        recipe, offered = self.models[model].finetune, self.models[model].languages
+        languages = recipe.languages if recipe is not None else self.languages[:1]
+        if offered is None:
+            return languages
+        return tuple(language for language in languages if language in offered) or offered[:1]
 
     @property
     def sql_folder(self) -> Path:

@@ -16,6 +16,7 @@ from xlwh.tables.concepts import Activations, Clusterings, ConceptMembers, Conce
 from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
+from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, PruningMasks, PruningTests
 from xlwh.tables.models import Models, Predictions, Tokens
 
 TABLES: dict[str, type[Table]] = {
@@ -33,6 +34,11 @@ TABLES: dict[str, type[Table]] = {
     "concepts": Concepts,
     "concept_members": ConceptMembers,
     "perturbations": Perturbations,
+    "head_samples": HeadSamples,
+    "head_importance": HeadImportance,
+    "pruning_masks": PruningMasks,
+    "pruning_evaluations": PruningEvaluations,
+    "pruning_tests": PruningTests,
     "published_results": PublishedResults,
 }
 """Every stored table by name, in the order in which they are made."""
@@ -47,9 +53,14 @@ __all__ = [
     "ConceptMembers",
     "Concepts",
     "Examples",
+    "HeadImportance",
+    "HeadSamples",
     "Models",
     "Perturbations",
     "Predictions",
+    "PruningEvaluations",
+    "PruningMasks",
+    "PruningTests",
     "PublishedResults",
     "RejectedRows",
     "Table",
