@@ -112,6 +112,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def commands() -> list[click.Command]:
+    """Every command, in the order in which a newcomer meets them."""
+    _register()
+    return [app.commands[name] for names in _MODULES.values() for name in names]
+
+
 def _register() -> None:
     """Import the modules that add their commands to the group."""
     for name in _MODULES:
