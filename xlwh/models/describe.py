@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,8 +10,11 @@ from xlwh.models.pins import Pin
 from xlwh.models.zoo import LoadedModel
 from xlwh.store import schema
 
+if TYPE_CHECKING:
+    from xlwh.study import Model
 
-def describe(pin: Pin, loaded: LoadedModel, published_as: str | None = None) -> dict[str, Any]:
+
+def describe(pin: Pin, loaded: LoadedModel, spec: Model) -> dict[str, Any]:
     """Every column of `models`; those about fine-tuning are None, for the fine-tuning to fill."""
     family, config = loaded.family, loaded.config
     embedding = family.word_embedding(loaded.model)
@@ -31,10 +34,18 @@ def describe(pin: Pin, loaded: LoadedModel, published_as: str | None = None) -> 
         "vocab_size": embedding.weight.shape[0],
         # Tied weights are one parameter under several names; `parameters` counts them once.
         "num_parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "published_as": published_as,
+        **noted(spec),
     }
     return {column: known.get(column) for column in schema("models")}
+
+
+def noted(spec: Model) -> dict[str, str | None]:
+    """Columns that only repeat what the study says: a change of theirs needs no new weights."""
+    return {
+        "dtype": spec.dtype,
+        "published_as": spec.published_as,
+        "counterpart_of": spec.counterpart_of,
+    }
 
 
 def models_row(described: dict[str, Any]) -> pl.DataFrame:

@@ -15,16 +15,20 @@ import polars as pl
 
 from xlwh.corpora import sample
 from xlwh.errors import MissingDataError, ModelError
+from xlwh.models.describe import describe, models_row, noted
 from xlwh.models.training_data import canonical_labels, objective_of
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.store import Entry, Slot, Warehouse, fingerprint
 from xlwh.study import Finetune, Model
+from xlwh.tables import TABLES
 
 if TYPE_CHECKING:
     from xlwh.models.pins import Pin
 
 CODE_VERSION = "1"
 """Raise it when the same recipe, base and examples would give other weights."""
+TRAINING_VERSION = 1
+"""In place of the contract's version: a new column of `models` is no reason to train again."""
 
 
 def run(context: Context, key: Key) -> StepResult:
@@ -50,7 +54,13 @@ def run(context: Context, key: Key) -> StepResult:
         "labels": spec.labels,
         "attention": context.study.models[recipe.base].attention,
     }
-    mark = fingerprint("models", CODE_VERSION, parameters, [*base.identity, *(e.fingerprint for e in inputs)])
+    mark = fingerprint(
+        "models",
+        CODE_VERSION,
+        parameters,
+        [*base.identity, *(entry.fingerprint for entry in inputs)],
+        contract_version=TRAINING_VERSION,
+    )
     slot = Slot("models", (name,))
     folder = Path(warehouse.root) / "models" / name / mark[:16]
     if not context.force and warehouse.is_fresh(slot, mark):
@@ -73,10 +83,9 @@ def run(context: Context, key: Key) -> StepResult:
 def _refresh(warehouse: Warehouse, slot: Slot, mark: str, spec: Model, watch: Stopwatch) -> StepResult:
     """The training is fresh; what the study says beside the recipe may have changed, and is only noted."""
     row = warehouse.scan("models", model=slot.keys[0]).collect()
-    current = row.with_columns(
-        published_as=pl.lit(spec.published_as, pl.String), dtype=pl.lit(spec.dtype, pl.String)
-    )
-    if current.equals(row):
+    current = row.with_columns(pl.lit(value, pl.String).alias(name) for name, value in noted(spec).items())
+    entry = warehouse.current(slot)
+    if current.equals(row) and entry is not None and entry.version == TABLES["models"].version:
         return StepResult(status="fresh", rows=1, duration_s=watch.seconds)
     warehouse.write({slot: current}, mark)
     return StepResult(
@@ -211,13 +220,12 @@ def _row(
     context: Context, name: str, spec: Model, recipe: Finetune, folder: Path, record: Mapping[str, Any]
 ) -> tuple[pl.DataFrame, Pin]:
     """The row of `models`, after loading the checkpoint once as everything later will."""
-    from xlwh.models.describe import describe, models_row
     from xlwh.models.loading import load_checkpoint
     from xlwh.models.pins import HashCache, pin_folder
 
     hashes = HashCache(Path(context.warehouse.root) / "cache" / "hashes.sqlite")
     pin = pin_folder(name, "finetuned", recipe.base, None, folder, hashes)
-    described = describe(pin, load_checkpoint(pin, spec, context.zoo.device()), spec.published_as)
+    described = describe(pin, load_checkpoint(pin, spec, context.zoo.device()), spec)
     described |= {
         "finetuned_dataset": recipe.dataset,
         "finetuned_languages": list(recipe.languages),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xlwh.models.describe import describe, models_row, noted
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch
 from xlwh.store import Slot, fingerprint
 
@@ -22,17 +23,14 @@ def run(context: Context, key: Key) -> StepResult:
         "source": pin.source,
         "revision": pin.revision,
         "labels": options.labels,
-        "dtype": options.dtype,
-        "published_as": options.published_as,
+        **noted(options),
     }
     current = fingerprint("models", CODE_VERSION, parameters, pin.identity)
     slot = Slot("models", (name,))
     if not context.force and context.warehouse.is_fresh(slot, current):
         return StepResult(status="fresh")
-    from xlwh.models.describe import describe, models_row
-
     watch = Stopwatch()
-    described = describe(pin, context.zoo.load(name), options.published_as)
+    described = describe(pin, context.zoo.load(name), options)
     context.warehouse.write({slot: models_row(described)}, current, pin.provenance)
     return StepResult(
         status="written",

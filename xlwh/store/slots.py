@@ -79,16 +79,23 @@ class Entry:
     """Number of the manifest commit that made it current."""
 
 
-def fingerprint(table: str, code_version: str, params: Mapping[str, object], inputs: Iterable[str]) -> str:
+def fingerprint(
+    table: str,
+    code_version: str,
+    params: Mapping[str, object],
+    inputs: Iterable[str],
+    contract_version: int | None = None,
+) -> str:
     """Identity of a computation: table, contract version, code version, parameters and the inputs' fingerprints.
 
-    32 hex digits (blake2b over canonical JSON). The order of `params` and of `inputs` does not matter.
+    32 hex digits (blake2b over canonical JSON). The order of `params` and of `inputs` does not matter. A
+    `contract_version` of its own is for what must outlive a new column of its table, as a training does.
     `params` may hold what JSON holds, and tuples; anything else raises `StoreError`, since its text might differ
     between two runs.
     """
     content = {
         "table": table,
-        "contract": contract(table).version,
+        "contract": contract(table).version if contract_version is None else contract_version,
         "code": code_version,
         "params": params,
         "inputs": sorted(inputs),

@@ -60,6 +60,13 @@ class Model(Part):
         None,
         description="Source languages of its consistency; default: the ones it was fine-tuned on, else the study's first language.",
     )
+    languages: tuple[Key, ...] | None = Field(
+        None, min_length=1, description="Languages it is evaluated in; default: those of its datasets."
+    )
+    counterpart_of: Key | None = Field(
+        None,
+        description="Key of the multilingual model that this one is the (monolingual) counterpart of.",
+    )
     published_as: str | None = Field(None, description="Name of this model in the papers' tables.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"

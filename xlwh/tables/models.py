@@ -19,6 +19,7 @@ class Models(Table):
 
     partition_by = ("model",)
     key = ("model",)
+    version = 2
 
     model = model_column()
     kind = dy.String(
@@ -46,6 +47,9 @@ class Models(Table):
     num_parameters = dy.Int64(nullable=False, min=1, description="Parameters, heads included.")
     dtype = dy.String(nullable=False, description="Number format it is run in.")
     published_as = dy.String(nullable=True, description="Name of the same model in the papers' tables.")
+    counterpart_of = dy.String(
+        nullable=True, description="Key of the multilingual model that this one is the counterpart of."
+    )
     finetuned_dataset = dy.String(nullable=True, description="Dataset it was fine-tuned on here.")
     finetuned_languages = dy.List(
         dy.String(), nullable=True, description="Languages it was fine-tuned on here."
@@ -53,7 +57,8 @@ class Models(Table):
     seed = dy.Int64(nullable=True, description="Seed of the fine-tuning.")
     recipe = dy.String(nullable=True, description="Hyper-parameters of the fine-tuning, as JSON.")
     dev_score = dy.Float64(
-        nullable=True, description="Best development accuracy during fine-tuning, a share."
+        nullable=True,
+        description="Best development score during fine-tuning, a share: accuracy, F1 of entities or of answers by task.",
     )
     train_steps = dy.Int64(nullable=True, min=0, description="Optimiser steps done.")
     duration_s = dy.Float64(nullable=True, min=0, description="Seconds of fine-tuning.")

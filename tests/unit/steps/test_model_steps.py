@@ -43,6 +43,19 @@ def statuses(context: Context, *runs: Any, key: Key = KEY) -> list[str]:
     return [run(context, key).status for run in runs]
 
 
+def test_a_model_says_whose_counterpart_it_is(
+    context_of: Callable[..., Context], checkpoint: Callable[..., Path]
+) -> None:
+    path = str(checkpoint("bert"))
+    mono = {"path": path, "languages": ["en"], "counterpart_of": "multi"}
+    context = context_of(None, multi={"path": path}, mono=mono)
+    for name in ("multi", "mono"):
+        assert models.run(context, Key(model=name)).status == "written"
+        assert models.run(context, Key(model=name)).status == "fresh"
+    rows = context.warehouse.scan("models").select("model", "counterpart_of").collect().rows()
+    assert sorted(rows) == [("mono", "multi"), ("multi", None)]
+
+
 def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     context_of: Callable[..., Context],
     checkpoint: Callable[..., Path],

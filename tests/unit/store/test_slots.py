@@ -55,6 +55,13 @@ def test_fingerprint_tells_everything_apart(monkeypatch):
     assert len(set(made)) == len(made)
 
 
+def test_a_contract_version_of_its_own_outlives_new_columns(monkeypatch):
+    before = fingerprint("models", "1", {}, [], contract_version=1)
+    monkeypatch.setattr(TABLES["models"], "version", 99)
+    assert fingerprint("models", "1", {}, [], contract_version=1) == before
+    assert fingerprint("models", "1", {}, []) != before
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
 def test_fingerprint_refuses_what_has_no_stable_text(value):
     with pytest.raises(StoreError, match="`tokens` cannot be fingerprinted"):
