@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,21 +35,22 @@ def _fields_at(root: type[BaseModel], location: tuple[str, ...]) -> list[str]:
     for part in location:
         if isinstance(node, type) and issubclass(node, BaseModel):
             node = node.model_fields[part].annotation if part in node.model_fields else None
-        while hasattr(node, "__args__"):
-            models = [
-                a
-                for a in node.__args__
-                if (isinstance(a, type) and issubclass(a, BaseModel)) or hasattr(a, "__args__")
-            ]
-            if not models:
-                break
-            mapping = getattr(node, "__origin__", None)
-            node = models[-1]
-            if mapping is not None and "Mapping" in str(mapping):
-                break
+        else:
+            # A table of parts by name: `part` is one of the names, and the part's own keys come next.
+            node = get_args(node)[-1] if get_args(node) else None
+        node = _unwrapped(node)
     if isinstance(node, type) and issubclass(node, BaseModel):
         return [name for name in node.model_fields if name != "folder"]
     return []
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """What an annotation is when it is not None: a part, or a mapping of parts; None where it is neither."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) is Mapping:
+        return annotation
+    return next((found for found in map(_unwrapped, get_args(annotation)) if found is not None), None)
 
 
 def line_of(text: str, location: tuple[str, ...]) -> int:
