@@ -141,6 +141,12 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     )
 
 
+def words_of(examples: pl.DataFrame) -> list[tuple[str, ...]]:
+    """Words of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
+    rows = examples.select("language", "text", "text_pair", "words").to_dicts()
+    return [tuple(word for text in _segments(row) for word in text.surfaces) for row in rows]
+
+
 def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
     """Rows of the `tokens` table, one per sub-token."""
     import polars as pl
