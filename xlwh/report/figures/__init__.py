@@ -1,0 +1,66 @@
+"""The figures, listed once: what each shows, from which views, and the function that draws it.
+
+Adding one is a function in one of the modules here, and its `Figure` in that module's list. Users' packages add
+theirs under the entry point group `xlwh.figures`, each a `Figure` or a list of them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from xlwh.errors import XlwhError
+from xlwh.report.figures import consistency, scores
+from xlwh.report.figures.base import (
+    Drawn,
+    Figure,
+    Filter,
+    Missing,
+    Offer,
+    Section,
+    Views,
+    render,
+)
+
+SECTIONS: tuple[Section, ...] = (scores.SECTION, consistency.SECTION)
+"""One per paper, in the order in which they are shown, after the scores that all of them need."""
+
+__all__ = [
+    "SECTIONS",
+    "Drawn",
+    "Figure",
+    "Filter",
+    "Missing",
+    "Offer",
+    "Section",
+    "Views",
+    "all_figures",
+    "figure",
+    "render",
+    "sections",
+]
+
+
+@cache
+def sections() -> tuple[Section, ...]:
+    """The sections with their figures, and those of installed packages in one of their own."""
+    added: list[Figure] = []
+    for point in entry_points(group="xlwh.figures"):
+        found = point.load()
+        added += [found] if isinstance(found, Figure) else list(found)
+    if not added:
+        return SECTIONS
+    return (*SECTIONS, Section("added", "Added figures", "Figures of installed packages.", tuple(added)))
+
+
+def all_figures() -> dict[str, Figure]:
+    """Every figure by name."""
+    return {figure.name: figure for section in sections() for figure in section.figures}
+
+
+def figure(name: str) -> Figure:
+    """The figure of that name; `XlwhError` with the names there are."""
+    known = all_figures()
+    if name not in known:
+        raise XlwhError(f"There is no figure `{name}`. Figures: {', '.join(known)}.")
+    return known[name]

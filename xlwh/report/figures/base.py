@@ -1,0 +1,167 @@
+"""What a figure is: the views it needs, what of them can be chosen, and a pure function from rows to a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import polars as pl
+
+from xlwh.report.charts import Picture
+
+Frames = Mapping[str, pl.DataFrame]
+"""View -> its rows, already narrowed to the selection."""
+Selection = Mapping[str, str]
+"""Column (or a choice of the figure's own) -> value."""
+
+ALL = "(all)"
+"""Value of an optional filter that leaves everything in."""
+
+
+class Views(Protocol):
+    """Where rows come from."""
+
+    def frame(self, name: str) -> pl.DataFrame | None:
+        """All rows of a view; None if the warehouse has no such view."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Something to choose: a column of the figure's first view, or, with `values`, a setting of the figure itself."""
+
+    column: str
+    label: str
+    prefer: tuple[str, ...] = ()
+    """Values chosen first where they occur."""
+    values: tuple[str, ...] = ()
+    optional: bool = False
+    """Leaves everything in until a value is chosen."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A filter with the values that can be chosen and the one that is."""
+
+    filter: Filter
+    values: tuple[str, ...]
+    chosen: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawing, the numbers in it, and how to read it."""
+
+    picture: Picture
+    table: pl.DataFrame
+    note: str
+    offers: tuple[Offer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is nothing to draw, and the command that mends it."""
+
+    reason: str
+    command: str
+    offers: tuple[Offer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure."""
+
+    name: str
+    title: str
+    question: str
+    views: tuple[str, ...]
+    """The first one is what its filters choose from, and what has to have rows."""
+    draw: Callable[[Frames, Selection], Drawn | Missing]
+    command: str
+    """Fills the views."""
+    filters: tuple[Filter, ...] = ()
+    needs: tuple[str, ...] = ()
+    """Columns without which it cannot be drawn; `draw` may rely on them."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one paper asks, with its figures."""
+
+    name: str
+    title: str
+    question: str
+    figures: tuple[Figure, ...]
+    views: tuple[str, ...] = field(default=())
+    """Public views of the section beyond those that its figures read."""
+
+
+VARIANT = Filter("variant", "Variant", prefer=("strict",))
+DATASET = Filter("dataset", "Dataset")
+SPLIT = Filter("split", "Split", prefer=("test", "dev"))
+
+
+def render(figure: Figure, views: Views, wanted: Selection) -> Drawn | Missing:
+    """Draw a figure for what is wanted; wishes that the data cannot meet fall back to what it has."""
+    frames: dict[str, pl.DataFrame] = {}
+    for name in figure.views:
+        frame = views.frame(name)
+        if frame is None:
+            return Missing(f"This warehouse has no view {name}.", "xlwh catalogue")
+        frames[name] = frame
+    main = frames[figure.views[0]]
+    if main.is_empty():
+        return Missing(f"The view {figure.views[0]} has no rows yet.", figure.command)
+    absent = [column for column in figure.needs if column not in main.columns]
+    if absent:
+        return Missing(f"The view {figure.views[0]} has no column {', '.join(absent)}.", "xlwh catalogue")
+    offers = offered(figure.filters, main, wanted)
+    chosen = {offer.filter.column: offer.chosen for offer in offers}
+    narrowed = {name: narrow(frame, offers) for name, frame in frames.items()}
+    drawn = figure.draw(narrowed, chosen)
+    if isinstance(drawn, Missing):
+        return Missing(drawn.reason, drawn.command, offers)
+    return Drawn(drawn.picture, drawn.table, drawn.note, offers)
+
+
+def offered(filters: Sequence[Filter], frame: pl.DataFrame, wanted: Selection) -> tuple[Offer, ...]:
+    """What can be chosen, one filter after the other: each offers what the choices before it leave."""
+    offers: list[Offer] = []
+    for each in filters:
+        if each.values:
+            chosen = wanted.get(each.column, "")
+            offers.append(Offer(each, each.values, chosen if chosen in each.values else each.values[0]))
+            continue
+        if each.column not in frame.columns:
+            continue
+        values = [str(value) for value in frame[each.column].drop_nulls().unique().sort().to_list()]
+        if not values:
+            continue
+        if each.optional:
+            values = [ALL, *values]
+        choice = wanted.get(each.column, "")
+        if choice not in values:
+            choice = next((name for name in each.prefer if name in values), values[0])
+        offer = Offer(each, tuple(values), choice)
+        offers.append(offer)
+        frame = narrow(frame, [offer])
+    return tuple(offers)
+
+
+def narrow(frame: pl.DataFrame, offers: Sequence[Offer]) -> pl.DataFrame:
+    """The rows that agree with the choices, in the columns that the frame has."""
+    for offer in offers:
+        column = offer.filter.column
+        if not offer.filter.values and offer.chosen != ALL and column in frame.columns:
+            frame = frame.filter(pl.col(column).cast(pl.String) == offer.chosen)
+    return frame
+
+
+def values(frame: pl.DataFrame, column: str) -> list[str]:
+    """The distinct values of a column as texts, sorted."""
+    return [str(value) for value in frame[column].drop_nulls().unique().sort().to_list()]
+
+
+def share(value: float | None) -> float | None:
+    """A number, or None for what cannot be drawn."""
+    return None if value is None or value != value else float(value)
