@@ -1,0 +1,101 @@
+"""What a coalition is worth on an example: 1 if the answer is right, or the probability of the gold class.
+
+For tagging it is the mean over the words with a gold tag; sentences drawn in proportion to those words make its
+mean the accuracy per word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xlwh.errors import ModelError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
+
+NO_GOLD = -100
+"""Stands for a sub-token that speaks for no gold word."""
+
+Measure = Literal["accuracy", "probability"]
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Gold classes of some examples, and what each example counts."""
+
+    classes: NDArray[np.int64]
+    """`[examples]`, or in tagging `[examples, longest]` with NO_GOLD where no word is read off."""
+    weights: NDArray[np.int64]
+    """`[examples]`: 1, or the words with a gold tag (those that the tokenizer lost or cut too: they are wrong)."""
+
+    @property
+    def tagging(self) -> bool:
+        """Whether there is a class per word instead of one per example."""
+        return self.classes.ndim == 2
+
+    def score(self, logits: Tensor, examples: Tensor, measure: Measure = "accuracy") -> Tensor:
+        """Score of each row `[rows]` from its logits: `[rows, classes]`, in tagging `[rows, length, classes]`."""
+        gold = torch.from_numpy(self.classes).to(logits.device)[examples]
+        if not self.tagging:
+            if measure == "accuracy":
+                return (logits.argmax(dim=-1) == gold).float()
+            return logits.softmax(dim=-1).gather(1, gold[:, None])[:, 0]
+        # Rows are shorter than the longest example; what lies behind a row's end has no gold.
+        gold = gold[:, : logits.shape[1]]
+        counted = gold != NO_GOLD
+        if measure == "accuracy":
+            right = (logits.argmax(dim=-1) == gold).float()
+        else:
+            right = logits.softmax(dim=-1).gather(2, gold.clamp(min=0)[..., None])[..., 0] * counted
+        weights = torch.from_numpy(self.weights).to(logits.device)[examples]
+        return right.sum(dim=1) / weights
+
+
+def gold_of(loaded: LoadedModel, encoded: Encoded, examples: pl.DataFrame) -> Gold:
+    """Gold of examples that all have some (`with_gold`); ModelError for a label that the model does not know."""
+    index = {label: place for place, label in enumerate(loaded.labels or ())}
+    if loaded.task == "token_classification":
+        return _tags(encoded, examples["word_labels"].to_list(), index, loaded)
+    labels = examples["label"].to_list()
+    _known(set(labels), index, loaded)
+    return Gold(np.array([index[label] for label in labels], dtype=np.int64), np.ones(len(labels), np.int64))
+
+
+def _tags(
+    encoded: Encoded,
+    tags: Sequence[Sequence[str | None]],
+    index: dict[str, int],
+    loaded: LoadedModel,
+) -> Gold:
+    from xlwh.models.tagging import word_places
+    from xlwh.models.tokenize import NONE
+
+    _known({tag for row in tags for tag in row if tag is not None}, index, loaded)
+    places = word_places(encoded, "first")
+    classes = np.full((len(encoded), int(encoded.lengths.max(initial=1))), NO_GOLD, dtype=np.int64)
+    for row, gold in enumerate(tags):
+        for place, tag in zip(places.position[places.of(row)].tolist(), gold, strict=True):
+            if place != NONE and tag is not None:
+                classes[row, place] = index[tag]
+    weights = np.array([sum(tag is not None for tag in gold) for gold in tags], dtype=np.int64)
+    return Gold(classes, weights)
+
+
+def _known(labels: set[str], index: dict[str, int], loaded: LoadedModel) -> None:
+    unknown = labels - set(index)
+    if unknown:
+        raise ModelError(
+            f"Model `{loaded.key}` has the labels {', '.join(index)}; the examples also have "
+            f"{', '.join(sorted(unknown))}. Name the model's classes as the dataset names them: `labels = [...]` "
+            f"under `[models.{loaded.key}]`."
+        )
