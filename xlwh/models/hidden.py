@@ -56,7 +56,13 @@ def hidden_states(
     `output_hidden_states=True`, but no layer beyond the last one chosen is computed, nor a head. Gradients flow
     where the caller has them enabled. In an encoder-decoder, `length` is that of each stack's own input.
     """
-    chosen = places(loaded.model, layers, stacks)
+    return states_at(loaded, inputs, places(loaded.model, layers, stacks))
+
+
+def states_at(
+    loaded: LoadedModel, inputs: Mapping[str, Tensor], chosen: Collection[Place]
+) -> dict[Place, Tensor]:
+    """The same for hidden states that are named one by one, as stacks of different depths need it."""
     states: dict[Place, Tensor] = {}
     if not chosen:
         return states
