@@ -104,6 +104,20 @@ def database(warehouse):
             }
             for run in runs
         ],
+        token_predictions=[
+            {
+                **run,
+                "word_index": word,
+                "word": f"w{word}",
+                "status": "tagged",
+                "position": 2 * word,
+                "label": "B-PER",
+                "predicted": "B-PER" if word else "O",
+                "logits": [0.0] * 2,
+            }
+            for run in runs
+            for word in range(2)
+        ],
         attribution_runs=attributed,
         token_attributions=[{**row, "position": p} for row in attributed for p in range(4)],
         word_vectors=[{"space": s, "language": x, "word": w} for s, x, w in product("ab", LANGUAGES, "vw")],

@@ -16,6 +16,7 @@ from xlwh.models import Zoo
 from xlwh.study import Study
 
 LABELS = ("entailment", "neutral", "contradiction")
+TAGS = ("B-PER", "I-PER", "O")
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = [
     "The cat doesn't sit on the mat. It's well-known, isn't it?",
@@ -144,10 +145,15 @@ def make_checkpoint(
     import transformers as hf
 
     tokenizer = _tokenizer(model_type, folder / "source")
-    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
-    config = _config(model_type, tokenizer, **(labels if head == "ForSequenceClassification" else {}))
+    labels = {"ForSequenceClassification": LABELS, "ForTokenClassification": TAGS}.get(head)
+    extra: dict[str, Any] = {} if labels is None else {"id2label": dict(enumerate(labels))}
+    if labels is not None:
+        extra["label2id"] = {label: i for i, label in enumerate(labels)}
+    config = _config(model_type, tokenizer, **extra)
     auto = {
         "ForSequenceClassification": hf.AutoModelForSequenceClassification,
+        "ForTokenClassification": hf.AutoModelForTokenClassification,
+        "ForQuestionAnswering": hf.AutoModelForQuestionAnswering,
         "ForMaskedLM": hf.AutoModelForMaskedLM,
         "ForCausalLM": hf.AutoModelForCausalLM,
         "ForConditionalGeneration": hf.AutoModelForSeq2SeqLM,

@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,13 @@ from xlwh.errors import ModelError
 from xlwh.models.batches import plan
 from xlwh.models.training_data import (
     Objective,
-    TrainingSet,
     epoch_batches,
     objective_of,
     prepare,
+    prepare_development,
 )
 from xlwh.models.training_state import Workspace, unique_tensors
+from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,8 +67,8 @@ LOSS_CHECK_STEPS = 10
 class Job:
     """Everything that determines the weights, and where they go.
 
-    `train` and `dev` are rows of `examples`, gold not NULL; `labels` are in the order of the logits.
-    `workspace` holds partial work, `destination` is the model folder that appears at the end; both must be on one
+    `train` and `dev` are rows of `examples`, gold not NULL; `labels` are in the order of the logits, and empty where
+    the task has none. `inputs` says how examples become inputs. `workspace` holds partial work, `destination` is the model folder that appears at the end; both must be on one
     file system.
     """
 
@@ -79,6 +80,7 @@ class Job:
     dev: pl.DataFrame
     workspace: Path
     destination: Path
+    inputs: Inputs = field(default_factory=Inputs)
 
 
 def finetune(
@@ -145,8 +147,9 @@ class _Run:
         # Left open, the first forward pass would write it into the configuration, and a run that resumes with no
         # step left would publish another one.
         self.model.config.problem_type = objective.problem_type
-        self.train_set = prepare(self.base, objective, job.train, job.labels)
-        self.dev_set = prepare(self.base, objective, job.dev, job.labels)
+        self.train_set = prepare(self.base, objective, job.train, job.labels, job.inputs)
+        self.development = prepare_development(self.base, objective, job.dev, job.labels, job.inputs)
+        self.dev_set = self.development.data
         recipe = job.recipe
         self.steps_per_epoch = math.ceil(len(self.train_set) / recipe.batch_size)
         self.planned_steps = recipe.epochs * self.steps_per_epoch
@@ -203,16 +206,13 @@ class _Run:
             group["lr"] = rate
         autocast = recipe.autocast == "bfloat16"
         with torch.autocast(self.base.device.type, torch.bfloat16, enabled=autocast):
-            loss: Tensor = self._forward(self.train_set, rows)[0].loss
+            inputs, gold = self.train_set.batch(self.base, rows)
+            loss: Tensor = self.model(**inputs, **gold).loss
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
-
-    def _forward(self, data: TrainingSet, rows: NDArray[np.int64]) -> tuple[Any, dict[str, Tensor]]:
-        inputs, gold = data.batch(self.base, rows)
-        return self.model(**inputs, **gold), gold
 
     def _check_losses(self) -> None:
         """Add the losses since the last check to the curve's mean; a loss that is not finite ends the training."""
@@ -229,17 +229,21 @@ class _Run:
         """Take the development loss and score, add a point to the curve, keep the weights if they are the best."""
         position, recipe = self.workspace.position, self.job.recipe
         self.model.eval()  # type: ignore[no-untyped-call]
-        loss, right, total = 0.0, 0, 0
+        loss, total, scorer = 0.0, 0, self.development.scorer()
         # float32 whatever the training's precision: the score is that of the model as it will be used.
         with torch.inference_mode():
             for rows, _ in plan(self.dev_set.encoded.lengths, self.base.max_length):
-                output, gold = self._forward(self.dev_set, rows)
-                correct, count = self.objective.correct(output.logits, gold)
-                loss += float(output.loss) * count
-                right, total = right + correct, total + count
+                inputs, gold = self.dev_set.batch(self.base, rows)
+                output = self.model(**inputs, **gold)
+                count = scorer.add(rows, output, gold, inputs["attention_mask"].bool().cpu().numpy())
+                # The mean over no prediction at all is not a number.
+                loss += float(output.loss) * count if count else 0.0
+                total += count
         if not math.isfinite(loss):
             self._diverged(f"the development loss is {loss} after step {position.step:,}")
-        score = right / total
+        scores = scorer.scores()
+        name, score = next(iter(scores.items()))
+        total = max(total, 1)
         rate = learning_rate(recipe.learning_rate, position.step - 1, self.warmup_steps, self.planned_steps)
         position.curve.append(
             {
@@ -248,6 +252,7 @@ class _Run:
                 "train_loss": position.loss_sum / position.loss_steps,
                 "dev_loss": loss / total,
                 "dev_score": score,
+                **{f"dev_{other}": value for other, value in scores.items() if other != name},
                 "learning_rate": rate,
                 "seconds": position.seconds,
             }
@@ -297,16 +302,21 @@ class _Run:
             "task": job.task,
             "labels": list(job.labels),
             "recipe": job.recipe.model_dump(mode="json"),
-            "train_examples": len(self.train_set),
-            "dev_examples": len(self.dev_set),
+            "train_examples": self.train_set.examples,
+            "dev_examples": self.dev_set.examples,
+            "train_inputs": len(self.train_set),
+            "dev_inputs": len(self.dev_set),
             "truncated_examples": self.train_set.truncated_examples,
             "truncated_tokens": self.train_set.truncated_tokens,
             "dev_truncated_examples": self.dev_set.truncated_examples,
             "dev_truncated_tokens": self.dev_set.truncated_tokens,
+            **self.train_set.counts,
+            **{f"dev_{name}": count for name, count in self.dev_set.counts.items()},
             "planned_steps": self.planned_steps,
             "train_steps": position.step,
             "stopped_early": position.stopped_early,
             "best_step": position.best_step,
+            "dev_metric": next(iter(self.development.scorer().scores())),
             "dev_score": position.best_score,
             "duration_s": position.seconds,
             "sessions": position.sessions,
@@ -322,7 +332,7 @@ def _objective(job: Job) -> Objective:
     for part, rows in (("training", job.train), ("development", job.dev)):
         if rows.is_empty():
             raise ModelError(f"Model `{job.key}`: there are no {part} examples with gold.")
-    if len(job.labels) < 2:
+    if objective.labelled and len(job.labels) < 2:
         raise ModelError(
             f"Model `{job.key}`: fine-tuning needs at least two labels; the training examples have: "
             f"{', '.join(job.labels) or 'none'}."

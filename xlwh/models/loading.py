@@ -30,6 +30,13 @@ HEADS: dict[str, Any] = {
 """End of an architecture's name -> the class that restores the checkpoint with its head."""
 
 
+TRAINABLE: dict[str, Any] = {
+    "sequence_classification": transformers.AutoModelForSequenceClassification,
+    "token_classification": transformers.AutoModelForTokenClassification,
+}
+"""Kind of head (`xlwh.models.training_data.Objective.head`) -> the class that puts a new one on a base."""
+
+
 def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedModel:
     """The checkpoint as it was saved, head included, in evaluation mode with every weight frozen."""
     config = _config(pin)
@@ -56,9 +63,14 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
 
 
 def load_trainable(
-    pin: Pin, options: Model, device: torch.device, labels: tuple[str, ...], seed: int
+    pin: Pin,
+    options: Model,
+    device: torch.device,
+    labels: tuple[str, ...],
+    seed: int,
+    head: str = "sequence_classification",
 ) -> LoadedModel:
-    """The checkpoint under a sequence classification head for `labels`, float32, in training mode.
+    """The checkpoint under a head of the kind `head` (TRAINABLE) for `labels`, float32, in training mode.
 
     Weights that the checkpoint lacks (the head, a pooler) are drawn from `seed`; the caller's random state is
     left as it was.
@@ -69,13 +81,12 @@ def load_trainable(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, missing = _from_pretrained(
-            transformers.AutoModelForSequenceClassification,
+            TRAINABLE[head],
             pin,
             options,
             torch.float32,
-            id2label=dict(enumerate(labels)),
-            label2id={label: index for index, label in enumerate(labels)},
             ignore_mismatched_sizes=True,
+            **_outputs(labels),
         )
     _refuse_missing(pin, model, missing, headless=True)
     _check(pin, model, family, tokenizer)
@@ -85,12 +96,22 @@ def load_trainable(
         pin=pin,
         model=model,
         tokenizer=tokenizer,
-        labels=labels,
-        task="sequence_classification",
+        labels=labels or None,
+        task=head,
         family=family,
         device=device,
         max_length=_max_length(options, family, model.config),
     )
+
+
+def _outputs(labels: tuple[str, ...]) -> dict[str, Any]:
+    """What the configuration says of a head's outputs; nothing for a head that has no labels."""
+    if not labels:
+        return {}
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
 
 
 def _config(pin: Pin) -> Any:

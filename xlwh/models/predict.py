@@ -1,8 +1,8 @@
-"""Logits of tokenized examples."""
+"""Logits of tokenized examples: one row per example, or one per sub-token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,14 +40,59 @@ def predict(
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    _require_finite(loaded, encoded, np.isfinite(logits).all(axis=1))
+    return logits
+
+
+def predict_tokens(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    outputs: Sequence[str] = ("logits",),
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.float32], ...]:
+    """Outputs per sub-token, `[tokens]` or `[tokens, labels]` each, in the order of `encoded.input_ids`.
+
+    `outputs` names attributes of the model's output: `logits` of a tagger, `start_logits` and `end_logits` of a model
+    that answers questions. float32 whatever the model computes in. ModelError as in `predict`.
+    """
+    found: list[NDArray[np.float32] | None] = [None] * len(outputs)
+    done = 0
+    with torch.inference_mode():
+        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
+            batch = collate(loaded, encoded, rows, length)
+            output = loaded.model(**batch.inputs(loaded))
+            real = batch.attention_mask.bool()
+            places = np.concatenate([np.arange(s.start, s.stop) for s in map(encoded.row, rows.tolist())])
+            for index, name in enumerate(outputs):
+                values = getattr(output, name)[real].float().cpu().numpy()
+                whole = found[index]
+                if whole is None:
+                    whole = np.zeros((len(encoded.input_ids), *values.shape[1:]), dtype=np.float32)
+                    found[index] = whole
+                whole[places] = values
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(encoded))
+    width = () if loaded.labels is None else (len(loaded.labels),)
+    arrays = tuple(np.zeros((0, *width), np.float32) if whole is None else whole for whole in found)
+    for whole in arrays:
+        finite = np.isfinite(whole).reshape(len(whole), -1).all(axis=1)
+        if not finite.all():
+            good = [bool(finite[encoded.row(i)].all()) for i in range(len(encoded))]
+            _require_finite(loaded, encoded, np.array(good))
+    return arrays
+
+
+def _require_finite(loaded: LoadedModel, encoded: Encoded, finite: NDArray[np.bool_]) -> None:
+    bad = np.flatnonzero(~finite)
     if len(bad):
         example = encoded.keys["example_id"][int(bad[0])]
         raise ModelError(
             f"Model `{loaded.key}`: logits of {len(bad)} examples are not finite, the first is `{example}` "
             f"(computed in {loaded.model.dtype}; float32 or bfloat16 may help)."
         )
-    return logits
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,14 +3,15 @@
 Texts go through the same encoder and the same family inputs as in prediction, so a model is trained on what it
 will see. A task that is trained here is an `Objective`; another task is another entry of `OBJECTIVES`, and neither
 batching nor the training loop (`xlwh.models.finetune`) changes: gold that is a list (one tag per sub-token) is
-padded like the inputs.
+padded like the inputs. What is particular to a task beyond a few lines has its own module (`xlwh.models.tagging`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, padded_length
+from xlwh.models.tagging import IGNORED, TagScorer, tag_counts, tag_targets
 from xlwh.models.tokenize import Encoded, encode
+from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 """Order of the logits of natural language inference."""
-
-IGNORED = -100
-"""Gold of padded positions; torch's cross entropy leaves it out."""
 
 BATCHES_PER_BUCKET = 50
 """Examples are sorted by length within this many batches of the shuffled order."""
@@ -41,23 +41,53 @@ Gold = Mapping[str, NDArray[np.int64] | Sequence[Sequence[int]]]
 """Arguments of a model's `forward` beside its inputs, one entry per example: a number, or one per sub-token."""
 
 
+class Scorer(Protocol):
+    """Gathers the predictions of an evaluation, batch by batch, and says how good they are."""
+
+    def add(
+        self, rows: NDArray[np.int64], output: Any, gold: Mapping[str, Tensor], real: NDArray[np.bool_]
+    ) -> int:
+        """Take a batch: the inputs `rows`, the model's output and their gold; `real` `[rows, length]` marks what is
+        no padding. Returns how many predictions the loss of the batch is a mean of."""
+        ...
+
+    def scores(self) -> dict[str, float]:
+        """Measures by name, shares, larger is better; the best checkpoint is chosen by the first of them."""
+        ...
+
+
+def whole_texts(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Encoded:
+    """One input per example, cut where it is too long."""
+    return encode(base, examples)
+
+
+def no_counts(encoded: Encoded, inputs: Inputs) -> dict[str, int]:
+    """Nothing to count beyond truncation."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a task adds to the training loop.
 
-    `gold` is the column of `examples` that holds the gold. `targets(encoded, examples, labels)` turns it into
-    arguments of the model's `forward`. `problem_type` chooses its loss, where transformers knows several.
-    `correct(logits, gold)` gives how many predictions of a batch are right and how many there are; the development
-    score is their ratio.
+    `gold` is the column of `examples` that holds the gold, and `head` the kind of head that is trained
+    (`xlwh.models.loading.TRAINABLE`). `labelled`: the head has one output per label of the data. `encode` makes
+    inputs of examples, `targets(encoded, examples, labels, inputs)` their gold as arguments of the model's `forward`,
+    `scorer` (same arguments) the judge of the development inputs, `counts` what the record of the training tells
+    beyond truncation. `problem_type` chooses the loss, where transformers knows several.
     """
 
     gold: str
-    problem_type: Literal["single_label_classification"] | None
-    targets: Callable[[Encoded, pl.DataFrame, Sequence[str]], Gold]
-    correct: Callable[[Tensor, Mapping[str, Tensor]], tuple[int, int]]
+    head: str
+    targets: Callable[[Encoded, pl.DataFrame, Sequence[str], Inputs], Gold]
+    scorer: Callable[[Encoded, pl.DataFrame, Sequence[str], Inputs], Scorer]
+    labelled: bool = True
+    problem_type: Literal["single_label_classification"] | None = None
+    encode: Callable[[LoadedModel, pl.DataFrame, Inputs], Encoded] = whole_texts
+    counts: Callable[[Encoded, Inputs], Mapping[str, int]] = no_counts
 
 
-def class_targets(encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str]) -> Gold:
+def class_targets(encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs) -> Gold:
     """The index of each example's label: `[n]`. `ModelError` for a label that is not in `labels`."""
     index = {label: i for i, label in enumerate(labels)}
     for label in examples["label"].unique(maintain_order=True):
@@ -69,22 +99,47 @@ def class_targets(encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str
     return {"labels": np.array([index[label] for label in examples["label"]], dtype=np.int64)}
 
 
-def correct_classes(logits: Tensor, gold: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Rows whose largest logit is the gold class, and rows: logits `[n, classes]`."""
-    labels = gold["labels"]
-    return int((logits.argmax(dim=-1) == labels).sum()), len(labels)
+class ClassScorer:
+    """Development score of classes: the share of inputs whose largest logit is the gold class."""
+
+    def __init__(
+        self, encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs
+    ) -> None:
+        self._right = self._total = 0
+
+    def add(
+        self, rows: NDArray[np.int64], output: Any, gold: Mapping[str, Tensor], real: NDArray[np.bool_]
+    ) -> int:
+        """Take a batch: logits `[rows, classes]`, labels `[rows]`."""
+        self._right += int((output.logits.argmax(dim=-1) == gold["labels"]).sum())
+        self._total += len(rows)
+        return len(rows)
+
+    def scores(self) -> dict[str, float]:
+        """Accuracy."""
+        return {"accuracy": self._right / max(1, self._total)}
 
 
 CLASSIFICATION = Objective(
     gold="label",
-    problem_type="single_label_classification",
+    head="sequence_classification",
     targets=class_targets,
-    correct=correct_classes,
+    scorer=ClassScorer,
+    problem_type="single_label_classification",
+)
+
+TAGGING = Objective(
+    gold="word_labels",
+    head="token_classification",
+    targets=tag_targets,
+    scorer=TagScorer,
+    counts=tag_counts,
 )
 
 OBJECTIVES: dict[str, Objective] = {
     "sequence_classification": CLASSIFICATION,
     "sentence_pair": CLASSIFICATION,
+    "token_classification": TAGGING,
 }
 """The tasks that can be trained here, by `examples.task`."""
 
@@ -96,6 +151,12 @@ def objective_of(task: str, model: str) -> Objective:
             f"Model `{model}`: task `{task}` cannot be fine-tuned here. Tasks that can: {', '.join(OBJECTIVES)}."
         )
     return OBJECTIVES[task]
+
+
+def gold_labels(gold: pl.Series) -> list[str]:
+    """The labels that occur in a column of gold, of whole examples or of their words."""
+    flat = gold.explode() if isinstance(gold.dtype, pl.List) else gold
+    return [str(label) for label in flat.drop_nulls().unique(maintain_order=True)]
 
 
 def canonical_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -113,6 +174,10 @@ class TrainingSet:
     encoded: Encoded
     """Token ids and types only: words and characters were needed to make the gold, at most."""
     gold: Gold
+    examples: int
+    """Examples that the inputs come from: several inputs may come from one."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What the objective counted."""
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -140,16 +205,22 @@ class TrainingSet:
 
 
 def prepare(
-    base: LoadedModel, objective: Objective, examples: pl.DataFrame, labels: Sequence[str]
+    base: LoadedModel,
+    objective: Objective,
+    examples: pl.DataFrame,
+    labels: Sequence[str],
+    inputs: Inputs,
 ) -> TrainingSet:
     """Encode examples (columns of the `examples` table, gold not NULL) for a model, at most `base.max_length` long.
 
     `ModelError` where the gold does not fit the labels.
     """
     chunks, golds, none = [], [], np.zeros(0, np.int32)
+    counts: Counter[str] = Counter()
     for chunk in examples.iter_slices(ENCODE_ROWS):
-        encoded = encode(base, chunk)
-        golds.append(objective.targets(encoded, chunk, labels))
+        encoded = objective.encode(base, chunk, inputs)
+        golds.append(objective.targets(encoded, chunk, labels, inputs))
+        counts.update(objective.counts(encoded, inputs))
         # Only ids and types are kept: the rest is several times their size.
         chunks.append(
             replace(
@@ -162,15 +233,41 @@ def prepare(
                 segmenters=(),
             )
         )
-    gold: dict[str, NDArray[np.int64] | Sequence[Sequence[int]]] = {}
+    return TrainingSet(_concatenate(chunks), _joined(golds), examples.height, counts)
+
+
+@dataclass(frozen=True)
+class DevelopmentSet:
+    """Inputs to be scored, with everything that the scorer needs of them."""
+
+    data: TrainingSet
+    scorer: Callable[[], Scorer]
+    """A new judge for each evaluation."""
+
+
+def prepare_development(
+    base: LoadedModel, objective: Objective, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs
+) -> DevelopmentSet:
+    """The same for development examples, kept whole: they are few."""
+    encoded = objective.encode(base, examples, inputs)
+    gold = objective.targets(encoded, examples, labels, inputs)
+    counts = objective.counts(encoded, inputs)
+    return DevelopmentSet(
+        TrainingSet(encoded, gold, examples.height, counts),
+        lambda: objective.scorer(encoded, examples, labels, inputs),
+    )
+
+
+def _joined(golds: Sequence[Gold]) -> Gold:
+    joined: dict[str, NDArray[np.int64] | Sequence[Sequence[int]]] = {}
     for name, first in golds[0].items():
         parts = [part[name] for part in golds]
-        gold[name] = (
+        joined[name] = (
             np.concatenate(parts)
             if isinstance(first, np.ndarray)
             else [row for part in parts for row in part]
         )
-    return TrainingSet(_concatenate(chunks), gold)
+    return joined
 
 
 def epoch_batches(

@@ -106,8 +106,15 @@ class Zoo:
         self._loaded[key] = loaded = load_checkpoint(pin, self._model(key), self.device())
         return loaded
 
-    def load_base(self, key: str, num_labels: int, labels: tuple[str, ...], seed: int) -> LoadedModel:
-        """A trainable copy of a model with a sequence classification head, drawn from `seed` where it is new.
+    def load_base(
+        self,
+        key: str,
+        num_labels: int,
+        labels: tuple[str, ...],
+        seed: int,
+        head: str = "sequence_classification",
+    ) -> LoadedModel:
+        """A trainable copy of a model with a head of that kind, drawn from `seed` where it is new.
 
         In training mode, float32, never kept: the caller owns it.
         """
@@ -117,7 +124,7 @@ class Zoo:
             raise ModelError(
                 f"Model `{key}`: {num_labels} classes but {len(labels)} labels ({', '.join(labels)})."
             )
-        return load_trainable(self.pin(key), self._model(key), self.device(), labels, seed)
+        return load_trainable(self.pin(key), self._model(key), self.device(), labels, seed, head)
 
     def device(self) -> torch.device:
         """Where models run: the one asked for, or CUDA if there is one, else the CPU."""

@@ -15,6 +15,9 @@ from xlwh.store import Entry, Slot
 CLASSIFICATION = ("sequence_classification", "sentence_pair")
 """Tasks of which whole examples are classified."""
 
+TAGGING = "token_classification"
+"""The task of which words are classified; the name of its head too."""
+
 CHUNK = 10_000
 """Examples worked on at once: the bound on memory beside the frames that are written."""
 

@@ -16,7 +16,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.describe import describe, models_row, noted
-from xlwh.models.training_data import canonical_labels, objective_of
+from xlwh.models.training_data import canonical_labels, gold_labels, objective_of
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.store import Entry, Slot, Warehouse, fingerprint
 from xlwh.study import Finetune, Model
@@ -53,6 +53,7 @@ def run(context: Context, key: Key) -> StepResult:
         "recipe": recipe.model_dump(mode="json"),
         "labels": spec.labels,
         "attention": context.study.models[recipe.base].attention,
+        **spec.changed(),
     }
     mark = fingerprint(
         "models",
@@ -130,7 +131,8 @@ def _train(
 
     examples = _examples(context.warehouse, recipe.dataset, recipe.languages)
     task = _task(name, recipe.dataset, examples)
-    gold = objective_of(task, name).gold
+    objective = objective_of(task, name)
+    gold = objective.gold
     usable = examples.filter(pl.col(gold).is_not_null())
     if recipe.dev_dataset is None:
         train, dev = hold_out(usable, recipe.dev_fraction, recipe.seed)
@@ -144,7 +146,7 @@ def _train(
             )
         train, dev = usable, offered.filter(pl.col(gold).is_not_null())
         dev_excluded = offered.height - dev.height
-    labels = _labels(name, spec, recipe, usable[gold])
+    labels = _labels(name, spec, recipe, usable[gold]) if objective.labelled else ()
     record = finetune(
         Job(
             key=name,
@@ -155,8 +157,9 @@ def _train(
             dev=dev,
             workspace=Path(context.warehouse.root) / "staging" / "finetune" / f"{name}-{folder.name}",
             destination=folder,
+            inputs=spec,
         ),
-        lambda: context.zoo.load_base(recipe.base, len(labels), labels, recipe.seed),
+        lambda: context.zoo.load_base(recipe.base, len(labels), labels, recipe.seed, objective.head),
         progress=lambda step, total: context.progress(f"fine-tune {name}", step, total),
         repeat=context.force,
     )
@@ -204,7 +207,7 @@ def _task(name: str, dataset: str, examples: pl.DataFrame) -> str:
 
 def _labels(name: str, spec: Model, recipe: Finetune, gold: pl.Series) -> tuple[str, ...]:
     """Labels in the order of the logits: the study's where it gives them, else the canonical order."""
-    found = canonical_labels(gold.unique().to_list())
+    found = canonical_labels(gold_labels(gold))
     if spec.labels is None:
         return found
     missing = [label for label in found if label not in spec.labels]

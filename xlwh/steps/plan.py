@@ -72,6 +72,14 @@ STEPS: dict[str, Step] = {
         Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
         Step("predictions", ("predictions",), _RUN, "models", (Reads("examples"), Reads("models")), True),
         Step(
+            "token_predictions",
+            ("token_predictions",),
+            _RUN,
+            "models",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
+        Step(
             "attributions",
             ("attribution_runs", "token_attributions"),
             _RUN,

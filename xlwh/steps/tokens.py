@@ -6,7 +6,7 @@ import polars as pl
 
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.evaluation import CLASSIFICATION, corpora
+from xlwh.steps.evaluation import CLASSIFICATION, TAGGING, corpora
 from xlwh.store import Slot, fingerprint
 
 CODE_VERSION = "1"
@@ -15,7 +15,8 @@ CODE_VERSION = "1"
 def run(context: Context, key: Key) -> StepResult:
     """Write `tokens` of one model in one language, a file per dataset."""
     model, language = str(key.model), str(key.language)
-    found = [corpus for corpus in corpora(context, model, language) if corpus.task in (*CLASSIFICATION, None)]
+    applicable = (*CLASSIFICATION, TAGGING, None)
+    found = [corpus for corpus in corpora(context, model, language) if corpus.task in applicable]
     if not found:
         return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
     pin = context.zoo.pin(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,8 @@ class Finetune(Part):
     """A fine-tuning recipe: base + dataset + languages + seed.
 
     Defaults are the settings customary for XNLI and PAWS-X with encoders of base size (XTREME): AdamW, 2e-5,
-    batch 32, linear warm-up and decay, 128 sub-tokens.
+    batch 32, linear warm-up and decay, 128 sub-tokens. XTREME differs for tagging (10 epochs) and for question
+    answering (2 epochs, 3e-5, 384 sub-tokens).
     """
 
     base: Key = Field(description="Key of another model of this study.")
@@ -45,7 +46,34 @@ class Finetune(Part):
     )
 
 
-class Model(Part):
+class Inputs(Part):
+    """How examples become inputs of a task that does not take a whole text at once: the same in training and later."""
+
+    tagged_piece: Literal["first", "last"] = Field(
+        "first", description="Token classification: the sub-token of a word that carries its tag."
+    )
+    doc_stride: int = Field(
+        128,
+        ge=1,
+        description="Question answering: sub-tokens that neighbouring windows over a long context share.",
+    )
+    max_question: int = Field(
+        64, ge=1, description="Question answering: sub-tokens of the question that are kept; more are cut."
+    )
+    max_answer: int = Field(
+        30, ge=1, description="Question answering: longest predicted answer in sub-tokens."
+    )
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not the default: an option that is added later makes nothing stale."""
+        return {
+            name: getattr(self, name)
+            for name, field in Inputs.model_fields.items()
+            if getattr(self, name) != field.default
+        }
+
+
+class Model(Inputs):
     """One model: a hub id with a revision, a local folder, or a fine-tune recipe."""
 
     hub: str | None = Field(None, description="Model id on the Hugging Face hub.")

@@ -18,6 +18,7 @@ from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
 from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, PruningMasks, PruningTests
 from xlwh.tables.models import Models, Predictions, Tokens
+from xlwh.tables.tagging import TokenPredictions
 
 TABLES: dict[str, type[Table]] = {
     "examples": Examples,
@@ -25,6 +26,7 @@ TABLES: dict[str, type[Table]] = {
     "models": Models,
     "tokens": Tokens,
     "predictions": Predictions,
+    "token_predictions": TokenPredictions,
     "attribution_runs": AttributionRuns,
     "token_attributions": TokenAttributions,
     "word_vectors": WordVectors,
@@ -65,6 +67,7 @@ __all__ = [
     "RejectedRows",
     "Table",
     "TokenAttributions",
+    "TokenPredictions",
     "Tokens",
     "WordVectors",
 ]

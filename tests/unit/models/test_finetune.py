@@ -30,6 +30,7 @@ from xlwh.models.training_data import OBJECTIVES, canonical_labels, epoch_batche
 from xlwh.models.zoo import LoadedModel
 from xlwh.store import empty
 from xlwh.study import Finetune, Model
+from xlwh.study.models import Inputs
 
 WORLD = runpy.run_path(str(Path(__file__).parents[2] / "e2e" / "finetune_child.py"))
 LABELS = WORLD["LABELS"]
@@ -500,9 +501,9 @@ def test_gold_lists_are_padded_with_the_ignored_label(load_base: Callable[[], Lo
     loaded = load_base()
     tagged = replace(
         OBJECTIVES["sentence_pair"],
-        targets=lambda encoded, examples, labels: {"labels": [[1] * int(n) for n in encoded.lengths]},
+        targets=lambda encoded, examples, labels, inputs: {"labels": [[1] * int(n) for n in encoded.lengths]},
     )
-    data = prepare(loaded, tagged, rows(20), LABELS)
+    data = prepare(loaded, tagged, rows(20), LABELS, Inputs())
     longest = int(data.encoded.lengths.argmax())
     shortest = int(data.encoded.lengths.argmin())
     inputs, gold = data.batch(loaded, torch.tensor([longest, shortest]).numpy())
