@@ -12,9 +12,7 @@ from typing import Any
 import polars as pl
 
 from xlwh.errors import StoreError
-
-ROW_GROUP_ROWS = 256 * 1024
-"""Rows per row group: small enough to skip by statistics, large enough that dictionaries pay."""
+from xlwh.tables import Table
 
 UNFINISHED = ".tmp-"
 """Files and folders whose name starts with this were never made current; `xlwh gc` removes them."""
@@ -52,7 +50,12 @@ def make_folder(folder: Path) -> None:
         sync(new.parent)
 
 
-def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, metadata: Mapping[str, str]) -> int:
+def write_parquet(
+    frame: pl.DataFrame | pl.LazyFrame,
+    path: Path,
+    metadata: Mapping[str, str],
+    row_group_rows: int = Table.row_group_rows,
+) -> int:
     """Write a frame to `path` durably, with key-value metadata. Returns the size in bytes.
 
     A lazy frame is streamed, in its order. Raises `StoreError` if the disk refuses.
@@ -63,7 +66,7 @@ def write_parquet(frame: pl.DataFrame | pl.LazyFrame, path: Path, metadata: Mapp
         "compression": "zstd",
         "compression_level": 1,
         "statistics": True,
-        "row_group_size": ROW_GROUP_ROWS,
+        "row_group_size": row_group_rows,
         "metadata": dict(metadata),
     }
     try:

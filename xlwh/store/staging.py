@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from xlwh.errors import StoreError
+from xlwh.errors import ContractError, StoreError
 from xlwh.store.contract import check_key, checked, empty, schema
 from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.locks import FileLock
@@ -130,7 +130,10 @@ class Staging:
         publish(unfinished, chunk)
 
     def finish(
-        self, sort_by: Sequence[str] | None = None, provenance: Mapping[str, str] | None = None
+        self,
+        sort_by: Sequence[str] | None = None,
+        provenance: Mapping[str, str] | None = None,
+        apart: str | None = None,
     ) -> list[Entry]:
         """Write the chunks of each slot as one file, all slots in one commit, and remove the staging.
 
@@ -138,6 +141,9 @@ class Staging:
         where the work was interrupted). About `ROWS_IN_MEMORY` rows are in memory at a time, more only if one value of
         the first key column that varies has more. Raises `ContractError` if two chunks share a key; slots without rows
         become empty, current files.
+
+        With `apart`, a key column of which no two chunks share a value, chunks are written one after another as they
+        were appended, and only one of them is in memory: for rows too large to sort.
         """
         warehouse = self._warehouse
         before = {slot: warehouse.current(slot) for slot in self.slots}
@@ -145,7 +151,11 @@ class Staging:
         for slot in self.slots:
             paths = self._paths(slot)
             rows = pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item() if paths else 0
-            frames = partial(_in_order, slot, paths, _sorting(slot, sort_by))
+            frames = (
+                partial(_in_order, slot, paths, _sorting(slot, sort_by))
+                if apart is None
+                else partial(_as_appended, slot, paths, _sorting(slot, [apart])[0])
+            )
             files.append(write_stream(warehouse.root, slot, frames, rows, self.fingerprint, provenance or {}))
         entries = make_current(warehouse.root, warehouse.manifest, files, before)
         remove_folder(self._folder)
@@ -178,6 +188,20 @@ def _in_order(slot: Slot, paths: list[Path], sort_by: tuple[str, ...]) -> Iterat
         frame = rows.filter(cut).collect().sort(sort_by, maintain_order=True)
         check_key(slot.table, frame, str(slot))
         yield frame
+
+
+def _as_appended(slot: Slot, paths: list[Path], apart: str) -> Iterator[pl.DataFrame]:
+    """The chunks in their order; `ContractError` if a value of the column `apart` is in two of them."""
+    seen: set[Any] = set()
+    for path in paths:
+        values = set(pl.scan_parquet(path, glob=False).select(pl.col(apart).unique()).collect()[apart])
+        if twice := values & seen:
+            raise ContractError(
+                f"{slot}: {len(twice)} values of `{apart}` are in two chunks of staged work, one is {min(twice)!r}. "
+                "Nothing was written."
+            )
+        seen |= values
+        yield pl.read_parquet(path)
 
 
 def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:

@@ -24,7 +24,7 @@ def write_frame(
     file = _new_name(slot, fingerprint)
     make_folder((root / file).parent)
     metadata = _metadata(slot, fingerprint, frame.height, provenance)
-    size = write_parquet(frame, root / file, metadata)
+    size = write_parquet(frame, root / file, metadata, contract(slot.table).row_group_rows)
     return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
 
 
@@ -56,7 +56,8 @@ def write_stream(
     make_folder((root / file).parent)
     stream = register_io_source(source, schema=schema(slot.table))
     try:
-        size = write_parquet(stream, root / file, _metadata(slot, fingerprint, rows, provenance))
+        metadata = _metadata(slot, fingerprint, rows, provenance)
+        size = write_parquet(stream, root / file, metadata, contract(slot.table).row_group_rows)
     except pl.exceptions.PolarsError:
         if refused:
             raise refused[0] from None

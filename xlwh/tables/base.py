@@ -16,6 +16,8 @@ class Table(dy.Schema):
     partition_by: ClassVar[tuple[str, ...]] = ()
     key: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
+    row_group_rows: ClassVar[int] = 256 * 1024
+    """Rows per Parquet row group: small enough to skip by statistics, large enough that dictionaries pay."""
 
 
 def name_column(description: str) -> dy.String:
@@ -47,7 +49,7 @@ def example_id_column() -> dy.String:
 
 
 def method_column() -> dy.String:
-    return dy.String(nullable=False, description="Attribution method: lig, random.")
+    return dy.String(nullable=False, description="Attribution method, as the study names it.")
 
 
 def target_column() -> dy.String:

@@ -93,6 +93,8 @@ class Activations(Table):
         "model", "dataset", "split", "language", "stack", "convention", "layer", "aggregation",
         "example_id", "word_index",
     )  # fmt: skip
+    # Vectors are large: so many rows are 25 MB at 768 dimensions, and readers hold a group at a time.
+    row_group_rows = 16 * 1024
 
     model = model_column()
     dataset = dataset_column()

@@ -72,6 +72,27 @@ def test_a_refused_chunk_leaves_nothing(warehouse, frames, slots):
         assert work.done() == set()
 
 
+def test_chunks_that_stay_apart_keep_their_order(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        work.append(chunk(frames, 2))
+        work.append(chunk(frames, 0))
+        work.finish(apart="example_id")
+    found = warehouse.scan("predictions").collect()
+    assert found["example_id"].to_list() == ["0002", "0003", "0000", "0001"]
+    assert found.sort("example_id").equals(frames.predictions(examples=4))
+
+
+def test_chunks_that_do_not_stay_apart_are_refused(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark") as work:
+        work.append(chunk(frames, 0))
+        work.append(chunk(frames, 1))
+        with pytest.raises(ContractError, match="1 values of `example_id` are in two chunks.*'0001'"):
+            work.finish(apart="example_id")
+        with pytest.raises(StoreError, match="sorted by columns of its key"):
+            work.finish(apart="label")
+    assert warehouse.entries() == []
+
+
 def test_a_key_in_two_chunks_is_refused(warehouse, frames, slots):
     with warehouse.staging(slots, "mark") as work:
         work.append(chunk(frames, 0))
