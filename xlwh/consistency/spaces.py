@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.consistency.dictionaries import Dictionary
+from xlwh.corpora.dictionaries import Dictionary
 from xlwh.consistency.transport import seed_of
 from xlwh.errors import CorpusError
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from xlwh.consistency.dictionaries import Dictionary, read_dictionary
+from xlwh.corpora.dictionaries import Dictionary, read_dictionary
 from xlwh.errors import CorpusError
 from xlwh.models.pins import HashCache
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable

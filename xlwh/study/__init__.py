@@ -15,32 +15,58 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from xlwh.errors import StudyError
-from xlwh.study.attribution import Attribution, Lig, Methods, RandomAttribution
+from xlwh.study.attribution import (
+    AttentionWeights,
+    Attribution,
+    DeepLift,
+    GradientShap,
+    InputXGradient,
+    IntegratedGradients,
+    Lig,
+    Methods,
+    Occlusion,
+    OwnMethod,
+    RandomAttribution,
+    ScaledAttention,
+)
 from xlwh.study.base import Key, Part, Revision
 from xlwh.study.concepts import Concepts
 from xlwh.study.consistency import Consistency, Space
 from xlwh.study.data import Dataset
 from xlwh.study.faithfulness import Faithfulness
 from xlwh.study.heads import Heads, Sampler
+from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
 from xlwh.study.models import Finetune, Model
 
 __all__ = [
+    "Aligner",
+    "AttentionWeights",
     "Attribution",
+    "ConceptAlignment",
     "Concepts",
     "Consistency",
     "Dataset",
+    "DeepLift",
     "Faithfulness",
     "Finetune",
+    "GradientShap",
     "Heads",
+    "InputXGradient",
+    "IntegratedGradients",
     "Key",
+    "Lexicon",
+    "LexiconFile",
     "Lig",
     "Methods",
     "Model",
+    "Occlusion",
+    "OwnMethod",
     "Part",
     "RandomAttribution",
     "Revision",
     "Sampler",
+    "ScaledAttention",
     "Space",
     "Study",
     "load",
@@ -62,6 +88,8 @@ class Study(Part):
     attribution: Attribution = Field(default_factory=Attribution)
     consistency: Consistency | None = None
     concepts: Concepts | None = None
+    lexica: Mapping[Key, Lexicon] = Field(default_factory=dict)
+    concept_alignment: ConceptAlignment | None = None
     faithfulness: Faithfulness | None = None
     heads: Heads | None = None
     folder: Path = Field(description="Folder of the study file; set by `load`.")
@@ -95,6 +123,7 @@ class Study(Part):
             self._consistency_possible(self.consistency)
         if self.concepts is not None:
             self._concepts_possible(self.concepts)
+        self._lexica_possible()
         if self.faithfulness is not None:
             self._faithfulness_possible(self.faithfulness)
         if self.heads is not None:
@@ -111,6 +140,18 @@ class Study(Part):
                 f"consistency.unit: the space `{consistency.space}` holds vectors of words, from .vec files; "
                 "`token` needs a space of kind `input_embeddings`"
             )
+
+    def _lexica_possible(self) -> None:
+        for key, lexicon in self.lexica.items():
+            if lexicon.dataset is not None:
+                _known(lexicon.dataset, self.datasets, f"lexica.{key}.dataset", "dataset")
+            for language in dict.fromkeys(name for pair in lexicon.directions() for name in pair):
+                _known(language, self.all_languages(), f"lexica.{key}", "language")
+        if self.concept_alignment is not None:
+            if self.concepts is None:
+                raise ValueError("concept_alignment: there are no concepts to align; add a [concepts] section")
+            for name in self.concept_alignment.lexica or ():
+                _known(name, self.lexica, "concept_alignment.lexica", "lexicon")
 
     def _concepts_possible(self, concepts: Concepts) -> None:
         for dataset in concepts.datasets:

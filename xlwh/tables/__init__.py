@@ -17,6 +17,7 @@ from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
 from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, PruningMasks, PruningTests
+from xlwh.tables.lexicon import ConceptLanguages, ConceptMatches, ConceptPairings, Lexicon
 from xlwh.tables.models import Models, Predictions, Tokens
 from xlwh.tables.tagging import TokenPredictions
 
@@ -35,6 +36,10 @@ TABLES: dict[str, type[Table]] = {
     "clusterings": Clusterings,
     "concepts": Concepts,
     "concept_members": ConceptMembers,
+    "lexicon": Lexicon,
+    "concept_pairings": ConceptPairings,
+    "concept_matches": ConceptMatches,
+    "concept_languages": ConceptLanguages,
     "perturbations": Perturbations,
     "head_samples": HeadSamples,
     "head_importance": HeadImportance,
@@ -52,11 +57,15 @@ __all__ = [
     "AttributionRuns",
     "CctaPairs",
     "Clusterings",
+    "ConceptLanguages",
+    "ConceptMatches",
     "ConceptMembers",
+    "ConceptPairings",
     "Concepts",
     "Examples",
     "HeadImportance",
     "HeadSamples",
+    "Lexicon",
     "Models",
     "Perturbations",
     "Predictions",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from xlwh.consistency.dictionaries import Dictionary
+from xlwh.corpora.dictionaries import Dictionary
 from xlwh.consistency.spaces import Rotation, align, mean_of_pieces, pivot_mean, procrustes, unit
 from xlwh.errors import CorpusError
 

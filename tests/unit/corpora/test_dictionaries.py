@@ -1,4 +1,4 @@
-"""Bilingual dictionaries in their three forms, made up and real."""
+"""Bilingual dictionaries in their five forms, made up and real."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xlwh.consistency.dictionaries import read_dictionary
+from xlwh.corpora.dictionaries import DictionaryEntry, read_dictionary, read_entries
 from xlwh.errors import CorpusError
 
 
@@ -96,3 +96,36 @@ def test_real_dictionaries(shared, name):
 def test_real_duplicates(shared):
     read = read_dictionary(shared / "data/dictionaries/muse_pos/de-en.5000-6500.n.txt")
     assert read.duplicates == 26
+
+
+def test_moses_lines_name_the_target_first_and_null_is_no_word(write):
+    path = write("der the 0.6000000\nNULL the 0.1\ndie NULL 0.2\ndie the 0.3\n")
+    assert read_entries(path) == [DictionaryEntry("the", "der", 0.6), DictionaryEntry("the", "die", 0.3)]
+    assert read_dictionary(path, foreign_first=True).pairs == (("the", "der"), ("the", "die"))
+
+
+def test_counted_entries(write):
+    path = write("the -> der: Probability = 0.6, Count = 12\nnew york -> Nueva York: Probability = 1, Count = 3\n")
+    assert read_entries(path) == [
+        DictionaryEntry("the", "der", 0.6, 12),
+        DictionaryEntry("new york", "Nueva York", 1.0, 3),
+    ]
+
+
+def test_the_other_direction_has_no_probability(write):
+    path = write("the -> der: Probability = 0.6, Count = 12\n")
+    assert read_entries(path, swapped=True) == [DictionaryEntry("der", "the", None, 12)]
+    assert read_entries(write("der @ the\n"), swapped=True) == [DictionaryEntry("der", "the")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "der the 0.6\ndie the 1.5\n",
+        "der the 0.6\ndie the\n",
+        "the -> der: Probability = 0.6, Count = 12\nthe -> die\n",
+    ],
+)
+def test_other_forms_further_down_are_errors(write, content):
+    with pytest.raises(CorpusError, match="line 2"):
+        read_entries(write(content))

@@ -1,0 +1,142 @@
+"""Bilingual dictionaries and lexica, as they are published.
+
+- MUSE (Conneau et al. 2018): two words a line, separated by a tab or a blank.
+- XLing-Eval (Glavaš et al. 2019): two entries a line, separated by a tab; an entry may hold blanks.
+- hunalign: `target @ source`; its first entry is the foreign one.
+- Moses (`lex.f2e`, `lex.e2f`): `target source p(target | source)`, separated by blanks; lines with NULL are no words.
+- counted: `source -> target: Probability = p, Count = c`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xlwh.errors import CorpusError
+
+_HUNALIGN = " @ "
+_COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d+)")
+_NULL = "NULL"
+
+
+@dataclass(frozen=True)
+class DictionaryEntry:
+    """One line of a dictionary; probability and count where the file has them."""
+
+    source: str
+    target: str
+    probability: float | None = None
+    """p(target | source)"""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Word pairs of a dictionary, pivot language first."""
+
+    pairs: tuple[tuple[str, str], ...]
+    """Distinct (pivot, foreign) pairs in the order of the file; either word may have several partners."""
+    rows: int
+    """Entries in the file."""
+    duplicates: int
+    """Entries that repeat an earlier pair."""
+
+
+def read_dictionary(path: Path, foreign_first: bool = False) -> Dictionary:
+    """Read the word pairs of a dictionary in any of the formats; the first entry decides which.
+
+    `foreign_first` says that the left word is the foreign one, as it always is in hunalign's form and in Moses'. Blank
+    lines are passed over. Raises `CorpusError` naming the line for an entry of another form, and for a file without
+    entries.
+    """
+    entries, target_first = _read(path)
+    pairs = [(entry.source, entry.target) for entry in entries]
+    if foreign_first and not target_first:
+        pairs = [(right, left) for left, right in pairs]
+    distinct = tuple(dict.fromkeys(pairs))
+    return Dictionary(distinct, rows=len(pairs), duplicates=len(pairs) - len(distinct))
+
+
+def read_entries(path: Path, swapped: bool = False) -> list[DictionaryEntry]:
+    """All entries of a lexicon in the order of the file, source word first; errors as of `read_dictionary`.
+
+    `swapped` reads the file in the other direction: what its format calls the target is the source here. A
+    probability is one of the format's direction, so it is dropped then.
+    """
+    entries, _ = _read(path)
+    if not swapped:
+        return entries
+    return [replace(e, source=e.target, target=e.source, probability=None) for e in entries]
+
+
+def _read(path: Path) -> tuple[list[DictionaryEntry], bool]:
+    """Entries as the format orders them, and whether it writes the target first."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise CorpusError(f"No dictionary {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"Dictionary {path} cannot be read as UTF-8 text: {error}.") from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = [(number, line) for number, line in lines if line]
+    if not lines:
+        raise CorpusError(f"Dictionary {path} holds no entries.")
+    split, form, target_first = _format(lines[0][1])
+    entries = []
+    for number, line in lines:
+        entry = split(line)
+        if entry is None or not entry.source or not entry.target:
+            raise CorpusError(f"{path}, line {number}: {form} is expected, got {line[:80]!r}.")
+        if target_first:
+            entry = replace(entry, source=entry.target, target=entry.source)
+        if _NULL not in (entry.source, entry.target) or split is not _moses:
+            entries.append(entry)
+    return entries, target_first
+
+
+def _format(line: str) -> tuple[Callable[[str], DictionaryEntry | None], str, bool]:
+    """How to split a line of the file that begins with this one, the form's name, and whether the target is first."""
+    if _COUNTED.fullmatch(line):
+        return _counted, "`source -> target: Probability = p, Count = c`", False
+    if _HUNALIGN in line:
+        return _hunalign, "`target @ source`", True
+    if _moses(line) is not None:
+        return _moses, "`target source probability`", True
+    if "\t" in line:
+        return _pair, "`source TAB target`", False
+    return _pair, "`source target` or `source TAB target`", False
+
+
+def _counted(line: str) -> DictionaryEntry | None:
+    match = _COUNTED.fullmatch(line)
+    probability = _share(match[3]) if match else None
+    if match is None or probability is None:
+        return None
+    return DictionaryEntry(match[1].strip(), match[2].strip(), probability, int(match[4]))
+
+
+def _hunalign(line: str) -> DictionaryEntry | None:
+    parts = [part.strip() for part in line.split(_HUNALIGN)]
+    return DictionaryEntry(*parts) if len(parts) == 2 else None
+
+
+def _moses(line: str) -> DictionaryEntry | None:
+    fields = line.split(" ")
+    probability = _share(fields[2]) if len(fields) == 3 else None
+    return None if probability is None else DictionaryEntry(fields[0], fields[1], probability)
+
+
+def _pair(line: str) -> DictionaryEntry | None:
+    parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+    return DictionaryEntry(*parts) if len(parts) == 2 else None
+
+
+def _share(text: str) -> float | None:
+    """A number from 0 to 1, else None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
