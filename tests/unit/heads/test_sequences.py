@@ -1,0 +1,96 @@
+"""Coverage and false rejections by simulation, at all times at once; and how the published bound fails on rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xlwh.heads.sequences import BETS, Evidence, paper_radius, published_radius, strict_interval
+
+TIMES = np.unique(np.geomspace(20, 20_000, 60).astype(int))
+RUNS = 300
+
+
+def ternary(random: np.random.Generator, mean: float, moving: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of -1, 0 and 1 with this mean, nonzero with probability `moving`."""
+    u = random.random(shape)
+    up = (moving + mean) / 2
+    return np.where(u < up, 1.0, np.where(u < moving, -1.0, 0.0))
+
+
+def sums_at_times(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.cumsum(values, axis=1)[:, TIMES - 1], np.cumsum(values**2, axis=1)[:, TIMES - 1]
+
+
+@pytest.mark.parametrize(("mean", "moving"), [(0.0, 0.02), (-0.05, 0.1), (0.3, 0.6), (0.0, 1.0)])
+def test_the_strict_interval_holds_at_all_times_together(mean, moving):
+    values = ternary(np.random.default_rng(1), mean, moving, (RUNS, TIMES[-1]))
+    total, square = sums_at_times(values)
+    missed = np.zeros(RUNS, dtype=bool)
+    for place, time in enumerate(TIMES):
+        count = np.full(RUNS, time)
+        low, high = strict_interval(count, total[:, place], square[:, place], delta=0.1)
+        missed |= (low > mean) | (high < mean)
+    assert missed.mean() <= 0.1
+
+
+@pytest.mark.parametrize("moving", [0.02, 0.3, 1.0])
+def test_no_null_is_rejected_too_often_however_often_one_looks(moving):
+    """One family of nulls a run: the chance that any of them is ever decided stays below delta."""
+    runs, players = 60, 12
+    values = ternary(np.random.default_rng(2), 0.0, moving, (runs * players, TIMES[-1]))
+    ups = np.cumsum(values > 0, axis=1)[:, TIMES - 1]
+    downs = np.cumsum(values < 0, axis=1)[:, TIMES - 1]
+    # The same sums as Evidence keeps, for all times at once.
+    negative = np.log(np.exp(ups[..., None] * np.log1p(-BETS) + downs[..., None] * np.log1p(BETS)).mean(-1))
+    positive = np.log(np.exp(ups[..., None] * np.log1p(BETS) + downs[..., None] * np.log1p(-BETS)).mean(-1))
+    ever = (np.maximum(negative, positive) >= np.log(2 * players / 0.1)).any(axis=1)
+    assert ever.reshape(runs, players).any(axis=1).mean() <= 0.1
+
+
+def test_the_published_bound_rejects_nulls_on_rows_and_the_papers_does_not():
+    values = ternary(np.random.default_rng(3), 0.0, 0.1, (RUNS, 20_000))
+    count = np.full(RUNS, 20_000)
+    mean, sd = values.mean(axis=1), values.std(axis=1)
+    rejected = np.abs(mean) > published_radius(count, sd, 0.1)
+    assert rejected.mean() > 0.9
+    assert (np.abs(mean) > paper_radius(count, sd, 0.1)).mean() <= 0.1
+
+
+def test_running_sums_are_those_of_the_whole():
+    random = np.random.default_rng(4)
+    player, values = random.integers(0, 3, 500), random.uniform(-1, 1, 500).round(2)
+    together, apart = Evidence(4), Evidence(4)
+    together.add(player, values)
+    apart.add(player[:200], values[:200])
+    apart.add(player[200:], values[200:])
+    np.testing.assert_allclose(apart.log_e_negative, together.log_e_negative)
+    np.testing.assert_array_equal(apart.count, [*np.bincount(player), 0])
+    own = values[player == 1]
+    wealth = np.prod(1 - BETS[:, None] * own[None, :], axis=1).mean()
+    assert together.log_e_negative[1] == pytest.approx(np.log(wealth))
+    assert together.log_e_positive[3] == 0
+    low, high = together.interval(0.1)
+    assert (low[3], high[3]) == (-1, 1)
+    assert (low[:3] <= together.total[:3] / together.count[:3]).all()
+
+
+def test_decisions_come_with_evidence_and_have_its_sign():
+    evidence = Evidence(3)
+    random = np.random.default_rng(5)
+    for player, mean in enumerate((-0.2, 0.2, 0.0)):
+        evidence.add(np.full(2000, player), ternary(random, mean, 0.4, (2000,)))
+    assert evidence.decided(0.1).tolist() == [True, True, False]
+    assert evidence.log_e_negative[0] > evidence.log_e_positive[0]
+    low, high = evidence.interval(0.1)
+    assert high[0] < 0 < low[1]
+    assert low[2] < 0 < high[2]
+
+
+def test_intervals_narrow_like_the_square_root():
+    rows = np.array([10_000, 1_000_000])
+    low, high = strict_interval(rows, np.zeros(2), rows * 0.05, 0.001)
+    width = high - low
+    assert 9 < width[0] / width[1] < 11
+    # Against the exact normal quantile: the price of looking at any time is below a factor of 2.
+    assert width[1] < 2 * 2 * 3.29 * np.sqrt(0.05 / 1_000_000)

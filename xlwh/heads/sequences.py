@@ -1,0 +1,108 @@
+"""Evidence that stays valid however often one looks: tests and intervals for the mean of values in [-1, 1].
+
+Everything here is a function of sums over the observations, whatever their order, so the views state the same
+formulas in SQL (`sql/macros/heads.sql`). A sampler may stop, go on, or judge after every row.
+
+- Evidence against "the mean is not negative": a gambler who bets the share b of his wealth on every next value
+  being negative has wealth prod(1 - b x); under the hypothesis this is a supermartingale, so it ever exceeds 1/a
+  with probability at most a (Ville 1939). Averaged over a grid of bets: no bet has to be chosen. For values of -1, 0
+  and 1 it is the mixture sign test; zeros cost nothing.
+- Interval: exp(b (S - t m) - V (-ln(1 - b) - b)) with S = sum x, V = sum x^2 is a supermartingale at the true mean
+  m for each bet b (Fan, Grama and Liu 2015; Howard et al. 2021; Waudby-Smith and Ramdas 2024, Theorem 2 with the
+  constant prediction 0). Each bet of the grid gets an equal part of the error; the tightest bound counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+BETS: NDArray[np.float64] = 2.0 ** (-np.arange(2, 22) / 2)
+"""Bets b, from 1/2 down by factors of sqrt(2) to 1/1448."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass
+class Evidence:
+    """Running sums over the observations of several players: `[players]`, and per bet `[players, bets]`."""
+
+    players: int
+    count: NDArray[np.int64] = field(init=False)
+    total: Values = field(init=False)
+    square: Values = field(init=False)
+    _negative: Values = field(init=False)
+    _positive: Values = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = np.zeros(self.players, dtype=np.int64)
+        self.total, self.square = np.zeros(self.players), np.zeros(self.players)
+        self._negative = np.zeros((self.players, len(BETS)))
+        self._positive = np.zeros((self.players, len(BETS)))
+
+    def add(self, player: NDArray[np.int64], values: Values) -> None:
+        """Take observations in [-1, 1] `[n]`, each of one player `[n]`."""
+        self.count += np.bincount(player, minlength=self.players)
+        self.total += np.bincount(player, values, self.players)
+        self.square += np.bincount(player, values**2, self.players)
+        moving = values != 0
+        player, values = player[moving], values[moving]
+        for place, bet in enumerate(BETS):
+            self._negative[:, place] += np.bincount(player, np.log1p(-bet * values), self.players)
+            self._positive[:, place] += np.bincount(player, np.log1p(bet * values), self.players)
+
+    @property
+    def log_e_negative(self) -> Values:
+        """ln of the evidence against each player's mean being 0 or more."""
+        return _log_mean_exp(self._negative)
+
+    @property
+    def log_e_positive(self) -> Values:
+        """ln of the evidence against each player's mean being 0 or less."""
+        return _log_mean_exp(self._positive)
+
+    def decided(self, delta: float) -> NDArray[np.bool_]:
+        """Players whose sign is known: with probability 1 - delta none is ever wrong, at any time."""
+        known: NDArray[np.bool_] = np.maximum(self.log_e_negative, self.log_e_positive) >= np.log(
+            2 * self.players / delta
+        )
+        return known
+
+    def interval(self, delta: float) -> tuple[Values, Values]:
+        """Low and high ends that hold for every player at all times with probability 1 - delta: `[players]`."""
+        return strict_interval(self.count, self.total, self.square, delta / self.players)
+
+
+def strict_interval(
+    count: NDArray[np.int64], total: Values, square: Values, delta: float
+) -> tuple[Values, Values]:
+    """Anytime-valid interval for each mean at level 1 - delta, from sums: -1 and 1 where nothing was observed."""
+    cost = -np.log1p(-BETS) - BETS
+    n = np.maximum(count, 1)[:, None]
+    slack = (square[:, None] * cost + np.log(2 * len(BETS) / delta)) / BETS
+    radius = slack / n
+    mean = total[:, None] / n
+    low = np.maximum((mean - radius).max(axis=1), -1.0)
+    high = np.minimum((mean + radius).min(axis=1), 1.0)
+    return np.where(count > 0, low, -1.0), np.where(count > 0, high, 1.0)
+
+
+def paper_radius(count: NDArray[np.int64], sd: Values, delta: float, reach: float = 1.0) -> Values:
+    """Eq. 4: sd sqrt(2 ln(3/delta) / t) + 3 R ln(3/delta) / t. Valid for one look, one head and values within R."""
+    log = np.log(3 / delta)
+    radius: Values = sd * np.sqrt(2 * log / count) + 3 * reach * log / count
+    return radius
+
+
+def published_radius(count: NDArray[np.int64], sd: Values, delta: float) -> Values:
+    """What the released code computes, sd sqrt(2 ln(3/delta)) / t: it shrinks with t where it should with sqrt(t)."""
+    radius: Values = sd * np.sqrt(2 * np.log(3 / delta)) / count
+    return radius
+
+
+def _log_mean_exp(logs: Values) -> Values:
+    top = logs.max(axis=1, keepdims=True)
+    mean: Values = np.log(np.exp(logs - top).mean(axis=1)) + top[:, 0]
+    return mean
