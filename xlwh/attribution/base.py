@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -37,6 +37,8 @@ class Attribution:
     f_baseline: float | None = None
     num_gradient_rows: int = 0
     num_forward_rows: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What a reader must know of this method on this model; stored beside the parameters."""
 
     @property
     def delta(self) -> float | None:
@@ -67,3 +69,19 @@ class Method(Protocol):
         parameters: Any,
         batch_tokens: int,
     ) -> Iterator[tuple[int, Attribution]]: ...
+
+
+class SharedPass(Protocol):
+    """Several methods in one pass: as `Method`, with the parameters and the attributions by method name.
+
+    Only the methods that are keys of `parameters` are made.
+    """
+
+    def __call__(
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        items: Sequence[Item],
+        parameters: Mapping[str, Any],
+        batch_tokens: int,
+    ) -> Iterator[tuple[int, dict[str, Attribution]]]: ...

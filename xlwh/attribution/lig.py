@@ -1,4 +1,6 @@
-"""Layer integrated gradients (`lig`) at the word-embedding output, adaptive or with a fixed number of steps.
+"""Integrated gradients at the word-embedding output, adaptive or with a fixed number of steps.
+
+`lig` starts from PAD; `integrated_gradients` from a baseline of choice.
 
 Sundararajan et al. 2017, eq. 1. The fixed Gauss-Legendre rule is the papers' variant; the adaptive one refines
 every example until its completeness error is known to be within the tolerance.
@@ -16,7 +18,7 @@ from xlwh.attribution.path import PathModel, Value
 from xlwh.attribution.quadrature import PathIntegral, gauss_legendre
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
-from xlwh.study import Lig
+from xlwh.study import IntegratedGradients, Lig
 
 WINDOW_BYTES = 256 * 2**20
 """Bound on the densities kept for the examples that are refined together."""
@@ -31,7 +33,24 @@ def lig(
 
     Memory: one model call of `batch_tokens` sub-tokens and WINDOW_BYTES of densities, whatever the corpus.
     """
-    model = PathModel(loaded, encoded, items, batch_tokens)
+    yield from _integrated(PathModel(loaded, encoded, items, batch_tokens), encoded, items, parameters)
+
+
+def integrated_gradients(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    parameters: IntegratedGradients,
+    batch_tokens: int,
+) -> Iterator[tuple[int, Attribution]]:
+    """The same from the baseline of the parameters: zero vectors, the mask token or PAD."""
+    model = PathModel(loaded, encoded, items, batch_tokens, parameters.baseline)
+    yield from _integrated(model, encoded, items, parameters)
+
+
+def _integrated(
+    model: PathModel, encoded: Encoded, items: Sequence[Item], parameters: Lig
+) -> Iterator[tuple[int, Attribution]]:
     lengths = [int(encoded.lengths[item.example]) for item in items]
     integrate = _fixed if parameters.quadrature == "fixed" else _adaptive
     yield from integrate(model, lengths, parameters)

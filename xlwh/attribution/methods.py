@@ -1,10 +1,126 @@
-"""The registry of attribution methods: adding one is a module and a line here."""
+"""The registry of attribution methods: adding one is a function, a line here and its part of the study.
+
+A method of the user's own needs neither: `[attribution.methods.<name>] function = "module:function"` in the study.
+"""
 
 from __future__ import annotations
 
-from xlwh.attribution.base import Method
-from xlwh.attribution.lig import lig
-from xlwh.attribution.random import random_attribution
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-METHODS: dict[str, Method] = {"lig": lig, "random": random_attribution}
+from xlwh.attribution.base import Attribution, Item, Method, SharedPass
+from xlwh.errors import StudyError
+from xlwh.study import OwnMethod
+
+if TYPE_CHECKING:
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A method: where its code is, and the version of its numbers.
+
+    Raise the version when the numbers change: what was stored before is then stale.
+    """
+
+    function: str
+    """`module:function`, imported when it is needed: modules of methods import torch."""
+    version: str = "1"
+    shared: bool = False
+    """Whether the function is a `SharedPass`: methods that name the same one are made together."""
+
+
+_SALIENCY = "xlwh.attribution.saliency:saliency"
+
+METHODS: dict[str, Registered] = {
+    "lig": Registered("xlwh.attribution.lig:lig"),
+    "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients"),
+    "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients"),
+    "input_x_gradient": Registered(_SALIENCY, shared=True),
+    "attention": Registered(_SALIENCY, shared=True),
+    "scaled_attention": Registered(_SALIENCY, shared=True),
+    "deeplift": Registered("xlwh.attribution.with_captum:deeplift"),
+    "gradient_shap": Registered("xlwh.attribution.with_captum:gradient_shap"),
+    "occlusion": Registered("xlwh.attribution.occlusion:occlusion"),
+    "random": Registered("xlwh.attribution.random:random_attribution"),
+}
 """Method by the name it has under `[attribution.methods]` in the study."""
+
+
+def registered(name: str, parameters: Any, folder: Path) -> Registered:
+    """The entry of a method; that of a user's own has the hash of its module's file as the version.
+
+    `folder` is the study's: a module beside the study file goes before one on Python's path. StudyError where the
+    module cannot be found. Nothing is imported but the packages that the module is in.
+    """
+    if not isinstance(parameters, OwnMethod):
+        return METHODS[name]
+    file = _file(parameters.function, folder)
+    return Registered(parameters.function, hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())
+
+
+def shared_pass(method: Registered, names: Sequence[str], folder: Path) -> SharedPass:
+    """The function that makes the methods `names` together; a single method is a pass of one."""
+    function = load_function(method.function, folder)
+    if method.shared:
+        return cast(SharedPass, function)
+    (name,) = names
+    run = cast(Method, function)
+
+    def alone(
+        loaded: LoadedModel,
+        encoded: Encoded,
+        items: Sequence[Item],
+        parameters: Any,
+        batch_tokens: int,
+    ) -> Iterator[tuple[int, dict[str, Attribution]]]:
+        for index, attribution in run(loaded, encoded, items, parameters[name], batch_tokens):
+            yield index, {name: attribution}
+
+    return alone
+
+
+def load_function(function: str, folder: Path) -> Any:
+    """What `module:function` names; StudyError if it cannot be imported or is not there."""
+    module_name, _, name = function.partition(":")
+    beside = _beside(module_name, folder)
+    try:
+        if beside is None:
+            module = importlib.import_module(module_name)
+        else:
+            spec = importlib.util.spec_from_file_location(module_name, beside)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{beside} is not a Python module")
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return getattr(module, name)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise StudyError(f"The method `{function}` cannot be loaded: {error}") from error
+
+
+def _beside(module: str, folder: Path) -> Path | None:
+    file = folder.joinpath(*module.split(".")).with_suffix(".py")
+    return file if file.is_file() else None
+
+
+def _file(function: str, folder: Path) -> Path:
+    module = function.partition(":")[0]
+    beside = _beside(module, folder)
+    if beside is not None:
+        return beside
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise StudyError(
+            f"The method `{function}`: there is no module `{module}` on Python's path, and no "
+            f"{module.replace('.', '/')}.py in {folder}."
+        )
+    return Path(spec.origin)

@@ -1,16 +1,15 @@
-"""The model along the straight path from a PAD baseline to the input, many examples and positions at a time."""
+"""The model along the straight path from a baseline to the input, many examples and positions at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from xlwh.attribution.base import Item
+from xlwh.attribution.vectors import Baseline, baseline_vectors, output_replaced
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, plan
 from xlwh.models.tokenize import Encoded
@@ -23,23 +22,25 @@ Value = tuple[float, NDArray[np.float32]]
 class PathModel:
     """Evaluates F and the token densities at points of the paths of `items`.
 
-    The path runs at the word-embedding module's output from the baseline (special tokens kept, PAD elsewhere) to
-    the input; attention mask, position ids and token types are those of the real input throughout, because
+    The path runs at the word-embedding module's output from the baseline (special tokens kept; PAD, the mask
+    token or zeros elsewhere) to the input; attention mask, position ids and token types are those of the real input throughout, because
     RoBERTa and XLM-R would derive shifted positions from the PADs of the baseline.
     """
 
     def __init__(
-        self, loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], batch_tokens: int
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        items: Sequence[Item],
+        batch_tokens: int,
+        baseline: Baseline = "pad",
     ) -> None:
         self._loaded = loaded
         self._encoded = encoded
         self._items = items
         self._batch_tokens = batch_tokens
         self._embedding = loaded.family.word_embedding(loaded.model)
-        pad = loaded.tokenizer.pad_token_id
-        if not isinstance(pad, int):
-            raise ModelError(f"Model `{loaded.key}` has no PAD token, which the baseline of the path needs.")
-        self._pad = pad
+        self._baseline = baseline
 
     def evaluate(self, points: Sequence[tuple[int, float]]) -> list[Value]:
         """F and densities for every (item, position in [0, 1]), in the order given."""
@@ -59,14 +60,14 @@ class PathModel:
         targets = torch.tensor([self._items[item].target for item, _ in points], device=device)
         position = torch.tensor([position for _, position in points], device=device)
         with torch.no_grad():
-            source = self._embedding(torch.where(batch.special, batch.input_ids, self._pad))
+            source = baseline_vectors(loaded, batch, self._baseline)
             step = self._embedding(batch.input_ids) - source
             point = source + position[:, None, None].to(source.dtype) * step
         point.requires_grad_(True)
         with (
             torch.enable_grad(),
             loaded.family.pooled_only(loaded.model),
-            _output_replaced(self._embedding, point),
+            output_replaced(self._embedding, point),
         ):
             logits = loaded.model(**batch.inputs(loaded)).logits
             f = logits.gather(1, targets[:, None])[:, 0]
@@ -77,12 +78,3 @@ class PathModel:
             raise ModelError(f"Model `{loaded.key}` gives values that are not finite along the path.")
         real = batch.attention_mask.bool().cpu().numpy()
         return [(float(value), row[mask]) for value, row, mask in zip(values, density, real, strict=True)]
-
-
-@contextmanager
-def _output_replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
-    handle = module.register_forward_hook(lambda *_: output)
-    try:
-        yield
-    finally:
-        handle.remove()

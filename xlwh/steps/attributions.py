@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from xlwh.attribution.methods import Registered, registered, shared_pass
 from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
@@ -17,13 +19,11 @@ from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
 from xlwh.store import Slot, Staging, fingerprint, schema
 
 if TYPE_CHECKING:
-    from xlwh.attribution.base import Attribution, Item, Method
+    from xlwh.attribution.base import Attribution, Item
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
 CODE_VERSION = "1"
-METHOD_VERSIONS = {"lig": "1", "random": "1"}
-"""Raise a method's version when its numbers change: what was stored before is then stale."""
 
 EXAMPLES_AT_ONCE = 2048
 """Examples tokenized and worked on together: the bound on memory beside the rows that are written."""
@@ -38,6 +38,7 @@ class _Job:
 
     corpus: Corpus
     method: str
+    registered: Registered
     parameters: Any
     fingerprint: str
 
@@ -71,11 +72,11 @@ def run(context: Context, key: Key) -> StepResult:
     watch, loaded = Stopwatch(), context.zoo.load(model)
     metadata: dict[str, object] = {}
     rows = examples = 0
-    for job in jobs:
-        frames = _finished(context, loaded, job)
-        rows += frames["token_attributions"].height
-        examples += frames["attribution_runs"].height
-        metadata.update(_summary(job, frames["attribution_runs"]))
+    for together in _passes(jobs):
+        for job, frames in zip(together, _finished(context, loaded, together), strict=True):
+            rows += frames["token_attributions"].height
+            examples += frames["attribution_runs"].height
+            metadata.update(_summary(job, frames["attribution_runs"]))
     return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
 
 
@@ -95,17 +96,20 @@ def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
     for name, parameters in settings.methods:
         if parameters is None:
             continue
+        method = registered(name, parameters, context.study.folder)
         described = {
             "method": name,
-            "method_version": METHOD_VERSIONS[name],
+            "method_version": method.version,
             "parameters": parameters.model_dump(mode="json"),
             "target": settings.target,
             "sources": languages,
             "max_examples": settings.max_examples,
             "seed": context.study.seed,
         }
+        if _explains_own(context):
+            described["own_prediction"] = True
         print_ = fingerprint("token_attributions", CODE_VERSION, described, inputs)
-        yield _Job(corpus, name, parameters, print_)
+        yield _Job(corpus, name, method, parameters, print_)
 
 
 def _sources(context: Context, model: str, corpus: Corpus) -> list[str]:
@@ -130,64 +134,105 @@ def _targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
         sample(frame, settings.max_examples, study.seed) if settings.max_examples is not None else frame
         for frame in sources
     ]
+    own = predicted(corpus.language)
+    if _explains_own(context):
+        known = own if settings.max_examples is None else sample(own, settings.max_examples, study.seed)
+        chosen.append(known.with_columns(pl.col("predicted").alias(column)))
     targets = pl.concat(frame.select("example_id", target=column) for frame in chosen)
-    own = predicted(corpus.language).select("example_id", "logits")
-    return targets.drop_nulls().unique(maintain_order=True).join(own, on="example_id")
+    logits = own.select("example_id", "logits")
+    return targets.drop_nulls().unique(maintain_order=True).join(logits, on="example_id")
 
 
-def _finished(context: Context, loaded: LoadedModel, job: _Job) -> dict[str, pl.DataFrame]:
-    """Do what is left of a job, commit it, and return its rows by table."""
-    slots = job.slots(loaded.key)
-    targets = _targets(context, loaded.key, job.corpus)
-    with context.warehouse.staging(slots, job.fingerprint) as staging:
-        staged = staging.frames()["attribution_runs"].select("example_id", "target")
-        left = targets.join(staged, on=("example_id", "target"), how="anti")
-        done, total = targets.height - left.height, targets.height
-        what = f"{job.corpus.dataset}: {job.method}"
+def _explains_own(context: Context) -> bool:
+    """Whether each language's own prediction is explained beside the targets: faithfulness is about it."""
+    policy = context.study.attribution.target
+    return context.study.faithfulness is not None and policy != "own_prediction"
+
+
+def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Jobs that one pass of the model serves: methods on the same dataset that share their function."""
+    passes: dict[tuple[str, str], list[_Job]] = {}
+    for job in jobs:
+        name = job.registered.function if job.registered.shared else job.method
+        passes.setdefault((job.corpus.dataset, name), []).append(job)
+    return list(passes.values())
+
+
+def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> list[dict[str, pl.DataFrame]]:
+    """Do what is left of the jobs of one pass, commit it, and return each job's rows by table."""
+    corpus = jobs[0].corpus
+    targets = _targets(context, loaded.key, corpus)
+    with ExitStack() as held:
+        stagings = [
+            held.enter_context(context.warehouse.staging(job.slots(loaded.key), job.fingerprint))
+            for job in jobs
+        ]
+        left = [_left(targets, staging) for staging in stagings]
+        # A kill can leave one method ahead of the others: what it has is computed with them, and not stored twice.
+        needed = targets.join(pl.concat(left), on=("example_id", "target"), how="semi")
+        done, total = targets.height - needed.height, targets.height
+        what = f"{corpus.dataset}: {', '.join(job.method for job in jobs)}"
         context.progress(what, done, total)
-        examples = job.corpus.frame.collect()
-        for start in range(0, left.height, EXAMPLES_AT_ONCE):
-            part = left[start : start + EXAMPLES_AT_ONCE]
-            for finished in _attribute(context, loaded, job, examples, part, staging):
-                done += finished
+        examples = corpus.frame.collect()
+        for start in range(0, needed.height, EXAMPLES_AT_ONCE):
+            part = needed[start : start + EXAMPLES_AT_ONCE]
+            for frames in _attribute(context, loaded, jobs, examples, part):
+                for staging, missing, made in zip(stagings, left, frames, strict=True):
+                    wanted = {
+                        slot: frame.join(missing, on=("example_id", "target"), how="semi")
+                        for slot, frame in made.items()
+                    }
+                    staging.append(wanted)
+                done += next(iter(frames[0].values())).height
                 context.progress(what, done, total)
-        frames = staging.frames()
-        staging.finish(provenance=context.zoo.pin(loaded.key).provenance)
-    return frames
+        finished = [staging.frames() for staging in stagings]
+        for staging in stagings:
+            staging.finish(provenance=context.zoo.pin(loaded.key).provenance)
+    return finished
+
+
+def _left(targets: pl.DataFrame, staging: Staging) -> pl.DataFrame:
+    staged = staging.frames()["attribution_runs"].select("example_id", "target")
+    return targets.select("example_id", "target").join(staged, on=("example_id", "target"), how="anti")
 
 
 def _attribute(
     context: Context,
     loaded: LoadedModel,
-    job: _Job,
+    jobs: Sequence[_Job],
     examples: pl.DataFrame,
     targets: pl.DataFrame,
-    staging: Staging,
-) -> Iterator[int]:
-    """Attribute some targets and stage them checkpoint by checkpoint; yields how many were added."""
+) -> Iterator[list[dict[Slot, pl.DataFrame]]]:
+    """Attribute some targets by the methods of one pass; yields each job's frames checkpoint by checkpoint.
+
+    The first frame of a job has a row per attribution.
+    """
     from xlwh.attribution.base import Item
-    from xlwh.attribution.methods import METHODS
     from xlwh.models.tokenize import encode
 
-    method: Method = METHODS[job.method]
+    make = shared_pass(jobs[0].registered, [job.method for job in jobs], context.study.folder)
     needed = examples.join(targets.select("example_id").unique(), on="example_id", how="semi")
     encoded = encode(loaded, needed)
     position = {str(name): index for index, name in enumerate(needed["example_id"])}
     classes = {label: index for index, label in enumerate(loaded.labels or ())}
     wanted = targets.rows(named=True)
     items = [Item(position[row["example_id"]], classes[row["target"]]) for row in wanted]
-    results: list[tuple[dict[str, Any], Item, Attribution]] = []
-    for index, attribution in method(
-        loaded, encoded, items, job.parameters, context.study.attribution.batch_tokens
-    ):
-        results.append((wanted[index], items[index], attribution))
+    results: list[tuple[dict[str, Any], Item, dict[str, Attribution]]] = []
+
+    def frames() -> list[dict[Slot, pl.DataFrame]]:
+        return [
+            _frames(loaded, job, encoded, [(row, item, made[job.method]) for row, item, made in results])
+            for job in jobs
+        ]
+
+    parameters = {job.method: job.parameters for job in jobs}
+    for index, made in make(loaded, encoded, items, parameters, context.study.attribution.batch_tokens):
+        results.append((wanted[index], items[index], made))
         if len(results) == CHECKPOINT:
-            staging.append(_frames(loaded, job, encoded, results))
-            yield len(results)
+            yield frames()
             results = []
     if results:
-        staging.append(_frames(loaded, job, encoded, results))
-        yield len(results)
+        yield frames()
 
 
 def _frames(
@@ -205,6 +250,7 @@ def _frames(
     )
     tolerance = getattr(job.parameters, "tolerance", None)
     relative = [attribution.relative_delta for *_, attribution in results]
+    described = job.parameters.model_dump(mode="json")
     columns: dict[str, list[Any]] = {
         "f_input": [
             row["logits"][item.target] if attribution.f_input is None else attribution.f_input
@@ -218,7 +264,9 @@ def _frames(
         ],
         "num_gradient_rows": [attribution.num_gradient_rows for *_, attribution in results],
         "num_forward_rows": [attribution.num_forward_rows for *_, attribution in results],
-        "parameters": [json.dumps(job.parameters.model_dump(mode="json"), sort_keys=True)] * len(results),
+        "parameters": [
+            json.dumps({**described, **attribution.details}, sort_keys=True) for *_, attribution in results
+        ],
     }
     runs = shared.with_columns(pl.Series(name, values) for name, values in columns.items())
     lengths = [len(attribution.values) for *_, attribution in results]

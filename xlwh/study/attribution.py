@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, StringConstraints
 
-from xlwh.study.base import Part
+from xlwh.study.base import Key, Part
 
 
 class Lig(Part):
@@ -30,8 +30,83 @@ class RandomAttribution(Part):
     draws: int = Field(10, ge=1)
 
 
+class IntegratedGradients(Lig):
+    """Integrated gradients from another baseline than PAD."""
+
+    baseline: Literal["zero", "mask", "pad"] = Field(
+        "zero", description="What all but the special tokens are at the start of the path."
+    )
+
+
+class IntegratedGradientsMask(IntegratedGradients):
+    """The same from the mask token by default, so that a study can have both."""
+
+    baseline: Literal["zero", "mask", "pad"] = "mask"
+
+
+class InputXGradient(Part):
+    """Word vector times gradient, position by position."""
+
+    reduction: Literal["signed", "l2"] = Field(
+        "signed", description="Over embedding dimensions: the sum, or the L2 norm of the products."
+    )
+
+
+class AttentionWeights(Part):
+    """Last layer, the row that the classifier reads, mean over heads."""
+
+
+class ScaledAttention(Part):
+    """The same, times the mean over heads of its gradient."""
+
+
+class DeepLift(Part):
+    """captum's DeepLift; on transformers its rules cover little, see the run's parameters."""
+
+    baseline: Literal["zero", "mask", "pad"] = "pad"
+
+
+class GradientShap(Part):
+    """captum's GradientShap, seeded by the example."""
+
+    samples: int = Field(20, ge=1, description="Gradient rows per example.")
+    noise: float = Field(0.0, ge=0, description="Standard deviation of the noise added to word vectors.")
+
+
+class Occlusion(Part):
+    """Logit lost when one token is replaced."""
+
+    replace_by: Literal["mask", "pad"] = "mask"
+
+
+class OwnMethod(Part):
+    """A method of the user: a function in a module beside the study file or on Python's path.
+
+    Whatever else stands in its table are parameters of its own, passed on as attributes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    function: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
+        description="`module:function` with the signature of xlwh.attribution.base.Method."
+    )
+
+
 class Methods(Part):
+    """Methods by name; any other name is one of the user's own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[Key, OwnMethod] = Field(init=False)
+
     lig: Lig | None = Field(default_factory=Lig)
+    integrated_gradients: IntegratedGradients | None = None
+    integrated_gradients_mask: IntegratedGradientsMask | None = None
+    input_x_gradient: InputXGradient | None = None
+    attention: AttentionWeights | None = None
+    scaled_attention: ScaledAttention | None = None
+    deeplift: DeepLift | None = None
+    gradient_shap: GradientShap | None = None
+    occlusion: Occlusion | None = None
     random: RandomAttribution | None = Field(default_factory=RandomAttribution)
 
 

@@ -1,0 +1,148 @@
+"""The attributions step with several methods: shared passes, a method of the user's own, what is stale when."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from xlwh.attribution import saliency
+from xlwh.errors import StudyError
+from xlwh.steps import attributions, predictions
+from xlwh.steps.base import Context, Key
+
+KEY = Key("a", language="en")
+OWN = '''
+"""Attributions of a user's own."""
+
+import numpy as np
+
+from xlwh.attribution.base import Attribution
+
+
+def position(loaded, encoded, items, parameters, batch_tokens):
+    """Later tokens matter more."""
+    for index, item in enumerate(items):
+        values = np.arange(encoded.lengths[item.example]) * parameters.slope
+        yield index, Attribution(values, details={"note": "made up"})
+'''
+SHARED: dict[str, Any] = {"input_x_gradient": {}, "attention": {}, "scaled_attention": {}}
+
+
+def context(world: Any, methods: dict[str, Any], **sections: Any) -> Context:
+    """A study with these methods, its predictions made."""
+    chosen = {"lig": None, "random": None, **methods}
+    made = world.context(attribution={"methods": chosen}, consistency=None, **sections)
+    for language in made.study.languages:
+        predictions.run(made, Key("a", language=language))
+    return made
+
+
+def rows(made: Context, table: str = "token_attributions") -> pl.DataFrame:
+    return made.warehouse.scan(table, model="a", language="en").collect()
+
+
+def test_methods_of_a_shared_pass_run_the_model_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    run = saliency.saliency
+
+    def counted(loaded: Any, encoded: Any, items: Any, parameters: Any, batch_tokens: int) -> Any:
+        asked.append(tuple(parameters))
+        return run(loaded, encoded, items, parameters, batch_tokens)
+
+    monkeypatch.setattr(saliency, "saliency", counted)
+    made = context(world, SHARED)
+    assert attributions.run(made, KEY).status == "written"
+    assert asked == [("input_x_gradient", "attention", "scaled_attention")]
+    assert set(rows(made)["method"]) == set(SHARED)
+    counts = rows(made, "attribution_runs").group_by("method").len()
+    assert counts["len"].to_list() == [5, 5, 5]
+
+    changed = context(world, {**SHARED, "input_x_gradient": {"reduction": "l2"}})
+    assert attributions.run(changed, KEY).status == "written"
+    assert asked[1:] == [("input_x_gradient",)]
+    assert attributions.run(changed, KEY).status == "fresh"
+
+
+def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = context(world, SHARED)
+    monkeypatch.setattr(attributions, "CHECKPOINT", 2)
+    append = attributions.Staging.append
+    calls: list[Any] = []
+
+    def dying(staging: Any, frames: Any) -> None:
+        calls.append(frames)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        append(staging, frames)
+
+    monkeypatch.setattr(attributions.Staging, "append", dying)
+    with pytest.raises(KeyboardInterrupt):
+        attributions.run(made, KEY)
+    monkeypatch.setattr(attributions.Staging, "append", append)
+    assert attributions.run(made, KEY).status == "written"
+    again = rows(made)
+    made.force = True
+    attributions.run(made, KEY)
+    assert again.drop("attribution").equals(rows(made).drop("attribution"))
+
+
+def test_a_method_of_ones_own_lands_in_the_same_tables(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    own = {"later": {"function": "mine:position", "slope": 0.5}}
+    made = context(world, own)
+    assert attributions.run(made, KEY).status == "written"
+    found = rows(made)
+    assert set(found["method"]) == {"later"}
+    assert found["attribution"].to_list() == pytest.approx((found["position"] * 0.5).to_list())
+    stored = json.loads(rows(made, "attribution_runs")["parameters"][0])
+    assert stored == {"function": "mine:position", "slope": 0.5, "note": "made up"}
+    assert attributions.run(made, KEY).status == "fresh"
+
+    assert attributions.run(context(world, {"later": {**own["later"], "slope": 2}}), KEY).status == "written"
+    (tmp_path / "mine.py").write_text(OWN.replace("arange", "ones"))
+    assert attributions.run(context(world, own), KEY).status == "written"
+    assert set(rows(made)["attribution"]) == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("nowhere:position", r"no module `nowhere` on Python's path, and no nowhere\.py in"),
+        ("mine:absent", r"The method `mine:absent` cannot be loaded: .*absent"),
+    ],
+)
+def test_a_function_that_is_not_there_is_named(
+    world: Any, tmp_path: Path, function: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    with pytest.raises(StudyError, match=message):
+        attributions.run(context(world, {"later": {"function": function}}), KEY)
+
+
+def test_a_misspelt_method_is_no_method_of_ones_own(world: Any) -> None:
+    with pytest.raises(ValueError, match=r"attribution.methods.atention.function\n  Field required"):
+        world.context(attribution={"methods": {"atention": {}}})
+
+
+def test_faithfulness_has_every_languages_own_prediction_explained(world: Any) -> None:
+    plain = context(world, SHARED)
+    key = Key("a", language="de")
+    attributions.run(plain, key)
+    asked = context(world, SHARED, faithfulness={})
+    assert attributions.run(asked, key).status == "written"
+    own = asked.warehouse.scan("predictions", model="a", language="de").collect()
+    runs = asked.warehouse.scan("attribution_runs", model="a", language="de").collect()
+    explained = set(zip(runs["example_id"], runs["target"], strict=True))
+    assert set(zip(own["example_id"], own["predicted"], strict=True)) <= explained
+
+
+def test_asking_whether_it_is_fresh_imports_no_torch() -> None:
+    code = "import sys, xlwh.steps.attributions; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

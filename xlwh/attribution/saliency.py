@@ -1,0 +1,108 @@
+"""`input_x_gradient`, `attention` and `scaled_attention`: all that one pass forward and back can tell.
+
+Asked for together they share it: the gradient of the target logit to the word vectors and to the last attention
+weights comes from one backward pass. Attention needs the eager implementation, gradients alone do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xlwh.attribution.base import Attribution, Item
+from xlwh.attribution.vectors import batches, output_replaced, per_token, targets, word_vectors
+from xlwh.models.attentions import attentions, last_reading_site, pooled_row
+from xlwh.models.batches import Batch
+from xlwh.models.tokenize import Encoded
+from xlwh.models.zoo import LoadedModel
+
+GRADIENTS = frozenset({"input_x_gradient", "scaled_attention"})
+ATTENTION = frozenset({"attention", "scaled_attention"})
+
+
+def saliency(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    parameters: Mapping[str, Any],
+    batch_tokens: int,
+) -> Iterator[tuple[int, dict[str, Attribution]]]:
+    """Yield (position in `items`, method -> attribution) of the methods that are keys of `parameters`.
+
+    - `input_x_gradient`: word vector times gradient of the target logit, at each position, summed over dimensions
+      (`signed`) or as the L2 norm of the products (`l2`).
+    - `attention`: last layer, the row of the position that the classifier reads, mean over heads.
+    - `scaled_attention`: the same, times the mean over heads of the gradient of the target logit to it.
+    """
+    wanted = frozenset(parameters)
+    embedding = loaded.family.word_embedding(loaded.model)
+    gradients = bool(wanted & GRADIENTS)
+    for chosen, batch in batches(loaded, encoded, items, batch_tokens):
+        vectors = word_vectors(loaded, batch).requires_grad_(gradients)
+        with (
+            torch.set_grad_enabled(gradients),
+            loaded.family.pooled_only(loaded.model),
+            output_replaced(embedding, vectors) if gradients else nullcontext(),
+        ):
+            logits, weights = _forward(loaded, batch, bool(wanted & ATTENTION))
+            f = logits.gather(1, targets(loaded, [items[index] for index in chosen])[:, None])[:, 0]
+            found = _attributions(loaded, batch, wanted, f, vectors, weights, parameters)
+        rows = {name: per_token(loaded, batch, values) for name, values in found.items()}
+        outputs = f.detach().double().cpu().tolist()
+        for place, index in enumerate(chosen):
+            yield (
+                index,
+                {
+                    name: Attribution(
+                        rows[name][place],
+                        outputs[place],
+                        num_gradient_rows=int(name in GRADIENTS),
+                        num_forward_rows=int(name not in GRADIENTS),
+                    )
+                    for name in rows
+                },
+            )
+
+
+def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[Tensor, Tensor | None]:
+    """Logits, and the weights `[rows, heads, queries, keys]` of the last attention that reads the input."""
+    if not with_attention:
+        return loaded.model(**batch.inputs(loaded)).logits, None
+    site = last_reading_site(loaded)
+    attended = attentions(loaded, batch.inputs(loaded), [site])
+    return attended.output.logits, attended.weights[site]
+
+
+def _attributions(
+    loaded: LoadedModel,
+    batch: Batch,
+    wanted: frozenset[str],
+    f: Tensor,
+    vectors: Tensor,
+    weights: Tensor | None,
+    parameters: Mapping[str, Any],
+) -> dict[str, Tensor]:
+    """Method -> `[rows, length]`."""
+    inputs = {"input_x_gradient": vectors} if "input_x_gradient" in wanted else {}
+    if "scaled_attention" in wanted and weights is not None:
+        inputs["scaled_attention"] = weights
+    slopes = (
+        dict(zip(inputs, torch.autograd.grad(f.sum(), list(inputs.values())), strict=True)) if inputs else {}
+    )
+    found = {}
+    if "input_x_gradient" in wanted:
+        product = (slopes["input_x_gradient"] * vectors).float()
+        reduction = parameters["input_x_gradient"].reduction
+        found["input_x_gradient"] = product.norm(dim=-1) if reduction == "l2" else product.sum(-1)
+    if weights is not None:
+        attention = pooled_row(loaded, batch.attention_mask, weights).mean(1)
+        if "attention" in wanted:
+            found["attention"] = attention
+        if "scaled_attention" in wanted:
+            slope = pooled_row(loaded, batch.attention_mask, slopes["scaled_attention"]).mean(1)
+            found["scaled_attention"] = attention * slope
+    return found

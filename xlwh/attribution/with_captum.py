@@ -1,0 +1,133 @@
+"""Methods that captum computes: `deeplift` and `gradient_shap`, at the word vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from xlwh.attribution.base import Attribution, Item
+from xlwh.attribution.vectors import (
+    VectorModel,
+    baseline_vectors,
+    batches,
+    per_token,
+    targets,
+    word_vectors,
+)
+from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.zoo import LoadedModel
+from xlwh.study import DeepLift, GradientShap
+
+
+def deeplift(
+    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], parameters: DeepLift, batch_tokens: int
+) -> Iterator[tuple[int, Attribution]]:
+    """captum's DeepLift (Shrikumar et al. 2017, rescale rule) from the word vectors of a baseline.
+
+    Its rules apply to activations that are modules of a few types; `details` names those that the model has.
+    LayerNorm, GELU, products and softmax inside attention are passed by plain gradients, so on a transformer
+    this is close to (input - baseline) times gradient, and does not add up to the change of the logit.
+    """
+    from captum.attr import DeepLift as Explainer
+
+    covered = rules_cover(loaded)
+    model = VectorModel(loaded)
+    explainer = Explainer(model)
+    for chosen, batch in batches(loaded, encoded, items, max(64, batch_tokens // 2)):
+        vectors, baseline = word_vectors(loaded, batch), baseline_vectors(loaded, batch, parameters.baseline)
+        arguments, target = model.arguments(batch), targets(loaded, [items[index] for index in chosen])
+        with _quiet():
+            found = explainer.attribute(vectors, baseline, target=target, additional_forward_args=arguments)
+        with torch.no_grad():
+            ends = [
+                model(point, *arguments).gather(1, target[:, None])[:, 0] for point in (vectors, baseline)
+            ]
+        f_input, f_baseline = (end.double().cpu().tolist() for end in ends)
+        rows = per_token(loaded, batch, found.sum(-1))
+        for place, index in enumerate(chosen):
+            yield (
+                index,
+                Attribution(
+                    rows[place],
+                    f_input[place],
+                    f_baseline[place],
+                    num_gradient_rows=2,
+                    num_forward_rows=2,
+                    details={"rules_cover": covered},
+                ),
+            )
+
+
+def rules_cover(loaded: LoadedModel) -> list[str]:
+    """Modules of the model that captum's DeepLift has a rule for, as `name (Type)`."""
+    from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+
+    return [
+        f"{name} ({type(module).__name__})"
+        for name, module in loaded.model.named_modules()
+        if type(module) in SUPPORTED_NON_LINEAR
+    ]
+
+
+def gradient_shap(
+    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], parameters: GradientShap, batch_tokens: int
+) -> Iterator[tuple[int, Attribution]]:
+    """captum's GradientShap (Lundberg and Lee 2017): mean gradient at random points between baselines and input.
+
+    The baselines are the PAD and the mask vectors, drawn at random (zero vectors are none: a model that normalises
+    them at once has no bounded gradient there). Draws are seeded by the example, and items
+    are taken one by one, so that neither the order nor the batch changes a number.
+    """
+    from captum.attr import GradientShap as Explainer
+
+    model = VectorModel(loaded)
+    explainer = Explainer(model)
+    ids = ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
+    for index, item in enumerate(items):
+        ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
+        vectors = word_vectors(loaded, batch)
+        baselines = torch.cat(
+            [baseline_vectors(loaded, batch, "pad"), baseline_vectors(loaded, batch, "mask")]
+        )
+        arguments = model.arguments(batch)
+        with _quiet(), _seeded(f"{ids[item.example]}\x00gradient_shap"):
+            found = explainer.attribute(
+                vectors,
+                baselines,
+                n_samples=parameters.samples,
+                stdevs=parameters.noise,
+                target=item.target,
+                additional_forward_args=arguments,
+            )
+        with torch.no_grad():
+            f_input = float(model(vectors, *arguments)[0, item.target])
+        (values,) = per_token(loaded, batch, found.sum(-1))
+        yield index, Attribution(values, f_input, num_gradient_rows=parameters.samples, num_forward_rows=1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """captum announces on every call that it sets hooks, and that it makes inputs require gradients."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@contextmanager
+def _seeded(name: str) -> Iterator[None]:
+    """Inside, the generators that captum draws from are seeded by a name; as before afterwards."""
+    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
+    before: Any = np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
