@@ -46,6 +46,8 @@ DEFAULTS: dict[str, Any] = {
     "layer": 1,
     "aggregation": "last",
     "algorithm": "faiss",
+    "baseline": "none",
+    "provenance": "dictionary.txt",
     "weight_hash": "0" * 64,
     "tokenizer_hash": "0" * 64,
     "variant": "paper",

@@ -65,6 +65,20 @@ def database(warehouse):
             (("monolingual:en", ["en"]), ("monolingual:de", ["de"]), ("mixed:en+de", ["en", "de"])),
         )
     ]
+    pairings = [
+        {
+            "model": c["model"],
+            "lexicon": lexicon,
+            "source_clustering": c["clustering"],
+            "target_clustering": c["clustering"].replace("monolingual-en", "monolingual-de"),
+            "max_rank": 2,
+            "num_draws": 1,
+            "source_concepts": 2,
+            "source_types": 2,
+        }
+        for c, lexicon in product(clusterings, "ab")
+        if c["scope"] == "monolingual:en"
+    ]
     made = warehouse(
         activations=[{**row, "vector": [1.0, 0.0]} for row in occurrences],
         clusterings=clusterings,
@@ -87,6 +101,42 @@ def database(warehouse):
             for c, row in product(clusterings, occurrences)
             if (c["model"], c["corpus"], c["layer"]) == (row["model"], row["dataset"], row["layer"])
             and row["language"] in c["languages"]
+        ],
+        lexicon=[
+            {"lexicon": lexicon, "source_word": a, "target_word": b, "rank": rank, "file_rank": rank}
+            for lexicon, (a, (rank, b)) in product("ab", product(("w0", "w1"), ((1, "w0"), (2, "w1"))))
+        ],
+        concept_pairings=pairings,
+        concept_matches=[
+            {
+                **{name: row[name] for name in ("model", "lexicon", "source_clustering", "target_clustering")},
+                "baseline": baseline,
+                "draw": int(baseline != "none"),
+                "source_concept": concept,
+                "target_concept": concept,
+                "source_types": 1,
+                "target_types": 1,
+                "matched": [1, 1],
+                "matched_in_file": [1, 1],
+            }
+            for row, baseline, concept in product(
+                pairings, ("none", "shuffled_lexicon", "random_labels"), (0, 1)
+            )
+        ],
+        concept_languages=[
+            {
+                **{name: c[name] for name in ("model", "clustering")},
+                "baseline": baseline,
+                "draw": int(baseline != "none"),
+                "concept": concept,
+                "language": language,
+                "num_tokens": 2,
+                "num_types": 1,
+            }
+            for c, baseline, concept, language in product(
+                clusterings, ("none", "random_labels"), (0, 1), LANGUAGES
+            )
+            if len(c["languages"]) == 2
         ],
         examples=[{c: v for c, v in run.items() if c != "model"} for run in texts],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
