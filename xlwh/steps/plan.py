@@ -107,6 +107,23 @@ STEPS: dict[str, Step] = {
                 Reads("word_vectors", _LANGUAGES),
             ),
         ),
+        Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
+        Step(
+            "activations",
+            ("activations",),
+            _RUN,
+            "concepts",
+            # Translations lie in the partition of the language that they are into, their source texts too.
+            (Reads("examples", _LANGUAGES), Reads("models")),
+            True,
+        ),
+        Step(
+            "concepts",
+            ("clusterings", "concepts", "concept_members"),
+            ("model",),
+            "concepts",
+            (Reads("activations"),),
+        ),
     )
 }
 """Every step by name, each after those that it reads."""
@@ -165,15 +182,24 @@ def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
             if source is step:
                 recipe = study.models[str(key.model)].finetune
                 same = recipe is not None and candidate.model == recipe.base
-            elif "dataset" in source.dimensions and key.model is not None:
+            elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
                 same = same and candidate.dataset in _datasets(study, step, key)
             if same:
                 yield source, candidate
 
 
 def _datasets(study: Study, step: Step, key: Key) -> set[str]:
-    """Datasets that a model's partition reads: for the model itself those it is trained on, else evaluated on."""
+    """Datasets that a model's partition reads: for the model itself those it is trained on, else evaluated on.
+
+    A lexicon reads those that are aligned into its language.
+    """
+    if step.name == "lexicon":
+        lexica = study.lexica.values()
+        into = [lexicon for lexicon in lexica if key.language in (target for _, target in lexicon.directions())]
+        return {lexicon.dataset for lexicon in into if lexicon.dataset is not None}
     model = study.models[str(key.model)]
+    if step.group == "concepts":
+        return set(study.concepts.datasets) if study.concepts is not None else set()
     if step.name != "models":
         return set(model.datasets)
     recipe = model.finetune
