@@ -1,0 +1,332 @@
+"""Word alignment: IBM model 2 with a diagonal prior, the model of fast_align, by EM over sparse co-occurrences.
+
+Each target word j of a sentence pair picks one source word i, or NULL with probability p0, and is then drawn from
+t(word | source word). The prior of picking i falls with the distance from the diagonal:
+
+    p(a_j = i) = (1 - p0) * exp(-tension * |i / n - j / m|) / Z_j
+
+Source: Dyer, Chahuneau and Smith (2013), "A Simple, Fast, and Effective Reparameterization of IBM Model 2", eq. 1 and
+section 3; the mean-field update under a symmetric Dirichlet prior is Riley and Gildea (2012). There is no random
+number in it: the same text gives the same links.
+
+Nothing is looped over by word: sentence pairs of the same two lengths are one array, and what is estimated is one
+number for each pair of words that ever stand in the same sentence pair.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma
+
+CELLS_AT_ONCE = 1 << 20
+"""Word pairs (cells) worked on at once: the bound on memory beside the table of distinct word pairs."""
+
+Ids = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AlignerSettings:
+    """How the model is trained; the defaults are those of `fast_align -d -o -v`."""
+
+    model1_iterations: int = 4
+    """Passes without a preference for the diagonal (IBM model 1) to begin with; fast_align has none."""
+    iterations: int = 5
+    """Passes with it; the last one only reads the alignment off."""
+    null_probability: float = 0.08
+    """p0: that a target word comes from no source word."""
+    tension: float = 4.0
+    """How strongly the diagonal is preferred, to begin with."""
+    optimise_tension: bool = True
+    """Fit the tension to the expected distance from the diagonal after every pass but the first."""
+    alpha: float = 0.01
+    """Symmetric Dirichlet prior of the translation probabilities (variational Bayes); 0 is plain EM."""
+
+
+@dataclass(frozen=True)
+class Bitext:
+    """Sentence pairs as word numbers, flat, with the offset of each sentence: `starts[k] : starts[k + 1]`."""
+
+    source_words: list[str]
+    target_words: list[str]
+    source: Ids
+    target: Ids
+    source_starts: NDArray[np.int64]
+    target_starts: NDArray[np.int64]
+
+    @property
+    def pairs(self) -> int:
+        """Sentence pairs."""
+        return len(self.source_starts) - 1
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Sentence pairs of one shape: word numbers `[s, n]` and `[s, m]`, and where their `[s, m, n]` cells lie."""
+
+    rows: NDArray[np.int64]
+    source: Ids
+    target: Ids
+    offset: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self.rows), self.target.shape[1], self.source.shape[1]
+
+
+@dataclass
+class _Cells:
+    """Every distinct (source word, target word) that co-occurs, and which of them each cell of a block is."""
+
+    blocks: list[_Block]
+    numbers: Ids
+    pair_source: Ids
+    pair_target: Ids
+    file: Any = field(repr=False)
+
+    def of(self, block: _Block) -> Ids:
+        """Numbers of the word pairs of a block: `[s, m, n]`."""
+        size = block.shape[0] * block.shape[1] * block.shape[2]
+        return self.numbers[block.offset : block.offset + size].reshape(block.shape)
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What each word picked: for every target word its source position, and the other way round; -1 is NULL.
+
+    Positions are counted from 0 in the sentence; the arrays are as long as `bitext.target` and `bitext.source`.
+    """
+
+    source_of_target: Ids
+    target_of_source: Ids
+    tensions: tuple[float, float]
+    """Fitted tension of the two directions."""
+
+
+def encode(source: Sequence[Sequence[str]], target: Sequence[Sequence[str]]) -> Bitext:
+    """Number the words of sentence pairs in order of first occurrence. ValueError for sides of unequal length."""
+    if len(source) != len(target):
+        raise ValueError(f"{len(source)} source sentences and {len(target)} target sentences are no pairs")
+    source_words, source_ids, source_starts = _numbered(source)
+    target_words, target_ids, target_starts = _numbered(target)
+    return Bitext(source_words, target_words, source_ids, target_ids, source_starts, target_starts)
+
+
+def _numbered(sentences: Sequence[Sequence[str]]) -> tuple[list[str], Ids, NDArray[np.int64]]:
+    known: dict[str, int] = {}
+    ids = np.fromiter(
+        (known.setdefault(word, len(known)) for sentence in sentences for word in sentence), np.int32
+    )
+    starts = np.zeros(len(sentences) + 1, dtype=np.int64)
+    np.cumsum([len(sentence) for sentence in sentences], out=starts[1:])
+    return list(known), ids, starts
+
+
+def align(
+    bitext: Bitext,
+    settings: AlignerSettings = AlignerSettings(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Directions:
+    """Train both directions and return the most probable alignment of each.
+
+    Memory: 4 bytes a cell (Σ n·m over the sentence pairs) in a temporary file, about 60 bytes for each distinct
+    co-occurring word pair, and working arrays of CELLS_AT_ONCE cells. Pairs with an empty side have no links.
+    `progress(done, total)` is called after every pass.
+    """
+    total, done = 2 * (settings.model1_iterations + settings.iterations), 0
+
+    def passed() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    with tempfile.TemporaryFile() as file:
+        cells = _cells(bitext, file)
+        forward, forward_tension = _train(bitext, cells, settings, False, passed)
+        backward, backward_tension = _train(bitext, cells, settings, True, passed)
+        del cells
+    return Directions(forward, backward, (forward_tension, backward_tension))
+
+
+def _blocks(bitext: Bitext) -> Iterator[tuple[NDArray[np.int64], Ids, Ids]]:
+    """Sentence pairs grouped by their two lengths, at most CELLS_AT_ONCE cells at once (one pair at least)."""
+    n, m = np.diff(bitext.source_starts), np.diff(bitext.target_starts)
+    order = np.lexsort((m, n))
+    order = order[(n[order] > 0) & (m[order] > 0)]
+    if not len(order):
+        return
+    cuts = np.flatnonzero((np.diff(n[order]) != 0) | (np.diff(m[order]) != 0)) + 1
+    for group in np.split(order, cuts):
+        width, height = int(n[group[0]]), int(m[group[0]])
+        step = max(1, CELLS_AT_ONCE // (width * height))
+        for at in range(0, len(group), step):
+            rows = group[at : at + step]
+            source = bitext.source[bitext.source_starts[rows, None] + np.arange(width)]
+            target = bitext.target[bitext.target_starts[rows, None] + np.arange(height)]
+            yield rows, source, target
+
+
+def _cells(bitext: Bitext, file: Any) -> _Cells:
+    """Number the distinct word pairs. Each run of blocks is made distinct alone, then all of them together."""
+    blocks: list[_Block] = []
+    runs: list[tuple[int, int, NDArray[np.int64]]] = []
+    waiting: list[NDArray[np.int64]] = []
+    held = offset = start = 0
+    width = len(bitext.target_words)
+
+    def flush() -> None:
+        nonlocal held, start
+        if held:
+            distinct, inverse = np.unique(np.concatenate(waiting), return_inverse=True)
+            inverse.astype(np.int32).tofile(file)
+            runs.append((start, offset, distinct))
+            waiting.clear()
+            start, held = offset, 0
+
+    for rows, source, target in _blocks(bitext):
+        keys = source[:, None, :].astype(np.int64) * width + target[:, :, None]
+        blocks.append(_Block(rows, source, target, offset))
+        waiting.append(keys.ravel())
+        offset += keys.size
+        held += keys.size
+        if held >= CELLS_AT_ONCE:
+            flush()
+    flush()
+    file.flush()
+    if not offset:
+        empty = np.empty(0, dtype=np.int32)
+        return _Cells([], empty, empty, empty, file)
+    pairs = _merged([distinct for _, _, distinct in runs])
+    numbers = np.memmap(file, dtype=np.int32, mode="r+", shape=(offset,))
+    for first, last, distinct in runs:
+        numbers[first:last] = np.searchsorted(pairs, distinct).astype(np.int32)[numbers[first:last]]
+    return _Cells(blocks, numbers, (pairs // width).astype(np.int32), (pairs % width).astype(np.int32), file)
+
+
+def _merged(sorted_keys: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Distinct keys of several sorted lists, two by two, so that no more than twice the result is held."""
+    while len(sorted_keys) > 1:
+        halves = zip(sorted_keys[::2], [*sorted_keys[1::2], None][: (len(sorted_keys) + 1) // 2], strict=True)
+        sorted_keys = [a if b is None else np.union1d(a, b) for a, b in halves]
+    return sorted_keys[0]
+
+
+def _train(
+    bitext: Bitext, cells: _Cells, settings: AlignerSettings, backward: bool, passed: Callable[[], None]
+) -> tuple[Ids, float]:
+    """Fit one direction; what every conditioned word picked in the last pass, and the tension.
+
+    `backward` swaps the roles: source words are drawn from target words.
+    """
+    given, drawn = (
+        (cells.pair_target, cells.pair_source) if backward else (cells.pair_source, cells.pair_target)
+    )
+    given_count = len(bitext.target_words if backward else bitext.source_words)
+    drawn_count = len(bitext.source_words if backward else bitext.target_words)
+    tokens, starts = (
+        (bitext.source, bitext.source_starts) if backward else (bitext.target, bitext.target_starts)
+    )
+    picked = np.full(len(tokens), -1, dtype=np.int32)
+    shapes = _shapes(cells, backward)
+    pairs = np.ones(len(given))
+    null = np.ones(drawn_count)
+    seen = np.bincount(tokens, minlength=drawn_count) > 0
+    tension = 0.0
+    for number in range(-settings.model1_iterations, settings.iterations):
+        last = number == settings.iterations - 1
+        tension = settings.tension if number == 0 else tension
+        counts = np.zeros(len(given))
+        null_counts = np.zeros(drawn_count)
+        distance, words = 0.0, 0
+        priors: dict[tuple[int, int], tuple[Floats, Floats]] = {}
+        for block in cells.blocks:
+            index = cells.of(block)
+            chooser = block.source if backward else block.target
+            # [s, drawn, given] in either direction.
+            index = index.transpose(0, 2, 1) if backward else index
+            shape = (index.shape[1], index.shape[2])
+            if shape not in priors:
+                prior, off = _prior(shape, tension)
+                priors[shape] = (1 - settings.null_probability) * prior, off
+            prior, off = priors[shape]
+            weight = pairs[index]
+            weight *= prior
+            nothing = null[chooser] * settings.null_probability
+            if last:
+                best = weight.argmax(axis=2).astype(np.int32)
+                top = np.take_along_axis(weight, best[:, :, None], axis=2)[:, :, 0]
+                best[top <= nothing] = -1
+                picked[starts[block.rows, None] + np.arange(shape[0])] = best
+                continue
+            norm = weight.sum(axis=2)
+            norm += nothing
+            weight /= norm[:, :, None]
+            nothing /= norm
+            np.add.at(counts, index.ravel(), weight.ravel())
+            np.add.at(null_counts, chooser.ravel(), nothing.ravel())
+            distance += float((weight.sum(axis=0) * off).sum())
+            words += chooser.size
+        if not last:
+            if settings.optimise_tension and number > 0 and words:
+                tension = _fitted(tension, distance / words, shapes, words)
+            pairs = _normalised(counts, given, given_count, settings.alpha)
+            null = _normalised(null_counts, np.zeros(drawn_count, dtype=np.int32), 1, settings.alpha, seen)
+        passed()
+    return picked, tension
+
+
+def _shapes(cells: _Cells, backward: bool) -> dict[tuple[int, int], int]:
+    """How many sentence pairs there are of each (drawn words, given words)."""
+    shapes: dict[tuple[int, int], int] = {}
+    for block in cells.blocks:
+        count, m, n = block.shape
+        shape = (n, m) if backward else (m, n)
+        shapes[shape] = shapes.get(shape, 0) + count
+    return shapes
+
+
+def _prior(shape: tuple[int, int], tension: float) -> tuple[Floats, Floats]:
+    """Probability of each given word for each drawn word, and their distance from the diagonal: `[m, n]` both."""
+    m, n = shape
+    off = np.abs(np.arange(1, n + 1)[None, :] / n - np.arange(1, m + 1)[:, None] / m)
+    prior = np.exp(-tension * off)
+    prior /= prior.sum(axis=1, keepdims=True)
+    return prior, off
+
+
+def _fitted(tension: float, observed: float, shapes: dict[tuple[int, int], int], words: int) -> float:
+    """Move the tension towards the mean distance from the diagonal that the posteriors show.
+
+    Eight gradient steps of rate 20, kept in [0.1, 14], as in fast_align: the gradient of the log-likelihood is the
+    prior's expected distance less the observed one.
+    """
+    for _ in range(8):
+        expected = 0.0
+        for shape, count in shapes.items():
+            prior, off = _prior(shape, tension)
+            expected += count * float((prior * off).sum())
+        tension = min(14.0, max(0.1, tension + 20.0 * (expected / words - observed)))
+    return tension
+
+
+def _normalised(
+    counts: Floats, given: Ids, size: int, alpha: float, present: NDArray[np.bool_] | None = None
+) -> Floats:
+    """Probabilities from expected counts, per given word; with alpha > 0 the mean-field update exp(ψ(·) - ψ(Σ))."""
+    if alpha <= 0:
+        totals = np.bincount(given, weights=counts, minlength=size)
+        totals[totals == 0] = 1.0
+        return counts / totals[given]
+    # A word's prior mass counts only what it was ever seen with, as in fast_align.
+    weights = counts + alpha if present is None else np.where(present, counts + alpha, 0.0)
+    totals = np.bincount(given, weights=weights, minlength=size)
+    totals[totals == 0] = 1.0
+    found: Floats = np.exp(digamma(np.maximum(counts + alpha, 1e-300)) - digamma(totals)[given])
+    return found
