@@ -1,0 +1,232 @@
+"""Vectors of words out of a model: every chosen layer in one pass over a batch, sub-tokens made one vector per word.
+
+Layer 0 is what enters the first layer; a stack's last state includes its final normalisation. In a decoder, the state
+that has read a sub-token (`consumed`) stands one step after the state that predicts it (`predicting`). The decoder of
+an encoder-decoder reads the text itself, shifted by one (teacher forcing), as it does when it classifies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xlwh.concepts.places import Place
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, Batch, collate, plan
+from xlwh.models.hidden import states_at
+from xlwh.models.tokenize import NONE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
+
+Aggregation = Literal["last", "first", "mean"]
+
+HIGHEST = 65504.0
+"""Largest number of half precision."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the words that are wanted lie among their examples' sub-tokens."""
+
+    example: NDArray[np.int64]
+    """`[words]`, index into the encoded examples."""
+    first: NDArray[np.int64]
+    """`[words]`, position of the first sub-token in the model's input; NONE if there is none."""
+    last: NDArray[np.int64]
+    count: NDArray[np.int64]
+    """`[words]`, sub-tokens of the word."""
+    char_start: NDArray[np.int64]
+    """`[words]`, code points in the segment's text; NONE where unknown."""
+    char_end: NDArray[np.int64]
+    reason: NDArray[np.object_]
+    """`[words]`, `truncated` or `no_tokens` where the model sees nothing, or not all, of the word; else None."""
+    token: NDArray[np.int64]
+    """`[tokens of all words]`, positions in the model's input, word by word."""
+    bounds: NDArray[np.int64]
+    """`[words + 1]`: word i has the tokens `bounds[i]:bounds[i + 1]`."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of words at one place."""
+
+    values: NDArray[np.float16]
+    """`[words, width]`; zeros where there is a reason."""
+    norm: NDArray[np.float32]
+    """`[words]`, Euclidean length before rounding."""
+    reason: NDArray[np.object_]
+    """`[words]`, why there is no vector; None where there is one."""
+
+
+def find_words(encoded: Encoded, examples: NDArray[np.int64], word_indices: NDArray[np.int64]) -> Spans:
+    """Sub-tokens of some words, each given by its example and its index there."""
+    stride = max((len(words) for words in encoded.words), default=0) + 1
+    places = np.flatnonzero(encoded.word_index != NONE)
+    owner = np.repeat(np.arange(len(encoded)), encoded.lengths)[places]
+    # Stable, so that the sub-tokens of a word stay in the order of the text.
+    order = np.argsort(owner * stride + encoded.word_index[places], kind="stable")
+    places, owner = places[order], owner[order]
+    keys = owner * stride + encoded.word_index[places]
+    wanted = examples * stride + word_indices
+    low, high = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
+    count = high - low
+    bounds = np.concatenate([[0], np.cumsum(count)])
+    taken = places[np.repeat(low - bounds[:-1], count) + np.arange(bounds[-1])]
+    position = taken - encoded.bounds[np.repeat(examples, count)]
+    present = count > 0
+    first, last, start, end = (np.full(len(wanted), NONE, dtype=np.int64) for _ in range(4))
+    first[present], last[present] = position[bounds[:-1][present]], position[bounds[1:][present] - 1]
+    start[present] = encoded.char_start[taken[bounds[:-1][present]]]
+    end[present] = encoded.char_end[taken[bounds[1:][present] - 1]]
+    return Spans(
+        example=examples,
+        first=first,
+        last=last,
+        count=count,
+        char_start=start,
+        char_end=end,
+        reason=_reasons(encoded, examples, word_indices, count, start, end),
+        token=position,
+        bounds=bounds,
+    )
+
+
+def _reasons(
+    encoded: Encoded,
+    examples: NDArray[np.int64],
+    word_indices: NDArray[np.int64],
+    count: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+) -> NDArray[np.object_]:
+    reasons = np.full(len(examples), None, dtype=object)
+    reasons[count == 0] = "no_tokens"
+    for at in np.flatnonzero(encoded.num_truncated[examples] > 0):
+        row = encoded.row(int(examples[at]))
+        seen, segments, word = encoded.word_index[row], encoded.segment[row], word_indices[at]
+        # Text is cut off at the end of a segment, so what is cut has no later word of the same segment behind it.
+        later = segments[seen > word]
+        own = segments[(seen <= word) & (seen != NONE)]
+        at_the_end = not len(later) or not len(own) or later.min() != own.max()
+        covered = end[at] - start[at]
+        if at_the_end and (count[at] == 0 or 0 <= covered < len(encoded.words[int(examples[at])][word])):
+            reasons[at] = "truncated"
+    return reasons
+
+
+def word_vectors(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    spans: Spans,
+    places: Sequence[Place],
+    aggregation: Aggregation = "last",
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[int], None] | None = None,
+) -> dict[Place, Vectors]:
+    """The vectors of all words of `spans` at every place, rounded to half precision.
+
+    Every batch passes through the model once, up to the last layer that is needed; examples without a wanted word do
+    not. `progress` is called with the number of examples of each batch.
+    """
+    usable = np.array([reason is None for reason in spans.reason], dtype=bool)
+    width = loaded.family.hidden_size(loaded.config)
+    values = {place: np.zeros((len(usable), width), dtype=np.float16) for place in places}
+    norms = {place: np.zeros(len(usable), dtype=np.float32) for place in places}
+    reasons = {place: spans.reason.copy() for place in places}
+    examples = np.unique(spans.example[usable])
+    chosen = {(place.stack, place.layer) for place in places}
+    with torch.inference_mode():
+        for members, length in plan(encoded.lengths[examples], loaded.max_length, batch_tokens, batch_rows):
+            rows = examples[members]
+            batch = collate(loaded, encoded, rows, length)
+            states = states_at(loaded, _inputs(loaded, batch, places), chosen)
+            at = np.flatnonzero(usable & np.isin(spans.example, rows))
+            row_of = np.empty(len(encoded), dtype=np.int64)
+            row_of[rows] = np.arange(len(rows))
+            pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
+            for place in places:
+                shift = _shift(loaded, place)
+                # Nothing stands before the first sub-token that could predict it.
+                known = at[spans.first[at] + shift >= 0]
+                reasons[place][np.setdiff1d(at, known)] = "no_state"
+                if len(known):
+                    state = states[place.stack, place.layer]
+                    found = _gather(state, spans, known, row_of, pad + shift, aggregation)
+                    _store(found, known, values[place], norms[place], reasons[place])
+            if progress is not None:
+                progress(len(rows))
+    return {place: Vectors(values[place], norms[place], reasons[place]) for place in places}
+
+
+def _inputs(loaded: LoadedModel, batch: Batch, places: Sequence[Place]) -> dict[str, Tensor]:
+    """Inputs of the forward pass; a decoder that would read nothing but its start reads the text."""
+    inputs = batch.inputs(loaded)
+    decoder = inputs.get("decoder_input_ids")
+    reads = decoder is None or decoder.shape == batch.input_ids.shape
+    if reads or all(place.stack != "decoder" for place in places):
+        return inputs
+    return loaded.family.teacher_forced(loaded.model, inputs, batch.input_ids, batch.attention_mask)
+
+
+def _shift(loaded: LoadedModel, place: Place) -> int:
+    """Columns from a sub-token's place in the encoder's (or only) input to the state that is wanted."""
+    if place.convention is None:
+        return 0
+    # An encoder-decoder's decoder input begins with a start token: everything in it stands one later.
+    read = 1 if loaded.config.is_encoder_decoder else 0
+    return read if place.convention == "consumed" else read - 1
+
+
+def _gather(
+    state: Tensor,
+    spans: Spans,
+    words: NDArray[np.int64],
+    row_of: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    aggregation: Aggregation,
+) -> Tensor:
+    """Vectors `[words, width]`, float32, of words whose examples are the rows of `state` `[rows, length, width]`."""
+    example = spans.example[words]
+    if aggregation != "mean":
+        column = (spans.last if aggregation == "last" else spans.first)[words] + offset[example]
+        return state[_index(row_of[example], state), _index(column, state)].float()
+    count = spans.count[words]
+    starts = np.repeat(spans.bounds[words] - (np.cumsum(count) - count), count)
+    token = spans.token[starts + np.arange(count.sum())]
+    owner = np.repeat(example, count)
+    pieces = state[_index(row_of[owner], state), _index(token + offset[owner], state)].float()
+    sums = pieces.new_zeros((len(words), state.shape[-1]))
+    sums.index_add_(0, _index(np.repeat(np.arange(len(words)), count), state), pieces)
+    means: Tensor = sums / _index(count, state)[:, None]
+    return means
+
+
+def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
+
+
+def _store(
+    found: Tensor,
+    words: NDArray[np.int64],
+    values: NDArray[np.float16],
+    norms: NDArray[np.float32],
+    reasons: NDArray[np.object_],
+) -> None:
+    """Write vectors, their lengths, and what is wrong with them into the arrays of all words."""
+    array = found.cpu().numpy()
+    highest = np.abs(array).max(axis=1)
+    finite, fits = np.isfinite(highest), highest <= HIGHEST
+    reasons[words[~finite]] = "not_finite"
+    reasons[words[finite & ~fits]] = "overflow"
+    good = finite & fits
+    values[words[good]] = array[good]
+    norms[words[good]] = np.linalg.norm(array[good], axis=1)

@@ -1,0 +1,76 @@
+"""Where vectors are taken in a model: layers of its stacks and, in decoders, a convention. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from xlwh.errors import ModelError
+from xlwh.models.families import family_of
+
+if TYPE_CHECKING:
+    from xlwh.models.families import Stack
+    from xlwh.models.pins import Pin
+    from xlwh.study import Concepts
+
+Convention = Literal["consumed", "predicting"]
+
+_ENCODERS = ("ForTokenClassification", "EncoderModel")
+"""Ends of the architectures that keep only the encoder of an encoder-decoder."""
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A layer of a stack, 0 what enters it; in decoders with a convention."""
+
+    stack: Stack
+    layer: int
+    convention: Convention | None = None
+
+    def __str__(self) -> str:
+        return ".".join(str(x) for x in (self.stack, self.convention, self.layer) if x is not None)
+
+
+def states_of(pin: Pin) -> dict[Stack, int]:
+    """Hidden states of each stack of a model: its layers and one more, read from its config.json."""
+    config = json.loads((pin.folder / "config.json").read_text(encoding="utf-8"))
+    family = family_of(pin.model_type)
+    if family.name == "t5":
+        depth = int(config["num_layers"])
+        found: dict[Stack, int] = {"encoder": depth + 1}
+        if not (pin.architecture or "").endswith(_ENCODERS):
+            found["decoder"] = int(config.get("num_decoder_layers") or depth) + 1
+        return found
+    depth = int(config.get("num_hidden_layers") or config["n_layers"])
+    return {"decoder" if family.name == "decoder" else "encoder": depth + 1}
+
+
+def places_of(pin: Pin, settings: Concepts) -> tuple[Place, ...]:
+    """The places that the study asks for in a model, in the order of its forward pass.
+
+    Stacks that the model does not have are passed over; ModelError for a layer that a stack does not have.
+    """
+    found: list[Place] = []
+    for stack, count in states_of(pin).items():
+        if stack in settings.stacks:
+            conventions: Sequence[Convention | None] = settings.conventions if stack == "decoder" else (None,)
+            found += [
+                Place(stack, layer, convention)
+                for convention in conventions
+                for layer in _layers(pin, stack, count, settings)
+            ]
+    return tuple(found)
+
+
+def _layers(pin: Pin, stack: Stack, count: int, settings: Concepts) -> list[int]:
+    if settings.layers == "all":
+        return list(range(count))
+    for layer in settings.layers:
+        if not -count <= layer < count:
+            raise ModelError(
+                f"Model `{pin.key}` has no layer {layer} in its {stack}: 0 (embeddings) to {count - 1}. Change "
+                "`concepts.layers`."
+            )
+    return sorted({layer % count for layer in settings.layers})

@@ -1,0 +1,134 @@
+"""Starting centroids for k-means, better than random ones: k-means|| and then k-means++ on what it found.
+
+Bahmani et al., "Scalable k-means++" (VLDB 2012). k-means++ draws one centroid at a time and passes over all points
+after each; k-means|| draws many at a time in few passes, about twice as many as wanted, and weighs each with the
+points nearest to it. That small weighted set is then reduced by greedy k-means++ (Arthur and Vassilvitskii, 2007,
+with the several trials per step that scikit-learn makes), and polished by a few of Lloyd's iterations on the set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlwh.concepts.assign import Assigner
+from xlwh.concepts.points import Points
+
+ROUNDS = 5
+OVERSAMPLING = 2.0
+"""Candidates drawn, as a multiple of the clusters wanted."""
+POLISHING = 10
+"""Lloyd's iterations on the candidates."""
+
+
+def starting_centroids(
+    points: Points,
+    clusters: int,
+    assigner: Assigner,
+    rng: np.random.Generator,
+    oversampling: float = OVERSAMPLING,
+) -> NDArray[np.float32]:
+    """Centroids `[clusters, width]` to start from; equal ones only where there are fewer different points."""
+    candidates, weights = _candidates(points, clusters, assigner, rng, oversampling)
+    if len(candidates) <= clusters:
+        # Fewer different points than clusters: the rest of the clusters stay empty.
+        missing = clusters - len(candidates)
+        return np.concatenate([candidates, np.repeat(candidates[:1], missing, axis=0)])
+    chosen = weighted_plus_plus(candidates, weights, clusters, rng)
+    return _polished(candidates, weights, candidates[chosen], assigner)
+
+
+def _candidates(
+    points: Points, clusters: int, assigner: Assigner, rng: np.random.Generator, oversampling: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """k-means||: candidates `[m, width]`, and how many points are nearest to each."""
+    found = [points.rows(rng.integers(points.count, size=1))]
+    nearest = np.zeros(points.count, dtype=np.int64)
+    distances = np.empty(points.count, dtype=np.float32)
+    assigner.load(found[0])
+    for rows, block in points.blocks():
+        distances[rows] = assigner.nearest(block)[1]
+    known = 1
+    for round_ in range(2 * ROUNDS):
+        enough = known >= clusters if round_ >= ROUNDS else known >= oversampling * clusters
+        total = distances.sum(dtype=np.float64)
+        if enough or total <= 0:
+            break
+        expected = max(1.0, oversampling * clusters / ROUNDS)
+        drawn = np.flatnonzero(rng.random(points.count) * total < expected * distances)
+        if not len(drawn):
+            drawn = np.array([distances.argmax()])
+        new = points.rows(drawn)
+        assigner.load(new)
+        for rows, block in points.blocks():
+            labels, closer = assigner.nearest(block)
+            better = closer < distances[rows]
+            distances[rows][better] = closer[better]
+            nearest[rows][better] = labels[better] + known
+        # Rounding must not leave a candidate at a distance from itself, to be drawn again and again.
+        distances[drawn] = 0
+        found.append(new)
+        known += len(new)
+    weights = np.bincount(nearest, minlength=known).astype(np.float64)
+    kept = weights > 0
+    return np.concatenate(found)[kept], weights[kept]
+
+
+def weighted_plus_plus(
+    candidates: NDArray[np.float32], weights: NDArray[np.float64], clusters: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices `[clusters]` of candidates, each drawn by weight times squared distance to those before it.
+
+    Of several draws per step, the one that lowers the weighted inertia most is taken.
+    """
+    trials = 2 + int(np.log(clusters))
+    squares = np.einsum("ij,ij->i", candidates, candidates)
+    chosen = np.empty(clusters, dtype=np.int64)
+    chosen[0] = rng.choice(len(candidates), p=weights / weights.sum())
+    closest = _squared(candidates, squares, chosen[:1])[0]
+    for step in range(1, clusters):
+        potential = np.cumsum(closest * weights)
+        if potential[-1] <= 0:
+            # Only copies are left: take any that are not chosen yet.
+            rest = np.setdiff1d(np.arange(len(candidates)), chosen[:step])
+            chosen[step:] = rest[: clusters - step]
+            return chosen
+        drawn = np.searchsorted(potential, rng.random(trials) * potential[-1], side="right")
+        drawn = np.minimum(drawn, len(candidates) - 1)
+        options = np.minimum(closest, _squared(candidates, squares, drawn))
+        best = int((options @ weights).argmin())
+        chosen[step], closest = drawn[best], options[best]
+    return chosen
+
+
+def _squared(
+    candidates: NDArray[np.float32], squares: NDArray[np.float32], drawn: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Squared distances `[drawn, candidates]`."""
+    products = candidates[drawn] @ candidates.T
+    distances: NDArray[np.float32] = np.maximum(squares[drawn, None] + squares - 2 * products, 0)
+    distances[np.arange(len(drawn)), drawn] = 0
+    return distances
+
+
+def _polished(
+    candidates: NDArray[np.float32],
+    weights: NDArray[np.float64],
+    centroids: NDArray[np.float32],
+    assigner: Assigner,
+) -> NDArray[np.float32]:
+    """Weighted Lloyd's iterations on the candidates."""
+    weighted = candidates * weights[:, None]
+    for _ in range(POLISHING):
+        assigner.load(centroids)
+        labels, _ = assigner.nearest(candidates)
+        order = np.argsort(labels, kind="stable")
+        present, starts = np.unique(labels[order], return_index=True)
+        sums = np.add.reduceat(weighted[order], starts, axis=0)
+        totals = np.add.reduceat(weights[order], starts)
+        moved = centroids.copy()
+        moved[present] = sums / totals[:, None]
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    return centroids
