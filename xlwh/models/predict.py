@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from xlwh.models.tokenize import Encoded
     from xlwh.models.zoo import LoadedModel
 
+CPU_BATCH_TOKENS = 1024
+"""Padded sub-tokens per batch of a classifier on a CPU: what a layer works on stays in the cache."""
+
 
 def predict(
     loaded: LoadedModel,
     encoded: Encoded,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Class logits `[examples, labels]` in the order of the examples, float32 whatever the model computes in.
+
+    `batch_tokens` is by default CPU_BATCH_TOKENS on a CPU, else BATCH_TOKENS. What the head does not read of the
+    last layer is not computed.
 
     `progress` is called with (examples done, examples). ModelError if the model has no sequence classification
     head, or if a logit is not finite (half precision can overflow).
@@ -33,7 +39,9 @@ def predict(
         raise ModelError(f"Model `{loaded.key}` has no sequence classification head.")
     logits = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
     done = 0
-    with torch.inference_mode():
+    if batch_tokens is None:
+        batch_tokens = CPU_BATCH_TOKENS if loaded.device.type == "cpu" else BATCH_TOKENS
+    with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
             batch = collate(loaded, encoded, rows, length)
             logits[rows] = loaded.model(**batch.inputs(loaded)).logits.float().cpu().numpy()
