@@ -1,0 +1,142 @@
+"""Perturbed inputs: token ids with some removed, and the model's probabilities for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xlwh.errors import ModelError
+from xlwh.faithfulness.selection import Mask
+from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.masking import mask_token_id, pad_token_id
+from xlwh.models.tokenize import Encoded
+from xlwh.models.zoo import LoadedModel
+
+Multiplier = Callable[[NDArray[np.int64], int], NDArray[np.float32]]
+"""multiplier(rows, length): factors of the word vectors of some rows of a batch, `[rows, length, width]`."""
+
+
+def stand_in(loaded: LoadedModel, masking: str) -> int | None:
+    """Id that removed tokens become; None where they become nothing."""
+    if masking in ("mask", "pad"):
+        return mask_token_id(loaded) if masking == "mask" else pad_token_id(loaded)
+    return 0 if masking == "zero_id" else None
+
+
+def perturbed(
+    loaded: LoadedModel, encoded: Encoded, examples: Sequence[int], keeps: Sequence[Mask], masking: str
+) -> Encoded:
+    """Inputs that keep only some tokens: row i is `examples[i]` with `keeps[i]` `[tokens]` of it.
+
+    `delete` makes inputs shorter; one of which nothing would be left is a single PAD.
+    """
+    replaced = stand_in(loaded, masking)
+    starts = encoded.bounds[list(examples)]
+    keep = np.concatenate([np.zeros(0, dtype=np.bool_), *keeps])
+    sizes = np.array([len(mask) for mask in keeps], dtype=np.int64)
+    within = np.arange(len(keep)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    source = np.repeat(starts, sizes) + within
+    if replaced is not None:
+        shown = np.where(keep, encoded.input_ids[source], replaced).astype(np.int32)
+        return _gathered(encoded, examples, source, sizes, shown)
+    row = np.repeat(np.arange(len(keeps)), sizes)
+    left = np.bincount(row[keep], minlength=len(keeps))
+    # An input must have a token: where none is left, the first one stays as a PAD.
+    emptied = (left == 0)[row] & (within == 0)
+    stays = keep | emptied
+    shown = np.where(emptied, pad_token_id(loaded), encoded.input_ids[source]).astype(np.int32)[stays]
+    return _gathered(encoded, examples, source[stays], np.maximum(left, 1), shown)
+
+
+def repeated(encoded: Encoded, examples: Sequence[int]) -> Encoded:
+    """The given examples as they are, one row each."""
+    sizes = encoded.lengths[list(examples)]
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    source = np.repeat(encoded.bounds[list(examples)], sizes) + within
+    return _gathered(encoded, examples, source, sizes, encoded.input_ids[source])
+
+
+def _gathered(
+    encoded: Encoded,
+    examples: Sequence[int],
+    source: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    ids: NDArray[np.int32],
+) -> Encoded:
+    """Rows made of the tokens at `source`, with the given ids."""
+    types = encoded.token_type_ids
+    return replace(
+        encoded,
+        keys=encoded.keys[list(examples)],
+        bounds=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)]),
+        input_ids=ids,
+        token_type_ids=None if types is None else types[source],
+        special=encoded.special[source],
+        segment=encoded.segment[source],
+        char_start=encoded.char_start[source],
+        char_end=encoded.char_end[source],
+        word_index=encoded.word_index[source],
+        words=tuple(encoded.words[example] for example in examples),
+        segmenters=tuple(encoded.segmenters[example] for example in examples),
+        num_truncated=encoded.num_truncated[list(examples)],
+    )
+
+
+def probabilities(
+    loaded: LoadedModel,
+    inputs: Encoded,
+    targets: NDArray[np.int64],
+    batch_tokens: int,
+    multiplier: Multiplier | None = None,
+) -> NDArray[np.float64]:
+    """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
+
+    `multiplier` scales the word vectors. ModelError if a logit is not finite.
+    """
+    embedding = loaded.family.word_embedding(loaded.model)
+    ordinary = _ordinary_id(loaded)
+    found = np.zeros(len(inputs))
+    with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
+        for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
+            batch = collate(loaded, inputs, rows, length)
+            vectors = embedding(batch.input_ids)
+            if multiplier is not None:
+                factors = torch.from_numpy(multiplier(rows, length)).to(loaded.device)
+                vectors = vectors * factors.to(vectors.dtype)
+            logits = _logits(loaded, batch, embedding, vectors, ordinary)
+            if not bool(torch.isfinite(logits).all()):
+                raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
+            target = torch.from_numpy(targets[rows]).to(loaded.device)
+            chosen = logits.double().softmax(-1).gather(1, target[:, None])[:, 0]
+            found[rows] = chosen.cpu().numpy()
+    return found
+
+
+def _logits(
+    loaded: LoadedModel, batch: Batch, embedding: nn.Module, vectors: Tensor, ordinary: int
+) -> Tensor:
+    """Logits of a batch with the given word vectors.
+
+    Decoders read their class off the last token that is not PAD: a PAD inside the text must not move that, so the
+    ids handed to the model have none.
+    """
+    inputs = batch.inputs(loaded)
+    pads = (batch.input_ids == loaded.tokenizer.pad_token_id) & batch.attention_mask.bool()
+    inputs["input_ids"] = torch.where(pads, ordinary, batch.input_ids)
+    handle = embedding.register_forward_hook(lambda *_: vectors)
+    try:
+        logits: Tensor = loaded.model(**inputs).logits
+    finally:
+        handle.remove()
+    return logits
+
+
+def _ordinary_id(loaded: LoadedModel) -> int:
+    """An id without a meaning for the structure of the input."""
+    structure = loaded.family.special_ids(loaded.tokenizer)
+    return next(index for index in range(len(structure) + 1) if index not in structure)

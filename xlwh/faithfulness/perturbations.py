@@ -1,0 +1,300 @@
+"""Perturb examples by the rankings of many attributions at once: rows of the `perturbations` table.
+
+A kept set is evaluated once, whichever methods, ratios, sides and draws come to it; what differs is batched by
+length over examples. Soft masks of one draw share their random numbers over methods and sides, so that methods are
+compared on the same luck.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlwh.faithfulness.inputs import perturbed, probabilities, repeated, stand_in
+from xlwh.faithfulness.selection import (
+    Mask,
+    Scores,
+    attributable,
+    keep_probability,
+    kept,
+    kept_hash,
+    order,
+    rationale_size,
+    reversed_probability,
+)
+from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.zoo import LoadedModel
+from xlwh.study import Faithfulness
+from xlwh.tables.faithfulness import SIDES
+
+SOFT = {"bernoulli": keep_probability, "bernoulli_reversed": reversed_probability}
+
+
+class Ranking(NamedTuple):
+    """Scores of one method for one example, `[tokens]`; `repeat` tells draws of random scores apart."""
+
+    method: str
+    repeat: int
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An example (its index in the encoded batch), the class whose probability counts, and what ranks its tokens.
+
+    Rankings with a repeat of 1 or more are further draws of the same method.
+    """
+
+    example: int
+    target: int
+    rankings: tuple[Ranking, ...]
+
+
+class Row(NamedTuple):
+    """One row of `perturbations`, without the columns that identify the example."""
+
+    subject: int
+    method: str
+    importance: str
+    mode: str
+    masking: str
+    mask_token: str | None
+    query: str
+    side: str
+    ratio: float | None
+    repeat: int
+    num_attributable: int
+    k: int | None
+    kept_hash: str | None
+    p_full: float
+    p_perturbed: float
+    p_empty: float
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Rows, and how many inputs the model was run on for them."""
+
+    rows: list[Row]
+    num_evaluated: int
+
+
+def perturb(
+    loaded: LoadedModel, encoded: Encoded, subjects: Sequence[Subject], settings: Faithfulness
+) -> Perturbed:
+    """Every perturbation that the settings ask for, of every subject.
+
+    Memory: one model call of `settings.batch_tokens` sub-tokens, and the rows themselves.
+    """
+    free = [attributable(encoded, subject.example, settings.keep_query) for subject in subjects]
+    targets = np.array([subject.target for subject in subjects], dtype=np.int64)
+    whole = probabilities(
+        loaded, repeated(encoded, [s.example for s in subjects]), targets, settings.batch_tokens
+    )
+    rows: list[Row] = []
+    evaluated = len(subjects)
+    for masking in settings.masking:
+        hard = _Hard(loaded, encoded, subjects, free, settings, masking)
+        rows += hard.rows(whole)
+        evaluated += hard.num_evaluated
+    if settings.soft_draws:
+        for masking in settings.soft_masking:
+            soft = _Soft(loaded, encoded, subjects, free, settings, masking)
+            rows += soft.rows(whole)
+            evaluated += soft.num_evaluated
+    return Perturbed(rows, evaluated)
+
+
+class _Hard:
+    """Whole tokens kept or replaced."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        subjects: Sequence[Subject],
+        free: Sequence[Mask],
+        settings: Faithfulness,
+        masking: str,
+    ) -> None:
+        self._loaded, self._encoded, self._subjects = loaded, encoded, subjects
+        self._free, self._settings, self._masking = free, settings, masking
+        self._inputs: list[tuple[int, Mask]] = []
+        self._known: dict[tuple[int, bytes], int] = {}
+        self.num_evaluated = 0
+
+    def rows(self, whole: NDArray[np.float64]) -> list[Row]:
+        """Rows of all subjects; `whole` `[subjects]` are the probabilities of the unperturbed inputs."""
+        planned = list(self._planned())
+        empty = [self._input(subject, ~free) for subject, free in enumerate(self._free)]
+        values = self._evaluate(whole)
+        replaced = stand_in(self._loaded, self._masking)
+        token = None if replaced is None else str(self._loaded.tokenizer.convert_ids_to_tokens(replaced))
+        hashes = [kept_hash(keep, self._free[subject]) for subject, keep in self._inputs]
+        return [
+            Row(
+                subject,
+                ranking.method,
+                importance,
+                "hard",
+                self._masking,
+                token,
+                _query(self._encoded, self._subjects[subject], self._settings),
+                side,
+                ratio,
+                ranking.repeat,
+                int(self._free[subject].sum()),
+                k,
+                hashes[place],
+                float(whole[subject]),
+                float(values[place]),
+                float(values[empty[subject]]),
+            )
+            for subject, ranking, importance, side, ratio, k, place in planned
+        ]
+
+    def _planned(self) -> Iterator[tuple[int, Ranking, str, str, float, int, int]]:
+        for subject, free in enumerate(self._free):
+            size = int(free.sum())
+            sizes = {ratio: rationale_size(ratio, size) for ratio in self._settings.ratios}
+            for ranking, importance in product(self._subjects[subject].rankings, self._settings.importance):
+                ordered = order(_important(ranking.scores, importance), free)
+                places = {
+                    (k, side): self._input(subject, kept(ordered, k, free, side))
+                    for k, side in product(set(sizes.values()), SIDES)
+                }
+                for (ratio, k), side in product(sizes.items(), SIDES):
+                    yield subject, ranking, importance, side, ratio, k, places[k, side]
+
+    def _input(self, subject: int, keep: Mask) -> int:
+        """Number of the perturbed input that keeps these tokens."""
+        key = (subject, keep.tobytes())
+        if key not in self._known:
+            self._known[key] = len(self._inputs)
+            self._inputs.append((subject, keep))
+        return self._known[key]
+
+    def _evaluate(self, whole: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = np.array([whole[subject] for subject, _ in self._inputs])
+        # What keeps everything is the whole input, which is known already.
+        wanted = [place for place, (_, keep) in enumerate(self._inputs) if not keep.all()]
+        chosen = [self._inputs[place] for place in wanted]
+        inputs = perturbed(
+            self._loaded,
+            self._encoded,
+            [self._subjects[subject].example for subject, _ in chosen],
+            [keep for _, keep in chosen],
+            self._masking,
+        )
+        targets = np.array([self._subjects[subject].target for subject, _ in chosen], dtype=np.int64)
+        values[wanted] = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens)
+        self.num_evaluated = len(wanted)
+        return values
+
+
+class _Soft:
+    """Entries of the word vectors kept with a probability that the scores give."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        subjects: Sequence[Subject],
+        free: Sequence[Mask],
+        settings: Faithfulness,
+        masking: str,
+    ) -> None:
+        self._loaded, self._encoded, self._subjects = loaded, encoded, subjects
+        self._free, self._settings, self._masking = free, settings, masking
+        self._width = loaded.family.hidden_size(loaded.config)
+        self._noise = lru_cache(maxsize=8)(self._drawn)
+        self.num_evaluated = 0
+
+    def rows(self, whole: NDArray[np.float64]) -> list[Row]:
+        """Rows of all subjects; `whole` `[subjects]` are the probabilities of the unperturbed inputs."""
+        planned = list(self._planned())
+        # One more row a subject, with nothing left of the attributable tokens.
+        points: list[tuple[int, int, Scores]] = [
+            (subject, draw, probability) for subject, draw, *_, probability in planned
+        ]
+        points += [(subject, 0, np.where(free, -1.0, 1.0)) for subject, free in enumerate(self._free)]
+        inputs = repeated(self._encoded, [self._subjects[subject].example for subject, *_ in points])
+        targets = np.array([self._subjects[subject].target for subject, *_ in points], dtype=np.int64)
+        left = self._loaded.family.padding_side == "left"
+
+        def multiplier(rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+            factors = np.zeros((len(rows), length, self._width), dtype=np.float32)
+            for place, row in enumerate(rows.tolist()):
+                subject, draw, probability = points[row]
+                size = len(probability)
+                target = slice(length - size, length) if left else slice(0, size)
+                factors[place, target] = self._noise(subject, draw) < probability[:, None]
+            return factors
+
+        values = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens, multiplier)
+        self.num_evaluated = len(points)
+        empty = values[len(planned) :]
+        return [
+            Row(
+                subject,
+                ranking.method,
+                importance,
+                "soft",
+                self._masking,
+                None,
+                _query(self._encoded, self._subjects[subject], self._settings),
+                side,
+                None,
+                draw,
+                int(self._free[subject].sum()),
+                None,
+                None,
+                float(whole[subject]),
+                float(values[place]),
+                float(empty[subject]),
+            )
+            for place, (subject, draw, ranking, importance, side, _) in enumerate(planned)
+        ]
+
+    def _planned(self) -> Iterator[tuple[int, int, Ranking, str, str, Scores]]:
+        probability = SOFT[self._masking]
+        for subject, free in enumerate(self._free):
+            for draw in range(self._settings.soft_draws):
+                for ranking in _of_draw(self._subjects[subject].rankings, draw):
+                    for importance, side in product(self._settings.importance, SIDES):
+                        scores = _important(ranking.scores, importance)
+                        yield subject, draw, ranking, importance, side, probability(scores, free, side)
+
+    def _drawn(self, subject: int, draw: int) -> NDArray[np.float32]:
+        """Uniform numbers in [0, 1), `[tokens, width]`, seeded by the example and the draw."""
+        example = self._subjects[subject].example
+        name = "\x00".join([*map(str, self._encoded.keys.select(KEYS).row(example)), "soft", str(draw)])
+        seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+        size = int(self._encoded.lengths[example])
+        return np.random.default_rng(seed).random((size, self._width), dtype=np.float32)
+
+
+def _of_draw(rankings: Sequence[Ranking], draw: int) -> Iterator[Ranking]:
+    """The rankings that a soft draw is taken of: of random scores the draw's own, of all others the one there is."""
+    repeated_methods = {ranking.method for ranking in rankings if ranking.repeat > 0}
+    for ranking in rankings:
+        if ranking.repeat == (draw if ranking.method in repeated_methods else 0):
+            yield ranking
+
+
+def _important(scores: Scores, importance: str) -> Scores:
+    return np.abs(scores) if importance == "abs" else scores
+
+
+def _query(encoded: Encoded, subject: Subject, settings: Faithfulness) -> str:
+    segments = encoded.segment[encoded.row(subject.example)]
+    if not (segments == 1).any():
+        return "none"
+    return "kept" if settings.keep_query else "perturbed"
