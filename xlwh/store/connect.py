@@ -57,10 +57,14 @@ def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(path, read_only=True)
 
 
-def open_sandboxed(make: Callable[[Path], object], root: Path) -> duckdb.DuckDBPyConnection:
+def open_sandboxed(
+    make: Callable[[Path], object], root: Path, memory_limit: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """The same for a catalogue, locked to `root/tables` and with its settings locked."""
     database = open_private(make)
     try:
+        if memory_limit is not None:
+            database.execute("set memory_limit = $1", [memory_limit])
         _lock_down(database, root)
     except duckdb.Error as error:
         database.close()

@@ -182,11 +182,13 @@ class Warehouse:
         wanted = (self.manifest.head(), str(self.root), digest(self.definitions()))
         return info is not None and (info.commit, info.root, info.definitions) == wanted
 
-    def connect(self, as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self, as_of: datetime | int | None = None, memory_limit: str | None = None
+    ) -> duckdb.DuckDBPyConnection:
         """A read-only, sandboxed connection to the catalogue as it stands, or to an earlier commit or time.
 
         A catalogue that is missing, or was built before the warehouse was moved, is built first; one that is merely
-        older than the last commit is not: call `build_catalogue` for that.
+        older than the last commit is not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB.
         """
         from xlwh.store.catalogue import build, read_info
         from xlwh.store.connect import open_sandboxed
@@ -195,12 +197,14 @@ class Warehouse:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
             definitions = self.definitions()
-            return open_sandboxed(lambda path: build(path, self.root, snapshot, definitions), self.root)
+            return open_sandboxed(
+                lambda path: build(path, self.root, snapshot, definitions), self.root, memory_limit
+            )
         path = self.root / "catalog.duckdb"
         info = read_info(path)
         if info is None or info.root != str(self.root):
             self.build_catalogue()
-        return open_sandboxed(partial(copyfile, path), self.root)
+        return open_sandboxed(partial(copyfile, path), self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
         gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]
