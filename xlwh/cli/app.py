@@ -19,6 +19,7 @@ STOPPED = "Stopped. What was finished is kept: the same command goes on from the
 _MODULES = {
     "make": ("demo", "init", "materialize", "ui"),
     "query": ("sql", "tables", "describe"),
+    "report": ("report", "explore"),
     "care": ("check", "gc", "catalogue", "readers"),
 }
 """Modules of this package -> the commands that they add to the group."""

@@ -101,6 +101,18 @@ def consistency(source_weights: Float, target_weights: Float, similarity: NDArra
     return _score(_solver(), source_weights, target_weights, _cost(similarity))
 
 
+def plan(source_weights: Float, target_weights: Float, similarity: NDArray[np.floating[Any]]) -> Float:
+    """The transport `[n_s, n_t]` behind the score: mass from each source to each target word, summing to 1.
+
+    Mass that travels where the similarity is not positive is in it too; it adds nothing to the score.
+    """
+    scaled = target_weights * (source_weights.sum() / target_weights.sum())
+    mass, _, _, _, code = _solver()(source_weights, scaled, _cost(similarity), _MAX_PIVOTS, 1)
+    if code != _OPTIMAL:
+        raise _unsolved(len(source_weights), len(target_weights), code)
+    return np.asarray(mass, dtype=np.float64)
+
+
 def solve(problem: Problem, draws: int) -> Float:
     """`[k, 4]`: score, score at uniform weights, mean and standard deviation over shuffles of the target's weights.
 
@@ -139,10 +151,12 @@ def _score(emd: Callable[..., Any], source: Float, target: Float, cost: Float) -
     # The simplex wants marginals of equal sum, and a permutation changes a sum in its last bit.
     _, value, _, _, code = emd(source, target * (source.sum() / target.sum()), cost, _MAX_PIVOTS, 1)
     if code != _OPTIMAL:
-        raise XlwhError(
-            f"Optimal transport between {len(source)} and {len(target)} words was not solved (POT code {code})."
-        )
+        raise _unsolved(len(source), len(target), code)
     return min(1.0, max(0.0, 1.0 - float(value)))
+
+
+def _unsolved(n_s: int, n_t: int, code: int) -> XlwhError:
+    return XlwhError(f"Optimal transport between {n_s} and {n_t} words was not solved (POT code {code}).")
 
 
 @cache

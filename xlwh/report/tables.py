@@ -108,11 +108,12 @@ def latex(frame: pl.DataFrame) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def safe_csv(frame: pl.DataFrame) -> str:
-    """CSV with a header; texts that a spreadsheet would run as formulas get a leading '."""
+def safe_csv(frame: pl.DataFrame, header: bool = True) -> str:
+    """CSV; texts that a spreadsheet would run as formulas get a leading '."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_guarded(name) for name in frame.columns])
+    if header:
+        writer.writerow([_guarded(name) for name in frame.columns])
     for row in frame.iter_rows():
         writer.writerow([_guarded(value) for value in row])
     return out.getvalue()

@@ -12,7 +12,7 @@ from xlwh.report.theme import colour, mix
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; `note` is what stands under the value when it is pointed at."""
+    """One cell; `note` is what stands under the value when it is pointed at, `link` where a click on it leads."""
 
     row: str
     column: str
@@ -95,8 +95,8 @@ def _cell(
         parts.append(
             label(x + wide / 2, y + tall / 2, number(found.value, digits), anchor="middle", fill=ink, size=11)
         )
-    mark = el("g", parts, class_="mark")
-    return el("a", mark, href=found.link) if found.link else mark
+    # No <a>: the drawing is one image to screen readers, so the link is the page's to make.
+    return el("g", parts, class_="mark", data_drill=found.link or None)
 
 
 def scale(low: float, high: float, diverging: bool = False, digits: int = 2, title: str = "") -> Picture:

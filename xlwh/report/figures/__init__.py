@@ -19,6 +19,7 @@ from xlwh.report.figures.base import (
     Offer,
     Section,
     Views,
+    everything,
     render,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "Section",
     "Views",
     "all_figures",
+    "everything",
     "figure",
     "render",
     "sections",

@@ -80,6 +80,8 @@ class Figure:
     command: str
     """Fills the views."""
     filters: tuple[Filter, ...] = ()
+    each: tuple[str, ...] = ()
+    """Filters of which a report on paper, where nothing can be chosen, shows every value."""
     needs: tuple[str, ...] = ()
     """Columns without which it cannot be drawn; `draw` may rely on them."""
 
@@ -122,6 +124,22 @@ def render(figure: Figure, views: Views, wanted: Selection) -> Drawn | Missing:
     if isinstance(drawn, Missing):
         return Missing(drawn.reason, drawn.command, offers)
     return Drawn(drawn.picture, drawn.table, drawn.note, offers)
+
+
+def everything(figure: Figure, views: Views, most: int = 12) -> list[Drawn | Missing]:
+    """The figure for every combination of the filters in `each`, at most so many; otherwise as `render` draws it."""
+    drawn: list[Drawn | Missing] = []
+    waiting: list[dict[str, str]] = [{}]
+    for column in figure.each:
+        expanded = []
+        for selection in waiting:
+            offers = {offer.filter.column: offer for offer in render(figure, views, selection).offers}
+            found = [v for v in offers[column].values if v != ALL] if column in offers else []
+            expanded += [{**selection, column: value} for value in found] or [selection]
+        waiting = expanded
+    for selection in waiting[:most]:
+        drawn.append(render(figure, views, selection))
+    return drawn
 
 
 def offered(filters: Sequence[Filter], frame: pl.DataFrame, wanted: Selection) -> tuple[Offer, ...]:

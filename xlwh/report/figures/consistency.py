@@ -292,7 +292,7 @@ SECTION = Section(
             matrix,
             _COMMAND,
             (_MEASURE, _METHOD, *_SETTING),
-            _NEEDS,
+            needs=_NEEDS,
         ),
         Figure(
             "ccta_excess",
@@ -302,7 +302,8 @@ SECTION = Section(
             excess,
             _COMMAND,
             (_MEASURE, Filter("model", "Model"), Filter("source_language", "Source"), *_SETTING),
-            _NEEDS,
+            each=("model", "source_language"),
+            needs=_NEEDS,
         ),
         Figure(
             "ccta_nulls",
@@ -312,7 +313,8 @@ SECTION = Section(
             nulls,
             _COMMAND,
             (Filter("model", "Model"), Filter("source_language", "Source"), _METHOD, *_SETTING),
-            _NEEDS,
+            each=("model", "source_language"),
+            needs=_NEEDS,
         ),
         Figure(
             "ccta_performance",
@@ -322,7 +324,7 @@ SECTION = Section(
             performance,
             _COMMAND,
             (_MEASURE, Filter("model", "Model", optional=True), _METHOD, *_SETTING),
-            _NEEDS,
+            needs=_NEEDS,
         ),
         Figure(
             "ccta_correlation",
@@ -332,7 +334,7 @@ SECTION = Section(
             correlations,
             _COMMAND,
             (Filter("kind", "Correlation", values=("Pearson", "Spearman")), *_SETTING),
-            ("scope", "measure", "cells", "pearson", "spearman"),
+            needs=("scope", "measure", "cells", "pearson", "spearman"),
         ),
     ),
     views=("ccta_overall", "word_attributions"),

@@ -138,7 +138,8 @@ SECTION = Section(
             task_scores,
             "xlwh materialize predictions",
             (DATASET, SPLIT, Filter("metric", "Metric", prefer=("accuracy", "f1")), VARIANT),
-            ("model", "language", "value", "ci_low", "ci_high", "n"),
+            each=("dataset", "metric"),
+            needs=("model", "language", "value", "ci_low", "ci_high", "n"),
         ),
         Figure(
             "fertility",
@@ -148,7 +149,8 @@ SECTION = Section(
             fertility,
             "xlwh materialize tokens",
             (Filter("measure", "Measure", values=tuple(FERTILITY.values())), DATASET, SPLIT),
-            ("model", "language", *FERTILITY, "words", "segmenter"),
+            each=("dataset",),
+            needs=("model", "language", *FERTILITY, "words", "segmenter"),
         ),
         Figure(
             "published_vs_measured",
@@ -158,7 +160,8 @@ SECTION = Section(
             published,
             "xlwh materialize published_results",
             (Filter("paper", "Paper"), Filter("metric", "Metric")),
-            ("published_model", "published", "measured", "setting"),
+            each=("paper", "metric"),
+            needs=("published_model", "published", "measured", "setting"),
         ),
     ),
 )

@@ -1,0 +1,107 @@
+"""Commands that show: report, explore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xlwh.cli.app import command, warehouse_option
+from xlwh.cli.render import size
+
+
+@command()
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path), required=False, metavar="[OUT.html]")
+@click.option(
+    "--study",
+    "study_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="XLWH_STUDY",
+    show_envvar=True,
+    help="Study file to print in the report; study.toml if there is one.",
+)
+@click.option(
+    "--figures",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write each figure and its table to this folder.",
+)
+@click.option("--only", multiple=True, help="Only this figure; may be repeated.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["svg", "png", "pdf"]),
+    multiple=True,
+    default=["svg"],
+    show_default=True,
+    help="Format of the figures; may be repeated.",
+)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(["csv", "latex", "markdown"]),
+    multiple=True,
+    default=["csv"],
+    show_default=True,
+    help="Format of the tables; may be repeated.",
+)
+@click.option(
+    "--set",
+    "chosen",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Choose in the exported figures, such as model=mbert or variant=paper; may be repeated.",
+)
+@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+@warehouse_option
+def report(
+    out: Path | None,
+    study_file: Path | None,
+    figures: Path | None,
+    only: tuple[str, ...],
+    formats: tuple[str, ...],
+    tables: tuple[str, ...],
+    chosen: tuple[str, ...],
+    theme: str,
+    root: Path,
+) -> None:
+    """Write the report as one HTML file, or its figures and tables for a paper.
+
+    The file needs no network and opens from disk.
+    """
+    from xlwh.store import Warehouse
+
+    if out is None and figures is None:
+        raise click.UsageError("give OUT.html, --figures FOLDER, or both")
+    warehouse = Warehouse(root)
+    if out is not None:
+        from xlwh.report.static_report import write_report
+
+        if study_file is None and Path("study.toml").is_file():
+            study_file = Path("study.toml")
+        click.echo(f"Wrote {out}, {size(write_report(warehouse, out, study_file))}")
+    if figures is not None:
+        from xlwh.report.export import export
+
+        pairs = [each.partition("=") for each in chosen]
+        if any(not between for _, between, _ in pairs):
+            raise click.UsageError("--set takes COLUMN=VALUE")
+        selection = {column: value for column, _, value in pairs}
+        dark = "dark" if theme == "dark" else "light"
+        for path in export(warehouse, figures, only, formats, tables, selection, dark):
+            click.echo(f"Wrote {path}")
+
+
+@command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=3100, show_default=True, help="Port to listen on; 0: a free one."
+)
+@click.option("--open", "browser", is_flag=True, help="Open it in the browser.")
+@warehouse_option
+def explore(port: int, browser: bool, root: Path) -> None:
+    """Serve the explorer until Ctrl-C: figures, parallel examples, tables, SQL.
+
+    It listens on 127.0.0.1 only, and can do nothing but read.
+    """
+    from xlwh.report.explorer.server import serve
+
+    serve(root, port, click.echo, browser)

@@ -1,0 +1,134 @@
+"""The report as one HTML file: every figure with its numbers, what was studied and with what. It opens from disk.
+
+Nothing is loaded from anywhere: the drawings are inline SVG, and the page forbids itself any connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.report.figures import Missing, everything, sections
+from xlwh.report.markup import Markup, data, el
+from xlwh.report.page import asset, document, missing, settings, stored, styles, theme_button, versions, view
+from xlwh.report.status import Status, ago, status
+from xlwh.report.tables import html_table
+from xlwh.report.views import FrameViews
+from xlwh.store import Warehouse
+from xlwh.store.files import path_beside, publish
+
+_MODELS = """
+select model, kind, source, revision, family, task, num_layers, num_heads, hidden_size, num_parameters,
+    finetuned_dataset, finetuned_languages, seed, dev_score, weight_hash
+from models order by model
+"""
+
+
+def write_report(warehouse: Warehouse, out: Path, study: Path | None = None) -> int:
+    """Write the report of a warehouse to `out`; `study` is the file to print in it. Returns the bytes written."""
+    text = report(warehouse, study).encode("utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path_beside(out)
+    try:
+        unfinished.write_bytes(text)
+        publish(unfinished, out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return len(text)
+
+
+def report(warehouse: Warehouse, study: Path | None = None) -> str:
+    """The report's HTML."""
+    found = status(warehouse)
+    with closing(warehouse.connect()) as connection:
+        views = FrameViews(connection.cursor)
+        models: pl.DataFrame = connection.sql(_MODELS).pl()
+        body = [_head(found, models, study)]
+        side: list[Markup] = [el("p", "xlwh report", class_="brand")]
+        side.append(el("a", "What was studied", href="#top", class_="go"))
+        for section in sections():
+            drawn = [(figure, everything(figure, views)) for figure in section.figures]
+            side.append(el("a", section.title, href=f"#{section.name}", class_="go"))
+            body += [
+                el("h2", section.title, id=section.name),
+                el("p", section.question, class_="lead"),
+            ]
+            for figure, pictures in drawn:
+                if not all(isinstance(each, Missing) for each in pictures):
+                    side.append(el("a", figure.title, href=f"#{figure.name}", class_="go deeper"))
+                blocks = [
+                    missing(each.reason, each.command)
+                    if isinstance(each, Missing)
+                    else el("div", settings(each.offers), view(figure, each))
+                    for each in pictures
+                ]
+                body.append(
+                    el(
+                        "section",
+                        el("h3", figure.title, id=figure.name),
+                        el("p", figure.question, class_="question"),
+                        blocks,
+                        class_="figure",
+                    )
+                )
+        body.append(_tail(found))
+    side.append(el("div", theme_button(), class_="end"))
+    script = asset("common.js")
+    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{mark}'; img-src data:"
+    head = [
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("style", Markup(styles())),
+    ]
+    return document(f"xlwh report: {Path(found.root).name}", head, side, body, el("script", Markup(script)))
+
+
+def _head(found: Status, models: pl.DataFrame, study: Path | None) -> Markup:
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [
+        el("h1", "Report", id="top"),
+        el(
+            "p",
+            f"Made {made} from commit {found.commit} of the warehouse ",
+            data(Path(found.root).name),
+            f", last written {ago(found.committed_at)}; {found.rows:,} stored rows.",
+            class_="lead",
+        ),
+        el("h2", "What was studied"),
+        html_table(models, caption="Models"),
+    ]
+    if study is not None:
+        text = study.read_text(encoding="utf-8", errors="replace")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        parts.append(
+            el(
+                "details",
+                el("summary", f"The study file {study.name}, sha256 {digest[:16]}"),
+                el("pre", text, tabindex=0),
+            )
+        )
+    return el("div", parts)
+
+
+def _tail(found: Status) -> Markup:
+    prints = pl.DataFrame(
+        {"file of": list(found.fingerprints), "fingerprint": list(found.fingerprints.values())},
+        schema={"file of": pl.String, "fingerprint": pl.String},
+    )
+    return el(
+        "div",
+        el("h2", "What it was made from", id="made-from"),
+        el("p", "Versions installed when this report was made:", class_="hint"),
+        versions(found),
+        stored(found.tables),
+        el(
+            "details",
+            el("summary", f"Fingerprints of {prints.height:,} stored files"),
+            html_table(prints, limit=100_000, caption="Fingerprints"),
+        ),
+    )
