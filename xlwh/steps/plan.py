@@ -107,6 +107,14 @@ STEPS: dict[str, Step] = {
                 Reads("word_vectors", _LANGUAGES),
             ),
         ),
+        Step(
+            "perturbations",
+            ("perturbations",),
+            _RUN,
+            "faithfulness",
+            (Reads("examples"), Reads("predictions"), Reads("attributions"), Reads("models")),
+            True,
+        ),
         Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
         Step(
             "activations",
@@ -123,6 +131,44 @@ STEPS: dict[str, Step] = {
             ("model",),
             "concepts",
             (Reads("activations"),),
+        ),
+        Step(
+            "concept_matches",
+            ("concept_pairings", "concept_matches"),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("lexicon")),
+        ),
+        Step("concept_languages", ("concept_languages",), ("model",), "concepts", (Reads("concepts"),)),
+        Step(
+            "head_samples",
+            ("head_samples",),
+            _RUN,
+            "heads",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
+        Step(
+            "head_importance",
+            ("head_importance",),
+            _RUN,
+            "heads",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
+        Step(
+            "pruning_evaluations",
+            ("pruning_masks", "pruning_evaluations", "pruning_tests"),
+            _RUN,
+            "heads",
+            (
+                Reads("examples"),
+                Reads("models"),
+                # Masks of every language are tried on each.
+                Reads("head_samples", _LANGUAGES),
+                Reads("head_importance"),
+            ),
+            True,
         ),
     )
 }

@@ -1,0 +1,242 @@
+"""Probabilities of perturbed inputs, for every attribution method whose faithfulness the study measures.
+
+What is explained is each language's own prediction. Methods have files of their own, so that a new one leaves the
+others as they are; those that are made together share what they evaluate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from xlwh.corpora import sample
+from xlwh.errors import MissingDataError
+from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
+from xlwh.steps.upstream import command, identity, required
+from xlwh.store import Slot, Staging, fingerprint, schema
+from xlwh.study import Faithfulness
+
+if TYPE_CHECKING:
+    from xlwh.faithfulness.perturbations import Ranking, Subject
+    from xlwh.models import LoadedModel
+    from xlwh.models.tokenize import Encoded
+
+CODE_VERSION = "1"
+
+RANDOM = "random"
+"""The method that needs no attributions: its scores are drawn here."""
+
+EXAMPLES_AT_ONCE = 32
+"""Examples perturbed together, and between two checkpoints: what a kill can cost."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One method on one dataset: the slot it fills."""
+
+    corpus: Corpus
+    method: str
+    slot: Slot
+    fingerprint: str
+
+
+def run(context: Context, key: Key) -> StepResult:
+    """Write `perturbations` of one model in one language, a file per dataset and method.
+
+    Finished examples are staged, so a killed run goes on where it stopped.
+    """
+    model, language = str(key.model), str(key.language)
+    settings = context.study.faithfulness
+    if settings is None:
+        return not_applicable("The study has no [faithfulness] section.")
+    found = [corpus for corpus in corpora(context, model, language) if corpus.task in CLASSIFICATION]
+    if not found:
+        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+    if context.zoo.pin(model).task != "sequence_classification":
+        return not_applicable(f"`{model}` has no sequence classification head.")
+    jobs = [
+        [_job(context, settings, model, corpus, method) for method in methods(context)] for corpus in found
+    ]
+    if not context.force:
+        jobs = [
+            [job for job in row if not context.warehouse.is_fresh(job.slot, job.fingerprint)] for row in jobs
+        ]
+    if not any(jobs):
+        return StepResult(status="fresh")
+    watch, loaded = Stopwatch(), context.zoo.load(model)
+    metadata: dict[str, object] = {}
+    rows = examples = 0
+    for together in filter(None, jobs):
+        made = _finished(context, settings, loaded, together)
+        rows += made.rows
+        examples += made.examples
+        metadata[together[0].corpus.dataset] = made.summary
+    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+
+
+def methods(context: Context) -> tuple[str, ...]:
+    """The methods that are tested, `random` last."""
+    settings = context.study.faithfulness
+    chosen = None if settings is None else settings.methods
+    if chosen is None:
+        chosen = tuple(name for name, given in context.study.attribution.methods if given is not None)
+    return (*(name for name in chosen if name != RANDOM), RANDOM)
+
+
+def _job(context: Context, settings: Faithfulness, model: str, corpus: Corpus, method: str) -> _Job:
+    """What one method on one dataset depends on; MissingDataError naming the first input still to be made."""
+    key = Key(model, language=corpus.language)
+    keys = (model, corpus.language)
+    inputs = [required(context, Slot("predictions", keys, corpus.dataset), key), corpus.entry]
+    if method != RANDOM:
+        inputs.append(required(context, Slot("token_attributions", keys, f"{corpus.dataset}.{method}"), key))
+    parameters = {
+        **settings.model_dump(mode="json", exclude={"methods", "batch_tokens"}),
+        "method": method,
+        "seed": context.study.seed,
+        "attributed": context.study.attribution.max_examples,
+    }
+    identities = (*context.zoo.pin(model).identity, *map(identity, inputs))
+    print_ = fingerprint("perturbations", CODE_VERSION, parameters, identities)
+    return _Job(corpus, method, Slot("perturbations", keys, f"{corpus.dataset}.{method}"), print_)
+
+
+@dataclass(frozen=True)
+class _Made:
+    rows: int
+    examples: int
+    summary: dict[str, object]
+
+
+def _finished(context: Context, settings: Faithfulness, loaded: LoadedModel, jobs: Sequence[_Job]) -> _Made:
+    """Do what is left of some methods on one dataset and commit it."""
+    corpus = jobs[0].corpus
+    chosen = _chosen(context, settings, loaded.key, corpus)
+    provenance = context.zoo.pin(loaded.key).provenance
+    with ExitStack() as held:
+        stagings = [
+            held.enter_context(context.warehouse.staging([job.slot], job.fingerprint)) for job in jobs
+        ]
+        # A kill can leave one method ahead of the others: what it has is not perturbed again.
+        staged = [staging.done("example_id") for staging in stagings]
+        complete = set.intersection(*staged)
+        left = chosen.filter(~pl.col("example_id").is_in(list(complete)))
+        done, total = chosen.height - left.height, chosen.height
+        what = f"{corpus.dataset}: perturbations ({', '.join(job.method for job in jobs)})"
+        context.progress(what, done, total)
+        evaluated = rows = 0
+        for start in range(0, left.height, EXAMPLES_AT_ONCE):
+            part = left[start : start + EXAMPLES_AT_ONCE]
+            evaluated += _perturb(context, settings, loaded, jobs, part, stagings, staged)
+            done += part.height
+            context.progress(what, done, total)
+        for staging in stagings:
+            rows += staging.finish(provenance=provenance)[0].rows
+    summary: dict[str, object] = {"methods": [job.method for job in jobs], "inputs_evaluated": evaluated}
+    return _Made(rows, chosen.height, summary)
+
+
+def _chosen(context: Context, settings: Faithfulness, model: str, corpus: Corpus) -> pl.DataFrame:
+    """example_id and `predicted` of the examples to perturb: those that are attributed, or a part of them."""
+    frame = context.warehouse.scan(
+        "predictions", model=model, language=corpus.language, dataset=corpus.dataset
+    )
+    predicted = frame.select("example_id", "predicted").collect()
+    counts = [n for n in (context.study.attribution.max_examples, settings.max_examples) if n is not None]
+    return sample(predicted, min(counts), context.study.seed) if counts else predicted
+
+
+def _perturb(
+    context: Context,
+    settings: Faithfulness,
+    loaded: LoadedModel,
+    jobs: Sequence[_Job],
+    chosen: pl.DataFrame,
+    stagings: Sequence[Staging],
+    staged: Sequence[set[str]],
+) -> int:
+    """Perturb some examples and stage a chunk per method; how many inputs the model was run on."""
+    from xlwh.faithfulness.perturbations import Row, perturb
+    from xlwh.models.tokenize import encode
+
+    corpus = jobs[0].corpus
+    examples = corpus.frame.join(chosen.lazy(), on="example_id").collect()
+    encoded = encode(loaded, examples)
+    subjects = _subjects(context, settings, loaded, jobs, examples, encoded)
+    made = perturb(loaded, encoded, subjects, settings)
+    rows = pl.DataFrame(made.rows, schema=list(Row._fields), orient="row", infer_schema_length=None)
+    keys = encoded.keys.with_columns(
+        model=pl.lit(loaded.key), target=examples["predicted"], subject=pl.int_range(encoded.keys.height)
+    )
+    frame = rows.join(keys.with_columns(pl.col("subject").cast(pl.Int64)), on="subject")
+    types = schema("perturbations")
+    typed = frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+    for job, staging, known in zip(jobs, stagings, staged, strict=True):
+        wanted = (pl.col("method") == job.method) & ~pl.col("example_id").is_in(list(known))
+        staging.append({job.slot: typed.filter(wanted)})
+    return made.num_evaluated
+
+
+def _subjects(
+    context: Context,
+    settings: Faithfulness,
+    loaded: LoadedModel,
+    jobs: Sequence[_Job],
+    examples: pl.DataFrame,
+    encoded: Encoded,
+) -> list[Subject]:
+    """The examples with the scores of every method."""
+    from xlwh.attribution.random import draw
+    from xlwh.faithfulness.perturbations import Ranking, Subject
+    from xlwh.models.tokenize import KEYS
+
+    classes = {label: index for index, label in enumerate(loaded.labels or ())}
+    scores = {job.method: _scores(context, loaded.key, job, examples) for job in jobs if job.method != RANDOM}
+    drawn = any(job.method == RANDOM for job in jobs)
+    subjects = []
+    for index, row in enumerate(examples.select(*KEYS, "predicted").rows(named=True)):
+        size = int(encoded.lengths[index])
+        rankings: list[Ranking] = []
+        for method, known in scores.items():
+            found = known.get(row["example_id"])
+            if found is None or len(found) != size:
+                raise MissingDataError(
+                    f"Example `{row['example_id']}` of `{row['dataset']}` in `{row['language']}` has no `{method}` "
+                    f"attribution of `{row['predicted']}`, the class that `{loaded.key}` predicts. "
+                    f"Run: {command('token_attributions', Key(loaded.key, language=row['language']))}"
+                )
+            rankings.append(Ranking(method, 0, found))
+        if drawn:
+            name = "\x00".join(row[column] for column in KEYS)
+            draws = max(settings.random_draws, settings.soft_draws)
+            rankings += [Ranking(RANDOM, number, draw(name, number, size)) for number in range(draws)]
+        subjects.append(Subject(index, classes[row["predicted"]], tuple(rankings)))
+    return subjects
+
+
+def _scores(
+    context: Context, model: str, job: _Job, examples: pl.DataFrame
+) -> dict[str, NDArray[np.float64]]:
+    """example_id -> attributions of the predicted class `[tokens]`."""
+    corpus = job.corpus
+    scanned = context.warehouse.scan(
+        "token_attributions", model=model, language=corpus.language, dataset=corpus.dataset
+    )
+    wanted = examples.lazy().select("example_id", target="predicted")
+    found = (
+        scanned.filter(pl.col("method") == job.method)
+        .join(wanted, on=["example_id", "target"])
+        .sort("example_id", "position")
+        .group_by("example_id", maintain_order=True)
+        .agg("attribution")
+        .collect()
+    )
+    values = [scores.to_numpy().astype(np.float64) for scores in found["attribution"]]
+    return dict(zip(found["example_id"].to_list(), values, strict=True))
