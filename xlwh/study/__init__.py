@@ -34,6 +34,7 @@ from xlwh.study.concepts import Concepts
 from xlwh.study.consistency import Consistency, Space
 from xlwh.study.data import Dataset
 from xlwh.study.faithfulness import Faithfulness
+from xlwh.study.generation import Generation, Scratch
 from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
@@ -50,6 +51,7 @@ __all__ = [
     "DeepLift",
     "Faithfulness",
     "Finetune",
+    "Generation",
     "GradientShap",
     "Heads",
     "InputXGradient",
@@ -67,6 +69,7 @@ __all__ = [
     "Revision",
     "Sampler",
     "ScaledAttention",
+    "Scratch",
     "Space",
     "Study",
     "load",
@@ -112,7 +115,9 @@ class Study(Part):
                         f"{at}.finetune.languages",
                         "language",
                     )
-                self._no_cycle(key)
+            if model.scratch is not None:
+                self._scratch_possible(at, model.scratch)
+            self._no_cycle(key)
             for language in model.languages or ():
                 _known(language, self.all_languages(), f"{at}.languages", "language")
             for language in model.source_languages or ():
@@ -149,7 +154,9 @@ class Study(Part):
                 _known(language, self.all_languages(), f"lexica.{key}", "language")
         if self.concept_alignment is not None:
             if self.concepts is None:
-                raise ValueError("concept_alignment: there are no concepts to align; add a [concepts] section")
+                raise ValueError(
+                    "concept_alignment: there are no concepts to align; add a [concepts] section"
+                )
             for name in self.concept_alignment.lexica or ():
                 _known(name, self.lexica, "concept_alignment.lexica", "lexicon")
 
@@ -183,6 +190,16 @@ class Study(Part):
         for model in heads.models or ():
             _known(model, self.models, "heads.models", "model")
 
+    def _scratch_possible(self, at: str, scratch: Scratch) -> None:
+        if scratch.tokenizer_of is not None:
+            _known(scratch.tokenizer_of, self.models, f"{at}.scratch.tokenizer_of", "model")
+        if scratch.dataset is not None:
+            _known(scratch.dataset, self.datasets, f"{at}.scratch.dataset", "dataset")
+            for language in scratch.languages:
+                _known(
+                    language, self.dataset_languages(scratch.dataset), f"{at}.scratch.languages", "language"
+                )
+
     def _counterpart(self, key: str, of: str) -> None:
         at = f"models.{key}.counterpart_of"
         _known(of, self.models, at, "model")
@@ -204,16 +221,13 @@ class Study(Part):
         }
 
     def _no_cycle(self, key: str) -> None:
-        seen = [key]
-        recipe = self.models[key].finetune
-        while recipe is not None:
-            if recipe.base in seen:
-                raise ValueError(
-                    f"models.{key}.finetune.base: {' -> '.join([*seen, recipe.base])} is a cycle"
-                )
-            seen.append(recipe.base)
-            base = self.models.get(recipe.base)
-            recipe = base.finetune if base is not None else None
+        seen, base = [key], self.models[key].base
+        while base is not None:
+            if base in seen:
+                where = "finetune.base" if self.models[key].finetune is not None else "scratch.tokenizer_of"
+                raise ValueError(f"models.{key}.{where}: {' -> '.join([*seen, base])} is a cycle")
+            seen.append(base)
+            base = self.models[base].base if base in self.models else None
 
     def dataset_languages(self, dataset: str) -> tuple[str, ...]:
         """Languages in which a dataset is read."""

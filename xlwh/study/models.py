@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from xlwh.study.base import Key, Part, Revision
+from xlwh.study.generation import Generation, Scratch
 
 
 class Finetune(Part):
@@ -74,12 +75,13 @@ class Inputs(Part):
 
 
 class Model(Inputs):
-    """One model: a hub id with a revision, a local folder, or a fine-tune recipe."""
+    """One model: a hub id with a revision, a local folder, a fine-tune recipe, or one with random weights."""
 
     hub: str | None = Field(None, description="Model id on the Hugging Face hub.")
     revision: Revision | None = Field(None, description="40-character commit of the hub model.")
     path: str | None = Field(None, description="Local folder, relative to the study file.")
     finetune: Finetune | None = Field(None, description="Train it here from another model of the study.")
+    scratch: Scratch | None = Field(None, description="Make it here with random weights, to be fine-tuned.")
     datasets: tuple[Key, ...] = Field((), description="Datasets it is evaluated on.")
     labels: tuple[str, ...] | None = Field(
         None, description="Class labels in the order of the logits; default: the checkpoint's id2label."
@@ -96,6 +98,7 @@ class Model(Inputs):
         description="Key of the multilingual model that this one is the (monolingual) counterpart of.",
     )
     published_as: str | None = Field(None, description="Name of this model in the papers' tables.")
+    generation: Generation = Field(default_factory=Generation)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
     max_length: int = Field(
@@ -104,8 +107,25 @@ class Model(Inputs):
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
-        if sum(x is not None for x in (self.hub, self.path, self.finetune)) != 1:
-            raise ValueError("give exactly one of `hub`, `path` and `finetune`")
+        if sum(x is not None for x in (self.hub, self.path, self.finetune, self.scratch)) != 1:
+            raise ValueError("give exactly one of `hub`, `path`, `finetune` and `scratch`")
         if self.hub is not None and self.revision is None:
             raise ValueError("a hub model needs `revision`, a 40-character commit")
         return self
+
+    @property
+    def base(self) -> str | None:
+        """Key of the model that this one is made from: the one fine-tuned, or the one whose tokenizer it takes."""
+        if self.finetune is not None:
+            return self.finetune.base
+        return None if self.scratch is None else self.scratch.tokenizer_of
+
+    @property
+    def training_datasets(self) -> frozenset[str]:
+        """Datasets that its weights or its tokenizer are made from."""
+        named: tuple[str | None, ...] = ()
+        if self.finetune is not None:
+            named = (self.finetune.dataset, self.finetune.dev_dataset)
+        elif self.scratch is not None:
+            named = (self.scratch.dataset,)
+        return frozenset(name for name in named if name is not None)
