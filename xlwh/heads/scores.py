@@ -61,11 +61,16 @@ class Gold:
         return right.sum(dim=1) / weights
 
 
-def gold_of(loaded: LoadedModel, encoded: Encoded, examples: pl.DataFrame) -> Gold:
-    """Gold of examples that all have some (`with_gold`); ModelError for a label that the model does not know."""
+def gold_of(
+    loaded: LoadedModel, encoded: Encoded, examples: pl.DataFrame, tagged_piece: str = "first"
+) -> Gold:
+    """Gold of examples that all have some; ModelError for a label that the model does not know.
+
+    In tagging, `tagged_piece` is the sub-token that speaks for a word: first or last.
+    """
     index = {label: place for place, label in enumerate(loaded.labels or ())}
     if loaded.task == "token_classification":
-        return _tags(encoded, examples["word_labels"].to_list(), index, loaded)
+        return _tags(encoded, examples["word_labels"].to_list(), index, loaded, tagged_piece)
     labels = examples["label"].to_list()
     _known(set(labels), index, loaded)
     return Gold(np.array([index[label] for label in labels], dtype=np.int64), np.ones(len(labels), np.int64))
@@ -76,12 +81,13 @@ def _tags(
     tags: Sequence[Sequence[str | None]],
     index: dict[str, int],
     loaded: LoadedModel,
+    tagged_piece: str,
 ) -> Gold:
     from xlwh.models.tagging import word_places
     from xlwh.models.tokenize import NONE
 
     _known({tag for row in tags for tag in row if tag is not None}, index, loaded)
-    places = word_places(encoded, "first")
+    places = word_places(encoded, tagged_piece)
     classes = np.full((len(encoded), int(encoded.lengths.max(initial=1))), NO_GOLD, dtype=np.int64)
     for row, gold in enumerate(tags):
         for place, tag in zip(places.position[places.of(row)].tolist(), gold, strict=True):

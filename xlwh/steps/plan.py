@@ -79,6 +79,7 @@ STEPS: dict[str, Step] = {
             (Reads("examples"), Reads("models")),
             True,
         ),
+        Step("translation_statistics", ("translation_statistics",), _RUN, "models", (Reads("predictions"),)),
         Step(
             "attributions",
             ("attribution_runs", "token_attributions"),
@@ -185,9 +186,9 @@ def models_in_order(study: Study) -> list[str]:
     ordered: dict[str, None] = {}
 
     def add(key: str) -> None:
-        recipe = study.models[key].finetune
-        if recipe is not None:
-            add(recipe.base)
+        base = study.models[key].base
+        if base is not None:
+            add(base)
         ordered[key] = None
 
     for key in study.models:
@@ -226,8 +227,7 @@ def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
                 if dimension in step.dimensions and dimension not in read.across
             )
             if source is step:
-                recipe = study.models[str(key.model)].finetune
-                same = recipe is not None and candidate.model == recipe.base
+                same = candidate.model == study.models[str(key.model)].base
             elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
                 same = same and candidate.dataset in _datasets(study, step, key)
             if same:
@@ -246,10 +246,7 @@ def _datasets(study: Study, step: Step, key: Key) -> set[str]:
     model = study.models[str(key.model)]
     if step.group == "concepts":
         return set(study.concepts.datasets) if study.concepts is not None else set()
-    if step.name != "models":
-        return set(model.datasets)
-    recipe = model.finetune
-    return set() if recipe is None else {recipe.dataset, recipe.dev_dataset or recipe.dataset}
+    return set(model.training_datasets if step.name == "models" else model.datasets)
 
 
 def _with(key: Key, dimension: str, value: str) -> Key:

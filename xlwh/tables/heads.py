@@ -104,7 +104,8 @@ class HeadImportance(Table):
     method = dy.String(
         nullable=False,
         description="gradient (Michel et al.), gradient_layer_norm (with their normalisation per layer), "
-        "attention_entropy (nats), attention_confidence, separator_attention.",
+        "attention_entropy (nats), attention_confidence (mean largest weight), separator_attention (share of the "
+        "examples in which separators get more than half of it).",
     )
     unit = _unit()
     layer = _layer()
@@ -138,9 +139,9 @@ class PruningMasks(Table):
     draw = dy.Int32(nullable=False, min=0, description="Number of the random mask; 0 for the others.")
     selection = dy.String(
         nullable=False,
-        check=lambda c: c.is_in(["decided", "same_size", "curve"]),
-        description="decided: every player shown to do harm; same_size: as many as those, by another ranking; "
-        "curve: a number of players given by the study.",
+        check=lambda c: c.is_in(["strict", "paper", "same_size", "curve"]),
+        description="strict, paper: every player shown to do harm, by that variant; same_size: as many as those, "
+        "by another ranking; curve: a number of players given by the study.",
     )
     num_removed = dy.Int32(nullable=False, min=0, description="Players removed.")
     removed = dy.List(
@@ -177,7 +178,7 @@ class PruningEvaluations(Table):
     draw = dy.Int32(nullable=False, min=0, description="Number of the random mask; 0 for the others.")
     selection = dy.String(
         nullable=False,
-        check=lambda c: c.is_in(["none", "decided", "same_size", "curve"]),
+        check=lambda c: c.is_in(["none", "strict", "paper", "same_size", "curve"]),
         description="As in `pruning_masks`; none: the whole model.",
     )
     num_removed = dy.Int32(nullable=False, min=0, description="Players removed.")

@@ -1,0 +1,224 @@
+"""The steps about heads over a small parallel study: samples, importance, masks and their tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from xlwh.heads.summary import summarise
+from xlwh.steps import head_importance, head_samples, pruning_evaluations
+from xlwh.steps.base import Key
+from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.plan import STEPS
+from xlwh.store import Slot
+
+KEY = Key("a", language="de")
+HEADS = {
+    "datasets": {"nli": "nli"},
+    "models": ["a"],
+    "max_examples": 3,
+    "samplers": {"rows": {"max_rows": 64, "round_permutations": 8}},
+    "importance": ["gradient", "gradient_layer_norm", "attention_entropy", "separator_attention"],
+    "random_masks": 2,
+    "curve": [1, 3, 99],
+    "resamples": 1000,
+}
+
+
+def heads(**changes):
+    return {**HEADS, **changes}
+
+
+def rounds(context, language="de"):
+    return [e.slot.part for e in context.warehouse.entries("head_samples") if e.slot.keys[1] == language]
+
+
+def samples(context):
+    return context.warehouse.scan("head_samples").sort("language", "permutation", "layer", "head").collect()
+
+
+def test_rounds_are_files_and_a_larger_budget_adds_to_them(world):
+    context = world.context(heads=heads())
+    result = head_samples.run(context, KEY)
+    assert result.status == "written"
+    # 8 permutations of 8 heads, 4 removals each: 32 rows a round.
+    assert rounds(context) == ["nli.rows.000000", "nli.rows.000001"]
+    assert head_samples.run(context, KEY).status == "fresh"
+    assert fresh(probe(context), STEPS["head_samples"], KEY) is not None
+    before = {e.slot: e.file for e in context.warehouse.entries("head_samples")}
+
+    larger = world.context(heads=heads(samplers={"rows": {"max_rows": 90, "round_permutations": 8}}))
+    assert fresh(probe(larger), STEPS["head_samples"], KEY) is None
+    assert head_samples.run(larger, KEY).status == "written"
+    assert rounds(larger) == [f"nli.rows.00000{n}" for n in range(3)]
+    assert before.items() <= {e.slot: e.file for e in larger.warehouse.entries("head_samples")}.items()
+    assert head_samples.run(context, KEY).status == "fresh"
+    assert len(rounds(context)) == 3
+
+
+def test_a_run_that_was_killed_makes_the_same_samples(world, monkeypatch):
+    context = world.context(heads=heads(samplers={"rows": {"max_rows": 128, "round_permutations": 8}}))
+    head_samples.run(context, KEY)
+    whole = samples(context)
+    context.warehouse.drop([e.slot for e in context.warehouse.entries("head_samples")])
+
+    write, written = type(context.warehouse).write, []
+
+    def dies(self, frames, *rest):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(write(self, frames, *rest))
+        return written[-1]
+
+    monkeypatch.setattr(type(context.warehouse), "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        head_samples.run(context, KEY)
+    monkeypatch.undo()
+    assert len(rounds(context)) == 2
+    head_samples.run(context, KEY)
+    assert samples(context).equals(whole)
+
+
+def test_two_machines_make_the_samples_of_one(world):
+    def sampler(first: int, rows: int):
+        return heads(
+            samplers={
+                "rows": {
+                    "max_rows": rows,
+                    "round_permutations": 8,
+                    "adaptive": False,
+                    "first_permutation": first,
+                }
+            }
+        )
+
+    one = world.context(heads=sampler(0, 64))
+    head_samples.run(one, KEY)
+    both = world.context(heads=sampler(16, 64))
+    head_samples.run(both, KEY)
+    assert rounds(both) == [f"nli.rows.00000{n}" for n in range(4)]
+    merged = samples(both)
+    both.warehouse.drop([e.slot for e in both.warehouse.entries("head_samples")])
+    alone = world.context(heads=sampler(0, 128))
+    head_samples.run(alone, KEY)
+    assert samples(alone).equals(merged)
+
+
+def test_other_settings_replace_the_rounds(world):
+    context = world.context(heads=heads())
+    head_samples.run(context, KEY)
+    fewer = heads(samplers={"rows": {"max_rows": 30, "round_permutations": 8, "truncation": 0.25}})
+    context = world.context(heads=fewer)
+    assert head_samples.run(context, KEY).status == "written"
+    assert rounds(context) == ["nli.rows.000000"]
+    assert samples(context)["remaining"].min() == 2
+
+
+def test_languages_share_permutations_and_examples(world):
+    context = world.context(heads=heads())
+    for language in ("en", "de"):
+        head_samples.run(context, Key("a", language=language))
+    frame = samples(context)
+    columns = ["permutation", "example_id", "layer", "head", "remaining"]
+    english, german = (frame.filter(pl.col("language") == x).select(columns) for x in ("en", "de"))
+    assert english.equals(german)
+    assert english["example_id"].n_unique() <= 3
+
+
+def test_minutes_stop_a_run_and_the_next_one_goes_on(world):
+    sampler = {"max_rows": 64, "round_permutations": 8, "max_minutes": 1e-9}
+    context = world.context(heads=heads(samplers={"rows": sampler}))
+    assert head_samples.run(context, KEY).status == "fresh"
+    assert rounds(context) == []
+    sampler["max_minutes"] = 1
+    assert head_samples.run(world.context(heads=heads(samplers={"rows": sampler})), KEY).status == "written"
+
+
+def test_exact_values_and_groups_and_whole_sets(world):
+    settings = heads(
+        groups=[["0.0", "0.1"], ["1.3"]],
+        score="probability",
+        samplers={
+            "exact": {"estimator": "exact", "players": ["layer", "mlp"], "truncation": 0},
+            "groups": {"players": ["group"], "truncation": 0, "round_permutations": 4, "max_rows": 8},
+            "whole": {"estimator": "whole_set", "round_permutations": 2, "max_rows": 1, "antithetic": False},
+        },
+    )
+    context = world.context(heads=settings)
+    head_samples.run(context, KEY)
+    frame = samples(context)
+    exact = frame.filter(pl.col("sampler") == "exact")
+    assert exact.select("unit", "layer").unique().height == 4
+    assert exact["example_id"].n_unique() == 3
+    assert exact["remaining"].null_count() == 3 * 4
+    groups = frame.filter(pl.col("sampler") == "groups")
+    assert groups.select("unit", "head").unique().rows() in (
+        [("group", 0), ("group", 1)],
+        [("group", 1), ("group", 0)],
+    )
+    whole = frame.filter(pl.col("sampler") == "whole")
+    assert whole["example_id"].unique().to_list() == ["*"]
+    assert len(rounds(context)) == 3
+
+
+def test_importance_has_every_head_and_method(world):
+    context = world.context(heads=heads())
+    assert head_importance.run(context, KEY).status == "written"
+    frame = context.warehouse.scan("head_importance").collect()
+    assert frame.height == 4 * 8
+    assert set(frame["num_examples"]) == {3}
+    normal = frame.filter(pl.col("method") == "gradient_layer_norm").sort("layer", "head")["value"].to_numpy()
+    np.testing.assert_allclose((normal.reshape(2, 4) ** 2).sum(axis=1), 1)
+    assert head_importance.run(context, KEY).status == "fresh"
+
+
+def test_masks_are_evaluated_on_other_examples_and_in_other_languages(world):
+    context = world.context(heads=heads(max_examples=2))
+    for language in ("en", "de"):
+        head_samples.run(context, Key("a", language=language))
+    head_importance.run(context, KEY)
+    assert pruning_evaluations.run(context, KEY).status == "written"
+    used = set(samples(context)["example_id"])
+    evaluations = context.warehouse.scan("pruning_evaluations").collect()
+    assert evaluations["example_id"].n_unique() == 2
+    assert not used & set(evaluations["example_id"])
+    names = evaluations.select("ranking", "selection", "mask_language").unique()
+    assert ("shapley.rows", "strict", "en") in names.rows()
+    assert ("random", "curve", "de") in names.rows()
+    assert ("gradient", "curve", "de") in names.rows()
+    assert ("none", "none", "de") in names.rows()
+
+    masks = context.warehouse.scan("pruning_masks").collect()
+    assert set(masks["language"]) == {"de"}
+    assert (masks["removed"].list.len() == masks["num_removed"]).all()
+    assert masks.filter(selection="curve")["num_removed"].unique().sort().to_list() == [1, 3]
+    summary = summarise(context.warehouse.scan("head_samples").filter(pl.col("language") == "de"))
+    worst = summary.sort("mean", "unit", "layer", "head").row(0, named=True)
+    (mask,) = masks.filter(ranking="shapley.rows", selection="curve", num_removed=1)["removed"].to_list()
+    assert mask == [{"unit": "head", "layer": worst["layer"], "head": worst["head"]}]
+
+    tests = context.warehouse.scan("pruning_tests").collect()
+    assert (
+        tests.height
+        == evaluations.select("ranking", "mask_language", "draw", "selection", "num_removed").unique().height
+        - 1
+    )
+    row = tests.filter(pl.col("ranking") == "random", pl.col("draw") == 1, pl.col("num_removed") == 3).row(
+        0, named=True
+    )
+    own = evaluations.filter(pl.col("ranking") == "random", pl.col("draw") == 1, pl.col("num_removed") == 3)
+    assert row["after"] == pytest.approx(own["score"].mean())
+    assert pruning_evaluations.run(context, KEY).status == "fresh"
+
+    # New samples in another language are new masks here.
+    head_samples.run(context, Key("a", language="es"))
+    assert fresh(probe(context), STEPS["pruning_evaluations"], KEY) is None
+
+
+def test_what_the_study_does_not_ask_for(world):
+    plain = world.context()
+    for step in (head_samples, head_importance, pruning_evaluations):
+        assert step.run(plain, KEY).status == "not_applicable"
+        assert step.run(world.context(heads=heads()), Key("b", language="de")).status == "not_applicable"
+    assert plain.warehouse.current(Slot("head_importance", ("a", "de"), "nli")) is None

@@ -1,0 +1,122 @@
+"""What heads are worth by other measures: gradients of the loss to the gates, and what their attention looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from xlwh.heads.scores import NO_GOLD
+from xlwh.models.attentions import attentions
+from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.gates import gated, open_gates
+
+if TYPE_CHECKING:
+    from xlwh.heads.scores import Gold
+    from xlwh.models.tokenize import Encoded
+    from xlwh.models.zoo import LoadedModel
+
+Values = NDArray[np.float64]
+BATCH_TOKENS = 2048
+"""Padded sub-tokens per pass: gradients and eager attention keep every layer in memory."""
+
+
+def gradient_importance(loaded: LoadedModel, encoded: Encoded, gold: Gold) -> Values:
+    """|dL/d gate| of every head on each example: `[examples, layers, heads]`.
+
+    The gate multiplies the head's output, so this is |sum ctx * dL/dctx|. Source: Michel, Levy and Neubig (2019),
+    "Are sixteen heads really better than one?", section 4.1. L is the cross entropy of the gold class, in tagging
+    the mean over the words.
+    """
+    model = loaded.model
+    found: Values | None = None
+    for batch in _batches(loaded, encoded):
+        gates = open_gates(model, len(batch.rows)).requires_grad_(True)
+        with torch.enable_grad(), gated(model, gates):
+            logits = model(**batch.inputs(loaded)).logits.float()
+            (gradient,) = torch.autograd.grad(_losses(logits, gold, batch.rows).sum(), gates)
+        part = gradient.abs().double().cpu().numpy()
+        if found is None:
+            found = np.zeros((len(encoded), *part.shape[1:]))
+        found[batch.rows] = part
+    return np.zeros((0, 0, 0)) if found is None else found
+
+
+def _losses(logits: Tensor, gold: Gold, rows: NDArray[np.int64]) -> Tensor:
+    classes = torch.from_numpy(gold.classes[rows]).to(logits.device)
+    if not gold.tagging:
+        return functional.cross_entropy(logits, classes, reduction="none")
+    classes = classes[:, : logits.shape[1]]
+    # A shorter batch than the longest example of all has fewer columns, and the other way round never.
+    each = functional.cross_entropy(
+        logits[:, : classes.shape[1]].transpose(1, 2), classes, ignore_index=NO_GOLD, reduction="none"
+    )
+    return each.sum(dim=1) / (classes != NO_GOLD).sum(dim=1).clamp(min=1)
+
+
+def layer_normalised(values: Values) -> Values:
+    """Divide `[..., layers, heads]` by each layer's L2 norm over its heads' means (Michel et al., section 4.1)."""
+    means = values.mean(axis=0)
+    norms = np.sqrt((means**2).sum(axis=-1, keepdims=True))
+    result: Values = values / np.where(norms > 0, norms, 1.0)
+    return result
+
+
+def attention_entropy(weights: Tensor, batch: Batch) -> Tensor:
+    """Mean over the real tokens of the entropy of what they attend to, in nats: `[rows, heads]`."""
+    entropy = torch.special.entr(weights.float()).sum(dim=-1)
+    return _mean_over_queries(entropy, batch)
+
+
+def attention_confidence(weights: Tensor, batch: Batch) -> Tensor:
+    """Mean over the real tokens of their largest weight (Voita et al. 2019): `[rows, heads]`."""
+    return _mean_over_queries(weights.float().amax(dim=-1), batch)
+
+
+def separator_attention(weights: Tensor, batch: Batch) -> Tensor:
+    """1 where separators (added tokens but the first) get more than half of the attention: `[rows, heads]`."""
+    first = batch.attention_mask.argmax(dim=1)
+    separators = batch.special.clone()
+    separators[torch.arange(len(first)), first] = False
+    mass = (weights.float() * separators[:, None, None, :]).sum(dim=-1)
+    return (_mean_over_queries(mass, batch) > 0.5).float()
+
+
+LOOKS: dict[str, Callable[[Tensor, Batch], Tensor]] = {
+    "attention_entropy": attention_entropy,
+    "attention_confidence": attention_confidence,
+    "separator_attention": separator_attention,
+}
+"""Measures of what attention looks like, by name."""
+
+
+def attention_looks(loaded: LoadedModel, encoded: Encoded, names: Sequence[str]) -> dict[str, Values]:
+    """Chosen measures of every head's attention on each example: `[examples, layers, heads]` each.
+
+    For encoders; ModelError where the family gives no self-attention of the input's own length.
+    """
+    sites = loaded.family.attention_sites(loaded.model)
+    shape = (len(encoded), len(sites), sites[0].num_heads)
+    found = {name: np.zeros(shape) for name in names}
+    with torch.inference_mode():
+        for batch in _batches(loaded, encoded):
+            attended = attentions(loaded, batch.inputs(loaded))
+            for site, weights in attended.weights.items():
+                for name in names:
+                    found[name][batch.rows, site] = LOOKS[name](weights, batch).cpu().numpy()
+    return found
+
+
+def _mean_over_queries(values: Tensor, batch: Batch) -> Tensor:
+    real = batch.attention_mask[:, None, :].to(values.dtype)
+    return (values * real).sum(dim=-1) / real.sum(dim=-1)
+
+
+def _batches(loaded: LoadedModel, encoded: Encoded) -> Iterator[Batch]:
+    for rows, length in plan(encoded.lengths, loaded.max_length, BATCH_TOKENS):
+        yield collate(loaded, encoded, rows, length)
