@@ -20,7 +20,9 @@ class Markup(str):
 Child = str | int | float | None | Iterable["Child"]
 
 _VOID = {"br", "hr", "img", "input", "link", "meta"}
-_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> Markup:

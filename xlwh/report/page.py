@@ -39,7 +39,12 @@ def document(title: str, head: Sequence[Markup], side: Child, main: Child, scrip
         el(
             "body",
             el("a", "Skip to content", href="#content", class_="skip"),
-            el("div", el("nav", side, class_="side", aria_label="Pages"), el("main", main, id="content"), class_="shell"),
+            el(
+                "div",
+                el("nav", side, class_="side", aria_label="Pages"),
+                el("main", main, id="content"),
+                class_="shell",
+            ),
             scripts,
         ),
         lang="en",
@@ -98,7 +103,7 @@ def stored(tables: Sequence[TableStatus]) -> Markup:
     """The stored tables with rows and age."""
 
     def row(table: TableStatus) -> Markup:
-        state = ("good", "filled") if table.rows else (("warn", "empty") if table.partitions else ("none", "not yet"))
+        state = ("good", "filled") if table.rows else ("none", "no rows" if table.partitions else "not yet")
         return el(
             "tr",
             el("td", el("code", table.name)),
@@ -107,10 +112,18 @@ def stored(tables: Sequence[TableStatus]) -> Markup:
             el("td", f"{table.partitions:,}", class_="num"),
             el("td", size(table.size_bytes), class_="num"),
             el("td", ago(table.written)),
-            el("td", table.description),
+            el("td", table.description, class_="long"),
         )
 
-    heads = (("table", ""), ("state", ""), ("rows", "num"), ("partitions", "num"), ("size", "num"), ("written", ""), ("a row is", ""))
+    heads = (
+        ("table", ""),
+        ("state", ""),
+        ("rows", "num"),
+        ("partitions", "num"),
+        ("size", "num"),
+        ("written", ""),
+        ("a row is", ""),
+    )
     return el(
         "div",
         el(
@@ -128,7 +141,14 @@ def stored(tables: Sequence[TableStatus]) -> Markup:
 
 def versions(status: Status) -> Markup:
     """Versions of the programs that this was made with."""
-    return el("p", join(join([" · " if n else "", f"{name} ", el("b", number)]) for n, (name, number) in enumerate(status.versions.items())), class_="hint")
+    return el(
+        "p",
+        join(
+            join([" · " if n else "", f"{name} ", el("b", number)])
+            for n, (name, number) in enumerate(status.versions.items())
+        ),
+        class_="hint",
+    )
 
 
 def size(number: int) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from xlwh import __version__
 from xlwh.store import Warehouse
 from xlwh.tables import TABLES
 
-_PACKAGES = ("xlwh", "torch", "transformers", "tokenizers", "POT", "duckdb", "polars", "numpy")
+_PACKAGES = ("torch", "transformers", "tokenizers", "POT", "duckdb", "polars", "numpy")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def status(warehouse: Warehouse) -> Status:
 
 def versions() -> dict[str, str]:
     """Installed versions of what numbers may depend on."""
-    found = {"python": platform.python_version()}
+    found = {"xlwh": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -15,6 +15,8 @@ import polars as pl
 from xlwh.report.charts.base import number
 from xlwh.report.markup import Markup, data, el, visible
 
+_LONG = 32
+"""Characters of a text beyond which its cell is wrapped."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -59,9 +61,7 @@ def html_table(
         el(
             "tr",
             [
-                el("td", told(value), class_="num")
-                if name in numeric
-                else el("td", data(told(value)) if value is not None else "")
+                el("td", told(value), class_="num") if name in numeric else _text_cell(value)
                 for name, value in zip(frame.columns, row, strict=True)
             ],
         )
@@ -81,11 +81,21 @@ def html_table(
     return el("div", el("div", table, class_="scroll", tabindex=0, role="region", aria_label=caption), more)
 
 
+def _text_cell(value: Any) -> Markup:
+    text = told(value)
+    return el("td", data(text) if text else "", class_="long" if len(text) > _LONG else None)
+
+
 def markdown(frame: pl.DataFrame) -> str:
     """A GitHub table."""
 
     def cell(value: Any) -> str:
-        return re.sub(r"\s*\n\s*", " ", visible(told(value))).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+        return (
+            re.sub(r"\s*\n\s*", " ", visible(told(value)))
+            .replace("\\", "\\\\")
+            .replace("|", "\\|")
+            .replace("<", "&lt;")
+        )
 
     lines = [
         "| " + " | ".join(cell(name) for name in frame.columns) + " |",
@@ -99,7 +109,9 @@ def latex(frame: pl.DataFrame) -> str:
     """A `tabular` with booktabs rules; every character that TeX would act on is escaped."""
 
     def cell(value: Any) -> str:
-        return "".join(_LATEX.get(character, character) for character in visible(told(value)).replace("\n", " "))
+        return "".join(
+            _LATEX.get(character, character) for character in visible(told(value)).replace("\n", " ")
+        )
 
     columns = "".join("r" if dtype.is_numeric() else "l" for dtype in frame.dtypes)
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]

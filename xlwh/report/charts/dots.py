@@ -82,7 +82,11 @@ def dots(
             near_end = x > (left + width) / 2
             parts.append(
                 label(
-                    x + (-4 if near_end else 4), 6, reference_name, anchor="end" if near_end else "start", size=11
+                    x + (-4 if near_end else 4),
+                    6,
+                    reference_name,
+                    anchor="end" if near_end else "start",
+                    size=11,
                 )
             )
     places = {row: top + number * each + each / 2 for number, row in enumerate(rows)}
@@ -135,8 +139,5 @@ def _mark(axis: Axis, dot: Dot, y: float, shade: str, about: Markup, base: float
             )
         )
     if not bars:
-        parts.append(
-            el("circle", cx=x, cy=y, r=4.6, fill=shade, stroke=colour("panel"), stroke_width=1.2)
-        )
+        parts.append(el("circle", cx=x, cy=y, r=4.6, fill=shade, stroke=colour("panel"), stroke_width=1.2))
     return el("g", about, parts, class_="mark")
-

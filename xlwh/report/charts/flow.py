@@ -48,11 +48,10 @@ def flow(
     Links of less than `unmatched` similarity carry nothing to the score and are drawn faintly.
     """
     top = 26.0
-    height = max(len(source), len(target)) * _LINE
-    thick = 240.0 / max(1, min(len(source), len(target)))
-    per_mass = max(40.0, min(150.0, thick * 8))
+    per_mass = max(90.0, min(260.0, 9.0 * max(len(source), len(target))))
+    height = max(sum(_heights(nodes, per_mass)) for nodes in (source, target))
     left, right = _SIDE, width - _SIDE
-    places = [_places(source, top, height), _places(target, top, height)]
+    places = [_places(nodes, per_mass, top, height) for nodes in (source, target)]
     parts: list[Markup] = [
         label(left - 12, 9, source_title, anchor="end", fill="ink", bold=True),
         label(right + 12, 9, target_title, fill="ink", bold=True),
@@ -73,10 +72,20 @@ def flow(
     return Picture(width, top + height + 12, join(parts))
 
 
-def _places(nodes: Sequence[Node], top: float, height: float) -> list[float]:
-    """Middle of each word's line; the shorter side is spread over the same height."""
-    each = height / max(1, len(nodes))
-    return [top + (number_ + 0.5) * each for number_ in range(len(nodes))]
+def _heights(nodes: Sequence[Node], per_mass: float) -> list[float]:
+    """Room of each word: a line of text, or its bar where that is higher."""
+    return [max(_LINE, node.weight * per_mass + 5) for node in nodes]
+
+
+def _places(nodes: Sequence[Node], per_mass: float, top: float, height: float) -> list[float]:
+    """Middle of each word; the shorter side is spread over the same height."""
+    heights = _heights(nodes, per_mass)
+    gap = (height - sum(heights)) / max(1, len(nodes))
+    places, y = [], top + gap / 2
+    for each in heights:
+        places.append(y + each / 2)
+        y += each + gap
+    return places
 
 
 def _word(node: Node, x: float, y: float, per_mass: float, shade: str, anchor: str, name: str) -> Markup:

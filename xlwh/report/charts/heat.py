@@ -79,13 +79,17 @@ def heat(
 
 
 def _cell(
-    found: Cell, x: float, y: float, wide: float, tall: float, share: float, diverging: bool, digits: int | None
+    found: Cell,
+    x: float,
+    y: float,
+    wide: float,
+    tall: float,
+    share: float,
+    diverging: bool,
+    digits: int | None,
 ) -> Markup:
     assert found.value is not None
-    if diverging:
-        fill = mix(abs(share), "pos" if share >= 0 else "neg", "mid")
-    else:
-        fill = mix(share, "hi", "lo")
+    fill = mix(abs(share), "pos" if share >= 0 else "neg", "mid") if diverging else mix(share, "hi", "lo")
     ink = "on-hi" if abs(share) > 0.55 else "ink"
     parts = [
         hover(f"{found.row} → {found.column}", number(found.value, 4), found.note),
@@ -110,7 +114,9 @@ def scale(low: float, high: float, diverging: bool = False, digits: int = 2, tit
     for step in range(steps):
         share = step / (steps - 1)
         around = 2 * share - 1
-        fill = mix(abs(around), "pos" if around >= 0 else "neg", "mid") if diverging else mix(share, "hi", "lo")
+        fill = (
+            mix(abs(around), "pos" if around >= 0 else "neg", "mid") if diverging else mix(share, "hi", "lo")
+        )
         parts.append(el("rect", x=offset + step * wide, y=3, width=wide + 0.3, height=10, fill=fill))
     end = offset + steps * wide
     parts += [

@@ -50,7 +50,14 @@ def lines(
         y = y_axis.at(reference)
         parts.append(
             el(
-                "line", x1=left, x2=right, y1=y, y2=y, stroke=colour("ink"), stroke_width=1.2, stroke_dasharray="4 3"
+                "line",
+                x1=left,
+                x2=right,
+                y1=y,
+                y2=y,
+                stroke=colour("ink"),
+                stroke_width=1.2,
+                stroke_dasharray="4 3",
             )
         )
         if reference_name:

@@ -55,7 +55,7 @@ def scatter(
     for point in seen:
         parts.append(_point(point, names, x_axis, y_axis))
     placed: list[tuple[float, float]] = []
-    for point in sorted(seen, key=lambda p: (p.y or 0.0)):
+    for point in sorted(seen, key=lambda p: p.y or 0.0):
         assert point.x is not None
         assert point.y is not None
         x, y = x_axis.at(point.x) + 7, y_axis.at(point.y) - 7

@@ -23,7 +23,7 @@ from xlwh.report.explorer import example_page, pages, sqlcell
 from xlwh.report.explorer.security import Guard
 from xlwh.report.explorer.state import Explorer, Shown
 from xlwh.report.export import picture
-from xlwh.report.figures import Missing, all_figures, figure, render, sections
+from xlwh.report.figures import Missing, figure, render, sections
 from xlwh.report.markup import Markup, el
 from xlwh.report.tables import html_table, latex, markdown, safe_csv
 
@@ -170,7 +170,9 @@ def _example(shown: Shown, request: Request) -> Response:
     wanted = _query(request)
     absent = [column for column in parallel.PAIR if column not in wanted]
     if absent:
-        raise MissingDataError(f"The address does not say which {', '.join(absent)}; choose an example from the list.")
+        raise MissingDataError(
+            f"The address does not say which {', '.join(absent)}; choose an example from the list."
+        )
     names = {column: wanted[column] for column in parallel.PAIR}
     with shown.connection.cursor() as cursor:
         pair = parallel.load(cursor, names)
@@ -178,9 +180,9 @@ def _example(shown: Shown, request: Request) -> Response:
     neighbours = (
         []
         if frame is None
-        else frame.filter((frame["model"] == names["model"]) & (frame["source_language"] == names["source_language"]))[
-            "target_language"
-        ]
+        else frame.filter(
+            (frame["model"] == names["model"]) & (frame["source_language"] == names["source_language"])
+        )["target_language"]
         .unique()
         .sort()
         .to_list()
@@ -223,7 +225,7 @@ def _run_sql(explorer: Explorer, text: str) -> Response:
         except XlwhError as error:
             return _fragment(el("p", str(error), class_="error", role="alert"), 400)
     rows = result.rows
-    counted = f"the first {rows.height:,} rows" if result.more else f"{rows.height:,} rows"
+    counted = f"{'the first ' if result.more else ''}{rows.height:,} row{'' if rows.height == 1 else 's'}"
     told = el("p", f"{counted}, {result.seconds:.3f} s", class_="hint", role="status")
     return _fragment(el("div", told, html_table(rows, caption="Result", limit=sqlcell.SHOWN_ROWS)))
 
@@ -235,7 +237,10 @@ def _download(shown: Shown, request: Request) -> Response:
         raise SqlError(f"There is no format {kind}; there are csv and parquet.")
     path = sqlcell.download(shown, wanted.get("q", ""), kind)
     return FileResponse(
-        path, media_type=_KINDS[kind], filename=f"xlwh.{kind}", background=BackgroundTask(Path.unlink, path, True)
+        path,
+        media_type=_KINDS[kind],
+        filename=f"xlwh.{kind}",
+        background=BackgroundTask(Path.unlink, path, True),
     )
 
 
@@ -252,8 +257,3 @@ def _static(request: Request) -> Response:
 
 def _query(request: Request) -> Mapping[str, str]:
     return dict(request.query_params)
-
-
-def figures_known() -> list[str]:
-    """Names of the figures that can be asked for."""
-    return list(all_figures())

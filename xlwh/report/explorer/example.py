@@ -108,7 +108,9 @@ def _side(
         )
     predicted, label, probability = predictions[0]
     target = predicted if target is None else target
-    tokens: pl.DataFrame = connection.sql(f"select * from tokens where {where} order by position", params=at).pl()
+    tokens: pl.DataFrame = connection.sql(
+        f"select * from tokens where {where} order by position", params=at
+    ).pl()
     attributions: pl.DataFrame = connection.sql(
         f"select split, example_id, position, method, target, attribution from token_attributions where {where} "
         "and method = ? and target = ?",
@@ -157,7 +159,12 @@ def _vectors(
 
 
 def listed(
-    connection: duckdb.DuckDBPyConnection, names: Mapping[str, str], order: str, text: str, start: int, count: int
+    connection: duckdb.DuckDBPyConnection,
+    names: Mapping[str, str],
+    order: str,
+    text: str,
+    start: int,
+    count: int,
 ) -> tuple[pl.DataFrame, int]:
     """Some of the pairs with these settings, with the source's text; and how many there are.
 

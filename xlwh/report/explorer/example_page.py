@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 import regex
 
 from xlwh.report.charts import Link, Node, flow, number, svg
@@ -33,7 +34,8 @@ def body(pair: Pair) -> Markup:
     """The page's content below its title."""
     row = pair.row
     largest = max(
-        (abs(float(a or 0.0)) for side in (pair.source, pair.target) for a in side.tokens["attribution"]), default=0.0
+        (abs(float(a or 0.0)) for side in (pair.source, pair.target) for a in side.tokens["attribution"]),
+        default=0.0,
     )
     drawing = flow(
         _nodes(pair.source),
@@ -87,7 +89,11 @@ def _card(value: str, name: str) -> Markup:
 
 def _nodes(side: Side) -> list[Node]:
     return [
-        Node(visible(r["unit"]), float(r["weight"]), "" if r["covered"] else "has no vector: similar to nothing")
+        Node(
+            visible(r["unit"]),
+            float(r["weight"]),
+            "" if r["covered"] else "has no vector: similar to nothing",
+        )
         for r in side.units.iter_rows(named=True)
     ]
 
@@ -102,12 +108,24 @@ def _sentence(side: Side, name: str, largest: float) -> Markup:
         el(
             "h3",
             data(side.language),
-            el("small", name, " · predicted ", data(side.predicted), f" {side.probability:.0%}", data(verdict)),
+            el(
+                "small",
+                name,
+                " · predicted ",
+                data(side.predicted),
+                f" {side.probability:.0%}",
+                data(verdict),
+            ),
         ),
         el(
             "div",
             [
-                el("span", _marked(text, segment, side, largest), class_="pair" if segment else None, dir=direction)
+                el(
+                    "span",
+                    _marked(text, segment, side, largest),
+                    class_="pair" if segment else None,
+                    dir=direction,
+                )
                 for segment, text in enumerate(texts)
             ],
             class_="words",
@@ -140,6 +158,9 @@ def _marked(text: str, segment: int, side: Side, largest: float) -> list[Any]:
         end = token["char_end"]
         if end not in whole and end < len(text):
             continue
+        # Some tokenizers count the blank before a word to it; it is not coloured.
+        while start < end and text[start].isspace():
+            start += 1
         if start > at:
             parts.append(text[at:start])
         parts.append(_piece(text[start:end], pending, largest))
@@ -159,9 +180,7 @@ def _piece(text: str, tokens: list[dict[str, Any]], largest: float) -> Markup:
     return el("span", text, class_=f"piece mark{kind}", data_tip=f"{told}\n{number(value, 4)} logits")
 
 
-def _table(pair: Pair) -> Any:
-    import polars as pl
-
+def _table(pair: Pair) -> pl.DataFrame:
     source, target = pair.source.units["unit"].to_list(), pair.target.units["unit"].to_list()
     rows = [
         {

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import polars as pl
 
 from xlwh import __version__
+from xlwh.report.charts import number
 from xlwh.report.explorer.example import ORDERS, PAIR
 from xlwh.report.explorer.state import Shown
 from xlwh.report.figures import Drawn, Figure, Missing, Offer, Section, render, sections
@@ -43,7 +44,10 @@ def shell(shown: Shown, title: str, here: str, main: Child) -> str:
         el("link", rel="icon", href="/static/icon.svg", type="image/svg+xml"),
         el("link", rel="stylesheet", href=f"/static/style.css?v={__version__}"),
     ]
-    scripts = [el("script", src=f"/static/{name}?v={__version__}", defer=True) for name in ("common.js", "explorer.js")]
+    scripts = [
+        el("script", src=f"/static/{name}?v={__version__}", defer=True)
+        for name in ("common.js", "explorer.js")
+    ]
     return document(f"{title} – xlwh", head, side, main, scripts)
 
 
@@ -60,14 +64,19 @@ def overview(shown: Shown) -> Markup:
     parts: list[Child] = [
         el("h1", "Overview"),
         el("p", "What this warehouse holds, and how fresh it is: ", data(found.root), class_="lead"),
-        el("div", [el("div", el("b", value), el("span", name), class_="card") for value, name in cards], class_="cards"),
+        el(
+            "div",
+            [el("div", el("b", value), el("span", name), class_="card") for value, name in cards],
+            class_="cards",
+        ),
     ]
     if behind > 0:
         parts.append(
-            missing(f"{behind} commits are newer than what is shown; a run may be going on.", "xlwh catalogue")
+            missing(
+                f"{behind} commits are newer than what is shown; a run may be going on.", "xlwh catalogue"
+            )
         )
-    for section in sections():
-        parts.append(_summary(shown, section))
+    parts.append(el("div", [_summary(shown, section) for section in sections()], class_="two"))
     parts += [el("h2", "Stored tables"), stored(found.tables)]
     parts += [el("h2", "Versions"), versions(found)]
     return el("div", parts)
@@ -83,7 +92,11 @@ def _summary(shown: Shown, section: Section) -> Markup:
             state = ("none", "being asked")
         else:
             frame = shown.views.frame(view_name)
-            state = ("good", f"{frame.height:,} rows") if frame is not None and frame.height else ("none", "not yet")
+            state = (
+                ("good", f"{frame.height:,} rows")
+                if frame is not None and frame.height
+                else ("none", "not yet")
+            )
         states.append(
             el(
                 "li",
@@ -92,7 +105,13 @@ def _summary(shown: Shown, section: Section) -> Markup:
                 el("span", state[1], class_=f"state {state[0]}"),
             )
         )
-    return el("section", el("h3", section.title), el("p", section.question, class_="question"), el("ul", states), class_="figure")
+    return el(
+        "section",
+        el("h3", section.title),
+        el("p", section.question, class_="question"),
+        el("ul", states),
+        class_="figure",
+    )
 
 
 def paper(shown: Shown, section: Section, wanted: Mapping[str, str]) -> Markup:
@@ -211,16 +230,18 @@ def examples(
         el(
             "tr",
             el("td", el("a", data(r["example_id"]), href="/example?" + urlencode({**chosen, "example_id": r["example_id"]}))),
-            [el("td", f"{r[name]:.3f}".replace("-", "\u2212"), class_="num") for name in ("score", "null_shuffled", "excess")],
+            [el("td", number(r[name]), class_="num") for name in ("score", "null_shuffled", "excess")],
             el("td", data(r["target"])),
-            el("td", data(r["text"]), None if r["text_pair"] is None else [" · ", data(r["text_pair"])]),
+            el("td", data(r["text"]), None if r["text_pair"] is None else [" · ", data(r["text_pair"])], class_="long"),
         )
         for r in rows.iter_rows(named=True)
     ]  # fmt: skip
     base = {**chosen, "order": order, "text": wanted.get("text", "")}
     pages = []
     if start > 0:
-        pages.append(el("a", "Before", href="/examples?" + urlencode({**base, "start": max(0, start - PAGE_ROWS)})))
+        pages.append(
+            el("a", "Before", href="/examples?" + urlencode({**base, "start": max(0, start - PAGE_ROWS)}))
+        )
     if start + rows.height < total:
         pages.append(el("a", "After", href="/examples?" + urlencode({**base, "start": start + PAGE_ROWS})))
     counted = f"{start + 1:,} to {start + rows.height:,} of {total:,}" if total else "none"
@@ -233,7 +254,13 @@ def examples(
             el(
                 "table",
                 el("caption", "Pairs", class_="unseen"),
-                el("thead", el("tr", [el("th", h, scope="col", class_="num" if h in numeric else None) for h in heads])),
+                el(
+                    "thead",
+                    el(
+                        "tr",
+                        [el("th", h, scope="col", class_="num" if h in numeric else None) for h in heads],
+                    ),
+                ),
                 el("tbody", body),
             ),
             class_="scroll tall",
@@ -286,12 +313,17 @@ def tables(shown: Shown) -> Markup:
                 "tr",
                 el("td", el("a", name, href=f"/table/{name}")),
                 el("td", f"{counts[name]:,}" if name in counts else "", class_="num"),
-                el("td", data(text)),
+                el("td", data(text), class_="long"),
             )
             for name, text in names
         ]
-        heads = [el("th", name, scope="col", class_=kind) for name, kind in (("name", None), ("rows", "num"), ("a row is", None))]
-        table = el("table", el("caption", title, class_="unseen"), el("thead", el("tr", heads)), el("tbody", rows))
+        heads = [
+            el("th", name, scope="col", class_=kind)
+            for name, kind in (("name", None), ("rows", "num"), ("a row is", None))
+        ]
+        table = el(
+            "table", el("caption", title, class_="unseen"), el("thead", el("tr", heads)), el("tbody", rows)
+        )
         groups += [
             el("h2", title),
             el("div", table, class_="scroll tall", tabindex=0, role="region", aria_label=title),

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 
+from xlwh.consistency.transport import plan
 from xlwh.errors import SqlError, XlwhError
 from xlwh.report.figures import all_figures
 from xlwh.report.status import Status, status
@@ -160,7 +162,9 @@ class Explorer:
             shown.connection.close()
 
     def warm(self) -> None:
-        """Ask for every view that a figure reads, the quick ones first come; errors are left to whoever looks."""
+        """Ask for every view that a figure reads, and load the solver; errors are left to whoever looks."""
+        one = np.ones(1)
+        plan(one, one, np.ones((1, 1)))
         with self.state() as shown:
             for name in dict.fromkeys(view for each in all_figures().values() for view in each.views):
                 try:

@@ -173,7 +173,7 @@ def nulls(frames: Frames, chosen: Selection) -> Drawn | Missing:
 def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """Consistency of a target language against the accuracy in it."""
     measure = _measure(chosen)
-    scores = frames["task_scores"].filter((pl.col("metric") == "accuracy"))
+    scores = frames["task_scores"].filter(pl.col("metric") == "accuracy")
     rows = (
         frames["ccta"]
         .filter(~pl.col("is_self"))
@@ -188,7 +188,9 @@ def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
         return Missing(
             "No target language has both a consistency and an accuracy.", "xlwh materialize +ccta predictions"
         )
-    names = list(dict.fromkeys(f"{r['model']} from {r['source_language']}" for r in rows.iter_rows(named=True)))
+    names = list(
+        dict.fromkeys(f"{r['model']} from {r['source_language']}" for r in rows.iter_rows(named=True))
+    )
     points = [
         Point(
             r["target_language"],

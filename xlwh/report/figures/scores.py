@@ -67,9 +67,7 @@ def fertility(frames: Frames, chosen: Selection) -> Drawn:
         .agg(pl.col("model").sort())
         .sort(pl.col("model").list.first())
     )
-    series_of = {
-        model: _joined(models) for models in shared["model"].to_list() for model in models
-    }
+    series_of = {model: _joined(models) for models in shared["model"].to_list() for model in models}
     names = list(dict.fromkeys(series_of[model] for model in values(rows, "model")))
     marks = {
         (r["language"], series_of[r["model"]]): Dot(
@@ -99,7 +97,7 @@ def published(frames: Frames, chosen: Selection) -> Drawn | Missing:
         return Missing(
             f"No number of the paper {chosen['paper']} was measured here: no model of the study is named as "
             "published (`published_as` in study.toml).",
-            "xlwh sql \"select * from published_vs_measured\"",
+            'xlwh sql "select * from published_vs_measured"',
         )
     models = values(rows, "published_model")
     points = [
