@@ -27,6 +27,8 @@ WAYS = (
     *({"mode": "soft", "masking": masking, "ratio": None} for masking in ("bernoulli", "bernoulli_reversed")),
 )
 
+QUESTION = {"dataset": "xquad", "split": "test", "example_id": "q1", "task": "question_answering"}
+
 
 @pytest.fixture(scope="module")
 def database(warehouse):
@@ -71,7 +73,7 @@ def database(warehouse):
             "lexicon": lexicon,
             "source_clustering": c["clustering"],
             "target_clustering": c["clustering"].replace("monolingual-en", "monolingual-de"),
-            "max_rank": 2,
+            "max_rank": 10,
             "num_draws": 1,
             "source_concepts": 2,
             "source_types": 2,
@@ -109,15 +111,17 @@ def database(warehouse):
         concept_pairings=pairings,
         concept_matches=[
             {
-                **{name: row[name] for name in ("model", "lexicon", "source_clustering", "target_clustering")},
+                **{
+                    name: row[name] for name in ("model", "lexicon", "source_clustering", "target_clustering")
+                },
                 "baseline": baseline,
                 "draw": int(baseline != "none"),
                 "source_concept": concept,
                 "target_concept": concept,
-                "source_types": 1,
-                "target_types": 1,
-                "matched": [1, 1],
-                "matched_in_file": [1, 1],
+                "source_types": 6,
+                "target_types": 6,
+                "matched": [6] * 10,
+                "matched_in_file": [6] * 10,
             }
             for row, baseline, concept in product(
                 pairings, ("none", "shuffled_lexicon", "random_labels"), (0, 1)
@@ -138,7 +142,13 @@ def database(warehouse):
             )
             if len(c["languages"]) == 2
         ],
-        examples=[{c: v for c, v in run.items() if c != "model"} for run in texts],
+        examples=[
+            *({c: v for c, v in run.items() if c != "model"} for run in texts),
+            *(
+                {**QUESTION, "language": x, "answers": [{"text": "the answer", "start": 0}]}
+                for x in LANGUAGES
+            ),
+        ],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[
             {"model": model, "published_as": "XLM-R-Base", "finetuned_languages": [language]}
@@ -153,6 +163,10 @@ def database(warehouse):
                 "logits": [0.0] * 2,
             }
             for run in runs
+        ]
+        + [
+            {**QUESTION, "model": m, "language": x, "predicted": "answer"}
+            for m, x in product(MODELS, LANGUAGES)
         ],
         token_predictions=[
             {

@@ -225,9 +225,7 @@ def _train(
 
     `backward` swaps the roles: source words are drawn from target words.
     """
-    given, drawn = (
-        (cells.pair_target, cells.pair_source) if backward else (cells.pair_source, cells.pair_target)
-    )
+    given = cells.pair_target if backward else cells.pair_source
     given_count = len(bitext.target_words if backward else bitext.source_words)
     drawn_count = len(bitext.source_words if backward else bitext.target_words)
     tokens, starts = (

@@ -96,7 +96,9 @@ def from_alignment(
     return Ranked(ranked, f"alignment of {name}", len(kept), links.height)
 
 
-def from_file(path: Path, *, n_best: int, min_count: int = 1, swapped: bool = False, name: str = "") -> Ranked:
+def from_file(
+    path: Path, *, n_best: int, min_count: int = 1, swapped: bool = False, name: str = ""
+) -> Ranked:
     """Read a published lexicon. `swapped` reads it against its direction, without its probabilities.
 
     `min_count` drops entries whose count is lower; entries without one stay.

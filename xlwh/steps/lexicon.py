@@ -159,7 +159,9 @@ def _examples(context: Context, lexicon: Lexicon, source: str, target: str) -> l
                 f"got {source} and {target}."
             )
     return [
-        required(context, Slot("examples", (dataset, language), split), Key(dataset=dataset, language=language))
+        required(
+            context, Slot("examples", (dataset, language), split), Key(dataset=dataset, language=language)
+        )
         for language in languages
     ]
 

@@ -16,7 +16,9 @@ class LexiconFile(Part):
 
     source: Key = Field(description="Language of the words that are translated.")
     target: Key = Field(description="Language of the translations.")
-    path: str = Field(description="MUSE, XLing-Eval, hunalign, Moses or `a -> b: Probability = p, Count = c`.")
+    path: str = Field(
+        description="MUSE, XLing-Eval, hunalign, Moses or `a -> b: Probability = p, Count = c`."
+    )
     reversed: bool = Field(False, description="Read the file against its direction.")
 
 

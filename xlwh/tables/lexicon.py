@@ -20,7 +20,9 @@ def clustering_column(description: str) -> dy.String:
 
 
 def draw_column() -> dy.Int32:
-    return dy.Int32(nullable=False, min=0, description="Number of the random draw, from 1; 0 if nothing is random.")
+    return dy.Int32(
+        nullable=False, min=0, description="Number of the random draw, from 1; 0 if nothing is random."
+    )
 
 
 class Lexicon(Table):
@@ -41,7 +43,9 @@ class Lexicon(Table):
         allow_nan=False,
         description="p(target word | source word); NULL where a file has none.",
     )
-    count = dy.Int64(nullable=True, min=0, description="Links between the two words; NULL where a file has none.")
+    count = dy.Int64(
+        nullable=True, min=0, description="Links between the two words; NULL where a file has none."
+    )
     rank = dy.Int32(
         nullable=False,
         min=1,
@@ -54,7 +58,8 @@ class Lexicon(Table):
         description="Place among the translations of the source word in the file; `rank` where there is no file.",
     )
     provenance = dy.String(
-        nullable=False, description="The file, or `alignment of <dataset>` with the numbers of sentence pairs and links."
+        nullable=False,
+        description="The file, or `alignment of <dataset>` with the numbers of sentence pairs and links.",
     )
 
 
@@ -79,7 +84,9 @@ class ConceptPairings(Table):
     source_concepts = dy.Int32(nullable=False, min=1, description="Source concepts, empty ones included.")
     source_types = dy.Int64(nullable=False, min=0, description="Different source words.")
     source_types_covered = dy.Int64(
-        nullable=False, min=0, description="Those with a translation among the words of the target clustering."
+        nullable=False,
+        min=0,
+        description="Those with a translation among the words of the target clustering.",
     )
 
 
@@ -123,9 +130,9 @@ class ConceptMatches(Table):
 
     @dy.rule()
     def no_more_matched_than_there_are(cls) -> pl.Expr:  # noqa: N805
-        return pl.max_horizontal(pl.col("matched").list.max(), pl.col("matched_in_file").list.max()) <= pl.col(
-            "source_types"
-        )
+        return pl.max_horizontal(
+            pl.col("matched").list.max(), pl.col("matched_in_file").list.max()
+        ) <= pl.col("source_types")
 
 
 class ConceptLanguages(Table):
@@ -144,5 +151,7 @@ class ConceptLanguages(Table):
     draw = draw_column()
     concept = dy.Int32(nullable=False, min=0, description="Number of the cluster within the clustering.")
     language = language_column()
-    num_tokens = dy.Int64(nullable=False, min=1, description="Word occurrences of the language in the concept.")
+    num_tokens = dy.Int64(
+        nullable=False, min=1, description="Word occurrences of the language in the concept."
+    )
     num_types = dy.Int64(nullable=False, min=1, description="Different words of the language in the concept.")

@@ -105,7 +105,9 @@ def test_moses_lines_name_the_target_first_and_null_is_no_word(write):
 
 
 def test_counted_entries(write):
-    path = write("the -> der: Probability = 0.6, Count = 12\nnew york -> Nueva York: Probability = 1, Count = 3\n")
+    path = write(
+        "the -> der: Probability = 0.6, Count = 12\nnew york -> Nueva York: Probability = 1, Count = 3\n"
+    )
     assert read_entries(path) == [
         DictionaryEntry("the", "der", 0.6, 12),
         DictionaryEntry("new york", "Nueva York", 1.0, 3),

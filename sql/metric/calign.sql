@@ -1,0 +1,32 @@
+-- Alignment of concepts (CALIGN) of one language with those of another, in one layer of a model, at the paper's thresholds.
+-- key: model, lexicon, source_clustering, target_clustering, variant
+-- source: a source concept is aligned if a target concept holds a translation, among the 10 best, of at least 80 % of its types, it has more than 5 types and the two sizes differ by at most 40 %; CALIGN = aligned / source concepts; other thresholds: calign_at, calign_sweep
+-- column model: Key of the model in the study.
+-- column corpus: Dataset that was clustered, or several joined by `+`.
+-- column stack: Which half of the model the states are from: encoder or decoder.
+-- column convention: Decoders: the state that has consumed the sub-token or the one that predicts it; NULL for encoders.
+-- column layer: Layer of that stack; 0 is the embeddings.
+-- column num_clusters: Clusters asked for, K.
+-- column seed: Seed of the clusterings.
+-- column source_clustering: Clustering of the source language; see `clusterings`.
+-- column target_clustering: Clustering of the target language, of the same corpus, layer, K and seed.
+-- column lexicon: Lexicon that the types are matched through.
+-- column source_language: Language whose concepts are looked for.
+-- column target_language: Language in which they are looked for.
+-- column variant: strict and paper (the same here): at least theta, smaller / larger size at least 0.6; published_code: more than theta, source / target size more than 0.6 (a larger source is never refused), translations in the order of the file.
+-- column theta: Least share of the source types that match.
+-- column n_best: Translations of a word that count.
+-- column min_types: A source concept needs more types than this.
+-- column concepts: Source concepts, empty ones included.
+-- column eligible: Source concepts with more than min_types types.
+-- column aligned: Source concepts that are aligned; NULL where the stored matches do not go as far as theta or n_best.
+-- column score: aligned / concepts, a share.
+-- column score_low: Lower end of the 95 % interval over concepts (Wilson; a bootstrap over concepts draws the same binomial, but has no width at 0 and 1).
+-- column score_high: Upper end of it.
+-- column score_eligible: aligned / eligible, a share; NULL where no concept is eligible.
+-- column score_eligible_low: Lower end of its 95 % interval.
+-- column score_eligible_high: Upper end of it.
+-- column null_lexicon: Mean score over the draws in which every word has the translations of another.
+-- column null_labels: Mean score over the draws in which words are in random concepts of the same sizes.
+-- column coverage: Share of the source types with a translation among the target types.
+select * from calign_sweep()

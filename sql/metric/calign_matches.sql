@@ -1,0 +1,27 @@
+-- A word of an aligned concept and a translation of it in the concept that it is aligned with: the evidence behind `calign`.
+-- key: model, lexicon, source_clustering, target_clustering, variant, source_concept, target_concept, source_word, target_word
+-- source: the pairs of concepts that `calign` counts as aligned; a concept may be aligned with several; other thresholds: calign_evidence
+-- column model: Key of the model in the study.
+-- column corpus: Dataset that was clustered, or several joined by `+`.
+-- column stack: Which half of the model the states are from: encoder or decoder.
+-- column convention: Decoders: the state that has consumed the sub-token or the one that predicts it; NULL for encoders.
+-- column layer: Layer of that stack; 0 is the embeddings.
+-- column lexicon: Lexicon that the words are matched through.
+-- column source_language: Language whose concepts are looked for.
+-- column target_language: Language in which they are looked for.
+-- column variant: As in `calign`.
+-- column source_clustering: Clustering of the source language.
+-- column target_clustering: Clustering of the target language.
+-- column source_concept: Concept of the source language.
+-- column target_concept: Concept of the target language that it is aligned with.
+-- column source_types: Different words in the source concept.
+-- column target_types: Different words in the target concept.
+-- column matched: Source types with a translation in the target concept.
+-- column source_word: A word of the source concept.
+-- column target_word: A translation of it in the target concept.
+-- column rank: Rank of the translation by probability.
+-- column file_rank: Rank of it in the file.
+-- column probability: p(target word | source word), a share; NULL where the lexicon has none.
+-- column source_occurrences: Occurrences of the source word in the source concept.
+-- column target_occurrences: Occurrences of the target word in the target concept.
+select * from calign_evidence()

@@ -1,0 +1,27 @@
+-- Overlap of languages (COLAP) in concepts that they were clustered into together, in one layer of a model.
+-- key: model, clustering, variant, unit
+-- source: a concept overlaps if at least two languages each make up at least 30 % of it; COLAP = overlapping / concepts; other least shares: colap_at, colap_sweep
+-- column model: Key of the model in the study.
+-- column corpus: Dataset that was clustered, or several joined by `+`.
+-- column stack: Which half of the model the states are from: encoder or decoder.
+-- column convention: Decoders: the state that has consumed the sub-token or the one that predicts it; NULL for encoders.
+-- column layer: Layer of that stack; 0 is the embeddings.
+-- column num_clusters: Clusters asked for, K.
+-- column seed: Seed of the clustering.
+-- column clustering: Name of the clustering; see `clusterings`.
+-- column scope: `mixed:<language>+<language>`: whose words were clustered together.
+-- column variant: strict and paper (the same here): at least theta; published_code: more than theta, two languages, tokens.
+-- column unit: What a share is counted in: tokens (occurrences) or types (different words).
+-- column theta: Least share of each of the two languages.
+-- column concepts: Concepts of the clustering, empty ones included.
+-- column filled: Concepts that are not empty.
+-- column overlapping: Concepts that overlap.
+-- column score: overlapping / concepts, a share.
+-- column score_low: Lower end of the 95 % interval over concepts (Wilson).
+-- column score_high: Upper end of it.
+-- column score_filled: overlapping / filled, a share.
+-- column overlapping_all: Concepts of which every language of the scope makes up at least theta: the stricter reading.
+-- column score_all_languages: overlapping_all / concepts, a share.
+-- column null_labels: Mean score over the draws in which occurrences are in random concepts of the same sizes: near 1 where the languages have about as many words each.
+-- column null_labels_all_languages: Mean of score_all_languages over those draws.
+select * from colap_sweep()
