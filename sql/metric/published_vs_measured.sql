@@ -38,7 +38,9 @@ known_models as (
 ),
 measured as (
     select
-        plain_model, model, dataset, trained_on as source_language, language, metric,
+        plain_model, model, dataset, trained_on as source_language, language,
+        -- The papers' names: accuracy of tags, F1 of entities.
+        case metric when 'token_accuracy' then 'accuracy' when 'span_f1' then 'f1' else metric end as metric,
         concat_ws(' · ', split, variant) as setting,
         value
     from task_scores

@@ -171,6 +171,7 @@ def database(warehouse):
         token_predictions=[
             {
                 **run,
+                "dataset": f"tagged-{run['dataset']}",
                 "word_index": word,
                 "word": f"w{word}",
                 "status": "tagged",

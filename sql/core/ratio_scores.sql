@@ -1,0 +1,96 @@
+-- A score of one model on one dataset, split and language that is a ratio of sums over examples.
+-- key: model, dataset, split, language, metric, variant
+-- source: sums of example_scores; bootstrap over examples (sentences, questions), percentiles of 1000 resamples of bootstrap_weights; of more than 400 examples, 400 blocks of them dealt by a hash of the id (random groups, Wolter 2007, ch. 2) are resampled. A share of examples (exact match) has Wilson's interval, which is right at 0 and 1 too
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column task: Task of the dataset.
+-- column metric: token_accuracy, span_f1, exact_match or f1.
+-- column variant: As in example_scores.
+-- column value: The score, a share.
+-- column ci_low: Lower end of the 95 % interval.
+-- column ci_high: Upper end of the same interval.
+-- column standard_error: Standard deviation of the resampled scores.
+-- column n: Examples scored.
+-- column num_units: What the score is out of: words, gold and predicted entities, or questions.
+-- column num_classes: Tags that the model chooses among; NULL for answers.
+-- column chance: Expected score of guessing uniformly among the tags; NULL where guessing is not defined.
+-- column num_truncated: Scored examples whose input was cut because it was too long.
+-- column interval: wilson or bootstrap.
+with
+dealt as (
+    select
+        struct_pack(model, dataset, split, language, task, metric, variant) as evaluation,
+        numerator, denominator, truncated, num_classes,
+        (row_number() over (
+            partition by model, dataset, split, language, metric, variant order by hash(example_id), example_id
+        ) - 1) % 400 as block
+    from example_scores
+),
+blocks as (
+    select
+        evaluation, block,
+        sum(numerator) as numerator,
+        sum(denominator) as denominator,
+        count(*) as examples,
+        count_if(truncated) as truncated,
+        max(num_classes) as num_classes
+    from dealt
+    group by evaluation, block
+),
+evaluations as (
+    select
+        evaluation,
+        list(numerator order by block) as numerators,
+        list(denominator order by block) as denominators,
+        sum(numerator) / sum(denominator) as value,
+        sum(examples)::bigint as n,
+        sum(denominator)::bigint as num_units,
+        sum(truncated)::bigint as num_truncated,
+        max(num_classes) as num_classes
+    from blocks
+    group by evaluation
+    having sum(denominator) > 0
+),
+resampled as (
+    select
+        evaluation,
+        list_inner_product(numerators, list_slice(weights, 1, len(numerators)))
+        / list_inner_product(denominators, list_slice(weights, 1, len(denominators))) as value
+    from evaluations
+    cross join bootstrap_weights
+),
+spread as (
+    select
+        evaluation,
+        quantile_cont(value, 0.025) as low,
+        quantile_cont(value, 0.975) as high,
+        stddev_samp(value) as standard_error
+    from resampled
+    group by evaluation
+),
+shares as (
+    select *, evaluation.metric = 'exact_match' as is_share
+    from evaluations
+    join spread using (evaluation)
+)
+select
+    evaluation.model as model,
+    evaluation.dataset as dataset,
+    evaluation.split as split,
+    evaluation.language as language,
+    evaluation.task as task,
+    evaluation.metric as metric,
+    evaluation.variant as variant,
+    value,
+    if(is_share, wilson_low(value * n, n), low) as ci_low,
+    if(is_share, wilson_high(value * n, n), high) as ci_high,
+    standard_error,
+    n,
+    num_units,
+    num_classes,
+    if(evaluation.metric = 'token_accuracy', 1 / num_classes, null) as chance,
+    num_truncated,
+    if(is_share, 'wilson', 'bootstrap') as interval
+from shares
