@@ -48,9 +48,10 @@ def baseline_vectors(loaded: LoadedModel, batch: Batch, kind: Baseline) -> Tenso
     embedding = loaded.family.word_embedding(loaded.model)
     with torch.no_grad():
         if kind == "zero":
-            return embedding(batch.input_ids) * batch.special[..., None]
-        stand_in = mask_token_id(loaded) if kind == "mask" else pad_token_id(loaded)
-        vectors: Tensor = embedding(torch.where(batch.special, batch.input_ids, stand_in))
+            vectors: Tensor = embedding(batch.input_ids) * batch.special[..., None]
+        else:
+            stand_in = mask_token_id(loaded) if kind == "mask" else pad_token_id(loaded)
+            vectors = embedding(torch.where(batch.special, batch.input_ids, stand_in))
     return vectors
 
 

@@ -105,8 +105,8 @@ def perturb(
         rows += hard.rows(whole)
         evaluated += hard.num_evaluated
     if settings.soft_draws:
-        for masking in settings.soft_masking:
-            soft = _Soft(loaded, encoded, subjects, free, settings, masking)
+        for soft_masking in settings.soft_masking:
+            soft = _Soft(loaded, encoded, subjects, free, settings, soft_masking)
             rows += soft.rows(whole)
             evaluated += soft.num_evaluated
     return Perturbed(rows, evaluated)

@@ -1,0 +1,50 @@
+-- Faithfulness relative to random attributions of a model that is compared with its counterpart, measured or published.
+-- key: origin, pair, kind, model, dataset, split, language, method, importance, masking, side, variant
+-- source: measured: view faithfulness, pairs by `models.counterpart_of`; published: `published_results` of the paper (arXiv 2403.12809), pairs by family of the model
+-- column origin: measured: in this warehouse; published: by the paper.
+-- column pair: The multilingual model of the comparison.
+-- column kind: multilingual or monolingual.
+-- column model: Key of the model in the study, or its name in the paper.
+-- column dataset: Key of the dataset in the study, or its name in the paper.
+-- column split: Part of the dataset; NULL for published.
+-- column language: Language code.
+-- column method: Attribution method.
+-- column importance: What tokens are ranked by; signed for published.
+-- column mode: hard or soft.
+-- column masking: What became of tokens not kept.
+-- column side: sufficiency or comprehensiveness.
+-- column variant: As in faithfulness; published_code for published.
+-- column ratio: Mean score over that of random attributions.
+with
+measured_pairs as (
+    select counterpart_of as pair, 'monolingual' as kind, model from models where counterpart_of is not null
+    union
+    select counterpart_of, 'multilingual', counterpart_of from models where counterpart_of is not null
+),
+published as (
+    select
+        *,
+        split_part(note, ', ', 1) as kind,
+        split_part(note, ', ', 2) as family,
+        regexp_extract(metric, '^(soft_)?(sufficiency|comprehensiveness)_ratio\.(.+)$', ['soft', 'side', 'method']) as parts
+    from published_results
+    where paper = 'faithfulness' and metric like '%\_ratio.%' escape '\'
+),
+families as (
+    select family, any_value(model) as pair from published where kind = 'multilingual' group by family
+)
+select
+    'measured' as origin, pair, kind, model, dataset, split, language, method, importance, mode, masking, side, variant,
+    ratio
+from faithfulness
+join measured_pairs using (model)
+where ratio is not null and method <> 'random'
+union all
+select
+    'published', pair, kind, model, dataset, null, language, parts.method, 'signed',
+    if(parts.soft = '', 'hard', 'soft'),
+    if(parts.soft = '', 'zero_id', 'bernoulli_reversed'),
+    parts.side, variant,
+    value
+from published
+join families using (family)

@@ -1,0 +1,97 @@
+-- Faithfulness of an attribution method for one model, dataset and language, beside that of random attributions.
+-- key: model, dataset, split, language, method, importance, masking, side, variant
+-- source: mean over examples of view faithfulness_examples; ratio = mean AOPC(method) / mean AOPC(random), above 1 is more faithful than chance (arXiv 2403.12809, section 3); 95 % intervals: percentiles of 1000 resamples of the examples (Poisson bootstrap), method and random resampled together
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column method: Attribution method.
+-- column importance: What tokens are ranked by: signed or abs.
+-- column mode: hard: whole tokens; soft: parts of word vectors.
+-- column masking: What became of tokens not kept.
+-- column side: sufficiency or comprehensiveness.
+-- column variant: strict, paper, published_code or eraser, as in faithfulness_examples.
+-- column n: Examples counted.
+-- column saturated: Examples left out because masking everything costs nothing.
+-- column score: Mean normalised sufficiency or comprehensiveness (eraser: not normalised; lower sufficiency is better).
+-- column score_low: Lower end of the 95 % interval.
+-- column score_high: Upper end of it.
+-- column unnormalized: Mean of the same before normalising.
+-- column random_score: Mean score of random attributions on the same examples.
+-- column ratio: score / random_score; NULL for eraser, whose differences may be negative.
+-- column ratio_low: Lower end of the 95 % interval.
+-- column ratio_high: Upper end of it.
+-- column difference: score - random_score.
+-- column difference_low: Lower end of the 95 % interval.
+-- column difference_high: Upper end of it.
+-- column draw_sd: Mean over examples of the standard deviation over draws; NULL for a single draw.
+with
+paired as (
+    select scored.*, chance.score as random_score
+    from faithfulness_examples as scored
+    join faithfulness_examples as chance
+        on chance.model = scored.model
+        and chance.dataset = scored.dataset
+        and chance.split = scored.split
+        and chance.language = scored.language
+        and chance.example_id = scored.example_id
+        and chance.importance = scored.importance
+        and chance.masking = scored.masking
+        and chance.side = scored.side
+        and chance.variant = scored.variant
+        and chance.method = 'random'
+),
+cells as (
+    select
+        model, dataset, split, language, method, importance, mode, masking, side, variant,
+        count_if(not saturated)::bigint as n,
+        count_if(saturated)::bigint as saturated,
+        avg(score) as score,
+        avg(unnormalized) filter (not saturated) as unnormalized,
+        avg(random_score) as random_score,
+        avg(draw_sd) as draw_sd,
+        list(score order by example_id) filter (not saturated) as scores,
+        list(random_score order by example_id) filter (not saturated) as random_scores
+    from paired
+    group by all
+),
+resamples as (
+    select n, resample_weights(n, draw) as weights
+    from (select distinct n from cells where n > 1)
+    cross join range(1000) as draws(draw)
+),
+resampled as (
+    select
+        model, dataset, split, language, method, importance, masking, side, variant,
+        resampled_mean(scores, weights) as score,
+        resampled_mean(random_scores, weights) as random_score
+    from cells
+    join resamples using (n)
+),
+intervals as (
+    select
+        model, dataset, split, language, method, importance, masking, side, variant,
+        quantile_cont(score, [0.025, 0.975]) as score_ends,
+        quantile_cont(score / nullif(random_score, 0), [0.025, 0.975]) as ratio_ends,
+        quantile_cont(score - random_score, [0.025, 0.975]) as difference_ends
+    from resampled
+    group by all
+)
+select
+    model, dataset, split, language, method, importance, mode, masking, side, variant,
+    n,
+    saturated,
+    score,
+    score_ends[1] as score_low,
+    score_ends[2] as score_high,
+    unnormalized,
+    random_score,
+    if(variant = 'eraser', null, score / nullif(random_score, 0)) as ratio,
+    if(variant = 'eraser', null, ratio_ends[1]) as ratio_low,
+    if(variant = 'eraser', null, ratio_ends[2]) as ratio_high,
+    score - random_score as difference,
+    difference_ends[1] as difference_low,
+    difference_ends[2] as difference_high,
+    draw_sd
+from cells
+left join intervals using (model, dataset, split, language, method, importance, masking, side, variant)
