@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 class AlignerSettings:
     """How the model is trained; the defaults are those of `fast_align -d -o -v`."""
 
-    model1_iterations: int = 4
+    model1_iterations: int = 0
     """Passes without a preference for the diagonal (IBM model 1) to begin with; fast_align has none."""
     iterations: int = 5
     """Passes with it; the last one only reads the alignment off."""

@@ -1,0 +1,87 @@
+"""Lexica from aligned sentences and from files: probabilities, ranks, ties, case and the order of a file."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from xlwh.concepts.alignment import AlignerSettings
+from xlwh.concepts.lexicon import from_alignment, from_file, parallel_words
+
+SETTINGS = AlignerSettings(model1_iterations=3)
+
+
+def rows(ranked, word):
+    return ranked.frame.filter(pl.col("source_word") == word).drop("source_word").rows()
+
+
+def test_relative_frequency_ranks_and_ties():
+    source = [["House"]] * 2 + [["house"]] * 4
+    target = [["Haus"], ["Bau"], ["Haus"], ["Haus"], ["bau"], ["Bau"]]
+    made = from_alignment(source, target, SETTINGS, n_best=2)
+    assert (made.sentence_pairs, made.links, made.provenance) == (6, 6, "alignment of sentence pairs")
+    assert rows(made, "House") == [("Bau", 0.5, 1, 1, 1), ("Haus", 0.5, 1, 2, 2)]
+    # Two of three are kept; of the two with one link the first of the alphabet.
+    assert rows(made, "house") == [("Haus", 0.5, 2, 1, 1), ("Bau", 0.25, 1, 2, 2)]
+
+
+def test_least_count_comes_after_the_probability():
+    made = from_alignment([["a"]] * 3, [["x"], ["x"], ["y"]], SETTINGS, n_best=5, min_count=2)
+    assert rows(made, "a") == [("x", pytest.approx(2 / 3), 2, 1, 1)]
+
+
+def test_long_and_empty_sentences_are_left_out():
+    made = from_alignment([["a"], [], ["a"] * 5], [["x"], ["x"], ["x"]], SETTINGS, n_best=5, max_words=3)
+    assert made.sentence_pairs == 1
+    assert from_alignment([], [], SETTINGS, n_best=5).frame.is_empty()
+
+
+def test_case_of_the_alignment_and_of_the_words(tmp_path):
+    source = [["The", "dog"], ["the", "dog"], ["THE", "cat"]]
+    target = [["Der", "Hund"], ["der", "Hund"], ["DIE", "Katze"]]
+    made = from_alignment(source, target, SETTINGS, n_best=5)
+    assert rows(made, "The")[0][0] == "Der"
+    assert rows(made, "dog") == [("Hund", 1.0, 2, 1, 1)]
+
+
+def test_file_without_numbers_is_in_its_own_order(tmp_path):
+    (tmp_path / "d.txt").write_text("a\tz\na\ty\nb\tx\na\tz\na\tx\n")
+    made = from_file(tmp_path / "d.txt", n_best=2)
+    assert made.frame.rows() == [
+        ("a", "z", None, None, 1, 1),
+        ("a", "y", None, None, 2, 2),
+        ("b", "x", None, None, 1, 1),
+    ]
+    assert made.provenance == "d.txt"
+
+
+def test_file_with_numbers_has_two_orders(tmp_path):
+    lines = [("x", 0.1, 1), ("z", 0.45, 3), ("y", 0.45, 4), ("w", 0.0, 0)]
+    text = "".join(f"a -> {word}: Probability = {p}, Count = {c}\n" for word, p, c in lines)
+    (tmp_path / "d.txt").write_text(text)
+    made = from_file(tmp_path / "d.txt", n_best=1)
+    # The best by probability (and count), and the first of the file.
+    assert [row[1:] for row in made.frame.rows()] == [("y", 0.45, 4, 1, 3), ("x", 0.1, 1, 3, 1)]
+    assert from_file(tmp_path / "d.txt", n_best=9, min_count=3).frame["target_word"].to_list() == ["y", "z"]
+    swapped = from_file(tmp_path / "d.txt", n_best=9, swapped=True).frame
+    assert swapped.filter(pl.col("source_word") == "z").rows() == [("z", "a", None, 3, 1, 1)]
+
+
+def test_words_of_examples():
+    frame = pl.DataFrame(
+        {
+            "language": ["en", "en", "zh"],
+            "text": ["It isn't.", "a b", "我在家"],
+            "text_pair": ["Yes!", None, None],
+            "words": [None, ["a", "b c"], None],
+        },
+        schema={
+            "language": pl.String,
+            "text": pl.String,
+            "text_pair": pl.String,
+            "words": pl.List(pl.String),
+        },
+    )
+    *spaced, chinese = parallel_words(frame)
+    assert spaced == [["It", "isn't", "."], ["Yes", "!"], ["a", "b c"]]
+    assert "".join(chinese) == "我在家" and len(chinese) > 1
