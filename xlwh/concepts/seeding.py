@@ -1,9 +1,9 @@
 """Starting centroids for k-means, better than random ones: k-means|| and then k-means++ on what it found.
 
 Bahmani et al., "Scalable k-means++" (VLDB 2012). k-means++ draws one centroid at a time and passes over all points
-after each; k-means|| draws many at a time in few passes, about twice as many as wanted, and weighs each with the
+after each; k-means|| draws many at a time in few passes, several times as many as wanted, and weighs each with the
 points nearest to it. That small weighted set is then reduced by greedy k-means++ (Arthur and Vassilvitskii, 2007,
-with the several trials per step that scikit-learn makes), and polished by a few of Lloyd's iterations on the set.
+with the several trials per step that scikit-learn makes).
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from xlwh.concepts.assign import Assigner
 from xlwh.concepts.points import Points
 
 ROUNDS = 5
-OVERSAMPLING = 2.0
-"""Candidates drawn, as a multiple of the clusters wanted."""
-POLISHING = 10
-"""Lloyd's iterations on the candidates."""
+OVERSAMPLING = 8.0
+"""Candidates drawn, as a multiple of the clusters wanted. With 2, the final inertia is some 2 % worse than from
+greedy k-means++ on all points where clusters are well apart; with 8 it is the same."""
 
 
 def starting_centroids(
@@ -34,8 +33,7 @@ def starting_centroids(
         # Fewer different points than clusters: the rest of the clusters stay empty.
         missing = clusters - len(candidates)
         return np.concatenate([candidates, np.repeat(candidates[:1], missing, axis=0)])
-    chosen = weighted_plus_plus(candidates, weights, clusters, rng)
-    return _polished(candidates, weights, candidates[chosen], assigner)
+    return candidates[weighted_plus_plus(candidates, weights, clusters, rng)]
 
 
 def _candidates(
@@ -109,26 +107,3 @@ def _squared(
     distances: NDArray[np.float32] = np.maximum(squares[drawn, None] + squares - 2 * products, 0)
     distances[np.arange(len(drawn)), drawn] = 0
     return distances
-
-
-def _polished(
-    candidates: NDArray[np.float32],
-    weights: NDArray[np.float64],
-    centroids: NDArray[np.float32],
-    assigner: Assigner,
-) -> NDArray[np.float32]:
-    """Weighted Lloyd's iterations on the candidates."""
-    weighted = candidates * weights[:, None]
-    for _ in range(POLISHING):
-        assigner.load(centroids)
-        labels, _ = assigner.nearest(candidates)
-        order = np.argsort(labels, kind="stable")
-        present, starts = np.unique(labels[order], return_index=True)
-        sums = np.add.reduceat(weighted[order], starts, axis=0)
-        totals = np.add.reduceat(weights[order], starts)
-        moved = centroids.copy()
-        moved[present] = sums / totals[:, None]
-        if np.array_equal(moved, centroids):
-            break
-        centroids = moved
-    return centroids
