@@ -1,0 +1,116 @@
+"""The step concepts: clusterings of one language and of several, what is stored of them, and freshness."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from xlwh.errors import MissingDataError, StudyError
+from xlwh.steps import activations, concepts
+from xlwh.steps.base import Context, Key
+
+KEY = Key("a")
+CONCEPTS = {
+    "datasets": ["nli"],
+    "min_count": 1,
+    "clusters": 4,
+    "layers": [0, 2],
+    "mixed": [["en", "de"]],
+    "seeds": [0, 1],
+}
+
+
+def context_of(world, **changes) -> Context:
+    context = world.context(concepts={**CONCEPTS, **changes})
+    for language in ("en", "de"):
+        activations.run(context, Key("a", language=language))
+    return context
+
+
+def test_what_is_stored_of_a_clustering(world):
+    context = context_of(world)
+    result = concepts.run(context, KEY)
+    assert result.status == "written"
+    runs = context.warehouse.scan("clusterings").collect()
+    assert set(runs["clustering"]) == {
+        f"nli.encoder.{layer}.{scope}.k4.s{seed}"
+        for layer in (0, 2)
+        for scope in ("monolingual-en", "monolingual-de", "mixed-en+de")
+        for seed in (0, 1)
+    }
+    assert set(runs["scope"]) == {"monolingual:en", "monolingual:de", "mixed:en+de"}
+    assert runs["stability"].null_count() == 0
+    assert (runs["inertia"] <= runs["total_inertia"]).all()
+    vectors = context.warehouse.scan("activations").collect()
+    members = context.warehouse.scan("concept_members").collect()
+    assert result.rows == members.height
+    centres = context.warehouse.scan("concepts").collect()
+    for run in runs.to_dicts():
+        own = members.filter(pl.col("clustering") == run["clustering"])
+        mine = centres.filter(pl.col("clustering") == run["clustering"]).sort("concept")
+        assert mine["concept"].to_list() == [0, 1, 2, 3]
+        points = vectors.filter(
+            (pl.col("layer") == run["layer"]) & pl.col("language").is_in(run["languages"])
+        )
+        assert own.height == points.height == run["num_points"]
+        assert mine["num_tokens"].sum() == own.height
+        assert mine["inertia"].sum() == pytest.approx(run["inertia"], rel=1e-4)
+        assert mine["inertia_share"].sum() == pytest.approx(1)
+        joined = own.join(points, on=["language", "example_id", "word_index"])
+        assert joined["word"].equals(joined["word_right"])
+        values = np.array(joined["vector"].to_list(), dtype=float)
+        distances = np.linalg.norm(values[:, None] - np.array(mine["centroid"].to_list()), axis=2)
+        assert np.allclose(distances.min(axis=1), joined["distance"], atol=1e-2)
+        assert np.allclose(
+            distances[np.arange(len(values)), joined["concept"].to_numpy()], joined["distance"], atol=1e-2
+        )
+        types = own.filter(pl.col("concept") == 0).select("language", "word").n_unique()
+        assert mine["num_types"][0] == types
+        assert run["total_inertia"] == pytest.approx(((values - values.mean(0)) ** 2).sum(), rel=1e-3)
+    assert concepts.run(context, KEY).status == "fresh"
+
+
+def test_only_what_changed_is_clustered_again(world):
+    context = context_of(world, seeds=[0])
+    concepts.run(context, KEY)
+    assert context.warehouse.scan("clusterings").collect()["stability"].null_count() == 6
+    before = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
+    context = context_of(world, seeds=[0], mixed=[], monolingual=["en"], layers=[0])
+    assert concepts.run(context, KEY).status == "fresh"
+    after = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
+    assert after == {"nli.encoder.0.monolingual-en": before["nli.encoder.0.monolingual-en"]}
+    context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0])
+    assert concepts.run(context, KEY).metadata["clusterings"] == 1
+    context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0], clusters=3)
+    assert concepts.run(context, KEY).metadata["clusterings"] == 2
+    assert set(context.warehouse.scan("clusterings").collect()["num_clusters"]) == {3}
+
+
+@pytest.mark.parametrize("algorithm", ["torch", "scikit-learn", "minibatch"])
+def test_every_algorithm_clusters(world, algorithm):
+    if algorithm not in ("torch",):
+        pytest.importorskip("sklearn")
+    context = context_of(world, layers=[2], mixed=[], monolingual=["en"], algorithm=algorithm, seeds=[3])
+    concepts.run(context, KEY)
+    runs = context.warehouse.scan("clusterings").collect()
+    assert runs.select("algorithm", "num_empty").row(0) == (algorithm, 0)
+
+
+def test_activations_must_be_there(world):
+    context = world.context(concepts=CONCEPTS)
+    activations.run(context, Key("a", language="en"))
+    with pytest.raises(MissingDataError, match="xlwh materialize activations --model a --language de"):
+        concepts.run(context, KEY)
+
+
+def test_too_few_words_are_refused(world):
+    context = context_of(world, clusters=600)
+    with pytest.raises(StudyError, match=r"word occurrences cannot make 600 clusters"):
+        concepts.run(context, KEY)
+
+
+def test_what_does_not_apply(world):
+    assert concepts.run(world.context(), KEY).status == "not_applicable"
+    context = context_of(world, models=["b"])
+    assert "no concepts of `a`" in concepts.run(context, KEY).reason
