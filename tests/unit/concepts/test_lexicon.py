@@ -84,4 +84,5 @@ def test_words_of_examples():
     )
     *spaced, chinese = parallel_words(frame)
     assert spaced == [["It", "isn't", "."], ["Yes", "!"], ["a", "b c"]]
-    assert "".join(chinese) == "我在家" and len(chinese) > 1
+    assert "".join(chinese) == "我在家"
+    assert len(chinese) > 1
