@@ -5,10 +5,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import dagster as dg
 
 from dagster_project.resources import Reporter, WarehouseResource
+from xlwh.store.metrics import registered
 from xlwh.store.views import View, load, with_shipped
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -16,7 +18,14 @@ from xlwh.tables import TABLES
 
 def derived_views(study: Study) -> list[View]:
     """The views that are more than a stored table under its own name, each after those that it reads."""
-    return [view for view in load(with_shipped(study.sql_folder)).views.values() if view.name not in TABLES]
+    mine = {name: _metric(name, entry.value) for name, entry in registered().items()}
+    views = load(with_shipped(study.sql_folder), mine).views.values()
+    return [view for view in views if view.name not in TABLES]
+
+
+def _metric(name: str, function: str) -> View:
+    """What is known of a metric before it is computed."""
+    return View(name, "metrics", Path(), "select 1", f"Computed by {function}.", (), function, {}, ())
 
 
 def view_assets(study: Study) -> dg.AssetsDefinition:
@@ -30,6 +39,7 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
         reporter: dg.ResourceParam[Reporter],
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
+        opened.compute_metrics()
         opened.adopt_sql(study.sql_folder)
         opened.build_catalogue()
         wanted = {key.to_user_string() for key in context.selected_asset_keys}

@@ -141,9 +141,10 @@ def materialise(
 
 
 def _view_names(warehouse: Warehouse) -> list[str]:
+    from xlwh.store.metrics import registered
     from xlwh.tables import TABLES
 
-    return [name for name in warehouse.definitions().views if name not in TABLES]
+    return [name for name in {**warehouse.definitions().views, **registered()} if name not in TABLES]
 
 
 @command()

@@ -60,7 +60,7 @@ def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
 def open_sandboxed(
     make: Callable[[Path], object], root: Path, memory_limit: str | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """The same for a catalogue, locked to `root/tables` and with its settings locked."""
+    """The same for a catalogue, locked to its tables and metrics and with its settings locked."""
     database = open_private(make)
     try:
         if memory_limit is not None:
@@ -74,12 +74,12 @@ def open_sandboxed(
 
 def _lock_down(database: duckdb.DuckDBPyConnection, root: Path) -> None:
     spill = root / f"{UNFINISHED}spill-{secrets.token_hex(8)}"
-    tables = str(root / "tables").replace("'", "''")
+    folders = ", ".join("'{}'".format(str(root / name).replace("'", "''")) for name in ("tables", "metrics"))
     # In this order: the last two close the door behind the others.
     for setting in (
         f"temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'",
         "parquet_metadata_cache = true",
-        f"allowed_directories = ['{tables}']",
+        f"allowed_directories = [{folders}]",
         "enable_external_access = false",
         "lock_configuration = true",
     ):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from xlwh.store import metrics
 from xlwh.store.catalogue import read_info
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
@@ -74,6 +75,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
         for folder, since in _superseded_models(root, manifest)
         if now - since > max(grace, UNNAMED_GRACE)
     ]
+    doomed += [path for path in metrics.superseded(root) if now - _changed(path) > max(grace, UNNAMED_GRACE)]
     # First the manifest: after a crash in between it never claims a file that is gone.
     manifest.forget(superseded)
     size = 0

@@ -116,13 +116,13 @@ def load_views(extra_dirs: Iterable[Path | str] = ()) -> list[View]:
     return list(load([shipped_sql(), *extra_dirs]).views.values())
 
 
-def load(folders: Sequence[Path | str]) -> Definitions:
+def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) -> Definitions:
     """Read SQL folders. Raises `SqlError` naming the file for what cannot be parsed, unknown names and cycles.
 
-    A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`, or `.sql` files directly.
+    `more` are views that come from elsewhere, by name. A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`, or `.sql` files directly.
     """
     macros: dict[str, Macro] = {}
-    views: dict[str, View] = {}
+    views: dict[str, View] = dict(more or {})
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise SqlError(f"There is no SQL folder {folder}.")

@@ -138,9 +138,12 @@ class Warehouse:
 
     def definitions(self) -> Definitions:
         """The views and macros of this warehouse, read from its SQL folders."""
+        from xlwh.store import metrics
         from xlwh.store.views import load, with_shipped
 
-        return load(with_shipped(self.root / OWN_SQL) if self._sql_dirs is None else self._sql_dirs)
+        if self._sql_dirs is not None:
+            return load(self._sql_dirs)
+        return load(with_shipped(self.root / OWN_SQL), metrics.views(self.root))
 
     def adopt_sql(self, folder: Path) -> None:
         """Take over the views of a study's own `.sql` files; those of files that are gone there go here too.
@@ -148,6 +151,7 @@ class Warehouse:
         They are copied, so that the warehouse can be read without the study. Without such a folder nothing changes.
         Raises `SqlError` naming the file, and changes nothing, if one cannot be made into a view.
         """
+        from xlwh.store import metrics
         from xlwh.store.catalogue import try_out
         from xlwh.store.views import load, with_shipped
 
@@ -158,7 +162,7 @@ class Warehouse:
         if wanted == {file.name: file.read_bytes() for file in mine.glob("*.sql")}:
             return
         if wanted:
-            try_out(load(with_shipped(folder)))
+            try_out(load(with_shipped(folder), metrics.views(self.root)))
         make_folder(mine)
         for name, content in wanted.items():
             path = path_beside(mine / name)
@@ -167,6 +171,12 @@ class Warehouse:
         for file in mine.glob("*.sql"):
             if file.name not in wanted:
                 file.unlink()
+
+    def compute_metrics(self) -> None:
+        """Compute the metrics that installed packages register (see `xlwh.store.metrics`)."""
+        from xlwh.store.metrics import compute
+
+        compute(self)
 
     def build_catalogue(self) -> Path:
         """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""

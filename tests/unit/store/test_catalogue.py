@@ -29,8 +29,9 @@ def test_an_empty_warehouse_has_every_table_typed(warehouse):
         for name, table in TABLES.items():
             assert database.execute(f"select count(*) from {name}").fetchall() == [(0,)]
             columns = database.execute(f"describe {name}").fetchall()
-            assert [(c[0], c[1]) for c in columns] == [
-                (column, duckdb_type(c.dtype)) for column, c in table.columns().items()
+            # DuckDB writes a struct's field names with quotes only where it must.
+            assert [(c[0], c[1].replace('"', "")) for c in columns] == [
+                (column, duckdb_type(c.dtype).replace('"', "")) for column, c in table.columns().items()
             ]
 
 

@@ -1,0 +1,107 @@
+"""Metrics that are functions: computed, shown as views, replaced, refused with their name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib.metadata import EntryPoint
+
+import polars as pl
+import pytest
+
+from xlwh.errors import SqlError
+from xlwh.store import Warehouse, metrics
+
+
+def surprise(warehouse):
+    """Mean probability of the
+    predicted label."""
+    best = pl.col("probabilities").list.max()
+    return warehouse.scan("predictions").group_by("model").agg(mean=best.mean().cast(pl.Float64), n=pl.len())
+
+
+def failing(warehouse):
+    return warehouse.scan("predictions").select("no_such_column")
+
+
+def nothing(warehouse):
+    return 1
+
+
+@pytest.fixture
+def register(monkeypatch):
+    def set_to(**functions):
+        entries = [EntryPoint(n, f"{__name__}:{f.__name__}", metrics.GROUP) for n, f in functions.items()]
+        monkeypatch.setattr(EntryPoint, "load", lambda entry: functions[entry.name])
+        monkeypatch.setattr(metrics, "entry_points", lambda group: [e for e in entries if e.group == group])
+
+    return set_to
+
+
+def test_a_function_becomes_a_view(warehouse, frames, register):
+    warehouse = Warehouse(warehouse.root)
+    register()
+    warehouse.compute_metrics()
+    assert not (warehouse.root / metrics.FOLDER).exists()
+
+    register(surprise=surprise)
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=3)}, "one")
+    warehouse.compute_metrics()
+    warehouse.build_catalogue()
+    with warehouse.connect() as database:
+        assert database.execute("select model, n from surprise").fetchall() == [("m", 3)]
+        [(comment,)] = database.execute(
+            "select comment from duckdb_views() where view_name = 'surprise'"
+        ).fetchall()
+    assert comment == "Mean probability of the predicted label."
+    # Readable without the package that brought it, and by the study's own SQL.
+    register()
+    folder = warehouse.root.parent / "study-sql"
+    folder.mkdir()
+    (folder / "doubled.sql").write_text("select model, 2 * n as n from surprise")
+    warehouse.adopt_sql(folder)
+    assert warehouse.scan("doubled").collect().rows() == [("m", 6)]
+
+
+def test_results_are_replaced_and_collected(warehouse, frames, register):
+    warehouse = Warehouse(warehouse.root)
+    register(surprise=surprise)
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=1)}, "one")
+    warehouse.compute_metrics()
+    warehouse.build_catalogue()
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=2)}, "two")
+    with warehouse.connect() as before:
+        warehouse.compute_metrics()
+        warehouse.build_catalogue()
+        assert before.execute("select n from surprise").fetchall() == [(1,)]
+    with warehouse.connect() as after:
+        assert after.execute("select n from surprise").fetchall() == [(2,)]
+    assert len(metrics.superseded(warehouse.root)) == 1
+    # A reader of the earlier catalogue may be at work.
+    assert metrics.superseded(warehouse.root)[0].name not in str(warehouse.gc(timedelta(0)).removed)
+    register()
+    warehouse.compute_metrics()
+    assert "surprise" not in warehouse.definitions().views
+    assert len(metrics.superseded(warehouse.root)) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (failing, r"Metric `broken` \(.*:failing\) failed: ColumnNotFoundError: .*no_such_column"),
+        (nothing, r"Metric `broken` \(.*:nothing\) returned int, not a Polars frame"),
+    ],
+)
+def test_a_function_that_fails_is_named_and_changes_nothing(warehouse, register, function, message):
+    warehouse = Warehouse(warehouse.root)
+    register(surprise=surprise)
+    warehouse.compute_metrics()
+    register(surprise=surprise, broken=function)
+    with pytest.raises(SqlError, match=message):
+        warehouse.compute_metrics()
+    assert "surprise" in warehouse.definitions().views
+
+
+def test_names_are_checked(register):
+    register(**{"Bad-Name": surprise})
+    with pytest.raises(SqlError, match="Metric `Bad-Name`"):
+        metrics.registered()

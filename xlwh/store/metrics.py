@@ -1,0 +1,117 @@
+"""Metrics that are functions of one's own: registered by an entry point, computed with Polars, shown as views.
+
+    [project.entry-points."xlwh.metrics"]
+    surprise = "my_package.metrics:surprise"
+
+    def surprise(warehouse: xlwh.Warehouse) -> pl.LazyFrame:
+        "Mean negative log probability of the gold label, by model and language."
+        ...
+
+The entry point's name becomes the view's, the docstring its description. The result is kept as a Parquet file under
+`metrics/`, named by its content, so that a reader of an earlier catalogue can finish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from xlwh.errors import SqlError
+from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.views import View
+
+if TYPE_CHECKING:
+    from xlwh.store.warehouse import Warehouse
+
+GROUP = "xlwh.metrics"
+FOLDER = "metrics"
+"""Folder in a warehouse with the results."""
+CURRENT = "current.json"
+
+Metric = Callable[["Warehouse"], "pl.DataFrame | pl.LazyFrame"]
+
+
+def registered() -> dict[str, EntryPoint]:
+    """The metrics that installed packages bring along, by name. None of them is imported."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", entry.name):
+            raise SqlError(f"Metric `{entry.name}` ({entry.value}): use lower-case letters, digits and _.")
+        if entry.name in found:
+            raise SqlError(
+                f"Metric `{entry.name}` comes from {found[entry.name].value} and from {entry.value}."
+            )
+        found[entry.name] = entry
+    return found
+
+
+def compute(warehouse: Warehouse) -> None:
+    """Compute every registered metric from the current tables; results of metrics that are gone go.
+
+    Raises `SqlError` naming the function that fails, or that returns no frame; what was there before stays.
+    """
+    entries = registered()
+    folder = warehouse.root / FOLDER
+    if not entries and not folder.is_dir():
+        return
+    make_folder(folder)
+    current = {name: _computed(warehouse, folder, name, entry) for name, entry in entries.items()}
+    path = path_beside(folder / CURRENT)
+    path.write_text(json.dumps(current, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    publish(path, folder / CURRENT)
+
+
+def _computed(warehouse: Warehouse, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:
+    try:
+        metric: Metric = entry.load()
+        frame = metric(warehouse)
+        frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    except Exception as error:  # it is somebody else's code: whatever it raises is told with its name
+        raise SqlError(f"Metric `{name}` ({entry.value}) failed: {type(error).__name__}: {error}") from error
+    if not isinstance(frame, pl.DataFrame):
+        raise SqlError(
+            f"Metric `{name}` ({entry.value}) returned {type(frame).__name__}, not a Polars frame."
+        )
+    content = BytesIO()
+    frame.write_parquet(content)
+    file = folder / f"{name}-{hashlib.sha256(content.getvalue()).hexdigest()[:16]}.parquet"
+    if not file.is_file():
+        unfinished = path_beside(file)
+        unfinished.write_bytes(content.getvalue())
+        publish(unfinished, file)
+    return {
+        "file": file.name,
+        "function": entry.value,
+        "description": " ".join((inspect.getdoc(metric) or "").split()),
+    }
+
+
+def views(root: Path) -> dict[str, View]:
+    """The views over the results that are there, by name."""
+    path = root / FOLDER / CURRENT
+    if not path.is_file():
+        return {}
+    found: dict[str, View] = {}
+    for name, metric in json.loads(path.read_text(encoding="utf-8")).items():
+        file = root / FOLDER / metric["file"]
+        sql = "select * from read_parquet('{}')".format(str(file).replace("'", "''"))
+        found[name] = View(
+            name, FOLDER, file, sql, metric["description"], (), metric["function"], columns={}, depends_on=()
+        )
+    return found
+
+
+def superseded(root: Path) -> list[Path]:
+    """Results that the current ones have replaced."""
+    folder = root / FOLDER
+    shown = {view.path for view in views(root).values()}
+    return [path for path in folder.glob("*.parquet") if path not in shown]
