@@ -68,10 +68,11 @@ def removals(players: int, truncation: float) -> int:
 def needed_rows(sampler: Sampler, seed: int, number: int, measured: NDArray[np.bool_], examples: int) -> int:
     """Evaluated rows that round `number` will take."""
     if sampler.estimator == "exact":
-        return examples * 2 ** len(measured)
+        return examples << len(measured)
     orders, _ = _orders(sampler, seed, number, len(measured))
     each = examples if sampler.estimator == "whole_set" else 1
-    return int(_needed(orders, measured, sampler.truncation).sum()) * each
+    rows: int = int(_needed(orders, measured, sampler.truncation).sum()) * each
+    return rows
 
 
 def sample_round(
@@ -209,9 +210,10 @@ def _exact(engine: Engine, truncation: float) -> Marginals:
 
 def _joined(parts: Sequence[Marginals]) -> Marginals:
     return Marginals(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("permutation", "example", "player", "remaining", "value")
-        ),
+        permutation=np.concatenate([part.permutation for part in parts]),
+        example=np.concatenate([part.example for part in parts]),
+        player=np.concatenate([part.player for part in parts]),
+        remaining=np.concatenate([part.remaining for part in parts]),
+        value=np.concatenate([part.value for part in parts]),
         rows=sum(part.rows for part in parts),
     )

@@ -76,7 +76,7 @@ def stack_of(loaded: LoadedModel, dtype: torch.dtype) -> Stack:
 
 
 def _in(loaded: LoadedModel, dtype: torch.dtype) -> Any:
-    model = loaded.model
+    model: Any = loaded.model
     return model if model.dtype == dtype else copy.deepcopy(model).to(dtype=dtype)
 
 
@@ -126,10 +126,10 @@ class Layered:
             query = functional.linear(hidden[:, :1], block.qkv_weight[:width], block.qkv_bias[:width])
             query = query.view(rows, 1, self.num_heads, self.head_size).transpose(1, 2)
             both = functional.linear(hidden, block.qkv_weight[width:], block.qkv_bias[width:])
-            key, value = (part.view(shape).transpose(1, 2) for part in both.split(width, dim=-1))
+            key, value = (part.view(shape).transpose(1, 2) for part in both.chunk(2, dim=-1))
         else:
             joint = functional.linear(hidden, block.qkv_weight, block.qkv_bias)
-            query, key, value = (part.view(shape).transpose(1, 2) for part in joint.split(self.width, dim=-1))
+            query, key, value = (part.view(shape).transpose(1, 2) for part in joint.chunk(3, dim=-1))
         context = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return context.transpose(1, 2).reshape(rows, -1, self.width)
 
@@ -174,8 +174,7 @@ class _LayeredRows:
     def __init__(self, stack: Layered, batch: Batch, repeated: Tensor) -> None:
         self._stack = stack
         mask = batch.attention_mask.bool()
-        every = bool((batch.attention_mask.shape[1] == batch.attention_mask.sum(dim=1)).all())
-        seen = None if every else mask[:, None, None, :]
+        seen = None if bool(mask.all()) else mask[:, None, None, :]
         inputs = batch.inputs(stack._loaded)
         hidden = stack.embeddings(
             input_ids=inputs["input_ids"],

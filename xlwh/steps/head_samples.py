@@ -128,7 +128,8 @@ def _job(context: Context, heads: Heads, model: str, corpus: Corpus, name: str) 
 
 def _made(context: Context, model: str, job: _Job) -> tuple[_Done, list[Entry]]:
     """The rounds that are there and up to date, from the first one on without a gap."""
-    done, entries = _Done(job.first, "", 0, None), []
+    done = _Done(job.first, "", 0, None)
+    entries: list[Entry] = []
     while True:
         entry = context.warehouse.current(job.slot(model, done.number))
         print_ = job.print_of(done.number, done.before)

@@ -231,7 +231,7 @@ def _other_rankings(
     scan = context.warehouse.scan("head_importance", model=model, language=valued.language)
     importance = scan.filter(pl.col("dataset") == valued.dataset).collect()
     masks: list[Mask] = []
-    orders = [
+    orders: list[tuple[str, int, tuple[Player, ...]]] = [
         (method, 0, ranked(importance.filter(pl.col("method") == method), "value", method in DESCENDING))
         for method in heads.importance
     ]
