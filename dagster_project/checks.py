@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 
 from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
+from xlwh.concepts.health import LAYER, per_layer
 from xlwh.store import Warehouse, schema
 from xlwh.tables import TABLES
 
 CONVERGED_SHARE = 0.99
 """Attribution runs that should be within the study's tolerance; fewer is a warning."""
 SUM_TOLERANCE = 1e-4
-_WARNINGS = {"converged"}
+_WARNINGS = {"converged", "usual_norms", "no_empty_concepts", "clusterings_converged"}
 """Checks that only warn: what they find is flagged in the table, and may be meant."""
 _SHOWN = 20
 
@@ -248,6 +249,54 @@ def one_width(warehouse: Warehouse, table: str) -> Verdict:
     return Verdict(widths.filter((pl.col("least") != pl.col("most")) | (pl.col("least") == 0)), widths.height)
 
 
+def usable_vectors(warehouse: Warehouse, table: str) -> Verdict:
+    """No vector had to be left out because it holds NaN, infinity or numbers beyond half precision, and none is zero."""
+    counts = per_layer(warehouse.scan(table))
+    bad = ("not_finite", "overflow", "zero")
+    faults = counts.filter(pl.sum_horizontal(bad) > 0).select(*LAYER, *bad)
+    return Verdict(faults, int(counts["words"].sum()))
+
+
+def usual_norms(warehouse: Warehouse, table: str) -> Verdict:
+    """No vector is many times longer or shorter than its layer's usual one (a warning where some are)."""
+    counts = per_layer(warehouse.scan(table))
+    faults = counts.filter(pl.col("norm_outliers") > 0).select(
+        *LAYER, "norm_outliers", "vectors", "median_norm"
+    )
+    lost = int(counts["words"].sum() - counts["vectors"].sum())
+    return Verdict(faults, int(counts["words"].sum()), f"{lost} words without a vector" if lost else "")
+
+
+def clusterings_converged(warehouse: Warehouse, table: str) -> Verdict:
+    """Every clustering stopped by itself, not at the limit of iterations (a warning where one did not)."""
+    frame = warehouse.scan(table).select("model", "clustering", "iterations", "converged").collect()
+    return Verdict(frame.filter(~pl.col("converged")), frame.height)
+
+
+def no_empty_concepts(warehouse: Warehouse, table: str) -> Verdict:
+    """No concept is empty (a warning where one is: there may be fewer different vectors than clusters)."""
+    frame = warehouse.scan(table)
+    empty = frame.filter("is_empty").group_by("model", "clustering").agg(pl.len().alias("empty"))
+    return Verdict(empty.sort("model", "clustering").collect(), _height(frame))
+
+
+def every_point_is_a_member(warehouse: Warehouse, table: str) -> Verdict:
+    """Each clustering has as many members as points were clustered, in as many concepts as are not empty."""
+    members = warehouse.scan(table)
+    counted = members.group_by("model", "clustering").agg(
+        pl.len().alias("members"), pl.col("concept").n_unique().alias("concepts")
+    )
+    runs = warehouse.scan("clusterings").select(
+        "model", "clustering", "num_points", (pl.col("num_clusters") - pl.col("num_empty")).alias("filled")
+    )
+    joined = runs.join(counted, on=["model", "clustering"], how="full", coalesce=True)
+    bad = joined.filter(
+        pl.col("members").cast(pl.Int64).ne_missing(pl.col("num_points"))
+        | pl.col("concepts").cast(pl.Int64).ne_missing(pl.col("filled").cast(pl.Int64))
+    )
+    return Verdict(bad.sort("model", "clustering").collect(), _height(members))
+
+
 _SPECIAL: dict[str, dict[str, Check]] = {
     "examples": {"same_ids_in_languages": same_ids_in_languages},
     "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
@@ -259,6 +308,14 @@ _SPECIAL: dict[str, dict[str, Check]] = {
     "attribution_runs": {"converged": converged, "examples_exist": examples_exist},
     "token_attributions": {"every_run_has_tokens": every_run_has_tokens},
     "word_vectors": {"one_width": one_width},
+    "activations": {
+        "examples_exist": examples_exist,
+        "usable_vectors": usable_vectors,
+        "usual_norms": usual_norms,
+    },
+    "clusterings": {"clusterings_converged": clusterings_converged},
+    "concepts": {"no_empty_concepts": no_empty_concepts},
+    "concept_members": {"every_point_is_a_member": every_point_is_a_member},
     "ccta_pairs": {"pairs_have_runs": pairs_have_runs, "self_pairs_are_1": self_pairs_are_one},
 }
 

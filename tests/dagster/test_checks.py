@@ -30,6 +30,12 @@ DEFAULTS = {
     "logits": [0.0, 1.0],
     "vector": [1.0, 0.0],
     "parameters": "{}",
+    "clustering": "d.k2",
+    "corpus": "d",
+    "scope": "monolingual:en",
+    "stack": "encoder",
+    "aggregation": "last",
+    "algorithm": "faiss",
 }
 
 
@@ -242,3 +248,47 @@ def test_a_warning_is_a_warning_and_a_fault_an_error(store, study, root):
     assert found["converged"].severity is dg.AssetCheckSeverity.WARN
     assert found["probabilities_sum_to_1"].severity is dg.AssetCheckSeverity.ERROR
     assert "| m | en | 1 |" in found["probabilities_sum_to_1"].metadata["at fault"].value
+
+
+def test_vectors_that_cannot_be_used(store):
+    good = [{"example_id": str(i), "norm": 1.0 + i / 10} for i in range(5)]
+    warehouse = store(activations=good)
+    assert faults(warehouse, "activations", "usable_vectors") == []
+    assert faults(warehouse, "activations", "usual_norms") == []
+    bad = [
+        {"example_id": "a", "vector": None, "reason": "not_finite"},
+        {"example_id": "b", "vector": None, "reason": "overflow"},
+        {"example_id": "c", "vector": None, "reason": "truncated"},
+        {"example_id": "d", "norm": 0.0},
+        {"example_id": "e", "norm": 50.0},
+    ]
+    warehouse = store(activations=good + bad)
+    [found] = faults(warehouse, "activations", "usable_vectors")
+    assert (found["not_finite"], found["overflow"], found["zero"]) == (1, 1, 1)
+    [found] = faults(warehouse, "activations", "usual_norms")
+    assert (found["norm_outliers"], found["vectors"]) == (1, 7)
+    assert verdict(warehouse, "activations", "usual_norms").note == "3 words without a vector"
+
+
+def test_clusterings(store):
+    warehouse = store(
+        clusterings=[{"num_points": 2, "num_clusters": 2, "converged": True}],
+        concepts=[{"concept": 0}, {"concept": 1}],
+        concept_members=[{"word_index": i, "concept": i} for i in (0, 1)],
+    )
+    for table, check in (
+        ("clusterings", "clusterings_converged"),
+        ("concepts", "no_empty_concepts"),
+        ("concept_members", "every_point_is_a_member"),
+    ):
+        assert faults(warehouse, table, check) == []
+    warehouse = store(
+        clusterings=[{"num_points": 3, "num_clusters": 2}],
+        concepts=[{"concept": 0}, {"concept": 1, "is_empty": True}],
+    )
+    assert faults(warehouse, "clusterings", "clusterings_converged")[0]["clustering"] == "d.k2"
+    assert faults(warehouse, "concepts", "no_empty_concepts") == [
+        {"model": "m", "clustering": "d.k2", "empty": 1}
+    ]
+    [found] = faults(warehouse, "concept_members", "every_point_is_a_member")
+    assert (found["members"], found["num_points"]) == (2, 3)

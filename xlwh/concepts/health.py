@@ -7,7 +7,7 @@ import polars as pl
 OUTLIER = 5.0
 """A norm this many times the layer's median, or less than its share of it, is an outlier."""
 
-_LAYER = ("model", "dataset", "language", "stack", "convention", "layer")
+LAYER = ("model", "dataset", "language", "stack", "convention", "layer")
 
 
 def per_layer(activations: pl.LazyFrame) -> pl.DataFrame:
@@ -19,7 +19,7 @@ def per_layer(activations: pl.LazyFrame) -> pl.DataFrame:
     norm, median = pl.col("norm"), pl.col("norm").median()
     outlier = (norm > OUTLIER * median) | (norm < median / OUTLIER)
     return (
-        activations.group_by(_LAYER)
+        activations.group_by(LAYER)
         .agg(
             words=pl.len(),
             vectors=pl.col("reason").null_count(),
@@ -28,12 +28,12 @@ def per_layer(activations: pl.LazyFrame) -> pl.DataFrame:
             norm_outliers=(outlier & (norm != 0)).sum(),
             median_norm=median,
         )
-        .sort(_LAYER)
+        .sort(LAYER)
         .collect()
     )
 
 
 def health(activations: pl.LazyFrame) -> dict[str, int]:
     """The same counts over all layers together, without those that are zero."""
-    counts = per_layer(activations).drop(*_LAYER, "median_norm").sum().row(0, named=True)
+    counts = per_layer(activations).drop(*LAYER, "median_norm").sum().row(0, named=True)
     return {name: int(count) for name, count in counts.items() if count}
