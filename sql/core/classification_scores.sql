@@ -28,7 +28,7 @@ cells as (
         count(*) as examples,
         count_if(num_truncated > 0) as truncated
     from predictions
-    where label is not null
+    where label is not null and task in ('sequence_classification', 'sentence_pair')
     group by model, dataset, split, language, label, predicted
 ),
 totals as (

@@ -168,6 +168,10 @@ def database(warehouse):
             {**QUESTION, "model": m, "language": x, "predicted": "answer"}
             for m, x in product(MODELS, LANGUAGES)
         ],
+        answer_spans=[
+            {**{c: v for c, v in QUESTION.items() if c != "task"}, "model": m, "language": x, "num_windows": 1}
+            for m, x in product(MODELS, LANGUAGES)
+        ],
         token_predictions=[
             {
                 **run,
@@ -182,6 +186,17 @@ def database(warehouse):
             }
             for run in runs
             for word in range(2)
+        ],
+        translation_statistics=[
+            {
+                **run,
+                "dataset": f"translated-{run['dataset']}",
+                "metric": metric,
+                "signature": metric,
+                "statistics": counts,
+            }
+            for run in runs
+            for metric, counts in (("bleu", [4, 4, 4, 3, 2, 1, 4, 3, 2, 1]), ("chrf", [5, 4, 3] * 6))
         ],
         attribution_runs=attributed,
         token_attributions=[{**row, "position": p} for row in attributed for p in range(4)],

@@ -206,13 +206,20 @@ class _Run:
             group["lr"] = rate
         autocast = recipe.autocast == "bfloat16"
         with torch.autocast(self.base.device.type, torch.bfloat16, enabled=autocast):
-            inputs, gold = self.train_set.batch(self.base, rows)
-            loss: Tensor = self.model(**inputs, **gold).loss
+            loss = self._forward(*self.train_set.batch(self.base, rows))[1]
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
+
+    def _forward(self, inputs: dict[str, Tensor], gold: dict[str, Tensor]) -> tuple[Any, Tensor]:
+        """The model's output on a batch, and its mean loss."""
+        if self.objective.loss is None:
+            output = self.model(**inputs, **gold)
+            return output, output.loss
+        output = self.model(**inputs)
+        return output, self.objective.loss(output, gold, inputs["attention_mask"])
 
     def _check_losses(self) -> None:
         """Add the losses since the last check to the curve's mean; a loss that is not finite ends the training."""
@@ -234,10 +241,10 @@ class _Run:
         with torch.inference_mode():
             for rows, _ in plan(self.dev_set.encoded.lengths, self.base.max_length):
                 inputs, gold = self.dev_set.batch(self.base, rows)
-                output = self.model(**inputs, **gold)
+                output, batch_loss = self._forward(inputs, gold)
                 count = scorer.add(rows, output, gold, inputs["attention_mask"].bool().cpu().numpy())
                 # The mean over no prediction at all is not a number.
-                loss += float(output.loss) * count if count else 0.0
+                loss += float(batch_loss) * count if count else 0.0
                 total += count
         if not math.isfinite(loss):
             self._diverged(f"the development loss is {loss} after step {position.step:,}")

@@ -22,6 +22,7 @@ HEADS: dict[str, Any] = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
     "ForTokenClassification": transformers.AutoModelForTokenClassification,
     "ForQuestionAnswering": transformers.AutoModelForQuestionAnswering,
+    "ForQuestionAnsweringSimple": transformers.AutoModelForQuestionAnswering,
     "ForMaskedLM": transformers.AutoModelForMaskedLM,
     "WithLMHeadModel": transformers.AutoModelForMaskedLM,
     "ForCausalLM": transformers.AutoModelForCausalLM,
@@ -33,6 +34,8 @@ HEADS: dict[str, Any] = {
 TRAINABLE: dict[str, Any] = {
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "token_classification": transformers.AutoModelForTokenClassification,
+    "question_answering": transformers.AutoModelForQuestionAnswering,
+    "translation": transformers.AutoModelForSeq2SeqLM,
 }
 """Kind of head (`xlwh.models.training_data.Objective.head`) -> the class that puts a new one on a base."""
 
@@ -105,9 +108,9 @@ def load_trainable(
 
 
 def _outputs(labels: tuple[str, ...]) -> dict[str, Any]:
-    """What the configuration says of a head's outputs; nothing for a head that has no labels."""
+    """What the configuration says of a head's outputs: two (start and end) for a head that has no labels."""
     if not labels:
-        return {}
+        return {"num_labels": 2}
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},

@@ -32,8 +32,12 @@ TASKS = {
     "ForSequenceClassification": "sequence_classification",
     "ForTokenClassification": "token_classification",
     "ForQuestionAnswering": "question_answering",
+    "ForConditionalGeneration": "translation",
+    "ForQuestionAnsweringSimple": "question_answering",
 }
 """End of an architecture's name -> task of its head."""
+Kind = Literal["hub", "path", "finetuned", "scratch"]
+"""Where a model comes from."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -42,7 +46,7 @@ class Pin:
     """The identity of one model of the study. Equal hashes mean equal results."""
 
     key: str
-    kind: Literal["hub", "path", "finetuned"]
+    kind: Kind
     source: str
     revision: str | None
     model_type: str
@@ -63,7 +67,10 @@ class Pin:
 
     @property
     def task(self) -> str | None:
-        """Task of its head, as in `models.task`; None without one (a bare encoder, a language model)."""
+        """Task of its head, as in `models.task`; None without one (a bare encoder, a language model).
+
+        Every text-to-text head is one of `translation`, the one such task here.
+        """
         name = self.architecture or ""
         return next((task for suffix, task in TASKS.items() if name.endswith(suffix)), None)
 
@@ -115,7 +122,7 @@ def _sha256(files: list[Path], named: bool) -> str:
 
 def pin_folder(
     key: str,
-    kind: Literal["hub", "path", "finetuned"],
+    kind: Kind,
     source: str,
     revision: str | None,
     folder: Path,

@@ -110,7 +110,7 @@ def tag_targets(
     return {"labels": gold}
 
 
-def tag_counts(encoded: Encoded, inputs: Inputs) -> dict[str, int]:
+def tag_counts(encoded: Encoded, gold: Mapping[str, Any], inputs: Inputs) -> dict[str, int]:
     """Words of the examples, and how many of them are dropped or truncated."""
     return word_places(encoded, inputs.tagged_piece).counts()
 

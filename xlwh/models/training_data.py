@@ -3,7 +3,8 @@
 Texts go through the same encoder and the same family inputs as in prediction, so a model is trained on what it
 will see. A task that is trained here is an `Objective`; another task is another entry of `OBJECTIVES`, and neither
 batching nor the training loop (`xlwh.models.finetune`) changes: gold that is a list (one tag per sub-token) is
-padded like the inputs. What is particular to a task beyond a few lines has its own module (`xlwh.models.tagging`).
+padded like the inputs. What is particular to a task beyond a few lines has its own module (`xlwh.models.tagging`,
+`xlwh.models.answers`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.models.answers import AnswerScorer, answer_loss, answer_targets, window_counts, windows
 from xlwh.models.batches import collate, padded_length
 from xlwh.models.tagging import IGNORED, TagScorer, tag_counts, tag_targets
 from xlwh.models.tokenize import Encoded, encode
+from xlwh.models.translation import (
+    TranslationScorer,
+    encode_translations,
+    forced_inputs,
+    translation_counts,
+    translation_targets,
+)
 from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
@@ -36,6 +45,9 @@ BATCHES_PER_BUCKET = 50
 
 ENCODE_ROWS = 4096
 """Examples encoded at once: what the encoder knows beyond the token ids is dropped after each chunk."""
+
+POSITIONS = ("start_positions", "end_positions")
+"""Gold that counts sub-tokens of the input."""
 
 Gold = Mapping[str, NDArray[np.int64] | Sequence[Sequence[int]]]
 """Arguments of a model's `forward` beside its inputs, one entry per example: a number, or one per sub-token."""
@@ -61,7 +73,7 @@ def whole_texts(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> En
     return encode(base, examples)
 
 
-def no_counts(encoded: Encoded, inputs: Inputs) -> dict[str, int]:
+def no_counts(encoded: Encoded, gold: Gold, inputs: Inputs) -> dict[str, int]:
     """Nothing to count beyond truncation."""
     return {}
 
@@ -71,10 +83,12 @@ class Objective:
     """What a task adds to the training loop.
 
     `gold` is the column of `examples` that holds the gold, and `head` the kind of head that is trained
-    (`xlwh.models.loading.TRAINABLE`). `labelled`: the head has one output per label of the data. `encode` makes
+    (`xlwh.models.loading.TRAINABLE`). `labelled`: the head has one output per label of the data. `forced`: the gold is
+    a text of its own, forced on the decoder. `encode` makes
     inputs of examples, `targets(encoded, examples, labels, inputs)` their gold as arguments of the model's `forward`,
     `scorer` (same arguments) the judge of the development inputs, `counts` what the record of the training tells
-    beyond truncation. `problem_type` chooses the loss, where transformers knows several.
+    beyond truncation. `problem_type` chooses the loss, where transformers knows several; `loss(output, gold,
+    attention_mask)` replaces transformers' own, and the gold is then not given to `forward`.
     """
 
     gold: str
@@ -83,8 +97,10 @@ class Objective:
     scorer: Callable[[Encoded, pl.DataFrame, Sequence[str], Inputs], Scorer]
     labelled: bool = True
     problem_type: Literal["single_label_classification"] | None = None
+    forced: bool = False
     encode: Callable[[LoadedModel, pl.DataFrame, Inputs], Encoded] = whole_texts
-    counts: Callable[[Encoded, Inputs], Mapping[str, int]] = no_counts
+    counts: Callable[[Encoded, Gold, Inputs], Mapping[str, int]] = no_counts
+    loss: Callable[[Any, Mapping[str, Tensor], Tensor], Tensor] | None = None
 
 
 def class_targets(encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs) -> Gold:
@@ -136,10 +152,34 @@ TAGGING = Objective(
     counts=tag_counts,
 )
 
+ANSWERING = Objective(
+    gold="answers",
+    head="question_answering",
+    targets=answer_targets,
+    scorer=AnswerScorer,
+    labelled=False,
+    encode=windows,
+    counts=window_counts,
+    loss=answer_loss,
+)
+
+TRANSLATION = Objective(
+    gold="text_pair",
+    head="translation",
+    targets=translation_targets,
+    scorer=TranslationScorer,
+    labelled=False,
+    forced=True,
+    encode=encode_translations,
+    counts=translation_counts,
+)
+
 OBJECTIVES: dict[str, Objective] = {
     "sequence_classification": CLASSIFICATION,
     "sentence_pair": CLASSIFICATION,
     "token_classification": TAGGING,
+    "question_answering": ANSWERING,
+    "translation": TRANSLATION,
 }
 """The tasks that can be trained here, by `examples.task`."""
 
@@ -178,6 +218,8 @@ class TrainingSet:
     """Examples that the inputs come from: several inputs may come from one."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What the objective counted."""
+    forced: bool = False
+    """Whether the gold is a text of its own, forced on the decoder."""
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -194,14 +236,27 @@ class TrainingSet:
     def batch(
         self, base: LoadedModel, rows: NDArray[np.int64]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Inputs `[rows, length]` and gold (`[rows]` or `[rows, length]`) of a batch, on the model's device."""
+        """Inputs `[rows, length]` and gold (`[rows]` or `[rows, length]`) of a batch, on the model's device.
+
+        Gold that is forced on the decoder has a length of its own.
+        """
         length = padded_length(int(self.encoded.lengths[rows].max()), base.max_length)
         inputs = collate(base, self.encoded, rows, length).inputs(base)
+        if self.forced:
+            texts = self.gold["labels"]
+            longest = padded_length(max(len(texts[row]) for row in rows.tolist()), base.max_length)
+            labels = _gold_tensor(texts, rows, longest, left=False).to(base.device)
+            return forced_inputs(base, inputs, labels), {"labels": labels}
         left = base.family.padding_side == "left"
-        return inputs, {
+        gold = {
             name: _gold_tensor(values, rows, length, left).to(base.device)
             for name, values in self.gold.items()
         }
+        if left:
+            # Padding on the left moves every place in the input.
+            moved = length - _numbers(self.encoded.lengths[rows]).to(base.device)
+            gold |= {name: gold[name] + moved for name in POSITIONS if name in gold}
+        return inputs, gold
 
 
 def prepare(
@@ -215,25 +270,15 @@ def prepare(
 
     `ModelError` where the gold does not fit the labels.
     """
-    chunks, golds, none = [], [], np.zeros(0, np.int32)
+    chunks, golds = [], []
     counts: Counter[str] = Counter()
     for chunk in examples.iter_slices(ENCODE_ROWS):
         encoded = objective.encode(base, chunk, inputs)
-        golds.append(objective.targets(encoded, chunk, labels, inputs))
-        counts.update(objective.counts(encoded, inputs))
-        # Only ids and types are kept: the rest is several times their size.
-        chunks.append(
-            replace(
-                encoded,
-                segment=none,
-                char_start=none,
-                char_end=none,
-                word_index=none,
-                words=(),
-                segmenters=(),
-            )
-        )
-    return TrainingSet(_concatenate(chunks), _joined(golds), examples.height, counts)
+        gold = objective.targets(encoded, chunk, labels, inputs)
+        golds.append(gold)
+        counts.update(objective.counts(encoded, gold, inputs))
+        chunks.append(_lean(encoded))
+    return TrainingSet(_concatenate(chunks), _joined(golds), examples.height, counts, objective.forced)
 
 
 @dataclass(frozen=True)
@@ -251,9 +296,9 @@ def prepare_development(
     """The same for development examples, kept whole: they are few."""
     encoded = objective.encode(base, examples, inputs)
     gold = objective.targets(encoded, examples, labels, inputs)
-    counts = objective.counts(encoded, inputs)
+    counts = objective.counts(encoded, gold, inputs)
     return DevelopmentSet(
-        TrainingSet(encoded, gold, examples.height, counts),
+        TrainingSet(encoded, gold, examples.height, counts, objective.forced),
         lambda: objective.scorer(encoded, examples, labels, inputs),
     )
 
@@ -290,6 +335,12 @@ def epoch_batches(
     return [batches[i] for i in random.permutation(len(batches))]
 
 
+def _numbers(values: NDArray[np.int64]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
 def _gold_tensor(
     values: NDArray[np.int64] | Sequence[Sequence[int]], rows: NDArray[np.int64], length: int, left: bool
 ) -> Tensor:
@@ -302,6 +353,25 @@ def _gold_tensor(
         size = len(values[index])
         padded[place, length - size if left else 0 : length if left else size] = values[index]
     return torch.from_numpy(padded)
+
+
+def _lean(encoded: Encoded) -> Encoded:
+    """Only ids and types: the rest is several times their size."""
+    none = np.zeros(0, np.int32)
+    return Encoded(
+        keys=encoded.keys,
+        bounds=encoded.bounds,
+        input_ids=encoded.input_ids,
+        token_type_ids=encoded.token_type_ids,
+        special=encoded.special,
+        segment=none,
+        char_start=none,
+        char_end=none,
+        word_index=none,
+        words=(),
+        segmenters=(),
+        num_truncated=encoded.num_truncated,
+    )
 
 
 def _concatenate(chunks: Sequence[Encoded]) -> Encoded:

@@ -18,6 +18,9 @@ CLASSIFICATION = ("sequence_classification", "sentence_pair")
 TAGGING = "token_classification"
 """The task of which words are classified; the name of its head too."""
 
+QUESTION_ANSWERING = "question_answering"
+"""The task of which spans of a context are found; the name of its head too."""
+
 CHUNK = 10_000
 """Examples worked on at once: the bound on memory beside the frames that are written."""
 

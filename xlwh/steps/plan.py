@@ -70,7 +70,14 @@ STEPS: dict[str, Step] = {
         Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
         Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
         Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
-        Step("predictions", ("predictions",), _RUN, "models", (Reads("examples"), Reads("models")), True),
+        Step(
+            "predictions",
+            ("predictions", "answer_spans"),
+            _RUN,
+            "models",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
         Step(
             "token_predictions",
             ("token_predictions",),

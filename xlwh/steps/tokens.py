@@ -1,12 +1,18 @@
-"""Tokenize what a model is evaluated on: sub-tokens, their words, and what was cut off."""
+"""Tokenize what a model is evaluated on: sub-tokens, their words, and what was cut off.
+
+Of questions and contexts all sub-tokens are stored, however long: a model sees them in windows, and positions of
+answers and attributions count in the uncut input.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import polars as pl
 
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.evaluation import CLASSIFICATION, TAGGING, corpora
+from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, corpora
 from xlwh.store import Slot, fingerprint
 
 CODE_VERSION = "1"
@@ -15,10 +21,10 @@ CODE_VERSION = "1"
 def run(context: Context, key: Key) -> StepResult:
     """Write `tokens` of one model in one language, a file per dataset."""
     model, language = str(key.model), str(key.language)
-    applicable = (*CLASSIFICATION, TAGGING, None)
+    applicable = (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
     found = [corpus for corpus in corpora(context, model, language) if corpus.task in applicable]
     if not found:
-        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+        return not_applicable(f"`{model}` is evaluated on nothing that is tokenized here in `{language}`.")
     pin = context.zoo.pin(model)
     parameters = {
         "max_length": context.study.models[model].max_length,
@@ -34,6 +40,7 @@ def run(context: Context, key: Key) -> StepResult:
     if not stale:
         return StepResult(status="fresh")
 
+    from xlwh.models.answers import UNCUT
     from xlwh.models.tokenize import encode, tokens_frame
 
     watch, loaded = Stopwatch(), context.zoo.load(model)
@@ -42,7 +49,8 @@ def run(context: Context, key: Key) -> StepResult:
         parts = []
         total = corpus.entry.rows
         for chunk in corpus.chunks():
-            encoded = encode(loaded, chunk)
+            uncut = corpus.task == QUESTION_ANSWERING
+            encoded = encode(replace(loaded, max_length=UNCUT) if uncut else loaded, chunk)
             parts.append(tokens_frame(loaded, encoded))
             examples += len(encoded)
             truncated += int((encoded.num_truncated > 0).sum())

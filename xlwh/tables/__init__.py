@@ -10,6 +10,7 @@ Raise `version` when the meaning or the columns of a table change: partitions wr
 
 from __future__ import annotations
 
+from xlwh.tables.answering import AnswerSpans
 from xlwh.tables.attribution import AttributionRuns, TokenAttributions
 from xlwh.tables.base import KEY_PATTERN, Table
 from xlwh.tables.concepts import Activations, Clusterings, ConceptMembers, Concepts
@@ -20,6 +21,7 @@ from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, P
 from xlwh.tables.lexicon import ConceptLanguages, ConceptMatches, ConceptPairings, Lexicon
 from xlwh.tables.models import Models, Predictions, Tokens
 from xlwh.tables.tagging import TokenPredictions
+from xlwh.tables.translation import TranslationStatistics
 
 TABLES: dict[str, type[Table]] = {
     "examples": Examples,
@@ -27,7 +29,9 @@ TABLES: dict[str, type[Table]] = {
     "models": Models,
     "tokens": Tokens,
     "predictions": Predictions,
+    "answer_spans": AnswerSpans,
     "token_predictions": TokenPredictions,
+    "translation_statistics": TranslationStatistics,
     "attribution_runs": AttributionRuns,
     "token_attributions": TokenAttributions,
     "word_vectors": WordVectors,
@@ -54,6 +58,7 @@ __all__ = [
     "KEY_PATTERN",
     "TABLES",
     "Activations",
+    "AnswerSpans",
     "AttributionRuns",
     "CctaPairs",
     "Clusterings",
@@ -78,5 +83,6 @@ __all__ = [
     "TokenAttributions",
     "TokenPredictions",
     "Tokens",
+    "TranslationStatistics",
     "WordVectors",
 ]

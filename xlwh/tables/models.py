@@ -24,11 +24,13 @@ class Models(Table):
     model = model_column()
     kind = dy.String(
         nullable=False,
-        check=lambda c: c.is_in(["hub", "path", "finetuned"]),
-        description="Where it comes from: hub, path or finetuned.",
+        check=lambda c: c.is_in(["hub", "path", "finetuned", "scratch"]),
+        description="Where it comes from: hub, path, finetuned or scratch (random weights).",
     )
     source = dy.String(
-        nullable=False, description="Hub id, folder as written in the study, or key of the base model."
+        nullable=False,
+        description="Hub id, folder as written in the study, key of the base model, or what the tokenizer of a "
+        "model from scratch was trained on or taken from.",
     )
     revision = dy.String(nullable=True, description="40-character commit of a hub model.")
     family = dy.String(nullable=False, description="Architecture family (transformers `model_type`).")
@@ -49,6 +51,13 @@ class Models(Table):
     published_as = dy.String(nullable=True, description="Name of the same model in the papers' tables.")
     counterpart_of = dy.String(
         nullable=True, description="Key of the multilingual model that this one is the counterpart of."
+    )
+    weights_of = dy.String(nullable=True, description="Key of the model whose weights it has.")
+    tokenization_sampling = dy.Float64(
+        nullable=True,
+        min=0,
+        max=1,
+        description="Rate at which its words are cut into other sub-tokens; NULL: they are not.",
     )
     finetuned_dataset = dy.String(nullable=True, description="Dataset it was fine-tuned on here.")
     finetuned_languages = dy.List(
@@ -99,7 +108,7 @@ class Tokens(Table):
 
 
 class Predictions(Table):
-    """One row per (model, example): logits as computed, so that every score is a view."""
+    """One row per (model, example): logits as computed, or the text written, so that every score is a view."""
 
     partition_by = ("model", "language")
     key = ("model", "dataset", "split", "language", "example_id")
@@ -110,12 +119,23 @@ class Predictions(Table):
     language = language_column()
     example_id = example_id_column()
     task = dy.String(nullable=False, description="Task of the dataset.")
-    label = dy.String(nullable=True, description="Gold label; NULL where withheld.")
-    predicted = dy.String(nullable=False, description="Label of the largest logit.")
-    logits = dy.List(
-        dy.Float32(), nullable=False, description="One per class, in the order of `models.labels`."
+    label = dy.String(
+        nullable=True, description="Gold label, or the reference translation; NULL where withheld."
     )
-    probabilities = dy.List(dy.Float32(), nullable=False, description="Softmax of the logits.")
+    predicted = dy.String(
+        nullable=False, description="Label of the largest logit, the answer's text, or the text written."
+    )
+    logits = dy.List(
+        dy.Float32(),
+        nullable=False,
+        description="One per class, in the order of `models.labels`; of an answer, its start's and end's; "
+        "empty for written text.",
+    )
+    probabilities = dy.List(
+        dy.Float32(),
+        nullable=False,
+        description="Softmax of the logits: over the classes, or over the positions of the answer's window.",
+    )
     num_tokens = dy.Int32(
         nullable=False, min=1, description="Sub-tokens the model saw, special ones included."
     )

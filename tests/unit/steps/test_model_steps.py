@@ -149,12 +149,16 @@ def test_partitions_that_do_not_apply_say_so(
     frame: Callable[..., pl.DataFrame],
 ) -> None:
     path = str(checkpoint("bert"))
-    answering = frame([("Who?", "He.")]).with_columns(task=pl.lit("question_answering"))
-    context = context_of(answering, m={"path": path}, idle={"path": path, "datasets": []})
+    translating = frame([("Who?", "He.")]).with_columns(task=pl.lit("translation"))
+    context = context_of(translating, m={"path": path}, idle={"path": path, "datasets": []})
+    what = {
+        tokens: "nothing that is tokenized here",
+        predictions: "no classes or questions",
+    }[step]
     for model in ("m", "idle"):
         result: StepResult = step.run(context, Key(model=model, language="en"))
         assert result.status == "not_applicable"
-        assert result.reason == f"`{model}` is evaluated on no classification dataset in `en`."
+        assert result.reason == f"`{model}` is evaluated on {what} in `en`."
 
 
 @pytest.mark.parametrize("step", [tokens, predictions])

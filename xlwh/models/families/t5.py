@@ -43,7 +43,7 @@ class T5(Family):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if getattr(base_model(model), "decoder", None) is None:
             return inputs
-        if not type(model).__name__.endswith("ForSequenceClassification"):
+        if not type(model).__name__.endswith(("ForSequenceClassification", "ForQuestionAnswering")):
             return self.teacher_forced(model, inputs, input_ids[:, :1], attention_mask[:, :1])
         return self.teacher_forced(model, inputs, input_ids, attention_mask)
 
