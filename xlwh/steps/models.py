@@ -17,6 +17,10 @@ def run(context: Context, key: Key) -> StepResult:
         from xlwh.steps import finetuned
 
         return finetuned.run(context, key)
+    if options.scratch is not None:
+        from xlwh.steps import scratch
+
+        return scratch.run(context, key)
     pin = context.zoo.pin(name)
     parameters = {
         "kind": pin.kind,

@@ -10,6 +10,17 @@ from pydantic import Field, model_validator
 from xlwh.study.base import Key, Part
 
 
+SMALL_T5: Mapping[str, int | float | str | bool] = {
+    "d_model": 256,
+    "d_kv": 32,
+    "num_heads": 8,
+    "d_ff": 512,
+    "num_layers": 3,
+    "num_decoder_layers": 3,
+    "feed_forward_proj": "gated-gelu",
+}
+
+
 class Scratch(Part):
     """A model with random weights: its architecture, and where its tokenizer comes from.
 
@@ -19,15 +30,7 @@ class Scratch(Part):
 
     family: Literal["t5", "mt5"] = Field("t5", description="Architecture (transformers `model_type`).")
     config: Mapping[str, int | float | str | bool] = Field(
-        default_factory=lambda: {
-            "d_model": 256,
-            "d_kv": 32,
-            "num_heads": 8,
-            "d_ff": 512,
-            "num_layers": 3,
-            "num_decoder_layers": 3,
-            "feed_forward_proj": "gated-gelu",
-        },
+        SMALL_T5,
         description="Values of its configuration; sizes of the vocabulary and special ids follow from the tokenizer.",
     )
     tokenizer_of: Key | None = Field(

@@ -1,0 +1,109 @@
+-- BLEU and chrF of one model on one dataset, split and language translated into.
+-- key: model, dataset, split, language, metric, variant
+-- source: BLEU: Papineni et al. 2002, with sacreBLEU's exponential smoothing of zero counts; chrF2: Popović 2015; both equal to sacreBLEU's corpus_score / 100. Bootstrap over sentences, percentiles of 1000 resamples of bootstrap_weights; of more than 400 sentences, 400 blocks of them dealt by a hash of the id are resampled
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language translated into.
+-- column task: translation.
+-- column metric: bleu or chrf.
+-- column variant: strict: sacreBLEU's defaults, as the signature says.
+-- column value: The score, a share (sacreBLEU's number divided by 100).
+-- column ci_low: Lower end of the 95 % interval.
+-- column ci_high: Upper end of the same interval.
+-- column standard_error: Standard deviation of the resampled scores.
+-- column n: Sentences scored.
+-- column num_units: bleu: tokens of the references; chrf: their characters without blanks.
+-- column num_truncated: Sentences whose source was cut because it was too long.
+-- column interval: bootstrap.
+-- column signature: sacreBLEU's signature.
+with
+dealt as (
+    select
+        struct_pack(model, dataset, split, language, metric, signature) as evaluation,
+        statistics,
+        (row_number() over (
+            partition by model, dataset, split, language, metric, signature order by hash(example_id), example_id
+        ) - 1) % 400 as block
+    from translation_statistics
+),
+-- Sums by block, one row per place in the list of counts.
+blocks as (
+    select evaluation, place, block, sum(statistics[place]) as count
+    from dealt
+    cross join unnest(range(1, len(statistics) + 1)) as places(place)
+    group by evaluation, place, block
+),
+counts as (
+    select evaluation, place, list(count::double order by block) as by_block
+    from blocks
+    group by evaluation, place
+),
+-- The sums that a score is computed from: resample NULL is the corpus itself.
+sums as (
+    select evaluation, null as resample, list(list_sum(by_block) order by place) as totals
+    from counts
+    group by evaluation
+    union all
+    select
+        evaluation,
+        resample,
+        list(list_inner_product(by_block, list_slice(weights, 1, len(by_block))) order by place)
+    from counts
+    cross join bootstrap_weights
+    group by evaluation, resample
+),
+scores as (
+    select
+        evaluation,
+        resample,
+        totals,
+        if(evaluation.metric = 'bleu', bleu_of_counts(totals), chrf_of_counts(totals)) as value
+    from sums
+),
+summaries as (
+    select
+        evaluation,
+        any_value(value) filter (resample is null) as value,
+        any_value(totals) filter (resample is null) as totals,
+        quantile_cont(value, 0.025) filter (resample is not null) as ci_low,
+        quantile_cont(value, 0.975) filter (resample is not null) as ci_high,
+        stddev_samp(value) filter (resample is not null) as standard_error
+    from scores
+    group by evaluation
+),
+sizes as (
+    select evaluation, count(*)::bigint as n
+    from dealt
+    group by evaluation
+),
+cut as (
+    select model, dataset, split, language, count_if(num_truncated > 0)::bigint as num_truncated
+    from predictions
+    where task = 'translation' and label is not null
+    group by all
+)
+select
+    evaluation.model as model,
+    evaluation.dataset as dataset,
+    evaluation.split as split,
+    evaluation.language as language,
+    'translation' as task,
+    evaluation.metric as metric,
+    'strict' as variant,
+    value,
+    ci_low,
+    ci_high,
+    standard_error,
+    n,
+    totals[2]::bigint as num_units,
+    num_truncated,
+    'bootstrap' as interval,
+    evaluation.signature as signature
+from summaries
+join sizes using (evaluation)
+left join cut
+    on cut.model = evaluation.model
+    and cut.dataset = evaluation.dataset
+    and cut.split = evaluation.split
+    and cut.language = evaluation.language

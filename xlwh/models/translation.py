@@ -1,0 +1,153 @@
+"""Translation: training a text-to-text model by teacher forcing, and writing translations.
+
+The input is the source text alone (`text`); the translation (`text_pair`) is what the decoder is taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from xlwh.errors import ModelError
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
+from xlwh.models.tagging import IGNORED
+from xlwh.models.tokenize import Encoded, encode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xlwh.models.zoo import LoadedModel
+    from xlwh.study import Generation
+    from xlwh.study.models import Inputs
+
+
+def sources(examples: pl.DataFrame) -> pl.DataFrame:
+    """Translation examples with their source text only, as the encoder sees them."""
+    return examples.with_columns(pl.lit(None, pl.String).alias("text_pair"))
+
+
+@dataclass(frozen=True)
+class Translations(Encoded):
+    """Source texts, with the sub-tokens of their translations."""
+
+    target_ids: Sequence[Sequence[int]]
+    """Sub-tokens of each translation, its end token included."""
+    target_truncated: NDArray[np.int32]
+    """`[examples]`, sub-tokens cut off."""
+
+
+def encode_translations(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Translations:
+    """Source texts as inputs, and translations as what is to be written; both cut at the model's length.
+
+    ModelError if the model does not write text.
+    """
+    if base.task != "translation":
+        raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
+    source = encode(base, sources(examples))
+    target = encode(base, sources(examples.with_columns(text=pl.col("text_pair"))))
+    return Translations(
+        **{field.name: getattr(source, field.name) for field in fields(source)},
+        target_ids=[target.input_ids[target.row(index)].tolist() for index in range(len(target))],
+        target_truncated=target.num_truncated,
+    )
+
+
+def translation_targets(
+    encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs
+) -> dict[str, Sequence[Sequence[int]]]:
+    """The sub-tokens of each translation."""
+    if not isinstance(encoded, Translations):
+        raise TypeError("translations are encoded by encode_translations")
+    return {"labels": encoded.target_ids}
+
+
+def translation_counts(encoded: Encoded, gold: object, inputs: Inputs) -> dict[str, int]:
+    """Translations that were cut, and sub-tokens cut off."""
+    cut = encoded.target_truncated if isinstance(encoded, Translations) else np.zeros(0, np.int32)
+    return {"truncated_translations": int((cut > 0).sum()), "truncated_translation_tokens": int(cut.sum())}
+
+
+def forced_inputs(base: LoadedModel, inputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """Model inputs with the gold translation `[rows, length]`, IGNORED at padding, forced on the decoder."""
+    real = labels != IGNORED
+    ids = labels.masked_fill(~real, int(base.config.pad_token_id))
+    return base.family.teacher_forced(base.model, inputs, ids, real.long())
+
+
+class TranslationScorer:
+    """Development score of translations: the share of gold sub-tokens that are predicted from those before them."""
+
+    def __init__(
+        self, encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs
+    ) -> None:
+        self._right = self._total = 0
+
+    def add(
+        self, rows: NDArray[np.int64], output: Any, gold: Mapping[str, Tensor], real: NDArray[np.bool_]
+    ) -> int:
+        """Take a batch: logits `[rows, length, vocabulary]`, labels `[rows, length]`."""
+        labels = gold["labels"]
+        counted = labels != IGNORED
+        count = int(counted.sum())
+        self._right += int((output.logits.argmax(dim=-1) == labels)[counted].sum())
+        self._total += count
+        return count
+
+    def scores(self) -> dict[str, float]:
+        """Accuracy of the next sub-token under teacher forcing."""
+        return {"next_token_accuracy": self._right / max(1, self._total)}
+
+
+def translate(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    generation: Generation,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """What the model writes for each source text, greedily or by beam search, in the order of the texts.
+
+    Batches hold texts of similar lengths. `progress` is called with (texts done, texts). ModelError if the model does
+    not write text.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    if loaded.task != "translation":
+        raise ModelError(f"Model `{loaded.key}` has no text-to-text head.")
+    model: Any = loaded.model
+    settings: Any = GenerationConfig(
+        do_sample=False,
+        num_beams=generation.beams,
+        length_penalty=generation.length_penalty if generation.beams > 1 else None,
+        max_new_tokens=generation.max_tokens,
+        # The model's configuration says no, for everything else that is done with it.
+        use_cache=True,
+        pad_token_id=loaded.tokenizer.pad_token_id,
+        eos_token_id=loaded.tokenizer.eos_token_id,
+        decoder_start_token_id=loaded.config.decoder_start_token_id,
+    )
+    written = [""] * len(encoded)
+    done = 0
+    rows_at_once = max(1, batch_rows // generation.beams)
+    with torch.inference_mode():
+        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, rows_at_once):
+            batch = collate(loaded, encoded, rows, length)
+            ids = model.generate(
+                input_ids=batch.input_ids, attention_mask=batch.attention_mask, generation_config=settings
+            )
+            texts = loaded.tokenizer.batch_decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            for row, text in zip(rows.tolist(), texts, strict=True):
+                written[row] = text
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(encoded))
+    return written
