@@ -23,7 +23,7 @@ COLOURS: dict[Mode, dict[str, str]] = {
         "grid": "#e7e9ec",
         "accent": "#0b5cad",
         "on-accent": "#ffffff",
-        "good": "#1a7f4b",
+        "good": "#147243",
         "warn": "#9a5b00",
         "bad": "#b3261e",
         "s1": "#0b6fb8",

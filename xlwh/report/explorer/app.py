@@ -93,15 +93,16 @@ def _html(text: str, code: int = 200) -> HTMLResponse:
     return HTMLResponse(text, code)
 
 
-def _fragment(content: Markup, code: int = 200) -> HTMLResponse:
-    return HTMLResponse(content, code)
+def _fragment(content: Markup) -> HTMLResponse:
+    return HTMLResponse(content)
 
 
 def _failed(shown: Shown, request: Request, error: Exception) -> Response:
     code = 404 if isinstance(error, MissingDataError) else 400
     message = el("p", str(error), class_="error", role="alert")
     if "fragment" in request.headers.get("x-wanted", ""):
-        return _fragment(message, code)
+        # A message in its place on a page is not an error of the page; browsers would log any other code as one.
+        return _fragment(message)
     return _html(pages.shell(shown, "Error", "", el("div", el("h1", "That did not work"), message)), code)
 
 
@@ -223,7 +224,7 @@ def _run_sql(explorer: Explorer, text: str) -> Response:
         try:
             result = sqlcell.run(shown, text)
         except XlwhError as error:
-            return _fragment(el("p", str(error), class_="error", role="alert"), 400)
+            return _fragment(el("p", str(error), class_="error", role="alert"))
     rows = result.rows
     counted = f"{'the first ' if result.more else ''}{rows.height:,} row{'' if rows.height == 1 else 's'}"
     told = el("p", f"{counted}, {result.seconds:.3f} s", class_="hint", role="status")
