@@ -61,12 +61,15 @@ class Zoo:
     def pin(self, key: str) -> Pin:
         """The identity of a model, without loading it.
 
-        ModelError where its files may not be used, MissingDataError where it is still to be fine-tuned.
+        ModelError where its files may not be used, MissingDataError where it is still to be made.
         """
         model = self._model(key)
         if model.finetune is not None:
             folder = self.finetuned_folder(key)
             return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
+        if model.scratch is not None:
+            source = str(model.scratch.tokenizer_of or model.scratch.dataset)
+            return pin_folder(key, "scratch", source, None, self.finetuned_folder(key), self._hashes)
         if model.path is not None:
             folder = (self._study.folder / model.path).resolve()
             return pin_folder(key, "path", model.path, None, folder, self._hashes)
@@ -78,7 +81,7 @@ class Zoo:
         return pin_folder(key, "hub", model.hub, model.revision, folder, self._hashes)
 
     def finetuned_folder(self, key: str) -> Path:
-        """Folder of the current checkpoint of a model that is fine-tuned here."""
+        """Folder of the current checkpoint of a model that is made here, by fine-tuning or from scratch."""
         from xlwh.store import Slot
 
         entry = self._warehouse.current(Slot("models", (key,)))
@@ -87,7 +90,7 @@ class Zoo:
         )
         if folder is None or not folder.is_dir():
             raise MissingDataError(
-                f"Model `{key}` has not been fine-tuned yet. Run: xlwh materialize models --model {key}"
+                f"Model `{key}` has not been made yet. Run: xlwh materialize models --model {key}"
             )
         return folder
 

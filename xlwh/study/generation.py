@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from xlwh.study.base import Key, Part
 
-
 SMALL_T5: Mapping[str, int | float | str | bool] = {
     "d_model": 256,
     "d_kv": 32,
