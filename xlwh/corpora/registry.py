@@ -64,6 +64,9 @@ class Corpus:
     def parameters(self) -> dict[str, object]:
         """What the rows depend on besides the files: for a fingerprint."""
         dataset = self.request.dataset
+        chosen = self.max_examples is not None or dataset.skip_examples is not None
+        # Left out where it is not set, so that what was read before stays fresh.
+        skipped = {} if dataset.skip_examples is None else {"skip_examples": dataset.skip_examples}
         return {
             "reader": self.reader.name,
             "reader_version": self.reader.version,
@@ -73,7 +76,8 @@ class Corpus:
             "language": self.request.language,
             "max_examples": self.max_examples,
             # The seed matters only where there is something to choose.
-            "seed": self.seed if self.max_examples is not None else None,
+            "seed": self.seed if chosen else None,
+            **skipped,
         }
 
     def identity(self) -> list[str]:
@@ -81,11 +85,15 @@ class Corpus:
         return self.reader.identity(self.request, self.documents)
 
     def read(self) -> Reading:
-        """Read the files, and keep `max_examples` of the accepted rows; `CorpusError` where that is impossible."""
+        """Read the files, and keep the accepted rows that the study asks for; `CorpusError` where that is impossible."""
         reading = self.reader.parse(self.request, self.documents)
-        if self.max_examples is None:
-            return reading
-        kept = sample(reading.examples, self.max_examples, self.seed)
+        kept, skipped = reading.examples, self.request.dataset.skip_examples
+        if skipped is not None:
+            kept = kept.join(
+                sample(kept, skipped, self.seed), on="example_id", how="anti", maintain_order="left"
+            )
+        if self.max_examples is not None:
+            kept = sample(kept, self.max_examples, self.seed)
         return replace(reading, examples=kept, left_out=reading.examples.height - kept.height)
 
 

@@ -22,6 +22,12 @@ class Dataset(Part):
     max_examples: int | None = Field(
         None, ge=1, description="Keep this many examples, the same ids in every language."
     )
+    skip_examples: int | None = Field(
+        None,
+        ge=1,
+        description="Leave out the examples that `max_examples` of this number keeps: to train on one part of a "
+        "corpus and evaluate on the rest.",
+    )
     options: Mapping[str, Any] = Field(
         default_factory=dict, description="What the reader needs beyond the path."
     )

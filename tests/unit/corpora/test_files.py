@@ -154,6 +154,19 @@ def test_a_language_outside_the_dataset_is_refused(tmp_path: Path) -> None:
         corpora.read(study, "e", "de")
 
 
+def test_skipped_examples_are_the_ones_that_another_part_keeps(read: Read) -> None:
+    rows = "".join(f"p{i}\th{i}\tneutral\n" for i in range(30))
+    files = {"dev-en.tsv": rows}
+    whole = read(files, reader="xnli").examples["example_id"].to_list()
+    kept = read(files, reader="xnli", max_examples=20).examples["example_id"].to_list()
+    rest = read(files, reader="xnli", skip_examples=20)
+    assert rest.left_out == 20
+    assert rest.examples["example_id"].to_list() == [i for i in whole if i not in kept]
+    some = read(files, reader="xnli", skip_examples=20, max_examples=4).examples["example_id"].to_list()
+    assert len(some) == 4
+    assert not set(some) & set(kept)
+
+
 def test_max_examples_keeps_the_same_ids_in_every_language(read: Read) -> None:
     rows = "".join(f"p{i}\th{i}\tneutral\n" for i in range(50))
     files = {"dev-en.tsv": rows, "dev-de.tsv": rows.replace("p7\t", "\t")}
