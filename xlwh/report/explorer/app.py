@@ -33,6 +33,7 @@ _KINDS = {
     "parquet": "application/vnd.apache.parquet", "tex": "text/plain; charset=utf-8", "md": "text/plain; charset=utf-8",
 }  # fmt: skip
 _PREVIEW_S = 8.0
+_PREVIEW_ROWS = 50
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0b5cad"/>'
     '<path d="M3 4.5C8 4.5 8 11.5 13 11.5M3 11.5C8 11.5 8 4.5 13 4.5" stroke="#fff" stroke-width="1.6" fill="none"/></svg>'
@@ -199,11 +200,16 @@ def _table(shown: Shown, request: Request) -> Response:
 
 def _rows(shown: Shown, request: Request) -> Response:
     name = _known(shown, request)
-    result = sqlcell.run(shown, f'select * from "{name}"', 100, _PREVIEW_S)
+    kept = shown.views.frame(name) if shown.views.ready(name) else None
+    rows = (
+        sqlcell.run(shown, f'select * from "{name}"', _PREVIEW_ROWS, _PREVIEW_S).rows
+        if kept is None
+        else kept.head(_PREVIEW_ROWS)
+    )
     types = shown.columns[name]
     return _fragment(
-        html_table(result.rows, describe=lambda c: types[c][1], caption=f"First rows of {name}")
-        if result.rows.height
+        html_table(rows, describe=lambda c: types[c][1], caption=f"First rows of {name}")
+        if rows.height
         else el("p", "It has no rows.", class_="hint")
     )
 

@@ -46,7 +46,7 @@
       form.addEventListener("input", (event) => {
         if (event.target.type !== "search") return;
         clearTimeout(timer);
-        timer = setTimeout(() => change(event), 180);
+        timer = setTimeout(() => change(event), 120);
       });
     }
     for (const mark of scope.querySelectorAll("[data-drill]")) {
