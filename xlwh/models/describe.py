@@ -34,6 +34,7 @@ def describe(pin: Pin, loaded: LoadedModel, spec: Model) -> dict[str, Any]:
         "vocab_size": embedding.weight.shape[0],
         # Tied weights are one parameter under several names; `parameters` counts them once.
         "num_parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "tokenization_sampling": None if spec.tokenization is None else spec.tokenization.sampling,
         **noted(spec),
     }
     return {column: known.get(column) for column in schema("models")}
@@ -45,6 +46,7 @@ def noted(spec: Model) -> dict[str, str | None]:
         "dtype": spec.dtype,
         "published_as": spec.published_as,
         "counterpart_of": spec.counterpart_of,
+        "weights_of": spec.weights_of,
     }
 
 

@@ -8,7 +8,7 @@ model takes are cut from the longer segment first, and what is cut is counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,8 @@ class _Row:
     offsets: NDArray[np.int32]
     truncated: int
     word_index: NDArray[np.int32] | None = None
+    pretokens: list[int | None] = field(default_factory=list)
+    """What the tokenizer itself takes for the word of each token."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
         if tokenizer.is_fast
         else _slow(loaded, texts, [row["language"] for row in rows])
     )
+    if loaded.tokenization is not None:
+        names = ["\x00".join(map(str, key)) for key in examples.select(KEYS).iter_rows()]
+        encoded = _resegmented(loaded, encoded, names)
     blanks = _blank_ids(tokenizer)
     for row, segments in zip(encoded, texts, strict=True):
         _assign_words(row, segments, blanks)
@@ -232,8 +237,51 @@ def _fast(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: i
                 segment=segments,
                 offsets=offsets,
                 truncated=len(encoding.ids) - len(kept.ids),
+                pretokens=kept.word_ids,
             )
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
+
+
+def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> list[_Row]:
+    """The rows with their words cut anew, and what then is too long cut off; `names` seed the draws."""
+    from xlwh.models.resegment import Resegmenter
+
+    if loaded.tokenization is None:
+        return rows
+    resegmenter = Resegmenter(loaded.key, loaded.tokenizer, loaded.tokenization)
+    made = []
+    for row, name in zip(rows, names, strict=True):
+        segments = row.segment.tolist()
+        words = [
+            None if side == NONE or word is None else (side, word)
+            for side, word in zip(segments, row.pretokens or [None] * len(segments), strict=True)
+        ]
+        new = resegmenter(name, loaded.tokenizer.convert_ids_to_tokens(row.ids), words, row.offsets)
+        keep = _longest_cut(row.segment[new.source], loaded.max_length)
+        source = new.source[keep]
+        made.append(
+            _Row(
+                ids=[new.ids[place] for place in keep],
+                types=[row.types[place] for place in source],
+                special=row.special[source],
+                segment=row.segment[source],
+                offsets=new.offsets[keep],
+                truncated=row.truncated + len(new.ids) - len(keep),
+            )
+        )
+    return made
+
+
+def _longest_cut(segment: NDArray[np.int32], limit: int) -> list[int]:
+    """Places that are left when the end of the longer segment is cut until `limit` tokens remain."""
+    places = list(range(len(segment)))
+    while len(places) > limit:
+        counts = {side: [place for place in places if segment[place] == side] for side in (0, 1)}
+        longer = max(counts.values(), key=len)
+        if not longer:
+            break
+        places.remove(longer[-1])
+    return places
 
 
 def _call(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int | None) -> list[Any]:

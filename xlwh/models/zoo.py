@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from xlwh.store import Warehouse
-    from xlwh.study import Model, Study
+    from xlwh.study import Model, Study, Tokenization
 
 KEEP = 3
 """Loaded models kept in memory."""
@@ -41,6 +42,8 @@ class LoadedModel:
     device: torch.device
     max_length: int
     """Longest input in sub-tokens, special ones counted: the study's, or less where the model has less."""
+    tokenization: Tokenization | None = None
+    """How texts are cut into other sub-tokens than the tokenizer would; None: they are not."""
 
     @property
     def config(self) -> Any:
@@ -64,6 +67,16 @@ class Zoo:
         ModelError where its files may not be used, MissingDataError where it is still to be made.
         """
         model = self._model(key)
+        found = self._pinned(key, model)
+        if model.tokenization is None:
+            return found
+        # Other sub-tokens are another tokenizer to all that depends on it.
+        described = f"{found.tokenizer_hash} {model.tokenization.model_dump_json()}"
+        return replace(found, tokenizer_hash=hashlib.sha256(described.encode()).hexdigest())
+
+    def _pinned(self, key: str, model: Model) -> Pin:
+        if model.weights_of is not None:
+            return replace(self.pin(model.weights_of), key=key)
         if model.finetune is not None:
             folder = self.finetuned_folder(key)
             return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
@@ -106,7 +119,11 @@ class Zoo:
         self._loaded.pop(key, None)
         while len(self._loaded) >= KEEP:
             self._loaded.popitem(last=False)
-        self._loaded[key] = loaded = load_checkpoint(pin, self._model(key), self.device())
+        options = self._model(key)
+        if options.weights_of is not None and options.labels is None:
+            options = options.model_copy(update={"labels": self._model(options.weights_of).labels})
+        loaded = load_checkpoint(pin, options, self.device())
+        self._loaded[key] = loaded = replace(loaded, tokenization=options.tokenization)
         return loaded
 
     def load_base(

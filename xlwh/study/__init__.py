@@ -38,7 +38,7 @@ from xlwh.study.generation import Generation, Scratch
 from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
-from xlwh.study.models import Finetune, Model
+from xlwh.study.models import Finetune, Model, Tokenization
 
 __all__ = [
     "Aligner",
@@ -72,6 +72,7 @@ __all__ = [
     "Scratch",
     "Space",
     "Study",
+    "Tokenization",
     "load",
 ]
 
@@ -117,6 +118,8 @@ class Study(Part):
                     )
             if model.scratch is not None:
                 self._scratch_possible(at, model.scratch)
+            if model.weights_of is not None:
+                _known(model.weights_of, self.models, f"{at}.weights_of", "model")
             self._no_cycle(key)
             for language in model.languages or ():
                 _known(language, self.all_languages(), f"{at}.languages", "language")
@@ -224,7 +227,9 @@ class Study(Part):
         seen, base = [key], self.models[key].base
         while base is not None:
             if base in seen:
-                where = "finetune.base" if self.models[key].finetune is not None else "scratch.tokenizer_of"
+                made = self.models[key]
+                where = "scratch.tokenizer_of" if made.weights_of is None else "weights_of"
+                where = where if made.finetune is None else "finetune.base"
                 raise ValueError(f"models.{key}.{where}: {' -> '.join([*seen, base])} is a cycle")
             seen.append(base)
             base = self.models[base].base if base in self.models else None

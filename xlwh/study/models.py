@@ -74,14 +74,34 @@ class Inputs(Part):
         }
 
 
+class Tokenization(Part):
+    """Texts cut into other sub-tokens than the tokenizer would, to see what depends on that alone."""
+
+    sampling: float = Field(
+        gt=0,
+        le=1,
+        description="Rate of Unigram sampling, BPE-dropout or MaxMatch-Dropout, by kind of tokenizer.",
+    )
+    alpha: float = Field(
+        0.2, ge=0, description="Unigram: smoothing of the distribution that pieces are drawn from."
+    )
+    seed: int = Field(0, ge=0)
+
+
 class Model(Inputs):
-    """One model: a hub id with a revision, a local folder, a fine-tune recipe, or one with random weights."""
+    """One model: a hub id with a revision, a local folder, a fine-tune recipe, one with random weights, or the weights
+    of another model of the study under other options.
+    """
 
     hub: str | None = Field(None, description="Model id on the Hugging Face hub.")
     revision: Revision | None = Field(None, description="40-character commit of the hub model.")
     path: str | None = Field(None, description="Local folder, relative to the study file.")
     finetune: Finetune | None = Field(None, description="Train it here from another model of the study.")
     scratch: Scratch | None = Field(None, description="Make it here with random weights, to be fine-tuned.")
+    weights_of: Key | None = Field(None, description="Key of the model of this study whose weights it has.")
+    tokenization: Tokenization | None = Field(
+        None, description="Cut texts in another way when the model is evaluated."
+    )
     datasets: tuple[Key, ...] = Field((), description="Datasets it is evaluated on.")
     labels: tuple[str, ...] | None = Field(
         None, description="Class labels in the order of the logits; default: the checkpoint's id2label."
@@ -107,17 +127,24 @@ class Model(Inputs):
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:
-        if sum(x is not None for x in (self.hub, self.path, self.finetune, self.scratch)) != 1:
-            raise ValueError("give exactly one of `hub`, `path`, `finetune` and `scratch`")
+        sources = (self.hub, self.path, self.finetune, self.scratch, self.weights_of)
+        if sum(x is not None for x in sources) != 1:
+            raise ValueError("give exactly one of `hub`, `path`, `finetune`, `scratch` and `weights_of`")
+        if self.tokenization is not None and (self.finetune or self.scratch) is not None:
+            raise ValueError(
+                "`tokenization` is for a model that stands: give it to one with `weights_of` this one"
+            )
         if self.hub is not None and self.revision is None:
             raise ValueError("a hub model needs `revision`, a 40-character commit")
         return self
 
     @property
     def base(self) -> str | None:
-        """Key of the model that this one is made from: the one fine-tuned, or the one whose tokenizer it takes."""
+        """Key of the model that this one is made from: fine-tuned from it, or with its weights or its tokenizer."""
         if self.finetune is not None:
             return self.finetune.base
+        if self.weights_of is not None:
+            return self.weights_of
         return None if self.scratch is None else self.scratch.tokenizer_of
 
     @property
