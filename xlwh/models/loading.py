@@ -127,7 +127,7 @@ def _config(pin: Pin) -> Any:
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
                 pin.folder, local_files_only=True, trust_remote_code=False, padding_side=family.padding_side
             )
@@ -177,7 +177,7 @@ def _from_pretrained(
     supported = family_of(pin.model_type).attention
     attention = options.attention if options.attention in supported else supported[0]
     try:
-        with _quiet():
+        with quiet():
             model, info = auto.from_pretrained(
                 pin.folder,
                 dtype=dtype,
@@ -242,7 +242,7 @@ def _max_length(options: Model, family: Family, config: Any) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and load reports: what they report is checked here."""
     from transformers.utils import logging as untyped
 

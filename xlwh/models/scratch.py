@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from xlwh.errors import ModelError
+from xlwh.models.loading import quiet
 
 if TYPE_CHECKING:
     from xlwh.study import Scratch
@@ -52,7 +53,7 @@ def unigram(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
 
 
 def create(scratch: Scratch, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, Any]:
-    """Save a text-to-text model with random weights and its tokenizer into `folder`; its configuration.
+    """Save a text-to-text model with random weights for a tokenizer into `folder`; its configuration.
 
     Weights are drawn from the seed; the caller's random state is left as it was. ModelError where the configuration
     is not one of the architecture.
@@ -80,7 +81,7 @@ def create(scratch: Scratch, tokenizer: PreTrainedTokenizerBase, folder: Path) -
             model = auto.from_config(config)
     except (StrictDataclassError, TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ModelError(f"scratch.config makes no `{scratch.family}` model: {error}") from None
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     described: dict[str, Any] = config.to_dict()
     return described

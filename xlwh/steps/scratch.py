@@ -11,6 +11,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.errors import ModelError
 from xlwh.models.describe import describe, models_row, noted
+from xlwh.models.pins import TOKENIZER_FILES
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot, fingerprint
@@ -85,21 +86,22 @@ def _entries(context: Context, scratch: Scratch) -> list[Entry]:
 
 
 def _make(context: Context, name: str, scratch: Scratch, entries: Sequence[Entry], folder: Path) -> None:
-    from transformers import AutoTokenizer, PreTrainedTokenizerBase
+    from transformers import AutoTokenizer
 
     from xlwh.models.scratch import create, unigram
 
-    tokenizer: PreTrainedTokenizerBase
-    if scratch.tokenizer_of is not None:
-        tokenizer = AutoTokenizer.from_pretrained(
-            context.zoo.pin(scratch.tokenizer_of).folder, local_files_only=True, trust_remote_code=False
-        )
-    else:
-        tokenizer = unigram(_texts(context, scratch, entries), scratch.vocab_size)
     unfinished = Path(context.warehouse.root) / "staging" / f"scratch-{name}-{folder.name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
+    if scratch.tokenizer_of is None:
+        unigram(_texts(context, scratch, entries), scratch.vocab_size).save_pretrained(unfinished)
+    else:
+        source = context.zoo.pin(scratch.tokenizer_of).folder
+        for file in TOKENIZER_FILES:
+            if (source / file).is_file():
+                shutil.copy(source / file, unfinished / file)
     try:
+        tokenizer = AutoTokenizer.from_pretrained(unfinished, local_files_only=True, trust_remote_code=False)
         create(scratch, tokenizer, unfinished)
     except ModelError as error:
         raise ModelError(f"models.{name}.{error}") from None

@@ -44,6 +44,7 @@ def test_the_seed_is_the_weights(tmp_path: Path) -> None:
     assert a == b != c
     model = hf.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "a")
     assert model.config.vocab_size == len(tokenizer.get_vocab())
+    tokenizer.save_pretrained(tmp_path / "a")
     assert hf.AutoTokenizer.from_pretrained(tmp_path / "a")(TEXTS[0]) == tokenizer(TEXTS[0])
 
 

@@ -1,0 +1,166 @@
+"""A study that makes a text-to-text model from nothing, trains it, and scores what it writes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sacrebleu.metrics import BLEU
+
+from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import Zoo
+from xlwh.steps import examples, models, predictions, translation_statistics, translations
+from xlwh.steps.base import Context, Key
+from xlwh.store import Slot, Warehouse
+from xlwh.study import load
+
+NOUNS = [("cat", "Katze"), ("cow", "Kuh"), ("mouse", "Maus"), ("duck", "Ente"), ("bee", "Biene")]
+VERBS = [("sleeps", "schläft"), ("sings", "singt"), ("eats", "isst"), ("runs", "rennt")]
+PAIRS = [(f"The {a} {c}.", f"Die {b} {d}.") for a, b in NOUNS for c, d in VERBS]
+STUDY = """
+name = "test"
+languages = ["de"]
+
+[datasets.pairs]
+reader = "parallel"
+path = "data"
+split = "train"
+options = { file = "train.{side}.gz", source = "en" }
+
+[models.blank.scratch]
+dataset = "pairs"
+vocab_size = 120
+
+[models.blank.scratch.config]
+d_model = 32
+d_kv = 8
+num_heads = 4
+d_ff = 64
+num_layers = 1
+num_decoder_layers = 1
+dropout_rate = 0.0
+
+[models.en-de]
+datasets = ["pairs"]
+generation = { max_tokens = 16 }
+
+[models.en-de.finetune]
+base = "blank"
+dataset = "pairs"
+languages = ["de"]
+epochs = 10
+batch_size = 2
+learning_rate = 1e-2
+patience = 100
+evaluations_per_epoch = 1
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    for side, language in enumerate(("en", "de")):
+        text = "".join(f"{pair[side]}\n" for pair in PAIRS)
+        (tmp_path / "data" / f"train.{language}.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "study.toml").write_text(STUDY)
+    return tmp_path
+
+
+def context_of(folder: Path, *changes: tuple[str, str]) -> Context:
+    text = (folder / "study.toml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "study.toml").write_text(text)
+    made, warehouse = load(folder), Warehouse(folder / "warehouse", create=True)
+    return Context(made, warehouse, Zoo(made, warehouse, device="cpu"))
+
+
+def status(step: Any, context: Context, **key: str) -> str:
+    return str(step.run(context, Key(**key)).status)
+
+
+def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = context_of(study)
+    with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset pairs --language de"):
+        models.run(context, Key(model="blank"))
+    assert status(examples, context, dataset="pairs", language="de") == "written"
+    for model in ("blank", "en-de"):
+        assert status(models, context, model=model) == "written"
+        assert status(models, context, model=model) == "fresh"
+    rows = context.warehouse.scan("models").sort("model").collect().to_dicts()
+    assert [(row["kind"], row["task"], row["source"]) for row in rows] == [
+        ("scratch", "translation", "pairs"),
+        ("finetuned", "translation", "blank"),
+    ]
+    assert rows[0]["vocab_size"] <= 120
+    assert rows[1]["dev_score"] > 0.5
+
+    key = {"model": "en-de", "language": "de"}
+    with pytest.raises(MissingDataError, match="xlwh materialize predictions --model en-de --language de"):
+        translation_statistics.run(context, Key(**key))
+    # A run that is stopped after its first checkpoint goes on there.
+    monkeypatch.setattr(translations, "CHECKPOINT", 8)
+    written, real = [], translations._translated
+
+    def stopping(*arguments: Any) -> pl.DataFrame:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(real(*arguments))
+        return written[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(translations, "_translated", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            predictions.run(context, Key(**key))
+    assert context.warehouse.current(Slot("predictions", ("en-de", "de"), "pairs")) is None
+    calls: list[tuple[str, int, int]] = []
+    context.progress = lambda *call: calls.append(call)
+    assert status(predictions, context, **key) == "written"
+    assert (calls[0][0], calls[-1]) == ("pairs: translations", ("pairs: translations", 20, 20))
+    assert calls[0][1] > 8
+    assert status(predictions, context, **key) == "fresh"
+
+    found = context.warehouse.scan("predictions").collect()
+    assert sorted(found["label"]) == sorted(target for _, target in PAIRS)
+    assert found["logits"].list.len().sum() == 0
+    assert found["num_tokens"].min() > 1
+    assert status(translation_statistics, context, **key) == "written"
+    assert status(translation_statistics, context, **key) == "fresh"
+    score = BLEU().corpus_score(found["predicted"].to_list(), [found["label"].to_list()]).score
+    scores = context.warehouse.scan("task_scores").collect()
+    assert scores.filter(metric="bleu")["value"].item() == pytest.approx(score / 100)
+    assert score > 30
+    assert scores["metric"].sort().to_list() == ["bleu", "chrf"]
+
+    # Other settings of the generation need no training, but other translations.
+    other = context_of(study, ("max_tokens = 16", "max_tokens = 3, beams = 2"))
+    assert status(models, other, model="en-de") == "fresh"
+    assert status(predictions, other, **key) == "written"
+    assert status(translation_statistics, other, **key) == "written"
+
+
+def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
+    context = context_of(
+        study,
+        ("[models.en-de]\n", '[models.other.scratch]\ntokenizer_of = "blank"\nseed = 1\n\n[models.en-de]\n'),
+    )
+    status(examples, context, dataset="pairs", language="de")
+    with pytest.raises(MissingDataError, match="`blank` has not been made yet"):
+        models.run(context, Key(model="other"))
+    for model in ("blank", "other"):
+        assert status(models, context, model=model) == "written"
+    pins = [context.zoo.pin(model) for model in ("blank", "other")]
+    assert pins[0].tokenizer_hash == pins[1].tokenizer_hash
+    assert pins[0].weight_hash != pins[1].weight_hash
+
+
+def test_a_bad_shape_names_the_model_and_leaves_nothing(study: Path) -> None:
+    context = context_of(study, ("d_model = 32", "d_modell = 32"))
+    status(examples, context, dataset="pairs", language="de")
+    with pytest.raises(ModelError, match=r"models\.blank\.scratch\.config: d_modell: no value of a `t5`"):
+        models.run(context, Key(model="blank"))
+    assert not (study / "warehouse" / "models").exists()
