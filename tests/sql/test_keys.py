@@ -17,6 +17,8 @@ SPLITS = ("dev", "test")
 LANGUAGES = ("en", "de")
 EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
+PLAYER = {"unit": "head", "layer": 0, "head": 0}
+MASK = {"ranking": "shapley.rows", "selection": "strict", "num_removed": 1}
 SIDES = ("sufficiency", "comprehensiveness")
 WAYS = (
     *(
@@ -81,8 +83,28 @@ def database(warehouse):
         for c, lexicon in product(clusterings, "ab")
         if c["scope"] == "monolingual:en"
     ]
+    games = [
+        {"model": m, "dataset": d, "split": s, "language": language}
+        for m, d, s, language in product(MODELS, DATASETS, SPLITS, LANGUAGES)
+    ]
     made = warehouse(
         activations=[{**row, "vector": [1.0, 0.0]} for row in occurrences],
+        sentence_vectors=[{**run, "layer": layer} for run in runs for layer in (0, 1)],
+        representation_similarities=[
+            {
+                "model": model,
+                "corpus": dataset,
+                "layer": layer,
+                "measure": "cka",
+                "source_language": "en",
+                "target_language": "de",
+            }
+            for model, dataset, layer in product(MODELS, DATASETS, (0, 1))
+        ],
+        concept_kinds=[
+            {"model": c["model"], "clustering": c["clustering"], "concept": k, "num_pos_tagged": 4}
+            for c, k in product(clusterings, (0, 1))
+        ],
         clusterings=clusterings,
         concepts=[
             {
@@ -151,7 +173,13 @@ def database(warehouse):
         ],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[
-            {"model": model, "published_as": "XLM-R-Base", "finetuned_languages": [language]}
+            {
+                "model": model,
+                "published_as": "XLM-R-Base",
+                "finetuned_languages": [language],
+                "weights_of": None if model == "one" else "one",
+                "tokenization_sampling": None if model == "one" else 0.1,
+            }
             for model, language in zip(MODELS, LANGUAGES, strict=True)
         ],
         tokens=positions,
@@ -169,7 +197,12 @@ def database(warehouse):
             for m, x in product(MODELS, LANGUAGES)
         ],
         answer_spans=[
-            {**{c: v for c, v in QUESTION.items() if c != "task"}, "model": m, "language": x, "num_windows": 1}
+            {
+                **{c: v for c, v in QUESTION.items() if c != "task"},
+                "model": m,
+                "language": x,
+                "num_windows": 1,
+            }
             for m, x in product(MODELS, LANGUAGES)
         ],
         token_predictions=[
@@ -229,6 +262,26 @@ def database(warehouse):
             }
             for run, method, side, way, repeat in product(runs, METHODS, SIDES, WAYS, range(2))
             if method == "random" or way["mode"] == "soft" or repeat == 0
+        ],
+        head_samples=[
+            {
+                **run,
+                "sampler": x,
+                "estimator": "permutation",
+                "permutation": int(run["example_id"]),
+                **PLAYER,
+                "head": h,
+            }
+            for run, x, h in product(runs, ("rows", "whole"), (0, 1))
+        ],
+        head_importance=[{**game, "method": "gradient", **PLAYER, "num_examples": 1} for game in games],
+        pruning_masks=[{**game, **MASK} for game in games],
+        pruning_evaluations=[
+            {**run, **MASK, "mask_language": x, "weight": 1} for run, x in product(runs, LANGUAGES)
+        ],
+        pruning_tests=[
+            {**game, **MASK, "mask_language": x, "selection": s, "num_examples": 2, "resamples": 1000}
+            for game, x, s in product(games, LANGUAGES, ("strict", "curve"))
         ],
         published_results=load(),
     )

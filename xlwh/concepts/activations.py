@@ -56,7 +56,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of words at one place."""
+    """Vectors of words at one place, and of the examples that they are in."""
 
     values: NDArray[np.float16]
     """`[words, width]`; zeros where there is a reason."""
@@ -64,6 +64,10 @@ class Vectors:
     """`[words]`, Euclidean length before rounding."""
     reason: NDArray[np.object_]
     """`[words]`, why there is no vector; None where there is one."""
+    sentences: NDArray[np.float16]
+    """`[examples, width]`, mean over the sub-tokens that are not special; zeros where `averaged` is zero."""
+    averaged: NDArray[np.int64]
+    """`[examples]`, sub-tokens in that mean; 0 where there is none, or it is no number of half precision."""
 
 
 def find_words(encoded: Encoded, examples: NDArray[np.int64], word_indices: NDArray[np.int64]) -> Spans:
@@ -142,6 +146,8 @@ def word_vectors(
     values = {place: np.zeros((len(usable), width), dtype=np.float16) for place in places}
     norms = {place: np.zeros(len(usable), dtype=np.float32) for place in places}
     reasons = {place: spans.reason.copy() for place in places}
+    sentences = {place: np.zeros((len(encoded), width), dtype=np.float16) for place in places}
+    averaged = {place: np.zeros(len(encoded), dtype=np.int64) for place in places}
     examples = np.unique(spans.example[usable])
     chosen = {(place.stack, place.layer) for place in places}
     with torch.inference_mode():
@@ -158,13 +164,19 @@ def word_vectors(
                 # Nothing stands before the first sub-token that could predict it.
                 known = at[spans.first[at] + shift >= 0]
                 reasons[place][np.setdiff1d(at, known)] = "no_state"
+                state = states[place.stack, place.layer]
+                means, counts = _means(state, batch, shift)
+                fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
+                sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
                 if len(known):
-                    state = states[place.stack, place.layer]
                     found = _gather(state, spans, known, row_of, pad + shift, aggregation)
                     _store(found, known, values[place], norms[place], reasons[place])
             if progress is not None:
                 progress(len(rows))
-    return {place: Vectors(values[place], norms[place], reasons[place]) for place in places}
+    return {
+        place: Vectors(values[place], norms[place], reasons[place], sentences[place], averaged[place])
+        for place in places
+    }
 
 
 def _inputs(loaded: LoadedModel, batch: Batch, places: Sequence[Place]) -> dict[str, Tensor]:
@@ -208,6 +220,22 @@ def _gather(
     sums.index_add_(0, _index(np.repeat(np.arange(len(words)), count), state), pieces)
     means: Tensor = sums / _index(count, state)[:, None]
     return means
+
+
+def _means(state: Tensor, batch: Batch, shift: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Mean states `[rows, width]` of sub-tokens that are not special, and how many they are, `[rows]`."""
+    text = batch.attention_mask.bool() & ~batch.special
+    moved = torch.zeros_like(text)
+    moved[:, max(0, shift) : text.shape[1] + min(0, shift)] = text[
+        :, max(0, -shift) : text.shape[1] - max(0, shift)
+    ]
+    # Before the first sub-token there may be padding, which has no state that means anything.
+    moved &= batch.attention_mask.bool()
+    counts = moved.sum(dim=1)
+    # Not a product: padding may hold anything, NaN included, and zero times that is not zero.
+    sums = state.masked_fill(~moved[..., None], 0).float().sum(dim=1)
+    means: NDArray[np.float32] = (sums / counts.clamp(min=1)[:, None]).cpu().numpy()
+    return means, counts.cpu().numpy().astype(np.int64)
 
 
 def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xlwh.study import Concepts
 
 CODE_VERSION = "1"
+TABLES = ("activations", "sentence_vectors")
 
 WINDOW_BYTES = 1 << 26
 """Vectors in memory at a time, all layers together: also what a kill can cost."""
@@ -30,7 +31,10 @@ WINDOW_EXAMPLES = 512
 
 
 def run(context: Context, key: Key) -> StepResult:
-    """Write `activations`, a file per dataset and layer; finished windows of examples survive a kill."""
+    """Write `activations` and `sentence_vectors`, a file of each per dataset and layer.
+
+    Finished windows of examples survive a kill.
+    """
     model, language = str(key.model), str(key.language)
     settings = context.study.concepts
     if settings is None or model not in (settings.models or context.study.models):
@@ -52,11 +56,12 @@ def run(context: Context, key: Key) -> StepResult:
         stale = [
             place
             for place in places
-            if context.force or not context.warehouse.is_fresh(_slot(model, corpus, place), current)
+            if context.force
+            or not all(context.warehouse.is_fresh(slot, current) for slot in _slots(model, corpus, place))
         ]
         if stale:
             jobs[corpus.dataset] = stale, current
-    _drop_others(context, model, language, {str(_slot(model, c, p)) for c in found for p in places})
+    _drop_others(context, model, language, {s for c in found for p in places for s in _slots(model, c, p)})
     if not jobs:
         return StepResult(status="fresh")
     loaded = context.zoo.load(model)
@@ -72,7 +77,7 @@ def run(context: Context, key: Key) -> StepResult:
         choice = choices[shared]
         _extract(context, loaded, corpus, choice, stale, settings, current)
         metadata[f"{corpus.dataset}: word types"] = f"{choice.num_kept_types} of {choice.num_types} kept"
-        slots = [_slot(model, corpus, place) for place in stale]
+        slots = [_slots(model, corpus, place)[0] for place in stale]
         metadata |= {f"{corpus.dataset}: {name}": n for name, n in _health(context, slots).items()}
     rows = sum(
         entry.rows
@@ -83,8 +88,10 @@ def run(context: Context, key: Key) -> StepResult:
     return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
 
 
-def _slot(model: str, corpus: Sentences, place: Place) -> Slot:
-    return Slot("activations", (model, corpus.language), f"{corpus.dataset}.{place}")
+def _slots(model: str, corpus: Sentences, place: Place) -> tuple[Slot, Slot]:
+    """Files of `activations` and `sentence_vectors`."""
+    words, means = (Slot(table, (model, corpus.language), f"{corpus.dataset}.{place}") for table in TABLES)
+    return words, means
 
 
 def _fingerprint(
@@ -112,12 +119,13 @@ def _fingerprint(
     return fingerprint("activations", CODE_VERSION, parameters, inputs)
 
 
-def _drop_others(context: Context, model: str, language: str, wanted: set[str]) -> None:
+def _drop_others(context: Context, model: str, language: str, wanted: set[Slot]) -> None:
     """Forget layers and datasets that the study no longer asks for."""
     others = [
         entry.slot
-        for entry in context.warehouse.entries("activations")
-        if entry.slot.keys == (model, language) and str(entry.slot) not in wanted
+        for table in TABLES
+        for entry in context.warehouse.entries(table)
+        if entry.slot.keys == (model, language) and entry.slot not in wanted
     ]
     if others:
         context.warehouse.drop(others)
@@ -152,11 +160,11 @@ def _extract(
     current: str,
 ) -> None:
     """Stage the vectors window by window, and commit them."""
-    slots = {place: _slot(loaded.key, corpus, place) for place in places}
+    slots = {place: _slots(loaded.key, corpus, place) for place in places}
     width = loaded.family.hidden_size(loaded.config)
     most = max(1, WINDOW_BYTES // (2 * width * len(places)))
     examples = 0
-    with context.warehouse.staging(list(slots.values()), current) as staging:
+    with context.warehouse.staging([slot for both in slots.values() for slot in both], current) as staging:
         done = staging.done()
         for chunk in corpus.chunks():
             kept = choice.of(_occurrences(corpus, chunk, context.study.seed))
@@ -193,7 +201,7 @@ def _stage(
     window: pl.DataFrame,
     places: list[Place],
     settings: Concepts,
-    slots: dict[Place, Slot],
+    slots: dict[Place, tuple[Slot, Slot]],
     staging: Staging,
 ) -> None:
     from xlwh.concepts.activations import find_words, word_vectors
@@ -215,7 +223,27 @@ def _stage(
         char_start=_nullable(spans.char_start),
         char_end=_nullable(spans.char_end),
     )
-    staging.append({slots[place]: _frame(keys, place, found) for place, found in vectors.items()})
+    frames: dict[Slot, pl.DataFrame] = {}
+    for place, found in vectors.items():
+        words, means = slots[place]
+        frames[words] = _frame(keys, place, found)
+        frames[means] = _means(encoded.keys.with_columns(model=pl.lit(loaded.key)), place, found)
+    staging.append(frames)
+
+
+def _means(keys: pl.DataFrame, place: Place, found: Vectors) -> pl.DataFrame:
+    """Rows of `sentence_vectors` at one place."""
+    types = schema("sentence_vectors")
+    frame = keys.with_columns(
+        stack=pl.lit(place.stack),
+        convention=pl.lit(place.convention, pl.String),
+        layer=pl.lit(place.layer),
+        num_tokens=pl.Series(found.averaged),
+        vector=pl.Series(found.sentences).cast(types["vector"]),
+    )
+    if not found.averaged.all():
+        frame = frame.with_columns(vector=pl.when(pl.col("num_tokens") > 0).then("vector"))
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
 
 
 def _frame(keys: pl.DataFrame, place: Place, found: Vectors) -> pl.DataFrame:

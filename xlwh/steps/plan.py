@@ -92,7 +92,12 @@ STEPS: dict[str, Step] = {
             ("attribution_runs", "token_attributions"),
             _RUN,
             "attribution",
-            (Reads("examples"), Reads("predictions", _LANGUAGES), Reads("models")),
+            (
+                Reads("examples"),
+                Reads("predictions", _LANGUAGES),
+                Reads("token_predictions"),
+                Reads("models"),
+            ),
             True,
         ),
         Step(
@@ -126,7 +131,7 @@ STEPS: dict[str, Step] = {
         Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
         Step(
             "activations",
-            ("activations",),
+            ("activations", "sentence_vectors"),
             _RUN,
             "concepts",
             # Translations lie in the partition of the language that they are into, their source texts too.
@@ -134,11 +139,25 @@ STEPS: dict[str, Step] = {
             True,
         ),
         Step(
+            "representation_similarities",
+            ("representation_similarities",),
+            ("model",),
+            "concepts",
+            (Reads("activations"),),
+        ),
+        Step(
             "concepts",
             ("clusterings", "concepts", "concept_members"),
             ("model",),
             "concepts",
             (Reads("activations"),),
+        ),
+        Step(
+            "concept_kinds",
+            ("concept_kinds",),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("examples")),
         ),
         Step(
             "concept_matches",
@@ -249,7 +268,7 @@ def _datasets(study: Study, step: Step, key: Key) -> set[str]:
     if step.name == "lexicon":
         lexica = study.lexica.values()
         into = [lexicon for lexicon in lexica if key.language in (target for _, target in lexicon.directions())]
-        return {lexicon.dataset for lexicon in into if lexicon.dataset is not None}
+        return {dataset for lexicon in into for dataset in lexicon.datasets}
     model = study.models[str(key.model)]
     if step.group == "concepts":
         return set(study.concepts.datasets) if study.concepts is not None else set()

@@ -13,7 +13,15 @@ from __future__ import annotations
 from xlwh.tables.answering import AnswerSpans
 from xlwh.tables.attribution import AttributionRuns, TokenAttributions
 from xlwh.tables.base import KEY_PATTERN, Table
-from xlwh.tables.concepts import Activations, Clusterings, ConceptMembers, Concepts
+from xlwh.tables.concepts import (
+    Activations,
+    Clusterings,
+    ConceptKinds,
+    ConceptMembers,
+    Concepts,
+    RepresentationSimilarities,
+    SentenceVectors,
+)
 from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
@@ -37,9 +45,12 @@ TABLES: dict[str, type[Table]] = {
     "word_vectors": WordVectors,
     "ccta_pairs": CctaPairs,
     "activations": Activations,
+    "sentence_vectors": SentenceVectors,
+    "representation_similarities": RepresentationSimilarities,
     "clusterings": Clusterings,
     "concepts": Concepts,
     "concept_members": ConceptMembers,
+    "concept_kinds": ConceptKinds,
     "lexicon": Lexicon,
     "concept_pairings": ConceptPairings,
     "concept_matches": ConceptMatches,
@@ -62,6 +73,7 @@ __all__ = [
     "AttributionRuns",
     "CctaPairs",
     "Clusterings",
+    "ConceptKinds",
     "ConceptLanguages",
     "ConceptMatches",
     "ConceptMembers",
@@ -79,6 +91,8 @@ __all__ = [
     "PruningTests",
     "PublishedResults",
     "RejectedRows",
+    "RepresentationSimilarities",
+    "SentenceVectors",
     "Table",
     "TokenAttributions",
     "TokenPredictions",

@@ -20,6 +20,7 @@ STACKS = ("encoder", "decoder")
 CONVENTIONS = ("consumed", "predicting")
 AGGREGATIONS = ("last", "first", "mean")
 ALGORITHMS = ("faiss", "torch", "scikit-learn", "minibatch")
+MEASURES = ("cka", "retrieval", "mutual_retrieval", "anisotropy", "language_probe")
 REASONS = ("truncated", "no_tokens", "no_state", "not_finite", "overflow")
 
 
@@ -136,6 +137,125 @@ class Activations(Table):
     @dy.rule()
     def vector_or_reason(cls) -> pl.Expr:  # noqa: N805
         return pl.col("vector").is_null() == pl.col("reason").is_not_null()
+
+
+class SentenceVectors(Table):
+    """One row per (model, dataset, example, stack, layer): the mean state of its sub-tokens, in half precision.
+
+    Of examples with a word in `activations`; special tokens are not part of the mean.
+    """
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "stack", "convention", "layer", "example_id")
+    row_group_rows = 16 * 1024
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    stack = stack_column()
+    convention = convention_column()
+    layer = layer_column()
+    example_id = example_id_column()
+    num_tokens = dy.Int32(nullable=False, min=0, description="Sub-tokens averaged.")
+    vector = vector_column(
+        Float16(nullable=True, allow_nan=True, allow_inf=True),
+        True,
+        "Mean hidden state; NULL where there is nothing to average, or the mean is no number that half precision holds.",
+    )
+
+
+class ConceptKinds(Table):
+    """One row per concept that is not empty: what its words have in common, for the question what kind it is.
+
+    Facts only; from which share on a concept is called lexical, or a part of speech, is asked in a query.
+    """
+
+    partition_by = ("model",)
+    key = ("model", "clustering", "concept")
+
+    model = model_column()
+    clustering = clustering_column()
+    concept = dy.Int32(nullable=False, min=0, description="Number of the cluster within the clustering.")
+    num_tokens = dy.Int64(nullable=False, min=1, description="Word occurrences in it.")
+    num_types = dy.Int64(nullable=False, min=1, description="Different words in it, case folded.")
+    affix = dy.String(
+        nullable=True,
+        description="The prefix, suffix or infix that is least likely to be shared by so many of its types by chance; "
+        "NULL where none is shared by three.",
+    )
+    affix_kind = dy.String(
+        nullable=True,
+        check=lambda c: c.is_in(["prefix", "suffix", "infix"]),
+        description="prefix, suffix or infix.",
+    )
+    affix_types = dy.Int64(nullable=True, min=1, description="Types with that affix.")
+    affix_base_rate = dy.Float64(
+        nullable=True, min=0, max=1, description="Share of all types of the clustering with that affix."
+    )
+    affix_p = dy.Float64(
+        nullable=True,
+        min=0,
+        max=1,
+        description="Chance of so many or more among as many types drawn at random (hypergeometric), times the affixes "
+        "that were tried.",
+    )
+    num_pos_tagged = dy.Int64(nullable=False, min=0, description="Members with a gold part of speech.")
+    pos = dy.String(nullable=True, description="The commonest part of speech among them.")
+    pos_tokens = dy.Int64(nullable=True, min=1, description="Members with that part of speech.")
+    pos_base_rate = dy.Float64(
+        nullable=True, min=0, max=1, description="Its share of all tagged members of the clustering."
+    )
+    num_entity_tagged = dy.Int64(
+        nullable=False, min=0, description="Members that have a gold named-entity tag, `O` included."
+    )
+    entity = dy.String(nullable=True, description="The commonest kind of entity among them; `O` is none.")
+    entity_tokens = dy.Int64(nullable=True, min=1, description="Members of that kind.")
+    entity_base_rate = dy.Float64(
+        nullable=True, min=0, max=1, description="Its share of all tagged members of the clustering."
+    )
+    num_languages = dy.Int32(nullable=False, min=1, description="Languages of its members.")
+    language = language_column("The commonest language of its members.")
+    language_tokens = dy.Int64(nullable=False, min=1, description="Members of that language.")
+
+
+class RepresentationSimilarities(Table):
+    """One row per (model, corpus, layer, measure, languages): how alike languages are in a model's hidden states."""
+
+    partition_by = ("model",)
+    key = (
+        "model", "corpus", "stack", "convention", "layer", "measure", "source_language", "target_language",
+    )  # fmt: skip
+
+    model = model_column()
+    corpus = corpus_column()
+    stack = stack_column()
+    convention = convention_column()
+    layer = layer_column()
+    measure = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(MEASURES),
+        description="cka, retrieval, mutual_retrieval (parallel sentences of two languages), anisotropy (words of one "
+        "language), language_probe (words of all).",
+    )
+    source_language = language_column("First language; `all` for the probe.")
+    target_language = language_column("Second language; the same one again for anisotropy, `all` for the probe.")
+    value = dy.Float64(
+        nullable=False,
+        min=-1 - 1e-6,
+        max=1 + 1e-6,
+        allow_nan=False,
+        description="cka: linear centred kernel alignment, 0 to 1; retrieval: share of source sentences whose nearest "
+        "target sentence by cosine is the translation; mutual_retrieval: share that find each other; anisotropy: mean "
+        "cosine of two words of different places; language_probe: share of unseen words whose language a linear "
+        "classifier tells.",
+    )
+    null_value = dy.Float64(
+        nullable=True,
+        allow_nan=False,
+        description="The same by chance: sentences paired at random, or the commonest language; NULL for anisotropy.",
+    )
+    num_units = dy.Int64(nullable=False, min=1, description="Sentence pairs, or words, that it was measured on.")
 
 
 class Clusterings(Table):

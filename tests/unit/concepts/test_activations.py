@@ -108,6 +108,13 @@ def test_vectors_are_the_models_own(
             assert np.allclose(vectors.values[at], expected, rtol=2e-3, atol=5e-3)
             assert vectors.norm[at] == pytest.approx(np.linalg.norm(expected), rel=1e-3)
             checked += 1
+        for example, state in enumerate(states):
+            columns = np.flatnonzero(~encoded.special[encoded.row(example)]) + shift
+            columns = columns[columns >= 0]
+            assert vectors.averaged[example] == len(columns)
+            if len(columns):
+                expected = state[place.stack, place.layer][columns].mean(axis=0)
+                assert np.allclose(vectors.sentences[example], expected, rtol=2e-3, atol=5e-3)
     assert checked > len(places) * 15
 
 

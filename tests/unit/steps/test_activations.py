@@ -20,7 +20,11 @@ def stored(context: Context, **filters: str) -> pl.DataFrame:
 
 
 def parts(context: Context) -> set[str]:
-    return {entry.slot.part for entry in context.warehouse.entries("activations")}
+    first, second = (
+        {entry.slot.part for entry in context.warehouse.entries(table)} for table in activations.TABLES
+    )
+    assert first == second
+    return first
 
 
 def test_every_frequent_word_has_a_vector_at_every_layer(world):

@@ -1,0 +1,65 @@
+"""The step representation_similarities over a small parallel corpus."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from xlwh.errors import MissingDataError
+from xlwh.steps import activations, representation_similarities
+from xlwh.steps.base import Key
+from xlwh.store import Slot
+
+KEY = Key("a")
+CONCEPTS = {"datasets": ["nli"], "min_count": 1, "clusters": 4, "layers": [0, 2], "mixed": [["en", "de"]]}
+
+
+@pytest.fixture
+def context(world):
+    made = world.context(concepts=CONCEPTS)
+    for language in ("en", "de"):
+        # More sentences than the world has: the same ones again, under other ids.
+        slot = Slot("examples", ("nli", language), "dev")
+        frame = made.warehouse.scan("examples", language=language).collect()
+        again = frame.with_columns(pl.col("example_id") + "b", text=pl.col("text") + " !")
+        third = frame.with_columns(pl.col("example_id") + "c", text_pair=pl.col("text"))
+        made.warehouse.write({slot: pl.concat([frame, again, third])}, "more")
+        activations.run(made, Key("a", language=language))
+    return made
+
+
+def test_every_measure_of_every_layer(context):
+    result = representation_similarities.run(context, KEY)
+    found = context.warehouse.scan("representation_similarities").collect()
+    assert result.rows == found.height
+    per_layer = [
+        ("anisotropy", "de", "de"),
+        ("anisotropy", "en", "en"),
+        ("cka", "de", "en"),
+        ("language_probe", "all", "all"),
+        ("mutual_retrieval", "de", "en"),
+        ("retrieval", "de", "en"),
+        ("retrieval", "en", "de"),
+    ]
+    for layer in (0, 2):
+        rows = found.filter(pl.col("layer") == layer)
+        names = rows.select("measure", "source_language", "target_language").rows()
+        assert (
+            sorted(
+                (m, *sorted(pair)) if m in ("cka", "mutual_retrieval") else (m, *pair) for m, *pair in names
+            )
+            == per_layer
+        )
+    assert set(found.filter(pl.col("measure") == "cka")["num_units"]) == {15}
+    assert found.filter(pl.col("measure") == "anisotropy")["null_value"].null_count() == 4
+    assert representation_similarities.run(context, KEY).status == "fresh"
+
+
+def test_sentence_vectors_must_be_there(context):
+    context.warehouse.drop([Slot("sentence_vectors", ("a", "de"), "nli.encoder.2")])
+    with pytest.raises(MissingDataError, match="xlwh materialize activations --model a --language de"):
+        representation_similarities.run(context, KEY)
+
+
+def test_what_does_not_apply(world):
+    assert representation_similarities.run(world.context(), KEY).status == "not_applicable"

@@ -1,0 +1,113 @@
+"""How alike two languages are in a model's hidden states, and how a layer's states lie in space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+RIDGE = 1e-2
+"""Regularisation of the probe, as a share of the mean variance of a dimension."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measure, and the same by chance."""
+
+    value: float
+    null: float | None
+    units: int
+
+
+def linear_cka(first: Array, second: Array, rng: np.random.Generator | None = None) -> Score:
+    """Linear centred kernel alignment of paired rows, `[n, width]` each (Kornblith et al. 2019, equation 4).
+
+    1 if one is a rotation and scaling of the other. It rises with width / n whatever the data, so the null, with the
+    pairs shuffled by `rng`, says how much of it that is.
+    """
+    x, y = _centred(first), _centred(second)
+    # With fewer rows than dimensions the kernels are the smaller matrices.
+    if len(x) < x.shape[1]:
+        left, right = x @ x.T, y @ y.T
+        scale = np.linalg.norm(left) * np.linalg.norm(right)
+
+        def aligned(order: NDArray[np.int64] | slice) -> float:
+            kernel = right[order][:, order]
+            return float((left * kernel).sum() / scale) if scale > 0 else 0.0
+    else:
+        scale = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+
+        def aligned(order: NDArray[np.int64] | slice) -> float:
+            return float(np.linalg.norm(x.T @ y[order]) ** 2 / scale) if scale > 0 else 0.0
+
+    null = None if rng is None else aligned(rng.permutation(len(x)))
+    return Score(min(1.0, aligned(slice(None))), null, len(x))
+
+
+def retrieval(first: Array, second: Array) -> tuple[Score, Score, Score]:
+    """Nearest neighbours by cosine between paired rows: first to second, second to first, and mutual.
+
+    The share of rows whose nearest neighbour on the other side is their pair; for the mutual one, of pairs that are
+    each other's nearest. By chance it is one in n, or one in n squared.
+    """
+    cosines = _unit(first) @ _unit(second).T
+    n = len(cosines)
+    rows = np.arange(n)
+    forward, backward = cosines.argmax(axis=1) == rows, cosines.argmax(axis=0) == rows
+    return (
+        Score(float(forward.mean()), 1 / n, n),
+        Score(float(backward.mean()), 1 / n, n),
+        Score(float((forward & backward).mean()), 1 / n**2, n),
+    )
+
+
+def anisotropy(vectors: Array) -> Score:
+    """Mean cosine over all pairs of different rows `[n, width]` (Ethayarajh 2019): 0 if they point everywhere alike.
+
+    All pairs at once: the squared length of the sum of n unit vectors is n plus the cosines of all ordered pairs.
+    """
+    unit = _unit(vectors)
+    n = len(unit)
+    if n < 2:
+        return Score(0.0, None, n)
+    total = float((unit.sum(axis=0) ** 2).sum())
+    own = float((unit**2).sum())
+    return Score((total - own) / (n * (n - 1)), None, n)
+
+
+def language_probe(train: Mapping[str, Array], test: Mapping[str, Array]) -> Score:
+    """Accuracy of a linear classifier that tells the language of unseen vectors, `[n, width]` per language.
+
+    Ridge regression on one indicator per language, with languages of equal weight, in training and in the score: so
+    chance is one in as many languages as there are.
+    """
+    languages = sorted(train)
+    width = next(iter(train.values())).shape[1]
+    means = {language: train[language].mean(axis=0, dtype=np.float64) for language in languages}
+    centre = np.mean(list(means.values()), axis=0)
+    covariance, targets = np.zeros((width, width)), np.zeros((width, len(languages)))
+    for column, language in enumerate(languages):
+        rows = (train[language] - centre).astype(np.float32)
+        covariance += (rows.T @ rows) / (len(rows) * len(languages))
+        targets[:, column] = (means[language] - centre) / len(languages)
+    penalty = RIDGE * max(float(np.trace(covariance)) / width, 1e-12)
+    weights = np.linalg.solve(covariance + penalty * np.eye(width), targets)
+    right = [
+        float((((test[language] - centre) @ weights).argmax(axis=1) == column).mean())
+        for column, language in enumerate(languages)
+    ]
+    return Score(float(np.mean(right)), 1 / len(languages), sum(len(rows) for rows in test.values()))
+
+
+def _centred(values: Array) -> NDArray[np.float64]:
+    centred: NDArray[np.float64] = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
+    return centred
+
+
+def _unit(values: Array) -> NDArray[np.float32]:
+    rows = values.astype(np.float32)
+    unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit
