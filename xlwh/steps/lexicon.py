@@ -1,4 +1,4 @@
-"""The study's lexica into one target language: read from files, or made by aligning a parallel dataset.
+"""The study's lexica into one target language: read from files, or made by aligning parallel datasets.
 
 A dataset of translations holds both sides in its rows. Of any other parallel dataset, the examples with the same id in
 the two languages are sentence pairs, first text with first text and second with second.
@@ -91,7 +91,8 @@ def _job(context: Context, key: str, lexicon: Lexicon, source: str, target: str)
         inputs = [f"{file.path} {digest}"]
         parameters["reversed"] = file.reversed
     else:
-        inputs = [identity(entry) for entry in _examples(context, lexicon, source, target)]
+        texts = _texts(context, key, lexicon, source, target)
+        inputs = [identity(entry) for text in texts for entry in text.entries]
         parameters["aligner"] = lexicon.aligner.model_dump(mode="json")
     mark = fingerprint("lexicon", CODE_VERSION, parameters, inputs)
     return _Job(key, lexicon, source, target, file, slot_of(key, source, target), mark)
@@ -132,65 +133,88 @@ def _aligned(context: Context, job: _Job) -> Ranked:
         min_count=job.lexicon.min_count,
         lower_case=aligner.lower_case,
         max_words=aligner.max_words,
-        name=str(job.lexicon.dataset),
+        name=", ".join(
+            text.dataset for text in _texts(context, job.key, job.lexicon, job.source, job.target)
+        ),
         progress=lambda done, total: context.progress(what, done, total),
     )
 
 
-def _translations_from(context: Context, dataset: str) -> str | None:
-    """The source language of a dataset of translations, whose rows hold both sides; None for any other."""
-    named = context.study.datasets[dataset]
-    if named.reader != "parallel":
-        return None
-    return str(named.options.get("source", "en"))
+@dataclass(frozen=True)
+class _Text:
+    """One parallel dataset: the side that its translations are from (None where each language has its own rows), and
+    the files of the examples."""
+
+    dataset: str
+    pivot: str | None
+    entries: tuple[Entry, ...]
 
 
-def _examples(context: Context, lexicon: Lexicon, source: str, target: str) -> list[Entry]:
-    """The parallel text: one entry of a dataset of translations, or one for each of the two languages."""
-    dataset = str(lexicon.dataset)
-    split = context.study.datasets[dataset].split
-    pivot = _translations_from(context, dataset)
-    languages = [source, target]
-    if pivot is not None:
-        languages = [language for language in languages if language != pivot]
-        if len(languages) != 1:
-            raise StudyError(
-                f"lexica: `{dataset}` holds translations from `{pivot}`, so one side of every pair has to be `{pivot}`; "
-                f"got {source} and {target}."
+def _texts(context: Context, key: str, lexicon: Lexicon, source: str, target: str) -> list[_Text]:
+    """The datasets of a lexicon that have both languages; MissingDataError for one that is still to be read."""
+    found = []
+    for dataset in lexicon.datasets:
+        named = context.study.datasets[dataset]
+        pivot = str(named.options.get("source", "en")) if named.reader == "parallel" else None
+        if pivot is not None and pivot not in (source, target):
+            continue
+        languages = [language for language in (source, target) if language != pivot]
+        if not set(languages) <= set(context.study.dataset_languages(dataset)):
+            continue
+        entries = tuple(
+            required(
+                context, Slot("examples", (dataset, language), named.split), Key(None, dataset, language)
             )
-    return [
-        required(
-            context, Slot("examples", (dataset, language), split), Key(dataset=dataset, language=language)
+            for language in languages
         )
-        for language in languages
-    ]
+        found.append(_Text(dataset, pivot, entries))
+    if not found:
+        raise StudyError(
+            f"`lexica.{key}`: none of {', '.join(lexicon.datasets)} has both `{source}` and `{target}`. Name a parallel "
+            "dataset that does in `datasets`, or drop the direction from `pairs`."
+        )
+    return found
 
 
 def _sentences(context: Context, job: _Job) -> tuple[Sentences, Sentences]:
-    """Words of the sentence pairs of both sides."""
-    from xlwh.concepts.lexicon import parallel_words, split
+    """Words of the sentence pairs of both sides, dataset after dataset."""
+    source: Sentences = []
+    target: Sentences = []
+    for text in _texts(context, job.key, job.lexicon, job.source, job.target):
+        sides = (
+            _translations(context, job, text) if text.pivot is not None else _counterparts(context, job, text)
+        )
+        source += sides[0]
+        target += sides[1]
+    if not source:
+        raise MissingDataError(
+            f"`lexica.{job.key}`: no example of {', '.join(job.lexicon.datasets)} has the same id in `{job.source}` and "
+            f"`{job.target}`, so there is nothing to align. Name a parallel dataset in `datasets`, then run: "
+            f"{command('lexicon', Key(language=job.target))}"
+        )
+    return source, target
 
-    dataset = str(job.lexicon.dataset)
-    pivot = _translations_from(context, dataset)
-    frames = [
-        pl.read_parquet(context.warehouse.root / entry.file)
-        for entry in _examples(context, job.lexicon, job.source, job.target)
-    ]
-    if pivot is not None:
-        other = job.target if job.source == pivot else job.source
-        sides = {
-            pivot: [split(text, pivot) for text in frames[0]["text"]],
-            other: [split(text, other) for text in frames[0]["text_pair"]],
-        }
-        return sides[job.source], sides[job.target]
+
+def _translations(context: Context, job: _Job, text: _Text) -> tuple[Sentences, Sentences]:
+    """Sentence pairs of a dataset whose rows hold both sides."""
+    from xlwh.concepts.lexicon import split
+
+    frame = pl.read_parquet(context.warehouse.root / text.entries[0].file, columns=["text", "text_pair"])
+    pivot, other = str(text.pivot), job.target if job.source == text.pivot else job.source
+    sides = {
+        pivot: [split(sentence, pivot) for sentence in frame["text"]],
+        other: [split(sentence, other) for sentence in frame["text_pair"]],
+    }
+    return sides[job.source], sides[job.target]
+
+
+def _counterparts(context: Context, job: _Job, text: _Text) -> tuple[Sentences, Sentences]:
+    """Sentence pairs of a dataset in which an example has the same id in every language."""
+    from xlwh.concepts.lexicon import parallel_words
+
+    frames = [pl.read_parquet(context.warehouse.root / entry.file) for entry in text.entries]
     shapes = [frame.select("example_id", pl.col("text_pair").is_null().alias("single")) for frame in frames]
     # A pair that lacks its second text in one language would shift all that follow.
     common = shapes[0].join(shapes[1], on=["example_id", "single"]).select("example_id")
-    if common.is_empty():
-        raise MissingDataError(
-            f"`{dataset}` has no example with the same id in `{job.source}` and `{job.target}`, so there is nothing to "
-            f"align. Name a parallel dataset in `lexica.{job.key}.dataset`, then run: "
-            f"{command('lexicon', Key(language=job.target))}"
-        )
     source, target = (parallel_words(common.join(frame, on="example_id", how="left")) for frame in frames)
     return source, target

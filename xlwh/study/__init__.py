@@ -151,8 +151,8 @@ class Study(Part):
 
     def _lexica_possible(self) -> None:
         for key, lexicon in self.lexica.items():
-            if lexicon.dataset is not None:
-                _known(lexicon.dataset, self.datasets, f"lexica.{key}.dataset", "dataset")
+            for dataset in lexicon.datasets:
+                _known(dataset, self.datasets, f"lexica.{key}.datasets", "dataset")
             for language in dict.fromkeys(name for pair in lexicon.directions() for name in pair):
                 _known(language, self.all_languages(), f"lexica.{key}", "language")
         if self.concept_alignment is not None:

@@ -38,11 +38,13 @@ class Aligner(Part):
 
 
 class Lexicon(Part):
-    """A lexicon in one or more directions: from files, or from the word alignment of a parallel dataset."""
+    """A lexicon in one or more directions: from files, or from the word alignment of parallel datasets."""
 
-    dataset: Key | None = Field(None, description="Parallel dataset of the study to align.")
+    datasets: tuple[Key, ...] = Field(
+        (), description="Parallel datasets of the study, aligned together where they have both languages."
+    )
     pairs: tuple[Direction, ...] = Field(
-        (), description="Directions [source, target] to make of the dataset."
+        (), description="Directions [source, target] to make of the datasets."
     )
     files: tuple[LexiconFile, ...] = Field((), description="Files to read instead.")
     n_best: int = Field(20, ge=1, description="Translations kept of a word.")
@@ -51,10 +53,10 @@ class Lexicon(Part):
 
     @model_validator(mode="after")
     def _one_source(self) -> Lexicon:
-        if (self.dataset is None) == (not self.files):
-            raise ValueError("give either `dataset` with `pairs`, or `files`")
-        if (self.dataset is None) != (not self.pairs):
-            raise ValueError("`dataset` and `pairs` go together: the directions to align")
+        if bool(self.datasets) == bool(self.files):
+            raise ValueError("give either `datasets` with `pairs`, or `files`")
+        if bool(self.datasets) != bool(self.pairs):
+            raise ValueError("`datasets` and `pairs` go together: the directions to align")
         directions = list(self.directions())
         if len(set(directions)) < len(directions):
             raise ValueError("a direction is given twice")

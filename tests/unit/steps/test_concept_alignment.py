@@ -10,7 +10,7 @@ from xlwh.steps import activations, concept_languages, concept_matches, concepts
 from xlwh.steps.base import Key
 
 SECTIONS = {
-    "lexica": {"x": {"dataset": "nli", "pairs": [["en", "de"], ["de", "en"]], "n_best": 10}},
+    "lexica": {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]], "n_best": 10}},
     "concepts": {
         "datasets": ["nli"],
         "models": ["a"],

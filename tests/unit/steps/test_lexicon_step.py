@@ -12,7 +12,7 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, upstream
 from xlwh.store import Slot
 
-ALIGNED = {"x": {"dataset": "nli", "pairs": [["en", "de"], ["de", "en"]]}}
+ALIGNED = {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]]}}
 
 
 def stored(context, **where):
@@ -65,7 +65,7 @@ def test_translations_hold_both_sides(world):
             "nli": {"reader": "xnli", "path": "nli"},
             "text": {"reader": "parallel", "path": "text", "split": "train", "languages": ["de"]},
         },
-        "lexica": {"x": {"dataset": "text", "pairs": [["en", "de"], ["de", "en"]]}},
+        "lexica": {"x": {"datasets": ["text"], "pairs": [["en", "de"], ["de", "en"]]}},
     }
     context = world.context(**sections)
     with pytest.raises(MissingDataError, match="materialize examples --dataset text --language de"):
@@ -75,8 +75,8 @@ def test_translations_hold_both_sides(world):
         assert lexicon.run(context, Key(language=language)).status == "written"
         frame = stored(context, target_language=language).filter(pl.col("source_word") == source)
         assert frame.sort("rank")["target_word"][0] == best
-    wrong = world.context(**{**sections, "lexica": {"x": {"dataset": "text", "pairs": [["de", "es"]]}}})
-    with pytest.raises(StudyError, match="translations from `en`"):
+    wrong = world.context(**{**sections, "lexica": {"x": {"datasets": ["text"], "pairs": [["de", "es"]]}}})
+    with pytest.raises(StudyError, match="none of text has both `de` and `es`"):
         lexicon.run(wrong, Key(language="es"))
 
 
@@ -104,12 +104,32 @@ def test_files(world):
         lexicon.run(context, Key(language="de"))
 
 
+def test_datasets_are_aligned_together_where_they_have_both_languages(world):
+    (world.folder / "text").mkdir()
+    (world.folder / "text" / "train.en-de.tsv").write_text("a house\tein Haus\na tree\tein Baum\n")
+    sections = {
+        "datasets": {
+            "nli": {"reader": "xnli", "path": "nli"},
+            "text": {"reader": "parallel", "path": "text", "split": "train", "languages": ["de"]},
+        },
+        "lexica": {"x": {"datasets": ["nli", "text"], "pairs": [["en", "de"], ["en", "es"]]}},
+    }
+    context = world.context(**sections)
+    examples.run(context, Key(dataset="text", language="de"))
+    assert lexicon.run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
+    assert lexicon.run(context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
+    assert stored(context)["provenance"].unique().sort().to_list() == [
+        "alignment of nli",
+        "alignment of nli, text",
+    ]
+
+
 def test_nothing_in_common_is_an_error(world):
     context = world.context(lexica=ALIGNED)
     slot = Slot("examples", ("nli", "de"), "dev")
     frame = context.warehouse.scan("examples", dataset="nli", language="de").collect()
     context.warehouse.write({slot: frame.with_columns(example_id="other" + pl.col("example_id"))}, "other")
-    with pytest.raises(MissingDataError, match="no example with the same id in `en` and `de`"):
+    with pytest.raises(MissingDataError, match="no example of nli has the same id in `en` and `de`"):
         lexicon.run(context, Key(language="de"))
 
 
@@ -125,12 +145,12 @@ def test_reads_the_examples_of_its_datasets_alone(world):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"x": {"pairs": [["en", "de"]]}}, "either `dataset`"),
-        ({"x": {"dataset": "nli"}}, "go together"),
-        ({"x": {"dataset": "gone", "pairs": [["en", "de"]]}}, "no dataset `gone`"),
-        ({"x": {"dataset": "nli", "pairs": [["en", "fr"]]}}, "no language `fr`"),
-        ({"x": {"dataset": "nli", "pairs": [["en", "en"]]}}, "same language"),
-        ({"x": {"dataset": "nli", "pairs": [["en", "de"], ["en", "de"]]}}, "given twice"),
+        ({"x": {"pairs": [["en", "de"]]}}, "either `datasets`"),
+        ({"x": {"datasets": ["nli"]}}, "go together"),
+        ({"x": {"datasets": ["gone"], "pairs": [["en", "de"]]}}, "no dataset `gone`"),
+        ({"x": {"datasets": ["nli"], "pairs": [["en", "fr"]]}}, "no language `fr`"),
+        ({"x": {"datasets": ["nli"], "pairs": [["en", "en"]]}}, "same language"),
+        ({"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["en", "de"]]}}, "given twice"),
     ],
 )
 def test_studies_that_cannot_be(world, section, message):
