@@ -1,0 +1,19 @@
+-- How many concepts of a clustering are of a kind: the paper's question what it is that concepts stand for, layer by layer.
+-- key: model, clustering, kind
+-- source: Exploring alignment in shared cross-lingual spaces (ACL 2024), figure 9; at least 80 % must agree, affixes at p <= 0.01; other thresholds: concept_kinds_at
+-- column model: Key of the model in the study.
+-- column corpus: Dataset that was clustered, or several joined by `+`.
+-- column scope: `monolingual:<language>`, or `mixed:<language>+<language>`.
+-- column stack: Which half of the model the states are from: encoder or decoder.
+-- column convention: Decoders: the state that has consumed the sub-token or the one that predicts it; NULL for encoders.
+-- column layer: Layer of that stack; 0 is the embeddings.
+-- column clustering: Name of the clustering; see `clusterings`.
+-- column seed: Seed of the clustering.
+-- column kind: lexical (types share an affix beyond chance), part_of_speech, named_entity (one gold tag prevails), multilingual (no language makes up more than that share; mixed scopes only).
+-- column concepts: Concepts that are not empty.
+-- column judged: Concepts of which it can be told: three types or more (lexical), three gold tags or more (tags).
+-- column found: Concepts of the kind, among those.
+-- column share: found / judged, a share; NULL where nothing can be judged.
+-- column share_low: Lower end of its 95 % interval over concepts (Wilson).
+-- column share_high: Upper end of it.
+select * from concept_kinds_at()
