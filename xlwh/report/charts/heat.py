@@ -70,12 +70,15 @@ def heat(
             share = found.value / largest if diverging else (found.value - low) / max(high - low, 1e-12)
             parts.append(_cell(found, x, y, wide, tall, share, diverging, digits if numbers else None))
     height = top + len(rows) * tall
+    wide_enough = len(columns) * wide
     if x_title:
-        parts.append(label(left + len(columns) * wide / 2, height + 14, x_title, anchor="middle", fill="ink"))
+        middle = max(wide_enough / 2, text_width(x_title, 12) / 2)
+        parts.append(label(left + middle, height + 14, x_title, anchor="middle", fill="ink"))
+        wide_enough = max(wide_enough, 2 * middle)
         height += 24
     if y_title:
         parts.append(label(8, top + len(rows) * tall / 2, y_title, anchor="middle", fill="ink", turn=-90))
-    return Picture(left + len(columns) * wide + 6, height + 6, join(parts))
+    return Picture(left + wide_enough + 6, height + 6, join(parts))
 
 
 def _cell(

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from xlwh.errors import XlwhError
-from xlwh.report.figures import consistency, scores
+from xlwh.report.figures import concepts, consistency, faithfulness, heads, scorecards, scores
 from xlwh.report.figures.base import (
     Drawn,
     Figure,
@@ -23,7 +23,14 @@ from xlwh.report.figures.base import (
     render,
 )
 
-SECTIONS: tuple[Section, ...] = (scores.SECTION, consistency.SECTION)
+SECTIONS: tuple[Section, ...] = (
+    scores.SECTION,
+    consistency.SECTION,
+    faithfulness.SECTION,
+    concepts.SECTION,
+    heads.SECTION,
+    scorecards.SECTION,
+)
 """One per paper, in the order in which they are shown, after the scores that all of them need."""
 
 __all__ = [

@@ -1,0 +1,124 @@
+"""Every figure is drawn from rows made up for the columns that the views really have."""
+
+from __future__ import annotations
+
+import itertools
+import xml.etree.ElementTree as ET
+import zlib
+
+import numpy as np
+import polars as pl
+import pytest
+
+from xlwh.report.charts import svg
+from xlwh.report.figures import Drawn, Missing, all_figures, everything, figure, render
+from xlwh.report.figures.heads import ONE_HEAD
+from xlwh.store import Warehouse
+from xlwh.store.views import load_views
+
+OPTIONS = {
+    "model": ["m1", "m2"],
+    "language": ["ar", "en"],
+    "source_language": ["ar", "en"],
+    "target_language": ["ar", "en"],
+    "mask_language": ["ar", "en"],
+    "languages": ["en-ar", "en-de"],
+    "role": ["base", "fine-tuned", "zero-shot"],
+    "layer": [0, 1, 2],
+    "head": [0, 1, 2],
+    "metric": ["accuracy", "calign", "colap"],
+    "metric_a": ["calign_best", "ccta", "ccta_excess"],
+    "metric_b": ["head_rho", "target_score"],
+    "method": ["lig", "random"],
+    "measure": ["excess_shuffled", "fertility", "score", "cka", "anisotropy"],
+    "scope": ["all", "cell", "method", "mixed:ar+en", "model", "study"],
+    "cells": ["all", "off_diagonal"],
+    "ranking": ["random", "shapley.main"],
+    "num_removed": [0, 4, 8],
+    "decision": ["keep", "prune", "undecided"],
+    "permutations": [1, 2, 4],
+    "variant": ["paper", "strict"],
+    "side": ["comprehensiveness", "sufficiency"],
+    "origin": ["measured", "published"],
+    "unit": ["head"],
+    "paper": ["ccta"],
+    "clustering": ["c0", "c1"],
+    "concept": [0, 1],
+    "seed": [0, 1],
+    "multilingual_model": [None, "m1"],
+}
+MOST = 20_000
+
+
+def _made_up(view, schema):
+    rng = np.random.default_rng(zlib.crc32(view.name.encode()))
+    keys = [name for name in schema if name in OPTIONS and (name in view.key or name in ("layer", "seed"))]
+    if view.name in ("ccta", "task_scores"):
+        options = {**OPTIONS, "scope": ["study"], "metric": ["accuracy"]}
+    elif view.name == "concept_profiles":
+        options = {**OPTIONS, "metric": ["calign", "colap"]}
+    else:
+        options = OPTIONS
+    rows = list(itertools.islice(itertools.product(*(options[name] for name in keys)), MOST))
+    frame = pl.DataFrame(rows, schema=keys, orient="row")
+    columns = []
+    for name, dtype in schema.items():
+        if name in keys:
+            columns.append(pl.col(name).cast(dtype, strict=False))
+        elif dtype == pl.Boolean:
+            columns.append(pl.Series(name, rng.random(frame.height) < 0.5))
+        elif dtype.is_float():
+            columns.append(pl.Series(name, rng.random(frame.height)).cast(dtype))
+        elif dtype.is_numeric():
+            columns.append(pl.Series(name, rng.integers(1, 40, frame.height)).cast(dtype))
+        elif dtype == pl.String:
+            columns.append(pl.lit(OPTIONS.get(name, [name])[0]).alias(name))
+        else:
+            columns.append(pl.lit(None, dtype=dtype).alias(name))
+    made = frame.with_columns(columns).select(list(schema))
+    if "is_self" in made.columns:
+        made = made.with_columns(is_self=pl.col("source_language") == pl.col("target_language"))
+    return made
+
+
+class MadeUp:
+    """Views with made-up rows."""
+
+    def __init__(self, frames):
+        self._frames = frames
+
+    def frame(self, name):
+        return self._frames.get(name)
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory):
+    needed = {view for each in all_figures().values() for view in each.views}
+    definitions = {view.name: view for view in load_views()}
+    assert needed <= set(definitions)
+    with Warehouse(tmp_path_factory.mktemp("empty") / "w", create=True).connect() as connection:
+        schemas = {name: connection.sql(f'from "{name}" limit 0').pl().schema for name in needed}
+    return MadeUp({name: _made_up(definitions[name], schema) for name, schema in schemas.items()})
+
+
+@pytest.mark.parametrize("name", list(all_figures()))
+def test_every_figure_is_drawn_for_every_choice(name, views):
+    wanted = figure(name)
+    first = render(wanted, views, {})
+    assert isinstance(first, Drawn), first
+    drawn = everything(wanted, views)
+    for offer in first.offers:
+        drawn += [render(wanted, views, {offer.filter.column: value}) for value in offer.values]
+    found = [each for each in drawn if isinstance(each, Drawn)]
+    assert all(each.reason.endswith(".") for each in drawn if isinstance(each, Missing))
+    for each in found:
+        ET.fromstring(svg(each.picture, name))
+        assert "nan" not in each.picture.content.lower().replace("nanum", "")
+        assert each.table.height
+        assert each.note
+
+
+def test_one_head(views):
+    drawn = render(ONE_HEAD, views, {"model": "m2", "layer": "2", "head": "1", "variant": "paper"})
+    assert {o.filter.column: o.chosen for o in drawn.offers}["head"] == "1"
+    assert drawn.table["language"].to_list() == ["ar", "en"]
