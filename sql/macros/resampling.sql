@@ -31,3 +31,11 @@ create macro student_p(t, df) as
                 case when i = 0 or i = 400 then 1 when i % 2 = 1 then 4 else 2 end
                 * pow(cos(atan(abs(t) / sqrt(df)) * i / 400), df - 1)))))
     end;
+
+-- Pearson correlation under weights, from weighted sums: of the weights, of a, b, a * a, b * b and a * b. NULL where a
+-- side does not vary.
+create macro correlation_of_sums(w, a, b, aa, bb, ab) as
+    case
+        when w * aa - a * a > 1e-12 * w * aa and w * bb - b * b > 1e-12 * w * bb then
+            greatest(-1.0, least(1.0, (w * ab - a * b) / sqrt((w * aa - a * a) * (w * bb - b * b))))
+    end;

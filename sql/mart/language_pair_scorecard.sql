@@ -1,0 +1,28 @@
+-- Everything measured about a model between a source and a target language, side by side.
+-- key: model, dataset, split, source_language, target_language
+-- source: language_pair_scorecard_at('lig', 'strict'); every number is that of the metric's own view, averaged over settings (seeds, corpora, spaces, samplers) where a study has several
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study; NULL for a model that is evaluated on none.
+-- column split: Part of the dataset: train, dev, test; NULL as dataset.
+-- column task: Task of the dataset.
+-- column source_language: Language that the model was fine-tuned on or is compared from; any of the dataset's where that is not known.
+-- column target_language: Language that it is carried over to.
+-- column metric: The task's main score: accuracy, span_f1 (else token_accuracy), f1 of answers, or bleu.
+-- column source_score: That score in the source language, a share.
+-- column target_score: The same in the target language.
+-- column transfer_gap: source_score - target_score.
+-- column ccta: Consistency of token attributions (ccta.score).
+-- column ccta_excess: What it is above the shuffled null (ccta.excess_shuffled).
+-- column calign_best: CALIGN from source to target in the layer where it is highest.
+-- column calign_best_layer: That layer; 0 is the embeddings.
+-- column calign_last: CALIGN in the last layer measured.
+-- column colap_best: COLAP of the two languages in the layer where it is highest.
+-- column colap_best_layer: That layer.
+-- column colap_last: COLAP in the last layer measured.
+-- column head_rho: Spearman's rho of the two languages' head values.
+-- column head_rho_corrected: The same without sampling noise; may exceed 1.
+-- column pruning_gain: Change of accuracy in the target language when heads that do harm in the source language go.
+-- column faithfulness_difference: Target minus source language, of the ratio of the method's faithfulness (normalised sufficiency and comprehensiveness, hard) to that of random attributions.
+-- column fertility_difference: Target minus source language, in sub-tokens per word.
+-- column missing: Why what is NULL is so: metric -> reason.
+select * from language_pair_scorecard_at('lig', 'strict')

@@ -1,0 +1,149 @@
+"""The marts: everything measured between two languages side by side, and how the metrics go together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+LANGUAGES = ("en", "de", "es", "fr", "hi", "ru", "zh")
+RIGHT = {"en": 9, "de": 8, "es": 7, "fr": 7, "hi": 3, "ru": 5, "zh": 4}
+"""Examples of ten that the model gets right."""
+CONSISTENCY = {"de": 0.5, "es": 0.45, "fr": 0.3, "hi": 0.1, "ru": 0.2, "zh": 0.25}
+
+
+@pytest.fixture
+def tables():
+    predictions = [
+        {
+            "language": language,
+            "example_id": str(i),
+            "label": "a",
+            "predicted": "a" if i < RIGHT[language] else "b",
+            "logits": [0.0, 0.0],
+            "probabilities": [0.5, 0.5],
+        }
+        for language in LANGUAGES
+        for i in range(10)
+    ]
+    pairs = [
+        {"target_language": language, "example_id": str(i), "score": score, "null_shuffled": 0.05 * i}
+        for language, score in CONSISTENCY.items()
+        for i in range(2)
+    ]
+    words = {"en": 2, "de": 3}
+    tokens = [
+        {"language": language, "position": i, "word_index": 0, "word": "w", "segment": 0}
+        for language, pieces in words.items()
+        for i in range(pieces)
+    ]
+    models = [{"model": "m", "kind": "finetuned", "finetuned_languages": ["en"]}]
+    return {"predictions": predictions, "ccta_pairs": pairs, "tokens": tokens, "models": models}
+
+
+def test_a_pair_has_everything_side_by_side(connect, tables):
+    rows = connect(**tables).sql("from language_pair_scorecard order by target_language").pl()
+    assert rows["target_language"].to_list() == sorted(LANGUAGES)
+    assert set(rows["source_language"]) == {"en"}
+    by_language = {row["target_language"]: row for row in rows.rows(named=True)}
+    german = by_language["de"]
+    assert (german["metric"], german["source_score"], german["target_score"]) == ("accuracy", 0.9, 0.8)
+    assert german["transfer_gap"] == pytest.approx(0.1)
+    assert german["ccta"] == pytest.approx(0.5)
+    assert german["ccta_excess"] == pytest.approx(0.475)
+    assert german["fertility_difference"] == pytest.approx(1.0)
+
+
+def test_what_is_missing_has_a_reason(connect, tables):
+    rows = connect(**tables).sql("from language_pair_scorecard").pl().rows(named=True)
+    by_language = {row["target_language"]: dict(row["missing"]) for row in rows}
+    missing = by_language["hi"]
+    assert missing["calign"] == "calign has no row of this model"
+    assert missing["fertility_difference"] == "fertility has no row of these languages"
+    assert "ccta" not in missing
+    assert by_language["en"]["ccta"] == "ccta has no row of these languages"
+    assert "fertility_difference" not in by_language["de"]
+
+
+def test_a_model_whose_source_is_unknown_is_compared_both_ways(connect, tables):
+    tables.pop("ccta_pairs")
+    tables["models"] = [{"model": "m", "kind": "hub"}]
+    rows = (
+        connect(**tables)
+        .sql("select source_language, target_language from language_pair_scorecard")
+        .fetchall()
+    )
+    assert len(rows) == len(set(rows)) == len(LANGUAGES) ** 2
+
+
+def test_the_model_s_means_leave_the_source_out(connect, tables):
+    [row] = connect(**tables).sql("from model_scorecard").pl().rows(named=True)
+    others = [RIGHT[language] / 10 for language in LANGUAGES if language != "en"]
+    assert (row["source_languages"], row["target_languages"]) == (1, 6)
+    assert row["source_score"] == pytest.approx(0.9)
+    assert row["target_score"] == pytest.approx(np.mean(others))
+    assert row["transfer_gap"] == pytest.approx(0.9 - np.mean(others))
+    assert row["ccta"] == pytest.approx(np.mean(list(CONSISTENCY.values())))
+    assert row["fertility"] == pytest.approx(2.5)
+    assert row["head_rho"] is None
+
+
+def test_correlations_over_language_pairs(connect, tables):
+    rows = connect(**tables).sql("from metric_correlations").pl()
+    # Of the twelve metrics three vary here; an excess is there beside the score.
+    found = {(r["scope"], r["metric_a"], r["metric_b"]): r for r in rows.rows(named=True)}
+    row = found["model", "ccta", "target_score"]
+    scores = [RIGHT[language] / 10 for language in CONSISTENCY]
+    values = list(CONSISTENCY.values())
+    assert row["n"] == 6
+    assert row["pearson"] == pytest.approx(stats.pearsonr(values, scores).statistic)
+    expected = stats.spearmanr(values, scores)
+    assert row["spearman"] == pytest.approx(expected.statistic)
+    assert row["p"] == pytest.approx(expected.pvalue, rel=1e-6)
+    assert row["spearman_low"] < row["spearman"] <= row["spearman_high"] <= 1
+    assert row["pearson_low"] < row["pearson"] <= row["pearson_high"] <= 1
+    # The same again pooled over the study, since there is one model; fertility has one pair only.
+    assert found["study", "ccta", "target_score"]["pearson"] == pytest.approx(row["pearson"])
+    assert found["model", "ccta", "fertility_difference"]["n"] == 1
+    assert found["model", "ccta", "fertility_difference"]["p"] is None
+
+
+def test_holm_over_the_metrics_of_a_scope(connect, tables):
+    rows = (
+        connect(**tables)
+        .sql("from metric_correlations where scope = 'model' and p is not null order by p")
+        .pl()
+    )
+    p = rows["p"].to_numpy()
+    m = len(p)
+    assert set(rows["tests"]) == {m}
+    holm = np.minimum(1, np.maximum.accumulate((m - np.arange(m)) * p))
+    np.testing.assert_allclose(rows["holm_p"].to_numpy(), holm)
+
+
+def test_the_interval_of_a_correlation_covers_as_it_says(connect):
+    """Against the truth of a known law, over many draws: coverage near 95 %, for a bootstrap of 40 points."""
+    database = connect()
+    random, truth, draws = np.random.default_rng(0), 0.5, 60
+    covered = 0
+    for _ in range(draws):
+        a, b = random.multivariate_normal([0, 0], [[1, truth], [truth, 1]], 40).T
+        [(low, high)] = database.execute(
+            """
+            with drawn as (select resample_weights(40, draw) as w from range(400) as draws(draw)),
+            resampled as (
+                select correlation_of_sums(
+                    list_sum(w), list_inner_product($a, w), list_inner_product($b, w),
+                    list_inner_product($aa, w), list_inner_product($bb, w), list_inner_product($ab, w)
+                ) as r
+                from drawn
+            )
+            select quantile_cont(r, 0.025), quantile_cont(r, 0.975) from resampled
+            """,
+            {
+                name: list(map(float, x))
+                for name, x in {"a": a, "b": b, "aa": a * a, "bb": b * b, "ab": a * b}.items()
+            },
+        ).fetchall()
+        covered += low <= truth <= high
+    assert 0.85 <= covered / draws <= 1
