@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-BETS: NDArray[np.float64] = 2.0 ** (-np.arange(2, 22) / 2)
-"""Bets b, from 1/2 down by factors of sqrt(2) to 1/1448."""
+BETS: NDArray[np.float64] = 2.0 ** (-np.arange(1, 21) / 2)
+"""Bets b, from .71 down by factors of sqrt(2) to 1/1024."""
 
 Values = NDArray[np.float64]
 

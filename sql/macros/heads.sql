@@ -1,0 +1,166 @@
+-- The bets of strict evidence, numbered 1 to 20: from .71 down by factors of sqrt(2). As in xlwh/heads/sequences.py.
+create macro head_bet(i) as pow(2.0, -i / 2.0);
+
+-- ln of the mean of exp over a list of logarithms.
+create macro log_mean_exp(logs) as
+    list_max(logs) + ln(list_avg(list_transform(logs, lambda x: exp(x - list_max(logs)))));
+
+-- What one bet adds to the radius of the anytime-valid interval, times n: (V (-ln(1 - b) - b) + ln(2 bets / delta)) / b.
+create macro head_bet_slack(square, delta, b) as (square * (-ln(1 - b) - b) + ln(40 / delta)) / b;
+
+-- Anytime-valid interval of the mean of n values in [-1, 1] from their sum of squares, at error delta, for one player.
+-- Source: Howard et al. (2021), Waudby-Smith and Ramdas (2024), Theorem 2 with the constant prediction 0.
+create macro strict_radius(n, square, delta) as
+    list_min(list_transform(range(1, 21), lambda i: head_bet_slack(square, delta, head_bet(i)))) / n;
+
+-- Empirical Bernstein radius of Eq. 4, sd sqrt(2 ln(3/delta) / n) + 3 R ln(3/delta) / n with R = 1: one look, one head.
+create macro paper_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta) / n) + 3 * ln(3 / delta) / n;
+
+-- What the released code computes, sd sqrt(2 ln(3/delta)) / n: it shrinks with n where it should with sqrt(n).
+create macro published_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta)) / n;
+
+-- Values of players with intervals of every variant, all errors being `delta`; `head_shapley` is this at 0.1.
+create macro head_values(delta := 0.1) as table
+    with
+    sums as (
+        select
+            struct_pack(model, dataset, split, language, sampler) as game,
+            struct_pack(unit, layer, head) as player,
+            any_value(estimator) as estimator,
+            sum(observations)::bigint as n,
+            sum(observations * marginal) / sum(observations) as value,
+            sum(observations * marginal ^ 2) as square,
+            sum(observations * marginal) filter (half = 0) / sum(observations) filter (half = 0) as value_even,
+            sum(observations * marginal) filter (half = 1) / sum(observations) filter (half = 1) as value_odd
+        from head_observations
+        group by game, player
+    ),
+    wealth as (
+        select
+            struct_pack(model, dataset, split, language, sampler) as game,
+            struct_pack(unit, layer, head) as player,
+            i,
+            sum(observations * ln(1 - head_bet(i) * marginal)) as negative,
+            sum(observations * ln(1 + head_bet(i) * marginal)) as positive
+        from head_observations
+        cross join range(1, 21) as bets(i)
+        group by game, player, i
+    ),
+    evidence as (
+        select game, player, log_mean_exp(list(negative)) as log_e_negative, log_mean_exp(list(positive)) as log_e_positive
+        from wealth
+        group by game, player
+    ),
+    known as (
+        select
+            *,
+            sqrt(greatest(0.0, square / n - value ^ 2)) as sd,
+            count(*) over (partition by game) as players,
+            row_number() over (partition by game order by value desc, player) as value_rank
+        from sums
+        join evidence using (game, player)
+    ),
+    bounded as (
+        select *, 'strict' as variant, strict_radius(n, square, delta / players) as radius from known
+        union all
+        select *, 'paper', paper_radius(n, sd, delta) from known
+        union all
+        -- Offered on whole-set marginals only: on single rows it calls almost every null decided.
+        select *, 'published_code', published_radius(n, sd, delta) from known where estimator = 'whole_set'
+    )
+    select
+        game.model as model, game.dataset as dataset, game.split as split, game.language as language,
+        game.sampler as sampler, player.unit as unit, player.layer as layer, player.head as head,
+        variant, estimator, players, n, value, sd,
+        greatest(-1.0, value - radius) as value_low,
+        least(1.0, value + radius) as value_high,
+        value_rank, value_even, value_odd,
+        if(variant = 'strict', log_e_negative, null) as log_e_negative,
+        if(variant = 'strict', log_e_positive, null) as log_e_positive,
+        square / n as mean_square
+    from bounded;
+
+-- Decisions on players at error `delta`; `pruning_decisions` is this at 0.1.
+create macro pruning_decisions_at(delta) as table
+    with
+    ranked as (
+        select
+            *,
+            row_number() over (
+                partition by model, dataset, split, language, sampler, variant order by log_e_negative desc
+            ) as k
+        from head_values(delta := delta)
+    ),
+    discovered as (
+        -- e-BH: the largest k whose k-th largest evidence is at least players / (k delta).
+        select *, max(if(log_e_negative >= ln(players / (k * delta)), k, 0)) over (
+            partition by model, dataset, split, language, sampler, variant
+        ) as discoveries
+        from ranked
+    ),
+    judged as (
+        select
+            *,
+            case variant
+                when 'strict' then log_e_negative >= ln(players / delta)
+                else value_high < 0
+            end as harmful,
+            case variant
+                when 'strict' then log_e_positive >= ln(players / delta)
+                when 'paper' then value_low > 0
+                else value_low > -0.01
+            end as useful,
+            ln(if(variant = 'strict', players, 3) / delta) as log_error
+        from discovered
+    )
+    select
+        model, dataset, split, language, sampler, unit, layer, head, variant,
+        n, value, value_low, value_high,
+        case when harmful then 'prune' when useful then 'keep' else 'undecided' end as decision,
+        if(variant = 'strict', k <= discoveries, null) as prune_fdr,
+        case
+            when harmful or useful then 0
+            when value <> 0 and variant = 'strict'
+                then greatest(1, ceil(2 * mean_square * (log_error + 1.5) / value ^ 2) - n)
+            when value <> 0 then greatest(1, ceil(2 * sd ^ 2 * log_error / value ^ 2 + 3 * log_error / abs(value)) - n)
+        end::double as more_observations
+    from judged;
+
+-- Players by how alike they are over languages; `top` is how many lead a language. `head_affinity` is this at 20.
+create macro head_affinity_at(top) as table
+    with
+    valued as (
+        select *, struct_pack(model, dataset, split, sampler) as game, struct_pack(unit, layer, head) as player
+        from head_shapley
+        where variant = 'strict'
+    ),
+    alike as (
+        select
+            game,
+            player,
+            count(*) as languages,
+            avg(value) as mean_value,
+            avg(value_rank) as mean_rank,
+            max(value_rank) as worst_rank,
+            count_if(value_rank <= top) as languages_in_top,
+            any_value(players) as players,
+            count_if(value > 0) as positive,
+            count_if(value < 0) as negative,
+            count_if(value_low > 0) as surely_positive,
+            count_if(value_high < 0) as surely_negative,
+            arg_max(language, value) as highest,
+            arg_min(language, value) as lowest
+        from valued
+        group by game, player
+    )
+    select
+        game.model as model, game.dataset as dataset, game.split as split, game.sampler as sampler,
+        player.unit as unit, player.layer as layer, player.head as head,
+        'strict' as variant,
+        languages, mean_value, mean_rank, worst_rank, languages_in_top,
+        languages > 1 and players > top and languages_in_top = languages as agnostic,
+        case
+            when languages > 2 and negative = 1 and surely_positive = languages - 1 then lowest
+            when languages > 2 and positive = 1 and surely_negative = languages - 1 then highest
+        end as specific_language
+    from alike;

@@ -1,0 +1,19 @@
+-- Whether one head serves every language or sets one apart.
+-- key: model, dataset, split, sampler, unit, layer, head, variant
+-- source: agnostic: among the 20 most valuable of every language; specific: its value has another sign in one language than in all others, whose strict intervals exclude 0; other numbers than 20: head_affinity_at(top)
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column sampler: Key of the sampler in the study.
+-- column unit: What is removed: head, layer, mlp or group.
+-- column layer: Attention block in the order of the forward pass.
+-- column head: Head within the layer; number of the group; 0 for whole layers and MLPs.
+-- column variant: strict: by the intervals of that variant.
+-- column languages: Languages that it has a value in.
+-- column mean_value: Mean value over them, a share.
+-- column mean_rank: Mean rank over them, 1 the most valuable.
+-- column worst_rank: Lowest place that it has in any.
+-- column languages_in_top: Languages in which it is among the 20 most valuable.
+-- column agnostic: In all of them (of at least two languages, in games of more than 20 players).
+-- column specific_language: The language that it sets apart; NULL if none.
+select * from head_affinity_at(20)

@@ -1,0 +1,26 @@
+-- What one head (or layer, MLP block, group of heads) is worth in one language, with its interval.
+-- key: model, dataset, split, language, sampler, unit, layer, head, variant
+-- source: truncated Shapley value = mean over sampled rows of v(S + h) - v(S); intervals at error 0.1: strict anytime-valid and over all players together, paper Eq. 4 per player, published_code its released form (whole sets only); other errors: head_values(delta)
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column sampler: Key of the sampler in the study.
+-- column unit: What is removed: head, layer, mlp or group.
+-- column layer: Attention block in the order of the forward pass.
+-- column head: Head within the layer; number of the group; 0 for whole layers and MLPs.
+-- column variant: strict, paper or published_code: how the interval is made.
+-- column estimator: permutation, antithetic, whole_set or exact.
+-- column players: Players of the game.
+-- column n: Independent observations.
+-- column value: Mean marginal, a share of accuracy (or probability); negative: the player does harm.
+-- column sd: Standard deviation of the observations.
+-- column value_low: Lower end of the interval.
+-- column value_high: Upper end of it.
+-- column value_rank: Rank in the game, 1 for the largest value.
+-- column value_even: Mean over the even draws; NULL without any.
+-- column value_odd: Mean over the odd draws; NULL without any.
+-- column log_e_negative: Strict: ln of the evidence against a value of 0 or more; NULL for other variants.
+-- column log_e_positive: Strict: ln of the evidence against a value of 0 or less; NULL for other variants.
+-- column mean_square: Mean square of the observations.
+select * from head_values()

@@ -1,0 +1,50 @@
+-- What removing a mask's players changes in one language.
+-- key: model, dataset, split, language, ranking, mask_language, draw, selection, num_removed
+-- source: accuracy after - before on the same examples, none of which heads were valued on; paired bootstrap over examples; Holm over the languages that the same kind of mask is tried on
+-- column model: Key of the model in the study.
+-- column dataset: Dataset that the mask is evaluated on.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language that the mask is evaluated on.
+-- column ranking: What orders the players: shapley.<sampler>, a method of head_importance, or random.
+-- column mask_language: Language that the mask was made in.
+-- column draw: Number of the random mask; 0 for the others.
+-- column selection: strict, paper: every player shown to do harm; same_size: as many by another ranking; curve: a given number.
+-- column num_removed: Players removed.
+-- column is_targeted: The mask was made in the language that it is evaluated on; otherwise it is zero-shot.
+-- column num_examples: Examples compared.
+-- column before: Accuracy of the whole model, a share.
+-- column after: Accuracy of the pruned model, a share.
+-- column effect: after - before.
+-- column effect_low: Lower end of its 95 % interval (BCa bootstrap).
+-- column effect_high: Upper end of it.
+-- column bootstrap_p: Two-sided p-value of the paired bootstrap.
+-- column mcnemar_p: Exact McNemar test; NULL in tagging.
+-- column tests: Tests of the family that Holm's correction is over.
+-- column holm_p: bootstrap_p after Holm's correction.
+with
+families as (
+    select
+        *,
+        mask_language = language as is_targeted,
+        -- Masks of one kind over the languages; zero-shot masks by the language that they were made in.
+        struct_pack(
+            model, dataset, split, ranking, draw, selection,
+            size := if(selection = 'curve', num_removed, null),
+            made_in := if(mask_language = language, null, mask_language)
+        ) as family
+    from pruning_tests
+),
+ordered as (
+    select
+        *,
+        count(*) over (partition by family) as tests,
+        row_number() over (partition by family order by bootstrap_p, language) as place
+    from families
+)
+select
+    model, dataset, split, language, ranking, mask_language, draw, selection, num_removed, is_targeted, num_examples,
+    before, after,
+    after - before as effect,
+    effect_low, effect_high, bootstrap_p, mcnemar_p, tests,
+    least(1.0, max((tests - place + 1) * bootstrap_p) over (partition by family order by place)) as holm_p
+from ordered
