@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
     """Metadata with a picture of a table's current rows; empty for tables that have none, or no rows."""
-    draw = {"ccta_pairs": _scores, "attribution_runs": _convergence}.get(table)
+    draw = {
+        "ccta_pairs": _scores,
+        "attribution_runs": _convergence,
+        "concept_matches": lambda w: _curves(w, "calign"),
+        "concept_languages": lambda w: _curves(w, "colap"),
+    }.get(table)
     return draw(warehouse) if draw else {}
 
 
@@ -68,6 +73,38 @@ def _convergence(warehouse: Warehouse) -> dict[str, Any]:
     axes.set_xscale("log")
     axes.legend(frameon=False)
     return {"completeness": _image(figure)}
+
+
+def _curves(warehouse: Warehouse, metric: str) -> dict[str, Any]:
+    """CALIGN or COLAP by layer: a colour for each pair of languages; dotted before fine-tuning, solid for languages
+    that were fine-tuned on, dashed for others, as in the paper."""
+    frame = (
+        warehouse.scan("concept_profiles")
+        .filter(
+            (pl.col("metric") == metric) & (pl.col("variant") == "strict") & pl.col("score").is_not_null()
+        )
+        .filter((pl.col("stack") == "encoder") & ((pl.col("unit") == "tokens") | pl.col("unit").is_null()))
+        .select("model", "role", "corpus", "lexicon", "languages", "seed", "layer", "score")
+        .collect()
+    )
+    if frame.is_empty():
+        return {}
+    figure, axes = _figure("layer", f"{metric}, a share")
+    styles = {"base": ":", "fine-tuned": "-", "zero-shot": "--"}
+    pairs = sorted(frame["languages"].unique())
+    for (role, languages, *_), curve in sorted(
+        frame.partition_by("role", "languages", "model", "corpus", "lexicon", "seed", as_dict=True).items(),
+        key=str,
+    ):
+        points = curve.sort("layer")
+        axes.plot(points["layer"], points["score"], styles[role], color=f"C{pairs.index(languages) % 10}")
+    for number, languages in enumerate(pairs[:10]):
+        axes.plot([], [], color=f"C{number}", label=languages)
+    for role, style in styles.items():
+        if role in frame["role"]:
+            axes.plot([], [], style, color="#777777", label=role)
+    axes.legend(frameon=False, fontsize=6)
+    return {"by layer": _image(figure)}
 
 
 def _figure(x: str, y: str) -> tuple[Any, Axes]:
