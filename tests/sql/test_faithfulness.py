@@ -300,3 +300,48 @@ def test_the_correlation_with_fertility_shows_its_n(published):
         differences.append(found["multilingual"] - found["monolingual"])
         disparities.append(disparity)
     assert rows[1][2] == pytest.approx(stats.pearsonr(differences, disparities)[0])
+
+
+def test_the_intervention_is_paired_over_unchanged_predictions(connect):
+    rows, predictions, tokens = [], [], []
+    drops = {
+        ("base", "1"): 0.1,
+        ("cut", "1"): 0.2,
+        ("base", "2"): 0.3,
+        ("cut", "2"): 0.3,
+        ("base", "3"): 0.2,
+        ("cut", "3"): 0.5,
+    }
+    for (model, example), drop in drops.items():
+        target = "no" if (model, example) == ("cut", "3") else "yes"
+        common = {"model": model, "target": target}
+        rows += hard(example, "random", "comprehensiveness", {1.0: 0.7}, **common)
+        rows += hard(example, "lig", "comprehensiveness", {1.0: 0.9 - drop}, **common)
+        predictions.append({"model": model, "example_id": example, "predicted": target})
+        tokens += [
+            {"model": model, "example_id": example, "position": place, "word_index": 0, "word": "cat"}
+            for place in range(2 if model == "cut" else 1)
+        ]
+    database = connect(
+        perturbations=rows,
+        predictions=predictions,
+        tokens=tokens,
+        models=[{"model": "base"}, {"model": "cut", "weights_of": "base", "tokenization_sampling": 0.25}],
+    )
+    row = (
+        database.sql("select * from tokenization_intervention where method = 'lig' and variant = 'strict'")
+        .pl()
+        .row(0, named=True)
+    )
+    assert (row["model"], row["weights_of"], row["sampling"]) == ("cut", "base", 0.25)
+    assert (row["fertility"], row["fertility_difference"]) == (2.0, 1.0)
+    assert (row["predicted"], row["unchanged"], row["n"]) == (3, 2, 2)
+    # Scores are drops over a span of .5: .4 and .6 against .2 and .6 where the prediction stays.
+    assert row["score"] == pytest.approx(0.5)
+    assert row["base_score"] == pytest.approx(0.4)
+    assert row["difference"] == pytest.approx(0.1)
+    half = 1.959964 * np.std([0.2, 0.0], ddof=1) / 2**0.5
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(
+        (0.1 - half, 0.1 + half), abs=1e-5
+    )
+    assert row["ratio_difference"] == pytest.approx((2.0 / 3) / 0.4 - 0.4 / 0.4)
