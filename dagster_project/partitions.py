@@ -62,10 +62,11 @@ def dependencies(study: Study, step: Step) -> Iterator[dg.AssetDep]:
 
 
 def _mapping(study: Study, step: Step, source: Step, read: Reads) -> dg.PartitionMapping:
+    if len(step.dimensions) == 1:
+        same = source.dimensions == step.dimensions
+        return dg.IdentityPartitionMapping() if same else dg.AllPartitionMapping()
     if source.dimensions == ("model",):
         return dg.MultiToSingleDimensionPartitionMapping("model")
-    if step.dimensions == ("model",):
-        return dg.AllPartitionMapping()
     return dg.MultiPartitionMapping(
         {dimension: _dimension(study, dimension, read) for dimension in source.dimensions}
     )
