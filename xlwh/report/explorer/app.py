@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 
 from xlwh.errors import MissingDataError, SqlError, XlwhError
 from xlwh.report import page
+from xlwh.report.explorer import concept as concepts
+from xlwh.report.explorer import drill_pages, example_page, pages, sqlcell
 from xlwh.report.explorer import example as parallel
-from xlwh.report.explorer import example_page, pages, sqlcell
 from xlwh.report.explorer.security import Guard
 from xlwh.report.explorer.state import Explorer, Shown
 from xlwh.report.export import picture
@@ -77,6 +78,10 @@ def create_app(explorer: Explorer, hosts: Iterable[str], warm: bool = True) -> A
         Route("/figure/{name}", over(_figure)),
         Route("/examples", over(_examples)),
         Route("/example", over(_example)),
+        Route("/concepts", over(_concepts)),
+        Route("/concept", over(_concept)),
+        Route("/evidence", over(_evidence)),
+        Route("/head", over(_head)),
         Route("/tables", over(lambda shown, _: _html(pages.shell(shown, "Tables", "/tables", pages.tables(shown))))),
         Route("/table/{name}", over(_table)),
         Route("/rows/{name}", over(_rows)),
@@ -150,7 +155,7 @@ def _examples(shown: Shown, request: Request) -> Response:
     else:
         chosen = {offer.filter.column: offer.chosen for offer in offers}
         order = wanted.get("order", "")
-        start = int(wanted["start"]) if wanted.get("start", "").isdecimal() else 0
+        start = _start(wanted)
         with shown.connection.cursor() as cursor:
             rows, total = parallel.listed(
                 cursor,
@@ -191,6 +196,57 @@ def _example(shown: Shown, request: Request) -> Response:
     )
     content = el("div", pages.example_head(names, neighbours), example_page.body(pair))
     return _html(pages.shell(shown, f"Example {names['example_id']}", "/examples", content))
+
+
+def _concepts(shown: Shown, request: Request) -> Response:
+    wanted = _query(request)
+    offers = drill_pages.concept_offers(shown, wanted)
+    if isinstance(offers, Missing):
+        content = page.missing(offers.reason, offers.command)
+    else:
+        chosen = {offer.filter.column: offer.chosen for offer in offers}
+        text, start = wanted.get("text", "").strip(), _start(wanted)
+        with shown.connection.cursor() as cursor:
+            found = concepts.listed(
+                cursor, chosen["model"], chosen["clustering"], text, start, pages.PAGE_ROWS
+            )
+        content = drill_pages.concepts(offers, wanted, *found, start)
+    if "fragment" in request.headers.get("x-wanted", ""):
+        return _fragment(content)
+    lead = "Clusters of word occurrences by their hidden states: what is in each."
+    whole = el("div", el("h1", "Concepts one by one"), el("p", lead, class_="lead"), content)
+    return _html(pages.shell(shown, "Concepts", "/concepts", whole))
+
+
+def _concept(shown: Shown, request: Request) -> Response:
+    with shown.connection.cursor() as cursor:
+        found = concepts.load(cursor, *_concept_names(request))
+    title = f"Concept {found.row['concept']}"
+    return _html(pages.shell(shown, title, "/concepts", drill_pages.concept(found)))
+
+
+def _evidence(shown: Shown, request: Request) -> Response:
+    with shown.connection.cursor() as cursor:
+        return _fragment(drill_pages.evidence(concepts.evidence(cursor, *_concept_names(request))))
+
+
+def _concept_names(request: Request) -> tuple[str, str, int]:
+    wanted = _query(request)
+    if "model" not in wanted or "clustering" not in wanted or not wanted.get("concept", "").isdecimal():
+        raise MissingDataError("The address does not say which concept; choose one from the list.")
+    return wanted["model"], wanted["clustering"], int(wanted["concept"])
+
+
+def _head(shown: Shown, request: Request) -> Response:
+    content = drill_pages.head(shown, _query(request))
+    if "fragment" in request.headers.get("x-wanted", ""):
+        return _fragment(content)
+    return _html(pages.shell(shown, "One head", "/paper/heads", content))
+
+
+def _start(wanted: Mapping[str, str]) -> int:
+    start = wanted.get("start", "")
+    return int(start) if start.isdecimal() and len(start) < 10 else 0
 
 
 def _table(shown: Shown, request: Request) -> Response:

@@ -36,6 +36,7 @@ def shell(shown: Shown, title: str, here: str, main: Child) -> str:
         go("/", "Overview"),
         [go(f"/paper/{section.name}", section.title) for section in sections()],
         go("/examples", "Parallel examples"),
+        go("/concepts", "Concepts one by one"),
         go("/tables", "Tables and views"),
         go("/sql", "SQL"),
         el("div", theme_button(), el("p", f"xlwh {__version__}", class_="hint"), class_="end"),
@@ -236,19 +237,18 @@ def examples(
         )
         for r in rows.iter_rows(named=True)
     ]  # fmt: skip
-    base = {**chosen, "order": order, "text": wanted.get("text", "")}
-    pages = []
-    if start > 0:
-        pages.append(
-            el("a", "Before", href="/examples?" + urlencode({**base, "start": max(0, start - PAGE_ROWS)}))
-        )
-    if start + rows.height < total:
-        pages.append(el("a", "After", href="/examples?" + urlencode({**base, "start": start + PAGE_ROWS})))
-    counted = f"{start + 1:,} to {start + rows.height:,} of {total:,}" if total else "none"
     return el(
         "div",
         filters(offers, "/examples", extra),
-        el("p", f"Pairs: {counted}. ", [[each, " "] for each in pages], class_="hint"),
+        pager(
+            "Pairs",
+            "/examples",
+            {**chosen, "order": order, "text": wanted.get("text", "")},
+            start,
+            rows.height,
+            total,
+            PAGE_ROWS,
+        ),
         el(
             "div",
             el(
@@ -270,6 +270,21 @@ def examples(
         ),
         data_swap="/examples",
     )
+
+
+def pager(
+    what: str, path: str, wanted: Mapping[str, str], start: int, shown: int, total: int, page_rows: int
+) -> Markup:
+    """Which rows of a list are shown, and the way to those before and after."""
+    links = []
+    if start > 0:
+        links.append(
+            el("a", "Before", href=f"{path}?{urlencode({**wanted, 'start': max(0, start - page_rows)})}")
+        )
+    if start + shown < total:
+        links.append(el("a", "After", href=f"{path}?{urlencode({**wanted, 'start': start + page_rows})}"))
+    counted = f"{start + 1:,} to {start + shown:,} of {total:,}" if total else "none"
+    return el("p", f"{what}: {counted}. ", [[each, " "] for each in links], class_="hint")
 
 
 def example_head(names: Mapping[str, str], neighbours: Sequence[str]) -> Markup:

@@ -24,6 +24,8 @@ from xlwh.store import Warehouse
 
 MEMORY_LIMIT = "500MB"
 """Of DuckDB; what does not fit is spilled to the warehouse's folder."""
+_OF_PAGES = ("head_importance",)
+"""Tables small enough to keep that pages read besides what figures do."""
 log = logging.getLogger(__name__)
 
 
@@ -166,7 +168,8 @@ class Explorer:
         one = np.ones(1)
         plan(one, one, np.ones((1, 1)))
         with self.state() as shown:
-            for name in dict.fromkeys(view for each in all_figures().values() for view in each.views):
+            of_figures = [view for each in all_figures().values() for view in each.views]
+            for name in dict.fromkeys((*of_figures, *_OF_PAGES)):
                 try:
                     shown.views.frame(name)
                 except (SqlError, XlwhError, duckdb.Error) as error:

@@ -1,0 +1,114 @@
+"""Pages of one concept and of one head, over a warehouse made by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from starlette.testclient import TestClient
+
+from xlwh.report.explorer import drill_pages
+from xlwh.report.explorer.app import create_app
+from xlwh.report.explorer.state import Explorer
+from xlwh.store import Slot, Warehouse, schema
+from xlwh.tables import TABLES
+
+SHARED = {"model": "m", "dataset": "d", "split": "dev", "corpus": "d", "stack": "encoder", "aggregation": "last",
+          "algorithm": "faiss", "task": "sequence_classification", "scope": "mixed:ar+en", "clustering": "c",
+          "layer": 1, "languages": ["ar", "en"]}  # fmt: skip
+
+
+def _frame(table, rows):
+    filled = []
+    for row in rows:
+        full = {}
+        for name, column in TABLES[table].columns().items():
+            given = {**SHARED, **row}
+            if name in given:
+                full[name] = given[name]
+            elif column.nullable:
+                full[name] = None
+            elif column.dtype == pl.Boolean:
+                full[name] = False
+            elif column.dtype.is_numeric():
+                full[name] = column.min or 0
+            else:
+                full[name] = [] if isinstance(column.dtype, pl.List) else "x"
+        filled.append(full)
+    return pl.DataFrame(filled, schema=schema(table))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    warehouse = Warehouse(tmp_path_factory.mktemp("drill") / "w", create=True)
+    texts = {"en": "The <b>war</b> was long", "ar": "كانت الحرب طويلة"}
+    marks = {"en": ("<b>war</b>", 3, 14), "ar": ("الحرب", 5, 10)}
+    members = [
+        {"language": language, "example_id": "1", "word_index": 1, "word": marks[language][0], "concept": 3}
+        for language in texts
+    ]
+    warehouse.write({Slot("clusterings", ("m",), "d"): _frame("clusterings", [{"num_clusters": 5}])}, "f")
+    warehouse.write(
+        {
+            Slot("concepts", ("m",), "d"): _frame(
+                "concepts", [{"concept": 3, "num_tokens": 2, "num_types": 2, "centroid": [0.0]}]
+            )
+        },
+        "f",
+    )
+    warehouse.write({Slot("concept_members", ("m",), "d"): _frame("concept_members", members)}, "f")
+    for member in members:
+        language = member["language"]
+        word, start, end = marks[language]
+        here = {**member, "char_start": start, "char_end": end, "vector": [0.5], "num_tokens": 1}
+        example = {"language": language, "example_id": "1", "text": texts[language]}
+        warehouse.write({Slot("examples", ("d", language), "dev"): _frame("examples", [example])}, "f")
+        warehouse.write({Slot("activations", ("m", language), "d"): _frame("activations", [here])}, "f")
+    warehouse.build_catalogue()
+    explorer = Explorer(warehouse.root)
+    with TestClient(
+        create_app(explorer, ["127.0.0.1:1"], warm=False), base_url="http://127.0.0.1:1"
+    ) as running:
+        yield running
+
+
+def test_concepts_are_listed_and_found(client):
+    text = client.get("/concepts").text
+    assert "/concept?model=m&amp;clustering=c&amp;concept=3" in text
+    assert "ar en" in text
+    assert "1 to 1 of 1" in client.get("/concepts?text=%3CB").text
+    assert "Concepts: none" in client.get("/concepts?text=nothing").text
+
+
+def test_one_concept_shows_its_words_and_sentences(client):
+    text = client.get("/concept?model=m&clustering=c&concept=3").text
+    assert '<bdi dir="auto">الحرب</bdi>' in text
+    # The blank that a tokenizer counted to the word is not marked, and the word's own markup is text.
+    assert "The <mark>&lt;b&gt;war&lt;/b&gt;</mark> was long" in text
+    assert "كانت <mark>الحرب</mark> طويلة" in text
+    assert "no concept of another language" in client.get("/evidence?model=m&clustering=c&concept=3").text
+
+
+@pytest.mark.parametrize("query", ["", "?model=m&clustering=c&concept=99", "?model=m&clustering=c&concept=x"])
+def test_a_concept_that_is_not_there(client, query):
+    assert client.get(f"/concept{query}").status_code == 404
+
+
+def test_one_head():
+    rows = [
+        {"model": "m", "dataset": "d", "split": "dev", "language": language, "sampler": "s", "unit": "head", "layer": 0,
+         "head": head, "variant": "strict", "n": 10, "value": value, "value_low": value - 0.1, "value_high": value + 0.1,
+         "sd": 0.1, "value_rank": 1, "value_even": value, "value_odd": value}
+        for language, value in (("ar", 0.2), ("en", -0.3))
+        for head in (0, 1)
+    ]  # fmt: skip
+    importance = [{**row, "method": "gradient", "value": 7.5, "num_examples": 4} for row in rows]
+    frames = {"head_shapley": pl.DataFrame(rows), "head_importance": pl.DataFrame(importance)}
+    shown = SimpleNamespace(views=SimpleNamespace(frame=frames.get))
+    text = drill_pages.head(shown, {"layer": "0", "head": "1"})
+    assert "Layer 0, head 1" in text
+    assert "\u22120.3000" in text
+    assert "By other measures" in text
+    assert "7.5000" in text
+    assert "xlwh catalogue" in drill_pages.head(SimpleNamespace(views=SimpleNamespace(frame={}.get)), {})
