@@ -7,13 +7,12 @@ an average step of the whole epoch beside the time per 1,000 of them; their prod
 Seconds are of the processor, so that other work on the machine does not count; `wall_step_s` is the clock's.
 Needs accelerate for Trainer.
 
-    python tests/benchmarks/bench_finetune.py ../shared [--steps 12] [--rounds 2] [--autocast none] [--json FILE]
+    python tests/benchmarks/bench_finetune.py ../shared [--steps 12] [--rounds 2] [--autocast none]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -25,6 +24,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from common import print_table
 
 BATCH = 32
 EXAMPLES = 3200
@@ -264,14 +265,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--autocast", choices=["bfloat16", "none"], default="bfloat16")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    table = measure(options.shared, options.steps, options.rounds, options.autocast)
-    columns = list(table[0])
-    for row in [dict(zip(columns, columns, strict=True)), *table]:
-        print("  ".join(str(row[column]).rjust(max(len(column), 10)) for column in columns))
-    if options.json:
-        options.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    rows = measure(options.shared, options.steps, options.rounds, options.autocast)
+    print_table("A fine-tuning step", rows)
 
 
 if __name__ == "__main__":

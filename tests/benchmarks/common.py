@@ -10,7 +10,7 @@ from typing import Any
 
 
 def machine() -> str:
-    """Processor, cores, matrix units and versions, in one line."""
+    """Processor, cores, matrix units, load and versions, in one line."""
     import duckdb
     import polars
     import torch
@@ -25,7 +25,8 @@ def machine() -> str:
     units = [unit for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if unit in flags.split()]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
-        f"{name}, {os.cpu_count()} cores ({', '.join(units)}), {gpu}; Python {platform.python_version()}, "
+        f"{name}, {os.cpu_count()} cores ({', '.join(units)}), {gpu}, load {os.getloadavg()[1]:.1f} over the last "
+        f"5 minutes, the benchmark's own included; Python {platform.python_version()}, "
         f"torch {torch.__version__}, polars {polars.__version__}, duckdb {duckdb.__version__}"
     )
 

@@ -1,61 +1,114 @@
-"""Every benchmark, one after the other, written to benchmarks.md with the machine's description.
+"""Runs benchmarks one after the other and puts what each prints into its section of benchmarks.md.
 
-    python tests/benchmarks/run.py [--shared ../shared] [--model FOLDER] [--pairs 200]
+    python tests/benchmarks/run.py                              # all, hours on two cores
+    python tests/benchmarks/run.py store calign                 # these; the other sections stay as they are
+    python tests/benchmarks/run.py lig --model FOLDER -- --pairs 50
 
-FOLDER is an NLI checkpoint for the attribution benchmark; without one that part is left out, and says so. The sizes
-by default are those of the published table and take about an hour on 2 cores; `--pairs` is what most of it is.
+FOLDER is a checkpoint fine-tuned on three-class NLI, for those that need one (`xlwh materialize models` in
+examples/xnli makes one); without it they are left out, which is said. What follows `--` goes to every script that is
+run. Each script can also be run by itself: it prints the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
+HEAD = """# Benchmarks
 
-import bench_ccta
-import bench_finetune
-import bench_lig
-import bench_store
-from common import machine, table
-
-ROOT = Path(__file__).resolve().parents[2]
+Every table was printed by the command above it; peers ran in the same run, on the machine and under the load that is
+named. Read ratios, not seconds. `python tests/benchmarks/run.py NAME` measures a section again.
+"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
-    parser.add_argument("--model", type=Path, help="checkpoint of three-class NLI for bench_lig")
-    parser.add_argument("--pairs", type=int, default=200, help="XNLI pairs that are attributed")
+@dataclass(frozen=True)
+class Benchmark:
+    """One script and what it needs."""
+
+    name: str
+    shared: bool = True
+    model: bool = False
+
+    def command(self, shared: Path, model: Path | None, rest: list[str]) -> list[str]:
+        """The arguments behind the interpreter."""
+        arguments = [f"tests/benchmarks/bench_{self.name}.py"]
+        arguments += [str(shared)] if self.shared else []
+        arguments += ["--model", str(model)] if self.model else []
+        return arguments + rest
+
+
+BENCHMARKS = (
+    Benchmark("lig", model=True),
+    Benchmark("ccta"),
+    Benchmark("store", shared=False),
+    Benchmark("finetune"),
+    Benchmark("predict", model=True),
+    Benchmark("faithfulness", model=True),
+    Benchmark("activations"),
+    Benchmark("kmeans"),
+    Benchmark("calign", shared=False),
+    Benchmark("alignment"),
+    Benchmark("heads", model=True),
+    Benchmark("explorer", shared=False),
+)
+
+
+def replaced(page: str, name: str, section: str) -> str:
+    """The page with the section of one benchmark in its place, behind the others where it has none yet."""
+    marked = f"<!-- {name} -->\n{section.strip()}\n<!-- end of {name} -->"
+    pattern = rf"<!-- {name} -->\n.*?<!-- end of {name} -->"
+    if re.search(pattern, page, re.DOTALL):
+        return re.sub(pattern, lambda _: marked, page, flags=re.DOTALL)
+    return f"{page.rstrip()}\n\n{marked}\n"
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    arguments, rest = arguments[:cut], arguments[cut + 1 :]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(names)}")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--model", type=Path, help="checkpoint of three-class NLI")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks.md")
-    arguments = parser.parse_args()
-    shared: Path = arguments.shared
-    parts: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = [
-        ("Write, check and catalogue 5 M rows of token_attributions", bench_store.run),
-        ("Consistency of 5,000 XNLI pairs", lambda: bench_ccta.run(shared)),
-        ("The view ccta over 200,000 pairs and 5 M attribution rows", bench_ccta.run_view),
-        ("A fine-tuning step", lambda: bench_finetune.measure(shared)),
-    ]
-    if arguments.model is not None:
-        parts.append(
-            (
-                f"LIG to 1 % completeness, {arguments.pairs} XNLI pairs",
-                lambda: bench_lig.run(shared, arguments.model, arguments.pairs),
-            )
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.names) - set(names):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    failed = []
+    for benchmark in BENCHMARKS:
+        if asked.names and benchmark.name not in asked.names:
+            continue
+        if benchmark.model and asked.model is None:
+            print(f"{benchmark.name}: left out, it needs --model", flush=True)
+            continue
+        command = benchmark.command(asked.shared, asked.model, rest)
+        print(f"python {' '.join(command)}", flush=True)
+        ran = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
         )
-    else:
-        print("No --model: the attribution benchmark is left out.")
-    text = ["# Benchmarks", f"Measured on: {machine()}. Each table's peer ran in the same run."]
-    for title, measure in parts:
-        section = f"## {title}\n\n{table(measure())}"
-        print(section, flush=True)
-        text.append(section)
-    arguments.output.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+        print(ran.stdout, flush=True)
+        if ran.returncode:
+            failed.append(benchmark.name)
+            continue
+        shown = " ".join("FOLDER" if part == str(asked.model) else part for part in command)
+        page = asked.output.read_text(encoding="utf-8") if asked.output.is_file() else HEAD
+        section = ran.stdout[ran.stdout.index("## ") :].strip()
+        title, _, body = section.partition("\n")
+        page = replaced(page, benchmark.name, f"{title}\n\n`python {shown}`\n{body}")
+        asked.output.write_text(page, encoding="utf-8")
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
