@@ -51,10 +51,10 @@ def _losses(logits: Tensor, gold: Gold, rows: NDArray[np.int64]) -> Tensor:
     classes = torch.from_numpy(gold.classes[rows]).to(logits.device)
     if not gold.tagging:
         return functional.cross_entropy(logits, classes, reduction="none")
-    classes = classes[:, : logits.shape[1]]
-    # A shorter batch than the longest example of all has fewer columns, and the other way round never.
+    length = min(classes.shape[1], logits.shape[1])
+    classes = classes[:, :length]
     each = functional.cross_entropy(
-        logits[:, : classes.shape[1]].transpose(1, 2), classes, ignore_index=NO_GOLD, reduction="none"
+        logits[:, :length].transpose(1, 2), classes, ignore_index=NO_GOLD, reduction="none"
     )
     return each.sum(dim=1) / (classes != NO_GOLD).sum(dim=1).clamp(min=1)
 

@@ -50,8 +50,9 @@ class Gold:
             if measure == "accuracy":
                 return (logits.argmax(dim=-1) == gold).float()
             return logits.softmax(dim=-1).gather(1, gold[:, None])[:, 0]
-        # Rows are shorter than the longest example; what lies behind a row's end has no gold.
-        gold = gold[:, : logits.shape[1]]
+        # What lies behind a row's end, or the longest example's, has no gold.
+        length = min(gold.shape[1], logits.shape[1])
+        gold, logits = gold[:, :length], logits[:, :length]
         counted = gold != NO_GOLD
         if measure == "accuracy":
             right = (logits.argmax(dim=-1) == gold).float()

@@ -1,0 +1,63 @@
+"""Pruned models compute what closed gates compute, also after a way over the disk."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from xlwh.errors import ModelError
+from xlwh.heads.export import load_pruned, mask_json, read_mask, save_pruned, without_heads
+from xlwh.heads.players import Player
+from xlwh.models.batches import collate
+
+REMOVED = tuple(Player("head", layer, head) for layer, head in ((0, 1), (1, 0), (1, 1), (1, 2), (1, 3)))
+
+
+def logits(game, model):
+    batch = collate(game.loaded, game.encoded, np.arange(4), int(game.encoded.lengths.max()))
+    with torch.inference_mode():
+        return model(**batch.inputs(game.loaded)).logits
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "xlm", "llama"])
+def test_removed_heads_are_closed_gates(game, model_type):
+    built = game(model_type)
+    whole = sum(p.numel() for p in built.loaded.model.parameters())
+    pruned = without_heads(built.loaded.model, REMOVED)
+    gates = torch.ones(2, 4)
+    gates[0, 1] = 0
+    gates[1] = 0
+    found = logits(built, pruned)
+    for row in range(4):
+        torch.testing.assert_close(found[row], built.naive(row, gates), atol=1e-5, rtol=1e-5)
+    smaller = sum(p.numel() for p in pruned.parameters()) < whole
+    assert smaller == (model_type in ("bert", "xlm-roberta"))
+    assert sum(p.numel() for p in built.loaded.model.parameters()) == whole
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "qwen3"])
+def test_saved_models_are_read_back(game, model_type, tmp_path):
+    built = game(model_type)
+    pruned = save_pruned(built.loaded, REMOVED, tmp_path / "pruned", language="en")
+    again = load_pruned(tmp_path / "pruned")
+    assert torch.equal(logits(built, again), logits(built, pruned))
+    told = json.loads((tmp_path / "pruned" / "pruned_heads.json").read_text())
+    assert told == {"language": "en", "removed_heads": {"0": [1], "1": [0, 1, 2, 3]}}
+
+
+def test_masks_are_json_there_and_back():
+    assert read_mask(mask_json(reversed(REMOVED), ranking="random")) == REMOVED
+    with pytest.raises(ModelError, match="no mask"):
+        read_mask("[]")
+    with pytest.raises(ModelError, match="not layer 1"):
+        mask_json([Player("layer", 1)])
+
+
+def test_what_is_not_there_is_refused(game, tmp_path):
+    with pytest.raises(ModelError, match="has no Player"):
+        without_heads(game("bert").loaded.model, [Player("head", 2, 0)])
+    with pytest.raises(ModelError, match="no pruned model"):
+        load_pruned(tmp_path)

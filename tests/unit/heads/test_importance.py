@@ -1,0 +1,63 @@
+"""Gradients against finite differences, attention measures against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from xlwh.heads.importance import (
+    attention_looks,
+    gradient_importance,
+    layer_normalised,
+)
+from xlwh.heads.pictures import head_attention, picture
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm", "t5"])
+def test_gradients_are_those_of_the_loss_to_the_gates(game, model_type):
+    built = game(model_type)
+    found = gradient_importance(built.loaded, built.encoded, built.gold)
+    sites = len(built.loaded.family.attention_sites(built.loaded.model))
+    assert found.shape == (4, sites, 4)
+
+    def loss(gates):
+        return float(-built.naive(1, gates).double().log_softmax(-1)[built.gold.classes[1]])
+
+    for layer, head in ((0, 1), (1, 3)):
+        up, down = torch.ones(sites, 4), torch.ones(sites, 4)
+        up[layer, head] += 0.01
+        down[layer, head] -= 0.01
+        slope = abs(loss(up) - loss(down)) / 0.02
+        assert found[1, layer, head] == pytest.approx(slope, rel=0.02, abs=2e-3)
+
+
+def test_layers_are_normalised_by_their_means():
+    values = np.random.default_rng(0).random((5, 3, 4))
+    normal = layer_normalised(values)
+    np.testing.assert_allclose((normal.mean(axis=0) ** 2).sum(axis=-1), 1)
+    assert layer_normalised(np.zeros((2, 1, 2))).tolist() == np.zeros((2, 1, 2)).tolist()
+
+
+def test_attention_measures_of_one_example_are_those_of_its_weights(game):
+    built = game("bert")
+    names = ("attention_entropy", "attention_confidence", "separator_attention")
+    found = attention_looks(built.loaded, built.encoded, names)
+    shown = head_attention(built.loaded, built.encoded, 1, 2)[3]
+    weights = shown.weights.astype(np.float64)
+    entropy = -(weights * np.log(weights)).sum(axis=1).mean()
+    assert found["attention_entropy"][3, 1, 2] == pytest.approx(entropy, abs=1e-5)
+    assert found["attention_confidence"][3, 1, 2] == pytest.approx(weights.max(axis=1).mean(), abs=1e-5)
+    special = built.encoded.special[built.encoded.row(3)].copy()
+    special[0] = False
+    expected = float(weights[:, special].sum(axis=1).mean() > 0.5)
+    assert found["separator_attention"][3, 1, 2] == expected
+
+
+def test_pictures_show_a_head_on_every_example(game):
+    built = game("xlm-roberta")
+    shown = head_attention(built.loaded, built.encoded, 0, 1)
+    assert [len(item.tokens) for item in shown] == built.encoded.lengths.tolist()
+    for item in shown:
+        np.testing.assert_allclose(item.weights.sum(axis=1), 1, atol=1e-5)
+    assert len(picture(shown[:2], "head 0.1").axes) == 2

@@ -1,0 +1,141 @@
+"""Rankings to masks, masks to scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from xlwh.heads.evaluate import compare, mask_scores
+from xlwh.heads.masks import (
+    Mask,
+    decided_masks,
+    masks_frame,
+    random_orders,
+    ranked,
+    sized_masks,
+)
+from xlwh.heads.players import Player
+from xlwh.models.tagging import word_places
+
+A, B, C = (Player("head", 0, head) for head in range(3))
+
+
+def summary() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "unit": ["head"] * 3,
+            "layer": [0] * 3,
+            "head": [0, 1, 2],
+            "n": [500] * 3,
+            "mean": [-0.05, 0.2, -0.3],
+            "sd": [0.5, 0.5, 0.2],
+            "log_e_negative": [3.3, -5.0, 40.0],
+            "players": [3] * 3,
+        }
+    )
+
+
+def test_decided_players_go_the_worst_first():
+    strict, paper = decided_masks(summary(), "rows", 0.1)
+    assert (strict.ranking, strict.selection, strict.removed) == ("shapley.rows", "strict", (C,))
+    assert paper.removed == (C,)
+    lenient, _ = decided_masks(summary(), "rows", 0.2)
+    assert lenient.removed == (C, A)
+
+
+def test_sizes_that_the_game_has():
+    order = ranked(summary(), "mean")
+    assert order == (C, A, B)
+    assert ranked(summary(), "mean", descending=True) == (B, A, C)
+    masks = sized_masks("gradient", order, [2, 0, 2, 9, 3], "curve")
+    assert [mask.removed for mask in masks] == [(C, A), (C, A, B)]
+    frame = masks_frame([*masks, Mask("random", "curve", (), 4)])
+    assert frame["num_removed"].to_list() == [2, 3, 0]
+    assert frame["removed"][0][0] == {"unit": "head", "layer": 0, "head": 2}
+
+
+def test_random_orders_are_seeded_permutations():
+    orders = random_orders((A, B, C), 5, 0)
+    assert all(sorted(order) == [A, B, C] for order in orders)
+    assert orders[:3] == random_orders((A, B, C), 3, 0)
+    assert orders != random_orders((A, B, C), 5, 1)
+
+
+def test_masks_are_scored_like_gated_models(game):
+    built = game("bert")
+    engine = built.engine(measure="probability")
+    one = Mask("random", "curve", (Player("head", 0, 2), Player("head", 1, 0)))
+    whole, scores = mask_scores(engine, [one, Mask("x", "strict", ()), one])
+    gates = torch.ones(2, 4)
+    gates[0, 2] = gates[1, 0] = 0
+    for row in range(4):
+        expected = built.naive(row, gates).softmax(-1)[built.gold.classes[row]]
+        assert scores[row, 0] == pytest.approx(float(expected), abs=1e-5)
+    np.testing.assert_array_equal(scores[:, 1], whole)
+    np.testing.assert_array_equal(scores[:, 2], scores[:, 0])
+    none, empty = mask_scores(engine, [])
+    np.testing.assert_allclose(none, whole, atol=1e-6)
+    assert empty.shape == (4, 0)
+
+
+def test_comparisons_count_examples_by_their_weight():
+    before, after = np.array([1, 1, 0, 0], np.float32), np.array([1, 0, 1, 1], np.float32)
+    weights = np.array([1, 1, 2, 4])
+    found = compare(before, after, weights, 1000, 0, tagging=True)
+    assert found["before"] == pytest.approx(0.25)
+    assert found["after"] == pytest.approx(7 / 8)
+    assert found["mcnemar_p"] is None
+    plain = compare(before, after, np.ones(4, dtype=int), 1000, 0, tagging=False)
+    assert plain["mcnemar_p"] == 1.0
+
+
+def test_tagged_sentences_score_the_share_of_their_gold_words(checkpoint, zoo_of, frame, tmp_path):
+    """A tagger made of the classifier's encoder: score by hand from its logits."""
+    import transformers as hf
+
+    from xlwh.heads.engine import Engine
+    from xlwh.heads.players import players_of
+    from xlwh.heads.scores import gold_of
+    from xlwh.models.batches import collate
+    from xlwh.models.tokenize import encode
+
+    source = checkpoint("bert")
+    labels = {0: "DET", 1: "NOUN", 2: "VERB"}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = hf.AutoModelForTokenClassification.from_pretrained(
+            source, id2label=labels, label2id={v: k for k, v in labels.items()}, ignore_mismatched_sizes=True
+        )
+    model.save_pretrained(tmp_path / "tagger")
+    hf.AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "tagger")
+    loaded = zoo_of(m={"path": str(tmp_path / "tagger")}).load("m")
+    sentences = [["The", "cat", "sits"], ["Hund"], ["The", "Hund", "und", "cat"]]
+    tags = [["DET", "NOUN", "VERB"], ["NOUN"], ["DET", None, "VERB", "NOUN"]]
+    examples = frame([(" ".join(words), None) for words in sentences], words=sentences).with_columns(
+        task=pl.lit("token_classification"), word_labels=pl.Series(tags)
+    )
+    encoded = encode(loaded, examples)
+    gold = gold_of(loaded, encoded, examples)
+    assert gold.weights.tolist() == [3, 1, 3]
+    engine = Engine(loaded, encoded, players_of(("head",), 2, 4), gold)
+    coalition = np.array([[True, False, True, True, False, True, True, True]] * 3)
+    found = engine.evaluate(np.arange(3), coalition)
+    places = word_places(encoded, "first")
+    from xlwh.models.gates import gated
+
+    for row in range(3):
+        batch = collate(loaded, encoded, np.array([row]), int(encoded.lengths[row]))
+        with (
+            torch.inference_mode(),
+            gated(loaded.model, torch.from_numpy(coalition[:1].reshape(1, 2, 4)).float()),
+        ):
+            predicted = loaded.model(**batch.inputs(loaded)).logits[0].argmax(-1)
+        own = places.position[places.of(row)]
+        right = [
+            labels[int(predicted[place])] == tag
+            for place, tag in zip(own, tags[row], strict=True)
+            if tag is not None
+        ]
+        assert found[row] == pytest.approx(sum(right) / len(right))
