@@ -38,7 +38,8 @@ def _bpe(byte_level: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
         vocab_size=500,
         show_progress=False,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if byte_level else ["▁"],
+        # Real ones have a byte for the line break; without it, the library's offsets go wrong after one.
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if byte_level else ["▁", "\n"],
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel() if byte_level else pre_tokenizers.Metaspace()
     tokenizer.train_from_iterator(TEXTS * 3, trainer)

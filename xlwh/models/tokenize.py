@@ -110,7 +110,7 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
     texts = [_segments(row) for row in rows]
     encoded = (
-        _fast(tokenizer, texts, limit)
+        _fast(tokenizer, texts, limit, loaded.family.pair_separator)
         if tokenizer.is_fast
         else _slow(loaded, texts, [row["language"] for row in rows])
     )
@@ -215,19 +215,27 @@ def _pretokenised(words: Sequence[str], text: str) -> _Text:
     return _Text(" ".join(words), spans, moved)
 
 
-def _fast(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int) -> list[_Row]:
+def _fast(
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int, separator: str
+) -> list[_Row]:
     """Encode in two calls (with and without a second segment), and once more what is too long."""
     rows: dict[int, _Row] = {}
     for count in (1, 2):
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
-        whole = _call(tokenizer, [texts[i] for i in chosen], None)
+        whole = _call(tokenizer, [texts[i] for i in chosen], separator, None)
         overlong = [k for k, encoding in enumerate(whole) if len(encoding.ids) > limit]
-        cut = dict(zip(overlong, _call(tokenizer, [texts[chosen[k]] for k in overlong], limit), strict=True))
+        again = _call(tokenizer, [texts[chosen[k]] for k in overlong], separator, limit)
+        cut = dict(zip(overlong, again, strict=True))
         for k, (i, encoding) in enumerate(zip(chosen, whole, strict=True)):
             kept = cut.get(k, encoding)
             segments = np.array([NONE if s is None else s for s in kept.sequence_ids], dtype=np.int32)
             special = np.array(kept.special_tokens_mask, dtype=bool) | (segments == NONE)
             offsets = np.array(kept.offsets, dtype=np.int32).reshape(-1, 2)
+            # The separator stands before the second text, and is none of it.
+            second = segments == 1
+            offsets[second] -= len(separator)
+            special |= second & (offsets[:, 1] <= 0) & bool(separator)
+            offsets = np.maximum(offsets, 0)
             offsets[special] = NONE
             segments[special] = NONE
             rows[i] = _Row(
@@ -284,10 +292,14 @@ def _longest_cut(segment: NDArray[np.int32], limit: int) -> list[int]:
     return places
 
 
-def _call(tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int | None) -> list[Any]:
+def _call(
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], separator: str, limit: int | None
+) -> list[Any]:
     if not texts:
         return []
-    columns = [[segments[side].string for segments in texts] for side in range(len(texts[0]))]
+    columns = [
+        [separator * side + segments[side].string for segments in texts] for side in range(len(texts[0]))
+    ]
     output = tokenizer(
         *columns,
         truncation=False if limit is None else "longest_first",

@@ -55,7 +55,12 @@ def test_ids_are_those_of_the_tokenizer(
             # On its own it breaks ties of truncation differently, and takes a Chinese sentence for one word.
             continue
         # As lists of one: transformers takes a bare "" for no second segment at all.
-        expected = loaded.tokenizer([first], [second], truncation=True, max_length=loaded.max_length)
+        expected = loaded.tokenizer(
+            [first],
+            [loaded.family.pair_separator + (second or "")],
+            truncation=True,
+            max_length=loaded.max_length,
+        )
         if expected["input_ids"][0]:
             assert encoded.input_ids[at].tolist() == expected["input_ids"][0]
             assert (encoded.token_type_ids is None) == ("token_type_ids" not in expected)
@@ -301,3 +306,31 @@ print(json.dumps(sentencepiece.SentencePieceProcessor(model_file={str(tmp_path /
     inside = encoded.input_ids[~encoded.special].tolist()
     assert inside == [piece + shift for piece in own]
     assert encoded.word_index.max() == 4
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3"])
+def test_decoders_see_a_line_break_between_the_segments(model_type: str, load: Load, frame: Frame) -> None:
+    loaded = load(model_type)
+    pairs = [("The cat", "Der Hund"), ("The cat", ""), ("The cat", None)]
+    encoded = encode(loaded, frame(pairs))
+    separators = []
+    for index, (_, second) in enumerate(pairs):
+        row = encoded.row(index)
+        inner = encoded.special[row].copy()
+        real = np.flatnonzero(~inner)
+        inner[: real[0]] = False
+        separators.append(int(inner.sum()))
+        starts, ends = encoded.char_start[row], encoded.char_end[row]
+        of_second = encoded.segment[row] == 1
+        if second:
+            assert starts[of_second].min() == 0
+            assert ends[of_second].max() == len(second)
+            words = {encoded.words[index][w] for w in encoded.word_index[row][of_second] if w >= 0}
+            assert words == {"Der", "Hund"}
+        else:
+            assert not of_second.any()
+    assert separators[0] == separators[1] >= 1
+    assert separators[2] == 0
+    # The same two texts cut elsewhere are another input.
+    glued = encode(loaded, frame([("The catDer", " Hund")]))
+    assert glued.input_ids.tolist() != encoded.input_ids[encoded.row(0)].tolist()

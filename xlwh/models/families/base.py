@@ -74,6 +74,9 @@ class Family(ABC):
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
     """Attention implementations that work; where the one asked for does not, the first one is used."""
 
+    pair_separator: ClassVar[str] = ""
+    """Text between the segments of a pair, where tokenizers of the family put no special token there."""
+
     reading_attention: ClassVar[AttentionKind] = "encoder"
     """The attention by which the classifier's position reads the input's tokens (its last layer is nearest to it)."""
 

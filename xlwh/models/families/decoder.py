@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class Decoder(Family):
     """Causal attention, rotary positions, the last token read by the classifier: batches are padded on the left.
 
+    Their tokenizers would glue the two segments of a pair together: a line break goes between, which counts as one of
+    the tokens that give the input its structure.
+
     With grouped queries a head is a query head: its columns before the output projection are its own, while
     keys and values may be shared with its group.
     """
@@ -20,6 +23,7 @@ class Decoder(Family):
     name = "decoder"
     model_types = ("llama", "mistral", "qwen2", "qwen3")
     padding_side = "left"
+    pair_separator = "\n"
     reading_attention = "decoder"
 
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
