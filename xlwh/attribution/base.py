@@ -19,10 +19,15 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Item:
-    """One explanation to make: an example (its index in the encoded batch) and a column of the logits."""
+    """One explanation to make: an example (its index in the encoded batch) and one of the model's outputs for it."""
 
     example: int
     target: int
+    """Column of the logits: a class, or a tag; 0 where an output has one number per sub-token."""
+    position: int | None = None
+    """Sub-token of the example whose output it is, for models that have one per sub-token."""
+    output: str = "logits"
+    """Attribute of the model's output: `logits`, `start_logits` or `end_logits`."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.attribution.vectors import output_replaced, targets
+from xlwh.attribution.vectors import by_output, explained, output_replaced
 from xlwh.models.batches import collate, plan
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.tokenize import Encoded
@@ -60,17 +60,20 @@ def _evaluate(
     embedding = loaded.family.word_embedding(loaded.model)
     left = loaded.family.padding_side == "left"
     values = np.zeros(len(points))
-    for chosen, length in plan(encoded.lengths[examples], loaded.max_length, batch_tokens):
-        batch = collate(loaded, encoded, examples[chosen], length)
-        ids = batch.input_ids.clone()
-        for row, point in enumerate(chosen.tolist()):
-            place = points[point][1]
-            if place != WHOLE:
-                ids[row, place + (length - int(encoded.lengths[examples[point]]) if left else 0)] = stand_in
-        target = targets(loaded, [items[points[point][0]] for point in chosen.tolist()])
-        with torch.inference_mode():
-            vectors = embedding(ids)
-            with loaded.family.pooled_only(loaded.model), output_replaced(embedding, vectors):
-                logits = loaded.model(**batch.inputs(loaded)).logits
-        values[chosen] = logits.gather(1, target[:, None])[:, 0].double().cpu().numpy()
+    for members in by_output([items[index] for index, _ in points]):
+        for chosen, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+            rows = members[chosen]
+            batch = collate(loaded, encoded, examples[rows], length)
+            ids = batch.input_ids.clone()
+            for row, point in enumerate(rows.tolist()):
+                place = points[point][1]
+                if place != WHOLE:
+                    shift = length - int(encoded.lengths[examples[point]]) if left else 0
+                    ids[row, place + shift] = stand_in
+            with torch.inference_mode():
+                vectors = embedding(ids)
+                with loaded.family.pooled_only(loaded.model), output_replaced(embedding, vectors):
+                    output = loaded.model(**batch.inputs(loaded))
+                f = explained(loaded, batch, output, [items[points[point][0]] for point in rows.tolist()])
+            values[rows] = f.double().cpu().numpy()
     return values

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Item
-from xlwh.attribution.vectors import Baseline, baseline_vectors, output_replaced
+from xlwh.attribution.vectors import Baseline, baseline_vectors, by_output, explained, output_replaced
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, plan
 from xlwh.models.tokenize import Encoded
@@ -47,9 +47,11 @@ class PathModel:
         examples = np.array([self._items[item].example for item, _ in points], dtype=np.int64)
         lengths = self._encoded.lengths[examples]
         values: dict[int, Value] = {}
-        for chosen, length in plan(lengths, self._loaded.max_length, self._batch_tokens):
-            batch = self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
-            values.update(zip(chosen.tolist(), batch, strict=True))
+        for members in by_output([self._items[item] for item, _ in points]):
+            for places, length in plan(lengths[members], self._loaded.max_length, self._batch_tokens):
+                chosen = members[places]
+                batch = self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
+                values.update(zip(chosen.tolist(), batch, strict=True))
         return [values[k] for k in range(len(points))]
 
     def _batch(
@@ -57,7 +59,6 @@ class PathModel:
     ) -> list[Value]:
         loaded, device = self._loaded, self._loaded.device
         batch = collate(loaded, self._encoded, examples, length)
-        targets = torch.tensor([self._items[item].target for item, _ in points], device=device)
         position = torch.tensor([position for _, position in points], device=device)
         with torch.no_grad():
             source = baseline_vectors(loaded, batch, self._baseline)
@@ -69,8 +70,8 @@ class PathModel:
             loaded.family.pooled_only(loaded.model),
             output_replaced(self._embedding, point),
         ):
-            logits = loaded.model(**batch.inputs(loaded)).logits
-            f = logits.gather(1, targets[:, None])[:, 0]
+            output = loaded.model(**batch.inputs(loaded))
+            f = explained(loaded, batch, output, [self._items[item] for item, _ in points])
             (gradient,) = torch.autograd.grad(f.sum(), point)
         density = (gradient.float() * step.float()).sum(-1).cpu().numpy()
         values = f.detach().double().cpu().numpy()

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.attribution.vectors import batches, output_replaced, per_token, targets, word_vectors
+from xlwh.attribution.vectors import (
+    batches,
+    explained,
+    output_replaced,
+    per_token,
+    positions,
+    word_vectors,
+)
 from xlwh.models.attentions import attentions, last_reading_site, pooled_row
 from xlwh.models.batches import Batch
 from xlwh.models.tokenize import Encoded
@@ -35,7 +42,8 @@ def saliency(
 
     - `input_x_gradient`: word vector times gradient of the target logit, at each position, summed over dimensions
       (`signed`) or as the L2 norm of the products (`l2`).
-    - `attention`: last layer, the row of the position that the classifier reads, mean over heads.
+    - `attention`: last layer, the row of the position that the classifier reads (or of the sub-token whose output is
+      explained), mean over heads.
     - `scaled_attention`: the same, times the mean over heads of the gradient of the target logit to it.
     """
     wanted = frozenset(parameters)
@@ -48,9 +56,11 @@ def saliency(
             loaded.family.pooled_only(loaded.model),
             output_replaced(embedding, vectors) if gradients else nullcontext(),
         ):
-            logits, weights = _forward(loaded, batch, bool(wanted & ATTENTION))
-            f = logits.gather(1, targets(loaded, [items[index] for index in chosen])[:, None])[:, 0]
-            found = _attributions(loaded, batch, wanted, f, vectors, weights, parameters)
+            output, weights = _forward(loaded, batch, bool(wanted & ATTENTION))
+            mine = [items[index] for index in chosen]
+            f = explained(loaded, batch, output, mine)
+            read = positions(loaded, batch, mine)
+            found = _attributions(loaded, batch, wanted, f, vectors, weights, read, parameters)
         rows = {name: per_token(loaded, batch, values) for name, values in found.items()}
         outputs = f.detach().double().cpu().tolist()
         for place, index in enumerate(chosen):
@@ -68,13 +78,13 @@ def saliency(
             )
 
 
-def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[Tensor, Tensor | None]:
-    """Logits, and the weights `[rows, heads, queries, keys]` of the last attention that reads the input."""
+def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[Any, Tensor | None]:
+    """The model's output, and the weights `[rows, heads, queries, keys]` of the last attention that reads the input."""
     if not with_attention:
-        return loaded.model(**batch.inputs(loaded)).logits, None
+        return loaded.model(**batch.inputs(loaded)), None
     site = last_reading_site(loaded)
     attended = attentions(loaded, batch.inputs(loaded), [site])
-    return attended.output.logits, attended.weights[site]
+    return attended.output, attended.weights[site]
 
 
 def _attributions(
@@ -84,9 +94,10 @@ def _attributions(
     f: Tensor,
     vectors: Tensor,
     weights: Tensor | None,
+    read: Tensor | None,
     parameters: Mapping[str, Any],
 ) -> dict[str, Tensor]:
-    """Method -> `[rows, length]`."""
+    """Method -> `[rows, length]`; `read` `[rows]` are the positions that are read, None for the classifier's."""
     inputs = {"input_x_gradient": vectors} if "input_x_gradient" in wanted else {}
     if "scaled_attention" in wanted and weights is not None:
         inputs["scaled_attention"] = weights
@@ -99,10 +110,17 @@ def _attributions(
         reduction = parameters["input_x_gradient"].reduction
         found["input_x_gradient"] = product.norm(dim=-1) if reduction == "l2" else product.sum(-1)
     if weights is not None:
-        attention = pooled_row(loaded, batch.attention_mask, weights).mean(1)
+        attention = _read_row(loaded, batch, weights, read).mean(1)
         if "attention" in wanted:
             found["attention"] = attention
         if "scaled_attention" in wanted:
-            slope = pooled_row(loaded, batch.attention_mask, slopes["scaled_attention"]).mean(1)
+            slope = _read_row(loaded, batch, slopes["scaled_attention"], read).mean(1)
             found["scaled_attention"] = attention * slope
     return found
+
+
+def _read_row(loaded: LoadedModel, batch: Batch, weights: Tensor, read: Tensor | None) -> Tensor:
+    """Attention of the position that is read to every input token: `[rows, heads, keys]`."""
+    if read is None:
+        return pooled_row(loaded, batch.attention_mask, weights)
+    return weights[torch.arange(len(read), device=read.device), :, read]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,10 +27,21 @@ Baseline = Literal["pad", "mask", "zero"]
 def batches(
     loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], batch_tokens: int
 ) -> Iterator[tuple[list[int], Batch]]:
-    """(positions in `items`, batch of their examples): every item once, at most `batch_tokens` padded sub-tokens."""
+    """(positions in `items`, batch of their examples): every item once, at most `batch_tokens` padded sub-tokens.
+
+    The items of a batch explain the same output.
+    """
     examples = np.array([item.example for item in items], dtype=np.int64)
-    for chosen, length in plan(encoded.lengths[examples], loaded.max_length, batch_tokens):
-        yield chosen.tolist(), collate(loaded, encoded, examples[chosen], length)
+    for members in by_output(items):
+        for places, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+            chosen = members[places]
+            yield chosen.tolist(), collate(loaded, encoded, examples[chosen], length)
+
+
+def by_output(items: Sequence[Item]) -> list[NDArray[np.int64]]:
+    """Positions in `items`, those that explain the same output of the model together."""
+    names = [item.output for item in items]
+    return [np.flatnonzero(np.array([name == wanted for name in names])) for wanted in dict.fromkeys(names)]
 
 
 def word_vectors(loaded: LoadedModel, batch: Batch) -> Tensor:
@@ -55,9 +66,36 @@ def baseline_vectors(loaded: LoadedModel, batch: Batch, kind: Baseline) -> Tenso
     return vectors
 
 
-def targets(loaded: LoadedModel, items: Sequence[Item]) -> Tensor:
-    """Column of the logits that each item explains: `[rows]`."""
-    return torch.tensor([item.target for item in items], device=loaded.device)
+def columns(output: Any, name: str) -> Tensor:
+    """One of a model's outputs with all numbers of an example in a row: `[rows, columns]`."""
+    values: Tensor = getattr(output, name)
+    return values.flatten(1)
+
+
+def targets(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tensor:
+    """Column of `columns` that each item explains: `[rows]`, for the items of a batch in the order of its rows."""
+    places = positions(loaded, batch, items)
+    found = torch.tensor([item.target for item in items], device=loaded.device)
+    if places is None:
+        return found
+    width = len(loaded.labels or ()) if items[0].output == "logits" else 1
+    return places * width + found
+
+
+def positions(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tensor | None:
+    """Place in the padded input of each item's sub-token: `[rows]`; None where whole examples are explained."""
+    if items[0].position is None:
+        return None
+    places = torch.tensor([item.position for item in items], device=loaded.device)
+    if loaded.family.padding_side == "left":
+        places = places + batch.attention_mask.shape[1] - batch.attention_mask.sum(dim=1)
+    return places
+
+
+def explained(loaded: LoadedModel, batch: Batch, output: Any, items: Sequence[Item]) -> Tensor:
+    """F, the number that each item explains: `[rows]`."""
+    values = columns(output, items[0].output)
+    return values.gather(1, targets(loaded, batch, items)[:, None])[:, 0]
 
 
 @contextmanager
@@ -80,9 +118,9 @@ def per_token(loaded: LoadedModel, batch: Batch, values: Tensor) -> list[NDArray
 
 
 class VectorModel(nn.Module):
-    """The model as a function of its word vectors, for captum: logits of `forward(vectors, *inputs)`.
+    """The model as a function of its word vectors, for captum: `forward(vectors, *inputs)` gives `columns`.
 
-    `arguments(batch)` are the tensors of the real input that go with them, each with a row per example, so that
+    `output` names the model's output that is explained. `arguments(batch)` are the tensors of the real input that go with them, each with a row per example, so that
     captum may repeat them.
     """
 
@@ -90,6 +128,7 @@ class VectorModel(nn.Module):
         super().__init__()
         self._loaded = loaded
         self.model: nn.Module = loaded.model
+        self.output = "logits"
         self._names: tuple[str, ...] = ()
 
     def arguments(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -100,5 +139,5 @@ class VectorModel(nn.Module):
 
     def forward(self, vectors: Tensor, *inputs: Tensor) -> Tensor:
         with output_replaced(self._loaded.family.word_embedding(self._loaded.model), vectors):
-            logits: Tensor = self.model(**dict(zip(self._names, inputs, strict=True))).logits
-        return logits
+            output = self.model(**dict(zip(self._names, inputs, strict=True)))
+        return columns(output, self.output)

@@ -41,7 +41,9 @@ def deeplift(
     explainer = Explainer(model)
     for chosen, batch in batches(loaded, encoded, items, max(64, batch_tokens // 2)):
         vectors, baseline = word_vectors(loaded, batch), baseline_vectors(loaded, batch, parameters.baseline)
-        arguments, target = model.arguments(batch), targets(loaded, [items[index] for index in chosen])
+        mine = [items[index] for index in chosen]
+        model.output = mine[0].output
+        arguments, target = model.arguments(batch), targets(loaded, batch, mine)
         with _quiet():
             found = explainer.attribute(vectors, baseline, target=target, additional_forward_args=arguments)
         with torch.no_grad():
@@ -95,18 +97,19 @@ def gradient_shap(
         baselines = torch.cat(
             [baseline_vectors(loaded, batch, "pad"), baseline_vectors(loaded, batch, "mask")]
         )
-        arguments = model.arguments(batch)
+        model.output = item.output
+        arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
         with _quiet(), _seeded(f"{ids[item.example]}\x00gradient_shap"):
             found = explainer.attribute(
                 vectors,
                 baselines,
                 n_samples=parameters.samples,
                 stdevs=parameters.noise,
-                target=item.target,
+                target=target,
                 additional_forward_args=arguments,
             )
         with torch.no_grad():
-            f_input = float(model(vectors, *arguments)[0, item.target])
+            f_input = float(model(vectors, *arguments)[0, target])
         (values,) = per_token(loaded, batch, found.sum(-1))
         yield index, Attribution(values, f_input, num_gradient_rows=parameters.samples, num_forward_rows=1)
 

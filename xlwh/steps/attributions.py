@@ -12,10 +12,9 @@ import numpy as np
 import polars as pl
 
 from xlwh.attribution.methods import Registered, registered, shared_pass
-from xlwh.corpora import sample
-from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
+from xlwh.steps.evaluation import TAGGING, Corpus, corpora
+from xlwh.steps.targets import EXPLAINED, explains_own, sources
 from xlwh.store import Slot, Staging, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -55,11 +54,14 @@ def run(context: Context, key: Key) -> StepResult:
     Finished examples are staged, so a killed run goes on where it stopped.
     """
     model, language = str(key.model), str(key.language)
-    found = [corpus for corpus in corpora(context, model, language) if corpus.task in CLASSIFICATION]
+    offered = [corpus for corpus in corpora(context, model, language) if corpus.task in EXPLAINED]
+    if not offered:
+        return not_applicable(f"`{model}` is evaluated on nothing that is attributed in `{language}`.")
+    head = context.zoo.pin(model).task
+    found = [corpus for corpus in offered if EXPLAINED[str(corpus.task)].head == head]
     if not found:
-        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
-    if context.zoo.pin(model).task != "sequence_classification":
-        return not_applicable(f"`{model}` has no sequence classification head.")
+        wanted = EXPLAINED[str(offered[0].task)].head.replace("_", " ")
+        return not_applicable(f"`{model}` has no {wanted} head.")
     jobs = [job for corpus in found for job in _jobs(context, model, corpus)]
     if not context.force:
         jobs = [
@@ -83,16 +85,12 @@ def run(context: Context, key: Key) -> StepResult:
 def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
     """Every method of the study on one dataset, with the fingerprint of what it depends on."""
     settings = context.study.attribution
-    languages = _sources(context, model, corpus)
-    inputs = [*context.zoo.pin(model).identity, corpus.entry.fingerprint]
-    for language in dict.fromkeys((*languages, corpus.language)):
-        entry = context.warehouse.current(Slot("predictions", (model, language), corpus.dataset))
-        if entry is None:
-            raise MissingDataError(
-                f"No predictions of `{model}` on `{corpus.dataset}` in `{language}`. "
-                f"Run: xlwh materialize predictions --model {model} --language {language}"
-            )
-        inputs.append(entry.fingerprint)
+    needed = EXPLAINED[str(corpus.task)].needs(context, model, corpus)
+    inputs = [
+        *context.zoo.pin(model).identity,
+        corpus.entry.fingerprint,
+        *(entry.fingerprint for entry in needed),
+    ]
     for name, parameters in settings.methods:
         if parameters is None:
             continue
@@ -102,51 +100,16 @@ def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
             "method_version": method.version,
             "parameters": parameters.model_dump(mode="json"),
             "target": settings.target,
-            "sources": languages,
+            "sources": sources(context, model, corpus),
             "max_examples": settings.max_examples,
             "seed": context.study.seed,
         }
-        if _explains_own(context):
+        if explains_own(context, corpus):
             described["own_prediction"] = True
+        if corpus.task == TAGGING:
+            described["words_per_example"] = settings.words_per_example
         print_ = fingerprint("token_attributions", CODE_VERSION, described, inputs)
         yield _Job(corpus, name, method, parameters, print_)
-
-
-def _sources(context: Context, model: str, corpus: Corpus) -> list[str]:
-    """Languages whose predictions choose the targets: the sources that the dataset has, or its own language."""
-    if context.study.attribution.target != "source_prediction":
-        return [corpus.language]
-    available = context.study.dataset_languages(corpus.dataset)
-    return [language for language in context.study.source_languages(model) if language in available]
-
-
-def _targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
-    """(example_id, target, f_input): what is to be explained. The same examples in every language."""
-    settings, study = context.study.attribution, context.study
-
-    def predicted(language: str) -> pl.DataFrame:
-        frame = context.warehouse.scan("predictions", model=model, language=language, dataset=corpus.dataset)
-        return frame.select("example_id", "predicted", "label", "logits").collect()
-
-    sources = [predicted(language) for language in _sources(context, model, corpus)]
-    column = "label" if settings.target == "gold" else "predicted"
-    chosen = [
-        sample(frame, settings.max_examples, study.seed) if settings.max_examples is not None else frame
-        for frame in sources
-    ]
-    own = predicted(corpus.language)
-    if _explains_own(context):
-        known = own if settings.max_examples is None else sample(own, settings.max_examples, study.seed)
-        chosen.append(known.with_columns(pl.col("predicted").alias(column)))
-    targets = pl.concat(frame.select("example_id", target=column) for frame in chosen)
-    logits = own.select("example_id", "logits")
-    return targets.drop_nulls().unique(maintain_order=True).join(logits, on="example_id")
-
-
-def _explains_own(context: Context) -> bool:
-    """Whether each language's own prediction is explained beside the targets: faithfulness is about it."""
-    policy = context.study.attribution.target
-    return context.study.faithfulness is not None and policy != "own_prediction"
 
 
 def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
@@ -161,7 +124,7 @@ def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
 def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> list[dict[str, pl.DataFrame]]:
     """Do what is left of the jobs of one pass, commit it, and return each job's rows by table."""
     corpus = jobs[0].corpus
-    targets = _targets(context, loaded.key, corpus)
+    targets = EXPLAINED[str(corpus.task)].targets(context, loaded.key, corpus)
     with ExitStack() as held:
         stagings = [
             held.enter_context(context.warehouse.staging(job.slots(loaded.key), job.fingerprint))
@@ -207,27 +170,27 @@ def _attribute(
 
     The first frame of a job has a row per attribution.
     """
-    from xlwh.attribution.base import Item
-    from xlwh.models.tokenize import encode
-
     make = shared_pass(jobs[0].registered, [job.method for job in jobs], context.study.folder)
     needed = examples.join(targets.select("example_id").unique(), on="example_id", how="semi")
-    encoded = encode(loaded, needed)
-    position = {str(name): index for index, name in enumerate(needed["example_id"])}
-    classes = {label: index for index, label in enumerate(loaded.labels or ())}
+    task = EXPLAINED[str(jobs[0].corpus.task)]
+    encoded, items, positions = task.place(context, loaded, needed, targets)
     wanted = targets.rows(named=True)
-    items = [Item(position[row["example_id"]], classes[row["target"]]) for row in wanted]
-    results: list[tuple[dict[str, Any], Item, dict[str, Attribution]]] = []
+    results: list[tuple[int, dict[str, Attribution]]] = []
 
     def frames() -> list[dict[Slot, pl.DataFrame]]:
         return [
-            _frames(loaded, job, encoded, [(row, item, made[job.method]) for row, item, made in results])
+            _frames(
+                loaded,
+                job,
+                encoded,
+                [(wanted[i], items[i], positions[i], made[job.method]) for i, made in results],
+            )
             for job in jobs
         ]
 
     parameters = {job.method: job.parameters for job in jobs}
     for index, made in make(loaded, encoded, items, parameters, context.study.attribution.batch_tokens):
-        results.append((wanted[index], items[index], made))
+        results.append((index, made))
         if len(results) == CHECKPOINT:
             yield frames()
             results = []
@@ -239,10 +202,10 @@ def _frames(
     loaded: LoadedModel,
     job: _Job,
     encoded: Encoded,
-    results: list[tuple[dict[str, Any], Item, Attribution]],
+    results: list[tuple[dict[str, Any], Item, Sequence[int], Attribution]],
 ) -> dict[Slot, pl.DataFrame]:
     """Rows of both tables for some finished attributions."""
-    keys = encoded.keys[[item.example for _, item, _ in results]]
+    keys = encoded.keys[[item.example for _, item, *_ in results]]
     shared = keys.with_columns(
         model=pl.lit(loaded.key),
         method=pl.lit(job.method),
@@ -254,7 +217,7 @@ def _frames(
     columns: dict[str, list[Any]] = {
         "f_input": [
             row["logits"][item.target] if attribution.f_input is None else attribution.f_input
-            for row, item, attribution in results
+            for row, item, _, attribution in results
         ],
         "f_baseline": [attribution.f_baseline for *_, attribution in results],
         "convergence_delta": [attribution.delta for *_, attribution in results],
@@ -271,7 +234,7 @@ def _frames(
     runs = shared.with_columns(pl.Series(name, values) for name, values in columns.items())
     lengths = [len(attribution.values) for *_, attribution in results]
     tokens = shared[np.repeat(np.arange(len(results)), lengths).tolist()].with_columns(
-        position=pl.Series(np.concatenate([np.arange(length) for length in lengths])),
+        position=pl.Series(np.concatenate([positions for *_, positions, _ in results])),
         attribution=pl.Series(np.concatenate([attribution.values for *_, attribution in results])),
     )
     runs_slot, tokens_slot = job.slots(loaded.key)

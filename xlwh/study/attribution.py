@@ -117,7 +117,14 @@ class Attribution(Part):
         None, ge=1, description="Examples per dataset, the same ids in every language; default: all."
     )
     target: Literal["source_prediction", "own_prediction", "gold"] = Field(
-        "source_prediction", description="Class that is explained on both sides of a pair."
+        "source_prediction",
+        description="Class that is explained on both sides of a pair. Of tags and answers it is the language's own "
+        "prediction, or for tags the gold one.",
+    )
+    words_per_example: int | None = Field(
+        1,
+        ge=1,
+        description="Token classification: words of a sentence whose tags are explained, drawn by seed.",
     )
     methods: Methods = Field(default_factory=Methods)
     batch_tokens: int = Field(

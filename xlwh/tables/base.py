@@ -55,7 +55,7 @@ def method_column() -> dy.String:
 def target_column() -> dy.String:
     return dy.String(
         nullable=False,
-        description="The output that is explained: a class label, or `start`/`end` in question answering.",
+        description="The output that is explained: a class label, `start` or `end` of an answer, or `<word_index>:<tag>`.",
     )
 
 

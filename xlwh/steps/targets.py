@@ -1,0 +1,212 @@
+"""What is explained of each task: a class, the tag of a word, or where an answer starts and ends.
+
+A target is a row with `example_id`, `target` (its name in `token_attributions`), `label` (the class or tag; NULL for
+positions), `position` (the sub-token whose output it is, as in `tokens`; NULL for a class), `output` (the model's
+output that holds it) and `logits` (that output as predicted: its entry at the target is F of the input).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from xlwh.corpora import sample
+from xlwh.steps.base import Context, Key
+from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, Corpus
+from xlwh.steps.upstream import required
+from xlwh.store import Entry, Slot
+
+if TYPE_CHECKING:
+    from xlwh.attribution.base import Item
+    from xlwh.models import LoadedModel
+    from xlwh.models.tokenize import Encoded
+
+Targets = Callable[[Context, str, Corpus], pl.DataFrame]
+Places = Callable[
+    ["Context", "LoadedModel", pl.DataFrame, pl.DataFrame], "tuple[Encoded, list[Item], list[Sequence[int]]]"
+]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A task's targets: what they are made from, which they are, and where they lie in the model's inputs.
+
+    `place(context, loaded, examples, targets)` encodes the examples and gives the encoded inputs, an item for each
+    target, and for each target the positions (as in `tokens`) of the sub-tokens of its input.
+    """
+
+    head: str
+    needs: Callable[[Context, str, Corpus], list[Entry]]
+    targets: Targets
+    place: Places
+
+
+def sources(context: Context, model: str, corpus: Corpus) -> list[str]:
+    """Languages whose predictions choose a class: the sources that the dataset has, or its own language.
+
+    Tags and answers are always the language's own.
+    """
+    if corpus.task not in CLASSIFICATION or context.study.attribution.target != "source_prediction":
+        return [corpus.language]
+    available = context.study.dataset_languages(corpus.dataset)
+    return [language for language in context.study.source_languages(model) if language in available]
+
+
+def explains_own(context: Context, corpus: Corpus) -> bool:
+    """Whether each language's own class is explained beside the targets: faithfulness is about it."""
+    policy = context.study.attribution.target
+    return (
+        corpus.task in CLASSIFICATION
+        and context.study.faithfulness is not None
+        and policy != "own_prediction"
+    )
+
+
+def _entries(table: str) -> Callable[[Context, str, Corpus], list[Entry]]:
+    def entries(context: Context, model: str, corpus: Corpus) -> list[Entry]:
+        languages = dict.fromkeys((*sources(context, model, corpus), corpus.language))
+        return [
+            required(context, Slot(table, (model, language), corpus.dataset), Key(model, language=language))
+            for language in languages
+        ]
+
+    return entries
+
+
+def _sampled(context: Context, frame: pl.DataFrame) -> pl.DataFrame:
+    limit = context.study.attribution.max_examples
+    return frame if limit is None else sample(frame, limit, context.study.seed)
+
+
+def _class_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+    """The classes of the study's policy. The same examples in every language."""
+
+    def predicted(language: str) -> pl.DataFrame:
+        frame = context.warehouse.scan("predictions", model=model, language=language, dataset=corpus.dataset)
+        return frame.select("example_id", "predicted", "label", "logits").collect()
+
+    column = "label" if context.study.attribution.target == "gold" else "predicted"
+    chosen = [
+        _sampled(context, predicted(language)).select("example_id", target=column)
+        for language in sources(context, model, corpus)
+    ]
+    own = predicted(corpus.language)
+    if explains_own(context, corpus):
+        chosen.append(_sampled(context, own).select("example_id", target="predicted"))
+    targets = pl.concat(chosen).drop_nulls().unique(maintain_order=True)
+    return targets.join(own.select("example_id", "logits"), on="example_id").select(
+        "example_id",
+        "target",
+        label="target",
+        position=pl.lit(None, pl.Int32),
+        output=pl.lit("logits"),
+        logits="logits",
+    )
+
+
+def _place_whole(
+    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
+) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
+    """One input per example; a class or, at a position, a tag."""
+    from xlwh.attribution.base import Item
+    from xlwh.models.tokenize import encode
+
+    encoded = encode(loaded, examples)
+    row = {str(name): index for index, name in enumerate(examples["example_id"])}
+    classes = {label: index for index, label in enumerate(loaded.labels or ())}
+    items = [
+        Item(row[target["example_id"]], classes[target["label"]], target["position"], target["output"])
+        for target in targets.rows(named=True)
+    ]
+    return encoded, items, [range(int(encoded.lengths[item.example])) for item in items]
+
+
+def _tag_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+    """The predicted (policy `gold`: the gold) tags of a few words of each sentence, named `<word_index>:<tag>`."""
+    settings = context.study.attribution
+    frame = context.warehouse.scan(
+        "token_predictions", model=model, language=corpus.language, dataset=corpus.dataset
+    )
+    column = "label" if settings.target == "gold" else "predicted"
+    words = (
+        frame.filter((pl.col("status") == "tagged") & pl.col(column).is_not_null())
+        .select("example_id", "word_index", "position", "logits", label=column)
+        .collect()
+    )
+    sentences = _sampled(context, corpus.frame.select("example_id").collect())
+    words = words.join(sentences, on="example_id", how="semi", maintain_order="left")
+    if settings.words_per_example is not None and words.height:
+        ranks = [
+            hashlib.sha256(f"{context.study.seed}\x1f{example}\x1f{word}".encode()).hexdigest()
+            for example, word in words.select("example_id", "word_index").iter_rows()
+        ]
+        place = pl.col("rank").rank("ordinal").over("example_id")
+        words = words.with_columns(rank=pl.Series(ranks)).filter(place <= settings.words_per_example)
+    return words.select(
+        "example_id",
+        pl.format("{}:{}", "word_index", "label").alias("target"),
+        "label",
+        "position",
+        pl.lit("logits").alias("output"),
+        "logits",
+    )
+
+
+def _answer_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+    """The start and the end of every answer that was found."""
+    frame = context.warehouse.scan(
+        "answer_spans", model=model, language=corpus.language, dataset=corpus.dataset
+    )
+    spans = frame.select("example_id", "start_position", "end_position", "start_logit", "end_logit").collect()
+    questions = _sampled(context, corpus.frame.select("example_id").collect())
+    spans = spans.join(questions, on="example_id", how="semi", maintain_order="left")
+    return pl.concat(
+        spans.select(
+            "example_id",
+            target=pl.lit(end),
+            label=pl.lit(None, pl.String),
+            position=f"{end}_position",
+            output=pl.lit(f"{end}_logits"),
+            logits=pl.concat_list(f"{end}_logit"),
+        )
+        for end in ("start", "end")
+    )
+
+
+def _place_windows(
+    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
+) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
+    """The window of each example in which its answer was found."""
+    from xlwh.attribution.base import Item
+    from xlwh.models.answers import windows
+
+    (dataset,), (language,) = examples["dataset"].unique(), examples["language"].unique()
+    spans = context.warehouse.scan("answer_spans", model=loaded.key, language=language, dataset=dataset)
+    chosen = dict(spans.select("example_id", "window").collect().iter_rows())
+    cut = windows(loaded, examples, context.study.models[loaded.key])
+    row = {str(name): index for index, name in enumerate(examples["example_id"])}
+    items, positions = [], []
+    for target in targets.rows(named=True):
+        window = cut.of(row[target["example_id"]])[chosen[target["example_id"]]]
+        inside = cut.position[cut.row(window)]
+        (place,) = np.flatnonzero(inside == target["position"]).tolist()
+        items.append(Item(window, 0, place, target["output"]))
+        positions.append(inside.tolist())
+    return cut, items, positions
+
+
+_CLASSES = Explained("sequence_classification", _entries("predictions"), _class_targets, _place_whole)
+
+EXPLAINED: dict[str, Explained] = {
+    **dict.fromkeys(CLASSIFICATION, _CLASSES),
+    TAGGING: Explained(TAGGING, _entries("token_predictions"), _tag_targets, _place_whole),
+    QUESTION_ANSWERING: Explained(
+        QUESTION_ANSWERING, _entries("answer_spans"), _answer_targets, _place_windows
+    ),
+}
+"""What is explained, by `examples.task`."""
