@@ -75,7 +75,7 @@ def _converted(markup: str, kind: str) -> bytes:
         import vl_convert
     except ImportError:
         raise XlwhError(
-            f"{kind} files need the package vl-convert-python: pip install 'xlwh[explore]'. SVG needs nothing."
+            f"{kind} files need the package vl-convert-python: pip install 'xlwh[export]'. SVG needs nothing."
         ) from None
     converter: Any = vl_convert
     # Few fonts have the minus sign; the converter then takes it from any other font, slanted or bold.

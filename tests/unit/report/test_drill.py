@@ -60,7 +60,7 @@ def client(tmp_path_factory):
     warehouse.write({Slot("concept_members", ("m",), "d"): _frame("concept_members", members)}, "f")
     for member in members:
         language = member["language"]
-        word, start, end = marks[language]
+        _word, start, end = marks[language]
         here = {**member, "char_start": start, "char_end": end, "vector": [0.5], "num_tokens": 1}
         example = {"language": language, "example_id": "1", "text": texts[language]}
         warehouse.write({Slot("examples", ("d", language), "dev"): _frame("examples", [example])}, "f")
