@@ -93,7 +93,11 @@ def report(
 
 @command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=3100, show_default=True, help="Port to listen on; 0: a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=3100,
+    show_default=True,
+    help="Port to listen on; 0: a free one.",
 )
 @click.option("--open", "browser", is_flag=True, help="Open it in the browser.")
 @warehouse_option
