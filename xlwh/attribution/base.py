@@ -23,9 +23,10 @@ class Item:
 
     example: int
     target: int
-    """Column of the logits: a class, or a tag; 0 where an output has one number per sub-token."""
+    """Column of the logits: a class, a tag, or a token to write; 0 where an output has one number per sub-token."""
     position: int | None = None
-    """Sub-token of the example whose output it is, for models that have one per sub-token."""
+    """Sub-token of the example whose output it is, for models that have one per sub-token; of a translation, the
+    sub-token of the forced output (`Encoded.forced`) that `target` is the prediction of."""
     output: str = "logits"
     """Attribute of the model's output: `logits`, `start_logits` or `end_logits`."""
 

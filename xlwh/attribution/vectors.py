@@ -78,12 +78,17 @@ def targets(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tensor:
     found = torch.tensor([item.target for item in items], device=loaded.device)
     if places is None:
         return found
-    width = len(loaded.labels or ()) if items[0].output == "logits" else 1
-    return places * width + found
+    if items[0].output != "logits":
+        return places + found
+    # A model that writes has the whole vocabulary to choose from at each place.
+    return places * (int(loaded.config.vocab_size) if loaded.labels is None else len(loaded.labels)) + found
 
 
 def positions(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tensor | None:
-    """Place in the padded input of each item's sub-token: `[rows]`; None where whole examples are explained."""
+    """Place in the padded input of each item's sub-token: `[rows]`; None where whole examples are explained.
+
+    Of an output text that is forced on the decoder, it is the place there.
+    """
     if items[0].position is None:
         return None
     places = torch.tensor([item.position for item in items], device=loaded.device)

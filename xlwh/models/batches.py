@@ -39,12 +39,17 @@ class Batch:
     """`[rows, length]`, or None where the tokenizer makes none."""
     special: Tensor
     """`[rows, length]`, True at tokens that the tokenizer added; False at padding."""
+    forced: tuple[Tensor, Tensor] | None = None
+    """Ids and mask `[rows, output length]` of the output texts that are forced on the decoder, padded on the right."""
 
     def inputs(self, loaded: LoadedModel) -> dict[str, Tensor]:
         """Keyword arguments of the model's forward pass."""
-        return loaded.family.model_inputs(
+        inputs = loaded.family.model_inputs(
             loaded.model, self.input_ids, self.attention_mask, self.token_type_ids
         )
+        if self.forced is None:
+            return inputs
+        return loaded.family.teacher_forced(loaded.model, inputs, *self.forced)
 
 
 def padded_length(length: int, limit: int) -> int:
@@ -107,4 +112,17 @@ def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], leng
         attention_mask=move(mask),
         token_type_ids=None if encoded.token_type_ids is None else move(types),
         special=move(special),
+        forced=None if encoded.forced is None else _forced(loaded, [encoded.forced[row] for row in rows]),
     )
+
+
+def _forced(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Output texts padded on the right, and their mask, on the model's device."""
+    import torch
+
+    longest = padded_length(max(map(len, texts)), loaded.max_length)
+    pad = loaded.tokenizer.pad_token_id
+    ids = torch.tensor([[*text, *[pad] * (longest - len(text))] for text in texts], device=loaded.device)
+    columns = torch.arange(longest, device=loaded.device)
+    lengths = torch.tensor([len(text) for text in texts], device=loaded.device)
+    return ids, (columns < lengths[:, None]).long()

@@ -61,6 +61,8 @@ class Encoded:
     """What split each example into words."""
     num_truncated: NDArray[np.int32]
     """`[examples]`, sub-tokens cut off."""
+    forced: Sequence[Sequence[int]] | None = field(default=None, kw_only=True)
+    """Sub-tokens of an output text for each example, forced on the decoder; None where there is none."""
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

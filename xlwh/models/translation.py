@@ -6,7 +6,7 @@ The input is the source text alone (`text`); the translation (`text_pair`) is wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +33,10 @@ def sources(examples: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Translations(Encoded):
-    """Source texts, with the sub-tokens of their translations."""
+    """Source texts, with the sub-tokens of their translations in `forced`, end tokens included."""
 
-    target_ids: Sequence[Sequence[int]]
-    """Sub-tokens of each translation, its end token included."""
-    target_truncated: NDArray[np.int32]
-    """`[examples]`, sub-tokens cut off."""
+    forced_truncated: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """`[examples]`, sub-tokens of the translations cut off."""
 
 
 def encode_translations(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Translations:
@@ -50,25 +48,23 @@ def encode_translations(base: LoadedModel, examples: pl.DataFrame, inputs: Input
         raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
     source = encode(base, sources(examples))
     target = encode(base, sources(examples.with_columns(text=pl.col("text_pair"))))
-    return Translations(
-        **{field.name: getattr(source, field.name) for field in fields(source)},
-        target_ids=[target.input_ids[target.row(index)].tolist() for index in range(len(target))],
-        target_truncated=target.num_truncated,
-    )
+    known = {field.name: getattr(source, field.name) for field in fields(source)}
+    known["forced"] = [target.input_ids[target.row(index)].tolist() for index in range(len(target))]
+    return Translations(**known, forced_truncated=target.num_truncated)
 
 
 def translation_targets(
     encoded: Encoded, examples: pl.DataFrame, labels: Sequence[str], inputs: Inputs
 ) -> dict[str, Sequence[Sequence[int]]]:
     """The sub-tokens of each translation."""
-    if not isinstance(encoded, Translations):
+    if encoded.forced is None:
         raise TypeError("translations are encoded by encode_translations")
-    return {"labels": encoded.target_ids}
+    return {"labels": encoded.forced}
 
 
 def translation_counts(encoded: Encoded, gold: object, inputs: Inputs) -> dict[str, int]:
     """Translations that were cut, and sub-tokens cut off."""
-    cut = encoded.target_truncated if isinstance(encoded, Translations) else np.zeros(0, np.int32)
+    cut = encoded.forced_truncated if isinstance(encoded, Translations) else np.zeros(0, np.int32)
     return {"truncated_translations": int((cut > 0).sum()), "truncated_translation_tokens": int(cut.sum())}
 
 
