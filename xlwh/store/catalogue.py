@@ -5,7 +5,6 @@ Nobody writes to a catalogue that readers can see: it is built under another nam
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.slots import Entry
-from xlwh.store.views import Definitions, View
+from xlwh.store.views import Definitions, Sources, View
 from xlwh.tables import TABLES
 
 _LOCK_WAIT_S = 300.0
@@ -63,42 +62,69 @@ class CatalogueInfo:
     """Digest of the SQL and the contracts that it was built from."""
 
 
-def publish_catalogue(root: Path, manifest: Manifest, definitions: Definitions) -> Path:
+def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     """Build `root/catalog.duckdb` from the manifest's last commit, unless it is already just that.
 
-    One builder at a time: whoever waited for another one finds its work done, or a newer commit to show.
+    One builder at a time: whoever waited for another one finds its work done, or a newer commit to show. Where only
+    stored files have changed, the views over those are replaced in a copy: making all views anew takes a second.
     """
     path = root / "catalog.duckdb"
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         snapshot = manifest.snapshot()
         found = read_info(path)
-        wanted = (snapshot.commit, str(root), digest(definitions))
-        if found is not None and (found.commit, found.root, found.definitions) == wanted:
+        same = found is not None and (found.root, found.definitions) == (str(root), sources.digest)
+        if found is not None and same and found.commit == snapshot.commit:
             return path
         unfinished = path_beside(path)
         try:
-            build(unfinished, root, snapshot, definitions)
+            if found is not None and same and found.commit < snapshot.commit:
+                copyfile(path, unfinished)
+                _update(unfinished, root, manifest.snapshot(found.commit), snapshot, sources)
+            else:
+                build(unfinished, root, snapshot, sources)
             publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
     return path
 
 
-def build(path: Path, root: Path, snapshot: Snapshot, definitions: Definitions) -> None:
+def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
     """Make a catalogue of `snapshot` in the new file `path`.
 
     Raises `SqlError` naming the file of a view that DuckDB refuses, and `StoreError` for Parquet files that are gone.
     """
+    definitions = sources.load()
     with duckdb.connect(path) as database:
         fill(database, root, snapshot, definitions, TABLES)
-        info = CatalogueInfo(snapshot.commit, datetime.now(UTC), str(root), digest(definitions))
-        database.execute(
-            "create view catalogue_info as select "
-            f"{info.commit}::bigint as commit, "
-            f"{_quoted(info.built_at.replace(tzinfo=None).isoformat())}::timestamp as built_at, "
-            f"{_quoted(info.root)} as root, {_quoted(info.definitions)} as definitions"
-        )
+        _inform(database, root, snapshot, sources)
         _comment(database, definitions.views.values())
+
+
+def _update(path: Path, root: Path, before: Snapshot, after: Snapshot, sources: Sources) -> None:
+    """Bring the catalogue in `path` from one snapshot to a later one; its views stay."""
+    shown, wanted = _by_table(before, TABLES), _by_table(after, TABLES)
+    with duckdb.connect(path) as database:
+        for table, entries in wanted.items():
+            if entries != shown[table]:
+                _make_files_view(database, root, table, entries)
+        _inform(database, root, after, sources)
+
+
+def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, sources: Sources) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    database.execute(
+        "create or replace view catalogue_info as select "
+        f"{snapshot.commit}::bigint as commit, {_quoted(now)}::timestamp as built_at, "
+        f"{_quoted(str(root))} as root, {_quoted(sources.digest)} as definitions"
+    )
+
+
+def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {table: [] for table in tables}
+    for entry in snapshot.entries:
+        if entry.slot.table in found:
+            found[entry.slot.table].append(entry)
+    return found
 
 
 def try_out(definitions: Definitions) -> None:
@@ -117,28 +143,26 @@ def fill(
 ) -> None:
     """Create `files.<table>` for each of `tables`, the macros and the views."""
     database.execute("create schema files")
-    by_table: dict[str, list[Entry]] = {table: [] for table in tables}
-    for entry in snapshot.entries:
-        if entry.slot.table in by_table:
-            by_table[entry.slot.table].append(entry)
-    for table, entries in by_table.items():
-        for entry in entries:
-            if not (root / entry.file).is_file():
-                raise StoreError(
-                    f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`."
-                )
-        try:
-            database.execute(f"create view files.{table} as {_files_view(root, table, entries)}")
-        except duckdb.Error as error:
-            raise StoreError(
-                f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`."
-            ) from error
+    for table, entries in _by_table(snapshot, tables).items():
+        _make_files_view(database, root, table, entries)
     for step in definitions.steps:
         sql = f'create view "{step.name}" as\n{step.sql}' if isinstance(step, View) else step.sql
         try:
             database.execute(sql)
         except duckdb.Error as error:
             raise SqlError(f"{step.path}: {error}") from error
+
+
+def _make_files_view(
+    database: duckdb.DuckDBPyConnection, root: Path, table: str, entries: Sequence[Entry]
+) -> None:
+    for entry in entries:
+        if not (root / entry.file).is_file():
+            raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`.")
+    try:
+        database.execute(f"create or replace view files.{table} as {_files_view(root, table, entries)}")
+    except duckdb.Error as error:
+        raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
 
 
 def read_info(path: Path) -> CatalogueInfo | None:
@@ -152,16 +176,6 @@ def read_info(path: Path) -> CatalogueInfo | None:
         return None
     [(commit, built_at, root, definitions)] = rows
     return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
-
-
-def digest(definitions: Definitions) -> str:
-    """Hex digest of everything but the files that a catalogue depends on: SQL, contracts, DuckDB's version."""
-    parts = [duckdb.__version__, *(step.sql for step in definitions.steps)]
-    for view in definitions.views.values():
-        parts.append(repr((view.name, view.description, sorted(view.columns.items()))))
-    for name in TABLES:
-        parts.append(repr((name, list(schema(name).items()))))
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _files_view(root: Path, table: str, entries: Sequence[Entry]) -> str:

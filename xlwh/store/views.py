@@ -5,10 +5,11 @@ One view per file, named like the file; macros in files of their own. Dependenci
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,33 @@ class Definitions:
                 if (step.name in needed if isinstance(step, View) else needed.issuperset(step.depends_on))
             )
         )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the views of a warehouse come from: told apart by a digest, parsed only when they are needed."""
+
+    folders: tuple[Path, ...]
+    more: Mapping[str, View] = field(default_factory=dict)
+    """Views that do not come from a folder, by name."""
+
+    def load(self) -> Definitions:
+        """The views and macros. Raises `SqlError` as the function `load` does."""
+        return load(self.folders, self.more)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, DuckDB's version."""
+        state = hashlib.blake2b(duckdb.__version__.encode(), digest_size=8)
+        for folder in self.folders:
+            for path in sorted(folder.rglob("*.sql")):
+                state.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())
+        for view in self.more.values():
+            state.update(repr((view.name, view.sql, view.description)).encode())
+        for name, contract in TABLES.items():
+            columns = [(column, repr(c.dtype), c.description) for column, c in contract.columns().items()]
+            state.update(repr((name, contract.__doc__, columns)).encode())
+        return state.hexdigest()
 
 
 def shipped_sql() -> Path:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from xlwh.store.checks import Finding
     from xlwh.store.gc import GcReport
-    from xlwh.store.views import Definitions
+    from xlwh.store.views import Definitions, Sources
 
 
 OWN_SQL = "sql"
@@ -136,14 +136,18 @@ class Warehouse:
             ).pl()
         return found.lazy()
 
-    def definitions(self) -> Definitions:
-        """The views and macros of this warehouse, read from its SQL folders."""
+    def sources(self) -> Sources:
+        """Where the views and macros of this warehouse come from."""
         from xlwh.store import metrics
-        from xlwh.store.views import load, with_shipped
+        from xlwh.store.views import Sources, with_shipped
 
         if self._sql_dirs is not None:
-            return load(self._sql_dirs)
-        return load(with_shipped(self.root / OWN_SQL), metrics.views(self.root))
+            return Sources(tuple(map(Path, self._sql_dirs)))
+        return Sources(tuple(with_shipped(self.root / OWN_SQL)), metrics.views(self.root))
+
+    def definitions(self) -> Definitions:
+        """The views and macros of this warehouse."""
+        return self.sources().load()
 
     def adopt_sql(self, folder: Path) -> None:
         """Take over the views of a study's own `.sql` files; those of files that are gone there go here too.
@@ -182,14 +186,14 @@ class Warehouse:
         """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""
         from xlwh.store.catalogue import publish_catalogue
 
-        return publish_catalogue(self.root, self.manifest, self.definitions())
+        return publish_catalogue(self.root, self.manifest, self.sources())
 
     def catalogue_is_current(self) -> bool:
         """Whether `catalog.duckdb` shows the last commit, the present SQL and this place."""
-        from xlwh.store.catalogue import digest, read_info
+        from xlwh.store.catalogue import read_info
 
         info = read_info(self.root / "catalog.duckdb")
-        wanted = (self.manifest.head(), str(self.root), digest(self.definitions()))
+        wanted = (self.manifest.head(), str(self.root), self.sources().digest)
         return info is not None and (info.commit, info.root, info.definitions) == wanted
 
     def connect(
@@ -206,9 +210,9 @@ class Warehouse:
         if as_of is not None:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
-            definitions = self.definitions()
+            sources = self.sources()
             return open_sandboxed(
-                lambda path: build(path, self.root, snapshot, definitions), self.root, memory_limit
+                lambda path: build(path, self.root, snapshot, sources), self.root, memory_limit
             )
         path = self.root / "catalog.duckdb"
         info = read_info(path)
@@ -232,10 +236,9 @@ class Warehouse:
 
     def check(self) -> list[Finding]:
         """Everything that is not as it should be; empty if all is well. Reads every file."""
-        from xlwh.store.catalogue import digest
         from xlwh.store.checks import findings
 
-        return list(findings(self.root, self.manifest, digest(self.definitions())))
+        return list(findings(self.root, self.manifest, self.sources().digest))
 
     def staging(self, slots: Sequence[Slot], fingerprint: str) -> Staging:
         """Resumable work on some slots; use it as a context manager."""

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.store import Slot, Warehouse
+from xlwh.store import Slot, Warehouse, catalogue
 from xlwh.store.catalogue import duckdb_type, read_info
 from xlwh.tables import TABLES
 
@@ -277,3 +277,19 @@ def test_another_connection_of_this_process_does_not_hide_the_new_catalogue(ware
         assert warehouse.catalogue_is_current()
         assert fetch(warehouse, "select count(*) from predictions") == [(2,)]
         assert held.execute("select count(*) from predictions").fetchall() == [(0,)]
+
+
+def test_new_files_are_shown_without_making_all_views_again(warehouse, frames, monkeypatch):
+    warehouse.build_catalogue()
+    before = warehouse.connect()
+    monkeypatch.setattr(catalogue, "build", lambda *_: pytest.fail("everything was made again"))
+    warehouse.write({frames.PREDICTIONS: frames.predictions(examples=2)}, "one")
+    warehouse.build_catalogue()
+    assert fetch(warehouse, "select count(*) from predictions") == [(2,)]
+    assert fetch(warehouse, "select commit from catalogue_info") == [(1,)]
+    assert before.execute("select count(*) from predictions").fetchall() == [(0,)]
+    before.close()
+    warehouse.drop([frames.PREDICTIONS])
+    warehouse.build_catalogue()
+    assert fetch(warehouse, "select count(*) from predictions") == [(0,)]
+    assert warehouse.catalogue_is_current()
