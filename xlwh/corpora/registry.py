@@ -19,6 +19,7 @@ from xlwh.study import Study
 
 _MODULES = (
     "conllu",
+    "eraser",
     "hub",
     "panx",
     "parallel",

@@ -1,0 +1,144 @@
+-- Agreement of an attribution method with the words that people gave as the reason.
+-- key: model, dataset, split, language, method, variant
+-- source: DeYoung et al. 2020 (ERASER), section 4; mean over examples whose predicted class is attributed and that have a rationale; the words taken are the k of highest attribution, k = ceil(share of rationale words in the dataset * words that the model sees)
+-- column model: Key of the model in the study.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column method: Attribution method; random is the floor.
+-- column variant: strict: as described.
+-- column n: Examples.
+-- column token_precision: Mean share of the words taken that are in the rationale.
+-- column token_recall: Mean share of the rationale's words that are taken.
+-- column token_f1: Mean harmonic mean of the two.
+-- column token_f1_low: Lower end of the 95 % interval, a normal approximation over examples.
+-- column token_f1_high: Upper end of it.
+-- column auprc: Mean average precision of the words ranked by attribution: the area under the precision-recall steps.
+-- column iou_f1: Mean F1 of spans, a span taken being right if it overlaps one of the rationale by at least half of their union.
+-- column rationale_share: Mean share of words in the rationale: what auprc and precision are by chance.
+with
+words as (
+    select
+        a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.word_index,
+        a.attribution,
+        r.is_rationale
+    from word_attributions as a
+    join predictions as p
+        on p.model = a.model
+        and p.dataset = a.dataset
+        and p.split = a.split
+        and p.language = a.language
+        and p.example_id = a.example_id
+        and p.predicted = a.target
+    join rationale_words as r
+        on r.dataset = a.dataset
+        and r.split = a.split
+        and r.language = a.language
+        and r.example_id = a.example_id
+        and r.word_index = a.word_index
+    where a.segment = 0
+),
+shares as (
+    select model, dataset, split, language, avg(is_rationale::int) as share
+    from (select distinct model, dataset, split, language, example_id, word_index, is_rationale from words)
+    group by all
+),
+ranked as (
+    select
+        words.*,
+        row_number() over (example order by attribution desc, word_index) <= ceil(share * count(*) over example)
+            as is_taken,
+        -- Words of equal attribution enter together.
+        count(*) over (example order by attribution desc range unbounded preceding) as entered,
+        sum(is_rationale::int) over (example order by attribution desc range unbounded preceding) as found,
+        sum(is_rationale::int) over example as wanted
+    from words
+    join shares using (model, dataset, split, language)
+    window example as (partition by model, dataset, split, language, example_id, method)
+),
+tokens_of as (
+    select
+        model, dataset, split, language, example_id, method,
+        count_if(is_taken and is_rationale) as hits,
+        count_if(is_taken) as taken,
+        any_value(wanted) as wanted,
+        count(*) as size,
+        -- Each rationale word adds its share of recall times the precision once it has entered.
+        sum(if(is_rationale, found / entered, 0)) / any_value(wanted) as auprc
+    from ranked
+    where wanted > 0
+    group by all
+),
+-- Runs of neighbouring words: word_index minus the count so far is constant within one.
+spans as (
+    select model, dataset, split, language, example_id, method, kind, min(word_index) as first, max(word_index) as last
+    from (
+        select
+            *,
+            word_index - row_number() over (
+                partition by model, dataset, split, language, example_id, method, kind order by word_index
+            ) as run
+        from (
+            select *, 'taken' as kind from ranked where is_taken and wanted > 0
+            union all
+            select *, 'rationale' as kind from ranked where is_rationale
+        )
+    )
+    group by model, dataset, split, language, example_id, method, kind, run
+),
+compared as (
+    select
+        taken.model, taken.dataset, taken.split, taken.language, taken.example_id, taken.method, taken.first,
+        max(
+            greatest(0, least(taken.last, gold.last) - greatest(taken.first, gold.first) + 1)
+            / (greatest(taken.last, gold.last) - least(taken.first, gold.first) + 1)
+        ) >= 0.5 as is_right
+    from spans as taken
+    join spans as gold
+        on gold.model = taken.model
+        and gold.dataset = taken.dataset
+        and gold.split = taken.split
+        and gold.language = taken.language
+        and gold.example_id = taken.example_id
+        and gold.method = taken.method
+        and gold.kind = 'rationale'
+    where taken.kind = 'taken'
+    group by all
+),
+spans_of as (
+    select
+        model, dataset, split, language, example_id, method,
+        count_if(is_right) as right_spans,
+        count(*) as taken_spans
+    from compared
+    group by all
+),
+gold_of as (
+    select model, dataset, split, language, example_id, method, count(*) as gold_spans
+    from spans
+    where kind = 'rationale'
+    group by all
+),
+examples_of as (
+    select
+        tokens_of.*,
+        2.0 * hits / (taken + wanted) as token_f1,
+        2.0 * least(right_spans, gold_spans) / (taken_spans + gold_spans) as iou_f1
+    from tokens_of
+    join spans_of using (model, dataset, split, language, example_id, method)
+    join gold_of using (model, dataset, split, language, example_id, method)
+)
+select
+    model, dataset, split, language, method,
+    'strict' as variant,
+    count(*)::bigint as n,
+    avg(hits / taken) as token_precision,
+    avg(hits / wanted) as token_recall,
+    avg(token_f1) as token_f1,
+    normal_low(avg(token_f1), stddev_samp(token_f1), count(*)) as token_f1_low,
+    normal_high(avg(token_f1), stddev_samp(token_f1), count(*)) as token_f1_high,
+    avg(auprc) as auprc,
+    avg(iou_f1) as iou_f1,
+    avg(wanted / size) as rationale_share
+from examples_of
+group by all
