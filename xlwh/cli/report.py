@@ -51,7 +51,13 @@ from xlwh.cli.render import size
     metavar="COLUMN=VALUE",
     help="Choose in the exported figures, such as model=mbert or variant=paper; may be repeated.",
 )
-@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True)
+@click.option(
+    "--theme",
+    type=click.Choice(["light", "dark"]),
+    default="light",
+    show_default=True,
+    help="Colours of the exported figures.",
+)
 @warehouse_option
 def report(
     out: Path | None,
@@ -64,9 +70,9 @@ def report(
     theme: str,
     root: Path,
 ) -> None:
-    """Write the report as one HTML file, or its figures and tables for a paper.
+    """Write a report as one HTML file, or figures for a paper.
 
-    The file needs no network and opens from disk.
+    With their tables. The file needs no network and opens from disk.
     """
     from xlwh.store import Warehouse
 
@@ -102,9 +108,9 @@ def report(
 @click.option("--open", "browser", is_flag=True, help="Open it in the browser.")
 @warehouse_option
 def explore(port: int, browser: bool, root: Path) -> None:
-    """Serve the explorer until Ctrl-C: figures, parallel examples, tables, SQL.
+    """Serve figures, examples and SQL as a local web page.
 
-    It listens on 127.0.0.1 only, and can do nothing but read.
+    It runs until Ctrl-C, listens on 127.0.0.1 only, and can do nothing but read.
     """
     from xlwh.report.explorer.server import serve
 

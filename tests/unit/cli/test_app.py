@@ -24,6 +24,8 @@ COMMANDS = [
     "sql",
     "tables",
     "describe",
+    "report",
+    "explore",
     "check",
     "gc",
     "catalogue",
