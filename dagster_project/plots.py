@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
     """Metadata with a picture of a table's current rows; empty for tables that have none, or no rows."""
-    draw = {
+    draw: Mapping[str, Callable[[Warehouse], dict[str, Any]]] = {
         "ccta_pairs": _scores,
         "attribution_runs": _convergence,
         "concept_matches": lambda w: _curves(w, "calign"),
         "concept_languages": lambda w: _curves(w, "colap"),
-    }.get(table)
-    return draw(warehouse) if draw else {}
+    }
+    return draw[table](warehouse) if table in draw else {}
 
 
 def learning_curve(curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:

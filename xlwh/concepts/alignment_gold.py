@@ -114,8 +114,8 @@ def read_naacl(source: Path, target: Path, links: Path) -> list[GoldPair]:
         if i != "0" and j != "0":
             found[int(sentence) - 1].append(f"{i}{'p' if kind == 'P' else '-'}{j}")
     return [
-        _pair(links, number, *words, marks, 1)
-        for number, (*words, marks) in enumerate(zip(*sentences, found, strict=True), start=1)
+        _pair(links, number, one, other, marks, 1)
+        for number, (one, other, marks) in enumerate(zip(*sentences, found, strict=True), start=1)
     ]
 
 

@@ -55,9 +55,10 @@ class Types:
 
 def _repeated(concepts: Ints, words: Ints) -> Ints:
     """Positions whose (concept, word) has come before."""
-    order = np.lexsort((words, concepts))
+    order: Ints = np.lexsort((words, concepts))
     same = (np.diff(concepts[order]) == 0) & (np.diff(words[order]) == 0)
-    return order[1:][same]
+    repeated: Ints = order[1:][same]
+    return repeated
 
 
 def types_of(members: pl.DataFrame, num_concepts: int) -> Types:
@@ -92,10 +93,10 @@ def translations_of(lexicon: pl.DataFrame, source: Types, target: Types, max_ran
     ]
     found = lexicon.filter((pl.col("rank") <= max_rank) | (pl.col("file_rank") <= max_rank))
     found = found.join(sides[0], on="source_word").join(sides[1], on="target_word").sort("source", "rank")
-    arrays = [
+    source_ids, target_ids, rank, file_rank = (
         found[name].cast(pl.Int64).to_numpy().copy() for name in ("source", "target", "rank", "file_rank")
-    ]
-    return Translations(*arrays, max_rank)
+    )
+    return Translations(source_ids, target_ids, rank, file_rank, max_rank)
 
 
 def covered(translations: Translations) -> int:

@@ -119,7 +119,7 @@ def _counted(line: str) -> DictionaryEntry | None:
 
 def _hunalign(line: str) -> DictionaryEntry | None:
     parts = [part.strip() for part in line.split(_HUNALIGN)]
-    return DictionaryEntry(*parts) if len(parts) == 2 else None
+    return DictionaryEntry(parts[0], parts[1]) if len(parts) == 2 else None
 
 
 def _moses(line: str) -> DictionaryEntry | None:
@@ -130,7 +130,7 @@ def _moses(line: str) -> DictionaryEntry | None:
 
 def _pair(line: str) -> DictionaryEntry | None:
     parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
-    return DictionaryEntry(*parts) if len(parts) == 2 else None
+    return DictionaryEntry(parts[0], parts[1]) if len(parts) == 2 else None
 
 
 def _share(text: str) -> float | None:

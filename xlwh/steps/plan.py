@@ -159,6 +159,7 @@ STEPS: dict[str, Step] = {
             "concepts",
             (Reads("concepts"), Reads("examples")),
         ),
+        Step("concept_labels", ("concept_labels",), ("model",), "concepts", (Reads("concepts"),)),
         Step(
             "concept_matches",
             ("concept_pairings", "concept_matches"),
@@ -267,7 +268,7 @@ def _datasets(study: Study, step: Step, key: Key) -> set[str]:
     """
     if step.name == "lexicon":
         lexica = study.lexica.values()
-        into = [lexicon for lexicon in lexica if key.language in (target for _, target in lexicon.directions())]
+        into = [lexicon for lexicon in lexica if key.language in {target for _, target in lexicon.directions()}]
         return {dataset for lexicon in into for dataset in lexicon.datasets}
     model = study.models[str(key.model)]
     if step.group == "concepts":
