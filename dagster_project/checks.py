@@ -160,11 +160,11 @@ def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:
-    """In the partitions that are predicted, every tokenised example is predicted, and nothing else is."""
-    here = ["model", "language"]
+    """Of the datasets that are predicted, every tokenised example is predicted, and nothing else is."""
+    here = ["model", "language", "dataset"]
     mine = _example_keys(warehouse, table)
     theirs = _example_keys(warehouse, "tokens").join(mine.select(here).unique(), on=here, how="semi")
-    key = [*here, "dataset", "split", "example_id"]
+    key = [*here, "split", "example_id"]
     odd = pl.concat([mine.join(theirs, on=key, how="anti"), theirs.join(mine, on=key, how="anti")])
     return Verdict(_by_partition(odd, table), _height(mine))
 

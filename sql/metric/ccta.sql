@@ -1,11 +1,12 @@
 -- Consistency of token attributions (CCTA) between one source and one target language, over parallel pairs.
--- key: model, dataset, split, method, target_policy, space, unit, normalization, source_language, target_language, variant
+-- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language, variant
 -- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
 -- column method: Attribution method.
 -- column target_policy: How the class was chosen: source_prediction, own_prediction or gold.
+-- column output: What is explained: class, or start or end of an answer.
 -- column space: Shared space of the similarities, as the study names it.
 -- column unit: What mass sits on: word or token.
 -- column normalization: Signed attributions to weights: abs, relu, min_max or softmax.
@@ -33,7 +34,10 @@
 -- column degenerate_share: Share of the pairs in which a side had only zero weights and was set to uniform.
 with moments as (
     select
-        model, dataset, split, method, target_policy, space, unit, normalization, source_language, target_language,
+        model, dataset, split, method, target_policy,
+        -- The ends of an answer are scores of their own; all classes are one.
+        if(target in ('start', 'end'), target, 'class') as output,
+        space, unit, normalization, source_language, target_language,
         count(*) as n,
         avg(score) as score,
         stddev_samp(score) as score_sd,
@@ -50,7 +54,7 @@ with moments as (
     group by all
 )
 select
-    model, dataset, split, method, target_policy, space, unit, normalization, source_language, target_language,
+    model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language,
     'strict' as variant,
     source_language = target_language as is_self,
     n,

@@ -1,11 +1,12 @@
 -- Consistency (CCTA) of one source language with all target languages together.
--- key: model, dataset, split, method, target_policy, space, unit, normalization, source_language, variant
+-- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant
 -- source: unweighted mean over the target languages of view ccta; the published "overall" columns include the self pair, which scores 1 by identity
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
 -- column method: Attribution method.
 -- column target_policy: How the class was chosen: source_prediction, own_prediction or gold.
+-- column output: As in ccta.
 -- column space: Shared space of the similarities, as the study names it.
 -- column unit: What mass sits on: word or token.
 -- column normalization: Signed attributions to weights: abs, relu, min_max or softmax.
@@ -19,7 +20,7 @@
 -- column excess_uniform: Mean over the other languages of the excess over the uniform null.
 -- column excess_shuffled: Mean over the other languages of the excess over the shuffled null.
 select
-    model, dataset, split, method, target_policy, space, unit, normalization, source_language, variant,
+    model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant,
     count_if(not is_self)::bigint as num_targets,
     if(bool_or(is_self), avg(score), null) as score_with_self,
     avg(score) filter (not is_self) as score_without_self,

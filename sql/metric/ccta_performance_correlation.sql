@@ -1,5 +1,5 @@
--- Correlation of consistency (CCTA) with task accuracy, over target languages or over all cells of a study.
--- key: scope, model, source_language, dataset, split, method, target_policy, space, unit, normalization, measure, cells, variant
+-- Correlation of consistency (CCTA) with task performance, over target languages or over all cells of a study.
+-- key: scope, model, source_language, dataset, split, method, target_policy, output, space, unit, normalization, measure, cells, variant
 -- source: Pearson: corr, interval by Fisher's z with 1 / sqrt(n - 3); Spearman: the same on ranks, ties sharing their mean, with variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000)
 -- column scope: model: the target languages of one model and source language; study: all models and source languages pooled.
 -- column model: Key of the model in the study; NULL for scope study.
@@ -8,13 +8,14 @@
 -- column split: Part of the dataset: train, dev, test.
 -- column method: Attribution method.
 -- column target_policy: How the class was chosen: source_prediction, own_prediction or gold.
+-- column output: As in ccta.
 -- column space: Shared space of the similarities, as the study names it.
 -- column unit: What mass sits on: word or token.
 -- column normalization: Signed attributions to weights: abs, relu, min_max or softmax.
--- column measure: What is correlated with the target language's accuracy: score, excess_uniform or excess_shuffled.
+-- column measure: What is correlated with the target language's performance: score, excess_uniform or excess_shuffled.
 -- column cells: all: with the self pairs; off_diagonal: without them.
 -- column variant: As in ccta.
--- column metric: The measure of performance: accuracy.
+-- column metric: The measure of performance: accuracy of classes, f1 of answers.
 -- column n: Cells, each a model, a source and a target language.
 -- column pearson: Pearson correlation; NULL where a side does not vary.
 -- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four cells.
@@ -37,7 +38,7 @@ scored as (
         and task_scores.dataset = measured.dataset
         and task_scores.split = measured.split
         and task_scores.language = measured.target_language
-    where task_scores.metric = 'accuracy' and task_scores.variant = 'strict'
+    where task_scores.metric in ('accuracy', 'f1') and task_scores.variant = 'strict'
 ),
 scoped as (
     select * from (select 'model' as scope, * from scored)
@@ -48,7 +49,7 @@ scoped as (
 populations as (
     select
         struct_pack(
-            scope, model, source_language, dataset, split, method, target_policy, space, unit, normalization,
+            scope, model, source_language, dataset, split, method, target_policy, output, space, unit, normalization,
             measure, cells, variant, metric
         ) as population,
         consistency,
@@ -88,6 +89,7 @@ select
     population.split as split,
     population.method as method,
     population.target_policy as target_policy,
+    population.output as output,
     population.space as space,
     population.unit as unit,
     population.normalization as normalization,

@@ -48,7 +48,8 @@ measured as (
     union all
     -- A checkpoint that was not fine-tuned here does not say what it was trained on: every source counts.
     select
-        plain_model, model, dataset, source_language, target_language, 'ccta',
+        plain_model, model, dataset, source_language, target_language,
+        if(output = 'class', 'ccta', 'ccta_' || output),
         concat_ws(' · ', split, variant, method, target_policy, space, unit, normalization),
         score
     from ccta

@@ -1,7 +1,8 @@
 """Score every parallel pair of a model's source languages with one target language (CCTA).
 
 Which class is compared follows `attribution.target`: the one predicted on the source side (the same class on both
-sides), the gold class, or each side's own prediction; the row bears the source side's class.
+sides), the gold class, or each side's own prediction; the row bears the source side's class. Of answers to questions
+the start and the end are compared, each side's own: two rows per pair.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.evaluation import CLASSIFICATION, corpora
+from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
 from xlwh.steps.upstream import command, identity, required
 from xlwh.steps.word_vectors import current_fingerprint, reason_not_covered, slot_of
 from xlwh.store import Entry, Slot, fingerprint, schema
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"
 
+PAIRED = {
+    **dict.fromkeys(CLASSIFICATION, "sequence_classification"),
+    QUESTION_ANSWERING: QUESTION_ANSWERING,
+}
+"""Tasks whose attributions are compared between languages, with the head that they need."""
+
+ENDS = ("start", "end")
+"""Targets of an answer."""
+
 EXAMPLES_AT_ONCE = 10_000
 """Examples worked on between two checkpoints: the bound on memory beside the rows that are written."""
 
@@ -35,6 +45,7 @@ class _Job:
     """One dataset: its source languages, and what its pairs depend on."""
 
     dataset: str
+    task: str
     sources: tuple[str, ...]
     slot: Slot
     fingerprint: str
@@ -52,9 +63,10 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(reason or "The study has no [consistency] section.")
     datasets = _datasets(context, model, language)
     if not datasets:
-        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
-    if context.zoo.pin(model).task != "sequence_classification":
-        return not_applicable(f"`{model}` has no sequence classification head.")
+        return not_applicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
+    if not any(PAIRED[task] == context.zoo.pin(model).task for task in datasets.values()):
+        wanted = PAIRED[next(iter(datasets.values()))].replace("_", " ")
+        return not_applicable(f"`{model}` has no {wanted} head.")
     sources = {dataset: _sources(context, model, dataset) for dataset in datasets}
     if not any(sources.values()):
         wanted = ", ".join(context.study.source_languages(model))
@@ -62,8 +74,8 @@ def run(context: Context, key: Key) -> StepResult:
             f"No dataset of `{model}` has vectors and texts in a source language ({wanted})."
         )
     jobs = [
-        _job(context, consistency, model, language, dataset, sources[dataset])
-        for dataset in datasets
+        _job(context, consistency, model, language, dataset, task, sources[dataset])
+        for dataset, task in datasets.items()
         if sources[dataset]
     ]
     if not context.force:
@@ -81,8 +93,13 @@ def run(context: Context, key: Key) -> StepResult:
     return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
 
 
-def _datasets(context: Context, model: str, language: str) -> list[str]:
-    return [corpus.dataset for corpus in corpora(context, model, language) if corpus.task in CLASSIFICATION]
+def _datasets(context: Context, model: str, language: str) -> dict[str, str]:
+    """The datasets whose pairs can be scored, with their task."""
+    return {
+        corpus.dataset: corpus.task
+        for corpus in corpora(context, model, language)
+        if corpus.task is not None and corpus.task in PAIRED
+    }
 
 
 def _sources(context: Context, model: str, dataset: str) -> tuple[str, ...]:
@@ -102,6 +119,7 @@ def _job(
     model: str,
     language: str,
     dataset: str,
+    task: str,
     sources: tuple[str, ...],
 ) -> _Job:
     """What one dataset depends on; MissingDataError naming the first input that is still to be made."""
@@ -123,13 +141,13 @@ def _job(
         "seed": context.study.seed,
     }
     print_ = fingerprint("ccta_pairs", CODE_VERSION, parameters, map(identity, inputs))
-    return _Job(dataset, sources, Slot("ccta_pairs", (model, language), dataset), print_)
+    return _Job(dataset, task, sources, Slot("ccta_pairs", (model, language), dataset), print_)
 
 
 def _score(context: Context, consistency: Consistency, model: str, language: str, job: _Job) -> Entry:
     """Score what is left of a dataset and commit it."""
     vectors = {side: _vectors(context, model, side) for side in dict.fromkeys((*job.sources, language))}
-    classes = {source: _classes(context, model, source, language, job.dataset) for source in job.sources}
+    classes = {source: _classes(context, model, source, language, job) for source in job.sources}
     wanted = sorted(set().union(*(frame["example_id"].to_list() for frame in classes.values())))
     what = f"{job.dataset}: pairs"
     with context.warehouse.staging([job.slot], job.fingerprint) as staging:
@@ -182,7 +200,9 @@ def _frames(
             "dataset": job.dataset,
             "source_language": source,
             "target_language": language,
-            "target_policy": context.study.attribution.target,
+            "target_policy": "own_prediction"
+            if job.task == QUESTION_ANSWERING
+            else context.study.attribution.target,
             "space": consistency.space,
             "unit": consistency.unit,
         }
@@ -204,12 +224,13 @@ def _vectors(context: Context, model: str, language: str) -> Vectors:
     return vectors(context.warehouse.scan("word_vectors", space=slot.keys[0], language=language).collect())
 
 
-def _classes(context: Context, model: str, source: str, language: str, dataset: str) -> pl.DataFrame:
+def _classes(context: Context, model: str, source: str, language: str, job: _Job) -> pl.DataFrame:
     """split, example_id, `target` (the class of the row) and `explained` (the class on the target language's side).
 
-    Of the examples that both languages have and that are attributed.
+    Of the examples that both languages have and that are attributed. A question has a row for each end of its answer.
     """
     settings = context.study.attribution
+    dataset = job.dataset
 
     def predicted(side: str) -> pl.DataFrame:
         frame = context.warehouse.scan("predictions", model=model, language=side, dataset=dataset)
@@ -219,6 +240,13 @@ def _classes(context: Context, model: str, source: str, language: str, dataset: 
     if settings.max_examples is not None:
         chosen = sample(chosen, settings.max_examples, context.study.seed)
     column = "label" if settings.target == "gold" else "predicted"
+    if job.task == QUESTION_ANSWERING:
+        asked = chosen.join(
+            predicted(language), on=["split", "example_id"], how="semi", maintain_order="left"
+        )
+        return pl.concat(
+            asked.select("split", "example_id", target=pl.lit(end), explained=pl.lit(end)) for end in ENDS
+        )
     both = chosen.select("split", "example_id", target=column).join(
         predicted(language).select("split", "example_id", own="predicted"), on=["split", "example_id"]
     )
@@ -266,7 +294,7 @@ def _summary(context: Context, model: str, language: str, job: _Job, entry: Entr
         [
             {
                 "source_language": source,
-                "examples_in_both": _classes(context, model, source, language, job.dataset).height,
+                "examples_in_both": _classes(context, model, source, language, job).height,
             }
             for source in job.sources
         ]

@@ -19,12 +19,15 @@ from xlwh.corpora.dictionaries import Dictionary, read_dictionary
 from xlwh.errors import CorpusError
 from xlwh.models.pins import HashCache
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.evaluation import CLASSIFICATION, corpora
+from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Space, Study
 
 CODE_VERSION = "1"
+
+PAIRED = (*CLASSIFICATION, QUESTION_ANSWERING, None)
+"""Tasks whose texts are compared between languages; None: a dataset without examples."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def run(context: Context, key: Key) -> StepResult:
     reason = reason_not_covered(context.study, language)
     if reason is not None:
         return not_applicable(reason)
-    if not any(corpus.task in (*CLASSIFICATION, None) for corpus in corpora(context, model, language)):
-        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+    if not any(corpus.task in PAIRED for corpus in corpora(context, model, language)):
+        return not_applicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
     slot = slot_of(context.study, model, language)
     current = current_fingerprint(context, model, language)
     if not context.force and context.warehouse.is_fresh(slot, current):
@@ -159,7 +162,7 @@ def _token_entries(context: Context, model: str, language: str) -> list[Entry]:
     return [
         required(context, Slot("tokens", (model, language), corpus.dataset), Key(model, language=language))
         for corpus in corpora(context, model, language)
-        if corpus.task in (*CLASSIFICATION, None)
+        if corpus.task in PAIRED
     ]
 
 

@@ -11,7 +11,16 @@ import pytest
 
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps import finetuned, models, predictions, token_predictions, tokens
+from xlwh.steps import (
+    attributions,
+    ccta_pairs,
+    finetuned,
+    models,
+    predictions,
+    token_predictions,
+    tokens,
+    word_vectors,
+)
 from xlwh.steps.base import Context, Key
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
@@ -76,6 +85,9 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
                     },
                 },
             },
+            "attribution": {"max_examples": 5, "methods": {"lig": {"tolerance": 0.3, "max_rows": 40}}},
+            "spaces": {"space": {"kind": "input_embeddings", "pivot": "en"}},
+            "consistency": {"space": "space", "methods": ["lig"], "draws": 2},
             "folder": tmp_path,
         }
     )
@@ -142,6 +154,46 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
         )
     assert set(scores) == {"exact_match", "f1"}
     assert 0.3 < scores["exact_match"] <= scores["f1"]
+    attributed_and_compared(context)
+
+
+def attributed_and_compared(context: Context) -> None:
+    """Start and end of the answers are explained in the window they were found in, and compared between languages."""
+    for step in (attributions, word_vectors, ccta_pairs):
+        for language in ("en", "de"):
+            assert step.run(context, Key("reader", language=language)).status == "written"
+            assert step.run(context, Key("reader", language=language)).status == "fresh"
+    for language in ("en", "de"):
+        runs = context.warehouse.scan("attribution_runs", language=language).collect()
+        spans = context.warehouse.scan("answer_spans", language=language).collect()
+        assert sorted(runs["target"].unique()) == ["end", "start"]
+        assert runs.height == 5 * 2 * 2
+        joined = runs.join(spans, on="example_id")
+        for end in ("start", "end"):
+            mine = joined.filter(pl.col("target") == end)
+            assert mine["f_input"].to_list() == pytest.approx(mine[f"{end}_logit"].to_list(), abs=1e-3)
+        assert runs.filter(pl.col("method") == "lig")["converged"].mean() > 0.7
+        made = context.warehouse.scan("token_attributions", language=language).collect()
+        seen = context.warehouse.scan("tokens", language=language).collect()
+        placed = made.join(seen, on=["example_id", "position"]).join(
+            spans.select("example_id", "window_start", "window_end"), on="example_id"
+        )
+        assert placed.height == made.height
+        inside = pl.col("position").is_between("window_start", "window_end")
+        assert placed.filter(pl.col("segment") == 1).select(inside.all()).item()
+        assert (placed.filter(pl.col("is_special") & (pl.col("method") == "lig"))["attribution"] == 0).all()
+    context.warehouse.build_catalogue()
+    with context.warehouse.connect() as database:
+        rows = database.sql(
+            "select output, target_policy, n, score, is_self from ccta where method = 'lig' order by output, is_self"
+        ).fetchall()
+    assert [(output, policy, n, own) for output, policy, n, _, own in rows] == [
+        ("end", "own_prediction", 5, False),
+        ("end", "own_prediction", 5, True),
+        ("start", "own_prediction", 5, False),
+        ("start", "own_prediction", 5, True),
+    ]
+    assert all(0 <= score <= 1 and (score == 1 or not own) for *_, score, own in rows)
 
 
 def test_other_heads_and_tasks_say_why_they_do_not_apply(

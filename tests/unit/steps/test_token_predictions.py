@@ -13,7 +13,7 @@ import pytest
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps import finetuned, models, predictions, token_predictions, tokens
+from xlwh.steps import attributions, finetuned, models, predictions, token_predictions, tokens
 from xlwh.steps.base import Context, Key
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
@@ -70,6 +70,11 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
                     },
                 },
             },
+            "attribution": {
+                "max_examples": 4,
+                "words_per_example": 2,
+                "methods": {"lig": {"tolerance": 0.1}, "input_x_gradient": {}},
+            },
             "folder": tmp_path,
         }
     )
@@ -123,6 +128,26 @@ def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Cont
     joined = tagged.join(seen, on=["example_id", "position"], suffix="_token")
     assert joined.height == tagged.height
     assert (joined["word_index"] == joined["word_index_token"]).all()
+
+    assert attributions.run(context, key).status == "written"
+    assert attributions.run(context, key).status == "fresh"
+    runs = context.warehouse.scan("attribution_runs").collect()
+    named = runs.with_columns(
+        word_index=pl.col("target").str.split(":").list.first().cast(pl.Int32),
+        tag=pl.col("target").str.split(":").list.last(),
+    ).join(found, on=["example_id", "word_index"])
+    assert named.height == runs.height == 4 * 2 * 3
+    assert (named["tag"] == named["predicted"]).all()
+    best = named["logits"].list.max().to_list()
+    assert named["f_input"].to_list() == pytest.approx(best, abs=1e-3)
+    assert runs.filter(pl.col("method") == "lig")["converged"].mean() > 0.8
+    per_run = (
+        context.warehouse.scan("token_attributions")
+        .collect()
+        .group_by("example_id", "target", "method")
+        .len()
+    )
+    assert per_run.height == runs.height
 
 
 def test_tags_that_the_model_does_not_know_are_refused(
