@@ -39,10 +39,12 @@ class Translations(Encoded):
     """`[examples]`, sub-tokens of the translations cut off."""
 
 
-def encode_translations(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Translations:
+def encode_translations(
+    base: LoadedModel, examples: pl.DataFrame, inputs: Inputs | None = None
+) -> Translations:
     """Source texts as inputs, and translations as what is to be written; both cut at the model's length.
 
-    ModelError if the model does not write text.
+    Nothing in `inputs` concerns them. ModelError if the model does not write text.
     """
     if base.task != "translation":
         raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
@@ -97,6 +99,37 @@ class TranslationScorer:
     def scores(self) -> dict[str, float]:
         """Accuracy of the next sub-token under teacher forcing."""
         return {"next_token_accuracy": self._right / max(1, self._total)}
+
+
+def written_logits(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Logit and probability of every sub-token of the output texts forced in `encoded`, given those before it.
+
+    A list per example, in the order of `encoded.forced`.
+    """
+    import torch
+
+    forced = encoded.forced
+    if forced is None:
+        raise TypeError("there are no output texts; encode_translations has them")
+    logits: list[list[float]] = [[] for _ in forced]
+    probabilities: list[list[float]] = [[] for _ in forced]
+    with torch.inference_mode():
+        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
+            batch = collate(loaded, encoded, rows, length)
+            if batch.forced is None:
+                continue
+            scores = loaded.model(**batch.inputs(loaded)).logits.float()
+            chosen = scores.gather(-1, batch.forced[0][..., None])[..., 0]
+            shares = (chosen - scores.logsumexp(dim=-1)).exp().tolist()
+            for row, values, share in zip(rows.tolist(), chosen.tolist(), shares, strict=True):
+                logits[row] = values[: len(forced[row])]
+                probabilities[row] = share[: len(forced[row])]
+    return logits, probabilities
 
 
 def translate(

@@ -15,6 +15,7 @@ from xlwh.attribution.methods import Registered, registered, shared_pass
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
 from xlwh.steps.targets import EXPLAINED, explains_own, sources
+from xlwh.steps.translations import TRANSLATION
 from xlwh.store import Slot, Staging, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
         }
         if explains_own(context, corpus):
             described["own_prediction"] = True
-        if corpus.task == TAGGING:
+        if corpus.task in (TAGGING, TRANSLATION):
             described["words_per_example"] = settings.words_per_example
         print_ = fingerprint("token_attributions", CODE_VERSION, described, inputs)
         yield _Job(corpus, name, method, parameters, print_)
@@ -216,7 +217,9 @@ def _frames(
     described = job.parameters.model_dump(mode="json")
     columns: dict[str, list[Any]] = {
         "f_input": [
-            row["logits"][item.target] if attribution.f_input is None else attribution.f_input
+            row["logits"][item.target if len(row["logits"]) > 1 else 0]
+            if attribution.f_input is None
+            else attribution.f_input
             for row, item, _, attribution in results
         ],
         "f_baseline": [attribution.f_baseline for *_, attribution in results],

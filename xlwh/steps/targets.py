@@ -1,8 +1,9 @@
-"""What is explained of each task: a class, the tag of a word, or where an answer starts and ends.
+"""What is explained of each task: a class, a word's tag, where an answer starts and ends, a written sub-token.
 
 A target is a row with `example_id`, `target` (its name in `token_attributions`), `label` (the class or tag; NULL for
 positions), `position` (the sub-token whose output it is, as in `tokens`; NULL for a class), `output` (the model's
-output that holds it) and `logits` (that output as predicted: its entry at the target is F of the input).
+output that holds it) and `logits` (that output as predicted: its entry at the target, or its only one, is F of the
+input).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, Corpus
+from xlwh.steps.translations import TRANSLATION
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot
 
@@ -140,13 +142,7 @@ def _tag_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
     )
     sentences = _sampled(context, corpus.frame.select("example_id").collect())
     words = words.join(sentences, on="example_id", how="semi", maintain_order="left")
-    if settings.words_per_example is not None and words.height:
-        ranks = [
-            hashlib.sha256(f"{context.study.seed}\x1f{example}\x1f{word}".encode()).hexdigest()
-            for example, word in words.select("example_id", "word_index").iter_rows()
-        ]
-        place = pl.col("rank").rank("ordinal").over("example_id")
-        words = words.with_columns(rank=pl.Series(ranks)).filter(place <= settings.words_per_example)
+    words = _drawn(words, "word_index", settings.words_per_example, context.study.seed)
     return words.select(
         "example_id",
         pl.format("{}:{}", "word_index", "label").alias("target"),
@@ -155,6 +151,18 @@ def _tag_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
         pl.lit("logits").alias("output"),
         "logits",
     )
+
+
+def _drawn(frame: pl.DataFrame, within: str, count: int | None, seed: int) -> pl.DataFrame:
+    """At most `count` rows of each example, drawn by the seed; `within` numbers the rows of an example."""
+    if count is None or frame.is_empty():
+        return frame
+    ranks = [
+        hashlib.sha256(f"{seed}\x1f{example}\x1f{place}".encode()).hexdigest()
+        for example, place in frame.select("example_id", within).iter_rows()
+    ]
+    order = pl.col("rank").rank("ordinal").over("example_id")
+    return frame.with_columns(rank=pl.Series(ranks)).filter(order <= count).drop("rank")
 
 
 def _answer_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
@@ -176,6 +184,47 @@ def _answer_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFram
         )
         for end in ("start", "end")
     )
+
+
+def _written_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+    """A few sub-tokens of each translation as the model wrote it, named by their place, `<place>:output`."""
+    settings = context.study.attribution
+    frame = context.warehouse.scan(
+        "predictions", model=model, language=corpus.language, dataset=corpus.dataset
+    )
+    written = _sampled(context, frame.select("example_id", "logits").collect())
+    tokens = written.with_columns(position=pl.int_ranges(pl.col("logits").list.len())).explode(
+        "logits", "position"
+    )
+    tokens = _drawn(tokens, "position", settings.words_per_example, context.study.seed)
+    return tokens.select(
+        "example_id",
+        pl.format("{}:output", "position").alias("target"),
+        pl.lit(None, pl.String).alias("label"),
+        pl.col("position").cast(pl.Int32),
+        pl.lit("logits").alias("output"),
+        pl.concat_list("logits").alias("logits"),
+    )
+
+
+def _place_written(
+    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
+) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
+    """The source texts, with what the model wrote forced on its decoder."""
+    from xlwh.attribution.base import Item
+    from xlwh.models.translation import encode_translations
+
+    (dataset,), (language,) = examples["dataset"].unique(), examples["language"].unique()
+    written = context.warehouse.scan("predictions", model=loaded.key, language=language, dataset=dataset)
+    outputs = written.select("example_id", text_pair="predicted").collect()
+    paired = examples.drop("text_pair").join(outputs, on="example_id", maintain_order="left")
+    encoded = encode_translations(loaded, paired)
+    row = {str(name): index for index, name in enumerate(paired["example_id"])}
+    items = []
+    for target in targets.rows(named=True):
+        index, place = row[target["example_id"]], target["position"]
+        items.append(Item(index, (encoded.forced or ())[index][place], place, target["output"]))
+    return encoded, items, [range(int(encoded.lengths[item.example])) for item in items]
 
 
 def _place_windows(
@@ -208,5 +257,6 @@ EXPLAINED: dict[str, Explained] = {
     QUESTION_ANSWERING: Explained(
         QUESTION_ANSWERING, _entries("answer_spans"), _answer_targets, _place_windows
     ),
+    TRANSLATION: Explained(TRANSLATION, _entries("predictions"), _written_targets, _place_written),
 }
 """What is explained, by `examples.task`."""

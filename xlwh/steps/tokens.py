@@ -13,6 +13,7 @@ import polars as pl
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, corpora
+from xlwh.steps.translations import TRANSLATION
 from xlwh.store import Slot, fingerprint
 
 CODE_VERSION = "1"
@@ -22,7 +23,10 @@ def run(context: Context, key: Key) -> StepResult:
     """Write `tokens` of one model in one language, a file per dataset."""
     model, language = str(key.model), str(key.language)
     applicable = (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
-    found = [corpus for corpus in corpora(context, model, language) if corpus.task in applicable]
+    offered = corpora(context, model, language)
+    if any(corpus.task == TRANSLATION for corpus in offered) and context.zoo.pin(model).task == TRANSLATION:
+        applicable = (*applicable, TRANSLATION)
+    found = [corpus for corpus in offered if corpus.task in applicable]
     if not found:
         return not_applicable(f"`{model}` is evaluated on nothing that is tokenized here in `{language}`.")
     pin = context.zoo.pin(model)
@@ -42,6 +46,7 @@ def run(context: Context, key: Key) -> StepResult:
 
     from xlwh.models.answers import UNCUT
     from xlwh.models.tokenize import encode, tokens_frame
+    from xlwh.models.translation import sources
 
     watch, loaded = Stopwatch(), context.zoo.load(model)
     rows = examples = truncated = cut = 0
@@ -50,6 +55,8 @@ def run(context: Context, key: Key) -> StepResult:
         total = corpus.entry.rows
         for chunk in corpus.chunks():
             uncut = corpus.task == QUESTION_ANSWERING
+            # What is written has no place in the input.
+            chunk = sources(chunk) if corpus.task == TRANSLATION else chunk
             encoded = encode(replace(loaded, max_length=UNCUT) if uncut else loaded, chunk)
             parts.append(tokens_frame(loaded, encoded))
             examples += len(encoded)

@@ -25,7 +25,8 @@ CHECKPOINT = 512
 def run(context: Context, key: Key, found: list[Corpus]) -> StepResult:
     """Write the `predictions` of a model that translates, a file per dataset; a killed run goes on where it stopped.
 
-    `predicted` is what the model writes and `label` the reference; there are no logits to store.
+    `predicted` is what the model writes and `label` the reference; the logits are those of the written text's
+    sub-tokens.
     """
     model, language = str(key.model), str(key.language)
     pin, options = context.zoo.pin(model), context.study.models[model]
@@ -78,17 +79,21 @@ def _translated(
 ) -> pl.DataFrame:
     """Rows of `predictions`, in the order of the examples."""
     from xlwh.models.tokenize import KEYS, encode
-    from xlwh.models.translation import sources, translate
+    from xlwh.models.translation import encode_translations, sources, translate, written_logits
 
     encoded = encode(loaded, sources(examples))
     generation = context.study.models[loaded.key].generation
+    written = pl.Series(translate(loaded, encoded, generation, progress=progress), dtype=pl.String)
+    logits, probabilities = written_logits(
+        loaded, encode_translations(loaded, examples.with_columns(text_pair=written))
+    )
     columns = {
         "model": pl.repeat(loaded.key, examples.height, dtype=pl.String, eager=True),
         **{name: examples[name] for name in (*KEYS, "task")},
         "label": examples["text_pair"],
-        "predicted": translate(loaded, encoded, generation, progress=progress),
-        "logits": [[]] * examples.height,
-        "probabilities": [[]] * examples.height,
+        "predicted": written,
+        "logits": logits,
+        "probabilities": probabilities,
         "num_tokens": encoded.lengths,
         "num_truncated": encoded.num_truncated,
     }

@@ -124,7 +124,7 @@ class Attribution(Part):
     words_per_example: int | None = Field(
         1,
         ge=1,
-        description="Token classification: words of a sentence whose tags are explained, drawn by seed.",
+        description="Words of a sentence whose tags are explained, or sub-tokens of a translation; drawn by seed.",
     )
     methods: Methods = Field(default_factory=Methods)
     batch_tokens: int = Field(

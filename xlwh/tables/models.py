@@ -129,7 +129,7 @@ class Predictions(Table):
         dy.Float32(),
         nullable=False,
         description="One per class, in the order of `models.labels`; of an answer, its start's and end's; "
-        "empty for written text.",
+        "of a translation, one per sub-token written.",
     )
     probabilities = dy.List(
         dy.Float32(),

@@ -12,7 +12,15 @@ from sacrebleu.metrics import BLEU
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
-from xlwh.steps import examples, models, predictions, translation_statistics, translations
+from xlwh.steps import (
+    attributions,
+    examples,
+    models,
+    predictions,
+    tokens,
+    translation_statistics,
+    translations,
+)
 from xlwh.steps.base import Context, Key
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
@@ -29,6 +37,10 @@ reader = "parallel"
 path = "data"
 split = "train"
 options = { file = "train.{side}.gz", source = "en" }
+
+[attribution.methods.lig]
+tolerance = 0.2
+max_rows = 32
 
 [models.blank.scratch]
 dataset = "pairs"
@@ -126,7 +138,8 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     found = context.warehouse.scan("predictions").collect()
     assert sorted(found["label"]) == sorted(target for _, target in PAIRS)
-    assert found["logits"].list.len().sum() == 0
+    assert (found["logits"].list.len() == found["probabilities"].list.len()).all()
+    assert 0 < found["probabilities"].explode().min() <= found["probabilities"].explode().max() <= 1
     assert found["num_tokens"].min() > 1
     assert status(translation_statistics, context, **key) == "written"
     assert status(translation_statistics, context, **key) == "fresh"
@@ -135,6 +148,21 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert scores.filter(metric="bleu")["value"].item() == pytest.approx(score / 100)
     assert score > 30
     assert scores["metric"].sort().to_list() == ["bleu", "chrf"]
+
+    # A sub-token of each translation is explained by those of its source.
+    for step in (tokens, attributions):
+        assert status(step, context, **key) == "written"
+        assert status(step, context, **key) == "fresh"
+    runs = context.warehouse.scan("attribution_runs").collect()
+    assert runs.height == 2 * len(PAIRS)
+    assert runs["target"].str.contains(r"^\d+:output$").all()
+    lig = runs.filter(method="lig").join(found, on="example_id")
+    place = lig["target"].str.extract(r"^(\d+)").cast(pl.Int64)
+    logits = [row[index] for row, index in zip(lig["logits"].to_list(), place.to_list(), strict=True)]
+    assert lig["f_input"].to_list() == pytest.approx(logits, abs=1e-4)
+    words = context.warehouse.scan("word_attributions").filter(method="lig").collect()
+    assert set(words["word"]) <= {word.strip(".") for pair in PAIRS for word in pair[0].split()} | {"."}
+    assert words.height > len(PAIRS)
 
     # Other settings of the generation need no training, but other translations.
     other = context_of(study, ("max_tokens = 16", "max_tokens = 3, beams = 2"))
