@@ -151,7 +151,8 @@ def translate(
     if loaded.task != "translation":
         raise ModelError(f"Model `{loaded.key}` has no text-to-text head.")
     model: Any = loaded.model
-    settings: Any = GenerationConfig(
+    configuration: Any = GenerationConfig
+    settings = configuration(
         do_sample=False,
         num_beams=generation.beams,
         length_penalty=generation.length_penalty if generation.beams > 1 else None,

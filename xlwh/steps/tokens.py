@@ -22,7 +22,7 @@ CODE_VERSION = "1"
 def run(context: Context, key: Key) -> StepResult:
     """Write `tokens` of one model in one language, a file per dataset."""
     model, language = str(key.model), str(key.language)
-    applicable = (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
+    applicable: tuple[str | None, ...] = (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
     offered = corpora(context, model, language)
     if any(corpus.task == TRANSLATION for corpus in offered) and context.zoo.pin(model).task == TRANSLATION:
         applicable = (*applicable, TRANSLATION)
