@@ -120,12 +120,11 @@ class Engine:
         return Walked(whole, values)
 
     def _batches(self, examples: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Rows of one padded length, longest first. On a GPU lengths are exact, so that nothing is masked."""
-        lengths = self._encoded.lengths[examples]
-        if not self._cuda:
-            limit = self._loaded.max_length
-            sizes = {int(n): padded_length(int(n), limit) for n in np.unique(lengths)}
-            lengths = np.array([sizes[int(n)] for n in lengths], dtype=np.int64)
+        """Rows of one padded length, longest first."""
+        exact = self._encoded.lengths[examples]
+        lengths = np.empty_like(exact)
+        for length in np.unique(exact).tolist():
+            lengths[exact == length] = padded_length(length, self._loaded.max_length)
         most = GPU_ROWS if self._cuda else CPU_ROWS
         budget = GPU_BYTES if self._cuda else CPU_BYTES
         for padded in np.unique(lengths)[::-1].tolist():

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 WHOLE_SET = -1
 """Stands for every example in `Marginals.example`."""
-_WALKS = 4096
-"""Rows walked in one call: bounds the memory of their coalitions."""
+_WALK_BYTES = 2**28
+"""Memory of the coalitions walked in one call. Many rows fill batches of every length."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Marginals:
         """Add the marginals to running sums: with antithetic pairs, the mean of a pair is one observation."""
         player, value = self.player, self.value.astype(np.float64)
         if antithetic:
-            pairs = np.stack([self.permutation // 2, player], axis=1)
-            unique, place = np.unique(pairs, axis=0, return_inverse=True)
-            player = unique[:, 1]
-            value = np.bincount(place.ravel(), value) / np.bincount(place.ravel())
+            pairs = self.permutation // 2 * evidence.players + player
+            unique, place = np.unique(pairs, return_inverse=True)
+            player = unique % evidence.players
+            value = np.bincount(place, value) / np.bincount(place)
         evidence.add(player, value)
 
 
@@ -94,11 +94,16 @@ def sample_round(
         return _whole_set(engine, sampler, orders, numbers, measured, weights, progress)
     drawn = drawn_examples(seed, numbers, example_ids, weights, sampler.antithetic)
     parts = []
-    for start in range(0, len(orders), _WALKS):
-        part = slice(start, start + _WALKS)
+    at_once = _rows_at_once(players, sampler.truncation)
+    for start in range(0, len(orders), at_once):
+        part = slice(start, start + at_once)
         values, needed = _walk(engine, drawn[part], orders[part], measured, sampler.truncation, progress)
         parts.append(_marginals(numbers[part], drawn[part], orders[part], measured, values, int(needed)))
     return _joined(parts)
+
+
+def _rows_at_once(players: int, truncation: float) -> int:
+    return max(1, _WALK_BYTES // max(1, removals(players, truncation) * players))
 
 
 def _orders(
@@ -175,7 +180,7 @@ def _whole_set(
 ) -> Marginals:
     """Every example with each permutation; the marginal is the mean over them, weighted by what each counts."""
     count = len(weights)
-    at_once = max(1, _WALKS // count)
+    at_once = max(1, _rows_at_once(orders.shape[1], sampler.truncation) // count)
     parts = []
     for start in range(0, len(orders), at_once):
         some = orders[start : start + at_once]
