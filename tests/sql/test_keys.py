@@ -101,6 +101,10 @@ def database(warehouse):
             }
             for model, dataset, layer in product(MODELS, DATASETS, (0, 1))
         ],
+        concept_labels=[
+            {"model": c["model"], "clustering": c["clustering"], "concept": k, "author": author}
+            for c, k, author in product(clusterings, (0, 1), ("a", "b"))
+        ],
         concept_kinds=[
             {"model": c["model"], "clustering": c["clustering"], "concept": k, "num_pos_tagged": 4}
             for c, k in product(clusterings, (0, 1))
@@ -179,6 +183,7 @@ def database(warehouse):
                 "finetuned_languages": [language],
                 "weights_of": None if model == "one" else "one",
                 "tokenization_sampling": None if model == "one" else 0.1,
+                "randomized": None if model == "one" else "all",
             }
             for model, language in zip(MODELS, LANGUAGES, strict=True)
         ],

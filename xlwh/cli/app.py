@@ -20,6 +20,7 @@ _MODULES = {
     "make": ("demo", "init", "materialize", "ui"),
     "query": ("sql", "tables", "describe"),
     "report": ("report", "explore"),
+    "concept": ("concept",),
     "care": ("check", "gc", "catalogue", "readers"),
 }
 """Modules of this package -> the commands that they add to the group."""
@@ -50,12 +51,32 @@ def command(**settings: Any) -> Callable[[F], click.Command]:
     """A command of `xlwh`; the flag --debug is accepted behind its name too."""
 
     def register(function: F) -> click.Command:
-        made = app.command(**settings)(function)
-        made.params.append(
-            click.Option(
-                ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show stack traces."
-            )
+        return _with_debug(app.command(**settings)(function))
+
+    return register
+
+
+def _with_debug(made: click.Command) -> click.Command:
+    made.params.append(
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_debug, help="Show stack traces."
         )
+    )
+    return made
+
+
+class _Commands(click.Group):
+    """A group whose commands accept --debug as well."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(_with_debug(cmd), name)
+
+
+def group(**settings: Any) -> Callable[[F], click.Group]:
+    """A command of `xlwh` that has commands of its own."""
+
+    def register(function: F) -> click.Group:
+        made: click.Group = app.group(cls=_Commands, **settings)(function)
         return made
 
     return register

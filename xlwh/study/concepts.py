@@ -55,6 +55,11 @@ class Concepts(Part):
     restarts: int = Field(1, ge=1, description="Starts per seed, of which the best is kept.")
     max_iterations: int = Field(100, ge=1, description="Lloyd iterations at most.")
 
+    labels: str | None = Field(
+        None,
+        description="CSV file of names for concepts, relative to the study file; `xlwh concept export` writes one.",
+    )
+
     @field_validator("mixed")
     @classmethod
     def _several(cls, mixed: tuple[Scope, ...]) -> tuple[Scope, ...]:

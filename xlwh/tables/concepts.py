@@ -219,6 +219,20 @@ class ConceptKinds(Table):
     language_tokens = dy.Int64(nullable=False, min=1, description="Members of that language.")
 
 
+class ConceptLabels(Table):
+    """One row per (concept, author): the name that somebody gave to a concept."""
+
+    partition_by = ("model",)
+    key = ("model", "clustering", "concept", "author")
+
+    model = model_column()
+    clustering = clustering_column()
+    concept = dy.Int32(nullable=False, min=0, description="Number of the cluster within the clustering.")
+    author = dy.String(nullable=False, min_length=1, description="Who named it: a person or a model.")
+    label = dy.String(nullable=False, min_length=1, description="The name.")
+    note = dy.String(nullable=True, description="What else the author had to say.")
+
+
 class RepresentationSimilarities(Table):
     """One row per (model, corpus, layer, measure, languages): how alike languages are in a model's hidden states."""
 
@@ -239,7 +253,9 @@ class RepresentationSimilarities(Table):
         "language), language_probe (words of all).",
     )
     source_language = language_column("First language; `all` for the probe.")
-    target_language = language_column("Second language; the same one again for anisotropy, `all` for the probe.")
+    target_language = language_column(
+        "Second language; the same one again for anisotropy, `all` for the probe."
+    )
     value = dy.Float64(
         nullable=False,
         min=-1 - 1e-6,
@@ -255,7 +271,9 @@ class RepresentationSimilarities(Table):
         allow_nan=False,
         description="The same by chance: sentences paired at random, or the commonest language; NULL for anisotropy.",
     )
-    num_units = dy.Int64(nullable=False, min=1, description="Sentence pairs, or words, that it was measured on.")
+    num_units = dy.Int64(
+        nullable=False, min=1, description="Sentence pairs, or words, that it was measured on."
+    )
 
 
 class Clusterings(Table):

@@ -1,0 +1,41 @@
+"""Names that people or models gave to concepts, read from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.errors import CorpusError
+
+COLUMNS = ("model", "clustering", "concept", "label", "author", "note")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Rows (model, clustering, concept, label, author, note) of a CSV file with such a header.
+
+    Other columns are passed over, and so are rows without a label. CorpusError names the line of what is wrong.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = {"model", "clustering", "concept", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise CorpusError(f"{path}: the header lacks {', '.join(sorted(missing))}.")
+            rows = [(reader.line_num, row) for row in reader if (row["label"] or "").strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path} cannot be read: {error}") from None
+    told = []
+    for line, row in rows:
+        number = (row["concept"] or "").strip()
+        if not number.isdecimal():
+            raise CorpusError(f"{path}, line {line}: `concept` is {number!r}, not a number.")
+        texts = {name: (row.get(name) or "").strip() or None for name in COLUMNS if name != "concept"}
+        told.append({**texts, "concept": int(number), "author": texts["author"] or "unknown"})
+    types = {name: pl.Int32 if name == "concept" else pl.String for name in COLUMNS}
+    frame = pl.DataFrame(told, schema=types)
+    twice = frame.filter(pl.struct("model", "clustering", "concept", "author").is_duplicated())
+    if twice.height:
+        raise CorpusError(f"{path}: two labels of one author for {twice.row(0, named=True)}")
+    return frame
