@@ -16,6 +16,9 @@ from xlwh.store import Warehouse
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_MOST_LANGUAGES = 8
+"""Heat maps side by side at most."""
+
 
 def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
     """Metadata with a picture of a table's current rows; empty for tables that have none, or no rows."""
@@ -24,6 +27,7 @@ def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
         "attribution_runs": _convergence,
         "concept_matches": lambda w: _curves(w, "calign"),
         "concept_languages": lambda w: _curves(w, "colap"),
+        "head_samples": _heads,
     }
     return draw[table](warehouse) if table in draw else {}
 
@@ -105,6 +109,42 @@ def _curves(warehouse: Warehouse, metric: str) -> dict[str, Any]:
             axes.plot([], [], style, color="#777777", label=role)
     axes.legend(frameon=False, fontsize=6)
     return {"by layer": _image(figure)}
+
+
+def _heads(warehouse: Warehouse) -> dict[str, Any]:
+    """Mean marginal of every head, a heat map (layers by heads) per language, of each model's first game."""
+    game = ["model", "dataset", "sampler"]
+    frame = (
+        warehouse.scan("head_samples")
+        .filter(pl.col("unit") == "head")
+        .group_by(*game, "language", "layer", "head")
+        .agg(pl.col("marginal").mean())
+        .sort(*game, "language")
+        .collect()
+    )
+    pictures: dict[str, Any] = {}
+    for (model, dataset, sampler), group in frame.group_by(game, maintain_order=True):
+        if str(model) in pictures:
+            continue
+        languages = group["language"].unique(maintain_order=True).to_list()[:_MOST_LANGUAGES]
+        shape = (int(group["layer"].max()) + 1, int(group["head"].max()) + 1)  # type: ignore[arg-type]
+        reach = float(group["marginal"].abs().max()) or 1.0  # type: ignore[arg-type]
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(1.6 * len(languages), 2.0), dpi=80, layout="constrained")
+        for place, language in enumerate(languages):
+            axes = figure.add_subplot(1, len(languages), place + 1)
+            values = np.full(shape, np.nan)
+            own = group.filter(pl.col("language") == language)
+            values[own["layer"].to_numpy(), own["head"].to_numpy()] = own["marginal"].to_numpy()
+            axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
+            axes.set_title(f"{language}", fontsize=8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        figure.supxlabel(f"heads, {dataset}, {sampler}, blue: useful, at most {reach:.3f}", fontsize=7)
+        figure.supylabel("layers", fontsize=7)
+        pictures[str(model)] = _image(figure)
+    return {f"head values, {model}": image for model, image in pictures.items()}
 
 
 def _figure(x: str, y: str) -> tuple[Any, Axes]:
