@@ -26,6 +26,7 @@ COMMANDS = [
     "describe",
     "report",
     "explore",
+    "concept",
     "check",
     "gc",
     "catalogue",
