@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,30 @@ def test_gates_that_do_not_fit_are_refused(loaded: LoadedModel, batch: Batch) ->
             pytest.fail("entered")
     with pytest.raises(ModelError, match="Gates for 2 rows, but the batch has 3"):
         logits(loaded, batch, open_gates(loaded.model, 2))
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3"])
+def test_with_grouped_queries_a_player_is_a_query_head(
+    model_type: str,
+    checkpoint: Callable[..., Path],
+    zoo_of: Callable[..., Zoo],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint(model_type))}).load("m")
+    assert loaded.config.num_key_value_heads < loaded.config.num_attention_heads
+    gates = open_gates(loaded.model)
+    assert gates.shape[2] == loaded.config.num_attention_heads
+    # Closing one head of a group leaves the columns of the other, which shares its keys and values, as they were.
+    gates[:, 0, 0] = 0
+    site = family_of(loaded.model).attention_sites(loaded.model)[0]
+    encoded = encode(loaded, frame(PAIRS))
+    batch = collate(loaded, encoded, np.arange(3), int(encoded.lengths.max()))
+    seen: list[torch.Tensor] = []
+    for context in (nullcontext(), gated(loaded.model, gates)):
+        with context, torch.inference_mode():
+            hook = site.output.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+            loaded.model(**batch.inputs(loaded))
+            hook.remove()
+    before, after = (columns.unflatten(-1, (site.num_heads, site.head_size)) for columns in seen)
+    assert after[:, :, 0].abs().max() == 0
+    assert torch.equal(after[:, :, 1:], before[:, :, 1:])
