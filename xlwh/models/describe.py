@@ -47,6 +47,7 @@ def noted(spec: Model) -> dict[str, str | None]:
         "published_as": spec.published_as,
         "counterpart_of": spec.counterpart_of,
         "weights_of": spec.weights_of,
+        "randomized": None if spec.randomization is None else spec.randomization.parts,
     }
 
 

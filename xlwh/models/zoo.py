@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from xlwh.store import Warehouse
-    from xlwh.study import Model, Study, Tokenization
+    from xlwh.study import Model, Randomization, Study, Tokenization
 
 KEEP = 3
 """Loaded models kept in memory."""
@@ -68,11 +68,12 @@ class Zoo:
         """
         model = self._model(key)
         found = self._pinned(key, model)
-        if model.tokenization is None:
-            return found
-        # Other sub-tokens are another tokenizer to all that depends on it.
-        described = f"{found.tokenizer_hash} {model.tokenization.model_dump_json()}"
-        return replace(found, tokenizer_hash=hashlib.sha256(described.encode()).hexdigest())
+        # Other sub-tokens are another tokenizer to all that depends on it, shuffled weights other weights.
+        if model.tokenization is not None:
+            found = replace(found, tokenizer_hash=_with(found.tokenizer_hash, model.tokenization))
+        if model.randomization is not None:
+            found = replace(found, weight_hash=_with(found.weight_hash, model.randomization))
+        return found
 
     def _pinned(self, key: str, model: Model) -> Pin:
         if model.weights_of is not None:
@@ -123,6 +124,10 @@ class Zoo:
         if options.weights_of is not None and options.labels is None:
             options = options.model_copy(update={"labels": self._model(options.weights_of).labels})
         loaded = load_checkpoint(pin, options, self.device())
+        if options.randomization is not None:
+            from xlwh.models.randomize import shuffle_weights
+
+            shuffle_weights(loaded.model, options.randomization)
         self._loaded[key] = loaded = replace(loaded, tokenization=options.tokenization)
         return loaded
 
@@ -160,3 +165,8 @@ class Zoo:
                 f"No model `{key}` in this study; there are: {', '.join(self._study.models) or 'none'}"
             )
         return self._study.models[key]
+
+
+def _with(digest: str, options: Tokenization | Randomization) -> str:
+    """Hash of what a checkpoint's files become under these options."""
+    return hashlib.sha256(f"{digest} {options.model_dump_json()}".encode()).hexdigest()

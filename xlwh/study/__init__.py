@@ -38,7 +38,7 @@ from xlwh.study.generation import Generation, Scratch
 from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
-from xlwh.study.models import Finetune, Model, Tokenization
+from xlwh.study.models import Finetune, Model, Randomization, Tokenization
 
 __all__ = [
     "Aligner",
@@ -66,6 +66,7 @@ __all__ = [
     "OwnMethod",
     "Part",
     "RandomAttribution",
+    "Randomization",
     "Revision",
     "Sampler",
     "ScaledAttention",

@@ -88,6 +88,13 @@ class Tokenization(Part):
     seed: int = Field(0, ge=0)
 
 
+class Randomization(Part):
+    """Shuffled weights, to see whether attributions notice."""
+
+    parts: Literal["head", "all"] = Field("all", description="Parameters that are shuffled.")
+    seed: int = Field(0, ge=0)
+
+
 class Model(Inputs):
     """One model: a hub id with a revision, a local folder, a fine-tune recipe, one with random weights, or the weights
     of another model of the study under other options.
@@ -101,6 +108,9 @@ class Model(Inputs):
     weights_of: Key | None = Field(None, description="Key of the model of this study whose weights it has.")
     tokenization: Tokenization | None = Field(
         None, description="Cut texts in another way when the model is evaluated."
+    )
+    randomization: Randomization | None = Field(
+        None, description="Shuffle the weights: a twin to check attributions against."
     )
     datasets: tuple[Key, ...] = Field((), description="Datasets it is evaluated on.")
     labels: tuple[str, ...] | None = Field(
@@ -130,6 +140,10 @@ class Model(Inputs):
         sources = (self.hub, self.path, self.finetune, self.scratch, self.weights_of)
         if sum(x is not None for x in sources) != 1:
             raise ValueError("give exactly one of `hub`, `path`, `finetune`, `scratch` and `weights_of`")
+        if self.randomization is not None and self.weights_of is None:
+            raise ValueError(
+                "`randomization` is for a twin: give it to a model with `weights_of` another one"
+            )
         if self.tokenization is not None and (self.finetune or self.scratch) is not None:
             raise ValueError(
                 "`tokenization` is for a model that stands: give it to one with `weights_of` this one"

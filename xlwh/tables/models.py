@@ -53,6 +53,7 @@ class Models(Table):
         nullable=True, description="Key of the multilingual model that this one is the counterpart of."
     )
     weights_of = dy.String(nullable=True, description="Key of the model whose weights it has.")
+    randomized = dy.String(nullable=True, description="Weights that were shuffled: head or all; NULL: none.")
     tokenization_sampling = dy.Float64(
         nullable=True,
         min=0,

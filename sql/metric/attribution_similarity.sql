@@ -1,0 +1,74 @@
+-- Similarity of an attribution method on a model and on its twin with shuffled weights: the model randomisation check.
+-- key: model, dataset, split, language, method, variant
+-- source: Adebayo et al. 2018, "Sanity checks for saliency maps", section 3; rank correlation over the sub-tokens of each example, for the same class; a method that explains the model comes near 0
+-- column model: Key of the twin.
+-- column weights_of: Key of the model.
+-- column randomized: Weights that were shuffled: head or all.
+-- column dataset: Key of the dataset in the study.
+-- column split: Part of the dataset: train, dev, test.
+-- column language: Language code, as the dataset writes it.
+-- column method: Attribution method; random draws by example alone, so it is the same on both.
+-- column variant: strict: special tokens left out.
+-- column n: Examples of which both explain the same class, with a correlation that is defined.
+-- column spearman: Mean rank correlation of the signed attributions.
+-- column spearman_low: Lower end of the 95 % interval, a normal approximation over examples.
+-- column spearman_high: Upper end of it.
+-- column spearman_abs: Mean rank correlation of their absolute values.
+with
+twins as (
+    select model, weights_of, randomized from models where randomized is not null and weights_of is not null
+),
+paired as (
+    select
+        twins.model, twins.weights_of, twins.randomized,
+        twin.dataset, twin.split, twin.language, twin.example_id, twin.method, twin.target,
+        twin.attribution::double as twin,
+        original.attribution::double as original
+    from twins
+    join token_attributions as twin using (model)
+    join token_attributions as original
+        on original.model = twins.weights_of
+        and original.dataset = twin.dataset
+        and original.split = twin.split
+        and original.language = twin.language
+        and original.example_id = twin.example_id
+        and original.method = twin.method
+        and original.target = twin.target
+        and original.position = twin.position
+    join tokens
+        on tokens.model = twins.weights_of
+        and tokens.dataset = twin.dataset
+        and tokens.split = twin.split
+        and tokens.language = twin.language
+        and tokens.example_id = twin.example_id
+        and tokens.position = twin.position
+    where not tokens.is_special
+),
+ranked as (
+    select
+        model, weights_of, randomized, dataset, split, language, example_id, method, target,
+        average_rank((model, dataset, split, language, example_id, method, target), twin) as twin_rank,
+        average_rank((model, dataset, split, language, example_id, method, target), original) as original_rank,
+        average_rank((model, dataset, split, language, example_id, method, target), abs(twin)) as twin_size,
+        average_rank((model, dataset, split, language, example_id, method, target), abs(original)) as original_size
+    from paired
+),
+correlations as (
+    select
+        model, weights_of, randomized, dataset, split, language, example_id, method, target,
+        corr(twin_rank, original_rank) as spearman,
+        corr(twin_size, original_size) as spearman_abs
+    from ranked
+    group by all
+)
+select
+    model, weights_of, randomized, dataset, split, language, method,
+    'strict' as variant,
+    count(*)::bigint as n,
+    avg(spearman) as spearman,
+    normal_low(avg(spearman), stddev_samp(spearman), count(*)) as spearman_low,
+    normal_high(avg(spearman), stddev_samp(spearman), count(*)) as spearman_high,
+    avg(spearman_abs) filter (not isnan(spearman_abs)) as spearman_abs
+from correlations
+where spearman is not null and not isnan(spearman)
+group by all
