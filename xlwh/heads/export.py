@@ -80,7 +80,7 @@ def save_pruned(loaded: LoadedModel, removed: Iterable[Player], folder: Path, **
     from safetensors.torch import save_file
 
     heads = tuple(removed)
-    pruned: Any = without_heads(loaded.model, heads)
+    pruned = without_heads(loaded.model, heads)
     folder.mkdir(parents=True, exist_ok=True)
     loaded.config.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)

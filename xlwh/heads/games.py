@@ -51,7 +51,7 @@ def to_shapiq(engine: Engine, examples: NDArray[np.int64] | None = None, normali
     players = len(engine.players)
     empty = float(values(np.zeros((1, players), dtype=np.bool_))[0])
 
-    class HeadGame(shapiq.Game):  # type: ignore[misc]
+    class HeadGame(shapiq.Game):  # type: ignore[misc,unused-ignore]
         def value_function(self, coalitions: NDArray[np.bool_]) -> NDArray[np.float64]:
             return values(coalitions)
 
