@@ -33,8 +33,8 @@ _SAMPLER = Filter("sampler", "Sampler")
 _UNIT = Filter("unit", "Unit", prefer=("head",))
 _HEAD = (_MODEL, DATASET, SPLIT, _SAMPLER, _UNIT)
 _RHO = {
-    "rho_corrected": "without sampling noise",
     "rho_apart": "between independent halves",
+    "rho_corrected": "without sampling noise",
     "rho": "as it comes out",
 }
 
@@ -370,7 +370,7 @@ def convergence(frames: Frames, chosen: Selection) -> Drawn:
     """How a few heads' values and intervals came to be."""
     rows = frames["head_convergence"].sort("layer", "head", "permutations")
     last = rows.group_by("layer", "head", maintain_order=True).last().sort("value")
-    picked = pl.concat([last.head(2), last.slice(last.height // 2, 1), last.tail(2)]).unique(
+    picked = pl.concat([last.head(1), last.slice(last.height // 2, 1), last.tail(1)]).unique(
         ["layer", "head"], maintain_order=True
     )
     drawn = []
@@ -395,7 +395,7 @@ def convergence(frames: Frames, chosen: Selection) -> Drawn:
         reference=0.0,
     )
     shown = ["layer", "head", "permutations", "n", "value", "value_low", "value_high"]
-    note = "The two worst heads, the two best and the one in the middle; bands are strict intervals, which hold at every point together."
+    note = "The worst head, the best and the one in the middle; bands are strict intervals, which hold at every point together."
     return Drawn(above(legend([Key(c.name, c.colour, "") for c in drawn]), chart), rows.select(shown), note)  # fmt: skip
 
 
