@@ -87,7 +87,7 @@ def draw(words: pl.DataFrame, out: Path, title: str = "") -> list[str]:
     matplotlib.rcParams["svg.fonttype"] = "path"
     figure = Figure(figsize=(8, 5), dpi=120)
     canvas = FigureCanvasAgg(figure)
-    renderer = canvas.get_renderer()
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     languages = sorted(words["language"].unique())
     rows = words.sort(["occurrences", "word"], descending=[True, False]).head(WORDS).to_dicts()
     most = max((row["occurrences"] for row in rows), default=1)
