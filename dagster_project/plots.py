@@ -11,6 +11,10 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from xlwh.errors import SqlError
+from xlwh.report.charts import svg
+from xlwh.report.figures import Drawn, Views, all_figures, render
+from xlwh.report.theme import plain
 from xlwh.store import Warehouse
 
 if TYPE_CHECKING:
@@ -30,6 +34,23 @@ def plot(warehouse: Warehouse, table: str) -> dict[str, Any]:
         "head_samples": _heads,
     }
     return draw[table](warehouse) if table in draw else {}
+
+
+def view_plot(views: Views, name: str) -> dict[str, Any]:
+    """Metadata with the explorer's figure of a view; empty for views that have none, or no rows."""
+    drawn_from = [figure for figure in all_figures().values() if figure.views[0] == name]
+    if not drawn_from:
+        return {}
+    try:
+        drawn = render(drawn_from[0], views, {})
+    except SqlError:
+        # Too many rows for a figure; whoever asks for it in the explorer is told so.
+        return {}
+    if not isinstance(drawn, Drawn):
+        return {}
+    title = drawn_from[0].title
+    image = base64.b64encode(plain(svg(drawn.picture, title), "light").encode()).decode()
+    return {title: dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{image})")}
 
 
 def learning_curve(curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.plots import view_plot
 from dagster_project.resources import Reporter, WarehouseResource
+from xlwh.report.views import FrameViews
 from xlwh.store.metrics import registered
 from xlwh.store.views import View, load, with_shipped
 from xlwh.study import Study
@@ -44,6 +46,7 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
         opened.build_catalogue()
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
         with closing(opened.connect()) as connection:
+            pictures = FrameViews(connection.cursor)
             for view in views:
                 if view.name in wanted:
                     began = time.perf_counter()
@@ -51,6 +54,8 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
                     seconds = time.perf_counter() - began
                     reporter.view(context, view.name, rows, seconds)
                     metadata = {"dagster/row_count": rows, "seconds to count": round(seconds, 4)}
+                    if rows:
+                        metadata |= view_plot(pictures, view.name)
                     yield dg.MaterializeResult(asset_key=view.name, metadata=metadata)
 
     return make
