@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import polars as pl
 import pytest
 
+import xlwh.demo
 from xlwh.concepts.alignment import AlignerSettings
 from xlwh.concepts.lexicon import from_alignment, from_file, parallel_words
 
@@ -86,3 +90,25 @@ def test_words_of_examples():
     assert spaced == [["It", "isn't", "."], ["Yes", "!"], ["a", "b c"]]
     assert "".join(chinese) == "我在家"
     assert len(chinese) > 1
+
+
+@pytest.mark.parametrize(
+    ("language", "least"), [("es", 0.9), ("de", 0.9), ("zh", 0.9), ("hi", 0.9), ("ar", 0.6)]
+)
+def test_best_translations_on_the_demo_are_those_of_its_dictionary(language, least):
+    """Of words with five links or more; the dictionary is the grammar's own."""
+    data = Path(xlwh.demo.__file__).parent / "data"
+    rows = (data / "alignments" / f"dev.en-{language}.jsonl").read_text(encoding="utf-8").splitlines()
+    sides = [side for row in map(json.loads, rows) for side in (row["premise"], row["hypothesis"])]
+    settings = AlignerSettings(model1_iterations=5)
+    made = from_alignment(
+        [side["source"] for side in sides], [side["target"] for side in sides], settings, n_best=10
+    )
+    gold = {
+        tuple(line.split("\t"))
+        for line in (data / "dictionaries" / f"en-{language}.txt").read_text(encoding="utf-8").splitlines()
+    }
+    best = made.frame.filter((pl.col("rank") == 1) & (pl.col("count") >= 5))
+    right = [pair in gold for pair in best.select("source_word", "target_word").rows()]
+    assert len(right) > 100
+    assert sum(right) / len(right) > least
