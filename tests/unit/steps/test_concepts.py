@@ -9,6 +9,7 @@ import pytest
 from xlwh.errors import MissingDataError, StudyError
 from xlwh.steps import activations, concepts
 from xlwh.steps.base import Context, Key
+from xlwh.store import Slot
 
 KEY = Key("a")
 CONCEPTS = {
@@ -114,3 +115,23 @@ def test_what_does_not_apply(world):
     assert concepts.run(world.context(), KEY).status == "not_applicable"
     context = context_of(world, models=["b"])
     assert "no concepts of `a`" in concepts.run(context, KEY).reason
+
+
+def test_datasets_are_clustered_apart_or_together(world):
+    datasets = {key: {"reader": "xnli", "path": "nli"} for key in ("nli", "more")}
+    settings = {**CONCEPTS, "datasets": ["nli", "more"], "layers": [2], "seeds": [0], "mixed": []}
+
+    def made(pool: bool) -> pl.DataFrame:
+        context = world.context(datasets=datasets, concepts={**settings, "monolingual": ["en"], "pool": pool})
+        english = context.warehouse.scan("examples", dataset="nli", language="en").collect()
+        slot = Slot("examples", ("more", "en"), "dev")
+        context.warehouse.write({slot: english.with_columns(dataset=pl.lit("more"))}, "read")
+        activations.run(context, Key("a", language="en"))
+        concepts.run(context, KEY)
+        return context.warehouse.scan("clusterings").collect().sort("corpus")
+
+    apart, together = made(pool=False), made(pool=True)
+    assert apart["corpus"].to_list() == ["more", "nli"]
+    assert together["corpus"].to_list() == ["nli+more"]
+    assert together["num_points"].to_list() == [apart["num_points"].sum()]
+    assert together["num_types"].to_list() == apart["num_types"].unique().to_list()
