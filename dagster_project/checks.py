@@ -169,6 +169,14 @@ def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:
     return Verdict(_by_partition(odd, table), _height(mine))
 
 
+def masks_on_other_examples(warehouse: Warehouse, table: str) -> Verdict:
+    """No mask is evaluated on an example that heads were valued on."""
+    found = _example_keys(warehouse, table)
+    key = ["model", "dataset", "split", "language", "example_id"]
+    used = found.join(_example_keys(warehouse, "head_samples"), on=key, how="semi")
+    return Verdict(_by_partition(used, table), _height(found))
+
+
 def examples_exist(warehouse: Warehouse, table: str) -> Verdict:
     """Every example is one of the corpus."""
     found = _example_keys(warehouse, table)
@@ -316,6 +324,7 @@ _SPECIAL: dict[str, dict[str, Check]] = {
     "clusterings": {"clusterings_converged": clusterings_converged},
     "concepts": {"no_empty_concepts": no_empty_concepts},
     "concept_members": {"every_point_is_a_member": every_point_is_a_member},
+    "pruning_evaluations": {"masks_on_other_examples": masks_on_other_examples},
     "ccta_pairs": {"pairs_have_runs": pairs_have_runs, "self_pairs_are_1": self_pairs_are_one},
 }
 

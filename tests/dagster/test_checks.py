@@ -292,3 +292,13 @@ def test_clusterings(store):
     ]
     [found] = faults(warehouse, "concept_members", "every_point_is_a_member")
     assert (found["members"], found["num_points"]) == (2, 3)
+
+
+def test_masks_are_evaluated_on_other_examples(store):
+    mask = {"ranking": "random", "selection": "curve", "num_removed": 1, "weight": 1}
+    sample = {"unit": "head", "estimator": "permutation", "sampler": "rows", "example_id": "1"}
+    opened = store(head_samples=[sample], pruning_evaluations=[{**mask, "example_id": "2"}])
+    check = checks_of("pruning_evaluations")["masks_on_other_examples"]
+    assert check(opened, "pruning_evaluations").faults.is_empty()
+    opened = store(pruning_evaluations=[{**mask, "example_id": str(i)} for i in (1, 2)])
+    assert check(opened, "pruning_evaluations").faults["rows"].to_list() == [1]
