@@ -39,6 +39,7 @@ come to. accuracy is that of the model in the target language.
 
 _NEXT = {
     'sql "select * from task_scores"': "ask anything; `xlwh tables` lists what there is",
+    "explore": "figures, parallel examples and SQL in a browser",
     "ui": "the assets, partitions, checks and plots in a browser",
     "init my-study": "a commented study.toml for your own models and data",
 }
@@ -58,6 +59,6 @@ def show(study: Study, root: Path) -> None:
     commands = {
         f"xlwh {name}{'' if name.startswith('init') else where}": what for name, what in _NEXT.items()
     }
-    click.echo("Three things to try next:")
+    click.echo("To try next:")
     for name, what in commands.items():
         click.echo(f"  {name:{max(map(len, commands))}}  {what}")
