@@ -48,7 +48,7 @@ def predict(
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))
-    _require_finite(loaded, encoded, np.isfinite(logits).all(axis=1))
+    _require_finite(loaded, encoded, np.asarray(np.isfinite(logits).all(axis=1)))
     return logits
 
 
@@ -86,7 +86,7 @@ def predict_tokens(
     width = () if loaded.labels is None else (len(loaded.labels),)
     arrays = tuple(np.zeros((0, *width), np.float32) if whole is None else whole for whole in found)
     for whole in arrays:
-        finite = np.isfinite(whole).reshape(len(whole), -1).all(axis=1)
+        finite = np.asarray(np.isfinite(whole).reshape(len(whole), -1).all(axis=1))
         if not finite.all():
             good = [bool(finite[encoded.row(i)].all()) for i in range(len(encoded))]
             _require_finite(loaded, encoded, np.array(good))

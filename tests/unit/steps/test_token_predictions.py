@@ -36,7 +36,7 @@ def sentences(language: str, split: str, count: int, extra: list[list[str]] | No
         "text_pair": [None] * n,
         "label": [None] * n,
         "words": words,
-        "word_labels": [[LEXICON.get(w, "NOUN") for w in row] for row in words],
+        "word_labels": [[LEXICON.get(w, "SYM") for w in row] for row in words],
         "answers": [None] * n,
         "source_file": ["pos.tsv"] * n,
         "row_number": list(range(n)),
@@ -157,7 +157,7 @@ def test_tags_that_the_model_does_not_know_are_refused(
     models_ = {**context.study.model_dump()["models"], "other": {"path": path, "datasets": ["pos_dev"]}}
     context.study = Study.model_validate({**context.study.model_dump(), "models": models_})
     context.zoo = Zoo(context.study, context.warehouse, device="cpu")
-    with pytest.raises(ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` also has CCONJ"):
+    with pytest.raises(ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` has others: CCONJ"):
         token_predictions.run(context, Key("other", language="en"))
 
 
