@@ -15,8 +15,6 @@ import argparse
 import gzip
 import resource
 import shutil
-import subprocess
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -24,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common import print_table
 
 from xlwh.concepts.alignment import AlignerSettings, Directions, align, encode
+from xlwh.concepts.alignment_external import align_externally
 from xlwh.concepts.alignment_gold import (
     Agreement,
     GoldPair,
@@ -130,23 +128,7 @@ def _agreement(
 
 def _eflomal(pairs: list[Pair]) -> Directions:
     """Both directions by the external aligner."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / name for name in ("text", "forward", "backward")]
-        files[0].write_text("".join(f"{' '.join(a)} ||| {' '.join(b)}\n" for a, b in pairs), encoding="utf-8")
-        command = ["eflomal-align", "-i", files[0], "-f", files[1], "-r", files[2]]
-        subprocess.run(command, check=True, capture_output=True)
-        forward, backward = ([line.split() for line in file.read_text().splitlines()] for file in files[1:])
-    starts = [np.cumsum([0, *(len(pair[side]) for pair in pairs)]) for side in (0, 1)]
-    of_target = np.full(starts[1][-1], -1, dtype=np.int32)
-    of_source = np.full(starts[0][-1], -1, dtype=np.int32)
-    for number, (ahead, back) in enumerate(zip(forward, backward, strict=True)):
-        for link in ahead:
-            i, j = map(int, link.split("-"))
-            of_target[starts[1][number] + j] = i
-        for link in back:
-            i, j = map(int, link.split("-"))
-            of_source[starts[0][number] + i] = j
-    return Directions(of_target, of_source, (0.0, 0.0))
+    return align_externally(_encoded(pairs), "eflomal-align -i {input} -f {forward} -r {reverse}")
 
 
 def _lower(words: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.concepts.alignment import AlignerSettings, align, encode
+from xlwh.concepts.alignment_external import align_externally
 from xlwh.concepts.alignment_symmetry import symmetrised
 from xlwh.corpora.dictionaries import read_entries
 from xlwh.models.words import segment
@@ -57,11 +58,13 @@ def from_alignment(
     lower_case: bool = True,
     max_words: int = 100,
     name: str = "sentence pairs",
+    command: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranked:
     """Align sentence pairs and rank the translations of every source word: p(t | s) = links(s, t) / links(s).
 
-    `lower_case` is about the alignment alone: words are listed in the form that they have in the text. Pairs with a
+    `lower_case` is about the alignment alone: words are listed in the form that they have in the text. With `command`
+    another program aligns them, and `settings` do not matter. Pairs with a
     side without words or of more than `max_words` are left out.
     """
     kept = [
@@ -72,7 +75,8 @@ def from_alignment(
     sides = [[list(pair[side]) for pair in kept] for side in (0, 1)]
     folded = [[[word.lower() for word in one] for one in side] for side in sides] if lower_case else sides
     bitext = encode(*folded)
-    links = symmetrised(bitext, align(bitext, settings, progress))
+    directions = align_externally(bitext, command) if command else align(bitext, settings, progress)
+    links = symmetrised(bitext, directions)
     # The links count words of the flat text, which is the same with and without case.
     offsets = pl.DataFrame(
         {

@@ -93,7 +93,7 @@ def _job(context: Context, key: str, lexicon: Lexicon, source: str, target: str)
     else:
         texts = _texts(context, key, lexicon, source, target)
         inputs = [identity(entry) for text in texts for entry in text.entries]
-        parameters["aligner"] = lexicon.aligner.model_dump(mode="json")
+        parameters["aligner"] = lexicon.aligner.model_dump(mode="json", exclude_none=True)
     mark = fingerprint("lexicon", CODE_VERSION, parameters, inputs)
     return _Job(key, lexicon, source, target, file, slot_of(key, source, target), mark)
 
@@ -133,6 +133,7 @@ def _aligned(context: Context, job: _Job) -> Ranked:
         min_count=job.lexicon.min_count,
         lower_case=aligner.lower_case,
         max_words=aligner.max_words,
+        command=aligner.command,
         name=", ".join(
             text.dataset for text in _texts(context, job.key, job.lexicon, job.source, job.target)
         ),

@@ -34,6 +34,11 @@ class Aligner(Part):
     optimise_tension: bool = Field(True, description="Fit the tension to the text.")
     alpha: float = Field(0.01, ge=0, description="Prior of variational Bayes; 0 is plain EM.")
     lower_case: bool = Field(True, description="Align without case; the lexicon keeps it.")
+    command: str | None = Field(
+        None,
+        description="Another program instead, with {input}, {forward} and {reverse}: `eflomal-align -i {input} -f "
+        "{forward} -r {reverse}`.",
+    )
     max_words: int = Field(100, ge=1, description="Leave out sentence pairs with a longer side.")
 
 
