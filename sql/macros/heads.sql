@@ -142,7 +142,7 @@ create macro head_affinity_at(top) as table
             avg(value) as mean_value,
             avg(value_rank) as mean_rank,
             max(value_rank) as worst_rank,
-            count_if(value_rank <= top) as languages_in_top,
+            count_if(value_rank <= top)::bigint as languages_in_top,
             any_value(players) as players,
             count_if(value > 0) as positive,
             count_if(value < 0) as negative,
