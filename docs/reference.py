@@ -43,17 +43,23 @@ def reference() -> str:
 
 def _commands() -> Iterator[str]:
     for command in commands():
-        words = " ".join(
-            p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)
-        )
-        yield f"### xlwh {command.name} {words}".rstrip()
-        yield " ".join((command.help or "").split())
-        options = [
-            p for p in command.params if isinstance(p, click.Option) and p.name != "debug" and not p.hidden
-        ]
-        rows = [(", ".join(f"`{name}`" for name in p.opts), p.help or "", _default(p)) for p in options]
-        if rows:
-            yield _grid(("option", "meaning", "default"), rows)
+        yield from _command(command, f"xlwh {command.name}")
+        for inner in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from _command(inner, f"xlwh {command.name} {inner.name}")
+
+
+def _command(command: click.Command, name: str) -> Iterator[str]:
+    words = " ".join(
+        p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)
+    )
+    yield f"### {name} {words}".rstrip()
+    yield " ".join((command.help or "").split())
+    options = [
+        p for p in command.params if isinstance(p, click.Option) and p.name != "debug" and not p.hidden
+    ]
+    rows = [(", ".join(f"`{name}`" for name in p.opts), p.help or "", _default(p)) for p in options]
+    if rows:
+        yield _grid(("option", "meaning", "default"), rows)
 
 
 def _default(option: click.Option) -> str:
