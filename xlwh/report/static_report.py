@@ -59,7 +59,9 @@ def report(warehouse: Warehouse, study: Path | None = None) -> str:
                 el("p", section.question, class_="lead"),
             ]
             for figure, pictures in drawn:
-                if not all(isinstance(each, Missing) for each in pictures):
+                # What is missing is said once a figure, and only where nothing of it is there.
+                pictures = [each for each in pictures if not isinstance(each, Missing)] or pictures[:1]
+                if not isinstance(pictures[0], Missing):
                     side.append(el("a", figure.title, href=f"#{figure.name}", class_="go deeper"))
                 blocks = [
                     missing(each.reason, each.command)
