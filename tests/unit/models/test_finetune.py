@@ -426,9 +426,10 @@ def test_work_under_former_recipes_is_swept(job: Job, load_base: Callable[[], Lo
     ("change", "message"),
     [
         (
-            {"task": "translation"},
-            "task `translation` cannot be fine-tuned here. Tasks that can: sequence_class",
+            {"task": "summarization"},
+            "task `summarization` cannot be fine-tuned here. Tasks that can: sequence_class",
         ),
+        ({"task": "translation"}, "has no text-to-text head, which translation needs"),
         ({"labels": ("entailment",)}, "at least two labels"),
         ({"train": rows(0)}, "no training examples with gold"),
         ({"dev": rows(0)}, "no development examples with gold"),
