@@ -19,6 +19,7 @@ EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
 PLAYER = {"unit": "head", "layer": 0, "head": 0}
 MASK = {"ranking": "shapley.rows", "selection": "strict", "num_removed": 1}
+RATIONALE = {"words": ["w0", "w1"], "word_labels": ["rationale", "O"]}
 SIDES = ("sufficiency", "comprehensiveness")
 WAYS = (
     *(
@@ -39,7 +40,9 @@ def database(warehouse):
         for m, d, s, language, e in product(MODELS, DATASETS, SPLITS, LANGUAGES, EXAMPLES)
     ]
     positions = [
-        {**run, "position": p, "word_index": p // 2, "word": f"w{p // 2}"} for run in runs for p in range(4)
+        {**run, "position": p, "word_index": p // 2, "word": f"w{p // 2}", "segment": 0}
+        for run in runs
+        for p in range(4)
     ]
     attributed = [
         {**row, "method": method, "target": t} for row, method, t in product(runs, METHODS, ("yes", "no"))
@@ -169,7 +172,10 @@ def database(warehouse):
             if len(c["languages"]) == 2
         ],
         examples=[
-            *({c: v for c, v in run.items() if c != "model"} for run in texts),
+            *(
+                {**{c: v for c, v in run.items() if c != "model"}, **RATIONALE, "text": "w0 w1"}
+                for run in texts
+            ),
             *(
                 {**QUESTION, "language": x, "answers": [{"text": "the answer", "start": 0}]}
                 for x in LANGUAGES
@@ -237,7 +243,9 @@ def database(warehouse):
             for metric, counts in (("bleu", [4, 4, 4, 3, 2, 1, 4, 3, 2, 1]), ("chrf", [5, 4, 3] * 6))
         ],
         attribution_runs=attributed,
-        token_attributions=[{**row, "position": p} for row in attributed for p in range(4)],
+        token_attributions=[
+            {**row, "position": p, "attribution": float(p)} for row in attributed for p in range(4)
+        ],
         word_vectors=[{"space": s, "language": x, "word": w} for s, x, w in product("ab", LANGUAGES, "vw")],
         ccta_pairs=[
             {
