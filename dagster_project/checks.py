@@ -305,6 +305,13 @@ def every_point_is_a_member(warehouse: Warehouse, table: str) -> Verdict:
     return Verdict(bad.sort("model", "clustering").collect(), _height(members))
 
 
+def ends_of_perturbation(warehouse: Warehouse, table: str) -> Verdict:
+    """With every token kept the probability is that of the whole input, with none that of the empty one."""
+    frame = warehouse.scan(table).filter((pl.col("mode") == "hard") & (pl.col("ratio") == 1))
+    end = pl.when(pl.col("side") == "sufficiency").then("p_full").otherwise("p_empty")
+    return Verdict(_by_partition(frame.filter(pl.col("p_perturbed") != end), table), _height(frame))
+
+
 _SPECIAL: dict[str, dict[str, Check]] = {
     "examples": {"same_ids_in_languages": same_ids_in_languages},
     "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
@@ -325,6 +332,7 @@ _SPECIAL: dict[str, dict[str, Check]] = {
     "concepts": {"no_empty_concepts": no_empty_concepts},
     "concept_members": {"every_point_is_a_member": every_point_is_a_member},
     "pruning_evaluations": {"masks_on_other_examples": masks_on_other_examples},
+    "perturbations": {"ends_of_perturbation": ends_of_perturbation},
     "ccta_pairs": {"pairs_have_runs": pairs_have_runs, "self_pairs_are_1": self_pairs_are_one},
 }
 

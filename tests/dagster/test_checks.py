@@ -302,3 +302,19 @@ def test_masks_are_evaluated_on_other_examples(store):
     assert check(opened, "pruning_evaluations").faults.is_empty()
     opened = store(pruning_evaluations=[{**mask, "example_id": str(i)} for i in (1, 2)])
     assert check(opened, "pruning_evaluations").faults["rows"].to_list() == [1]
+
+
+def test_perturbations_of_every_token_end_at_the_whole_and_the_empty_input(store):
+    ends = {
+        "method": "lig",
+        "importance": "signed",
+        "mode": "hard",
+        "masking": "mask",
+        "query": "none",
+        "ratio": 1.0,
+    }
+    row = {**ends, "p_full": 0.9, "p_empty": 0.2, "side": "sufficiency", "p_perturbed": 0.9}
+    other = {**row, "side": "comprehensiveness", "p_perturbed": 0.2}
+    assert faults(store(perturbations=[row, other]), "perturbations", "ends_of_perturbation") == []
+    wrong = {**other, "p_perturbed": 0.9}
+    assert len(faults(store(perturbations=[row, wrong]), "perturbations", "ends_of_perturbation")) == 1
