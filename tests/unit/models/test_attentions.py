@@ -20,6 +20,7 @@ from xlwh.models.attentions import (
     pooled_row,
 )
 from xlwh.models.batches import Batch, collate
+from xlwh.models.hidden import hidden_states
 from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
@@ -135,3 +136,20 @@ def test_the_implementation_asked_for_is_restored(
     with torch.inference_mode():
         assert len(attentions(loaded, inputs).weights) == 2
     assert loaded.config._attn_implementation == "eager"
+
+
+def test_a_tagger_on_an_encoder_alone_reads_with_the_encoder(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], frame: Callable[..., pl.DataFrame]
+) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("mt5", "ForTokenClassification"))}).load("m")
+    inputs = collate(loaded, encode(loaded, frame(PAIRS)), np.arange(3), 48).inputs(loaded)
+    site = last_reading_site(loaded)
+    sites = loaded.family.attention_sites(loaded.model)
+    assert (sites[site].kind, site) == ("encoder", len(sites) - 1)
+    with torch.inference_mode():
+        weights = attentions(loaded, inputs, [site]).weights[site]
+        states = hidden_states(loaded, inputs, [-1])
+        logits = loaded.model(**inputs).logits
+    assert weights.shape == (3, 4, 48, 48)
+    assert list(states) == [("encoder", 2)]
+    torch.testing.assert_close(loaded.model.classifier(states["encoder", 2]), logits, atol=1e-5, rtol=1e-5)
