@@ -52,6 +52,7 @@ def run(rows: int = 20_000_000, rounds: int = 5, folder: Path | None = None) -> 
                 vocabulary=5000,
                 solve=False,
             )
+        Warehouse(root).build_catalogue()
         stored = sum(entry.rows for entry in Warehouse(root).entries("token_attributions"))
         shutil.rmtree(root / "cache" / "explorer", ignore_errors=True)
         found = [{"what": "attribution rows", "value": f"{stored:,}"}]
