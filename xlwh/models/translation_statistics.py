@@ -23,7 +23,8 @@ def statistics(keys: pl.DataFrame, outputs: Sequence[str], references: Sequence[
 
     `keys` are the key columns of the outputs, in their order.
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     language = "" if keys.is_empty() else str(keys["language"][0]).split("-")[0]
     bleu: Any = BLEU(tokenize=BLEU_TOKENIZERS.get(language, "13a"))
