@@ -271,7 +271,7 @@ def usual_norms(warehouse: Warehouse, table: str) -> Verdict:
     faults = counts.filter(pl.col("norm_outliers") > 0).select(
         *LAYER, "norm_outliers", "vectors", "median_norm"
     )
-    lost = int(counts["words"].sum() - counts["vectors"].sum())
+    lost = int(counts["words"].sum()) - int(counts["vectors"].sum())
     return Verdict(faults, int(counts["words"].sum()), f"{lost} words without a vector" if lost else "")
 
 

@@ -110,5 +110,5 @@ def _mixed(hashes: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np
         mixed: NDArray[np.uint64] = hashes + (places + np.uint64(1)) * _GOLDEN
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed = mixed ^ (mixed >> np.uint64(31))
+        mixed ^= mixed >> np.uint64(31)
     return mixed
