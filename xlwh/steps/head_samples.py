@@ -282,8 +282,9 @@ def _drop_others(context: Context, model: str, job: _Job, kept: list[Entry]) -> 
         if slot.keys != (model, job.corpus.language) or not slot.part.startswith(prefix) or slot in keep:
             continue
         number = slot.part.removeprefix(prefix)
-        fits = number.isdigit() and entry.fingerprint == job.print_of(int(number), "")
-        if not fits or job.sampler.adaptive:
+        if not number.isdigit():  # of a dataset whose name goes on
+            continue
+        if job.sampler.adaptive or entry.fingerprint != job.print_of(int(number), ""):
             stale.append(slot)
     if stale:
         context.warehouse.drop(stale)

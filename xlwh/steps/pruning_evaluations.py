@@ -104,11 +104,11 @@ def _job(context: Context, heads: Heads, model: str, valued: Corpus, evaluated: 
 
 def _samples(context: Context, heads: Heads, model: str, dataset: str) -> list[Entry]:
     """Rounds of samples on a dataset in every language of the study, by the samplers that the study has now."""
-    wanted = tuple(f"{dataset}.{sampler}." for sampler in heads.samplers)
+    wanted = {f"{dataset}.{sampler}" for sampler in heads.samplers}
     return [
         entry
         for entry in context.warehouse.entries("head_samples")
-        if entry.slot.keys[0] == model and entry.slot.part.startswith(wanted)
+        if entry.slot.keys[0] == model and entry.slot.part.rpartition(".")[0] in wanted
     ]
 
 

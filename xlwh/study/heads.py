@@ -128,6 +128,9 @@ class Heads(Part):
 
     @model_validator(mode="after")
     def _groups_given(self) -> Heads:
+        dotted = [key for key in self.samplers if "." in key]
+        if dotted:
+            raise ValueError(f"samplers: `{dotted[0]}` holds a dot, which sets names of files apart")
         wanted = [key for key, sampler in self.samplers.items() if "group" in sampler.players]
         if wanted and not self.groups:
             raise ValueError(f"groups: sampler `{wanted[0]}` has players of kind `group`, but none are given")
