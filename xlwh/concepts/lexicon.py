@@ -64,8 +64,8 @@ def from_alignment(
     """Align sentence pairs and rank the translations of every source word: p(t | s) = links(s, t) / links(s).
 
     `lower_case` is about the alignment alone: words are listed in the form that they have in the text. With `command`
-    another program aligns them, and `settings` do not matter. Pairs with a
-    side without words or of more than `max_words` are left out.
+    another program aligns them, and `settings` do not matter. Pairs with a side without words or of more than
+    `max_words` are left out.
     """
     kept = [
         (one, other)
