@@ -23,6 +23,7 @@ class FrameViews:
         self._frames: dict[str, pl.DataFrame | None] = {}
         self._lock = threading.Lock()
         self._asking: dict[str, threading.Lock] = {}
+        self._running: set[duckdb.DuckDBPyConnection] = set()
 
     def frame(self, name: str) -> pl.DataFrame | None:
         """All rows of a view; None if there is no such view. `SqlError` if it cannot be computed or is too long."""
@@ -44,18 +45,26 @@ class FrameViews:
         with self._lock:
             self._frames[name] = frame
 
+    def stop(self) -> None:
+        """End what is being asked for, with an error for whoever waits for it."""
+        for connection in list(self._running):
+            connection.interrupt()
+
     def _ask(self, name: str) -> pl.DataFrame | None:
         with self._connect() as connection:
-            known = connection.execute(
-                "select count(*) from duckdb_views() where view_name = ? and schema_name = 'main'", [name]
-            ).fetchall()
-            if known == [(0,)]:
-                return None
-            quoted = name.replace('"', '""')
+            self._running.add(connection)
             try:
+                known = connection.execute(
+                    "select count(*) from duckdb_views() where view_name = ? and schema_name = 'main'", [name]
+                ).fetchall()
+                if known == [(0,)]:
+                    return None
+                quoted = name.replace('"', '""')
                 found: pl.DataFrame = connection.sql(f'from "{quoted}" limit {MAX_ROWS + 1}').pl()
             except duckdb.Error as error:
                 raise SqlError(f"The view {name} cannot be computed: {error}") from error
+            finally:
+                self._running.discard(connection)
         if found.height > MAX_ROWS:
             raise SqlError(f"The view {name} has more than {MAX_ROWS:,} rows: too many for a figure.")
         return found

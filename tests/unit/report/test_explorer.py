@@ -198,6 +198,38 @@ def test_statements_end_when_their_time_is_up_or_they_are_stopped(filled):
     explorer.close()
 
 
+def test_it_ends_while_views_are_computed(filled):
+    explorer = Explorer(filled.root)
+    with explorer.state() as shown:
+        slow = "from range(1000000) a, range(1000000) b select count(*) as n"
+
+        class Slow:
+            """A cursor whose every view takes for ever."""
+
+            def __init__(self):
+                self._cursor = shown.connection.cursor()
+                self.execute, self.interrupt = self._cursor.execute, self._cursor.interrupt
+
+            def sql(self, _):
+                return self._cursor.sql(slow)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                self._cursor.close()
+
+        shown.views._connect = Slow
+    explorer.begin_warming()
+    deadline = time.monotonic() + 60
+    while not shown.views._running:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    began = time.monotonic()
+    explorer.close()
+    assert time.monotonic() - began < 20
+
+
 def test_a_new_commit_is_shown(generated, tmp_path):
     warehouse = generated.build(
         tmp_path / "w", languages=("en", "de"), models=("alpha",), examples=3, solve=False

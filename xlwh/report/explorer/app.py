@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,7 +67,7 @@ def create_app(explorer: Explorer, hosts: Iterable[str], warm: bool = True) -> A
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         if warm:
-            threading.Thread(target=explorer.warm, name="xlwh-warm", daemon=True).start()
+            explorer.begin_warming()
         yield
         explorer.close()
 
@@ -180,7 +179,8 @@ def _example(shown: Shown, request: Request) -> Response:
         raise MissingDataError(
             f"The address does not say which {', '.join(absent)}; choose an example from the list."
         )
-    names = {column: wanted[column] for column in parallel.PAIR}
+    # A class belongs to one pair of languages; of the same example in another one it is looked up.
+    names = {column: wanted[column] for column in (*parallel.PAIR, "target") if column in wanted}
     with shown.connection.cursor() as cursor:
         pair = parallel.load(cursor, names)
     frame = shown.views.frame("ccta")

@@ -23,7 +23,7 @@ PAIR = (
     "model", "dataset", "split", "method", "target_policy", "space", "unit", "normalization",
     "source_language", "target_language", "example_id",
 )  # fmt: skip
-"""What names one pair."""
+"""What names one pair; pairs of answers are two rows, told apart by `target` as well."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Side:
     text_pair: str | None
     label: str | None
     predicted: str
-    probability: float
-    """Of the predicted class."""
+    probability: float | None
+    """Of the predicted class; None where there are no classes."""
     target: str
-    """The class whose attributions these are."""
+    """The class whose attributions these are, or `start` or `end` of an answer."""
     tokens: pl.DataFrame
     """position, segment, word_index, word, token, char_start, char_end, is_special, attribution."""
     units: pl.DataFrame
@@ -66,9 +66,11 @@ class Pair:
 
 def load(connection: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> Pair:
     """Read a pair; `MissingDataError` if a part of it is not stored."""
-    conditions = " and ".join(f'"{column}" = ?' for column in PAIR)
+    named = [*PAIR, *(["target"] if "target" in names else [])]
+    conditions = " and ".join(f'"{column}" = ?' for column in named)
     found = connection.execute(
-        f"select * from ccta_pairs where {conditions}", [names[column] for column in PAIR]
+        f"select * from ccta_pairs where {conditions} order by target desc limit 1",
+        [names[column] for column in named],
     )
     columns = [column[0] for column in found.description]
     rows = found.fetchall()
@@ -78,9 +80,9 @@ def load(connection: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> Pai
             f"{names['target_language']} with these settings. Run: xlwh materialize ccta_pairs --model {names['model']}"
         )
     row = dict(zip(columns, rows[0], strict=True))
-    source = _side(connection, row, row["source_language"], row["target"])
+    source = _side(connection, row, row["source_language"], False)
     own = row["target_policy"] == "own_prediction" and row["target_language"] != row["source_language"]
-    target = _side(connection, row, row["target_language"], None if own else row["target"])
+    target = _side(connection, row, row["target_language"], own)
     similarity = source[1] @ target[1].T if source[1].shape[1] == target[1].shape[1] else None
     cosines = np.zeros((len(source[1]), len(target[1]))) if similarity is None else similarity
     if row["source_language"] == row["target_language"]:
@@ -91,12 +93,12 @@ def load(connection: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> Pai
 
 
 def _side(
-    connection: duckdb.DuckDBPyConnection, row: Mapping[str, Any], language: str, target: str | None
+    connection: duckdb.DuckDBPyConnection, row: Mapping[str, Any], language: str, own: bool
 ) -> tuple[Side, NDArray[np.float64]]:
     at = [row["model"], language, row["dataset"], row["split"], row["example_id"]]
     where = "model = ? and language = ? and dataset = ? and split = ? and example_id = ?"
     predictions = connection.execute(
-        f"select predicted, label, list_max(probabilities) from predictions where {where}", at
+        f"select predicted, label, list_max(probabilities), task from predictions where {where}", at
     ).fetchall()
     texts = connection.execute(
         "select text, text_pair from examples where dataset = ? and language = ? and split = ? and example_id = ?",
@@ -106,8 +108,9 @@ def _side(
         raise MissingDataError(
             f"The text or the prediction of example {row['example_id']} in {language} is gone. Run: xlwh check"
         )
-    predicted, label, probability = predictions[0]
-    target = predicted if target is None else target
+    predicted, label, probability, task = predictions[0]
+    # The two ends of an answer have the same names on both sides, whatever each side answered.
+    target = predicted if own and task != "question_answering" else row["target"]
     tokens: pl.DataFrame = connection.sql(
         f"select * from tokens where {where} order by position", params=at
     ).pl()
@@ -130,7 +133,7 @@ def _side(
         texts[0][1],
         label,
         predicted,
-        float(probability),
+        None if probability is None else float(probability),
         target,
         tokens.join(attributions.select("position", "attribution"), on="position", how="left"),
         units.select(

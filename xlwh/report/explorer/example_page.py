@@ -113,7 +113,7 @@ def _sentence(side: Side, name: str, largest: float) -> Markup:
                 name,
                 " · predicted ",
                 data(side.predicted),
-                f" {side.probability:.0%}",
+                "" if side.probability is None else f" {side.probability:.0%}",
                 data(verdict),
             ),
         ),

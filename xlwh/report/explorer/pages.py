@@ -230,7 +230,7 @@ def examples(
     body = [
         el(
             "tr",
-            el("td", el("a", data(r["example_id"]), href="/example?" + urlencode({**chosen, "example_id": r["example_id"]}))),
+            el("td", el("a", data(r["example_id"]), href="/example?" + urlencode({**chosen, "example_id": r["example_id"], "target": r["target"]}))),
             [el("td", number(r[name]), class_="num") for name in ("score", "null_shuffled", "excess")],
             el("td", data(r["target"])),
             el("td", data(r["text"]), None if r["text_pair"] is None else [" · ", data(r["text_pair"])], class_="long"),

@@ -111,6 +111,8 @@ class Explorer:
         self._lock = threading.Lock()
         self._shown: Shown | None = None
         self._path = self.warehouse.root / "catalog.duckdb"
+        self._ending = threading.Event()
+        self._warming: threading.Thread | None = None
 
     @contextmanager
     def state(self) -> Iterator[Shown]:
@@ -163,6 +165,11 @@ class Explorer:
         if shown.retired and not shown.busy:
             shown.connection.close()
 
+    def begin_warming(self) -> None:
+        """Do `warm` beside everything else."""
+        self._warming = threading.Thread(target=self.warm, name="xlwh-warm", daemon=True)
+        self._warming.start()
+
     def warm(self) -> None:
         """Ask for every view that a figure reads, and load the solver; errors are left to whoever looks."""
         one = np.ones(1)
@@ -170,13 +177,23 @@ class Explorer:
         with self.state() as shown:
             of_figures = [view for each in all_figures().values() for view in each.views]
             for name in dict.fromkeys((*of_figures, *_OF_PAGES)):
+                if self._ending.is_set():
+                    return
                 try:
                     shown.views.frame(name)
                 except (SqlError, XlwhError, duckdb.Error) as error:
                     log.info("The view %s is not ready: %s", name, error)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """End what is being computed and let go of the connection."""
+        self._ending.set()
+        while self._warming is not None and self._warming.is_alive():
+            # A thread inside DuckDB when Python ends would take the process down with it. Again and again, since it
+            # may be between two statements.
+            with self._lock:
+                if self._shown is not None:
+                    self._shown.views.stop()
+            self._warming.join(timeout=0.05)
         with self._lock:
             if self._shown is not None:
                 self._shown.retired = True

@@ -173,7 +173,9 @@ def nulls(frames: Frames, chosen: Selection) -> Drawn | Missing:
 def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """Consistency of a target language against the accuracy in it."""
     measure = _measure(chosen)
-    scores = frames["task_scores"].filter(pl.col("metric") == "accuracy")
+    correlated = frames["ccta_performance_correlation"]
+    metric = next(iter(values(correlated, "metric")), "accuracy")
+    scores = frames["task_scores"].filter(pl.col("metric") == metric)
     rows = (
         frames["ccta"]
         .filter(~pl.col("is_self"))
@@ -186,7 +188,7 @@ def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
     )
     if rows.is_empty():
         return Missing(
-            "No target language has both a consistency and an accuracy.", "xlwh materialize +ccta predictions"
+            "No target language has both a consistency and a score.", "xlwh materialize +ccta predictions"
         )
     names = list(
         dict.fromkeys(f"{r['model']} from {r['source_language']}" for r in rows.iter_rows(named=True))
@@ -204,13 +206,13 @@ def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
         )
         for r in rows.iter_rows(named=True)
     ]
-    found = _correlation(frames["ccta_performance_correlation"], measure.column, chosen.get("model", ALL))
+    found = _correlation(correlated, measure.column, chosen.get("model", ALL))
     chart = scatter(
-        points, names=names, x_title=measure.title, y_title="accuracy in the target language", width=600,
+        points, names=names, x_title=measure.title, y_title=f"{metric} in the target language", width=600,
         height=400, note=found,
     )  # fmt: skip
     shown = ["model", "source_language", "target_language", *_with_interval(measure.column)]
-    table = rows.select(*shown, pl.col("value").alias("accuracy"), "ci_low", "ci_high")
+    table = rows.select(*shown, pl.col("value").alias(metric), "ci_low", "ci_high")
     note = (
         "One point per target language, self pairs left out; the dashed line is a least-squares fit over all of "
         "them. A correlation of the score that random attributions have as well is the word vectors' doing."
@@ -252,7 +254,7 @@ def correlations(frames: Frames, chosen: Selection) -> Drawn | Missing:
                 marks,
                 rows=names,
                 names=methods,
-                title=f"{chosen['kind']} of accuracy with: {measure.title}",
+                title=f"{chosen['kind']} of performance with: {measure.title}",
                 reference=0.0,
                 include=(-1.0, 1.0),
                 digits=2,
