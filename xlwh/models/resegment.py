@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,7 +166,7 @@ def _bpe(ranks: dict[tuple[str, ...], int], vocabulary: dict[str, int], rate: fl
         while len(pieces) > 1:
             known = [
                 (ranks[pair], place)
-                for place, pair in enumerate(zip(pieces[:-1], pieces[1:], strict=True))
+                for place, pair in enumerate(pairwise(pieces))
                 if pair in ranks and rng.random() >= rate
             ]
             if not known:
