@@ -234,7 +234,7 @@ def test_what_does_not_apply_says_so(world, checkpoint):
     models = {"a": {"path": str(checkpoint("bert", "")), "datasets": ["nli"]}}
     assert "no sequence classification head" in ccta_pairs.run(world.context(models=models), DE).reason
     models = {"a": {"path": str(world.checkpoint), "datasets": []}}
-    assert "no classification dataset" in ccta_pairs.run(world.context(models=models), DE).reason
+    assert "no classes or questions" in ccta_pairs.run(world.context(models=models), DE).reason
 
 
 def test_files_of_vectors(world):

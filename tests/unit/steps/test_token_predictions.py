@@ -157,7 +157,9 @@ def test_tags_that_the_model_does_not_know_are_refused(
     models_ = {**context.study.model_dump()["models"], "other": {"path": path, "datasets": ["pos_dev"]}}
     context.study = Study.model_validate({**context.study.model_dump(), "models": models_})
     context.zoo = Zoo(context.study, context.warehouse, device="cpu")
-    with pytest.raises(ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` has others: CCONJ"):
+    with pytest.raises(
+        ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` has others: CCONJ"
+    ):
         token_predictions.run(context, Key("other", language="en"))
 
 
