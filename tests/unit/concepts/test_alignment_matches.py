@@ -31,7 +31,7 @@ def world(seed: int, concepts: int = 8, vocabulary: int = 40, occurrences: int =
     lexicon = pl.DataFrame(
         [
             {"source_word": f"s{n}", "target_word": f"t{word}", "rank": rank, "file_rank": file_rank + 1}
-            for n in range(0, vocabulary + 5)
+            for n in range(vocabulary + 5)
             for order in [generator.permutation(6)]
             for rank, (word, file_rank) in enumerate(
                 zip(generator.permutation(vocabulary + 5)[:6], order, strict=True), start=1
