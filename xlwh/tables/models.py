@@ -19,7 +19,7 @@ class Models(Table):
 
     partition_by = ("model",)
     key = ("model",)
-    version = 2
+    version = 3
 
     model = model_column()
     kind = dy.String(
