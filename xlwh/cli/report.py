@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -67,7 +68,7 @@ def report(
     formats: tuple[str, ...],
     tables: tuple[str, ...],
     chosen: tuple[str, ...],
-    theme: str,
+    theme: Literal["light", "dark"],
     root: Path,
 ) -> None:
     """Write a report as one HTML file, or figures for a paper.
@@ -92,8 +93,7 @@ def report(
         if any(not between for _, between, _ in pairs):
             raise click.UsageError("--set takes COLUMN=VALUE")
         selection = {column: value for column, _, value in pairs}
-        dark = "dark" if theme == "dark" else "light"
-        for path in export(warehouse, figures, only, formats, tables, selection, dark):
+        for path in export(warehouse, figures, only, formats, tables, selection, theme):
             click.echo(f"Wrote {path}")
 
 

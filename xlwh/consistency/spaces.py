@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.corpora.dictionaries import Dictionary
 from xlwh.consistency.transport import seed_of
+from xlwh.corpora.dictionaries import Dictionary
 from xlwh.errors import CorpusError
 
 Floats = NDArray[np.floating[Any]]

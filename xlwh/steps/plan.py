@@ -268,7 +268,9 @@ def _datasets(study: Study, step: Step, key: Key) -> set[str]:
     """
     if step.name == "lexicon":
         lexica = study.lexica.values()
-        into = [lexicon for lexicon in lexica if key.language in {target for _, target in lexicon.directions()}]
+        into = [
+            lexicon for lexicon in lexica if key.language in {target for _, target in lexicon.directions()}
+        ]
         return {dataset for lexicon in into for dataset in lexicon.datasets}
     model = study.models[str(key.model)]
     if step.group == "concepts":

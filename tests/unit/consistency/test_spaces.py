@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from xlwh.corpora.dictionaries import Dictionary
 from xlwh.consistency.spaces import Rotation, align, mean_of_pieces, pivot_mean, procrustes, unit
+from xlwh.corpora.dictionaries import Dictionary
 from xlwh.errors import CorpusError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def test_unigram_pieces_come_with_their_probability() -> None:
     for count in range(4):
         for cuts in combinations((1, 2, 3), count):
             ends = (0, *cuts, 4)
-            pieces = tuple(word[i:j] for i, j in zip(ends[:-1], ends[1:], strict=True))
+            pieces = tuple(word[i:j] for i, j in pairwise(ends))
             if all(piece in scores for piece in pieces):
                 weights[pieces] = np.exp(alpha * sum(scores[piece] for piece in pieces))
     total = sum(weights.values())

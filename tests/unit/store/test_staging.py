@@ -86,7 +86,7 @@ def test_chunks_that_do_not_stay_apart_are_refused(warehouse, frames, slots):
     with warehouse.staging(slots, "mark") as work:
         work.append(chunk(frames, 0))
         work.append(chunk(frames, 1))
-        with pytest.raises(ContractError, match="1 values of `example_id` are in two chunks.*'0001'"):
+        with pytest.raises(ContractError, match=r"1 values of `example_id` are in two chunks.*'0001'"):
             work.finish(apart="example_id")
         with pytest.raises(StoreError, match="sorted by columns of its key"):
             work.finish(apart="label")
