@@ -40,11 +40,17 @@ def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[i
     columns = TABLES[table].partition_by
     if "space" in columns:  # several models may share a space, so its rows are no model's own
         return [outcome.result.rows if outcome.result else 0 for outcome in outcomes]
+    # A table may be cut finer than its step's partitions, such as lexica.
+    names = {index: column.removeprefix("target_") for index, column in enumerate(columns)}
+    shared = (
+        {index: name for index, name in names.items() if hasattr(outcomes[0].key, name)} if outcomes else {}
+    )
     stored: Counter[tuple[str, ...]] = Counter()
     for entry in warehouse.entries(table):
-        stored[entry.slot.keys] += entry.rows
-    names = [column.removeprefix("target_") for column in columns]
-    return [stored[tuple(str(getattr(outcome.key, name)) for name in names)] for outcome in outcomes]
+        stored[tuple(entry.slot.keys[index] for index in shared)] += entry.rows
+    return [
+        stored[tuple(str(getattr(outcome.key, name)) for name in shared.values())] for outcome in outcomes
+    ]
 
 
 def describe(outcome: Outcome, rows: int) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
 
     with instance_of(root) as (instance, _):
         runs = instance.get_runs()
-        assert len(runs) == 5
+        assert len(runs) == 7
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
         event = instance.get_latest_materialization_event(dg.AssetKey("ccta"))
         assert event.asset_materialization.metadata["dagster/row_count"].value == 0

@@ -66,8 +66,10 @@ _LANGUAGES = ("language",)
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
+        # Neighbours of the same dimensions run together: the fewer changes, the fewer runs.
         Step("published_results", ("published_results",), (), "corpora"),
         Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
+        Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
         Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
         Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
         Step(
@@ -128,7 +130,36 @@ STEPS: dict[str, Step] = {
             (Reads("examples"), Reads("predictions"), Reads("attributions"), Reads("models")),
             True,
         ),
-        Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
+        Step(
+            "head_samples",
+            ("head_samples",),
+            _RUN,
+            "heads",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
+        Step(
+            "head_importance",
+            ("head_importance",),
+            _RUN,
+            "heads",
+            (Reads("examples"), Reads("models")),
+            True,
+        ),
+        Step(
+            "pruning_evaluations",
+            ("pruning_masks", "pruning_evaluations", "pruning_tests"),
+            _RUN,
+            "heads",
+            (
+                Reads("examples"),
+                Reads("models"),
+                # Masks of every language are tried on each.
+                Reads("head_samples", _LANGUAGES),
+                Reads("head_importance"),
+            ),
+            True,
+        ),
         Step(
             "activations",
             ("activations", "sentence_vectors"),
@@ -168,36 +199,6 @@ STEPS: dict[str, Step] = {
             (Reads("concepts"), Reads("lexicon")),
         ),
         Step("concept_languages", ("concept_languages",), ("model",), "concepts", (Reads("concepts"),)),
-        Step(
-            "head_samples",
-            ("head_samples",),
-            _RUN,
-            "heads",
-            (Reads("examples"), Reads("models")),
-            True,
-        ),
-        Step(
-            "head_importance",
-            ("head_importance",),
-            _RUN,
-            "heads",
-            (Reads("examples"), Reads("models")),
-            True,
-        ),
-        Step(
-            "pruning_evaluations",
-            ("pruning_masks", "pruning_evaluations", "pruning_tests"),
-            _RUN,
-            "heads",
-            (
-                Reads("examples"),
-                Reads("models"),
-                # Masks of every language are tried on each.
-                Reads("head_samples", _LANGUAGES),
-                Reads("head_importance"),
-            ),
-            True,
-        ),
     )
 }
 """Every step by name, each after those that it reads."""
