@@ -66,6 +66,14 @@ _TMX = "<tmx><body>" + "".join(
 _PAIRS = json.dumps([{"id": str(i), "de": "Größe", "en": "size"} for i in range(3)])
 _LINES = "Größe eins\nzwei\ndrei\n"
 _TEXT = {"text": "s", "label": "y"}
+_DOCS = "".join(
+    json.dumps({"docid": f"d{i}", "document": "a fine film"}, ensure_ascii=False) + "\n" for i in range(3)
+)
+_RATIONALES = "".join(
+    json.dumps({"annotation_id": f"a{i}", "classification": "POS", "query": "what?", "evidences": [
+        [{"docid": f"d{i}", "start_token": 1, "end_token": 2, "text": "fine"}]]}) + "\n"
+    for i in range(3)
+)  # fmt: skip
 
 # name -> configuration of the dataset, good files (the first one is damaged), records in them.
 CASES: Mapping[str, tuple[dict[str, Any], dict[str, str | bytes], int]] = {
@@ -115,6 +123,8 @@ CASES: Mapping[str, tuple[dict[str, Any], dict[str, str | bytes], int]] = {
     "parallel-tsv": ({"reader": "parallel", "options": {"source": "de"}}, {"dev.de-en.tsv": "Größe\tsize\nb\tc\n"}, 2),
     "parallel-tmx": ({"reader": "parallel", "options": {"source": "de"}}, {"de-en.tmx": _TMX}, 3),
     "parallel-json": ({"reader": "parallel", "options": {"source": "de"}}, {"dev.json": _PAIRS}, 3),
+    "eraser": ({"reader": "eraser"}, {"val.jsonl": _RATIONALES, "docs.jsonl": _DOCS}, 3),
+    "eraser-docs": ({"reader": "eraser"}, {"docs.jsonl": _DOCS, "val.jsonl": _RATIONALES}, 3),
     "hub-jsonl": ({"reader": "hub", "options": _TEXT}, {"validation.jsonl": '{"s": "good é", "y": 1}\n'}, 1),
     "hub-parquet": ({"reader": "hub", "options": _TEXT}, {"data/validation-0.parquet": _parquet()}, 6),
 }  # fmt: skip

@@ -108,17 +108,20 @@ def _emit(
     if not all(isinstance(evidence, dict) for evidence in evidences):
         return "an evidence is not an object"
     named = values.get("docids")
-    ids = {evidence.get("docid") for evidence in evidences} | set(named if isinstance(named, list) else ())
+    docids = [evidence.get("docid") for evidence in evidences] + (named if isinstance(named, list) else [])
+    if not all(isinstance(docid, str) for docid in docids):
+        return "a docid is no text"
+    ids = set(docids)
     if len(ids) != 1:
         return f"{len(ids)} documents, where one is read"
     (docid,) = ids
-    words = documents.get(str(docid))
+    words = documents.get(docid)
     if words is None:
         return f"no document `{docid}`"
     marks = [OTHER] * len(words)
     for evidence in evidences:
         start, end = evidence.get("start_token"), evidence.get("end_token")
-        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(words):
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(words):
             return "an evidence lies outside its document"
         marks[start:end] = [RATIONALE] * (end - start)
     query = values.get("query")
