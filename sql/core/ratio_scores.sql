@@ -56,6 +56,7 @@ evaluations as (
 resampled as (
     select
         evaluation,
+        resample,
         list_inner_product(numerators, list_slice(weights, 1, len(numerators)))
         / list_inner_product(denominators, list_slice(weights, 1, len(denominators))) as value
     from evaluations
@@ -66,7 +67,8 @@ spread as (
         evaluation,
         quantile_cont(value, 0.025) as low,
         quantile_cont(value, 0.975) as high,
-        stddev_samp(value) as standard_error
+        -- In a fixed order: the last digits of a sum depend on it.
+        stddev_samp(value order by resample) as standard_error
     from resampled
     group by evaluation
 ),
