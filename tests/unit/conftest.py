@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,15 +50,22 @@ def _bpe(byte_level: bool) -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _unigram(special: list[str]) -> list[tuple[str, float]]:
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    """Pieces with their log probabilities: every letter, and the most frequent longer pieces.
 
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300, show_progress=False, special_tokens=special, unk_token="<unk>"
+    Counted here, since the tokenizers' own trainer gives another vocabulary in every process.
+    """
+    counts = Counter(
+        word[start:end]
+        for text in TEXTS
+        for word in ("▁" + word for word in text.split())
+        for start in range(len(word))
+        for end in range(start + 1, min(len(word), start + 6) + 1)
     )
-    tokenizer.train_from_iterator(TEXTS * 3, trainer)
-    return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    letters = sorted(piece for piece in counts if len(piece) == 1)
+    longer = sorted((piece for piece in counts if len(piece) > 1), key=lambda p: (-counts[p] * len(p), p))
+    pieces = [*letters, *longer][: 300 - len(special)]
+    total = sum(counts[piece] for piece in pieces)
+    return [(name, 0.0) for name in special] + [(p, math.log(counts[p] / total)) for p in pieces]
 
 
 def _wordpiece() -> dict[str, int]:

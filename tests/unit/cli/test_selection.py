@@ -88,12 +88,14 @@ def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypat
     # Predictions of one language are read by the attributions, and so the pairs, of all.
     assert {step.name: keys for step, keys in found.todo.items()} == {
         "predictions": {Key("a", language="de")},
+        "translation_statistics": {Key("a", language="de")},
+        "perturbations": {Key("a", language="en"), Key("a", language="de")},
         "attributions": {Key("a", language="en"), Key("a", language="de")},
         "ccta_pairs": {Key("a", language="en"), Key("a", language="de")},
     }
     assert ("ccta_pairs", "a × en") not in asked
     assert ("ccta_pairs", "b × en") in asked
-    assert len(found.settled) == sum(map(len, select(study, VIEWS).steps.values())) - 5
+    assert len(found.settled) == sum(map(len, select(study, VIEWS).steps.values())) - 8
 
 
 def test_force_asks_nobody(study, tmp_path, monkeypatch):

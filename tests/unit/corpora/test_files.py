@@ -94,7 +94,7 @@ def test_damaged_archives_are_refused(read: Read, name: str, content: bytes) -> 
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ({"reader": "xnIi"}, r"`datasets\.d\.reader`: no reader `xnIi`; there are: conllu, hub, .*xquad"),
+        ({"reader": "xnIi"}, r"`datasets\.d\.reader`: no reader `xnIi`; there are: conllu, eraser, hub, .*xquad"),
         ({"reader": "xnli", "options": {"qoting": "csv"}}, r"`datasets\.d\.options\.qoting`.*accepted: file, names, splits, labels"),
         ({"reader": "pawsx", "options": {"quoting": "raw"}}, r"`datasets\.d\.options\.quoting`: .*'auto', 'csv' or 'none'"),
         ({"reader": "xnli", "options": {"file": "{langauge}.tsv"}}, r"no placeholder \{langauge\}.*accepted: \{split\}, \{language\}"),

@@ -198,7 +198,7 @@ def test_statements_end_when_their_time_is_up_or_they_are_stopped(filled):
     explorer.close()
 
 
-def test_it_ends_while_views_are_computed(filled):
+def test_it_ends_while_views_are_computed(filled, tmp_path):
     explorer = Explorer(filled.root)
     with explorer.state() as shown:
         slow = "from range(1000000) a, range(1000000) b select count(*) as n"
@@ -220,6 +220,7 @@ def test_it_ends_while_views_are_computed(filled):
                 self._cursor.close()
 
         shown.views._connect = Slow
+        shown.views._cache = Cache(tmp_path, "empty")
     explorer.begin_warming()
     deadline = time.monotonic() + 60
     while not shown.views._running:
