@@ -72,14 +72,16 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         snapshot = manifest.snapshot()
         found = read_info(path)
-        same = found is not None and (found.root, found.definitions) == (str(root), sources.digest)
-        if found is not None and same and found.commit == snapshot.commit:
+        wanted = (snapshot.commit, str(root), sources.digest)
+        if found is not None and (found.commit, found.root, found.definitions) == wanted:
             return path
         unfinished = path_beside(path)
         try:
-            if found is not None and same and found.commit < snapshot.commit:
+            if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
-                _update(unfinished, root, manifest.snapshot(found.commit), snapshot, sources)
+                here = found.root == str(root) and found.commit < snapshot.commit
+                before = manifest.snapshot(found.commit) if here else None
+                _update(unfinished, root, before, snapshot, sources)
             else:
                 build(unfinished, root, snapshot, sources)
             publish(unfinished, path)
@@ -100,12 +102,12 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
         _comment(database, definitions.views.values())
 
 
-def _update(path: Path, root: Path, before: Snapshot, after: Snapshot, sources: Sources) -> None:
-    """Bring the catalogue in `path` from one snapshot to a later one; its views stay."""
-    shown, wanted = _by_table(before, TABLES), _by_table(after, TABLES)
+def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, sources: Sources) -> None:
+    """Bring the catalogue in `path` from one snapshot (None: of another place) to another; its views stay."""
+    shown = None if before is None else _by_table(before, TABLES)
     with duckdb.connect(path) as database:
-        for table, entries in wanted.items():
-            if entries != shown[table]:
+        for table, entries in _by_table(after, TABLES).items():
+            if shown is None or entries != shown[table]:
                 _make_files_view(database, root, table, entries)
         _inform(database, root, after, sources)
 
