@@ -34,12 +34,24 @@ _number = click.argument("number", type=click.IntRange(min=0), metavar="CONCEPT"
 @click.option(
     "--sentences", "num_sentences", type=click.IntRange(0), default=3, show_default=True, help="Per language."
 )
+@click.option(
+    "--near", "num_near", type=click.IntRange(0), default=5, show_default=True, help="Nearest concepts."
+)
 @warehouse_option
-def show(model: str, clustering: str, number: int, num_words: int, num_sentences: int, root: Path) -> None:
-    """Members, languages, kind, evidence and example sentences of one concept."""
+def show(
+    model: str,
+    clustering: str,
+    number: int,
+    num_words: int,
+    num_sentences: int,
+    num_near: int,
+    root: Path,
+) -> None:
+    """Members, languages, kind, example sentences, nearest concepts and evidence of one concept."""
     import polars as pl
 
     from xlwh.concepts import browse
+    from xlwh.concepts.neighbours import nearest_concepts
     from xlwh.store import Warehouse
 
     warehouse = Warehouse(root)
@@ -59,7 +71,7 @@ def show(model: str, clustering: str, number: int, num_words: int, num_sentences
     _print(browse.words(members, num_words), "Words")
     if num_sentences:
         _print(browse.sentences(warehouse, members, num_sentences), "Sentences, nearest to the centre first")
-    _print(browse.nearest_concepts(warehouse, chosen, 5), "Nearest concepts")
+    _print(nearest_concepts(warehouse, chosen, num_near), "Nearest concepts")
     if str(run["scope"]).startswith("monolingual:"):
         _evidence(root, model, clustering, number)
 
@@ -131,7 +143,7 @@ def near(
     root: Path,
 ) -> None:
     """Nearest words to WORD in every language, by the mean of its vectors in one layer."""
-    from xlwh.concepts.browse import WordIndex
+    from xlwh.concepts.neighbours import WordIndex
     from xlwh.concepts.places import Place
     from xlwh.store import Warehouse
 
