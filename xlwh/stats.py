@@ -139,3 +139,14 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     result = np.full(p.shape, np.nan)
     result[known] = adjusted
     return result
+
+
+GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+"""Step between the counters of one SplitMix64 stream."""
+
+
+def splitmix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014): the same numbers on every platform and with every version."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -5,7 +5,5 @@
 -- column weights: Weight of block 1 to 400; examples are dealt to blocks at random, one to a block where there are at most 400.
 select
     resample,
-    list(-ln(counted_uniform(resample, block)) order by block) as weights
+    resample_weights(400, resample) as weights
 from range(1000) as resamples(resample)
-cross join range(400) as blocks(block)
-group by resample

@@ -3,3 +3,6 @@
 -- A window function: use it in a CTE and aggregate in the next one.
 create macro average_rank(grouping, x) as
     rank() over (partition by grouping order by x) + (count(*) over (partition by grouping, x) - 1) / 2.0;
+
+-- Pearson correlation; NULL where a side does not vary, where corr() says NaN.
+create macro correlation(x, y) as nullif(corr(x, y), 'nan'::double);

@@ -1,24 +1,19 @@
--- One draw of a Poisson(1) variable from a uniform number in [0, 1): how often a resample holds an observation.
-create macro poisson_one(u) as
-    case
-        when u < 0.36787944117144233 then 0.0
-        when u < 0.7357588823428847 then 1.0
-        when u < 0.9196986029286058 then 2.0
-        when u < 0.9810118431238462 then 3.0
-        when u < 0.9963401531726563 then 4.0
-        when u < 0.9994058151824183 then 5.0
-        else 6.0
-    end;
+-- One round of mixing a number below 2^31 - 1: squaring modulo that prime, in whole numbers, the same everywhere.
+create macro mixed(x) as (x * x + 1013904223) % 2147483647;
 
--- Weights of n observations in one resample of the Poisson bootstrap, a list; `draw` numbers the resample, and the same
--- numbers give the same weights. Source: Hanley and MacGibbon (2006), "Creating non-parametric bootstrap samples using
--- Poisson frequencies".
+-- A number in (0, 1) that looks random, fixed by two counters.
+create macro counted_uniform(i, j) as
+    (mixed(mixed(mixed(mixed((i * 7919 + j * 104729 + 1) % 2147483647)))) + 0.5) / 2147483647.0;
+
+-- Weights of n observations in one resample of the Bayesian bootstrap, a list: exponential with mean 1, so none is ever
+-- all zero. `draw` numbers the resample, and the same numbers give the same weights. Source: Rubin (1981), "The Bayesian
+-- bootstrap".
 create macro resample_weights(n, draw) as
-    list_transform(range(n), lambda i: poisson_one((hash(draw, i) % 1000000007) / 1000000007.0));
+    list_transform(range(n), lambda i: -ln(counted_uniform(draw, i)));
 
--- Mean of a list of numbers in one resample; NULL where the resample is empty.
+-- Mean of a list of numbers in one resample.
 create macro resampled_mean(numbers, weights) as
-    list_inner_product(numbers, weights) / nullif(list_sum(weights), 0);
+    list_inner_product(numbers, weights) / list_sum(weights);
 
 -- Two-sided p-value of Student's t with df degrees of freedom; NULL where df is 0. The probability between -t and t is
 -- 2 gamma((df + 1) / 2) / (sqrt(pi) gamma(df / 2)) times the integral of cos(x)^(df - 1) from 0 to atan(|t| / sqrt(df)),

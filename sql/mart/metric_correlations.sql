@@ -1,6 +1,6 @@
 -- How two metrics go together over language pairs: of one model and dataset, or of all of a study.
 -- key: scope, model, dataset, split, metric_a, metric_b
--- source: Pearson and Spearman over the rows of language_pair_scorecard with different languages that have both; 95 % intervals: percentiles of 1000 resamples of the pairs (Poisson bootstrap); p: two-sided Student's t of Spearman's rho, Holm over the pairs of metrics of the same scope; language pairs share languages, so they are less independent than both take them to be
+-- source: Pearson and Spearman over the rows of language_pair_scorecard with different languages that have both; 95 % intervals: percentiles of 1000 resamples of the pairs (Bayesian bootstrap); p: two-sided Student's t of Spearman's rho, Holm over the pairs of metrics of the same scope; language pairs share languages, so they are less independent than both take them to be
 -- column scope: model: one model and dataset; study: all of them pooled.
 -- column model: Key of the model in the study; NULL for scope study.
 -- column dataset: Key of the dataset in the study; NULL for scope study.
@@ -55,8 +55,8 @@ lists as (
     select
         population,
         count(*) as n,
-        corr(a, b) as pearson,
-        corr(rank_a, rank_b) as spearman,
+        correlation(a, b) as pearson,
+        correlation(rank_a, rank_b) as spearman,
         -- In an order of their own, so that a resample does not depend on the order of the rows.
         list([a, b, a * a, b * b, a * b] order by a, b) as moments,
         list([rank_a, rank_b, rank_a * rank_a, rank_b * rank_b, rank_a * rank_b] order by a, b) as rank_moments
@@ -101,7 +101,7 @@ tested as (
     select
         *,
         case
-            when n > 3 and not isnan(spearman) then
+            when n > 3 then
                 if(abs(spearman) >= 1, 0.0, student_p(spearman * sqrt((n - 2) / (1 - spearman * spearman)), n - 2))
         end as p
     from lists
@@ -109,8 +109,7 @@ tested as (
 families as (
     select
         population, n, p,
-        if(isnan(pearson), null, pearson) as pearson,
-        if(isnan(spearman), null, spearman) as spearman,
+        pearson, spearman,
         row(population.scope, population.model, population.dataset, population.split) as family
     from tested
 ),

@@ -69,17 +69,10 @@ correlations as (
     select
         population,
         count(*) as n,
-        corr(consistency, performance) as pearson,
-        corr(consistency_rank, performance_rank) as spearman
+        correlation(consistency, performance) as pearson,
+        correlation(consistency_rank, performance_rank) as spearman
     from ranked
     group by population
-),
-defined as (
-    select * replace (
-        if(isnan(pearson), null, pearson) as pearson,
-        if(isnan(spearman), null, spearman) as spearman
-    )
-    from correlations
 )
 select
     population.scope as scope,
@@ -104,4 +97,4 @@ select
     spearman,
     spearman_low(spearman, n) as spearman_low,
     spearman_high(spearman, n) as spearman_high
-from defined
+from correlations

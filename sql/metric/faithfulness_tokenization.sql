@@ -72,17 +72,10 @@ correlations as (
     select
         population,
         count(*) as n,
-        corr(disparity, tokenization_difference) as pearson,
-        corr(disparity_rank, difference_rank) as spearman
+        correlation(disparity, tokenization_difference) as pearson,
+        correlation(disparity_rank, difference_rank) as spearman
     from ranked
     group by population
-),
-defined as (
-    select * replace (
-        if(isnan(pearson), null, pearson) as pearson,
-        if(isnan(spearman), null, spearman) as spearman
-    )
-    from correlations
 )
 select
     population.origin as origin,
@@ -101,4 +94,4 @@ select
     spearman,
     spearman_low(spearman, n) as spearman_low,
     spearman_high(spearman, n) as spearman_high
-from defined
+from correlations

@@ -223,7 +223,7 @@ def test_students_p_value_is_scipys(catalogue, t, df):
     assert p == pytest.approx(2 * stats.t.sf(abs(t), df), abs=1e-8)
 
 
-def test_resample_weights_are_poisson_with_mean_one(catalogue):
+def test_resample_weights_have_mean_and_variance_one(catalogue):
     rows = catalogue.sql(
         "select unnest(resample_weights(50, draw)) from range(2000) as draws(draw)"
     ).fetchnumpy()

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.cli.render import console, grid, shown, size
+from xlwh.cli.render import console, grid, shown
+from xlwh.store.files import size
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.cli.render import grid, size, write_csv, write_json
+from xlwh.cli.render import grid, write_csv, write_json
 from xlwh.errors import SqlError
+from xlwh.store.files import size
 
 
 @command(name="sql")

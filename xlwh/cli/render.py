@@ -60,16 +60,6 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def size(number: int) -> str:
-    """Bytes in a unit that is easy to read."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 def write_json(out: TextIO, columns: Sequence[str], fetch: Fetch) -> None:
     """A JSON array of objects, one per line; NaN and infinities, which JSON has not, become null."""
     out.write("[")

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.cli.render import size
+from xlwh.store.files import size
 
 
 @command()

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+from xlwh.stats import GOLDEN_GAMMA, splitmix64
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,4 @@ def _hash(seed: int, language: str, dataset: str, example_id: str) -> int:
 
 def _mixed(hashes: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64 of an example's hash and a place in it: independent of platform and library versions."""
-    with np.errstate(over="ignore"):
-        mixed: NDArray[np.uint64] = hashes + (places + np.uint64(1)) * _GOLDEN
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
+    return splitmix64(hashes + (places + np.uint64(1)) * GOLDEN_GAMMA)

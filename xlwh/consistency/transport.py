@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import XlwhError
+from xlwh.stats import GOLDEN_GAMMA, splitmix64
 
 Float = NDArray[np.float64]
 Normalization = Literal["abs", "relu", "min_max", "softmax"]
@@ -29,7 +30,6 @@ _MAX_PIVOTS = 10_000_000
 """Of the network simplex; sentences take hundreds."""
 _OPTIMAL = 1
 """POT's code for a solved problem."""
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,10 @@ def permutations(seed: int | np.uint64, draws: int, n: int) -> NDArray[np.intp]:
     Each draw depends on its own number alone. NumPy's generators are not used, because their streams may change
     between versions and making one per pair costs more than solving the pair.
     """
-    streams = _mixed(np.uint64(seed) + np.arange(1, draws + 1, dtype=np.uint64) * _GAMMA)
-    return np.argsort(_mixed(streams[:, None] + np.arange(1, n + 1, dtype=np.uint64) * _GAMMA), axis=1)
-
-
-def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    streams = splitmix64(np.uint64(seed) + np.arange(1, draws + 1, dtype=np.uint64) * GOLDEN_GAMMA)
+    return np.argsort(
+        splitmix64(streams[:, None] + np.arange(1, n + 1, dtype=np.uint64) * GOLDEN_GAMMA), axis=1
+    )
 
 
 def consistency(source_weights: Float, target_weights: Float, similarity: NDArray[np.floating[Any]]) -> float:

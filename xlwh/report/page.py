@@ -12,6 +12,7 @@ from xlwh.report.markup import Child, Markup, data, el, join
 from xlwh.report.status import Status, TableStatus, ago
 from xlwh.report.tables import html_table
 from xlwh.report.theme import stylesheet
+from xlwh.store.files import size
 
 
 @cache
@@ -149,13 +150,3 @@ def versions(status: Status) -> Markup:
         ),
         class_="hint",
     )
-
-
-def size(number: int) -> str:
-    """Bytes in a unit that is easy to read."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

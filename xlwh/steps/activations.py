@@ -15,6 +15,7 @@ from xlwh.models.tokenize import words_of
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.sentences import Sentences, sentences
+from xlwh.steps.upstream import keep_only
 from xlwh.store import Slot, Staging, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def run(context: Context, key: Key) -> StepResult:
         ]
         if stale:
             jobs[corpus.dataset] = stale, current
-    _drop_others(context, model, language, {s for c in found for p in places for s in _slots(model, c, p)})
+    keep_only(
+        context, TABLES, (model, language), {s for c in found for p in places for s in _slots(model, c, p)}
+    )
     if not jobs:
         return StepResult(status="fresh")
     loaded = context.zoo.load(model)
@@ -117,18 +120,6 @@ def _fingerprint(
     }
     inputs = [*context.zoo.pin(model).identity, *(name for texts in together for name in texts.inputs)]
     return fingerprint("activations", CODE_VERSION, parameters, inputs)
-
-
-def _drop_others(context: Context, model: str, language: str, wanted: set[Slot]) -> None:
-    """Forget layers and datasets that the study no longer asks for."""
-    others = [
-        entry.slot
-        for table in TABLES
-        for entry in context.warehouse.entries(table)
-        if entry.slot.keys == (model, language) and entry.slot not in wanted
-    ]
-    if others:
-        context.warehouse.drop(others)
 
 
 def _choice(context: Context, settings: Concepts, together: list[Sentences]) -> Choice:

@@ -6,7 +6,7 @@ import polars as pl
 
 from xlwh.concepts.kinds import commonest, entity_type, kind_of_tags, shared_affixes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.upstream import identity
+from xlwh.steps.upstream import identity, keep_only
 from xlwh.store import Entry, Slot, fingerprint, schema
 
 CODE_VERSION = "1"
@@ -22,7 +22,9 @@ def run(context: Context, key: Key) -> StepResult:
     members = [e for e in context.warehouse.entries("concept_members") if e.slot.keys == (model,)]
     if not members:
         return not_applicable(f"No concepts of `{model}` are stored.")
-    _drop_others(context, model, members)
+    keep_only(
+        context, ("concept_kinds",), (model,), {Slot("concept_kinds", (model,), e.slot.part) for e in members}
+    )
     watch, rows, tags = Stopwatch(), 0, None
     examples = [e for e in context.warehouse.entries("examples") if e.slot.keys[0] in settings.datasets]
     for number, entry in enumerate(members):
@@ -42,18 +44,6 @@ def run(context: Context, key: Key) -> StepResult:
     if not rows:
         return StepResult(status="fresh")
     return StepResult("written", rows, 0, watch.seconds)
-
-
-def _drop_others(context: Context, model: str, members: list[Entry]) -> None:
-    """Forget the kinds of clusterings that are no longer there."""
-    parts = {entry.slot.part for entry in members}
-    others = [
-        entry.slot
-        for entry in context.warehouse.entries("concept_kinds")
-        if entry.slot.keys == (model,) and entry.slot.part not in parts
-    ]
-    if others:
-        context.warehouse.drop(others)
 
 
 def _tags(context: Context, examples: list[Entry]) -> dict[str, pl.DataFrame]:

@@ -11,7 +11,7 @@ import polars as pl
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.concepts import Job, jobs
 from xlwh.steps.lexicon import slot_of
-from xlwh.steps.upstream import identity, required
+from xlwh.steps.upstream import identity, keep_only, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(
             "No lexicon of the study is between two languages that are clustered by themselves."
         )
-    _drop_others(context, model, found)
+    keep_only(context, TABLES, (model,), {slot for pairing in found for slot in pairing.slots.values()})
     stale = [
         pairing
         for pairing in found
@@ -107,19 +107,6 @@ def _pairings(
                 part = f"{name}.{corpus}.{source}-{target}"
                 slots = {table: Slot(table, (model,), part) for table in TABLES}
                 yield _Pairing(name, source, target, sides, translations, slots, mark)
-
-
-def _drop_others(context: Context, model: str, found: list[_Pairing]) -> None:
-    """Forget matches that the study no longer asks for."""
-    wanted = {slot for pairing in found for slot in pairing.slots.values()}
-    others = [
-        entry.slot
-        for table in TABLES
-        for entry in context.warehouse.entries(table)
-        if entry.slot.keys == (model,) and entry.slot not in wanted
-    ]
-    if others:
-        context.warehouse.drop(others)
 
 
 def _matched(

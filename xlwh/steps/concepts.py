@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xlwh.concepts.places import Place, places_of
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.sentences import sentences
-from xlwh.steps.upstream import identity, required
+from xlwh.steps.upstream import identity, keep_only, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(context: Context, key: Key) -> StepResult:
         fresh = all(context.warehouse.is_fresh(slot, current) for slot in job.slots().values())
         if context.force or not fresh:
             stale.append((job, current))
-    _drop_others(context, model, found)
+    keep_only(context, TABLES, (model,), {slot for job in found for slot in job.slots().values()})
     if not stale:
         return StepResult(status="fresh")
     watch, rows, summaries = Stopwatch(), 0, []
@@ -131,19 +131,6 @@ def _fingerprint(settings: Concepts, job: Job) -> str:
         "max_iterations": settings.max_iterations,
     }
     return fingerprint("concept_members", CODE_VERSION, parameters, map(identity, job.entries))
-
-
-def _drop_others(context: Context, model: str, found: list[Job]) -> None:
-    """Forget clusterings that the study no longer asks for."""
-    wanted = {slot for job in found for slot in job.slots().values()}
-    others = [
-        entry.slot
-        for table in TABLES
-        for entry in context.warehouse.entries(table)
-        if entry.slot.keys == (model,) and entry.slot not in wanted
-    ]
-    if others:
-        context.warehouse.drop(others)
 
 
 def _clustered(context: Context, settings: Concepts, job: Job) -> dict[str, pl.DataFrame]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import step_of
@@ -28,3 +30,17 @@ def command(table: str, key: Key) -> str:
 def identity(entry: Entry) -> str:
     """What an input adds to a fingerprint: the slot, so that two inputs cannot change places, and its content."""
     return f"{entry.slot} {entry.fingerprint}"
+
+
+def keep_only(
+    context: Context, tables: Iterable[str], keys: tuple[str, ...], wanted: Collection[Slot]
+) -> None:
+    """Forget the slots of a partition that the study no longer asks for."""
+    others = [
+        entry.slot
+        for table in tables
+        for entry in context.warehouse.entries(table)
+        if entry.slot.keys == keys and entry.slot not in wanted
+    ]
+    if others:
+        context.warehouse.drop(others)

@@ -88,3 +88,13 @@ def remove_folder(folder: Path) -> None:
     doomed = path_beside(folder)
     folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def size(number: int) -> str:
+    """Bytes in a unit that is easy to read."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

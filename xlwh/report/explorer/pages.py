@@ -16,9 +16,10 @@ from xlwh.report.explorer.state import Shown
 from xlwh.report.figures import Drawn, Figure, Missing, Offer, Section, render, sections
 from xlwh.report.figures.base import Filter, offered
 from xlwh.report.markup import Child, Markup, data, el
-from xlwh.report.page import document, missing, size, stored, theme_button, versions, view
+from xlwh.report.page import document, missing, stored, theme_button, versions, view
 from xlwh.report.status import ago
 from xlwh.report.tables import html_table
+from xlwh.store.files import size
 from xlwh.tables import TABLES
 
 PAGE_ROWS = 40
