@@ -1,19 +1,14 @@
 """A tiny world for fine-tuning tests, and a program that fine-tunes in it and may be killed at any moment.
 
-As a program: `finetune_child.py ROOT SECONDS...` fine-tunes in ROOT once per number, in a forked child that is
-killed with SIGKILL after that many seconds (`inf`: never), and prints one JSON line per child: whether it was
-killed, its status, how long it ran, and the files of the models that are published then. Torch is imported once, and before any of its threads are started, so forking is safe.
+As a program: `finetune_child.py ROOT SECONDS...` fine-tunes in ROOT once per number, in a child that is killed after
+that many seconds, and tells the files of the models that are published then; see `nursery`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import os
 import random
-import signal
 import sys
-import time
 from pathlib import Path
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -149,6 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     # Whatever a child would import: its time is to be spent on training.
     import transformers.models.bert.modeling_bert  # noqa: F401
+    from nursery import rear
 
     from xlwh.models import describe, finetune, loading  # noqa: F401
     from xlwh.steps import finetuned
@@ -157,29 +153,12 @@ def main() -> None:
     # A checkpoint after each step, so that few of the kills find nothing to go on from.
     finetune.finetune = functools.partial(finetune.finetune, checkpoint_every_s=0)
     root = Path(sys.argv[1])
-    for seconds in map(float, sys.argv[2:]):
-        begun = time.perf_counter()
-        child = os.fork()
-        if child == 0:
-            finetuned.run(context(root), Key(model="tuned"))  # type: ignore[arg-type]
-            os._exit(0)
-        status = None
-        while status is None and time.perf_counter() - begun < seconds:
-            finished, code = os.waitpid(child, os.WNOHANG)
-            status = code if finished else None
-            time.sleep(0.001)
-        if status is None:
-            os.kill(child, signal.SIGKILL)
-            status = os.waitpid(child, 0)[1]
-        ran = time.perf_counter() - begun
+
+    def about() -> dict[str, object]:
         folders = (root / "warehouse" / "models" / "tuned").glob("*")
-        report = {
-            "killed": os.WIFSIGNALED(status),
-            "status": status,
-            "ran": ran,
-            "published": [sorted(path.name for path in folder.iterdir()) for folder in folders],
-        }
-        print(json.dumps(report), flush=True)
+        return {"published": [sorted(path.name for path in folder.iterdir()) for folder in folders]}
+
+    rear(lambda: finetuned.run(context(root), Key(model="tuned")), map(float, sys.argv[2:]), about)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
