@@ -15,6 +15,7 @@
 -- column n: Sentences scored.
 -- column num_units: bleu: tokens of the references; chrf: their characters without blanks.
 -- column num_truncated: Sentences whose source was cut because it was too long.
+-- column num_cut_outputs: Outputs that were stopped at the most sub-tokens the model may write; they are scored as they are.
 -- column interval: bootstrap.
 -- column signature: sacreBLEU's signature.
 with
@@ -82,6 +83,12 @@ cut as (
     from predictions
     where task = 'translation' and label is not null
     group by all
+),
+stopped as (
+    select model, dataset, split, language, count_if(is_cut)::bigint as num_cut_outputs
+    from translations
+    semi join translation_statistics using (model, dataset, split, language, example_id)
+    group by all
 )
 select
     evaluation.model as model,
@@ -98,6 +105,7 @@ select
     n,
     totals[2]::bigint as num_units,
     num_truncated,
+    num_cut_outputs,
     'bootstrap' as interval,
     evaluation.signature as signature
 from summaries
@@ -107,3 +115,8 @@ left join cut
     and cut.dataset = evaluation.dataset
     and cut.split = evaluation.split
     and cut.language = evaluation.language
+left join stopped
+    on stopped.model = evaluation.model
+    and stopped.dataset = evaluation.dataset
+    and stopped.split = evaluation.split
+    and stopped.language = evaluation.language

@@ -17,10 +17,11 @@
 -- column num_classes: Classes or tags that the model chooses among; NULL for answers and translations.
 -- column chance: Expected score of guessing uniformly among these classes; NULL where guessing is not defined.
 -- column num_truncated: Scored examples whose input was cut because it was too long.
+-- column num_cut_outputs: Translations that were stopped at the most sub-tokens the model may write; NULL for other tasks.
 -- column interval: How the interval is made: wilson (for macro-F1 at the effective sample size), or bootstrap over examples.
 select
     model, dataset, split, language, task, metric, variant, value, ci_low, ci_high, standard_error, n,
-    n as num_units, num_classes, chance, num_truncated, 'wilson' as interval
+    n as num_units, num_classes, chance, num_truncated, null::bigint as num_cut_outputs, 'wilson' as interval
 from classification_scores
 union all by name
 from ratio_scores

@@ -242,6 +242,7 @@ def database(warehouse):
             for run in runs
             for metric, counts in (("bleu", [4, 4, 4, 3, 2, 1, 4, 3, 2, 1]), ("chrf", [5, 4, 3] * 6))
         ],
+        translations=[{**run, "dataset": f"translated-{run['dataset']}"} for run in runs],
         attribution_runs=attributed,
         token_attributions=[
             {**row, "position": p, "attribution": float(p)} for row in attributed for p in range(4)

@@ -80,6 +80,38 @@ def test_the_interval_holds_the_score_and_the_signature_is_shown(connect):
         assert ("tok:13a" in signature) == (metric == "bleu")
 
 
+def test_outputs_that_were_cut_are_counted(connect):
+    database = connect(
+        translation_statistics=rows(PAIRS, "en"),
+        predictions=[
+            *({"example_id": str(i), "task": "translation", "label": "x"} for i in range(len(PAIRS))),
+            {"example_id": "class", "dataset": "nli", "label": "yes", "predicted": "yes", "logits": [1.0]},
+        ],
+        translations=[
+            # The last one has no reference, so it is not scored.
+            {"example_id": example_id, "num_written": 5, "max_tokens": 5, "is_cut": is_cut}
+            for example_id, is_cut in (
+                ("0", True),
+                ("1", False),
+                ("2", True),
+                ("3", False),
+                ("4", False),
+                ("5", True),
+            )
+        ],
+    )
+    counted = (
+        "select metric, num_cut_outputs from {} where metric in ('bleu', 'chrf', 'accuracy') order by all"
+    )
+    assert database.sql(counted.format("translation_scores")).fetchall() == [("bleu", 2), ("chrf", 2)]
+    assert database.sql(counted.format("task_scores")).fetchall() == [
+        ("accuracy", None),
+        ("bleu", 2),
+        ("chrf", 2),
+    ]
+    assert database.sql("select sum(is_cut::int), max(num_written) from translations").fetchall() == [(3, 5)]
+
+
 def test_references_may_be_withheld(connect):
     database = connect(
         predictions=[{"example_id": "1", "task": "translation", "label": None, "predicted": "text"}]

@@ -132,6 +132,17 @@ def written_logits(
     return logits, probabilities
 
 
+@dataclass(frozen=True)
+class Written:
+    """A translation, as the model wrote it."""
+
+    text: str
+    num_tokens: int
+    """Sub-tokens written, the end token included."""
+    is_cut: bool
+    """Whether it was stopped at `generation.max_tokens` before it wrote its end token."""
+
+
 def translate(
     loaded: LoadedModel,
     encoded: Encoded,
@@ -139,7 +150,7 @@ def translate(
     batch_tokens: int = BATCH_TOKENS,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
+) -> list[Written]:
     """What the model writes for each source text, greedily or by beam search, in the order of the texts.
 
     Batches hold texts of similar lengths. `progress` is called with (texts done, texts). ModelError if the model does
@@ -163,7 +174,7 @@ def translate(
         eos_token_id=loaded.tokenizer.eos_token_id,
         decoder_start_token_id=loaded.config.decoder_start_token_id,
     )
-    written = [""] * len(encoded)
+    written: dict[int, Written] = {}
     done = 0
     rows_at_once = max(1, batch_rows // generation.beams)
     with torch.inference_mode():
@@ -175,9 +186,12 @@ def translate(
             texts = loaded.tokenizer.batch_decode(
                 ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-            for row, text in zip(rows.tolist(), texts, strict=True):
-                written[row] = text
+            for row, text, tokens in zip(rows.tolist(), texts, ids[:, 1:].tolist(), strict=True):
+                # The first token starts the decoder; after the end token comes padding.
+                is_cut = settings.eos_token_id not in tokens
+                size = len(tokens) if is_cut else tokens.index(settings.eos_token_id) + 1
+                written[row] = Written(text, size, is_cut)
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))
-    return written
+    return [written[row] for row in range(len(encoded))]

@@ -74,7 +74,7 @@ STEPS: dict[str, Step] = {
         Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
         Step(
             "predictions",
-            ("predictions", "answer_spans"),
+            ("predictions", "answer_spans", "translations"),
             _RUN,
             "models",
             (Reads("examples"), Reads("models")),

@@ -30,7 +30,7 @@ from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, P
 from xlwh.tables.lexicon import ConceptLanguages, ConceptMatches, ConceptPairings, Lexicon
 from xlwh.tables.models import Models, Predictions, Tokens
 from xlwh.tables.tagging import TokenPredictions
-from xlwh.tables.translation import TranslationStatistics
+from xlwh.tables.translation import Translations, TranslationStatistics
 
 TABLES: dict[str, type[Table]] = {
     "examples": Examples,
@@ -47,6 +47,7 @@ TABLES: dict[str, type[Table]] = {
     "ccta_pairs": CctaPairs,
     "activations": Activations,
     "sentence_vectors": SentenceVectors,
+    "translations": Translations,
     "representation_similarities": RepresentationSimilarities,
     "clusterings": Clusterings,
     "concepts": Concepts,
@@ -103,3 +104,4 @@ __all__ = [
     "TranslationStatistics",
     "WordVectors",
 ]
+    "Translations",

@@ -1,4 +1,4 @@
-"""What corpus scores of translations are made from."""
+"""What models write, and what corpus scores of translations are made from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,26 @@ from xlwh.tables.base import (
     model_column,
     split_column,
 )
+
+
+class Translations(Table):
+    """One row per (model, text translated): how the writing of `predictions.predicted` went."""
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column("Language translated into, as the dataset writes it.")
+    example_id = example_id_column()
+    num_written = dy.Int32(
+        nullable=False, min=0, description="Sub-tokens that the model wrote, its end token included."
+    )
+    max_tokens = dy.Int32(nullable=False, min=1, description="Sub-tokens that it was allowed to write.")
+    is_cut = dy.Bool(
+        nullable=False, description="Whether it was stopped there: it had not written its end token."
+    )
 
 
 class TranslationStatistics(Table):

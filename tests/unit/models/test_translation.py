@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -88,15 +89,39 @@ def test_what_is_written_is_what_generate_writes_alone(
     calls: list[tuple[int, int]] = []
     generation = Generation(beams=beams, max_tokens=7)
     found = translate(loaded, encoded, generation, batch_rows=4, progress=lambda *call: calls.append(call))
-    for (source, _), text in zip(PAIRS, found, strict=True):
+    for (source, _), written in zip(PAIRS, found, strict=True):
         ids = loaded.tokenizer(source, return_tensors="pt").input_ids
         with torch.inference_mode():
             alone = loaded.model.generate(
                 ids, num_beams=beams, do_sample=False, max_new_tokens=7, use_cache=False
             )
-        assert text == loaded.tokenizer.decode(alone[0], skip_special_tokens=True)
+        assert written.text == loaded.tokenizer.decode(alone[0], skip_special_tokens=True)
+        tokens = alone[0, 1:].tolist()
+        end = loaded.tokenizer.eos_token_id
+        assert written.is_cut == (end not in tokens)
+        assert written.num_tokens == (tokens.index(end) + 1 if end in tokens else 7)
     assert calls[-1] == (3, 3)
     assert loaded.config.use_cache is False
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_does_not_end_is_cut(
+    loaded: LoadedModel, examples: pl.DataFrame, beams: int, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end token is made the likeliest one throughout, or impossible."""
+    real = type(loaded.model).forward
+
+    def forward(self: Any, *arguments: Any, **inputs: Any) -> Any:
+        output = real(self, *arguments, **inputs)
+        output.logits[..., loaded.tokenizer.eos_token_id] = 1e4 if ends else -1e4
+        return output
+
+    monkeypatch.setattr(type(loaded.model), "forward", forward)
+    generation = Generation(beams=beams, max_tokens=5)
+    found = translate(loaded, encode(loaded, sources(examples)), generation)
+    assert [written.is_cut for written in found] == [not ends] * 3
+    assert [written.num_tokens for written in found] == [1 if ends else 5] * 3
 
 
 def test_a_model_that_writes_no_text_is_refused(

@@ -118,7 +118,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(translations, "CHECKPOINT", 8)
     written, real = [], translations._translated
 
-    def stopping(*arguments: Any) -> pl.DataFrame:
+    def stopping(*arguments: Any) -> dict[str, pl.DataFrame]:
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(real(*arguments))
@@ -141,6 +141,12 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (found["logits"].list.len() == found["probabilities"].list.len()).all()
     assert 0 < found["probabilities"].explode().min() <= found["probabilities"].explode().max() <= 1
     assert found["num_tokens"].min() > 1
+    outputs = context.warehouse.scan("translations").collect()
+    assert outputs["example_id"].sort().to_list() == found["example_id"].sort().to_list()
+    assert outputs["max_tokens"].unique().to_list() == [16]
+    assert 2 < outputs["num_written"].min() <= outputs["num_written"].max() <= 16
+    # A text of the most sub-tokens is cut unless the last of them ended it; no shorter one is.
+    assert outputs.filter("is_cut")["num_written"].unique().to_list() in ([], [16])
     assert status(translation_statistics, context, **key) == "written"
     assert status(translation_statistics, context, **key) == "fresh"
     score = BLEU().corpus_score(found["predicted"].to_list(), [found["label"].to_list()]).score
@@ -169,6 +175,11 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert status(models, other, model="en-de") == "fresh"
     assert status(predictions, other, **key) == "written"
     assert status(translation_statistics, other, **key) == "written"
+    # Three sub-tokens are too few for any of them: that is said, and every score says how often.
+    short = other.warehouse.scan("translations").collect()
+    assert short.select("num_written", "max_tokens", "is_cut").unique().rows() == [(3, 3, True)]
+    scores = other.warehouse.scan("task_scores").collect()
+    assert scores["num_cut_outputs"].to_list() == [len(PAIRS)] * 2
 
 
 def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
