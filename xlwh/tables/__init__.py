@@ -40,6 +40,7 @@ TABLES: dict[str, type[Table]] = {
     "predictions": Predictions,
     "answer_spans": AnswerSpans,
     "token_predictions": TokenPredictions,
+    "translations": Translations,
     "translation_statistics": TranslationStatistics,
     "attribution_runs": AttributionRuns,
     "token_attributions": TokenAttributions,
@@ -47,7 +48,6 @@ TABLES: dict[str, type[Table]] = {
     "ccta_pairs": CctaPairs,
     "activations": Activations,
     "sentence_vectors": SentenceVectors,
-    "translations": Translations,
     "representation_similarities": RepresentationSimilarities,
     "clusterings": Clusterings,
     "concepts": Concepts,
@@ -102,6 +102,6 @@ __all__ = [
     "TokenPredictions",
     "Tokens",
     "TranslationStatistics",
+    "Translations",
     "WordVectors",
 ]
-    "Translations",
