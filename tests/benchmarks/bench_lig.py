@@ -4,7 +4,7 @@
 
 FOLDER is a three-class NLI checkpoint (entailment, neutral, contradiction), such as the one that
 `examples/xnli` leaves under `warehouse/models/mini-x11-en/`. The methods take turns, chunk of pairs by chunk, so that
-what else the machine does meets them alike. On two cores it takes about an hour.
+what else the machine does meets them alike. On two cores it takes about an hour; Ctrl-C prints what is done by then.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -47,24 +48,37 @@ Attribute = Callable[[Encoded, list[Item]], tuple[list[int], list[float]]]
 """Gradient rows and relative completeness error of each item."""
 
 
+class Chunk(NamedTuple):
+    """What some pairs took: seconds by the clock and of the processor; gradient rows and error of each."""
+
+    wall: float
+    processor: float
+    rows: list[int]
+    errors: list[float]
+
+
 @dataclass
 class Method:
     """One way of attributing, and what it has taken so far."""
 
     name: str
     attribute: Attribute
-    wall: float = 0.0
-    processor: float = 0.0
-    rows: list[int] = field(default_factory=list)
-    errors: list[float] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
 
     def run(self, encoded: Encoded, items: list[Item]) -> None:
         wall, processor = time.perf_counter(), time.process_time()
         rows, errors = self.attribute(encoded, items)
-        self.wall += time.perf_counter() - wall
-        self.processor += time.process_time() - processor
-        self.rows += rows
-        self.errors += errors
+        self.chunks.append(Chunk(time.perf_counter() - wall, time.process_time() - processor, rows, errors))
+
+    def total(self, chunks: int) -> Chunk:
+        """Of the first chunks, which all methods have done."""
+        done = self.chunks[:chunks]
+        return Chunk(
+            sum(one.wall for one in done),
+            sum(one.processor for one in done),
+            [rows for one in done for rows in one.rows],
+            [error for one in done for error in one.errors],
+        )
 
 
 def run(shared: Path, model: Path, pairs: int = 200, batch_tokens: int = 2048) -> list[dict[str, Any]]:
@@ -100,30 +114,30 @@ def run(shared: Path, model: Path, pairs: int = 200, batch_tokens: int = 2048) -
             partial(_ours, loaded, Lig(quadrature="fixed", steps=STEPS), batch_tokens),
         ),
     ]
-    for number, chunk in enumerate(chunks):
-        for method in methods:
-            method.run(encoded, chunk)
-        print(
-            f"{number + 1} of {len(chunks)}: {', '.join(f'{method.wall:.0f} s' for method in methods)}",
-            file=sys.stderr,
-        )
-    doubled = methods[1]
-    return [
-        {
-            "method": method.name,
-            "pairs": len(method.errors),
-            "seconds": round(method.wall, 1),
-            "processor s": round(method.processor, 1),
-            "rows per pair": round(float(np.mean(method.rows)), 1),
-            "rows/s": round(sum(method.rows) / method.wall, 1),
-            "median error": round(float(np.median(method.errors)), 4),
-            "worst error": round(float(np.max(method.errors)), 4),
-            "within 1 %": f"{np.mean(np.array(method.errors) <= TOLERANCE):.1%}",
-            "doubled / this": round(doubled.wall / method.wall, 2),
-            "the same, processor": round(doubled.processor / method.processor, 2),
-        }
-        for method in methods
-    ]
+    with suppress(KeyboardInterrupt):
+        for number, chunk in enumerate(chunks):
+            for method in methods:
+                method.run(encoded, chunk)
+            print(f"{number + 1} of {len(chunks)} chunks", file=sys.stderr)
+    done = min(len(method.chunks) for method in methods)
+    doubled = methods[1].total(done)
+    return [_row(method.name, method.total(done), doubled) for method in methods]
+
+
+def _row(name: str, total: Chunk, doubled: Chunk) -> dict[str, Any]:
+    return {
+        "method": name,
+        "pairs": len(total.errors),
+        "seconds": round(total.wall, 1),
+        "processor s": round(total.processor, 1),
+        "rows per pair": round(float(np.mean(total.rows)), 1),
+        "rows/s": round(sum(total.rows) / total.wall, 1),
+        "median error": round(float(np.median(total.errors)), 4),
+        "worst error": round(float(np.max(total.errors)), 4),
+        "within 1 %": f"{np.mean(np.array(total.errors) <= TOLERANCE):.1%}",
+        "doubled / this": round(doubled.wall / total.wall, 2),
+        "the same, processor": round(doubled.processor / total.processor, 2),
+    }
 
 
 def _ours(

@@ -76,7 +76,10 @@ def test_gradient_shap_depends_on_the_example_alone(case_of: Callable[[str], Cas
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "llama"])
 def test_gradient_shap_comes_near_to_completeness(family: str, case_of: Callable[..., Case]) -> None:
-    """Its expectation adds up to F(x) - the mean of F over the baselines. (T5 would need more samples than a test has.)"""
+    """Its expectation adds up to F(x) - the mean of F over the baselines.
+
+    T5 is left out: the variance of its gradients near the baseline takes some 16,000 samples to come as near.
+    """
     loaded, encoded, items = case_of(family, scale=1)
     ((_, batch),) = batches(loaded, encoded, items[:1], 512)
     ((_, found),) = gradient_shap(loaded, encoded, items[:1], GradientShap(samples=400), 512)
