@@ -24,6 +24,7 @@ from xlwh.study.models import Inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xlwh.models.training_data import Gold
     from xlwh.models.zoo import LoadedModel
 
 UNCUT = 2**30
@@ -184,9 +185,17 @@ def answer_loss(output: Any, gold: Mapping[str, Tensor], attention_mask: Tensor)
     return (losses[0] + losses[1]) / 2
 
 
-def window_counts(
-    encoded: Encoded, gold: Mapping[str, NDArray[np.int64] | Sequence[Sequence[int]]], inputs: Inputs
-) -> dict[str, int]:
+def trained_windows(gold: Gold, inputs: Inputs) -> NDArray[np.bool_]:
+    """Which windows are trained on: those with the answer, and `inputs.empty_windows` of the others, evenly spaced.
+
+    Windows of long contexts are mostly empty, and teach little (Alberti et al. 2019 keep one in fifty).
+    """
+    empty = np.asarray(gold["end_positions"]) == NO_ANSWER
+    due = np.floor(np.cumsum(empty) * inputs.empty_windows)
+    return ~empty | (np.diff(due, prepend=0) > 0)
+
+
+def window_counts(encoded: Encoded, gold: Gold, inputs: Inputs) -> dict[str, int]:
     """Windows, those without the answer, and questions whose context did not fit into one."""
     assert isinstance(encoded, Windows)
     per_example = np.bincount(encoded.example, minlength=len(encoded.whole))

@@ -19,7 +19,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.answers import AnswerScorer, answer_loss, answer_targets, window_counts, windows
+from xlwh.models.answers import (
+    AnswerScorer,
+    answer_loss,
+    answer_targets,
+    trained_windows,
+    window_counts,
+    windows,
+)
 from xlwh.models.batches import collate, padded_length
 from xlwh.models.tagging import IGNORED, TagScorer, tag_counts, tag_targets
 from xlwh.models.tokenize import Encoded, encode
@@ -87,7 +94,7 @@ class Objective:
     a text of its own, forced on the decoder. `encode` makes
     inputs of examples, `targets(encoded, examples, labels, inputs)` their gold as arguments of the model's `forward`,
     `scorer` (same arguments) the judge of the development inputs, `counts` what the record of the training tells
-    beyond truncation. `problem_type` chooses the loss, where transformers knows several; `loss(output, gold,
+    beyond truncation. `kept(gold, inputs)` says which inputs are trained on (None: all). `problem_type` chooses the loss, where transformers knows several; `loss(output, gold,
     attention_mask)` replaces transformers' own, and the gold is then not given to `forward`.
     """
 
@@ -100,6 +107,7 @@ class Objective:
     forced: bool = False
     encode: Callable[[LoadedModel, pl.DataFrame, Inputs], Encoded] = whole_texts
     counts: Callable[[Encoded, Gold, Inputs], Mapping[str, int]] = no_counts
+    kept: Callable[[Gold, Inputs], NDArray[np.bool_]] | None = None
     loss: Callable[[Any, Mapping[str, Tensor], Tensor], Tensor] | None = None
 
 
@@ -160,6 +168,7 @@ ANSWERING = Objective(
     labelled=False,
     encode=windows,
     counts=window_counts,
+    kept=trained_windows,
     loss=answer_loss,
 )
 
@@ -275,9 +284,14 @@ def prepare(
     for chunk in examples.iter_slices(ENCODE_ROWS):
         encoded = objective.encode(base, chunk, inputs)
         gold = objective.targets(encoded, chunk, labels, inputs)
-        golds.append(gold)
         counts.update(objective.counts(encoded, gold, inputs))
-        chunks.append(_lean(encoded))
+        lean = _lean(encoded)
+        if objective.kept is not None:
+            kept = objective.kept(gold, inputs)
+            counts["inputs_left_out"] += int((~kept).sum())
+            lean, gold = _selected(lean, gold, np.flatnonzero(kept))
+        chunks.append(lean)
+        golds.append(gold)
     return TrainingSet(_concatenate(chunks), _joined(golds), examples.height, counts, objective.forced)
 
 
@@ -372,6 +386,29 @@ def _lean(encoded: Encoded) -> Encoded:
         segmenters=(),
         num_truncated=encoded.num_truncated,
     )
+
+
+def _selected(encoded: Encoded, gold: Gold, rows: NDArray[np.int64]) -> tuple[Encoded, Gold]:
+    """Some inputs of a lean encoding, with their gold."""
+    if len(rows) == len(encoded):
+        return encoded, gold
+    sizes = encoded.lengths[rows]
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    take = np.arange(bounds[-1]) + np.repeat(encoded.bounds[rows] - bounds[:-1], sizes)
+    types = encoded.token_type_ids
+    left = replace(
+        encoded,
+        keys=encoded.keys[rows.tolist()],
+        bounds=bounds,
+        input_ids=encoded.input_ids[take],
+        token_type_ids=None if types is None else types[take],
+        special=encoded.special[take],
+        num_truncated=encoded.num_truncated[rows],
+    )
+    return left, {
+        name: values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
+        for name, values in gold.items()
+    }
 
 
 def _concatenate(chunks: Sequence[Encoded]) -> Encoded:

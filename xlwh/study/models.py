@@ -64,6 +64,12 @@ class Inputs(Part):
     max_answer: int = Field(
         30, ge=1, description="Question answering: longest predicted answer in sub-tokens."
     )
+    empty_windows: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Question answering: share of the windows without the answer that are trained on.",
+    )
 
     def changed(self) -> dict[str, Any]:
         """The settings that are not the default: an option that is added later makes nothing stale."""

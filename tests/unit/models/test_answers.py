@@ -126,6 +126,30 @@ def test_gold_positions_cover_the_answer_and_come_back_as_its_text(
     assert counted["overlong_contexts"] == sum(len(cut.of(i)) > 1 for i in range(len(examples)))
 
 
+def test_a_share_of_the_windows_without_the_answer_is_trained_on(load: Load, examples: pl.DataFrame) -> None:
+    loaded = replace(load("bert"), max_length=48)
+    objective = OBJECTIVES["question_answering"]
+    inputs = Inputs(doc_stride=8, max_question=10)
+    whole = prepare(loaded, objective, examples, (), inputs)
+    ends = whole.gold["end_positions"]
+    assert isinstance(ends, np.ndarray)
+    empty = np.flatnonzero(ends == NO_ANSWER)
+    assert len(empty) >= 3
+    assert whole.counts["inputs_left_out"] == 0
+    for share, chosen in ((0.0, empty[:0]), (0.5, empty[1::2]), (1.0, empty)):
+        some = prepare(loaded, objective, examples, (), inputs.model_copy(update={"empty_windows": share}))
+        kept = np.union1d(np.flatnonzero(ends != NO_ANSWER), chosen)
+        assert some.counts["inputs_left_out"] == len(whole) - len(kept)
+        assert some.counts["windows"] == len(whole)
+        one, other = (
+            data.batch(loaded, rows) for data, rows in ((some, np.arange(len(some))), (whole, kept))
+        )
+        for given, wanted in zip(one, other, strict=True):
+            assert given.keys() == wanted.keys()
+            assert all(torch.equal(given[name], wanted[name]) for name in given)
+        assert some.encoded.keys.equals(whole.encoded.keys[kept.tolist()])
+
+
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_logits_are_the_models_own_and_trainable_whatever_the_padding(
     model_type: str, load: Load, examples: pl.DataFrame
