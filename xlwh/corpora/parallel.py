@@ -4,7 +4,8 @@ The language of a partition is the target; the option `source` names the other s
 
 - lines: two line-parallel files, plain or gzip (Multi30k, LASER's Tatoeba): `file` with the placeholder
   {side}, which is the source code for one file and the target code for the other. Joined by line.
-- tsv: `source TAB target[ TAB anything]` (Anki, zip too). Joined by line.
+- tsv: `source TAB target[ TAB anything]` (Anki, zip too). Joined by line. Also two line-parallel TSV files, with
+  {side} in `file`: then each side is a column of its own file.
 - tmx: Translation Memory eXchange, XML (TICO-19, zip too). Joined by `tuid`, where units have one.
 - json: an array or JSON lines of objects keyed by language code. Joined by the field `id`, if there is one.
 
@@ -99,14 +100,18 @@ class Parallel(Reader):
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         options = request.options(ParallelOptions)
         layout: Layout = options.layout or ("lines" if len(documents) == 2 else _layout(documents[0]))
-        if (layout == "lines") != (len(documents) == 2):
+        two = len(documents) == 2
+        if (layout == "lines" and not two) or (two and layout not in ("lines", "tsv")):
             raise StudyError(
-                f"`datasets.{request.key}.options.layout`: `lines` is for two files: put {{side}} into `file`"
+                f"`datasets.{request.key}.options.layout`: `lines` takes two files, `tmx` and `json` one, `tsv` either: "
+                "put {side} into `file` for two"
             )
         collector = Collector(request, "translation", documents)
         collector.notes["layout"] = layout
         if layout == "lines":
             _lines(documents[0], documents[1], collector)
+        elif two:
+            _two_tsv(documents[0], documents[1], options, collector)
         elif layout == "tsv":
             require_own_file(request, documents[0])
             _tsv(documents[0], options, collector)
@@ -150,6 +155,26 @@ def _tsv(document: Document, options: ParallelOptions, collector: Collector) -> 
             continue
         source, target = row.fields[options.source_column], row.fields[options.target_column]
         collector.accept(document, row.number, row.raw, row_id(row.number), source, target)
+
+
+def _two_tsv(first: Document, second: Document, options: ParallelOptions, collector: Collector) -> None:
+    sources, targets = read_lines(first), read_lines(second)
+    require_same_length(first, sources, second, targets)
+    columns = options.source_column, options.target_column
+    rows = (
+        tsv_rows(lines, 0, usual_width(lines, tuple(range(column + 1, column + 9))))
+        for lines, column in zip((sources, targets), columns, strict=True)
+    )
+    for source, target in zip(*rows, strict=True):
+        if source.reason:
+            collector.reject(first, source.number, source.reason, source.raw)
+        elif target.reason:
+            collector.reject(second, target.number, target.reason, target.raw)
+        else:
+            texts = source.fields[columns[0]], target.fields[columns[1]]
+            collector.accept(
+                second, target.number, f"{source.raw}\t{target.raw}", row_id(target.number), *texts
+            )
 
 
 def _tmx(document: Document, source: str, target: str, collector: Collector) -> None:

@@ -68,6 +68,26 @@ def test_anki_with_and_without_attribution(read: Read) -> None:
     assert turned.examples.select("text", "text_pair").rows() == [("Go.", "Ve.")]
 
 
+def test_two_tsv_files(read: Read) -> None:
+    files = {
+        "t-en.tsv": "One.\tx\tl\nTwo\tx\tl\nThree\nFour\t\tl\n",
+        "t-de.tsv": "a\tEins\nb\tZwei\nc\tDrei\nd\n",
+    }
+    options = {"file": "t-{side}.tsv", "layout": "tsv"}
+    reading = read(files, "de", ["en", "de"], reader="parallel", options=options)
+    assert reading.examples.select("example_id", "text", "text_pair", "task").rows() == [
+        ("00000", "One.", "Eins", "translation"),
+        ("00001", "Two", "Zwei", "translation"),
+    ]
+    assert reading.reasons() == {"1 column instead of 3": 1, "1 column instead of 2": 1}
+    turned = read(files, "de", reader="parallel", options={**options, "target_column": 0})
+    assert turned.examples["text_pair"].to_list() == ["a", "b"]
+    with pytest.raises(CorpusError, match=r"has 4 lines, .*has 1"):
+        read({**files, "t-de.tsv": "a\tb\n"}, "de", reader="parallel", options=options)
+    with pytest.raises(StudyError, match="`tmx` and `json` one"):
+        read(files, "de", reader="parallel", options={**options, "layout": "tmx"})
+
+
 def test_tmx(read: Read) -> None:
     reading = read({"all.en-ar.tmx.zip": zipped("all.en-ar.tmx", TMX)}, "ar", reader="parallel")
     assert reading.examples.select("example_id", "text", "text_pair").rows() == [
