@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from common import print_table
+from peers.pulp_transport import consistency as pulp_consistency
 
 from xlwh.consistency.embeddings import word_embedder
 from xlwh.consistency.pairs import Vectors, ccta_pairs, vectors
@@ -43,21 +44,22 @@ Case = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def run(shared: Path, pairs: int = 5000) -> list[dict[str, Any]]:
     """One row per solver: what it did, seconds for all pairs, and how many times as long ours takes or saves."""
-    parts, known = _corpus(shared, pairs)
-    cases = [case for part in parts for case in _cases(part, known)]
-    costs = [1 - np.maximum(similarity, 0) for _, _, similarity in cases]
+    parts, known = corpus(shared, pairs)
+    problems = [case for part in parts for case in cases(part, known)]
+    costs = [1 - np.maximum(similarity, 0) for _, _, similarity in problems]
     import ot
 
     def ours_scores() -> list[float]:
-        return [consistency(s, t, similarity) for part in parts for s, t, similarity in _cases(part, known)]
+        return [consistency(s, t, similarity) for part in parts for s, t, similarity in cases(part, known)]
 
     def bare_scores() -> list[float]:
         return [
-            1 - float((ot.emd(s, t, cost) * cost).sum()) for (s, t, _), cost in zip(cases, costs, strict=True)
+            1 - float((ot.emd(s, t, cost) * cost).sum())
+            for (s, t, _), cost in zip(problems, costs, strict=True)
         ]
 
     def bare_nulls() -> None:
-        for (s, t, _), cost in zip(cases, costs, strict=True):
+        for (s, t, _), cost in zip(problems, costs, strict=True):
             for _ in range(DRAWS + 2):
                 ot.emd(s, t, cost)
 
@@ -72,12 +74,12 @@ def run(shared: Path, pairs: int = 5000) -> list[dict[str, Any]]:
     ours, scores = _processor_seconds(ours_scores)
     bare, bare_values = _processor_seconds(bare_scores)
     few = slice(0, SLOW_PAIRS)
-    cbc, cbc_values = _processor_seconds(lambda: [_pulp(*case) for case in cases[few]])
-    highs, highs_values = _processor_seconds(lambda: [_highs(*case) for case in cases[few]])
+    cbc, cbc_values = _processor_seconds(lambda: [pulp_consistency(*case) for case in problems[few]])
+    highs, highs_values = _processor_seconds(lambda: [_highs(*case) for case in problems[few]])
     for values in (bare_values, cbc_values, highs_values):
         np.testing.assert_allclose(scores[: len(values)], values, atol=1e-6)
     np.testing.assert_allclose(scores[few], highs_values, atol=1e-9)
-    scale = len(cases) / SLOW_PAIRS
+    scale = len(problems) / SLOW_PAIRS
     bare_full, _ = _processor_seconds(bare_nulls)
     ours_full, _ = _processor_seconds(lambda: ours_nulls(1))
     cores = available_cores()
@@ -85,16 +87,16 @@ def run(shared: Path, pairs: int = 5000) -> list[dict[str, Any]]:
     several, several_processor = _clock_seconds(
         lambda: _processor_seconds(lambda: _in_one_go(parts, known, cores))[0]
     )
-    units = np.array([case[2].shape for case in cases])
+    units = np.array([case[2].shape for case in problems])
 
     def row(what: str, solver: str, seconds: float, against: float) -> dict[str, Any]:
         return {
             "what": what,
             "solver": solver,
-            "pairs": len(cases),
+            "pairs": len(problems),
             "median words": "x".join(str(int(n)) for n in np.median(units, axis=0)),
             "seconds": round(seconds, 3),
-            "us a pair": round(seconds / len(cases) * 1e6, 1),
+            "us a pair": round(seconds / len(problems) * 1e6, 1),
             "times ours": round(seconds / against, 2),
         }
 
@@ -145,7 +147,7 @@ def run_view(pairs: int = 200_000, attributions: int = 5_000_000) -> list[dict[s
     return rows
 
 
-def _corpus(
+def corpus(
     shared: Path, pairs: int
 ) -> tuple[list[tuple[str, pl.DataFrame, pl.DataFrame]], dict[str, Vectors]]:
     """Units of English and of each target language, language by language, and vectors of all of them."""
@@ -206,7 +208,7 @@ def _embed(embed: Callable[..., Any], frame: pl.DataFrame) -> Vectors:
     )
 
 
-def _cases(part: tuple[str, pl.DataFrame, pl.DataFrame], known: dict[str, Vectors]) -> Iterator[Case]:
+def cases(part: tuple[str, pl.DataFrame, pl.DataFrame], known: dict[str, Vectors]) -> Iterator[Case]:
     """Weights and cosines of each pair, in the order of the examples."""
     language, source, target = part
     sides = []
@@ -248,24 +250,8 @@ def _in_one_go(
     )  # fmt: skip
 
 
-def _pulp(source: np.ndarray, target: np.ndarray, similarity: np.ndarray) -> float:
-    """The linear program of the definition, written and solved with PuLP's bundled CBC."""
-    import pulp
-
-    problem = pulp.LpProblem("ccta", pulp.LpMaximize)
-    n, m = similarity.shape
-    flow = [[pulp.LpVariable(f"f_{i}_{j}", 0) for j in range(m)] for i in range(n)]
-    problem += pulp.lpSum(similarity[i, j] * flow[i][j] for i in range(n) for j in range(m))
-    for i in range(n):
-        problem += pulp.lpSum(flow[i]) <= source[i]
-    for j in range(m):
-        problem += pulp.lpSum(flow[i][j] for i in range(n)) <= target[j]
-    problem.solve(pulp.PULP_CBC_CMD(msg=False))
-    return float(pulp.value(problem.objective))
-
-
 def _highs(source: np.ndarray, target: np.ndarray, similarity: np.ndarray) -> float:
-    """The same with SciPy's HiGHS and sparse constraints."""
+    """The linear program of the definition, with SciPy's HiGHS and sparse constraints."""
     from scipy.optimize import linprog
     from scipy.sparse import eye_array, kron, vstack
 

@@ -34,10 +34,12 @@ class Benchmark:
     name: str
     shared: bool = True
     model: bool = False
+    script: str = ""
+    """Where it is not `bench_<name>.py`."""
 
     def command(self, shared: Path, model: Path | None, rest: list[str]) -> list[str]:
         """The arguments behind the interpreter."""
-        arguments = [f"tests/benchmarks/bench_{self.name}.py"]
+        arguments = [f"tests/benchmarks/{self.script or f'bench_{self.name}.py'}"]
         arguments += [str(shared)] if self.shared else []
         arguments += ["--model", str(model)] if self.model else []
         return arguments + rest
@@ -56,6 +58,7 @@ BENCHMARKS = (
     Benchmark("alignment"),
     Benchmark("heads", model=True),
     Benchmark("explorer", shared=False),
+    Benchmark("peers", model=True, script="peers/run.py"),
 )
 
 
