@@ -113,6 +113,39 @@ def output_replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
         handle.remove()
 
 
+def without(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    points: Sequence[tuple[int, NDArray[np.int64]]],
+    stand_in: int,
+    batch_tokens: int,
+) -> NDArray[np.float64]:
+    """F of items with the word vector of token `stand_in` at some places: `[points]`.
+
+    A point is (index in `items`, places in its example, none for the whole input).
+    """
+    examples = np.array([items[index].example for index, _ in points], dtype=np.int64)
+    embedding = loaded.family.word_embedding(loaded.model)
+    left = loaded.family.padding_side == "left"
+    values = np.zeros(len(points))
+    for members in by_output([items[index] for index, _ in points]):
+        for chosen, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+            rows = members[chosen]
+            batch = collate(loaded, encoded, examples[rows], length)
+            ids = batch.input_ids.clone()
+            for row, point in enumerate(rows.tolist()):
+                shift = length - int(encoded.lengths[examples[point]]) if left else 0
+                ids[row, torch.from_numpy(points[point][1] + shift)] = stand_in
+            with torch.inference_mode():
+                vectors = embedding(ids)
+                with loaded.family.pooled_only(loaded.model), output_replaced(embedding, vectors):
+                    output = loaded.model(**batch.inputs(loaded))
+                f = explained(loaded, batch, output, [items[points[point][0]] for point in rows.tolist()])
+            values[rows] = f.double().cpu().numpy()
+    return values
+
+
 def per_token(loaded: LoadedModel, batch: Batch, values: Tensor) -> list[NDArray[np.float64]]:
     """Values `[rows, length]` without the padding, in float64; ModelError if one is not finite."""
     found = values.detach().double().cpu().numpy()

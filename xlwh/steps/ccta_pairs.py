@@ -58,7 +58,7 @@ def run(context: Context, key: Key) -> StepResult:
     """
     model, language = str(key.model), str(key.language)
     consistency = context.study.consistency
-    reason = reason_not_covered(context.study, language)
+    reason = reason_not_covered(context.study, language, model)
     if consistency is None or reason is not None:
         return not_applicable(reason or "The study has no [consistency] section.")
     datasets = _datasets(context, model, language)
@@ -107,7 +107,7 @@ def _sources(context: Context, model: str, dataset: str) -> tuple[str, ...]:
     return tuple(
         language
         for language in context.study.source_languages(model)
-        if reason_not_covered(context.study, language) is None
+        if reason_not_covered(context.study, language, model) is None
         and dataset in context.study.evaluations(model, language)
         and dataset in _datasets(context, model, language)
     )
@@ -134,7 +134,7 @@ def _job(
         ]
         inputs.append(required(context, slot_of(context.study, model, side), key))
     parameters = {
-        **consistency.model_dump(mode="json"),
+        **consistency.model_dump(mode="json", exclude={"models"}),
         "sources": sources,
         "target": context.study.attribution.target,
         "max_examples": context.study.attribution.max_examples,

@@ -131,6 +131,14 @@ STEPS: dict[str, Step] = {
             True,
         ),
         Step(
+            "attribution_probes",
+            ("attribution_probes",),
+            _RUN,
+            "attribution",
+            (Reads("examples"), Reads("attributions"), Reads("models")),
+            True,
+        ),
+        Step(
             "head_samples",
             ("head_samples",),
             _RUN,

@@ -43,7 +43,7 @@ class _Made:
 def run(context: Context, key: Key) -> StepResult:
     """Write `word_vectors` of one language in the space of the study's consistency."""
     model, language = str(key.model), str(key.language)
-    reason = reason_not_covered(context.study, language)
+    reason = reason_not_covered(context.study, language, model)
     if reason is not None:
         return not_applicable(reason)
     if not any(corpus.task in PAIRED for corpus in corpora(context, model, language)):
@@ -96,10 +96,12 @@ def space_key(study: Study, model: str) -> str:
     return f"{model}.{name}.tokens" if study.consistency.unit == "token" else f"{model}.{name}"
 
 
-def reason_not_covered(study: Study, language: str) -> str | None:
-    """Why a language has no place in the space of the study's consistency; None if it has one."""
+def reason_not_covered(study: Study, language: str, model: str) -> str | None:
+    """Why a language of a model has no place in the space of the study's consistency; None if it has one."""
     if study.consistency is None:
         return "The study has no [consistency] section."
+    if study.consistency.models is not None and model not in study.consistency.models:
+        return f"The study does not measure the consistency of `{model}`."
     space = _space(study)
     if space.kind == "vec" and language not in space.files:
         return f"The space `{study.consistency.space}` has no vector file for `{language}`."

@@ -26,6 +26,7 @@ from xlwh.study.attribution import (
     Methods,
     Occlusion,
     OwnMethod,
+    Probes,
     RandomAttribution,
     ScaledAttention,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Occlusion",
     "OwnMethod",
     "Part",
+    "Probes",
     "RandomAttribution",
     "Randomization",
     "Revision",
@@ -128,6 +130,12 @@ class Study(Part):
                 _known(language, model.languages or self.languages, f"{at}.source_languages", "language")
             if model.counterpart_of is not None:
                 self._counterpart(key, model.counterpart_of)
+        if self.attribution.probes is not None:
+            computed = [name for name, settings in self.attribution.methods if settings is not None]
+            for method in self.attribution.probes.methods or ():
+                _known(method, computed, "attribution.probes.methods", "attribution method")
+            for name in self.attribution.probes.models or ():
+                _known(name, self.models, "attribution.probes.models", "model")
         if self.consistency is not None:
             self._consistency_possible(self.consistency)
         if self.concepts is not None:
@@ -141,6 +149,8 @@ class Study(Part):
 
     def _consistency_possible(self, consistency: Consistency) -> None:
         _known(consistency.space, self.spaces, "consistency.space", "space")
+        for model in consistency.models or ():
+            _known(model, self.models, "consistency.models", "model")
         computed = [name for name, settings in self.attribution.methods if settings is not None]
         for method in consistency.methods:
             _known(method, computed, "consistency.methods", "attribution method")

@@ -110,6 +110,25 @@ class Methods(Part):
     random: RandomAttribution | None = Field(default_factory=RandomAttribution)
 
 
+class Probes(Part):
+    """Checks of attributions, for a few examples: infidelity and sensitivity (Yeh et al. 2019)."""
+
+    models: tuple[Key, ...] | None = Field(
+        None, description="Models whose attributions are checked; default: every one."
+    )
+    methods: tuple[Key, ...] | None = Field(
+        None, description="Attribution methods to check; default: all that the study computes."
+    )
+    max_examples: int = Field(20, ge=1, description="Examples per dataset and language.")
+    draws: int = Field(10, ge=1, description="Sets of removed tokens, and noises, per example.")
+    radius: float = Field(
+        0.1,
+        ge=0,
+        description="Half-width of the noise, relative to the root mean square of the example's word vectors; "
+        "0: no sensitivity, which attributes anew for every draw.",
+    )
+
+
 class Attribution(Part):
     """What is attributed, and how."""
 
@@ -127,6 +146,7 @@ class Attribution(Part):
         description="Words of a sentence whose tags are explained, or sub-tokens of a translation; drawn by seed.",
     )
     methods: Methods = Field(default_factory=Methods)
+    probes: Probes | None = Field(None, description="Also check how attributions agree with the model.")
     batch_tokens: int = Field(
         2048, ge=64, description="Sub-tokens per model call: the memory bound of attribution."
     )

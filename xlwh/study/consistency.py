@@ -43,6 +43,9 @@ class Consistency(Part):
     """How the consistency of token attributions (CCTA) is measured."""
 
     space: Key = Field(description="Key of one of the study's spaces.")
+    models: tuple[Key, ...] | None = Field(
+        None, description="Models whose attributions are compared; default: every one."
+    )
     methods: tuple[str, ...] = Field(("lig",), min_length=1, description="Attribution methods to compare.")
     unit: Literal["word", "token"] = "word"
     normalizations: tuple[Literal["abs", "relu", "min_max", "softmax"], ...] = Field(("abs",), min_length=1)

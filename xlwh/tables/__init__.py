@@ -11,7 +11,7 @@ Raise `version` when the meaning or the columns of a table change: partitions wr
 from __future__ import annotations
 
 from xlwh.tables.answering import AnswerSpans
-from xlwh.tables.attribution import AttributionRuns, TokenAttributions
+from xlwh.tables.attribution import AttributionProbes, AttributionRuns, TokenAttributions
 from xlwh.tables.base import KEY_PATTERN, Table
 from xlwh.tables.concepts import (
     Activations,
@@ -44,6 +44,7 @@ TABLES: dict[str, type[Table]] = {
     "translation_statistics": TranslationStatistics,
     "attribution_runs": AttributionRuns,
     "token_attributions": TokenAttributions,
+    "attribution_probes": AttributionProbes,
     "word_vectors": WordVectors,
     "ccta_pairs": CctaPairs,
     "activations": Activations,
@@ -73,6 +74,7 @@ __all__ = [
     "TABLES",
     "Activations",
     "AnswerSpans",
+    "AttributionProbes",
     "AttributionRuns",
     "CctaPairs",
     "Clusterings",

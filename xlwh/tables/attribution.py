@@ -79,3 +79,60 @@ class TokenAttributions(Table):
         allow_inf=False,
         description="Signed attribution, in logits, summed over embedding dimensions.",
     )
+
+
+class AttributionProbes(Table):
+    """One row per (model, example, method, target, draw): tokens removed at random, and noise on all of them.
+
+    The removed tokens and the noise of a draw are the example's: the same for every method.
+    """
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id", "method", "target", "draw")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    method = method_column()
+    target = target_column()
+    draw = dy.Int32(nullable=False, min=0, description="Number of the draw.")
+    num_removed = dy.Int32(
+        nullable=False,
+        min=1,
+        description="Sub-tokens whose word vectors became the mask token's; every number is equally likely.",
+    )
+    attributed = dy.Float64(
+        nullable=False,
+        allow_nan=False,
+        allow_inf=False,
+        description="Sum of their attributions: what removing them should cost.",
+    )
+    lost = dy.Float64(
+        nullable=False,
+        allow_nan=False,
+        allow_inf=False,
+        description="Target logit of the whole input minus that without them: what it costs.",
+    )
+    noise = dy.Float64(
+        nullable=True,
+        min=0,
+        allow_nan=False,
+        allow_inf=False,
+        description="Half-width of the uniform noise added to the word vectors; NULL where none was.",
+    )
+    norm = dy.Float64(
+        nullable=False,
+        min=0,
+        allow_nan=False,
+        allow_inf=False,
+        description="L2 norm of the example's attributions.",
+    )
+    change = dy.Float64(
+        nullable=True,
+        min=0,
+        allow_nan=False,
+        allow_inf=False,
+        description="L2 norm of the attributions under the noise minus those without; NULL where there was none.",
+    )

@@ -1,0 +1,95 @@
+"""The attribution_probes step: what it stores, what makes it stale, that a kill costs little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from xlwh.errors import MissingDataError
+from xlwh.steps import attribution_probes, attributions, predictions
+from xlwh.steps.base import Context, Key
+from xlwh.store import Staging
+
+KEY = Key("a", language="en")
+METHODS: dict[str, Any] = {"lig": None, "random": {}, "input_x_gradient": {}, "attention": {}}
+
+
+def context(world: Any, attribute: bool = True, **probes: Any) -> Context:
+    """A study with probes, and all that they need in English."""
+    chosen = {"max_examples": 3, "draws": 2, **probes}
+    made: Context = world.context(attribution={"methods": METHODS, "probes": chosen}, consistency=None)
+    predictions.run(made, KEY)
+    if attribute:
+        attributions.run(made, KEY)
+    return made
+
+
+def rows(made: Context) -> pl.DataFrame:
+    return made.warehouse.scan("attribution_probes").sort("method", "example_id", "draw").collect()
+
+
+def test_every_method_and_draw_has_its_row(world: Any) -> None:
+    made = context(world)
+    result = attribution_probes.run(made, KEY)
+    assert result.status == "written"
+    found = rows(made)
+    assert found.group_by("method").len().sort("method").rows() == [
+        ("attention", 6),
+        ("input_x_gradient", 6),
+        ("random", 6),
+    ]
+    # What is removed, and what that costs, is the same for every method.
+    shared = found.group_by("example_id", "draw").agg(pl.col("num_removed", "lost", "noise").n_unique())
+    assert shared.select(pl.col("num_removed", "lost", "noise").max()).row(0) == (1, 1, 1)
+    stored = made.warehouse.scan("token_attributions", model="a").collect()
+    norms = stored.group_by("method", "example_id").agg(norm=(pl.col("attribution") ** 2).sum().sqrt())
+    joined = found.join(norms, on=["method", "example_id"])
+    np.testing.assert_allclose(joined["norm"], joined["norm_right"], rtol=1e-5)
+    moved = dict(found.group_by("method").agg(pl.col("change").max()).iter_rows())
+    assert moved["random"] == pytest.approx(0, abs=1e-6)
+    assert moved["input_x_gradient"] > 1e-6
+    assert attribution_probes.run(made, KEY).status == "fresh"
+
+
+def test_without_a_radius_nothing_is_attributed_anew(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = context(world, radius=0, methods=["input_x_gradient"])
+    monkeypatch.setattr("xlwh.attribution.saliency._forward", None)
+    assert attribution_probes.run(made, KEY).status == "written"
+    assert rows(made).select(pl.col("noise", "change").null_count()).row(0) == (6, 6)
+    other = context(world, radius=0, methods=["random"])
+    assert attribution_probes.run(other, KEY).status == "written"
+    assert rows(other)["method"].unique().to_list() == ["random"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = context(world)
+    expected = attribution_probes.run(made, KEY) and rows(made)
+    monkeypatch.setattr(attribution_probes, "TARGETS_AT_ONCE", 1)
+    append, calls = Staging.append, []
+
+    def dying(staging: Any, frames: Any) -> None:
+        calls.append(frames)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        append(staging, frames)
+
+    made.force = True
+    monkeypatch.setattr(Staging, "append", dying)
+    with pytest.raises(KeyboardInterrupt):
+        attribution_probes.run(made, KEY)
+    monkeypatch.setattr(Staging, "append", append)
+    assert attribution_probes.run(made, KEY).status == "written"
+    found = rows(made)
+    assert found.drop("lost", "change").equals(expected.drop("lost", "change"))
+    np.testing.assert_allclose(found["lost"], expected["lost"], atol=1e-5)
+
+
+def test_where_there_is_nothing_to_check(world: Any) -> None:
+    made = world.context(consistency=None)
+    assert attribution_probes.run(made, KEY).status == "not_applicable"
+    waiting = context(world, attribute=False)
+    with pytest.raises(MissingDataError, match="xlwh materialize attributions --model a --language en"):
+        attribution_probes.run(waiting, KEY)

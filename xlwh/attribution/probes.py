@@ -1,0 +1,128 @@
+"""Two checks of an attribution: does it foretell what the model does without some tokens, and is it steady?
+
+Infidelity and sensitivity (Yeh et al. 2019, "On the (in)fidelity and sensitivity of explanations"), draw by draw:
+what they are means and maxima of. On the same draws they are captum's `infidelity` and `sensitivity_max`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xlwh.attribution.base import Item, SharedPass
+from xlwh.attribution.vectors import without
+from xlwh.models.masking import mask_token_id
+from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.zoo import LoadedModel
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Some tokens of an example, and the target logit that is lost without them."""
+
+    places: NDArray[np.int64]
+    lost: float
+
+
+def removals(
+    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], draws: int, batch_tokens: int
+) -> list[list[Removal]]:
+    """Per item, `draws` sets of its tokens and F(x) - F(x with the mask token's vector in their place).
+
+    Sets of every size from one token to all are equally likely; special tokens stay. Draws are seeded by the example.
+    An item without tokens has none.
+    """
+    names = _names(encoded)
+    chosen: list[list[NDArray[np.int64]]] = []
+    for item in items:
+        free = np.flatnonzero(~encoded.special[encoded.row(item.example)])
+        random = _generator(names[item.example], "removal")
+        sizes = random.integers(1, max(1, len(free)), size=draws if len(free) else 0, endpoint=True)
+        chosen.append([np.sort(random.choice(free, size, replace=False)) for size in sizes])
+    nothing = np.zeros(0, dtype=np.int64)
+    points = [(index, places) for index, sets in enumerate(chosen) for places in (nothing, *sets)]
+    f = iter(without(loaded, encoded, items, points, mask_token_id(loaded), batch_tokens).tolist())
+    found = []
+    for sets in chosen:
+        whole = next(f)
+        found.append([Removal(places, whole - next(f)) for places in sets])
+    return found
+
+
+def noises(
+    loaded: LoadedModel, encoded: Encoded, example: int, draws: int, radius: float
+) -> tuple[float, list[NDArray[np.float32]]]:
+    """(half-width, `draws` noises of an example's word vectors `[tokens, width]`, uniform within the half-width).
+
+    The half-width is `radius` times the root mean square of the vectors' entries. Special tokens have no noise.
+    """
+    row = encoded.row(example)
+    ids = torch.from_numpy(encoded.input_ids[row].astype(np.int64)).to(loaded.device)
+    with torch.no_grad():
+        vectors = loaded.family.word_embedding(loaded.model)(ids).float().cpu().numpy()
+    free = ~encoded.special[row]
+    width = radius * float(np.sqrt(np.mean(vectors[free] ** 2))) if free.any() else 0.0
+    random = _generator(_names(encoded)[example], "noise")
+    drawn = [random.uniform(-width, width, vectors.shape).astype(np.float32) for _ in range(draws)]
+    return width, [noise * free[:, None] for noise in drawn]
+
+
+@contextmanager
+def noisy(loaded: LoadedModel, encoded: Encoded, example: int, noise: NDArray[np.float32]) -> Iterator[None]:
+    """Inside, the word vectors of an example's tokens have `noise` `[tokens, width]` added, each at its own place.
+
+    Another token there (PAD or the mask token, as baselines have them) keeps its vector. For one example at a time.
+    """
+    ids = torch.from_numpy(encoded.input_ids[encoded.row(example)].astype(np.int64)).to(loaded.device)
+    added = torch.from_numpy(noise).to(loaded.device)
+    left = loaded.family.padding_side == "left"
+
+    def shift(_: Any, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
+        length = inputs[0].shape[1]
+        start = length - len(ids) if left else 0
+        place = slice(start, start + len(ids))
+        same = inputs[0][:, place] == ids
+        vectors = vectors.clone()
+        vectors[:, place] += (added * same[..., None]).to(vectors.dtype)
+        return vectors
+
+    handle = loaded.family.word_embedding(loaded.model).register_forward_hook(shift)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def under_noise(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    item: Item,
+    make: SharedPass,
+    parameters: Mapping[str, Any],
+    drawn: Sequence[NDArray[np.float32]],
+    batch_tokens: int,
+) -> list[dict[str, NDArray[np.float64]]]:
+    """For each noise, method -> attributions `[tokens]` of the item with the noise added to its word vectors."""
+    found = []
+    for noise in drawn:
+        with noisy(loaded, encoded, item.example, noise):
+            ((_, made),) = make(loaded, encoded, [item], parameters, batch_tokens)
+        found.append({name: attribution.values for name, attribution in made.items()})
+    return found
+
+
+def _names(encoded: Encoded) -> list[str]:
+    return ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
+
+
+def _generator(example: str, what: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"{example}\x00{what}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest))
