@@ -36,7 +36,6 @@ with run.stage("work"):
                 evaluation.compute_evaluation(
                     explanation,
                     text["target"],
-                    only_pos=False,
                     removal_args={"remove_tokens": True, "based_on": "k", "thresholds": text["sizes"]},
                 ).score
                 for evaluation in evaluations

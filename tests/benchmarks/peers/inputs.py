@@ -93,7 +93,11 @@ def _pairs(folder: Path, nli: Any, frame: pl.DataFrame) -> None:
 
 
 def _premises(folder: Path, nli: Any, frame: pl.DataFrame) -> None:
-    """Texts ranked by input x gradient and by chance, and how many tokens each ratio of them is."""
+    """Texts ranked by input x gradient and by chance, and how many tokens each ratio of them is.
+
+    Scores are moved above zero, which changes no ranking: ferret takes only positive ones into a rationale, and its
+    setting that takes others (`only_pos=False`) fails with numpy 1.25 and later.
+    """
     frame.write_parquet(folder / "premises.parquet")
     encoded = encode(nli, frame)
     items = [Item(row, int(logits.argmax())) for row, logits in enumerate(predict(nli, encoded))]
@@ -108,7 +112,10 @@ def _premises(folder: Path, nli: Any, frame: pl.DataFrame) -> None:
                 "text": text,
                 "tokens": nli.tokenizer.convert_ids_to_tokens(encoded.input_ids[span].tolist()),
                 "target": items[row].target,
-                "rankings": [scores.tolist(), np.random.default_rng(row).random(len(scores)).tolist()],
+                "rankings": [
+                    (scores - scores.min() + 1).tolist(),
+                    (np.random.default_rng(row).random(len(scores)) + 1).tolist(),
+                ],
                 "sizes": sorted({rationale_size(ratio, free) for ratio in RATIOS}),
             }
         )
