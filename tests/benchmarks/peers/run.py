@@ -11,6 +11,7 @@ run installs into `--environments`. A peer that cannot be installed or fails has
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -117,8 +118,15 @@ def measured(
     threads: int = 1,
     seconds: float = SECONDS,
 ) -> list[dict[str, Any]]:
-    """Our row and the peer's. `interpreter` is of a named environment, or raises NotInstalledError."""
+    """Our row and the peer's; those that both sides reported before are kept beside the inputs and not measured again.
+
+    `interpreter` is of a named environment, or raises NotInstalledError.
+    """
     (inputs / "results").mkdir(exist_ok=True)
+    kept = inputs / "results" / f"{task.name}-rows.json"
+    if kept.is_file():
+        known: list[dict[str, Any]] = json.loads(kept.read_text())
+        return known
     variables = _variables(threads)
     own = variables | {"PYTHONPATH": str(ROOT)}
     ours = _side(task, "xlwh", "ours.py", lambda: Path(sys.executable), inputs, own, seconds)
@@ -133,6 +141,7 @@ def measured(
         rows[1]["times xlwh"] = round(processor[1] / max(processor[0], 0.01), 1)
         exact = inputs / "results" / "heads-xlwh"
         rows[1]["agreement"] = agreement(task.name, inputs, ours.result, theirs.result, exact)
+        kept.write_text(json.dumps(rows))
     return rows
 
 
@@ -191,6 +200,7 @@ def run(
     sizes: dict[str, int],
     threads: int,
     seconds: float,
+    keep: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the table: ours and the peer's of each task."""
     from inputs import write
@@ -199,11 +209,16 @@ def run(
         return python_of(environments, HERE / "requirements" / f"{environment}.txt")
 
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), shared, model, sizes)
+    with tempfile.TemporaryDirectory() as temporary:
+        asked = json.dumps([str(model.resolve()), sizes, threads]).encode()
+        folder = (keep or Path(temporary)) / hashlib.blake2b(asked, digest_size=4).hexdigest()
+        if not (folder / "written").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder, shared, model, sizes)
+            (folder / "written").touch()
         for task in TASKS:
             if not only or task.name in only:
-                rows += measured(task, Path(folder), interpreter, sizes, threads, seconds)
+                rows += measured(task, folder, interpreter, sizes, threads, seconds)
     return rows
 
 
@@ -217,11 +232,23 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS], default=())
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which a process is given up")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for inputs and results: a run that was stopped goes on from there"
+    )
     for name, size in SIZES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=size, metavar="N")
     asked = parser.parse_args()
     sizes = {name: getattr(asked, name) for name in SIZES}
-    rows = run(asked.shared, asked.model, asked.environments, asked.only, sizes, asked.threads, asked.seconds)
+    rows = run(
+        asked.shared,
+        asked.model,
+        asked.environments,
+        asked.only,
+        sizes,
+        asked.threads,
+        asked.seconds,
+        asked.keep,
+    )
     print_table(f"Peers, {asked.threads} thread" + "s" * (asked.threads > 1), rows)
 
 

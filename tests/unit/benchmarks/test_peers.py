@@ -76,6 +76,14 @@ def test_both_sides_are_rows_with_their_numbers_and_agreement(rows: Any) -> None
     assert list(ours) == list(theirs)
 
 
+def test_what_both_sides_reported_is_not_measured_again(rows: Any) -> None:
+    failed = rows("raise ValueError")
+    assert failed[1]["agreement"] == "does not run: ValueError"
+    measured = rows(SCRIPT.replace("SHIFT", "0"))
+    assert measured[1]["agreement"] == "largest difference 0.0e+00"
+    assert rows("raise ValueError") == measured
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
