@@ -21,7 +21,7 @@ _MODULES = {
     "query": ("sql", "tables", "describe"),
     "report": ("report", "explore"),
     "concept": ("concept",),
-    "care": ("check", "gc", "catalogue", "readers"),
+    "care": ("check", "gc", "catalogue", "take", "readers"),
 }
 """Modules of this package -> the commands that they add to the group."""
 

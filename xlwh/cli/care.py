@@ -77,6 +77,27 @@ def catalogue(root: Path) -> None:
 
 
 @command()
+@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
+@warehouse_option
+def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
+    """Copy partitions that another warehouse has.
+
+    OTHER is its folder, such as that of a second machine; only partitions that are missing here are copied. What was
+    made for another study or other data is made anew by the next `xlwh materialize`.
+    """
+    from xlwh.store import Warehouse
+    from xlwh.store import take as copied
+
+    here, there = Warehouse(root), Warehouse(other)
+    for table in tables:
+        entries = copied(here, there, table)
+        rows = sum(entry.rows for entry in entries)
+        click.echo(f"{table}: {shown(len(entries))} partitions, {shown(rows)} rows")
+    here.build_catalogue()
+
+
+@command()
 def readers() -> None:
     """List the file formats that datasets are read from."""
     from xlwh.corpora import readers as known

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "1"
 _ROWS, _UNDECIDED = "xlwh.evaluated_rows", "xlwh.undecided_players"
+"""Metadata of a round's file: its own evaluated rows, and who is still measured after it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Done:
     before: str
     """Fingerprint of the last round."""
     rows: int
+    """Evaluated in all rounds so far."""
     undecided: int | None
     """Players still measured; None before the first round."""
 
@@ -140,7 +142,7 @@ def _made(context: Context, model: str, job: _Job) -> tuple[_Done, list[Entry]]:
         ):
             return done, entries
         told = pl.read_parquet_metadata(context.warehouse.root / entry.file)
-        done = _Done(done.number + 1, print_, int(told[_ROWS]), int(told[_UNDECIDED]))
+        done = _Done(done.number + 1, print_, done.rows + int(told[_ROWS]), int(told[_UNDECIDED]))
         entries.append(entry)
 
 
@@ -179,12 +181,11 @@ def _rounds(
         if sampler.estimator == "exact":
             left = 0
         print_ = job.print_of(done.number, done.before)
-        rows = done.rows + marginals.rows
-        told = {**context.zoo.pin(model).provenance, _ROWS: str(rows), _UNDECIDED: str(left)}
+        told = {**context.zoo.pin(model).provenance, _ROWS: str(marginals.rows), _UNDECIDED: str(left)}
         slot = job.slot(model, done.number)
         frame = _frame(model, job, marginals, engine, examples)
         (entry,) = context.warehouse.write({slot: frame}, print_, told)
-        done = _Done(done.number + 1, print_, rows, left)
+        done = _Done(done.number + 1, print_, done.rows + marginals.rows, left)
         yield done, entry
 
 

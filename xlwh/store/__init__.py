@@ -8,6 +8,7 @@ from xlwh.store.contract import empty, schema
 from xlwh.store.gc import GcReport
 from xlwh.store.slots import Entry, Slot, contract, fingerprint
 from xlwh.store.staging import Staging
+from xlwh.store.take import take
 from xlwh.store.warehouse import Warehouse
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "empty",
     "fingerprint",
     "schema",
+    "take",
 ]

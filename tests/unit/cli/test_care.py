@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from xlwh.cli.care import Duration
 from xlwh.corpora import readers
-from xlwh.store import Slot, empty
+from xlwh.errors import StoreError
+from xlwh.store import Slot, Warehouse, empty, take
 from xlwh.study import load
+from xlwh.tables import TABLES
 
 
 def test_check_finds_a_missing_file(xlwh, filled):
@@ -53,6 +56,30 @@ def test_the_environment_names_the_warehouse(xlwh, filled, monkeypatch):
     monkeypatch.setenv("XLWH_WAREHOUSE", str(filled.root))
     monkeypatch.chdir("/")
     assert xlwh("sql", "--csv", "select count(*) as n from examples")[1] == "n\n2\n"
+
+
+def test_what_another_warehouse_has_is_taken(xlwh, filled, tmp_path):
+    other = Warehouse(tmp_path / "other", create=True)
+    slot, same = Slot("examples", ("nli", "zz"), "dev"), filled.entries("examples")[0]
+    other.write({slot: empty("examples")}, "there", {"xlwh.reader": "r"})
+    other.write({same.slot: empty("examples")}, "there too")
+    code, out, _ = xlwh("take", other.root, "examples")
+    assert (code, out) == (0, "examples: 1 partitions, 0 rows\n")
+    taken = filled.current(slot)
+    assert taken.fingerprint == "there"
+    assert pl.read_parquet_metadata(filled.root / taken.file)["xlwh.reader"] == "r"
+    assert filled.current(same.slot) == same
+    assert xlwh("take", other.root, "examples")[1] == "examples: 0 partitions, 0 rows\n"
+    assert xlwh("take", tmp_path, "examples")[0] == 1
+
+
+def test_partitions_of_another_contract_are_not_taken(filled, tmp_path, monkeypatch):
+    other = Warehouse(tmp_path / "other", create=True)
+    monkeypatch.setattr(TABLES["examples"], "version", 99)
+    other.write({Slot("examples", ("nli", "zz"), "dev"): empty("examples")}, "there")
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="version 99"):
+        take(filled, other, "examples")
 
 
 def test_readers_lists_all_of_them_with_options(xlwh):

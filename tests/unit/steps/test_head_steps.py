@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 
 from xlwh.heads.summary import summarise
-from xlwh.steps import head_importance, head_samples, pruning_evaluations
+from xlwh.steps import attention_maps, head_importance, head_samples, pruning_evaluations
 from xlwh.steps.base import Key
 from xlwh.steps.freshness import fresh, probe
 from xlwh.steps.plan import STEPS
-from xlwh.store import Slot
+from xlwh.store import Slot, Warehouse, take
 
 KEY = Key("a", language="de")
 HEADS = {
@@ -103,6 +103,26 @@ def test_two_machines_make_the_samples_of_one(world):
     alone = world.context(heads=sampler(0, 128))
     head_samples.run(alone, KEY)
     assert samples(alone).equals(merged)
+
+
+def test_samples_of_another_warehouse_are_taken_and_gone_on_from(world, tmp_path):
+    def settings(first: int, rows: int):
+        sampler = {"round_permutations": 8, "adaptive": False, "first_permutation": first, "max_rows": rows}
+        return heads(samplers={"rows": sampler})
+
+    here = world.context(heads=settings(0, 64))
+    head_samples.run(here, KEY)
+    away = Warehouse(tmp_path / "away", create=True)
+    take(away, here.warehouse, "examples")
+    there = world.context(heads=settings(16, 64))
+    there.warehouse = away
+    head_samples.run(there, KEY)
+    assert rounds(there) == ["nli.rows.000002", "nli.rows.000003"]
+
+    assert len(take(here.warehouse, away, "head_samples")) == 2
+    # Four rounds are there, so a budget of four asks for nothing.
+    assert head_samples.run(world.context(heads=settings(0, 128)), KEY).status == "fresh"
+    assert len(rounds(here)) == 4
 
 
 def test_other_settings_replace_the_rounds(world):
@@ -216,9 +236,56 @@ def test_masks_are_evaluated_on_other_examples_and_in_other_languages(world):
     assert fresh(probe(context), STEPS["pruning_evaluations"], KEY) is None
 
 
+def test_a_ranking_is_tried_on_every_language_at_one_size(world):
+    context = world.context(heads=heads(max_examples=2, zero_shot=2, curve=[]))
+    for language in ("en", "de"):
+        head_samples.run(context, Key("a", language=language))
+    head_importance.run(context, KEY)
+    assert pruning_evaluations.run(context, KEY).status == "written"
+    tests = context.warehouse.scan("pruning_tests").filter(pl.col("selection") == "zero_shot").collect()
+    columns = ("language", "ranking", "mask_language", "num_removed")
+    assert sorted(tests.select(columns).rows()) == [
+        ("de", "shapley.rows", "de", 2),
+        ("de", "shapley.rows", "en", 2),
+    ]
+    masks = context.warehouse.scan("pruning_masks").filter(pl.col("selection") == "zero_shot").collect()
+    assert masks["language"].to_list() == ["de"]
+
+
+def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, monkeypatch):
+    # In German the first two are longer than 45 characters, in Spanish the second is not.
+    monkeypatch.setattr(attention_maps, "MAX_CHARACTERS", 45)
+    context = world.context(heads=heads(max_examples=4))
+    assert attention_maps.run(context, KEY).status == "written"
+    assert attention_maps.run(context, KEY).status == "fresh"
+    assert fresh(probe(context), STEPS["attention_maps"], KEY) is not None
+    attention_maps.run(context, Key("a", language="es"))
+    frame = context.warehouse.scan("attention_maps").collect()
+    short = {
+        str(row)
+        for row in range(4)
+        if all(sum(map(len, world.texts[language][row])) <= 45 for language in world.texts)
+    }
+    assert short not in (set(), {"0", "1", "2", "3"})
+    for language in ("de", "es"):
+        own = frame.filter(pl.col("language") == language)
+        assert set(own["example_id"]) == short
+        assert own.height == len(short) * 2 * 4
+    row = frame.row(0, named=True)
+    weights = np.array(row["weights"], dtype=np.float32).reshape(len(row["tokens"]), -1)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=0.01)
+    assert [token for token, special in zip(row["tokens"], row["is_special"], strict=True) if special]
+
+    one = world.context(heads=heads(max_examples=4, attention_examples=1))
+    assert attention_maps.run(one, KEY).status == "written"
+    assert one.warehouse.scan("attention_maps", language="de").collect()["example_id"].n_unique() == 1
+    none = world.context(heads=heads(attention_examples=0))
+    assert attention_maps.run(none, KEY).status == "not_applicable"
+
+
 def test_what_the_study_does_not_ask_for(world):
     plain = world.context()
-    for step in (head_samples, head_importance, pruning_evaluations):
+    for step in (head_samples, head_importance, attention_maps, pruning_evaluations):
         assert step.run(plain, KEY).status == "not_applicable"
         assert step.run(world.context(heads=heads()), Key("b", language="de")).status == "not_applicable"
     assert plain.warehouse.current(Slot("head_importance", ("a", "de"), "nli")) is None
