@@ -1,6 +1,7 @@
-"""Heads: evaluated rows per second, rows until a synthetic game is decided, and the cost of writing samples.
+"""Heads: evaluated rows per second, rows until a synthetic game is decided, the cost of writing samples, pruned models.
 
     python tests/benchmarks/bench_heads.py SHARED [--model FOLDER] [--permutations 128] [--examples 512]
+    python tests/benchmarks/bench_heads.py SHARED --only pruned
 
 FOLDER is a three-class NLI checkpoint; without one, mini-x11 under a random head is measured, which costs the same.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from common import print_table
 
 from xlwh.corpora import read, sample
 from xlwh.heads.engine import Engine
+from xlwh.heads.export import without_heads
 from xlwh.heads.permutations import permutations
 from xlwh.heads.players import players_of
 from xlwh.heads.sampler import removals, sample_round
 from xlwh.heads.scores import gold_of
 from xlwh.heads.sequences import Evidence, paper_radius
 from xlwh.models import Zoo
-from xlwh.models.batches import collate
+from xlwh.models.batches import collate, plan
 from xlwh.models.gates import gated
 from xlwh.models.tokenize import encode
 from xlwh.store import Slot, Warehouse, schema
@@ -41,26 +44,7 @@ def run(
     shared: Path, model: Path | None = None, permutations: int = 128, examples: int = 512
 ) -> list[dict[str, Any]]:
     """Speed on real XNLI lengths: ours against one coalition at a time on batches padded to 128."""
-    folder = model or shared / "models" / "mini-x11"
-    study = Study.model_validate(
-        {
-            "name": "bench",
-            "languages": ["en"],
-            "data_root": shared / "data",
-            "folder": shared,
-            "datasets": {"xnli": {"reader": "xnli", "path": "xnli/xtreme"}},
-            "models": {"m": {"path": str(folder), "max_length": PADDED, "labels": LABELS}},
-        }
-    )
-    frame = sample(read(study, "xnli", "en").examples, examples, 0)
-    with tempfile.TemporaryDirectory() as root:
-        warehouse = Warehouse(root, create=True)
-        zoo = Zoo(study, warehouse)
-        loaded = zoo.load("m") if model else zoo.load_base("m", len(LABELS), LABELS, 0)
-        loaded.model.eval().requires_grad_(False)
-        if loaded.task is None:
-            raise SystemExit(f"{folder} has no classification head")
-        encoded = encode(loaded, frame)
+    with _classifier(shared, model, examples) as (loaded, encoded, frame, warehouse):
         sites = loaded.family.attention_sites(loaded.model)
         players = players_of(("head",), len(sites), sites[0].num_heads)
         engine = Engine(loaded, encoded, players, gold_of(loaded, encoded, frame))
@@ -104,6 +88,95 @@ def run(
         }
     )
     return rows
+
+
+@contextmanager
+def _classifier(
+    shared: Path, model: Path | None, examples: int
+) -> Iterator[tuple[Any, Any, pl.DataFrame, Warehouse]]:
+    """A classifier with examples of XNLI, tokenized, and a warehouse to write to."""
+    folder = model or shared / "models" / "mini-x11"
+    study = Study.model_validate(
+        {
+            "name": "bench",
+            "languages": ["en"],
+            "data_root": shared / "data",
+            "folder": shared,
+            "datasets": {"xnli": {"reader": "xnli", "path": "xnli/xtreme"}},
+            "models": {"m": {"path": str(folder), "max_length": PADDED, "labels": LABELS}},
+        }
+    )
+    frame = sample(read(study, "xnli", "en").examples, examples, 0)
+    with tempfile.TemporaryDirectory() as root:
+        warehouse = Warehouse(root, create=True)
+        zoo = Zoo(study, warehouse)
+        loaded = zoo.load("m") if model else zoo.load_base("m", len(LABELS), LABELS, 0)
+        loaded.model.eval().requires_grad_(False)
+        if loaded.task is None:
+            raise SystemExit(f"{folder} has no classification head")
+        yield loaded, encode(loaded, frame), frame, warehouse
+
+
+def pruned(
+    shared: Path, model: Path | None = None, examples: int = 256, repeats: int = 5
+) -> list[dict[str, Any]]:
+    """Models without a quarter and half of their heads against the whole one with these heads' gates closed.
+
+    All of them see the same batches in turns; a model's time is the least of its turns, in processor seconds, which
+    other work on the machine hardly changes.
+    """
+    with _classifier(shared, model, examples) as (loaded, encoded, _, _):
+        sites = loaded.family.attention_sites(loaded.model)
+        players = players_of(("head",), len(sites), sites[0].num_heads)
+        batches = [
+            collate(loaded, encoded, rows, length).inputs(loaded)
+            for rows, length in plan(encoded.lengths, loaded.max_length)
+        ]
+        order = permutations(0, np.arange(1), len(players))[0]
+        ways: list[tuple[str, int, Any, torch.Tensor]] = []
+        for removed in (0, len(players) // 4, len(players) // 2):
+            gates = torch.ones(len(players))
+            gates[torch.from_numpy(order[:removed].copy())] = 0
+            shaped = gates.reshape(1, players.layers, players.heads)
+            ways.append(("whole, gated", removed, loaded.model, shaped))
+            if removed:
+                small = without_heads(loaded.model, [players.names[i] for i in order[:removed]])
+                ways.append(("pruned", removed, small, torch.ones(0)))
+
+        def forward(network: Any, gates: torch.Tensor) -> torch.Tensor:
+            if not len(gates):
+                return torch.cat([network(**inputs).logits for inputs in batches])
+            with gated(network, gates):
+                return torch.cat([network(**inputs).logits for inputs in batches])
+
+        best = [float("inf")] * len(ways)
+        logits: list[torch.Tensor] = [torch.ones(0)] * len(ways)
+        with torch.inference_mode():
+            for _ in range(repeats):
+                for place, (_, _, network, gates) in enumerate(ways):
+                    spent, logits[place] = _processor_seconds(lambda n=network, g=gates: forward(n, g))  # type: ignore[misc]
+                    best[place] = min(best[place], spent)
+        rows = []
+        for place, (name, removed, network, _) in enumerate(ways):
+            twin = place - 1 if name == "pruned" else place
+            rows.append(
+                {
+                    "model": name,
+                    "heads removed": f"{removed} of {len(players)}",
+                    "parameters": f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M",
+                    "examples": examples,
+                    "processor s": round(best[place], 3),
+                    "speed-up": round(best[twin] / best[place], 2),
+                    "largest difference of logits": f"{float((logits[place] - logits[twin]).abs().max()):.1e}",
+                }
+            )
+    return rows
+
+
+def _processor_seconds(work: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+    start = time.process_time()
+    made = work()
+    return time.process_time() - start, made
 
 
 def _naive(loaded: Any, encoded: Any, players: Any) -> tuple[int, float]:
@@ -260,7 +333,15 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=128)
     parser.add_argument("--examples", type=int, default=512)
     parser.add_argument("--players", type=int, default=12)
+    parser.add_argument("--only", choices=("pruned",))
     arguments = parser.parse_args()
+    if arguments.only is None:
+        _sampling(arguments)
+        print()
+    print_table("Pruned models, XNLI lengths", pruned(arguments.shared, arguments.model))
+
+
+def _sampling(arguments: argparse.Namespace) -> None:
     print_table("Rows until a synthetic game is decided", decide(arguments.players))
     print()
     print_table(

@@ -1,9 +1,10 @@
 """Heads on a GPU: a classifier of XLM-R base's shape, sampled to 4 million evaluated rows in bfloat16.
 
-    python tests/benchmarks/bench_heads_gpu.py
+    PYTHONPATH=. python tests/benchmarks/bench_heads_gpu.py
 
 Weights are random and examples are random tokens of XNLI-like lengths: only the time counts. Needs torch,
-transformers and numpy, nothing else of xlwh's; writes nothing. `--device cpu` with a small shape tries it out.
+transformers and numpy, nothing else of xlwh's; writes nothing. It tells every round as it ends and stops after
+`--minutes`, whatever is reached. `--device cpu` with a small shape tries it out.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def run(
     device: str = "cuda",
     round_permutations: int = 24_576,
     precision: str = "bfloat16",
+    minutes: float = 7.0,
 ) -> dict[str, Any]:
     """Seconds to `rows` evaluated rows, the decisions taken on the way included."""
     loaded = classifier(layers, heads, width, torch.device(device))
@@ -98,14 +100,17 @@ def run(
     sample_round(engine, warm, 1, 0, everyone, ids)
     evidence, done, number = Evidence(len(players)), 0, 0
     start = time.perf_counter()
-    while done < rows:
+    while done < rows and time.perf_counter() - start < 60 * minutes:
         made = sample_round(engine, sampler, 0, number, everyone, ids)
         made.observe(evidence, antithetic=True)
         done, number = done + made.rows, number + 1
+        print(f"round {number}: {done:,} rows after {time.perf_counter() - start:.1f} s", flush=True)
     seconds = time.perf_counter() - start
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
+    on_gpu = device.startswith("cuda")
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name() if on_gpu else "CPU",
+        "GPU memory at most": f"{memory:.1f} GiB",
         "torch": torch.__version__,
         "shape": f"{layers} layers, {heads} heads, width {width}",
         "examples": examples,
@@ -128,6 +133,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--round-permutations", type=int, default=24_576)
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--minutes", type=float, default=7.0)
     found = run(**vars(parser.parse_args()))
     print("\n".join(f"{name}: {value}" for name, value in found.items()))
 

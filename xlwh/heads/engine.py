@@ -20,7 +20,7 @@ from torch import Tensor
 from xlwh.errors import ModelError
 from xlwh.heads.players import Players
 from xlwh.heads.stack import Gates, stack_of
-from xlwh.models.batches import collate, padded_length
+from xlwh.models.batches import collate, padded_length, to_device
 
 if TYPE_CHECKING:
     from xlwh.heads.scores import Gold, Measure
@@ -62,7 +62,7 @@ class Engine:
         self.gold = gold
         self._loaded = loaded
         self._encoded = encoded
-        self._measure: Measure = measure
+        self._score = gold.scorer(measure, loaded.device)
         self._stack = stack_of(loaded, getattr(torch, precision))
         if (players.layers, players.heads) != (self._stack.num_layers, self._stack.num_heads):
             raise ModelError(
@@ -84,13 +84,7 @@ class Engine:
         row r has (None: all). The cheaper a walk, the higher the lowest layer that changes from one to the next.
         `progress` is called with the coalitions evaluated in each batch.
         """
-        return self.read(
-            examples,
-            coalitions,
-            lambda logits, rows: self.gold.score(logits, rows, self._measure),
-            steps,
-            progress,
-        )
+        return self.read(examples, coalitions, self._score, steps, progress)
 
     def evaluate(self, examples: NDArray[np.int64], coalitions: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Scores of single coalitions `[rows, players]`, each of its own example `[rows]`: `[rows]`."""
@@ -144,10 +138,10 @@ class Engine:
         device, players = self._loaded.device, self.players
         unique, place = np.unique(examples, return_inverse=True)
         batch = collate(self._loaded, self._encoded, unique, padded)
-        repeated = torch.from_numpy(place).to(device)
+        repeated = to_device(place, device)
         rows = self._stack.rows(batch, repeated)
-        of = torch.from_numpy(examples).to(device)
-        current = reader(rows.logits, torch.from_numpy(unique).to(device))[repeated]
+        of = to_device(examples, device)
+        current = reader(rows.logits, to_device(unique, device))[repeated]
         whole = current.clone()
         found = [whole] * coalitions.shape[1]
         before = np.ones((len(examples), len(players)), dtype=np.bool_)
@@ -158,10 +152,9 @@ class Engine:
             if len(order):
                 heads, mlps = players.closed(now[order])
                 gates = Gates(
-                    torch.from_numpy(~heads).to(device),
-                    torch.from_numpy(~mlps).to(device) if players.uses_mlps else None,
+                    to_device(~heads, device), to_device(~mlps, device) if players.uses_mlps else None
                 )
-                index = torch.from_numpy(order).to(device)
+                index = to_device(order, device)
                 logits = rows.move(index, reach, gates)
                 current = current.clone()
                 current[index] = reader(logits, of[index])

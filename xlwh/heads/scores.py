@@ -6,7 +6,7 @@ mean the accuracy per word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.errors import ModelError
+from xlwh.models.batches import to_device
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,23 +44,31 @@ class Gold:
         """Whether there is a class per word instead of one per example."""
         return self.classes.ndim == 2
 
-    def score(self, logits: Tensor, examples: Tensor, measure: Measure = "accuracy") -> Tensor:
-        """Score of each row `[rows]` from its logits: `[rows, classes]`, in tagging `[rows, length, classes]`."""
-        gold = torch.from_numpy(self.classes).to(logits.device)[examples]
-        if not self.tagging:
+    def scorer(self, measure: Measure, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function from logits and the rows' examples `[rows]` to each row's score `[rows]`.
+
+        Logits are `[rows, classes]`, in tagging `[rows, length, classes]`, and on `device`, where the gold lies ready.
+        """
+        classes, weights = to_device(self.classes, device), to_device(self.weights, device)
+
+        def classified(logits: Tensor, examples: Tensor) -> Tensor:
+            gold = classes[examples]
             if measure == "accuracy":
                 return (logits.argmax(dim=-1) == gold).float()
             return logits.softmax(dim=-1).gather(1, gold[:, None])[:, 0]
-        # What lies behind a row's end, or the longest example's, has no gold.
-        length = min(gold.shape[1], logits.shape[1])
-        gold, logits = gold[:, :length], logits[:, :length]
-        counted = gold != NO_GOLD
-        if measure == "accuracy":
-            right = (logits.argmax(dim=-1) == gold).float()
-        else:
-            right = logits.softmax(dim=-1).gather(2, gold.clamp(min=0)[..., None])[..., 0] * counted
-        weights = torch.from_numpy(self.weights).to(logits.device)[examples]
-        return right.sum(dim=1) / weights
+
+        def tagged(logits: Tensor, examples: Tensor) -> Tensor:
+            # What lies behind a row's end, or the longest example's, has no gold.
+            length = min(classes.shape[1], logits.shape[1])
+            gold, logits = classes[examples, :length], logits[:, :length]
+            counted = gold != NO_GOLD
+            if measure == "accuracy":
+                right = (logits.argmax(dim=-1) == gold).float()
+            else:
+                right = logits.softmax(dim=-1).gather(2, gold.clamp(min=0)[..., None])[..., 0] * counted
+            return right.sum(dim=1) / weights[examples]
+
+        return tagged if self.tagging else classified
 
 
 def gold_of(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from xlwh.models.tokenize import Encoded
@@ -81,10 +82,16 @@ def plan(
     return batches
 
 
-def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], length: int) -> Batch:
-    """The chosen examples padded to `length` on the side that the family expects, on the model's device."""
+def to_device(values: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
+    """An array as a tensor on a device; on its way to a GPU nobody waits for what the GPU still computes."""
     import torch
 
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], length: int) -> Batch:
+    """The chosen examples padded to `length` on the side that the family expects, on the model's device."""
     left = loaded.family.padding_side == "left"
     shape = (len(rows), length)
     ids = np.full(shape, loaded.tokenizer.pad_token_id, dtype=np.int64)
@@ -100,18 +107,13 @@ def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], leng
         if encoded.token_type_ids is not None:
             types[place, target] = encoded.token_type_ids[source]
 
-    def move(values: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
-        tensor = torch.from_numpy(values)
-        if loaded.device.type == "cuda":
-            return tensor.pin_memory().to(loaded.device, non_blocking=True)
-        return tensor.to(loaded.device)
-
+    device = loaded.device
     return Batch(
         rows=rows,
-        input_ids=move(ids),
-        attention_mask=move(mask),
-        token_type_ids=None if encoded.token_type_ids is None else move(types),
-        special=move(special),
+        input_ids=to_device(ids, device),
+        attention_mask=to_device(mask, device),
+        token_type_ids=None if encoded.token_type_ids is None else to_device(types, device),
+        special=to_device(special, device),
         forced=None if encoded.forced is None else _forced(loaded, [encoded.forced[row] for row in rows]),
     )
 
