@@ -100,6 +100,7 @@ def build(
                 else _random_pairs(model, languages[0], language, methods, ids, source, rng)
             )
             warehouse.write({Slot("ccta_pairs", (model, language), DATASET): pairs}, "f")
+            warehouse.write(_heads(model, language, ids, tokens[language]), "f")
     warehouse.build_catalogue()
     return warehouse
 
@@ -235,6 +236,38 @@ def _predictions(
         }
     )
     return _rows("predictions", frame, model, language)
+
+
+def _heads(model: str, language: str, ids: list[str], tokens: pl.DataFrame) -> dict[Slot, pl.DataFrame]:
+    """Marginals of 2 x 2 heads over 32 permutations, and the attention of these heads on two examples."""
+    rng = np.random.default_rng(len(tokens))
+    samples = pl.DataFrame(
+        [
+            {"permutation": n, "example_id": ids[n % len(ids)], "layer": layer, "head": head, "remaining": 2}
+            for n in range(32)
+            for layer in range(2)
+            for head in range(2)
+        ]
+    ).with_columns(sampler=pl.lit("rows"), estimator=pl.lit("permutation"), unit=pl.lit("head"))
+    worth = np.tile([0.4, 0.1, 0.0, -0.2], 32) + rng.normal(0, 0.2, size=samples.height)
+    maps = []
+    for number in ids[:2]:
+        shown = tokens.filter(pl.col("example_id") == number)
+        for layer, head in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            weights = rng.dirichlet(np.full(shown.height, 0.1), size=shown.height)
+            own = {"example_id": number, "layer": layer, "head": head, "tokens": shown["token"].to_list()}
+            maps.append(
+                {**own, "is_special": shown["is_special"].to_list(), "weights": weights.ravel().tolist()}
+            )
+    marginals = samples.with_columns(marginal=pl.Series(worth))
+    return {
+        Slot("head_samples", (model, language), f"{DATASET}.rows.000000"): _rows(
+            "head_samples", marginals, model, language
+        ),
+        Slot("attention_maps", (model, language), DATASET): _rows(
+            "attention_maps", pl.DataFrame(maps), model, language
+        ),
+    }
 
 
 def _attributions(

@@ -197,6 +197,26 @@ def test_from_the_matrix_to_one_example(page, address):
     assert _axe(page) == []
 
 
+def test_from_the_heat_maps_to_what_one_head_attends_to(page, address):
+    page.goto(f"{address}/paper/heads")
+    _settled(page)
+    cell = page.locator("section[data-figure=head_values] [data-drill*='layer=1&head=1']").first
+    cell.click()
+    page.wait_for_url("**/head?**")
+    assert page.locator("h1").inner_text() == "Layer 1, head 1"
+    drawing = page.locator("section.figure", has_text="What it attends to").locator("svg")
+    before = drawing.inner_html()
+    assert "<script>document" not in before
+    drawing.locator("g.mark").first.hover()
+    assert "→" in page.locator("#tip").inner_text()
+    page.locator("select[name=example_id]").select_option("000001")
+    _settled(page)
+    assert "example_id=000001" in page.url
+    assert drawing.inner_html() != before
+    _kept(page, "head")
+    assert _axe(page) == []
+
+
 def test_hostile_text_is_shown_as_text(page, address):
     page.goto(f"{address}/examples?text=000000")
     page.locator("tbody a").first.click()

@@ -243,3 +243,25 @@ def test_curves_average_draws_and_begin_at_the_whole_model(connect):
         "select num_removed, draws, accuracy, accuracy_min, accuracy_max from pruning_curves order by num_removed"
     )
     assert found.fetchall() == [(0, 1, 0.5, 0.5, 0.5), (2, 2, pytest.approx(0.45), 0.4, 0.5)]
+
+
+def test_attention_is_told_pair_by_pair(connect):
+    database = connect(
+        attention_maps=[
+            {
+                "layer": 0,
+                "head": 1,
+                "tokens": ["[CLS]", "cat", "[SEP]"],
+                "is_special": [True, False, True],
+                "weights": [0.5, 0.25, 0.25, 0.125, 0.875, 0.0, 1.0, 0.0, 0.0],
+            }
+        ]
+    )
+    rows = database.sql(
+        "select position, token, attended_position, attended_token, attended_is_special, weight from head_attention "
+        "order by 1, 3"
+    ).fetchall()
+    assert len(rows) == 9
+    assert rows[1] == (0, "[CLS]", 1, "cat", False, 0.25)
+    assert rows[4] == (1, "cat", 1, "cat", False, 0.875)
+    assert rows[6] == (2, "[SEP]", 0, "[CLS]", True, 1.0)

@@ -155,6 +155,15 @@ STEPS: dict[str, Step] = {
             True,
         ),
         Step(
+            "attention_maps",
+            ("attention_maps",),
+            _RUN,
+            "heads",
+            # Which examples are short is asked in all languages.
+            (Reads("examples", _LANGUAGES), Reads("models")),
+            True,
+        ),
+        Step(
             "pruning_evaluations",
             ("pruning_masks", "pruning_evaluations", "pruning_tests"),
             _RUN,

@@ -92,6 +92,7 @@ def _job(context: Context, heads: Heads, model: str, valued: Corpus, evaluated: 
         "importance": heads.importance,
         "random_masks": heads.random_masks,
         "curve": heads.curve,
+        "zero_shot": heads.zero_shot,
         "resamples": heads.resamples,
     }
     inputs = [*context.zoo.pin(model).identity, identity(valued.entry), identity(evaluated.entry)]
@@ -179,7 +180,7 @@ def _pruned(context: Context, heads: Heads, model: str, job: _Job) -> dict[str, 
 
 
 def _games(context: Context, heads: Heads, model: str, job: _Job) -> Iterator[_Masks]:
-    """Masks by the players that they are made of: every language's decisions, this one's rankings."""
+    """Masks by the players that they are made of: every language's decisions, this one's other rankings."""
     from xlwh.heads.masks import decided_masks, players_in, ranked, sized_masks
     from xlwh.heads.summary import summarise
 
@@ -200,9 +201,11 @@ def _games(context: Context, heads: Heads, model: str, job: _Job) -> Iterator[_M
                 continue
             decided = decided_masks(own, name, sampler.delta)
             made += [(code, mask) for mask in decided]
+            ranking, order = f"shapley.{name}", ranked(own, "mean")
+            if heads.zero_shot is not None:
+                made += [(code, mask) for mask in sized_masks(ranking, order, [heads.zero_shot], "zero_shot")]
             if code == language:
-                curve = sized_masks(f"shapley.{name}", ranked(own, "mean"), heads.curve, "curve")
-                made += [(code, mask) for mask in curve]
+                made += [(code, mask) for mask in sized_masks(ranking, order, heads.curve, "curve")]
                 if sampler.players == ("head",):
                     players = sorted(players_in(own))
                     sizes |= {len(mask.removed) for mask in decided}

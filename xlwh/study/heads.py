@@ -112,9 +112,21 @@ class Heads(Part):
         ],
         ...,
     ] = Field(("gradient", "gradient_layer_norm"), description="Other measures that rank heads.")
+    attention_examples: int = Field(
+        3,
+        ge=0,
+        description="Short examples on which everything that heads attend to is stored, for pictures; the same "
+        "ids in every language.",
+    )
     random_masks: int = Field(10, ge=0, description="Random masks per size.")
     curve: tuple[int, ...] = Field(
         (), description="Numbers of removed players at which every ranking's accuracy is measured."
+    )
+    zero_shot: int | None = Field(
+        None,
+        ge=1,
+        description="Number of players that every language's Shapley ranking removes in every language; what is "
+        "shown to do harm is tried on all of them anyway.",
     )
     resamples: int = Field(10_000, ge=1000, description="Bootstrap resamples of the pruning tests.")
 

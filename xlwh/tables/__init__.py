@@ -26,7 +26,14 @@ from xlwh.tables.concepts import (
 from xlwh.tables.consistency import CctaPairs, WordVectors
 from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
-from xlwh.tables.heads import HeadImportance, HeadSamples, PruningEvaluations, PruningMasks, PruningTests
+from xlwh.tables.heads import (
+    AttentionMaps,
+    HeadImportance,
+    HeadSamples,
+    PruningEvaluations,
+    PruningMasks,
+    PruningTests,
+)
 from xlwh.tables.lexicon import ConceptLanguages, ConceptMatches, ConceptPairings, Lexicon
 from xlwh.tables.models import Models, Predictions, Tokens
 from xlwh.tables.tagging import TokenPredictions
@@ -62,6 +69,7 @@ TABLES: dict[str, type[Table]] = {
     "perturbations": Perturbations,
     "head_samples": HeadSamples,
     "head_importance": HeadImportance,
+    "attention_maps": AttentionMaps,
     "pruning_masks": PruningMasks,
     "pruning_evaluations": PruningEvaluations,
     "pruning_tests": PruningTests,
@@ -74,6 +82,7 @@ __all__ = [
     "TABLES",
     "Activations",
     "AnswerSpans",
+    "AttentionMaps",
     "AttributionProbes",
     "AttributionRuns",
     "CctaPairs",

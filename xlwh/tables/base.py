@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import dataframely as dy
+import polars as pl
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 """Model, dataset and space names: they become folder names and partition keys."""
@@ -18,6 +19,14 @@ class Table(dy.Schema):
     version: ClassVar[int] = 1
     row_group_rows: ClassVar[int] = 256 * 1024
     """Rows per Parquet row group: small enough to skip by statistics, large enough that dictionaries pay."""
+
+
+class Float16(dy.Float32):
+    """A column of float16 values. Parquet keeps them as such; DuckDB reads them as FLOAT."""
+
+    @property
+    def dtype(self) -> pl.DataType:
+        return pl.Float16()
 
 
 def name_column(description: str) -> dy.String:

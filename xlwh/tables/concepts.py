@@ -6,6 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from xlwh.tables.base import (
+    Float16,
     Table,
     dataset_column,
     example_id_column,
@@ -22,14 +23,6 @@ AGGREGATIONS = ("last", "first", "mean")
 ALGORITHMS = ("faiss", "torch", "scikit-learn", "minibatch")
 MEASURES = ("cka", "retrieval", "mutual_retrieval", "anisotropy", "language_probe")
 REASONS = ("truncated", "no_tokens", "no_state", "not_finite", "overflow")
-
-
-class Float16(dy.Float32):
-    """A column of float16 values. Parquet keeps them as such; DuckDB reads them as FLOAT."""
-
-    @property
-    def dtype(self) -> pl.DataType:
-        return pl.Float16()
 
 
 def vector_column(inner: dy.Column, nullable: bool, description: str) -> dy.List:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataframely as dy
+import polars as pl
 
 from xlwh.tables.base import (
+    Float16,
     Table,
     dataset_column,
     example_id_column,
@@ -19,6 +21,9 @@ UNITS = ("head", "layer", "mlp", "group")
 
 ESTIMATORS = ("permutation", "antithetic", "whole_set", "exact")
 """How marginals are drawn; see `HeadSamples`."""
+
+SELECTIONS = ("strict", "paper", "same_size", "curve", "zero_shot")
+"""How the players of a mask are chosen; see `PruningMasks`."""
 
 
 def _unit() -> dy.String:
@@ -123,6 +128,40 @@ class HeadImportance(Table):
     num_examples = dy.Int32(nullable=False, min=1, description="Examples averaged over.")
 
 
+class AttentionMaps(Table):
+    """One row per (model, example, head): everything that the head attends to, in half precision.
+
+    Of a few short examples per dataset, the same ones in every language of parallel data.
+    """
+
+    partition_by = ("model", "language")
+    key = ("model", "dataset", "split", "language", "example_id", "layer", "head")
+
+    model = model_column()
+    dataset = dataset_column()
+    split = split_column()
+    language = language_column()
+    example_id = example_id_column()
+    layer = _layer()
+    head = dy.Int16(nullable=False, min=0, description="Head within the layer.")
+    tokens = dy.List(
+        dy.String(nullable=False), nullable=False, description="The tokenizer's pieces that the model sees."
+    )
+    is_special = dy.List(
+        dy.Bool(nullable=False), nullable=False, description="Of each token: CLS, SEP and the like."
+    )
+    weights = dy.List(
+        Float16(nullable=False),
+        nullable=False,
+        description="Shares of attention, token by token: first what the first token attends to.",
+    )
+
+    @dy.rule()
+    def is_square(cls) -> pl.Expr:  # noqa: N805
+        length = pl.col("tokens").list.len()
+        return (pl.col("weights").list.len() == length * length) & (pl.col("is_special").list.len() == length)
+
+
 class PruningMasks(Table):
     """One row per mask that was made in a language: which players it removes, by which ranking, and how many."""
 
@@ -139,9 +178,10 @@ class PruningMasks(Table):
     draw = dy.Int32(nullable=False, min=0, description="Number of the random mask; 0 for the others.")
     selection = dy.String(
         nullable=False,
-        check=lambda c: c.is_in(["strict", "paper", "same_size", "curve"]),
+        check=lambda c: c.is_in(SELECTIONS),
         description="strict, paper: every player shown to do harm, by that variant; same_size: as many as those, "
-        "by another ranking; curve: a number of players given by the study.",
+        "by another ranking; curve: a number of players given by the study; zero_shot: a number given by the study, "
+        "tried on every language.",
     )
     num_removed = dy.Int32(nullable=False, min=0, description="Players removed.")
     removed = dy.List(
@@ -178,7 +218,7 @@ class PruningEvaluations(Table):
     draw = dy.Int32(nullable=False, min=0, description="Number of the random mask; 0 for the others.")
     selection = dy.String(
         nullable=False,
-        check=lambda c: c.is_in(["none", "strict", "paper", "same_size", "curve"]),
+        check=lambda c: c.is_in(["none", *SELECTIONS]),
         description="As in `pruning_masks`; none: the whole model.",
     )
     num_removed = dy.Int32(nullable=False, min=0, description="Players removed.")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from xlwh.heads.attention import attention_maps
 from xlwh.heads.importance import (
     attention_looks,
     gradient_importance,
     layer_normalised,
 )
-from xlwh.heads.pictures import head_attention, picture
 
 
 @pytest.mark.parametrize("model_type", ["bert", "xlm", "t5"])
@@ -43,8 +43,8 @@ def test_attention_measures_of_one_example_are_those_of_its_weights(game):
     built = game("bert")
     names = ("attention_entropy", "attention_confidence", "separator_attention")
     found = attention_looks(built.loaded, built.encoded, names)
-    shown = head_attention(built.loaded, built.encoded, 1, 2)[3]
-    weights = shown.weights.astype(np.float64)
+    shown = next(m for m in attention_maps(built.loaded, built.encoded) if (m.row, m.site) == (3, 1))
+    weights = shown.weights[2].astype(np.float64)
     entropy = -(weights * np.log(weights)).sum(axis=1).mean()
     assert found["attention_entropy"][3, 1, 2] == pytest.approx(entropy, abs=1e-5)
     assert found["attention_confidence"][3, 1, 2] == pytest.approx(weights.max(axis=1).mean(), abs=1e-5)
@@ -54,10 +54,14 @@ def test_attention_measures_of_one_example_are_those_of_its_weights(game):
     assert found["separator_attention"][3, 1, 2] == expected
 
 
-def test_pictures_show_a_head_on_every_example(game):
-    built = game("xlm-roberta")
-    shown = head_attention(built.loaded, built.encoded, 0, 1)
-    assert [len(item.tokens) for item in shown] == built.encoded.lengths.tolist()
-    for item in shown:
-        np.testing.assert_allclose(item.weights.sum(axis=1), 1, atol=1e-5)
-    assert len(picture(shown[:2], "head 0.1").axes) == 2
+@pytest.mark.parametrize(("model_type", "sites"), [("xlm-roberta", 2), ("t5", 2), ("llama", 2)])
+def test_maps_are_of_every_example_and_of_the_input_alone(game, model_type, sites):
+    built = game(model_type)
+    found = list(attention_maps(built.loaded, built.encoded))
+    assert [(m.row, m.site) for m in found] == [(row, site) for row in range(4) for site in range(sites)]
+    for one in found:
+        length = int(built.encoded.lengths[one.row])
+        assert one.weights.shape == (4, length, length)
+        assert len(one.tokens) == len(one.special) == length
+        assert any(one.special) or model_type == "llama"
+        np.testing.assert_allclose(one.weights.sum(axis=-1), 1, atol=1e-5)

@@ -19,6 +19,7 @@ from xlwh.report.charts import (
     heat,
     legend,
     lines,
+    matrix,
     number,
     scatter,
     svg,
@@ -91,6 +92,19 @@ def test_heat_marks_missing_cells_and_colours_by_sign():
     fills = [r.get("fill") for r in drawn.iter(f"{SVG}rect")]
     assert fills == [mix(1, "neg", "mid"), mix(1, "pos", "mid"), "none", "none"]
     assert next(g.get("data-drill") for g in drawn.iter(f"{SVG}g") if g.get("data-drill")) == "/x?<"
+
+
+def test_a_matrix_draws_what_can_be_seen():
+    weights = [[0.5, 0.001, 0.25], [0.0, 1.0, 0.0], [0.4, 0.3, 0.3]]
+    drawn = parsed(matrix(weights, ["[CLS]", "a\x07", "a\x07"], title="en", faint=[True, False, False]))
+    fills = [r.get("fill") for r in drawn.iter(f"{SVG}rect")]
+    assert fills == ["none", *(mix(w, "hi", "lo") for w in (0.5, 0.25, 1.0, 0.4, 0.3, 0.3))]
+    told = [t.text for t in drawn.iter(f"{SVG}title")]
+    assert told[0] == "[CLS] → [CLS]\n0.500"
+    assert told[2] == "a\u2407 → a\u2407\n1.000"
+    names = [t for t in drawn.iter(f"{SVG}text") if t.text == "[CLS]"]
+    assert len(names) == 2
+    assert names[0].get("fill") != names[1].get("fill") or "muted" in names[0].get("fill")
 
 
 def test_flow_ribbons_are_as_thick_as_their_mass():

@@ -65,6 +65,31 @@ def client(tmp_path_factory):
         example = {"language": language, "example_id": "1", "text": texts[language]}
         warehouse.write({Slot("examples", ("d", language), "dev"): _frame("examples", [example])}, "f")
         warehouse.write({Slot("activations", ("m", language), "d"): _frame("activations", [here])}, "f")
+    for language, worth in (("ar", 0.2), ("en", -0.3)):
+        heads = [
+            {"language": language, "sampler": "s", "estimator": "permutation", "unit": "head", "layer": 0,
+             "head": head, "permutation": n, "example_id": "1", "marginal": worth}
+            for head in (0, 1) for n in (0, 1)
+        ]  # fmt: skip
+        value = {
+            "language": language,
+            "method": "gradient",
+            "unit": "head",
+            "layer": 0,
+            "head": 1,
+            "value": 7.5,
+        }
+        attention = [
+            {"language": language, "example_id": "1", "layer": 0, "head": head, "tokens": [marks[language][0], "[SEP]"],
+             "is_special": [False, True], "weights": weights}
+            for head, weights in ((0, [1.0, 0.0, 1.0, 0.0]), (1, [0.25, 0.75, 0.0, 1.0]))
+        ]  # fmt: skip
+        frames = {
+            Slot("head_samples", ("m", language), "d"): _frame("head_samples", heads),
+            Slot("head_importance", ("m", language), "d"): _frame("head_importance", [value]),
+            Slot("attention_maps", ("m", language), "d"): _frame("attention_maps", attention),
+        }
+        warehouse.write(frames, "f")
     warehouse.build_catalogue()
     explorer = Explorer(warehouse.root)
     with TestClient(
@@ -95,20 +120,27 @@ def test_a_concept_that_is_not_there(client, query):
     assert client.get(f"/concept{query}").status_code == 404
 
 
-def test_one_head():
-    rows = [
-        {"model": "m", "dataset": "d", "split": "dev", "language": language, "sampler": "s", "unit": "head", "layer": 0,
-         "head": head, "variant": "strict", "n": 10, "value": value, "value_low": value - 0.1, "value_high": value + 0.1,
-         "sd": 0.1, "value_rank": 1, "value_even": value, "value_odd": value}
-        for language, value in (("ar", 0.2), ("en", -0.3))
-        for head in (0, 1)
-    ]  # fmt: skip
-    importance = [{**row, "method": "gradient", "value": 7.5, "num_examples": 4} for row in rows]
-    frames = {"head_shapley": pl.DataFrame(rows), "head_importance": pl.DataFrame(importance)}
-    shown = SimpleNamespace(views=SimpleNamespace(frame=frames.get))
-    text = drill_pages.head(shown, {"layer": "0", "head": "1"})
+def test_one_head(client):
+    text = client.get("/head?layer=0&head=1&language=en").text
     assert "Layer 0, head 1" in text
     assert "\u22120.3000" in text
     assert "By other measures" in text
     assert "7.5000" in text
+    # Its attention, in both languages; what the other head attends to is not there.
+    assert "What it attends to" in text
+    assert text.count("&lt;b&gt;war&lt;/b&gt; → [SEP]") == 1
+    assert "الحرب → [SEP]" in text
+    assert "0.75" in text
+    other = client.get("/head?layer=0&head=0&language=en", headers={"x-wanted": "fragment"}).text
+    assert "→ [SEP]" not in other
+    assert "[SEP] → الحرب" in other
+
+
+def test_a_head_without_pictures_says_how_to_make_them():
+    rows = [{**SHARED, "language": "en", "sampler": "s", "unit": "head", "layer": 0, "head": 0, "variant": "strict",
+             "n": 10, "value": 0.1, "value_low": 0.0, "value_high": 0.2, "sd": 0.1, "value_rank": 1, "value_even": 0.1,
+             "value_odd": 0.1}]  # fmt: skip
+    frames = {"head_shapley": pl.DataFrame(rows, strict=False)}
+    shown = SimpleNamespace(views=SimpleNamespace(frame=frames.get), columns={})
+    assert "xlwh catalogue" in drill_pages.head(shown, {})
     assert "xlwh catalogue" in drill_pages.head(SimpleNamespace(views=SimpleNamespace(frame={}.get)), {})

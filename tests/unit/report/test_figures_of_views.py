@@ -71,6 +71,17 @@ def _made_up(view, schema):
             columns.append(pl.Series(name, rng.random(frame.height)).cast(dtype))
         elif dtype.is_numeric():
             columns.append(pl.Series(name, rng.integers(1, 40, frame.height)).cast(dtype))
+        elif isinstance(dtype, pl.List):
+            # Two tokens, and what each attends to.
+            texts, numbers = pl.lit(["a", "b"]), pl.lit([0.5, 0.5, 0.0, 1.0])
+            made_up = (
+                texts
+                if dtype.inner == pl.String
+                else numbers.list.head(2)
+                if dtype.inner == pl.Boolean
+                else numbers
+            )
+            columns.append(made_up.cast(dtype).alias(name))
         elif dtype == pl.String:
             columns.append(pl.lit(OPTIONS.get(name, [name])[0]).alias(name))
         else:

@@ -9,6 +9,7 @@ from xlwh.report.charts.flow import Link, Node, flow
 from xlwh.report.charts.heat import Cell, heat
 from xlwh.report.charts.layout import Key, grid, legend
 from xlwh.report.charts.lines import Line, lines
+from xlwh.report.charts.matrix import matrix
 from xlwh.report.charts.scatter import Point, scatter
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "heat",
     "legend",
     "lines",
+    "matrix",
     "number",
     "scatter",
     "svg",

@@ -11,9 +11,9 @@ from xlwh.report.charts import number
 from xlwh.report.explorer.concept import Concept
 from xlwh.report.explorer.pages import PAGE_ROWS, filters, pager
 from xlwh.report.explorer.state import Shown
-from xlwh.report.figures import Drawn, Missing, Offer, render
+from xlwh.report.figures import Missing, Offer, render
 from xlwh.report.figures.base import Filter, offered
-from xlwh.report.figures.heads import ONE_HEAD
+from xlwh.report.figures.heads import ATTENDED, ONE_HEAD
 from xlwh.report.markup import Child, Markup, data, el
 from xlwh.report.page import missing, view
 from xlwh.report.tables import html_table
@@ -161,35 +161,52 @@ def evidence(rows: pl.DataFrame) -> Markup:
 
 
 def head(shown: Shown, wanted: Mapping[str, str]) -> Markup:
-    """One head: its value in every language, and by other measures."""
+    """One head: its value in every language, by other measures, and what it attends to."""
     drawn = render(ONE_HEAD, shown.views, wanted)
     if isinstance(drawn, Missing):
         return missing(drawn.reason, drawn.command)
     chosen = {offer.filter.column: offer.chosen for offer in drawn.offers}
+    attended = render(ATTENDED, _Maps(shown, chosen), wanted)
     return el(
         "div",
         el("p", el("a", "← all heads", href="/paper/heads")),
         el("h1", f"Layer {chosen['layer']}, head {chosen['head']}"),
-        el("section", _head_view(shown, drawn, chosen), class_="figure"),
+        filters((*drawn.offers, *attended.offers), "/head"),
+        el("section", view(ONE_HEAD, drawn), _other_measures(shown, chosen), class_="figure"),
+        el("section", el("h3", ATTENDED.title), view(ATTENDED, attended), class_="figure")
+        if chosen["unit"] == "head"
+        else None,
         data_swap="/head",
     )
 
 
-def _head_view(shown: Shown, drawn: Drawn, chosen: Mapping[str, str]) -> Markup:
+class _Maps:
+    """The maps of one head: those of all heads would be too many to keep."""
+
+    def __init__(self, shown: Shown, chosen: Mapping[str, str]) -> None:
+        self._shown, self._chosen = shown, chosen
+
+    def frame(self, name: str) -> pl.DataFrame | None:
+        """Its rows of the table."""
+        if name not in self._shown.columns:
+            return None
+        of = {c: self._chosen[c] for c in ("model", "dataset", "split", "layer", "head")}
+        where = " and ".join(f"{column} = ?" for column in of)
+        with self._shown.connection.cursor() as cursor:
+            found: pl.DataFrame = cursor.sql(f"from {name} where {where}", params=list(of.values())).pl()
+        return found
+
+
+def _other_measures(shown: Shown, chosen: Mapping[str, str]) -> Child:
     others = shown.views.frame("head_importance")
-    same = None
-    if others is not None and others.height:
-        same = others.filter(
-            (pl.col("model") == chosen["model"])
-            & (pl.col("unit") == chosen["unit"])
-            & (pl.col("layer").cast(pl.String) == chosen["layer"])
-            & (pl.col("head").cast(pl.String) == chosen["head"])
-        ).select("language", "method", "value", "sd", "num_examples").sort("method", "language")  # fmt: skip
-    return el(
-        "div",
-        filters(drawn.offers, "/head"),
-        view(ONE_HEAD, drawn),
-        None
-        if same is None or same.is_empty()
-        else el("div", el("h3", "By other measures"), html_table(same, caption="Other measures")),
-    )
+    if others is None or others.is_empty():
+        return None
+    same = others.filter(
+        (pl.col("model") == chosen["model"])
+        & (pl.col("unit") == chosen["unit"])
+        & (pl.col("layer").cast(pl.String) == chosen["layer"])
+        & (pl.col("head").cast(pl.String) == chosen["head"])
+    ).select("language", "method", "value", "sd", "num_examples").sort("method", "language")  # fmt: skip
+    if same.is_empty():
+        return None
+    return el("div", el("h3", "By other measures"), html_table(same, caption="Other measures"))

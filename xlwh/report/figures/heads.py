@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 import polars as pl
 
-from xlwh.report.charts import Cell, Dot, Key, Line, dots, grid, heat, legend, lines, number
+from xlwh.report.charts import Cell, Dot, Key, Line, dots, grid, heat, legend, lines, matrix, number
 from xlwh.report.charts.base import interval
 from xlwh.report.charts.heat import scale
 from xlwh.report.charts.layout import above
@@ -399,9 +401,55 @@ def convergence(frames: Frames, chosen: Selection) -> Drawn:
     return Drawn(above(legend([Key(c.name, c.colour, "") for c in drawn]), chart), rows.select(shown), note)  # fmt: skip
 
 
+def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
+    """What a head attends to on one example, a panel per language; the first view has one row for each."""
+    rows = next(iter(frames.values())).filter(pl.col("weights").is_not_null()).sort("language")
+    if rows.is_empty():
+        return Missing("No example is short enough in every language.", _ATTENTION)
+    first = rows.row(0, named=True)
+    high = max(max(weights) for weights in rows["weights"].to_list())
+    panels = [
+        matrix(
+            _square(r["weights"], len(r["tokens"])),
+            r["tokens"],
+            title=r["language"],
+            faint=r["is_special"],
+            high=high,
+        )
+        for r in rows.head(_PANELS).iter_rows(named=True)
+    ]
+    wide = max(1, min(3, int(1040 // max(panel.width for panel in panels))))
+    special = pl.DataFrame([_to_special(r) for r in rows.iter_rows(named=True)])
+    note = (
+        f"Layer {first['layer']}, head {first['head']}: a row is a token, its squares what it attends to, in the text's "
+        "own order. Grey tokens are added by the tokenizer."
+    )
+    picture = above(scale(0.0, high, title="share of attention"), grid(panels, columns=wide))
+    return Drawn(picture, special, note)
+
+
+def _square(weights: Sequence[float], length: int) -> list[Sequence[float]]:
+    return [weights[start : start + length] for start in range(0, len(weights), length)]
+
+
+def _to_special(row: dict[str, Any]) -> dict[str, object]:
+    """Where a head's attention goes on one example, in shares."""
+    length = len(row["tokens"])
+    kinds = {"to itself": 0.0, "to the token before": 0.0, "to the token after": 0.0}
+    special = 0.0
+    for place, weights in enumerate(_square(row["weights"], length)):
+        kinds["to itself"] += weights[place] / length
+        kinds["to the token before"] += weights[place - 1] / length if place else 0.0
+        kinds["to the token after"] += weights[place + 1] / length if place + 1 < length else 0.0
+        special += sum(w for w, added in zip(weights, row["is_special"], strict=True) if added) / length
+    return {"language": row["language"], "tokens": length, "to special tokens": special, **kinds}
+
+
 _COMMAND = "xlwh materialize +head_shapley"
+_ATTENTION = "xlwh materialize +attention_maps"
 _PRUNE = "xlwh materialize +pruning_effects"
 _LANGUAGE = Filter("language", "Language")
+_EXAMPLE = Filter("example_id", "Example")
 
 SECTION = Section(
     "heads",
@@ -416,9 +464,13 @@ SECTION = Section(
         Figure("pruning_effects", "What pruning changes", "Does removing a language's harmful heads help it?", ("pruning_effects",), effects, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("language", "ranking", "draw", "is_targeted", "effect", "effect_low", "effect_high", "holm_p", "num_removed")),
         Figure("pruning_transfer", "Masks across languages", "Does one language's mask serve another?", ("pruning_effects",), transfer, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("ranking", "Ranking"), Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("mask_language", "language", "effect", "holm_p", "num_removed")),
         Figure("head_convergence", "How values converge", "Were there enough samples?", ("head_convergence",), convergence, _COMMAND, (_MODEL, DATASET, SPLIT, _LANGUAGE, _SAMPLER, _UNIT), each=("model",), needs=("layer", "head", "permutations", "value", "value_low", "value_high")),
+        Figure("head_attention", "What heads attend to", "What do the most and the least valuable head look at, language by language?", ("head_attention_extremes",), attention, "xlwh materialize +head_shapley +attention_maps", (_MODEL, DATASET, SPLIT, Filter("kind", "Head", prefer=("most valuable",)), _EXAMPLE), each=("model", "kind"), needs=("language", "layer", "head", "tokens", "is_special", "weights")),
     ),
-    views=("head_importance", "head_samples", "pruning_masks"),
+    views=("head_importance", "head_samples", "pruning_masks", "head_attention"),
 )  # fmt: skip
 
 ONE_HEAD = Figure("head", "One head", "What is this head worth in each language?", ("head_shapley",), one_head, _COMMAND, (*_HEAD, Filter("layer", "Layer"), Filter("head", "Head"), VARIANT))  # fmt: skip
 """Of the page of one head."""
+
+ATTENDED = Figure("attended", "What it attends to", "What does this head look at, language by language?", ("attention_maps",), attention, _ATTENTION, (_EXAMPLE,))  # fmt: skip
+"""Of the page of one head, over the rows of that head."""
