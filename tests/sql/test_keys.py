@@ -247,6 +247,10 @@ def database(warehouse):
         token_attributions=[
             {**row, "position": p, "attribution": float(p)} for row in attributed for p in range(4)
         ],
+        attribution_probes=[
+            {**row, "draw": draw, "attributed": 1.0, "lost": draw, "norm": 1.0}
+            for row, draw in product(attributed, range(2))
+        ],
         word_vectors=[{"space": s, "language": x, "word": w} for s, x, w in product("ab", LANGUAGES, "vw")],
         ccta_pairs=[
             {
@@ -289,10 +293,6 @@ def database(warehouse):
             for run, x, h in product(runs, ("rows", "whole"), (0, 1))
         ],
         head_importance=[{**game, "method": "gradient", **PLAYER, "num_examples": 1} for game in games],
-        attention_maps=[
-            {**run, "head": 0, "tokens": ["a", "b"], "is_special": [True, False], "weights": [0.25] * 4}
-            for run in runs
-        ],
         pruning_masks=[{**game, **MASK} for game in games],
         pruning_evaluations=[
             {**run, **MASK, "mask_language": x, "weight": 1} for run, x in product(runs, LANGUAGES)
