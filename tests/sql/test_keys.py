@@ -293,6 +293,10 @@ def database(warehouse):
             for run, x, h in product(runs, ("rows", "whole"), (0, 1))
         ],
         head_importance=[{**game, "method": "gradient", **PLAYER, "num_examples": 1} for game in games],
+        attention_maps=[
+            {**run, "head": 0, "tokens": ["a", "b"], "is_special": [True, False], "weights": [0.25] * 4}
+            for run in runs
+        ],
         pruning_masks=[{**game, **MASK} for game in games],
         pruning_evaluations=[
             {**run, **MASK, "mask_language": x, "weight": 1} for run, x in product(runs, LANGUAGES)
