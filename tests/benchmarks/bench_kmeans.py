@@ -64,8 +64,8 @@ def states(shared: Path, points: int, width: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         loaded = Zoo(study, Warehouse(folder, create=True)).load("m")
     layers = [Place("encoder", layer) for layer in (6, 3, 5, 2)[: -(-width // loaded.config.hidden_size)]]
-    # A pair has some thirty words.
-    share = -(-points // (28 * len(LANGUAGES)))
+    # A pair has some thirty words, in some languages fewer.
+    share = -(-points // (24 * len(LANGUAGES)))
     frames = [sample(read(study, "xnli", language).examples, share, 0) for language in LANGUAGES]
     encoded = encode(loaded, pl.concat(frames))
     example = np.repeat(np.arange(len(encoded)), [len(words) for words in encoded.words])
