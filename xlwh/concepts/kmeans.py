@@ -1,19 +1,20 @@
 """k-means on every point: Lloyd's iterations over blocks, from good starting centroids, with restarts.
 
 No point is left out and none is counted twice, whatever the size: memory holds a block of points, the centroids, and
-a label and a distance per point. (faiss's own k-means draws a sub-sample without a word above 256 points a centroid.)
+a label and two distances per point. (faiss's own k-means draws a sub-sample without a word above 256 points a centroid.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.concepts.assign import Assigner, assigner
+from xlwh.concepts.assign import Assigner, Centroids, assigner
 from xlwh.concepts.points import Points
 from xlwh.concepts.seeding import starting_centroids
 from xlwh.errors import StudyError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """Iterations stop when one lowers the inertia by less than this share of it."""
+
+GATHERING = 1.3
+"""Work of a point that is compared with all centroids, copied for that, where it is 1 in place."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def cluster(
     points: Points,
     clusters: int,
     seed: int,
-    algorithm: str = "faiss",
+    algorithm: str = "torch",
     restarts: int = 1,
     max_iterations: int = 100,
     device: torch.device | str = "cpu",
@@ -97,47 +101,112 @@ def lloyd(
     belong to the centroids that are returned.
     """
     centroids = np.array(centroids, dtype=np.float32)
-    labels = np.full(points.count, -1, dtype=np.int64)
-    squared = np.zeros(points.count, dtype=np.float32)
-    sums = np.zeros(centroids.shape)
-    before, converged, iteration = np.inf, False, 0
-    while True:
-        changed = _assign(points, centroids, engine, labels, squared, sums)
-        inertia = float(squared.sum(dtype=np.float64))
-        converged = not changed or (iteration > 0 and before - inertia <= tolerance * before)
-        if converged or iteration == max_iterations:
-            break
-        before = inertia
+    state = _State.of(points, engine(centroids), len(centroids))
+    inertia = state.inertia
+    converged, iteration = False, 0
+    while not converged and iteration < max_iterations:
         iteration += 1
-        centroids = _means(points, centroids, labels, squared, sums)
-    squared = _exact(points, centroids, labels)
+        before, previous = inertia, centroids
+        centroids = _means(points, previous, state)
+        changed = _reassign(points, previous, centroids, engine, state)
+        inertia = state.inertia
+        converged = not changed or before - inertia <= tolerance * before
+    squared = _exact(points, centroids, state.labels)
     return Fit(
-        centroids, labels, np.sqrt(squared), float(squared.sum(dtype=np.float64)), iteration, converged
+        centroids,
+        state.labels,
+        np.sqrt(squared),
+        float(squared.sum(dtype=np.float64)),
+        iteration,
+        converged,
     )
 
 
-def _assign(
+@dataclass(frozen=True)
+class _State:
+    """What Lloyd's iterations know of the points; written to in place."""
+
+    labels: NDArray[np.int64]
+    """`[points]`, the nearest centroid."""
+    squared: NDArray[np.float32]
+    """`[points]`, squared distance to it."""
+    others: NDArray[np.float32]
+    """`[points]`, distance to any other centroid, or less."""
+    sums: NDArray[np.float64]
+    """`[clusters, width]`, of each cluster's points."""
+
+    @classmethod
+    def of(cls, points: Points, centroids: Centroids, clusters: int) -> _State:
+        """Of one pass over all points."""
+        labels = np.empty(points.count, dtype=np.int64)
+        squared, others = np.empty((2, points.count), dtype=np.float32)
+        sums = np.zeros((clusters, points.width))
+        for rows, block in points.blocks():
+            labels[rows], squared[rows], others[rows] = centroids.nearest(block)
+            _add(sums, labels[rows], block, 1)
+        return cls(labels, squared, np.sqrt(others), sums)
+
+    @property
+    def inertia(self) -> float:
+        return float(self.squared.sum(dtype=np.float64))
+
+
+def _reassign(
     points: Points,
+    previous: NDArray[np.float32],
     centroids: NDArray[np.float32],
     engine: Assigner,
-    labels: NDArray[np.int64],
-    squared: NDArray[np.float32],
-    sums: NDArray[np.float64],
+    state: _State,
 ) -> int:
-    """One pass: update labels, squared distances and the clusters' sums in place; how many points moved."""
+    """Find the nearest centroids after they have moved; how many points have another one now.
+
+    By the triangle inequality a centroid is nearer to a point by no more than it has moved. So all points are compared
+    with the few that have moved far, and with all centroids only those points that one of the others might have
+    reached (after Hamerly 2010, whose bound falls by the farthest move of all). How many are few is chosen block by
+    block, for the least work.
+    """
+    step = centroids - previous
+    moves = np.linalg.norm(step, axis=1) * np.float32(1 + 1e-5)
+    order = np.argsort(-moves)
+    clusters, moved = len(centroids), int(np.count_nonzero(moves))
+    choices = sorted({0, moved, *(clusters >> shift for shift in range(1, 6))})
+    left = np.append(moves[order], 0)[choices]
+    # |x - p|² - |x - c|² = 2 x·(c - p) - (|c|² - |p|²)
+    grown = np.einsum("ij,ij->i", step, centroids + previous, dtype=np.float64).astype(np.float32)
+    every, first = engine(centroids), cache(lambda count: engine(centroids[order[:count]]))
     changed = 0
-    engine.load(centroids)
     for rows, block in points.blocks():
-        new, squared[rows] = engine.nearest(block)
-        moved = np.flatnonzero(new != labels[rows])
-        if len(moved):
-            # Only who moved: after a few iterations that is a small share.
-            values, old = block[moved] if len(moved) < len(block) else block, labels[rows][moved]
-            _add(sums, new[moved], values, 1)
-            if old[0] >= 0:
-                _add(sums, old, values, -1)
-            labels[rows] = new
-            changed += len(moved)
+        own, near = state.labels[rows].copy(), state.squared[rows].copy()
+        theirs = np.flatnonzero(moves[own])
+        pulled = slice(None) if 2 * len(theirs) > len(block) else theirs  # all of them need no copy
+        near[pulled] -= 2 * np.einsum("ij,ij->i", block[pulled], step[own[pulled]]) - grown[own[pulled]]
+        near = np.maximum(near, 0)
+        slack = state.others[rows] - np.sqrt(near)
+        reached = np.array([np.count_nonzero(slack < move) for move in left])
+        work = np.array(choices) / clusters + GATHERING * reached / len(block)
+        best = int(work.argmin())
+        if work[best] >= 1:
+            new, squared, others = every.nearest(block, (own, near))
+            others = np.sqrt(others)
+        else:
+            new, squared, others = own.copy(), near.copy(), state.others[rows] - left[best]
+            if choices[best]:
+                these = order[: choices[best]]
+                place = np.full(clusters, -1)
+                place[these] = np.arange(len(these))
+                found, squared, reach = first(choices[best]).nearest(block, (place[own], near))
+                new = np.where(found >= 0, these[found], own)
+                others = np.minimum(others, np.sqrt(reach))
+            some = np.flatnonzero(slack < left[best])
+            if len(some):
+                new[some], squared[some], reach = every.nearest(block[some], (own[some], near[some]))
+                others[some] = np.sqrt(reach)
+        gone = np.flatnonzero(new != own)
+        if len(gone):
+            _add(state.sums, new[gone], block[gone], 1)
+            _add(state.sums, own[gone], block[gone], -1)
+        state.labels[rows], state.squared[rows], state.others[rows] = new, squared, others
+        changed += len(gone)
     return changed
 
 
@@ -156,19 +225,17 @@ def _add(
 def _means(
     points: Points,
     centroids: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    squared: NDArray[np.float32],
-    sums: NDArray[np.float64],
+    state: _State,
 ) -> NDArray[np.float32]:
     """Means of the clusters, empty ones moved to the points that are worst served (as scikit-learn does)."""
-    counts = np.bincount(labels, minlength=len(centroids))
+    counts = np.bincount(state.labels, minlength=len(centroids))
     empty = np.flatnonzero(counts == 0)
     means = centroids.copy()
     full = counts > 0
-    means[full] = sums[full] / counts[full, None]
+    means[full] = state.sums[full] / counts[full, None]
     if len(empty):
-        farthest = np.argpartition(squared, -len(empty))[-len(empty) :]
-        farthest = farthest[squared[farthest] > 0]
+        farthest = np.argpartition(state.squared, -len(empty))[-len(empty) :]
+        farthest = farthest[state.squared[farthest] > 0]
         means[empty[: len(farthest)]] = points.rows(farthest)
     return means
 

@@ -43,9 +43,9 @@ def _candidates(
     found = [points.rows(rng.integers(points.count, size=1))]
     nearest = np.zeros(points.count, dtype=np.int64)
     distances = np.empty(points.count, dtype=np.float32)
-    assigner.load(found[0])
+    centroids = assigner(found[0])
     for rows, block in points.blocks():
-        distances[rows] = assigner.nearest(block)[1]
+        distances[rows] = centroids.nearest(block)[1]
     known = 1
     for round_ in range(2 * ROUNDS):
         enough = known >= clusters if round_ >= ROUNDS else known >= oversampling * clusters
@@ -57,12 +57,11 @@ def _candidates(
         if not len(drawn):
             drawn = np.array([distances.argmax()])
         new = points.rows(drawn)
-        assigner.load(new)
+        centroids = assigner(new)
         for rows, block in points.blocks():
-            labels, closer = assigner.nearest(block)
-            better = closer < distances[rows]
-            distances[rows][better] = closer[better]
-            nearest[rows][better] = labels[better] + known
+            none = np.full(len(block), -1, dtype=np.int64)
+            labels, distances[rows], _ = centroids.nearest(block, (none, distances[rows]))
+            nearest[rows] = np.where(labels >= 0, labels + known, nearest[rows])
         # Rounding must not leave a candidate at a distance from itself, to be drawn again and again.
         distances[drawn] = 0
         found.append(new)

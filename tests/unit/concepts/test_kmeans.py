@@ -6,12 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from xlwh.concepts.assign import assigner
+from xlwh.concepts.assign import Assigner, InTorch, Screened, assigner
 from xlwh.concepts.kmeans import adjusted_rand, cluster, lloyd
 from xlwh.concepts.points import Points, from_array, gather
 from xlwh.concepts.seeding import starting_centroids
 from xlwh.errors import StudyError
+
+ENGINES: tuple[Assigner, ...] = (
+    assigner("faiss"),
+    lambda centroids: InTorch(centroids, torch.device("cpu")),
+    # Also where the processor has no bfloat16 of its own: only slower.
+    Screened,
+)
 
 
 def blobs(count: int = 4000, width: int = 32, clusters: int = 40, seed: int = 0) -> np.ndarray:
@@ -58,6 +66,64 @@ def test_iterations_are_those_of_scikit_learn_from_the_same_start() -> None:
     # scikit-learn's labels too belong to the centroids after the last update.
     assert (fit.labels == theirs.labels_).mean() > 0.999
     assert fit.inertia == pytest.approx(theirs.inertia_, rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("clusters", [5, 60])
+def test_iterations_are_those_of_the_plain_algorithm(
+    engine: Assigner, clusters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xlwh.concepts.points.BLOCK_ROWS", 700)
+    points = from_array(blobs(2500, 24, 30))
+    values = np.concatenate([block for _, block in points.blocks()])
+    centroids = start = points.rows(np.arange(clusters, dtype=np.int64))
+    for _ in range(60):
+        labels = ((values[:, None] - centroids) ** 2).sum(axis=2).argmin(axis=1)
+        before = centroids
+        centroids = np.array(
+            [values[labels == k].mean(axis=0) if (labels == k).any() else before[k] for k in range(clusters)]
+        )
+        if np.allclose(before, centroids, atol=1e-6):
+            break
+    fit = lloyd(points, start, engine, tolerance=0)
+    assert fit.converged
+    assert np.array_equal(fit.labels, labels)
+    assert np.allclose(fit.centroids, centroids, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("clusters", [1, 2, 50])
+def test_what_is_nearest_and_how_far_the_others_are(engine: Assigner, clusters: int) -> None:
+    rng = np.random.default_rng(1)
+    block = rng.standard_normal((3000, 40)).astype(np.float32)
+    centroids = rng.standard_normal((clusters, 40)).astype(np.float32)
+    exact = ((block[:, None].astype(float) - centroids) ** 2).sum(axis=2)
+    ordered = np.sort(np.pad(exact, ((0, 0), (0, 1)), constant_values=np.inf), axis=1)
+    labels, squared, others = engine(centroids).nearest(block)
+    assert np.array_equal(labels, exact.argmin(axis=1))
+    assert np.allclose(squared, ordered[:, 0], rtol=1e-4)
+    assert (others <= ordered[:, 1] * (1 + 1e-5)).all()
+    # A bound, and not far below: bfloat16 costs a few per cent of the lengths' product.
+    assert (others >= ordered[:, 1] * 0.8).all()
+
+    # The centroid of some other clustering is known, nearer or farther than these.
+    squared_known = (ordered[:, 0] * rng.choice([0.5, 2], 3000)).astype(np.float32)
+    found, distance, others = engine(centroids).nearest(block, (np.full(3000, -1), squared_known))
+    nearer = ordered[:, 0] < squared_known
+    assert np.array_equal(found, np.where(nearer, labels, -1))
+    assert np.allclose(distance, np.minimum(ordered[:, 0], squared_known), rtol=1e-4)
+    rest = np.where(nearer, np.minimum(ordered[:, 1], squared_known), ordered[:, 0])
+    assert (others <= rest * (1 + 1e-5)).all()
+    assert (others >= rest * 0.8).all()
+
+    # One of these is known.
+    own = rng.integers(clusters, size=3000)
+    own_squared = exact[np.arange(3000), own].astype(np.float32)
+    found, distance, others = engine(centroids).nearest(block, (own, own_squared))
+    assert np.array_equal(found, labels)
+    assert np.allclose(distance, ordered[:, 0], rtol=1e-4)
+    assert (others <= ordered[:, 1] * (1 + 1e-5)).all()
+    assert (others >= ordered[:, 1] * 0.8).all()
 
 
 def test_seeds_repeat_and_restarts_never_hurt() -> None:
