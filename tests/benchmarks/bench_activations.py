@@ -4,7 +4,8 @@
     python tests/benchmarks/bench_activations.py SHARED --memory 20000 200000
 
 The peer does what NeuroX does: a forward pass per sentence, all layers, the last sub-token of each word, and a line of
-JSON with every number written out. Ours is the whole step: counting words, the model, checked and committed Parquet.
+JSON with every number written out (`peers/` runs NeuroX itself). Ours is the whole step: counting words, the model,
+checked and committed Parquet; in float32, and with the model in bfloat16 (`models.<key>.dtype`).
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from xlwh.steps.base import Context, Key
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
+SHORT = 6
+"""Words of a sentence where memory is measured: its bound is that of a window, whatever the sentences' lengths."""
 LANGUAGES = ("en", "de", "es", "fr", "ar", "hi", "ru", "zh")
 
 
 def study(shared: Path, languages: tuple[str, ...], **concepts: Any) -> Study:
-    """A study of PUD and mini-x11."""
+    """A study of PUD and mini-x11, in float32 and in bfloat16."""
+    path = str(shared / "models" / "mini-x11")
     files = {"file": "*-PUD/{language}_pud-ud-{split}.conllu"}
     return Study.model_validate(
         {
@@ -42,7 +46,7 @@ def study(shared: Path, languages: tuple[str, ...], **concepts: Any) -> Study:
             "data_root": shared / "data",
             "folder": shared,
             "datasets": {"pud": {"reader": "conllu", "path": "ud", "split": "test", "options": files}},
-            "models": {"m": {"path": str(shared / "models" / "mini-x11")}},
+            "models": {"m": {"path": path}, "rough": {"path": path, "dtype": "bfloat16"}},
             "concepts": {"datasets": ["pud"], "clusters": 2, **concepts},
         }
     )
@@ -59,15 +63,18 @@ def run(shared: Path, sentences: int = 1000, peer_sentences: int = 60) -> list[d
             {Slot("examples", ("pud", language), "test"): frame for language, frame in texts.items()}, "read"
         )
         loaded = context.zoo.load("m")
-        watch = _Watch()
-        for language in LANGUAGES:
-            activations.run(context, Key("m", language=language))
-        watch.stop()
-        entries = warehouse.entries("activations")
         layers = loaded.config.num_hidden_layers + 1
-        words = sum(entry.rows for entry in entries) // layers
-        size = sum(entry.size_bytes for entry in entries)
-        rows = [_row("ours: batches to Parquet", words, watch, size, layers)]
+        rows = []
+        for model, name in (("m", "ours: batches to Parquet"), ("rough", "the same, model in bfloat16")):
+            context.zoo.load(model)
+            watch = _Watch()
+            for language in LANGUAGES:
+                activations.run(context, Key(model, language=language))
+            watch.stop()
+            entries = [e for e in warehouse.entries("activations") if e.slot.keys[0] == model]
+            words = sum(entry.rows for entry in entries) // layers
+            rows.append(_row(name, words, watch, sum(entry.size_bytes for entry in entries), layers))
+        rows[1]["cosine to float32"] = f"{_cosine(warehouse, layers - 1):.4f}"
         few = pl.concat([frame[:peer_sentences] for frame in texts.values()])
         watch = _Watch()
         words = _neurox(loaded, few, Path(folder) / "activations.json")
@@ -78,6 +85,19 @@ def run(shared: Path, sentences: int = 1000, peer_sentences: int = 60) -> list[d
         row["speed-up"] = round(row["words/s"] / rows[-1]["words/s"], 1)
         row["per CPU second"] = round(row["words/CPU s"] / rows[-1]["words/CPU s"], 1)
     return rows
+
+
+def _cosine(warehouse: Warehouse, layer: int) -> float:
+    """Mean cosine of the words' vectors in both precisions, last layer, first language."""
+    both = []
+    for model in ("m", "rough"):
+        rows = warehouse.scan("activations", model=model, language=LANGUAGES[0]).filter(
+            pl.col("layer") == layer
+        )
+        vectors = rows.sort("example_id", "word_index").select("vector").collect()["vector"]
+        both.append(np.array(vectors.to_list(), dtype=np.float64))
+    products = (both[0] * both[1]).sum(axis=1)
+    return float((products / np.linalg.norm(both[0], axis=1) / np.linalg.norm(both[1], axis=1)).mean())
 
 
 class _Watch:
@@ -149,10 +169,10 @@ def memory(shared: Path, sizes: list[int]) -> list[dict[str, Any]]:
 
 
 def _child(shared: Path, sentences: int) -> dict[str, Any]:
-    """Extract from `sentences` sentences of PUD, repeated under new ids with new words mixed in."""
+    """Extract from `sentences` beginnings of PUD's sentences, repeated under new ids with new words mixed in."""
     import resource
 
-    asked = study(shared, ("en",), min_count=10, max_occurrences=200, layers=[0, 1])
+    asked = study(shared, ("en",), min_count=10, max_occurrences=20)
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Warehouse(Path(folder) / "warehouse", create=True)
         context = Context(asked, warehouse, Zoo(asked, warehouse))
@@ -192,7 +212,7 @@ def _write_corpus(asked: Study, root: Path, sentences: int) -> None:
     for copy in range(-(-sentences // base.height)):
         ids = pl.col("example_id") + f".{copy:05d}"
         # Names grow with a corpus: one new word in every sentence.
-        words = pl.col("words").list.concat(pl.lit(f"name{copy}"))
+        words = pl.col("words").list.head(SHORT).list.concat(pl.lit(f"name{copy}"))
         copies.append(
             base.with_columns(
                 example_id=ids, words=words, word_labels=pl.lit(None, schema("examples")["word_labels"])

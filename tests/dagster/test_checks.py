@@ -182,6 +182,13 @@ def test_tokens(store):
     assert faults(warehouse, "tokens", "examples_exist") == [{"model": "m", "language": "en", "rows": 1}]
 
 
+def test_the_language_that_translations_are_from_has_no_examples_of_its_own(store):
+    rows = [{"language": "en"}, {"language": "en", "example_id": "2"}]
+    examples = [{"language": "de", "task": "translation"}, {"language": "fr", "example_id": "2"}]
+    faulty = faults(store(examples=examples, activations=rows), "activations", "examples_exist")
+    assert faulty == [{"model": "m", "language": "en", "rows": 1}]
+
+
 def test_converged_warns_below_99_percent(store):
     rows = [{"example_id": str(n), "converged": True} for n in range(100)]
     warehouse = store(attribution_runs=[*rows[1:], {**rows[0], "converged": False}, {"method": "random"}])

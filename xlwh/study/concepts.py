@@ -47,7 +47,7 @@ class Concepts(Part):
     )
     mixed: tuple[Scope, ...] = Field((), description="Groups of languages clustered together.")
     algorithm: Literal["faiss", "torch", "scikit-learn", "minibatch"] = Field(
-        "faiss", description="What runs Lloyd's iterations; scikit-learn and minibatch are for checking."
+        "torch", description="What runs Lloyd's iterations; scikit-learn and minibatch are for checking."
     )
     seeds: tuple[int, ...] = Field(
         (0,), min_length=1, description="A clustering per seed; with two or more their agreement is stored."
