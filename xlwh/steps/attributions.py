@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 from xlwh.attribution.methods import Registered, registered, shared_pass
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
-from xlwh.steps.targets import EXPLAINED, explains_own, sources
+from xlwh.steps.targets import EXPLAINED, explains_own, num_explained_own, sources
 from xlwh.steps.translations import TRANSLATION
 from xlwh.store import Slot, Staging, fingerprint, schema
 
@@ -31,6 +32,9 @@ EXAMPLES_AT_ONCE = 2048
 CHECKPOINT = 64
 """Attributions between two checkpoints: what a kill can cost."""
 
+ROWS_FINGERPRINT = "xlwh.rows_fingerprint"
+"""Metadata of a file of attributions: `_Job.rows_fingerprint`."""
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -40,6 +44,8 @@ class _Job:
     method: str
     registered: Registered
     parameters: Any
+    rows_fingerprint: str
+    """Of what each row depends on, whatever other rows there are."""
     fingerprint: str
 
     def slots(self, model: str) -> tuple[Slot, Slot]:
@@ -52,7 +58,8 @@ class _Job:
 def run(context: Context, key: Key) -> StepResult:
     """Write `attribution_runs` and `token_attributions` of one model in one language, a file per dataset and method.
 
-    Finished examples are staged, so a killed run goes on where it stopped.
+    Finished examples are staged, so a killed run goes on where it stopped. Where the study asks for more targets than
+    it did, or for others, the rows that are there already are taken over.
     """
     model, language = str(key.model), str(key.language)
     offered = [corpus for corpus in corpora(context, model, language) if corpus.task in EXPLAINED]
@@ -96,21 +103,24 @@ def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
         if parameters is None:
             continue
         method = registered(name, parameters, context.study.folder)
-        described = {
+        how = {
             "method": name,
             "method_version": method.version,
             "parameters": parameters.model_dump(mode="json"),
+        }
+        which = {
             "target": settings.target,
             "sources": sources(context, model, corpus),
             "max_examples": settings.max_examples,
             "seed": context.study.seed,
         }
         if explains_own(context, corpus):
-            described["own_prediction"] = True
+            which["own_prediction"] = num_explained_own(context)
         if corpus.task in (TAGGING, TRANSLATION):
-            described["words_per_example"] = settings.words_per_example
-        print_ = fingerprint("token_attributions", CODE_VERSION, described, inputs)
-        yield _Job(corpus, name, method, parameters, print_)
+            which["words_per_example"] = settings.words_per_example
+        rows = fingerprint("token_attributions", CODE_VERSION, how, inputs)
+        whole = fingerprint("token_attributions", CODE_VERSION, {**how, **which}, inputs)
+        yield _Job(corpus, name, method, parameters, rows, whole)
 
 
 def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
@@ -131,6 +141,9 @@ def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> li
             held.enter_context(context.warehouse.staging(job.slots(loaded.key), job.fingerprint))
             for job in jobs
         ]
+        if not context.force:
+            for job, staging in zip(jobs, stagings, strict=True):
+                _take_over(context, job, job.slots(loaded.key), targets, staging)
         left = [_left(targets, staging) for staging in stagings]
         # A kill can leave one method ahead of the others: what it has is computed with them, and not stored twice.
         needed = targets.join(pl.concat(left), on=("example_id", "target"), how="semi")
@@ -150,9 +163,32 @@ def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> li
                 done += next(iter(frames[0].values())).height
                 context.progress(what, done, total)
         finished = [staging.frames() for staging in stagings]
-        for staging in stagings:
-            staging.finish(provenance=context.zoo.pin(loaded.key).provenance)
+        for job, staging in zip(jobs, stagings, strict=True):
+            provenance = context.zoo.pin(loaded.key).provenance
+            staging.finish(provenance={**provenance, ROWS_FINGERPRINT: job.rows_fingerprint})
     return finished
+
+
+def _take_over(
+    context: Context, job: _Job, slots: tuple[Slot, Slot], targets: pl.DataFrame, staging: Staging
+) -> None:
+    """Stage what the current files have of the targets, if it was made from the same inputs in the same way."""
+    if staging.frames()["attribution_runs"].height:
+        return
+    entries = [entry for slot in slots if (entry := context.warehouse.current(slot)) is not None]
+    files = [context.warehouse.root / entry.file for entry in entries]
+    if len(files) < len(slots) or not all(_made_so(file, job.rows_fingerprint) for file in files):
+        return
+    for start in range(0, targets.height, EXAMPLES_AT_ONCE):
+        part = targets[start : start + EXAMPLES_AT_ONCE].lazy().select("example_id", "target")
+        scans = (pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in files)
+        frames = [scan.join(part, on=("example_id", "target"), how="semi").collect() for scan in scans]
+        if frames[0].height:
+            staging.append(dict(zip(slots, frames, strict=True)))
+
+
+def _made_so(file: Path, rows_fingerprint: str) -> bool:
+    return file.is_file() and pl.read_parquet_metadata(file).get(ROWS_FINGERPRINT) == rows_fingerprint
 
 
 def _left(targets: pl.DataFrame, staging: Staging) -> pl.DataFrame:

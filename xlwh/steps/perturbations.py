@@ -19,6 +19,7 @@ from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
+from xlwh.steps.targets import num_explained_own
 from xlwh.steps.upstream import command, identity, required
 from xlwh.store import Slot, Staging, fingerprint, schema
 from xlwh.study import Faithfulness
@@ -118,7 +119,7 @@ class _Made:
 def _finished(context: Context, settings: Faithfulness, loaded: LoadedModel, jobs: Sequence[_Job]) -> _Made:
     """Do what is left of some methods on one dataset and commit it."""
     corpus = jobs[0].corpus
-    chosen = _chosen(context, settings, loaded.key, corpus)
+    chosen = _chosen(context, loaded.key, corpus)
     provenance = context.zoo.pin(loaded.key).provenance
     with ExitStack() as held:
         stagings = [
@@ -143,14 +144,14 @@ def _finished(context: Context, settings: Faithfulness, loaded: LoadedModel, job
     return _Made(rows, chosen.height, summary)
 
 
-def _chosen(context: Context, settings: Faithfulness, model: str, corpus: Corpus) -> pl.DataFrame:
+def _chosen(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
     """example_id and `predicted` of the examples to perturb: those that are attributed, or a part of them."""
     frame = context.warehouse.scan(
         "predictions", model=model, language=corpus.language, dataset=corpus.dataset
     )
     predicted = frame.select("example_id", "predicted").collect()
-    counts = [n for n in (context.study.attribution.max_examples, settings.max_examples) if n is not None]
-    return sample(predicted, min(counts), context.study.seed) if counts else predicted
+    limit = num_explained_own(context)
+    return predicted if limit is None else sample(predicted, limit, context.study.seed)
 
 
 def _perturb(

@@ -69,6 +69,13 @@ def explains_own(context: Context, corpus: Corpus) -> bool:
     )
 
 
+def num_explained_own(context: Context) -> int | None:
+    """Examples of which that is so: those that faithfulness takes; None is all."""
+    faithfulness = context.study.faithfulness
+    limits = (context.study.attribution.max_examples, faithfulness.max_examples if faithfulness else None)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _entries(table: str) -> Callable[[Context, str, Corpus], list[Entry]]:
     def entries(context: Context, model: str, corpus: Corpus) -> list[Entry]:
         languages = dict.fromkeys((*sources(context, model, corpus), corpus.language))
@@ -81,7 +88,11 @@ def _entries(table: str) -> Callable[[Context, str, Corpus], list[Entry]]:
 
 
 def _sampled(context: Context, frame: pl.DataFrame) -> pl.DataFrame:
-    limit = context.study.attribution.max_examples
+    return _part(context, frame, context.study.attribution.max_examples)
+
+
+def _part(context: Context, frame: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """A smaller part lies within a larger one."""
     return frame if limit is None else sample(frame, limit, context.study.seed)
 
 
@@ -99,7 +110,8 @@ def _class_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame
     ]
     own = predicted(corpus.language)
     if explains_own(context, corpus):
-        chosen.append(_sampled(context, own).select("example_id", target="predicted"))
+        explained = _part(context, own, num_explained_own(context))
+        chosen.append(explained.select("example_id", target="predicted"))
     targets = pl.concat(chosen).drop_nulls().unique(maintain_order=True)
     return targets.join(own.select("example_id", "logits"), on="example_id").select(
         "example_id",

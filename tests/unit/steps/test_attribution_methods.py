@@ -146,3 +146,61 @@ def test_asking_whether_it_is_fresh_imports_no_torch() -> None:
     code = "import sys, xlwh.steps.attributions; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def study(limit: int, steps: int = 2) -> Context:
+        methods = {"lig": {"quadrature": "fixed", "steps": steps}}
+        made = world.context(
+            attribution={"methods": {"random": None, **methods}, "max_examples": limit}, consistency=None
+        )
+        predictions.run(made, KEY)
+        return made
+
+    asked: list[int] = []
+    attribute = attributions._attribute
+
+    def counted(context: Any, loaded: Any, jobs: Any, examples: Any, targets: Any) -> Any:
+        asked.append(targets.height)
+        yield from attribute(context, loaded, jobs, examples, targets)
+
+    monkeypatch.setattr(attributions, "_attribute", counted)
+    assert attributions.run(study(3), KEY).status == "written"
+    few = rows(study(3))
+    assert attributions.run(study(5), KEY).status == "written"
+    assert attributions.run(study(5), KEY).status == "fresh"
+    assert asked == [3, 2]
+    many = rows(study(5))
+    assert few.join(many, on=few.columns, how="anti").is_empty()
+    assert attributions.run(study(2), KEY).status == "written"
+    assert asked == [3, 2], "fewer are asked for, and all of them are there"
+    assert rows(study(2))["example_id"].n_unique() == 2
+    assert attributions.run(study(5, steps=3), KEY).status == "written"
+    assert asked == [3, 2, 5], "other parameters, other rows"
+    forced = study(5, steps=3)
+    forced.force = True
+    assert attributions.run(forced, KEY).status == "written"
+    assert asked == [3, 2, 5, 5]
+
+
+def test_faithfulness_adds_only_the_classes_that_it_needs(world: Any) -> None:
+    """A language's own prediction, beside the source's, for the examples that are perturbed."""
+    from xlwh.steps import targets as steps
+    from xlwh.steps.evaluation import corpora
+
+    made = context(world, {"input_x_gradient": {}})
+    perturbing = context(world, {"input_x_gradient": {}}, faithfulness={"max_examples": 2})
+
+    def found(asked: Context) -> pl.DataFrame:
+        (corpus,) = corpora(asked, "a", "de")
+        return steps.EXPLAINED[str(corpus.task)].targets(asked, "a", corpus)
+
+    before, after = found(made), found(perturbing)
+    assert before.join(after, on=["example_id", "target"], how="anti").is_empty()
+    assert steps.num_explained_own(perturbing) == 2
+    own = perturbing.warehouse.scan("predictions", model="a", language="de").collect()
+    added = after.join(before, on=["example_id", "target"], how="anti")
+    assert added.height <= 2
+    assert added.join(
+        own, left_on=["example_id", "target"], right_on=["example_id", "predicted"], how="anti"
+    ).is_empty()
