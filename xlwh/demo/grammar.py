@@ -6,6 +6,7 @@
 - `alignments/dev.en-{language}.jsonl`: the words of both sides and their gold links, 0-based `i-j`, per segment
 - `dictionaries/en-{language}.txt`: English word and translation, inflected forms, most frequent first; MUSE's form
 - `tags/dev-{language}.tsv`: the premises, one word and its universal part of speech a line; XTREME's UDPOS
+- `rationales/`: the words of English premises that decide the label; ERASER's form
 
 Sentences are written as captions are: no capital at the beginning, no full stop.
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlwh.demo import lexicon
+from xlwh.demo import lexicon, rationales
 from xlwh.demo.languages import REALISE, Word, text
 from xlwh.demo.lexicon import LANGUAGES, Lexicon
 from xlwh.demo.meaning import Clause
@@ -29,6 +30,7 @@ SEED = 2026
 DEV_HYPOTHESES = 160
 TRAIN_HYPOTHESES = 1400
 TRAIN_LANGUAGES = ("en", "es")
+RATIONALES = 60
 DICTIONARY_CLAUSES = 12_000
 """Clauses read off for the dictionaries: enough that every form of the lexicon occurs many times."""
 
@@ -103,6 +105,8 @@ def write(folder: Path = DATA, seed: int = SEED) -> list[Path]:
         files[f"alignments/dev.{LANGUAGES[0]}-{language}.jsonl"] = _alignments(found.dev, language)
     for language, pairs in dictionaries(seed).items():
         files[f"dictionaries/{LANGUAGES[0]}-{language}.txt"] = (f"{a}\t{b}" for a, b in pairs)
+    annotations, documents = rationales.eraser(found.dev, lexicon.load(), RATIONALES)
+    files |= {"rationales/val.jsonl": annotations, "rationales/docs.jsonl": documents}
     return [_write(folder / name, lines) for name, lines in files.items()]
 
 

@@ -64,9 +64,10 @@ def run(context: Context, key: Key) -> StepResult:
         corpus
         for corpus in corpora(context, model, language)
         if corpus.task in EXPLAINED and EXPLAINED[corpus.task].head == head
+        if settings.datasets is None or corpus.dataset in settings.datasets
     ]
     if not found:
-        return not_applicable(f"`{model}` has nothing attributed in `{language}`.")
+        return not_applicable(f"`{model}` has nothing to check in `{language}`.")
     jobs = [job for corpus in found for job in _jobs(context, settings, model, corpus)]
     keep_only(context, ("attribution_probes",), (model, language), [job.slot for job in jobs])
     if not context.force:
@@ -93,7 +94,7 @@ def _jobs(context: Context, settings: Probes, model: str, corpus: Corpus) -> Ite
             context, Slot("token_attributions", keys, part), Key(model, language=corpus.language)
         )
         described = {
-            **settings.model_dump(mode="json", exclude={"methods", "models"}),
+            **settings.model_dump(mode="json", exclude={"methods", "models", "datasets"}),
             "method": name,
             "seed": context.study.seed,
         }

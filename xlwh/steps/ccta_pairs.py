@@ -94,11 +94,14 @@ def run(context: Context, key: Key) -> StepResult:
 
 
 def _datasets(context: Context, model: str, language: str) -> dict[str, str]:
-    """The datasets whose pairs can be scored, with their task."""
+    """The datasets whose pairs can be scored and that the study does not leave out, with their task."""
+    consistency = context.study.consistency
+    chosen = None if consistency is None else consistency.datasets
     return {
         corpus.dataset: corpus.task
         for corpus in corpora(context, model, language)
         if corpus.task is not None and corpus.task in PAIRED
+        if chosen is None or corpus.dataset in chosen
     }
 
 
@@ -134,7 +137,7 @@ def _job(
         ]
         inputs.append(required(context, slot_of(context.study, model, side), key))
     parameters = {
-        **consistency.model_dump(mode="json", exclude={"models"}),
+        **consistency.model_dump(mode="json", exclude={"models", "datasets"}),
         "sources": sources,
         "target": context.study.attribution.target,
         "max_examples": context.study.attribution.max_examples,

@@ -136,6 +136,8 @@ class Study(Part):
                 _known(method, computed, "attribution.probes.methods", "attribution method")
             for name in self.attribution.probes.models or ():
                 _known(name, self.models, "attribution.probes.models", "model")
+            for name in self.attribution.probes.datasets or ():
+                _known(name, self.datasets, "attribution.probes.datasets", "dataset")
         if self.consistency is not None:
             self._consistency_possible(self.consistency)
         if self.concepts is not None:
@@ -151,6 +153,8 @@ class Study(Part):
         _known(consistency.space, self.spaces, "consistency.space", "space")
         for model in consistency.models or ():
             _known(model, self.models, "consistency.models", "model")
+        for dataset in consistency.datasets or ():
+            _known(dataset, self.datasets, "consistency.datasets", "dataset")
         computed = [name for name, settings in self.attribution.methods if settings is not None]
         for method in consistency.methods:
             _known(method, computed, "consistency.methods", "attribution method")

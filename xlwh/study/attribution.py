@@ -116,6 +116,9 @@ class Probes(Part):
     models: tuple[Key, ...] | None = Field(
         None, description="Models whose attributions are checked; default: every one."
     )
+    datasets: tuple[Key, ...] | None = Field(
+        None, description="Datasets on which they are; default: all that are attributed."
+    )
     methods: tuple[Key, ...] | None = Field(
         None, description="Attribution methods to check; default: all that the study computes."
     )

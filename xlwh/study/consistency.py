@@ -46,6 +46,9 @@ class Consistency(Part):
     models: tuple[Key, ...] | None = Field(
         None, description="Models whose attributions are compared; default: every one."
     )
+    datasets: tuple[Key, ...] | None = Field(
+        None, description="Datasets whose pairs are compared; default: all that have classes or questions."
+    )
     methods: tuple[str, ...] = Field(("lig",), min_length=1, description="Attribution methods to compare.")
     unit: Literal["word", "token"] = "word"
     normalizations: tuple[Literal["abs", "relu", "min_max", "softmax"], ...] = Field(("abs",), min_length=1)

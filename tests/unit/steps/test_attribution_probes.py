@@ -93,3 +93,9 @@ def test_where_there_is_nothing_to_check(world: Any) -> None:
     waiting = context(world, attribute=False)
     with pytest.raises(MissingDataError, match="xlwh materialize attributions --model a --language en"):
         attribution_probes.run(waiting, KEY)
+
+
+def test_models_and_datasets_that_the_study_leaves_out(world: Any) -> None:
+    for left_out in ({"models": ["b"]}, {"datasets": []}):
+        made = world.context(attribution={"probes": left_out}, consistency=None)
+        assert attribution_probes.run(made, KEY).status == "not_applicable"

@@ -251,3 +251,16 @@ def test_files_of_vectors(world):
         frame["score"]
         <= frame.select(pl.min_horizontal("source_coverage", "target_coverage")).to_series() + 1e-9
     ).all()
+
+
+def test_models_and_datasets_that_the_study_leaves_out(world):
+    world.upstream(world.context(), "a")
+    chosen = {"space": "space", "methods": ["lig", "random"], "draws": 3}
+    for left_out in ({"models": ["b"]}, {"datasets": []}):
+        context = world.context(consistency={**chosen, **left_out})
+        assert ccta_pairs.run(context, DE).status == "not_applicable"
+    expected = "not_applicable"
+    assert word_vectors.run(world.context(consistency={**chosen, "models": ["b"]}), DE).status == expected
+    assert ccta_pairs.run(world.context(consistency={**chosen, "models": ["a"]}), DE).status == "written"
+    # What is left out says nothing about what is not.
+    assert ccta_pairs.run(world.context(), DE).status == "fresh"
