@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
+from xlwh.steps.evaluation import CLASSIFICATION
 from xlwh.store import Warehouse, schema
 from xlwh.tables import TABLES
 
@@ -122,10 +123,16 @@ def finite(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def probabilities_sum(warehouse: Warehouse, table: str) -> Verdict:
-    """The probabilities of each example sum to 1, and there is one per logit."""
+    """There is a probability per logit: those of classes sum to 1, those of an answer's ends or of written sub-tokens
+    are shares each.
+    """
     frame = warehouse.scan(table)
-    bad = ((pl.col("probabilities").list.sum() - 1).abs() > SUM_TOLERANCE) | (
-        pl.col("probabilities").list.len() != pl.col("logits").list.len()
+    shares = pl.col("probabilities")
+    of_classes = pl.col("task").is_in(CLASSIFICATION)
+    bad = (
+        (shares.list.len() != pl.col("logits").list.len())
+        | (of_classes & ((shares.list.sum() - 1).abs() > SUM_TOLERANCE))
+        | shares.list.eval((pl.element() < 0) | (pl.element() > 1 + SUM_TOLERANCE)).list.any()
     )
     return Verdict(_by_partition(frame.filter(bad), table), _height(frame))
 

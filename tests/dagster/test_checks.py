@@ -143,6 +143,21 @@ def test_probabilities(store):
     assert [row["language"] for row in found] == ["de", "es"]
 
 
+def test_probabilities_of_answers_and_translations(store):
+    """An answer has one for its start and one for its end, a translation one per sub-token."""
+    warehouse = store(
+        predictions=[
+            {"language": "en", "task": "question_answering", "probabilities": [0.5, 0.75]},
+            {"language": "de", "task": "translation", "probabilities": [1.0] * 3, "logits": [9.0] * 3},
+            {"language": "ar", "task": "translation", "probabilities": [], "logits": []},
+            {"language": "es", "task": "translation", "probabilities": [1.5], "logits": [9.0]},
+            {"language": "hi", "task": "question_answering", "probabilities": [0.5], "logits": [9.0, 9.0]},
+        ]
+    )
+    found = faults(warehouse, "predictions", "probabilities_sum_to_1")
+    assert [row["language"] for row in found] == ["es", "hi"]
+
+
 def test_parallel_examples(store):
     good = [{"language": lang, "example_id": str(n)} for lang in ("en", "de") for n in range(4)]
     warehouse = store(examples=good)
