@@ -19,6 +19,15 @@ create macro paper_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta) / n) + 3 
 -- What the released code computes, sd sqrt(2 ln(3/delta)) / n: it shrinks with n where it should with sqrt(n).
 create macro published_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta)) / n;
 
+-- Observations until strict evidence reaches log_error, if they stay as they are: it grows by b |value| - b^2 square / 2
+-- with each, at the best bet b there is. In the middle of the bets their neighbours help, and averaging costs less.
+create macro head_effort(value, square, log_error) as
+    (log_error + if(abs(value) / square < head_bet(1), 1.5, ln(20)))
+    / (
+        least(abs(value) / square, head_bet(1)) * abs(value)
+        - least(abs(value) / square, head_bet(1)) ^ 2 * square / 2
+    );
+
 -- Values of players with intervals of every variant, all errors being `delta`; `head_shapley` is this at 0.1.
 create macro head_values(delta := 0.1) as table
     with
@@ -121,7 +130,7 @@ create macro pruning_decisions_at(delta) as table
         case
             when harmful or useful then 0
             when value <> 0 and variant = 'strict'
-                then greatest(1, ceil(2 * mean_square * (log_error + 1.5) / value ^ 2) - n)
+                then greatest(1, ceil(head_effort(value, mean_square, log_error)) - n)
             when value <> 0 then greatest(1, ceil(2 * sd ^ 2 * log_error / value ^ 2 + 3 * log_error / abs(value)) - n)
         end::double as more_observations
     from judged;

@@ -118,7 +118,7 @@ def _classifier(
 
 
 def pruned(
-    shared: Path, model: Path | None = None, examples: int = 256, repeats: int = 5
+    shared: Path, model: Path | None = None, examples: int = 128, repeats: int = 3
 ) -> list[dict[str, Any]]:
     """Models without a quarter and half of their heads against the whole one with these heads' gates closed.
 

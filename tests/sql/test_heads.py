@@ -245,6 +245,20 @@ def test_curves_average_draws_and_begin_at_the_whole_model(connect):
     assert found.fetchall() == [(0, 1, 0.5, 0.5, 0.5), (2, 2, pytest.approx(0.45), 0.4, 0.5)]
 
 
+@pytest.mark.parametrize(("mean", "spread"), [(-0.01, 0.0), (0.01, 0.02), (0.3, 0.0), (-0.06, 0.5)])
+def test_what_is_left_to_do_is_about_what_it_takes(connect, mean, spread):
+    pattern = [mean + spread, mean - spread]
+    database = connect(head_samples=samples({0: pattern * 3, 1: [0.0]}))
+    ((more,),) = database.sql(
+        "select more_observations from pruning_decisions where variant = 'strict' and head = 0"
+    ).fetchall()
+    evidence, seen = Evidence(2), 0
+    while max(evidence.log_e_negative[0], evidence.log_e_positive[0]) < math.log(2 / 0.1):
+        evidence.add(np.zeros(2, dtype=np.int64), np.array(pattern))
+        seen += 2
+    assert 6 + more == pytest.approx(seen, rel=0.2, abs=3)
+
+
 def test_attention_is_told_pair_by_pair(connect):
     database = connect(
         attention_maps=[

@@ -173,7 +173,7 @@ def head(shown: Shown, wanted: Mapping[str, str]) -> Markup:
         el("h1", f"Layer {chosen['layer']}, head {chosen['head']}"),
         filters((*drawn.offers, *attended.offers), "/head"),
         el("section", view(ONE_HEAD, drawn), _other_measures(shown, chosen), class_="figure"),
-        el("section", el("h3", ATTENDED.title), view(ATTENDED, attended), class_="figure")
+        el("section", el("h3", ATTENDED.title), view(ATTENDED, attended, beside=False), class_="figure")
         if chosen["unit"] == "head"
         else None,
         data_swap="/head",
