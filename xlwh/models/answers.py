@@ -192,7 +192,8 @@ def trained_windows(gold: Gold, inputs: Inputs) -> NDArray[np.bool_]:
     """
     empty = np.asarray(gold["end_positions"]) == NO_ANSWER
     due = np.floor(np.cumsum(empty) * inputs.empty_windows)
-    return ~empty | (np.diff(due, prepend=0) > 0)
+    kept: NDArray[np.bool_] = ~empty | (np.diff(due, prepend=0) > 0)
+    return kept
 
 
 def window_counts(encoded: Encoded, gold: Gold, inputs: Inputs) -> dict[str, int]:
