@@ -90,12 +90,13 @@ def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypat
         "predictions": {Key("a", language="de")},
         "translation_statistics": {Key("a", language="de")},
         "perturbations": {Key("a", language="en"), Key("a", language="de")},
+        "attribution_probes": {Key("a", language="en"), Key("a", language="de")},
         "attributions": {Key("a", language="en"), Key("a", language="de")},
         "ccta_pairs": {Key("a", language="en"), Key("a", language="de")},
     }
     assert ("ccta_pairs", "a × en") not in asked
     assert ("ccta_pairs", "b × en") in asked
-    assert len(found.settled) == sum(map(len, select(study, VIEWS).steps.values())) - 8
+    assert len(found.settled) == sum(map(len, select(study, VIEWS).steps.values())) - 10
 
 
 def test_force_asks_nobody(study, tmp_path, monkeypatch):
