@@ -138,7 +138,7 @@ def measured(
     rows = [_row(title, side) for side in (ours, theirs)]
     if ours.report is not None and theirs.report is not None:
         processor = [side.report["stages"]["work"][1] for side in (ours, theirs) if side.report]
-        rows[1]["times xlwh"] = round(processor[1] / max(processor[0], 0.01), 1)
+        rows[1]["times xlwh"] = round(processor[1] / max(processor[0], 1e-6), 1)
         exact = inputs / "results" / "heads-xlwh"
         rows[1]["agreement"] = agreement(task.name, inputs, ours.result, theirs.result, exact)
         kept.write_text(json.dumps(rows))
@@ -168,8 +168,8 @@ def _row(title: str, side: Side) -> dict[str, Any]:
     row: dict[str, Any] = {"task": title, "by": side.by}
     stages = {} if side.report is None else side.report["stages"]
     for name in ("import", "load", "work"):
-        row[f"{name} s"] = round(stages[name][0], 2) if name in stages else ""
-    row["processor s"] = round(stages["work"][1], 2) if stages else ""
+        row[f"{name} s"] = round(stages[name][0], 3) if name in stages else ""
+    row["processor s"] = round(stages["work"][1], 3) if stages else ""
     row["times xlwh"] = ""
     row["peak MB"] = "" if side.report is None else round(side.report["peak_mb"])
     row["what it made"] = "" if side.report is None else side.report["note"]
