@@ -15,6 +15,8 @@ from xlwh.concepts.assign import Assigner
 from xlwh.concepts.points import Points
 
 ROUNDS = 5
+PRODUCTS_BYTES = 1 << 28
+"""Products of all candidates with each other are kept if they take no more (1,000 clusters), else made as needed."""
 OVERSAMPLING = 8.0
 """Candidates drawn, as a multiple of the clusters wanted. With 2, the final inertia is some 2 % worse than from
 greedy k-means++ on all points where clusters are well apart; with 8 it is the same."""
@@ -82,7 +84,17 @@ def weighted_plus_plus(
     squares = np.einsum("ij,ij->i", candidates, candidates)
     chosen = np.empty(clusters, dtype=np.int64)
     chosen[0] = rng.choice(len(candidates), p=weights / weights.sum())
-    closest = _squared(candidates, squares, chosen[:1])[0]
+    keep = 4 * len(candidates) ** 2 <= PRODUCTS_BYTES
+    products = candidates @ candidates.T if keep else None
+
+    def squared(drawn: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Squared distances `[drawn, candidates]`."""
+        rows = candidates[drawn] @ candidates.T if products is None else products[drawn]
+        distances: NDArray[np.float32] = np.maximum(squares[drawn, None] + squares - 2 * rows, 0)
+        distances[np.arange(len(drawn)), drawn] = 0
+        return distances
+
+    closest = squared(chosen[:1])[0]
     for step in range(1, clusters):
         potential = np.cumsum(closest * weights)
         if potential[-1] <= 0:
@@ -92,17 +104,7 @@ def weighted_plus_plus(
             return chosen
         drawn = np.searchsorted(potential, rng.random(trials) * potential[-1], side="right")
         drawn = np.minimum(drawn, len(candidates) - 1)
-        options = np.minimum(closest, _squared(candidates, squares, drawn))
+        options = np.minimum(closest, squared(drawn))
         best = int((options @ weights).argmin())
         chosen[step], closest = drawn[best], options[best]
     return chosen
-
-
-def _squared(
-    candidates: NDArray[np.float32], squares: NDArray[np.float32], drawn: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Squared distances `[drawn, candidates]`."""
-    products = candidates[drawn] @ candidates.T
-    distances: NDArray[np.float32] = np.maximum(squares[drawn, None] + squares - 2 * products, 0)
-    distances[np.arange(len(drawn)), drawn] = 0
-    return distances

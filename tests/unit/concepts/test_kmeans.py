@@ -196,6 +196,14 @@ def test_starting_centroids_beat_random_ones() -> None:
     assert max(ours) < min(drawn)
 
 
+def test_the_start_is_the_same_where_products_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = from_array(blobs(1500, 16, 20))
+    kept = starting_centroids(points, 20, assigner("faiss"), np.random.default_rng(2))
+    monkeypatch.setattr("xlwh.concepts.seeding.PRODUCTS_BYTES", 0)
+    made = starting_centroids(points, 20, assigner("faiss"), np.random.default_rng(2))
+    assert np.array_equal(kept, made)
+
+
 def test_adjusted_rand_is_scikit_learns() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
