@@ -294,7 +294,14 @@ def database(warehouse):
         ],
         head_importance=[{**game, "method": "gradient", **PLAYER, "num_examples": 1} for game in games],
         attention_maps=[
-            {**run, "head": 0, "tokens": ["a", "b"], "is_special": [True, False], "weights": [0.25] * 4}
+            {
+                **run,
+                "layer": PLAYER["layer"],
+                "head": 0,
+                "tokens": ["a", "b"],
+                "is_special": [True, False],
+                "weights": [0.25] * 4,
+            }
             for run in runs
         ],
         pruning_masks=[{**game, **MASK} for game in games],

@@ -227,7 +227,7 @@ def heads(run: Run) -> tuple[np.ndarray, str]:
 def kmeans(run: Run) -> tuple[np.ndarray, str]:
     """Lloyd's iterations from given centroids, until nothing moves."""
     with run.stage("import"):
-        import faiss  # noqa: F401
+        import torch  # noqa: F401
 
         from xlwh.concepts.assign import assigner
         from xlwh.concepts.kmeans import lloyd
@@ -236,7 +236,7 @@ def kmeans(run: Run) -> tuple[np.ndarray, str]:
         points, start = np.load(run.inputs / "points.npy"), np.load(run.inputs / "centroids.npy")
     with run.stage("work"):
         gathered = from_array(points)
-        fit = lloyd(gathered, start - gathered.mean, assigner("faiss"), 300, tolerance=0)
+        fit = lloyd(gathered, start - gathered.mean, assigner("torch"), 300, tolerance=0)
     return fit.labels, f"{fit.iterations} iterations"
 
 
