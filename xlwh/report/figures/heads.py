@@ -402,7 +402,7 @@ def convergence(frames: Frames, chosen: Selection) -> Drawn:
 
 
 def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
-    """What a head attends to on one example, a panel per language; the first view has one row for each."""
+    """What a head attends to on one example, a panel for each language that the first view has a row of."""
     rows = next(iter(frames.values())).filter(pl.col("weights").is_not_null()).sort("language")
     if rows.is_empty():
         return Missing("No example is short enough in every language.", _ATTENTION)
@@ -422,7 +422,7 @@ def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     special = pl.DataFrame([_to_special(r) for r in rows.iter_rows(named=True)])
     note = (
         f"Layer {first['layer']}, head {first['head']}: a row is a token, its squares what it attends to, in the text's "
-        "own order. Grey tokens are added by the tokenizer."
+        "own order. Grey tokens are added by the tokenizer. The page of one head sets all languages side by side."
     )
     picture = above(scale(0.0, high, title="share of attention"), grid(panels, columns=wide))
     return Drawn(picture, special, note)
@@ -464,7 +464,7 @@ SECTION = Section(
         Figure("pruning_effects", "What pruning changes", "Does removing a language's harmful heads help it?", ("pruning_effects",), effects, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("language", "ranking", "draw", "is_targeted", "effect", "effect_low", "effect_high", "holm_p", "num_removed")),
         Figure("pruning_transfer", "Masks across languages", "Does one language's mask serve another?", ("pruning_effects",), transfer, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("ranking", "Ranking"), Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("mask_language", "language", "effect", "holm_p", "num_removed")),
         Figure("head_convergence", "How values converge", "Were there enough samples?", ("head_convergence",), convergence, _COMMAND, (_MODEL, DATASET, SPLIT, _LANGUAGE, _SAMPLER, _UNIT), each=("model",), needs=("layer", "head", "permutations", "value", "value_low", "value_high")),
-        Figure("head_attention", "What heads attend to", "What do the most and the least valuable head look at, language by language?", ("head_attention_extremes",), attention, "xlwh materialize +head_shapley +attention_maps", (_MODEL, DATASET, SPLIT, Filter("kind", "Head", prefer=("most valuable",)), _EXAMPLE), each=("model", "kind"), needs=("language", "layer", "head", "tokens", "is_special", "weights")),
+        Figure("head_attention", "What heads attend to", "What do the most and the least valuable head look at?", ("head_attention_extremes",), attention, "xlwh materialize +head_shapley +attention_maps", (_MODEL, DATASET, SPLIT, Filter("kind", "Head", prefer=("most valuable",)), Filter("language", "Language", prefer=("en",)), _EXAMPLE), each=("model", "kind"), needs=("language", "layer", "head", "tokens", "is_special", "weights")),
     ),
     views=("head_importance", "head_samples", "pruning_masks", "head_attention"),
 )  # fmt: skip
