@@ -30,6 +30,7 @@ COMMANDS = [
     "check",
     "gc",
     "catalogue",
+    "take",
     "readers",
 ]
 
