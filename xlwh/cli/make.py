@@ -144,7 +144,7 @@ def _view_names(warehouse: Warehouse) -> list[str]:
     from xlwh.store.metrics import registered
     from xlwh.tables import TABLES
 
-    return [name for name in {**warehouse.definitions().views, **registered()} if name not in TABLES]
+    return [name for name in dict.fromkeys((*warehouse.sources().names, *registered())) if name not in TABLES]
 
 
 @command()

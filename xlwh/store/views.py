@@ -110,6 +110,11 @@ class Sources:
         """The views and macros. Raises `SqlError` as the function `load` does."""
         return load(self.folders, self.more)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the views, in no particular order; nothing is parsed."""
+        return [*(path.stem for folder in self.folders for path in _view_files(folder)), *self.more]
+
     @cached_property
     def digest(self) -> str:
         """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, DuckDB's version."""
@@ -158,11 +163,15 @@ def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) 
             for macro in _macros(path):
                 _no_second(macro, macros)
                 macros[macro.name] = macro
-        for path in [p for name in (*FOLDERS, ".") for p in sorted((folder / name).glob("*.sql"))]:
+        for path in _view_files(folder):
             view = _view(path)
             _no_second(view, views)
             views[view.name] = view
     return _ordered(views, macros)
+
+
+def _view_files(folder: Path) -> list[Path]:
+    return [path for name in (*FOLDERS, ".") for path in sorted((folder / name).glob("*.sql"))]
 
 
 def _no_second(new: View | Macro, known: Mapping[str, View | Macro]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xlwh.errors import SqlError
-from xlwh.store.views import View, load, load_views, shipped_sql
+from xlwh.store.views import Sources, View, load, load_views, shipped_sql
 from xlwh.tables import TABLES
 
 
@@ -184,3 +184,9 @@ def test_folders_of_ones_own(tmp_path):
     assert mine is None or mine.folder == tmp_path.name
     with pytest.raises(SqlError, match="There is no SQL folder"):
         load_views([tmp_path / "missing"])
+
+
+def test_names_are_told_without_parsing(tmp_path):
+    (tmp_path / "own.sql").write_text("this is no SQL")
+    sources = Sources((shipped_sql(), tmp_path))
+    assert set(sources.names) == {*load([shipped_sql()]).views, "own"}
