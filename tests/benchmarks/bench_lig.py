@@ -41,7 +41,7 @@ STEPS, CAP = 50, 3200
 """Of captum: its default, and where the doubling ends."""
 BATCHES = (8, 16, 32, 64)
 """Of captum: values of internal_batch_size that are tried."""
-CHUNK = 25
+CHUNK = 10
 LANGUAGES = ("en", "de", "es", "zh", "ar")
 
 Attribute = Callable[[Encoded, list[Item]], tuple[list[int], list[float]]]
