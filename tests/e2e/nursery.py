@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 
 def rear(
@@ -36,3 +40,18 @@ def rear(
         ran = time.perf_counter() - begun
         report = {"killed": os.WIFSIGNALED(status), "status": status, "ran": ran, **about()}
         print(json.dumps(report), flush=True)
+
+
+def reports(program: Path, root: Path, seconds: Sequence[float]) -> list[dict[str, Any]]:
+    """Run a program of this folder that rears children: what it told of each."""
+    done = subprocess.run(
+        [sys.executable, str(program), str(root), *map(str, seconds)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(program.parents[2])},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(report["status"] in (0, signal.SIGKILL) for report in told), done.stderr
+    return told

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import runpy
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +13,7 @@ import pytest
 
 CHILD = Path(__file__).with_name("finetune_child.py")
 WORLD = runpy.run_path(str(CHILD))
-
-
-def nursery(root: Path, seconds: list[float]) -> list[dict[str, Any]]:
-    """Fine-tune in `root` once per number, killed after so many seconds; a report of each."""
-    done = subprocess.run(
-        [sys.executable, str(CHILD), str(root), *map(str, seconds)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHILD.parents[2])},
-        timeout=600,
-    )
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
-    failed = [report for report in reports if report["status"] not in (0, signal.SIGKILL)]
-    assert done.returncode == 0, done.stderr
-    assert not failed, done.stderr
-    return reports
+REPORTS = runpy.run_path(str(CHILD.with_name("nursery.py")))["reports"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +22,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     root = tmp_path_factory.mktemp("kill")
     WORLD["make_world"](root / "new")
     shutil.copytree(root / "new", root / "whole")
-    (report,) = nursery(root / "whole", [float("inf")])
+    (report,) = REPORTS(CHILD, root / "whole", [float("inf")])
     assert not report["killed"]
     return root, report["ran"]
 
@@ -66,7 +47,7 @@ def survive(undisturbed: tuple[Path, float], world: Path, seed: int, kills: int)
     generator = random.Random(seed)
     # From within the start to about two thirds; as each goes on where the former was, the end is hit too.
     moments = [whole * generator.uniform(0.1, 0.7) for _ in range(kills)]
-    reports = nursery(world, [*moments, float("inf")])
+    reports = REPORTS(CHILD, world, [*moments, float("inf")])
     assert not reports[-1]["killed"], f"seed {seed}"
     complete = sorted(state(root / "whole")["files"] | {"training.json": b""})
     for report in reports:

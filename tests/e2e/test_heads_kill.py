@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import runpy
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +14,7 @@ from xlwh.store import Warehouse
 
 CHILD = Path(__file__).with_name("heads_child.py")
 WORLD = runpy.run_path(str(CHILD))
-
-
-def nursery(root: Path, seconds: list[float]) -> list[dict[str, Any]]:
-    """Sample in `root` once per number, killed after so many seconds; a report of each."""
-    done = subprocess.run(
-        [sys.executable, str(CHILD), str(root), *map(str, seconds)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHILD.parents[2])},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
-    assert all(report["status"] in (0, signal.SIGKILL) for report in reports), done.stderr
-    return reports
+REPORTS = runpy.run_path(str(CHILD.with_name("nursery.py")))["reports"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +23,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     root = tmp_path_factory.mktemp("kill")
     WORLD["make_world"](root / "new")
     shutil.copytree(root / "new", root / "whole")
-    (report,) = nursery(root / "whole", [float("inf")])
+    (report,) = REPORTS(CHILD, root / "whole", [float("inf")])
     assert len(report["rounds"]) >= 20
     return root / "new", report
 
@@ -54,7 +35,7 @@ def survive(undisturbed: tuple[Path, dict[str, Any]], world: Path, seed: int, ki
     generator = random.Random(seed)
     # As each goes on where the former was, the whole way is hit, its end too.
     moments = [whole["ran"] * generator.uniform(0.1, 0.6) for _ in range(kills)]
-    reports = nursery(world, [*moments, float("inf")])
+    reports = REPORTS(CHILD, world, [*moments, float("inf")])
     for report in reports:
         assert report["rounds"].items() <= whole["rounds"].items(), f"seed {seed}"
     assert reports[-1]["rounds"] == whole["rounds"], f"seed {seed}"

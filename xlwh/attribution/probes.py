@@ -20,7 +20,7 @@ from torch import Tensor
 from xlwh.attribution.base import Item, SharedPass
 from xlwh.attribution.vectors import without
 from xlwh.models.masking import mask_token_id
-from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
 
@@ -40,11 +40,10 @@ def removals(
     Sets of every size from one token to all are equally likely; special tokens stay. Draws are seeded by the example.
     An item without tokens has none.
     """
-    names = _names(encoded)
     chosen: list[list[NDArray[np.int64]]] = []
     for item in items:
         free = np.flatnonzero(~encoded.special[encoded.row(item.example)])
-        random = _generator(names[item.example], "removal")
+        random = _generator(encoded.names[item.example], "removal")
         sizes = random.integers(1, max(1, len(free)), size=draws if len(free) else 0, endpoint=True)
         chosen.append([np.sort(random.choice(free, size, replace=False)) for size in sizes])
     nothing = np.zeros(0, dtype=np.int64)
@@ -70,7 +69,7 @@ def noises(
         vectors = loaded.family.word_embedding(loaded.model)(ids).float().cpu().numpy()
     free = ~encoded.special[row]
     width = radius * float(np.sqrt(np.mean(vectors[free] ** 2))) if free.any() else 0.0
-    random = _generator(_names(encoded)[example], "noise")
+    random = _generator(encoded.names[example], "noise")
     drawn = [random.uniform(-width, width, vectors.shape).astype(np.float32) for _ in range(draws)]
     return width, [noise * free[:, None] for noise in drawn]
 
@@ -117,10 +116,6 @@ def under_noise(
             ((_, made),) = make(loaded, encoded, [item], parameters, batch_tokens)
         found.append({name: attribution.values for name, attribution in made.items()})
     return found
-
-
-def _names(encoded: Encoded) -> list[str]:
-    return ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
 
 
 def _generator(example: str, what: str) -> np.random.Generator:

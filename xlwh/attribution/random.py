@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 from xlwh.study import RandomAttribution
 
@@ -26,11 +26,11 @@ def random_attribution(
     Every draw is seeded by (example, method, draw), so neither the batch order nor the model changes it. The
     language is part of the example: with one seed for all languages, words at the same place would agree by design.
     """
-    ids = ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
     for position, item in enumerate(items):
         special = encoded.special[encoded.row(item.example)]
         values = np.mean(
-            [draw(ids[item.example], number, len(special)) for number in range(parameters.draws)], axis=0
+            [draw(encoded.names[item.example], number, len(special)) for number in range(parameters.draws)],
+            axis=0,
         )
         yield position, Attribution(np.where(special, 0.0, values))
 

@@ -20,7 +20,7 @@ from xlwh.attribution.vectors import (
     targets,
     word_vectors,
 )
-from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 from xlwh.study import DeepLift, GradientShap
 
@@ -90,7 +90,6 @@ def gradient_shap(
 
     model = VectorModel(loaded)
     explainer = Explainer(model)
-    ids = ["\x00".join(key) for key in encoded.keys.select(KEYS).iter_rows()]
     for index, item in enumerate(items):
         ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
         vectors = word_vectors(loaded, batch)
@@ -99,7 +98,7 @@ def gradient_shap(
         )
         model.output = item.output
         arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
-        with _quiet(), _seeded(f"{ids[item.example]}\x00gradient_shap"):
+        with _quiet(), _seeded(f"{encoded.names[item.example]}\x00gradient_shap"):
             found = explainer.attribute(
                 vectors,
                 baselines,

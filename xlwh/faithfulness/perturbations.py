@@ -29,7 +29,7 @@ from xlwh.faithfulness.selection import (
     rationale_size,
     reversed_probability,
 )
-from xlwh.models.tokenize import KEYS, Encoded
+from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 from xlwh.study import Faithfulness
 from xlwh.tables.faithfulness import SIDES
@@ -275,7 +275,7 @@ class _Soft:
     def _drawn(self, subject: int, draw: int) -> NDArray[np.float32]:
         """Uniform numbers in [0, 1), `[tokens, width]`, seeded by the example and the draw."""
         example = self._subjects[subject].example
-        name = "\x00".join([*map(str, self._encoded.keys.select(KEYS).row(example)), "soft", str(draw)])
+        name = f"{self._encoded.names[example]}\x00soft\x00{draw}"
         seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
         size = int(self._encoded.lengths[example])
         return np.random.default_rng(seed).random((size, self._width), dtype=np.float32)

@@ -72,6 +72,11 @@ class Encoded:
         """Sub-tokens of each example."""
         return np.diff(self.bounds)
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The identity of each example in one text, to seed draws by."""
+        return _names(self.keys)
+
     def row(self, index: int) -> slice:
         """Where one example lies in the token arrays."""
         return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
@@ -106,6 +111,10 @@ class _Text:
         return [self.string[start:end] for start, end in self.words]
 
 
+def _names(examples: pl.DataFrame) -> list[str]:
+    return ["\x00".join(map(str, key)) for key in examples.select(KEYS).iter_rows()]
+
+
 def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
     tokenizer, limit = loaded.tokenizer, loaded.max_length
@@ -117,8 +126,7 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
         else _slow(loaded, texts, [row["language"] for row in rows])
     )
     if loaded.tokenization is not None:
-        names = ["\x00".join(map(str, key)) for key in examples.select(KEYS).iter_rows()]
-        encoded = _resegmented(loaded, encoded, names)
+        encoded = _resegmented(loaded, encoded, _names(examples))
     blanks = _blank_ids(tokenizer)
     for row, segments in zip(encoded, texts, strict=True):
         _assign_words(row, segments, blanks)

@@ -91,10 +91,10 @@ class Objective:
 
     `gold` is the column of `examples` that holds the gold, and `head` the kind of head that is trained
     (`xlwh.models.loading.TRAINABLE`). `labelled`: the head has one output per label of the data. `forced`: the gold is
-    a text of its own, forced on the decoder. `encode` makes
-    inputs of examples, `targets(encoded, examples, labels, inputs)` their gold as arguments of the model's `forward`,
-    `scorer` (same arguments) the judge of the development inputs, `counts` what the record of the training tells
-    beyond truncation. `kept(gold, inputs)` says which inputs are trained on (None: all). `problem_type` chooses the loss, where transformers knows several; `loss(output, gold,
+    a text of its own, forced on the decoder. `encode` makes inputs of examples, `targets(encoded, examples, labels,
+    inputs)` their gold as arguments of the model's `forward`, `scorer` (same arguments) the judge of the development
+    inputs, `counts` what the record of the training tells beyond truncation. `kept(gold, inputs)` says which inputs are
+    trained on (None: all). `problem_type` chooses the loss, where transformers knows several; `loss(output, gold,
     attention_mask)` replaces transformers' own, and the gold is then not given to `forward`.
     """
 

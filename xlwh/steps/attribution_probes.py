@@ -15,13 +15,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from xlwh.attribution.methods import Registered, registered, shared_pass
+from xlwh.attribution.methods import registered, shared_pass
 from xlwh.corpora import sample
-from xlwh.errors import MissingDataError
+from xlwh.steps.attributed import MethodJob, Stored, passes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import Corpus, corpora
 from xlwh.steps.targets import EXPLAINED
-from xlwh.steps.upstream import command, identity, keep_only, required
+from xlwh.steps.upstream import identity, keep_only, required
 from xlwh.store import Slot, fingerprint, schema
 from xlwh.study import Probes
 
@@ -37,15 +37,10 @@ TARGETS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One method on one dataset: the slot it fills."""
+class _Job(MethodJob):
+    """One method on one dataset, and the slot it fills."""
 
-    corpus: Corpus
-    method: str
-    registered: Registered
-    parameters: Any
     slot: Slot
-    fingerprint: str
 
 
 def run(context: Context, key: Key) -> StepResult:
@@ -76,7 +71,7 @@ def run(context: Context, key: Key) -> StepResult:
         return StepResult(status="fresh")
     watch, loaded = Stopwatch(), context.zoo.load(model)
     rows = examples = 0
-    for together in _passes(jobs):
+    for together in passes(jobs):
         made = _finished(context, settings, loaded, together)
         rows += made[0]
         examples += made[1]
@@ -101,16 +96,7 @@ def _jobs(context: Context, settings: Probes, model: str, corpus: Corpus) -> Ite
         identities = (*context.zoo.pin(model).identity, *map(identity, (corpus.entry, attributed)))
         print_ = fingerprint("attribution_probes", CODE_VERSION, described, identities)
         method = registered(name, parameters, context.study.folder)
-        yield _Job(corpus, name, method, parameters, Slot("attribution_probes", keys, part), print_)
-
-
-def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Jobs on the same dataset that one pass of the model serves."""
-    passes: dict[tuple[str, str], list[_Job]] = {}
-    for job in jobs:
-        name = job.registered.function if job.registered.shared else job.method
-        passes.setdefault((job.corpus.dataset, name), []).append(job)
-    return list(passes.values())
+        yield _Job(corpus, name, method, parameters, print_, Slot("attribution_probes", keys, part))
 
 
 def _finished(
@@ -158,26 +144,20 @@ def _probed(
     examples = corpus.frame.join(targets.lazy().select("example_id").unique(), on="example_id").collect()
     encoded, items, _ = EXPLAINED[str(corpus.task)].place(context, loaded, examples, targets)
     wanted = targets.select("example_id", "target").rows()
-    known = {job.method: _stored(context, loaded.key, job, targets) for job in jobs}
+    known = {job.method: Stored(context, loaded.key, corpus, job.method, targets) for job in jobs}
     batch_tokens = context.study.attribution.batch_tokens
     make = shared_pass(jobs[0].registered, [job.method for job in jobs], context.study.folder)
     parameters = {job.method: job.parameters for job in jobs}
     removed = removals(loaded, encoded, items, settings.draws, batch_tokens)
     rows: dict[str, list[dict[str, Any]]] = {job.method: [] for job in jobs}
-    for index, item in enumerate(items):
+    for index, (item, (example_id, target)) in enumerate(zip(items, wanted, strict=True)):
         noise: float | None = None
         changed: list[dict[str, NDArray[np.float64]]] = []
         if settings.radius and removed[index]:
             noise, drawn = noises(loaded, encoded, item.example, settings.draws, settings.radius)
             changed = under_noise(loaded, encoded, item, make, parameters, drawn, batch_tokens)
         for method, made in rows.items():
-            values = known[method].get(wanted[index])
-            if values is None or len(values) != encoded.lengths[item.example]:
-                raise MissingDataError(
-                    f"Example `{wanted[index][0]}` of `{corpus.dataset}` in `{corpus.language}` has no `{method}` "
-                    f"attribution of `{wanted[index][1]}`. "
-                    f"Run: {command('token_attributions', Key(loaded.key, language=corpus.language))}"
-                )
+            values = known[method].of(example_id, target, int(encoded.lengths[item.example]))
             for draw, removal in enumerate(removed[index]):
                 difference = changed[draw][method] - values if changed else None
                 made.append(
@@ -216,23 +196,3 @@ def _typed(
     )
     joined = frame.join(keys, on="index", maintain_order="left")
     return joined.select(pl.col(name).cast(dtype) for name, dtype in types.items())
-
-
-def _stored(
-    context: Context, model: str, job: _Job, targets: pl.DataFrame
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """(example_id, target) -> attributions `[tokens]`."""
-    corpus = job.corpus
-    scanned = context.warehouse.scan(
-        "token_attributions", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    found = (
-        scanned.filter(pl.col("method") == job.method)
-        .join(targets.lazy().select("example_id", "target"), on=["example_id", "target"], how="semi")
-        .sort("example_id", "target", "position")
-        .group_by("example_id", "target", maintain_order=True)
-        .agg("attribution")
-        .collect()
-    )
-    values = [scores.to_numpy().astype(np.float64) for scores in found["attribution"]]
-    return dict(zip(found.select("example_id", "target").rows(), values, strict=True))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from xlwh.attribution.methods import Registered, registered, shared_pass
+from xlwh.attribution.methods import registered, shared_pass
+from xlwh.steps.attributed import MethodJob, passes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
 from xlwh.steps.targets import EXPLAINED, explains_own, num_explained_own, sources
@@ -37,16 +38,11 @@ ROWS_FINGERPRINT = "xlwh.rows_fingerprint"
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One method on one dataset: the two slots it fills."""
+class _Job(MethodJob):
+    """One method on one dataset, and the two slots it fills."""
 
-    corpus: Corpus
-    method: str
-    registered: Registered
-    parameters: Any
     rows_fingerprint: str
     """Of what each row depends on, whatever other rows there are."""
-    fingerprint: str
 
     def slots(self, model: str) -> tuple[Slot, Slot]:
         """Slots of `attribution_runs` and `token_attributions`."""
@@ -82,7 +78,7 @@ def run(context: Context, key: Key) -> StepResult:
     watch, loaded = Stopwatch(), context.zoo.load(model)
     metadata: dict[str, object] = {}
     rows = examples = 0
-    for together in _passes(jobs):
+    for together in passes(jobs):
         for job, frames in zip(together, _finished(context, loaded, together), strict=True):
             rows += frames["token_attributions"].height
             examples += frames["attribution_runs"].height
@@ -120,16 +116,7 @@ def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:
             which["words_per_example"] = settings.words_per_example
         rows = fingerprint("token_attributions", CODE_VERSION, how, inputs)
         whole = fingerprint("token_attributions", CODE_VERSION, {**how, **which}, inputs)
-        yield _Job(corpus, name, method, parameters, rows, whole)
-
-
-def _passes(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Jobs that one pass of the model serves: methods on the same dataset that share their function."""
-    passes: dict[tuple[str, str], list[_Job]] = {}
-    for job in jobs:
-        name = job.registered.function if job.registered.shared else job.method
-        passes.setdefault((job.corpus.dataset, name), []).append(job)
-    return list(passes.values())
+        yield _Job(corpus, name, method, parameters, whole, rows)
 
 
 def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> list[dict[str, pl.DataFrame]]:
@@ -143,7 +130,7 @@ def _finished(context: Context, loaded: LoadedModel, jobs: Sequence[_Job]) -> li
         ]
         if not context.force:
             for job, staging in zip(jobs, stagings, strict=True):
-                _take_over(context, job, job.slots(loaded.key), targets, staging)
+                _take_over(context, job, job.slots(loaded.key), _left(targets, staging), staging)
         left = [_left(targets, staging) for staging in stagings]
         # A kill can leave one method ahead of the others: what it has is computed with them, and not stored twice.
         needed = targets.join(pl.concat(left), on=("example_id", "target"), how="semi")
@@ -173,14 +160,12 @@ def _take_over(
     context: Context, job: _Job, slots: tuple[Slot, Slot], targets: pl.DataFrame, staging: Staging
 ) -> None:
     """Stage what the current files have of the targets, if it was made from the same inputs in the same way."""
-    if staging.frames()["attribution_runs"].height:
-        return
     entries = [entry for slot in slots if (entry := context.warehouse.current(slot)) is not None]
     files = [context.warehouse.root / entry.file for entry in entries]
     if len(files) < len(slots) or not all(_made_so(file, job.rows_fingerprint) for file in files):
         return
     for start in range(0, targets.height, EXAMPLES_AT_ONCE):
-        part = targets[start : start + EXAMPLES_AT_ONCE].lazy().select("example_id", "target")
+        part = targets[start : start + EXAMPLES_AT_ONCE].lazy()
         scans = (pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in files)
         frames = [scan.join(part, on=("example_id", "target"), how="semi").collect() for scan in scans]
         if frames[0].height:

@@ -11,16 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from xlwh.corpora import sample
-from xlwh.errors import MissingDataError
+from xlwh.steps.attributed import Stored
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
 from xlwh.steps.targets import num_explained_own
-from xlwh.steps.upstream import command, identity, required
+from xlwh.steps.upstream import identity, required
 from xlwh.store import Slot, Staging, fingerprint, schema
 from xlwh.study import Faithfulness
 
@@ -196,48 +194,26 @@ def _subjects(
     """The examples with the scores of every method."""
     from xlwh.attribution.random import draw
     from xlwh.faithfulness.perturbations import Ranking, Subject
-    from xlwh.models.tokenize import KEYS
 
     classes = {label: index for index, label in enumerate(loaded.labels or ())}
-    scores = {job.method: _scores(context, loaded.key, job, examples) for job in jobs if job.method != RANDOM}
+    targets = examples.select("example_id", target="predicted")
+    scores = {
+        job.method: Stored(context, loaded.key, job.corpus, job.method, targets)
+        for job in jobs
+        if job.method != RANDOM
+    }
     drawn = any(job.method == RANDOM for job in jobs)
     subjects = []
-    for index, row in enumerate(examples.select(*KEYS, "predicted").rows(named=True)):
+    for index, row in enumerate(examples.select("example_id", "predicted").rows(named=True)):
         size = int(encoded.lengths[index])
         rankings: list[Ranking] = []
         for method, known in scores.items():
-            found = known.get(row["example_id"])
-            if found is None or len(found) != size:
-                raise MissingDataError(
-                    f"Example `{row['example_id']}` of `{row['dataset']}` in `{row['language']}` has no `{method}` "
-                    f"attribution of `{row['predicted']}`, the class that `{loaded.key}` predicts. "
-                    f"Run: {command('token_attributions', Key(loaded.key, language=row['language']))}"
-                )
+            found = known.of(row["example_id"], row["predicted"], size)
             rankings.append(Ranking(method, 0, found))
         if drawn:
-            name = "\x00".join(row[column] for column in KEYS)
             draws = max(settings.random_draws, settings.soft_draws)
-            rankings += [Ranking(RANDOM, number, draw(name, number, size)) for number in range(draws)]
+            rankings += [
+                Ranking(RANDOM, number, draw(encoded.names[index], number, size)) for number in range(draws)
+            ]
         subjects.append(Subject(index, classes[row["predicted"]], tuple(rankings)))
     return subjects
-
-
-def _scores(
-    context: Context, model: str, job: _Job, examples: pl.DataFrame
-) -> dict[str, NDArray[np.float64]]:
-    """example_id -> attributions of the predicted class `[tokens]`."""
-    corpus = job.corpus
-    scanned = context.warehouse.scan(
-        "token_attributions", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    wanted = examples.lazy().select("example_id", target="predicted")
-    found = (
-        scanned.filter(pl.col("method") == job.method)
-        .join(wanted, on=["example_id", "target"])
-        .sort("example_id", "position")
-        .group_by("example_id", maintain_order=True)
-        .agg("attribution")
-        .collect()
-    )
-    values = [scores.to_numpy().astype(np.float64) for scores in found["attribution"]]
-    return dict(zip(found["example_id"].to_list(), values, strict=True))

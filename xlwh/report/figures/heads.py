@@ -422,8 +422,10 @@ def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     special = pl.DataFrame([_to_special(r) for r in rows.iter_rows(named=True)])
     note = (
         f"Layer {first['layer']}, head {first['head']}: a row is a token, its squares what it attends to, in the text's "
-        "own order. Grey tokens are added by the tokenizer. The page of one head sets all languages side by side."
+        "own order. Grey tokens are added by the tokenizer."
     )
+    if rows.height == 1:
+        note += " The page of one head sets all languages side by side."
     picture = above(scale(0.0, high, title="share of attention"), grid(panels, columns=wide))
     return Drawn(picture, special, note)
 
