@@ -167,13 +167,14 @@ def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:
-    """Of the datasets that are predicted, every tokenised example is predicted, and nothing else is."""
+    """Of the datasets that are both tokenised and predicted, the same examples are."""
     here = ["model", "language", "dataset"]
-    mine = _example_keys(warehouse, table)
-    theirs = _example_keys(warehouse, "tokens").join(mine.select(here).unique(), on=here, how="semi")
+    predicted, tokenised = _example_keys(warehouse, table), _example_keys(warehouse, "tokens")
+    mine = predicted.join(tokenised, on=here, how="semi")
+    theirs = tokenised.join(predicted, on=here, how="semi")
     key = [*here, "split", "example_id"]
     odd = pl.concat([mine.join(theirs, on=key, how="anti"), theirs.join(mine, on=key, how="anti")])
-    return Verdict(_by_partition(odd, table), _height(mine))
+    return Verdict(_by_partition(odd, table), _height(predicted))
 
 
 def masks_on_other_examples(warehouse: Warehouse, table: str) -> Verdict:
@@ -223,14 +224,23 @@ def converged(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def every_run_has_tokens(warehouse: Warehouse, table: str) -> Verdict:
-    """Every attribution run has an attribution for each sub-token of its example, and no token lacks a run."""
-    example = ["model", "dataset", "split", "language", "example_id"]
+    """Every attribution run has an attribution for each sub-token of its example, and no token lacks a run.
+
+    What is not tokenised yet has no sub-tokens to count: there, it has some.
+    """
+    here = ["model", "language", "dataset"]
+    example = [*here, "split", "example_id"]
     run = [*example, "method", "target"]
     attributed = warehouse.scan(table).group_by(run).agg(pl.len().alias("attributed"))
     tokens = warehouse.scan("tokens").group_by(example).agg(pl.len().alias("tokens"))
-    runs = warehouse.scan("attribution_runs").select(run)
+    tokenised = tokens.select(*here, tokenised=True).unique()
+    runs = warehouse.scan("attribution_runs").select(*run, ran=True)
     joined = runs.join(attributed, on=run, how="full", coalesce=True).join(tokens, on=example, how="left")
-    bad = joined.filter(pl.col("attributed").ne_missing(pl.col("tokens").cast(pl.UInt32)))
+    bad = joined.join(tokenised, on=here, how="left").filter(
+        pl.col("attributed").is_null()
+        | pl.col("ran").is_null()
+        | (pl.col("tokenised") & pl.col("attributed").ne_missing(pl.col("tokens").cast(pl.UInt32)))
+    )
     return Verdict(_by_partition(bad, table), _height(runs))
 
 

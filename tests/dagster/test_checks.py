@@ -186,6 +186,9 @@ def test_predictions_of_what_was_tokenised(store):
     # German is not predicted at all: that is no fault.
     assert faults(warehouse, "predictions", check) == [{"model": "m", "language": "en", "rows": 1}]
     assert faults(store(predictions=[{"example_id": x} for x in "12"]), "predictions", check) == []
+    # Nor is it one that French is not tokenised yet.
+    french = [{"example_id": x} for x in "12"] + [{"language": "fr"}]
+    assert faults(store(predictions=french), "predictions", check) == []
 
 
 def test_tokens(store):
@@ -224,9 +227,15 @@ def test_attributions_of_every_token(store):
     assert faults(warehouse, "token_attributions", "every_run_has_tokens") == []
     one = [{"model": "m", "language": "en", "rows": 1}]
     assert faults(store(token_attributions=tokens[:1]), "token_attributions", "every_run_has_tokens") == one
-    other = [{"position": 0, "method": "random"}]
+    other = [{**token, "method": "random"} for token in tokens]  # without a run
     found = faults(store(token_attributions=[*tokens, *other]), "token_attributions", "every_run_has_tokens")
     assert found == one
+
+
+def test_attributions_of_what_is_not_tokenised_yet(store):
+    warehouse = store(attribution_runs=[{}, {"example_id": "2"}], token_attributions=[{"position": 0}])
+    found = faults(warehouse, "token_attributions", "every_run_has_tokens")
+    assert found == [{"model": "m", "language": "en", "rows": 1}]
 
 
 def test_pairs(store):
