@@ -3,7 +3,7 @@
 -- source: disparity = ratio(multilingual) - ratio(monolingual), arXiv 2403.12809, section 4; p_value: two-sided paired t-test over cells; 95 % intervals: percentiles of 2000 resamples of the cells (Bayesian bootstrap); rows of origin `published` work the paper's numbers through the same lines
 -- column origin: measured: in this warehouse; published: by the paper.
 -- column scope: cell: one dataset, language and method; method: all datasets and languages; all: all methods too.
--- column multilingual_model: Key of the multilingual model, or its name in the paper.
+-- column multilingual_model: Key of the multilingual model, or its name in the paper; but for scope cell, the model that it was fine-tuned from (pretrained_models), over all its fine-tunes.
 -- column monolingual_model: Its counterpart; NULL but for scope cell.
 -- column dataset: Key of the dataset; NULL but for scope cell.
 -- column split: Part of the dataset; NULL but for scope cell, and for published.
@@ -27,6 +27,7 @@ cells as (
     select
         multilingual.origin,
         multilingual.model as multilingual_model,
+        coalesce(pretrained, multilingual.model) as encoder,
         monolingual.model as monolingual_model,
         multilingual.dataset,
         multilingual.split,
@@ -51,18 +52,23 @@ cells as (
         and monolingual.masking = multilingual.masking
         and monolingual.side = multilingual.side
         and monolingual.variant = multilingual.variant
+    left join pretrained_models
+        on multilingual.origin = 'measured' and pretrained_models.model = multilingual.model
     where multilingual.kind = 'multilingual' and monolingual.kind = 'monolingual'
 ),
 scoped as (
-    select 'cell' as scope, * from cells
+    select 'cell' as scope, * exclude (encoder) from cells
     union all
     select 'method' as scope,
-        * replace (null as monolingual_model, null as dataset, null as split, null as language)
+        * exclude (encoder) replace (
+            encoder as multilingual_model, null as monolingual_model, null as dataset, null as split, null as language
+        )
     from cells
     union all
     select 'all' as scope,
-        * replace (
-            null as monolingual_model, null as dataset, null as split, null as language, null as method
+        * exclude (encoder) replace (
+            encoder as multilingual_model, null as monolingual_model, null as dataset, null as split, null as language,
+            null as method
         )
     from cells
 ),

@@ -168,8 +168,8 @@ def test_the_ratio_is_of_means_with_an_interval_over_examples(connect):
 PAIRS = {  # (model, dataset, language): ratio of one method to random
     ("multi", "nli", "en"): 1.5,
     ("mono", "nli", "en"): 1.0,
-    ("multi", "paws", "en"): 1.75,
-    ("mono", "paws", "en"): 1.5,
+    ("multi-paws", "paws", "en"): 1.75,
+    ("mono-paws", "paws", "en"): 1.5,
     ("multi", "nli", "de"): 1.25,
     ("german", "nli", "de"): 1.5,
 }
@@ -185,9 +185,13 @@ def test_disparity_is_the_difference_of_ratios(connect):
     database = connect(
         perturbations=rows,
         models=[
-            {"model": "multi"},
+            {"model": "encoder", "kind": "path", "source": "folder"},
+            {"model": "multi", "kind": "finetuned", "source": "encoder"},
             {"model": "mono", "counterpart_of": "multi"},
             {"model": "german", "counterpart_of": "multi"},
+            # Trained on from the one that has learned inference, which leads back to the same encoder.
+            {"model": "multi-paws", "kind": "finetuned", "source": "multi"},
+            {"model": "mono-paws", "counterpart_of": "multi-paws"},
         ],
     )
     strict = "origin = 'measured' and variant = 'strict'"
@@ -198,7 +202,7 @@ def test_disparity_is_the_difference_of_ratios(connect):
     assert [row[:3] for row in cells] == [
         ("nli", "de", "german"),
         ("nli", "en", "mono"),
-        ("paws", "en", "mono"),
+        ("paws", "en", "mono-paws"),
     ]
     differences = [row[3] for row in cells]
     assert differences == pytest.approx([-0.25, 0.5, 0.25])
@@ -206,7 +210,7 @@ def test_disparity_is_the_difference_of_ratios(connect):
         n, disparity, t, p, low, high = values(
             database,
             "n, disparity, t, p_value, disparity_low, disparity_high",
-            f"{strict} and scope = '{scope}'",
+            f"{strict} and multilingual_model = 'encoder' and scope = '{scope}'",
             "faithfulness_disparity",
         )
         expected = stats.ttest_1samp(differences, 0)

@@ -12,6 +12,8 @@ class Examples(Table):
 
     partition_by = ("dataset", "language")
     key = ("dataset", "split", "language", "example_id")
+    # Texts are long, and what streams them holds a group at a time.
+    row_group_rows = 8 * 1024
 
     dataset = dataset_column()
     split = split_column()
