@@ -13,6 +13,25 @@ create macro head_bet_slack(square, delta, b) as (square * (-ln(1 - b) - b) + ln
 create macro strict_radius(n, square, delta) as
     list_min(list_transform(range(1, 21), lambda i: head_bet_slack(square, delta, head_bet(i)))) / n;
 
+-- Half the width of an interval that holds at all times together in the limit of many values; infinite below 64 of them.
+-- Source: Waudby-Smith et al. (2024), "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2,
+-- with rho^2 = `scale`. As in xlwh/heads/sequences.py.
+create macro scaled_asymptotic_radius(n, sd, delta, scale) as
+    if(n < 64, 'infinity'::double, sd * sqrt(2 * (n * scale + 1) / scale * ln(sqrt(n * scale + 1) / delta)) / n);
+
+-- The same with the scale that makes it tightest at 512 values.
+create macro asymptotic_radius(n, sd, delta) as
+    scaled_asymptotic_radius(n, sd, delta, (-2 * ln(delta) + ln(1 - 2 * ln(delta))) / 512);
+
+-- The least number of observations at which that radius is at most |value|, to a tenth; NULL where none below 10^9 is.
+create macro asymptotic_effort(value, sd, delta) as
+    list_min(
+        list_filter(
+            list_transform(range(174), lambda i: ceil(64 * 1.1 ^ i)),
+            lambda needed: asymptotic_radius(needed, sd, delta) <= abs(value)
+        )
+    );
+
 -- Empirical Bernstein radius of Eq. 4, sd sqrt(2 ln(3/delta) / n) + 3 R ln(3/delta) / n with R = 1: one look, one head.
 create macro paper_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta) / n) + 3 * ln(3 / delta) / n;
 
@@ -72,6 +91,8 @@ create macro head_values(delta := 0.1) as table
     bounded as (
         select *, 'strict' as variant, strict_radius(n, square, delta / players) as radius from known
         union all
+        select *, 'asymptotic', asymptotic_radius(n, sd, delta / players) from known
+        union all
         select *, 'paper', paper_radius(n, sd, delta) from known
         union all
         -- Offered on whole-set marginals only: on single rows it calls almost every null decided.
@@ -116,8 +137,8 @@ create macro pruning_decisions_at(delta) as table
             end as harmful,
             case variant
                 when 'strict' then log_e_positive >= ln(players / delta)
-                when 'paper' then value_low > 0
-                else value_low > -0.01
+                when 'published_code' then value_low > -0.01
+                else value_low > 0
             end as useful,
             ln(if(variant = 'strict', players, 3) / delta) as log_error
         from discovered
@@ -131,6 +152,8 @@ create macro pruning_decisions_at(delta) as table
             when harmful or useful then 0
             when value <> 0 and variant = 'strict'
                 then greatest(1, ceil(head_effort(value, mean_square, log_error)) - n)
+            when value <> 0 and variant = 'asymptotic'
+                then greatest(1, asymptotic_effort(value, sd, delta / players) - n)
             when value <> 0 then greatest(1, ceil(2 * sd ^ 2 * log_error / value ^ 2 + 3 * log_error / abs(value)) - n)
         end::double as more_observations
     from judged;

@@ -1,6 +1,6 @@
 -- What one head (or layer, MLP block, group of heads) is worth in one language, with its interval.
 -- key: model, dataset, split, language, sampler, unit, layer, head, variant
--- source: truncated Shapley value = mean over sampled rows of v(S + h) - v(S); intervals at error 0.1: strict anytime-valid and over all players together, paper Eq. 4 per player, published_code its released form (whole sets only); other errors: head_values(delta)
+-- source: truncated Shapley value = mean over sampled rows of v(S + h) - v(S); intervals at error 0.1: strict anytime-valid and over all players together, asymptotic the same in the limit of many observations (none below 64), paper Eq. 4 per player, published_code its released form (whole sets only); other errors: head_values(delta)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -9,7 +9,7 @@
 -- column unit: What is removed: head, layer, mlp or group.
 -- column layer: Attention block in the order of the forward pass.
 -- column head: Head within the layer; number of the group; 0 for whole layers and MLPs.
--- column variant: strict, paper or published_code: how the interval is made.
+-- column variant: strict, asymptotic, paper or published_code: how the interval is made.
 -- column estimator: permutation, antithetic, whole_set or exact.
 -- column players: Players of the game.
 -- column n: Independent observations.

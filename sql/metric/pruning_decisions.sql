@@ -1,6 +1,6 @@
 -- Whether one head (or layer, MLP block, group of heads) is known to do harm in one language.
 -- key: model, dataset, split, language, sampler, unit, layer, head, variant
--- source: error 0.1; strict: evidence of at least players / 0.1, so that with probability 0.9 no player is ever pruned wrongly; paper: upper bound of Eq. 4 below 0, per player; published_code: its released bounds, kept if above -0.01; other errors: pruning_decisions_at(delta)
+-- source: error 0.1; strict: evidence of at least players / 0.1, so that with probability 0.9 no player is ever pruned wrongly; asymptotic: its interval, which is over all players and times too, is below 0; paper: upper bound of Eq. 4 below 0, per player; published_code: its released bounds, kept if above -0.01; other errors: pruning_decisions_at(delta)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -9,7 +9,7 @@
 -- column unit: What is removed: head, layer, mlp or group.
 -- column layer: Attention block in the order of the forward pass.
 -- column head: Head within the layer; number of the group; 0 for whole layers and MLPs.
--- column variant: strict, paper or published_code.
+-- column variant: strict, asymptotic, paper or published_code.
 -- column n: Independent observations.
 -- column value: Mean marginal, a share.
 -- column value_low: Lower end of the variant's interval; strict evidence may decide a little before it excludes 0.

@@ -8,7 +8,7 @@
 -- column ranking: What orders the players: shapley.<sampler>, a method of head_importance, or random.
 -- column mask_language: Language that the mask was made in.
 -- column draw: Number of the random mask; 0 for the others.
--- column selection: strict, paper: every player shown to do harm; same_size: as many by another ranking; curve: a given number; zero_shot: a given number, tried on every language.
+-- column selection: strict, asymptotic, paper: every player shown to do harm; same_size: as many by another ranking; curve: a given number; zero_shot: a given number, tried on every language.
 -- column num_removed: Players removed.
 -- column is_targeted: The mask was made in the language that it is evaluated on; otherwise it is zero-shot.
 -- column num_examples: Examples compared.

@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from xlwh.heads.sequences import Evidence, paper_radius, published_radius, strict_interval
+from xlwh.heads.sequences import (
+    Evidence,
+    asymptotic_radius,
+    paper_radius,
+    published_radius,
+    strict_interval,
+)
 from xlwh.heads.summary import harmful, summarise
 
 
@@ -39,7 +45,7 @@ def test_values_are_means_and_intervals_those_of_the_library(connect):
         )
         .fetchall()
     }
-    assert set(found) == {(h, v) for h in range(3) for v in ("strict", "paper")}
+    assert set(found) == {(h, v) for h in range(3) for v in ("strict", "asymptotic", "paper")}
     evidence = Evidence(3)
     for head, marginals in values.items():
         evidence.add(np.full(len(marginals), head), np.array(marginals))
@@ -61,6 +67,8 @@ def test_values_are_means_and_intervals_those_of_the_library(connect):
         assert paper[3] == pytest.approx(max(-1, value - radius))
         assert paper[4] == pytest.approx(min(1, value + radius))
         assert paper[8:10] == (None, None)
+        radius = asymptotic_radius(np.array([n]), np.array([sd]), 0.1 / 3)[0]
+        assert found[head, "asymptotic"][3:5] == pytest.approx((value - radius, value + radius))
     assert [found[head, "strict"][5] for head in range(3)] == [3, 1, 2]
 
 
@@ -70,9 +78,10 @@ def test_the_librarys_summary_says_the_same(connect, frame):
     summary = summarise(frame("head_samples", rows).lazy()).sort("head")
     database = connect(head_samples=rows)
     view = database.sql(
-        "select s.head, s.n, s.value, s.sd, s.log_e_negative, s.log_e_positive, d.decision, p.decision as paper "
-        "from head_shapley as s join pruning_decisions as d using (head, variant) "
+        "select s.head, s.n, s.value, s.sd, s.log_e_negative, s.log_e_positive, d.decision, p.decision as paper, "
+        "a.decision as asymptotic from head_shapley as s join pruning_decisions as d using (head, variant) "
         "join pruning_decisions as p on p.head = s.head and p.variant = 'paper' "
+        "join pruning_decisions as a on a.head = s.head and a.variant = 'asymptotic' "
         "where s.variant = 'strict' order by head"
     ).pl()
     for ours, theirs in (
@@ -82,7 +91,7 @@ def test_the_librarys_summary_says_the_same(connect, frame):
         *[(f"log_e_{s}", f"log_e_{s}") for s in ("negative", "positive")],
     ):
         np.testing.assert_allclose(summary[ours].to_numpy(), view[theirs].to_numpy(), atol=1e-12)
-    for variant, column in (("strict", "decision"), ("paper", "paper")):
+    for variant, column in (("strict", "decision"), ("asymptotic", "asymptotic"), ("paper", "paper")):
         pruned = summary.select(harmful(variant, 0.1).alias("x"))["x"].to_list()
         assert pruned == [decision == "prune" for decision in view[column]]
 
@@ -95,6 +104,17 @@ def test_antithetic_pairs_are_one_observation_and_exact_values_halve_by_example(
     database = connect(head_samples=[*pairs, *exact])
     query = "select sampler, n, value, sd from head_shapley where variant = 'strict' order by sampler"
     assert database.sql(query).fetchall() == [("all", 2, 0.375, 0.125), ("rows", 2, 0.25, 0.25)]
+
+
+def test_few_observations_have_no_asymptotic_interval(connect):
+    database = connect(head_samples=samples({0: [-0.3, -0.31] * 31, 1: [-0.3, -0.31] * 32}))
+    rows = database.sql(
+        "select value_low, value_high, decision from pruning_decisions where variant = 'asymptotic' order by head"
+    )
+    few, enough = rows.fetchall()
+    assert few == (-1, 1, "undecided")
+    assert -0.32 < enough[0] < enough[1] < -0.29
+    assert enough[2] == "prune"
 
 
 def test_the_published_bound_is_offered_on_whole_sets_only(connect):
@@ -243,6 +263,18 @@ def test_curves_average_draws_and_begin_at_the_whole_model(connect):
         "select num_removed, draws, accuracy, accuracy_min, accuracy_max from pruning_curves order by num_removed"
     )
     assert found.fetchall() == [(0, 1, 0.5, 0.5, 0.5), (2, 2, pytest.approx(0.45), 0.4, 0.5)]
+
+
+def test_what_is_left_to_do_of_an_asymptotic_decision(connect):
+    pattern = [0.06, -0.04]
+    database = connect(head_samples=samples({0: pattern * 50, 1: [0.0]}))
+    query = (
+        "select n, sd, more_observations from pruning_decisions join head_shapley using (head, variant, n)"
+    )
+    ((n, sd, more),) = database.sql(f"{query} where variant = 'asymptotic' and head = 0").fetchall()
+    count = np.arange(64, 10_000)
+    needed = count[asymptotic_radius(count, np.full(len(count), sd), 0.1 / 2) <= 0.01][0]
+    assert needed <= n + more <= 1.1 * needed + 1
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(-0.01, 0.0), (0.01, 0.02), (0.3, 0.0), (-0.06, 0.5)])

@@ -15,7 +15,7 @@ from xlwh.heads.summary import harmful
 RANDOM = "random"
 DESCENDING = ("attention_entropy", "separator_attention")
 """Measures by which the heads with the largest values go first."""
-DECISIONS = ("strict", "paper")
+DECISIONS = ("strict", "asymptotic", "paper")
 """Variants by which a player is shown to do harm."""
 
 

@@ -10,6 +10,10 @@ formulas in SQL (`sql/macros/heads.sql`). A sampler may stop, go on, or judge af
 - Interval: exp(b (S - t m) - V (-ln(1 - b) - b)) with S = sum x, V = sum x^2 is a supermartingale at the true mean
   m for each bet b (Fan, Grama and Liu 2015; Howard et al. 2021; Waudby-Smith and Ramdas 2024, Theorem 2 with the
   constant prediction 0). Each bet of the grid gets an equal part of the error; the tightest bound counts.
+
+Both allow for a value of -1 that has not been seen yet, so that a mean m takes some ln(1/a) / m observations however
+alike they are. The asymptotic interval does not: it holds at all times together too, but only as far as means are
+normal, which rare large values spoil.
 """
 
 from __future__ import annotations
@@ -21,6 +25,11 @@ from numpy.typing import NDArray
 
 BETS: NDArray[np.float64] = 2.0 ** (-np.arange(1, 21) / 2)
 """Bets b, from .71 down by factors of sqrt(2) to 1/1024."""
+
+ASYMPTOTIC_LEAST = 64
+"""Observations below which a normal limit says nothing."""
+ASYMPTOTIC_TUNED = 512
+"""Observations at which the asymptotic interval is tightest for its level."""
 
 Values = NDArray[np.float64]
 
@@ -87,6 +96,18 @@ def strict_interval(
     low = np.maximum((mean - radius).max(axis=1), -1.0)
     high = np.minimum((mean + radius).min(axis=1), 1.0)
     return np.where(count > 0, low, -1.0), np.where(count > 0, high, 1.0)
+
+
+def asymptotic_radius(count: NDArray[np.int64], sd: Values, delta: float | Values) -> Values:
+    """Half the width of an interval that holds at all times together at level 1 - delta in the limit of many values.
+
+    Infinite below ASYMPTOTIC_LEAST of them. Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024),
+    "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2.
+    """
+    scale = (-2 * np.log(delta) + np.log(1 - 2 * np.log(delta))) / ASYMPTOTIC_TUNED
+    spread = count * scale + 1
+    radius: Values = sd * np.sqrt(2 * spread / scale * np.log(np.sqrt(spread) / delta)) / count
+    return np.where(count < ASYMPTOTIC_LEAST, np.inf, radius)
 
 
 def paper_radius(count: NDArray[np.int64], sd: Values, delta: float, reach: float = 1.0) -> Values:

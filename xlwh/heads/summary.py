@@ -6,7 +6,7 @@ import math
 
 import polars as pl
 
-from xlwh.heads.sequences import BETS
+from xlwh.heads.sequences import BETS, asymptotic_radius
 
 GAME = ("model", "dataset", "split", "language", "sampler")
 """What one game's samples share."""
@@ -60,13 +60,23 @@ def harmful(variant: str, delta: float) -> pl.Expr:
     """Whether a row of `summarise` is a player shown to do harm, at error `delta`.
 
     strict: evidence against a value of 0 or more beyond players / delta, so that no player of the game is ever
-    called harmful wrongly with probability 1 - delta. paper: the upper bound of Eq. 4 with R = 1 is negative.
+    called harmful wrongly with probability 1 - delta. asymptotic: the upper end of the asymptotic interval at
+    delta / players is negative. paper: the upper bound of Eq. 4 with R = 1 is negative.
     """
     if variant == "strict":
         return pl.col("log_e_negative") >= (pl.col("players") / delta).log()
+    if variant == "asymptotic":
+        return pl.struct("n", "mean", "sd", "players").map_batches(
+            lambda rows: _asymptotically_negative(rows, delta), return_dtype=pl.Boolean
+        )
     log = math.log(3 / delta)
     radius = pl.col("sd") * (2 * log / pl.col("n")).sqrt() + 3 * log / pl.col("n")
     return pl.col("mean") + radius < 0
+
+
+def _asymptotically_negative(rows: pl.Series, delta: float) -> pl.Series:
+    n, mean, sd, players = (rows.struct.field(name).to_numpy() for name in ("n", "mean", "sd", "players"))
+    return pl.Series(mean + asymptotic_radius(n, sd, delta / players) < 0)
 
 
 def _log_mean_exp(prefix: str) -> pl.Expr:

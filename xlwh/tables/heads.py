@@ -22,7 +22,7 @@ UNITS = ("head", "layer", "mlp", "group")
 ESTIMATORS = ("permutation", "antithetic", "whole_set", "exact")
 """How marginals are drawn; see `HeadSamples`."""
 
-SELECTIONS = ("strict", "paper", "same_size", "curve", "zero_shot")
+SELECTIONS = ("strict", "asymptotic", "paper", "same_size", "curve", "zero_shot")
 """How the players of a mask are chosen; see `PruningMasks`."""
 
 
@@ -179,7 +179,7 @@ class PruningMasks(Table):
     selection = dy.String(
         nullable=False,
         check=lambda c: c.is_in(SELECTIONS),
-        description="strict, paper: every player shown to do harm, by that variant; same_size: as many as those, "
+        description="strict, asymptotic, paper: every player shown to do harm, by that variant; same_size: as many as those, "
         "by another ranking; curve: a number of players given by the study; zero_shot: a number given by the study, "
         "tried on every language.",
     )

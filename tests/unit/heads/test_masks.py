@@ -38,10 +38,11 @@ def summary() -> pl.DataFrame:
 
 
 def test_decided_players_go_the_worst_first():
-    strict, paper = decided_masks(summary(), "rows", 0.1)
+    strict, asymptotic, paper = decided_masks(summary(), "rows", 0.1)
     assert (strict.ranking, strict.selection, strict.removed) == ("shapley.rows", "strict", (C,))
+    assert (asymptotic.selection, asymptotic.removed) == ("asymptotic", (C,))
     assert paper.removed == (C,)
-    lenient, _ = decided_masks(summary(), "rows", 0.2)
+    lenient, *_ = decided_masks(summary(), "rows", 0.2)
     assert lenient.removed == (C, A)
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xlwh.heads.sequences import BETS, Evidence, paper_radius, published_radius, strict_interval
+from xlwh.heads.sequences import (
+    ASYMPTOTIC_LEAST,
+    BETS,
+    Evidence,
+    asymptotic_radius,
+    paper_radius,
+    published_radius,
+    strict_interval,
+)
 
 TIMES = np.unique(np.geomspace(20, 20_000, 60).astype(int))
 RUNS = 300
@@ -46,6 +54,39 @@ def test_no_null_is_rejected_too_often_however_often_one_looks(moving):
     positive = np.log(np.exp(ups[..., None] * np.log1p(BETS) + downs[..., None] * np.log1p(-BETS)).mean(-1))
     ever = (np.maximum(negative, positive) >= np.log(2 * players / 0.1)).any(axis=1)
     assert ever.reshape(runs, players).any(axis=1).mean() <= 0.1
+
+
+def missed_by_the_asymptotic_interval(values: np.ndarray, mean: float, delta: float = 0.1) -> float:
+    """The share of runs in which it ever leaves the mean out."""
+    total, square = sums_at_times(values)
+    sd = np.sqrt(square / TIMES - (total / TIMES) ** 2)
+    return float((np.abs(total / TIMES - mean) > asymptotic_radius(TIMES, sd, delta)).any(axis=1).mean())
+
+
+@pytest.mark.parametrize(("mean", "moving"), [(0.0, 0.3), (-0.05, 0.1), (0.3, 0.6), (0.0, 1.0)])
+def test_the_asymptotic_interval_holds_at_all_times_where_means_are_nearly_normal(mean, moving):
+    values = ternary(np.random.default_rng(6), mean, moving, (RUNS, TIMES[-1]))
+    assert missed_by_the_asymptotic_interval(values, mean) <= 0.1
+
+
+def test_rare_large_values_spoil_the_asymptotic_interval_but_not_the_strict_one():
+    """One value in 400 is -1, the others make up for it: who has not seen one yet takes the mean for positive."""
+    random = np.random.default_rng(7)
+    rare = random.random((RUNS, TIMES[-1])) < 1 / 400
+    values = np.where(rare, -1.0, (1 / 399) * random.choice([0.5, 1.5], rare.shape))
+    assert missed_by_the_asymptotic_interval(values, 0.0) > 0.2
+    total, square = sums_at_times(values)
+    ends = [strict_interval(np.full(RUNS, t), total[:, i], square[:, i], 0.1) for i, t in enumerate(TIMES)]
+    assert np.mean(np.any([(low > 0) | (high < 0) for low, high in ends], axis=0)) <= 0.1
+
+
+def test_the_asymptotic_interval_is_tightest_where_it_is_tuned_and_says_nothing_of_few_values():
+    count = np.array([ASYMPTOTIC_LEAST - 1, ASYMPTOTIC_LEAST, 512, 1_000_000])
+    radius = asymptotic_radius(count, np.ones(4), 0.001)
+    assert np.isinf(radius[0])
+    assert np.isfinite(radius[1])
+    # Against the normal quantile of one look: the price of looking at any time.
+    assert radius[2:] / (3.29 / np.sqrt(count[2:])) == pytest.approx([1.278, 1.495], abs=0.001)
 
 
 def test_the_published_bound_rejects_nulls_on_rows_and_the_papers_does_not():
