@@ -164,12 +164,13 @@ create macro head_affinity_at(top) as table
     valued as (
         select *, struct_pack(model, dataset, split, sampler) as game, struct_pack(unit, layer, head) as player
         from head_shapley
-        where variant = 'strict'
+        where variant in ('strict', 'asymptotic')
     ),
     alike as (
         select
             game,
             player,
+            variant,
             count(*) as languages,
             avg(value) as mean_value,
             avg(value_rank) as mean_rank,
@@ -183,12 +184,12 @@ create macro head_affinity_at(top) as table
             arg_max(language, value) as highest,
             arg_min(language, value) as lowest
         from valued
-        group by game, player
+        group by game, player, variant
     )
     select
         game.model as model, game.dataset as dataset, game.split as split, game.sampler as sampler,
         player.unit as unit, player.layer as layer, player.head as head,
-        'strict' as variant,
+        variant,
         languages, mean_value, mean_rank, worst_rank, languages_in_top,
         languages > 1 and players > top and languages_in_top = languages as agnostic,
         case

@@ -1,6 +1,6 @@
 -- Whether one head serves every language or sets one apart.
 -- key: model, dataset, split, sampler, unit, layer, head, variant
--- source: agnostic: among the 20 most valuable of every language; specific: its value has another sign in one language than in all others, whose strict intervals exclude 0; other numbers than 20: head_affinity_at(top)
+-- source: agnostic: among the 20 most valuable of every language; specific: its value has another sign in one language than in all others, whose intervals of the variant exclude 0; other numbers than 20: head_affinity_at(top)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -8,7 +8,7 @@
 -- column unit: What is removed: head, layer, mlp or group.
 -- column layer: Attention block in the order of the forward pass.
 -- column head: Head within the layer; number of the group; 0 for whole layers and MLPs.
--- column variant: strict: by the intervals of that variant.
+-- column variant: strict or asymptotic: by which intervals; only specific_language depends on it.
 -- column languages: Languages that it has a value in.
 -- column mean_value: Mean value over them, a share.
 -- column mean_rank: Mean rank over them, 1 the most valuable.
