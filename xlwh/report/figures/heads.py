@@ -224,7 +224,7 @@ def decisions(frames: Frames, chosen: Selection) -> Drawn:
         if "more_observations" in rows.columns
         else pl.Series([])
     )
-    note = "Strict decisions hold for all heads together at error 0.1, however often one looked."
+    note = "Strict decisions hold for all heads together at error 0.1, however often one looked; asymptotic ones in the limit of many observations."
     if waiting.len():
         note += f" The median undecided head needs about {int(waiting.median() or 0):,} more observations."  # type: ignore[arg-type]
     return Drawn(above(legend(named(order)), chart), counts, note)
@@ -461,7 +461,7 @@ SECTION = Section(
         Figure("head_values", "Values of the heads", "Which heads help and which do harm, language by language?", ("head_shapley",), heat_maps, _COMMAND, (*_HEAD, VARIANT), each=("model", "sampler"), needs=("language", "layer", "head", "value", "value_low", "value_high", "value_rank", "n")),
         Figure("head_ranks", "Agreement between languages", "Do languages agree on which heads matter?", ("head_rank_correlation",), ranks, _COMMAND, (Filter("kind", "Correlation", values=tuple(_RHO.values())), _MODEL, DATASET, SPLIT, _SAMPLER), each=("model",), needs=("source_language", "target_language", "rho", "rho_apart", "ceiling", "ceiling_source", "rho_corrected")),
         Figure("head_affinity", "Heads of all languages and of one", "Which heads serve every language?", ("head_affinity",), affinity, _COMMAND, (*_HEAD, VARIANT), each=("model",), needs=("layer", "head", "languages", "languages_in_top", "mean_rank", "worst_rank", "agnostic", "specific_language")),
-        Figure("pruning_decisions", "Decisions", "How many heads are known to do harm?", ("pruning_decisions",), decisions, _COMMAND, (*_HEAD, VARIANT), each=("model",), needs=("language", "decision")),
+        Figure("pruning_decisions", "Decisions", "How many heads are known to do harm?", ("pruning_decisions",), decisions, _COMMAND, (*_HEAD, VARIANT), each=("model", "variant"), needs=("language", "decision")),
         Figure("pruning_curves", "Pruning curves", "How much can be removed, and is that better than removing at random?", ("pruning_curves",), curves, _PRUNE, (_MODEL, DATASET, SPLIT), each=("model",), needs=("language", "ranking", "num_removed", "accuracy", "accuracy_min", "accuracy_max", "draws")),
         Figure("pruning_effects", "What pruning changes", "Does removing a language's harmful heads help it?", ("pruning_effects",), effects, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("language", "ranking", "draw", "is_targeted", "effect", "effect_low", "effect_high", "holm_p", "num_removed")),
         Figure("pruning_transfer", "Masks across languages", "Does one language's mask serve another?", ("pruning_effects",), transfer, _PRUNE, (_MODEL, DATASET, SPLIT, Filter("ranking", "Ranking"), Filter("selection", "Masks", prefer=("strict",))), each=("model",), needs=("mask_language", "language", "effect", "holm_p", "num_removed")),
