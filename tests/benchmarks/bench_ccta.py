@@ -1,10 +1,11 @@
 """Consistency of 5,000 XNLI pairs against PuLP/CBC, HiGHS and bare `ot.emd`, and the view `ccta` over 200,000 pairs.
 
-    python tests/benchmarks/bench_ccta.py ../shared [--pairs 5000] [--skip-view]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_ccta.py ../shared [--pairs 5000] [--skip-view]
 
 Words of XNLI dev (English with German, French, Spanish, Turkish, ...), their vectors from mini-x11's input embeddings
 (unaligned, which does not matter here) and made-up attributions. Seconds of one-core rows are of the processor, so
-that other work on the machine does not count; the last two rows are of the clock, with the processor's beside them.
+that other work on the machine does not count (without the variables, what a second thread of the matrix products waits
+does); the last two rows are of the clock, with the processor's beside them.
 """
 
 from __future__ import annotations

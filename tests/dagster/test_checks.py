@@ -227,7 +227,11 @@ def test_attributions_of_every_token(store):
     assert faults(warehouse, "token_attributions", "every_run_has_tokens") == []
     one = [{"model": "m", "language": "en", "rows": 1}]
     assert faults(store(token_attributions=tokens[:1]), "token_attributions", "every_run_has_tokens") == one
-    other = [{**token, "method": "random"} for token in tokens]  # without a run
+    other = [{"position": 0, "method": "random"}]
+    found = faults(store(token_attributions=[*tokens, *other]), "token_attributions", "every_run_has_tokens")
+    assert found == one
+    # Nor is it enough that there is one for each sub-token, without a run.
+    other = [{**token, "method": "random"} for token in tokens]
     found = faults(store(token_attributions=[*tokens, *other]), "token_attributions", "every_run_has_tokens")
     assert found == one
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 
-from xlwh.heads.sequences import BETS, asymptotic_radius
+from xlwh.heads.sequences import BETS, asymptotic_radius, paper_radius
 
 GAME = ("model", "dataset", "split", "language", "sampler")
 """What one game's samples share."""
@@ -65,18 +63,17 @@ def harmful(variant: str, delta: float) -> pl.Expr:
     """
     if variant == "strict":
         return pl.col("log_e_negative") >= (pl.col("players") / delta).log()
-    if variant == "asymptotic":
-        return pl.struct("n", "mean", "sd", "players").map_batches(
-            lambda rows: _asymptotically_negative(rows, delta), return_dtype=pl.Boolean
+
+    def negative(rows: pl.Series) -> pl.Series:
+        n, mean, sd, players = (rows.struct.field(name).to_numpy() for name in ("n", "mean", "sd", "players"))
+        wide = (
+            asymptotic_radius(n, sd, delta / players)
+            if variant == "asymptotic"
+            else paper_radius(n, sd, delta)
         )
-    log = math.log(3 / delta)
-    radius = pl.col("sd") * (2 * log / pl.col("n")).sqrt() + 3 * log / pl.col("n")
-    return pl.col("mean") + radius < 0
+        return pl.Series(mean + wide < 0)
 
-
-def _asymptotically_negative(rows: pl.Series, delta: float) -> pl.Series:
-    n, mean, sd, players = (rows.struct.field(name).to_numpy() for name in ("n", "mean", "sd", "players"))
-    return pl.Series(mean + asymptotic_radius(n, sd, delta / players) < 0)
+    return pl.struct("n", "mean", "sd", "players").map_batches(negative, return_dtype=pl.Boolean)
 
 
 def _log_mean_exp(prefix: str) -> pl.Expr:
