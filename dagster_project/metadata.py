@@ -35,11 +35,11 @@ def table_metadata(table: str) -> dict[str, Any]:
     }
 
 
-def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int]:
-    """Rows that a table now holds for each outcome's partition."""
+def stored_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int | None]:
+    """Rows that a table now holds for each outcome's partition; None where it has no file of it."""
     columns = TABLES[table].partition_by
     if "space" in columns:  # several models may share a space, so its rows are no model's own
-        return [outcome.result.rows if outcome.result else 0 for outcome in outcomes]
+        return [outcome.result.rows or None if outcome.result else None for outcome in outcomes]
     # A table may be cut finer than its step's partitions, such as lexica.
     names = {index: column.removeprefix("target_") for index, column in enumerate(columns)}
     shared = (
@@ -48,20 +48,21 @@ def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[i
     stored: Counter[tuple[str, ...]] = Counter()
     for entry in warehouse.entries(table):
         stored[tuple(entry.slot.keys[index] for index in shared)] += entry.rows
-    return [
-        stored[tuple(str(getattr(outcome.key, name)) for name in shared.values())] for outcome in outcomes
-    ]
+    keys = [tuple(str(getattr(outcome.key, name)) for name in shared.values()) for outcome in outcomes]
+    return [stored[key] if key in stored else None for key in keys]
 
 
-def describe(outcome: Outcome, rows: int) -> dict[str, Any]:
-    """Metadata of one partition that was made, found fresh, or does not apply."""
+def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:
+    """Metadata of one partition that was made, found fresh, or does not apply; `rows` is None without a file of it."""
     result = outcome.result
     if result is None:
         return {}
     told: dict[str, Any] = {"status": result.status.replace("_", " ")}
+    if rows is None and result.status != "not_applicable":
+        told["status"] = "nothing of this table"
     if result.reason:
         told["reason"] = result.reason
-    if result.status != "not_applicable":
+    if rows is not None and result.status != "not_applicable":
         told["dagster/partition_row_count" if outcome.step.dimensions else "dagster/row_count"] = rows
     if result.status == "written":
         told["seconds"] = round(result.duration_s, 3)
