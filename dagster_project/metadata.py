@@ -45,11 +45,12 @@ def stored_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list
     shared = (
         {index: name for index, name in names.items() if hasattr(outcomes[0].key, name)} if outcomes else {}
     )
-    stored: Counter[tuple[str, ...]] = Counter()
+    stored = dict[tuple[str, ...], int]()
     for entry in warehouse.entries(table):
-        stored[tuple(entry.slot.keys[index] for index in shared)] += entry.rows
+        own = tuple(entry.slot.keys[index] for index in shared)
+        stored[own] = stored.get(own, 0) + entry.rows
     keys = [tuple(str(getattr(outcome.key, name)) for name in shared.values()) for outcome in outcomes]
-    return [stored[key] if key in stored else None for key in keys]
+    return [stored.get(key) for key in keys]
 
 
 def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:
