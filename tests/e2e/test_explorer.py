@@ -324,6 +324,7 @@ def test_the_printed_report_has_every_row(page, warehouse, tmp_path):
     tables = page.locator("table").evaluate_all(
         "ts => ts.map(t => [...t.rows].map(r => [...r.cells].map(c => c.textContent)))"
     )
+    page.emulate_media(media="print")
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     pages = _boxes(tmp_path / "report.pdf")
     said = re.sub(r"\s", "", "".join(word[4] for words in pages for word in words))
@@ -333,3 +334,5 @@ def test_the_printed_report_has_every_row(page, warehouse, tmp_path):
             longest = max((re.sub(r"\s", "", cell) for cell in row), key=len)
             assert longest[:12] in said
     assert [pair for words in pages for pair in _covered(words)] == []
+    # A4 is 595 points wide: a column beyond that is lost.
+    assert [word for words in pages for word in words if word[0] < 0 or word[2] > 595] == []
