@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
-from xlwh.models.pins import Pin
+from xlwh.models.pins import Pin, weight_files
+from xlwh.models.weights import refuse_other_weights
 from xlwh.models.zoo import LoadedModel
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     labelled = pin.task in ("sequence_classification", "token_classification")
     labels = _labels(pin, options, config) if labelled else None
     dtype: torch.dtype = getattr(torch, options.dtype)
-    model, missing = _from_pretrained(_class(pin), pin, options, dtype)
-    _refuse_missing(pin, model, missing, headless=pin.task is None)
+    model, report = _from_pretrained(_class(pin), pin, options, dtype)
+    _refuse_not_finite(pin, model)
+    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -75,23 +77,17 @@ def load_trainable(
 ) -> LoadedModel:
     """The checkpoint under a head of the kind `head` (TRAINABLE) for `labels`, float32, in training mode.
 
-    Weights that the checkpoint lacks (the head, a pooler) are drawn from `seed`; the caller's random state is
-    left as it was.
+    The head and the pooler are drawn from `seed` where the checkpoint has none that fits, and its former head is left
+    out; ModelError where any other weight would be. The caller's random state is left as it was.
     """
     family = family_of(_config(pin))
     tokenizer = _tokenizer(pin, family)
     # The generator that initialises weights is the CPU's: models are built there and moved afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, missing = _from_pretrained(
-            TRAINABLE[head],
-            pin,
-            options,
-            torch.float32,
-            ignore_mismatched_sizes=True,
-            **_outputs(labels),
-        )
-    _refuse_missing(pin, model, missing, headless=True)
+        model, report = _from_pretrained(TRAINABLE[head], pin, options, torch.float32, **_outputs(labels))
+    _refuse_not_finite(pin, model)
+    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=True)
     _check(pin, model, family, tokenizer)
     model.to(device).train()
     return LoadedModel(
@@ -126,10 +122,16 @@ def _config(pin: Pin) -> Any:
 
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
+    # Else a folder that has one is read by mistral-common wherever that package is installed.
+    tekken = {"mistral_format": False} if (pin.folder / "tekken.json").is_file() else {}
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                pin.folder, local_files_only=True, trust_remote_code=False, padding_side=family.padding_side
+                pin.folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                padding_side=family.padding_side,
+                **tekken,
             )
     except ImportError as error:
         raise ModelError(f"Model `{pin.key}`: its tokenizer needs a package: {error}") from None
@@ -173,7 +175,8 @@ def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
 
 def _from_pretrained(
     auto: Any, pin: Pin, options: Model, dtype: torch.dtype, **overrides: Any
-) -> tuple[Any, set[str]]:
+) -> tuple[Any, dict[str, Any]]:
+    """The model, and transformers' report of what it found for it, which the caller judges."""
     supported = family_of(pin.model_type).attention
     attention = options.attention if options.attention in supported else supported[0]
     try:
@@ -186,33 +189,22 @@ def _from_pretrained(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # Else the shapes are only written to a log; `refuse_other_weights` names them.
+                ignore_mismatched_sizes=True,
                 **overrides,
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files
         raise ModelError(f"Model `{pin.key}`: {pin.folder} cannot be loaded: {error}") from None
-    return model, set(info["missing_keys"])
+    return model, dict(info)
 
 
-def _refuse_missing(pin: Pin, model: PreTrainedModel, missing: set[str], headless: bool) -> None:
-    """Weights that would be random numbers: none are accepted, but a head or pooler that is to be trained."""
-    if headless:
-        prefix = model.base_model_prefix + "."
-        body = model.base_model is not model
-        missing = {
-            name for name in missing if ".pooler." not in f".{name}" and (not body or name.startswith(prefix))
-        }
-    if missing:
-        names = ", ".join(sorted(missing)[:5])
-        raise ModelError(
-            f"Model `{pin.key}`: {len(missing)} weights of {type(model).__name__} are not in {pin.folder}: "
-            f"{names}{', ...' if len(missing) > 5 else ''}"
-        )
-
-
-def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrainedTokenizerBase) -> None:
+def _refuse_not_finite(pin: Pin, model: PreTrainedModel) -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"Model `{pin.key}`: weight `{name}` holds NaN or infinite values.")
+
+
+def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = family.word_embedding(model).weight.shape[0]
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= rows:
