@@ -32,6 +32,10 @@ HEADS: dict[str, Any] = {
 """End of an architecture's name -> the class that restores the checkpoint with its head."""
 
 
+LABELLED = ("sequence_classification", "token_classification")
+"""Tasks whose heads have one logit per class, exactly one of which is right."""
+
+
 TRAINABLE: dict[str, Any] = {
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "token_classification": transformers.AutoModelForTokenClassification,
@@ -46,8 +50,7 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
-    labelled = pin.task in ("sequence_classification", "token_classification")
-    labels = _labels(pin, options, config) if labelled else None
+    labels = _labels(pin, options, config) if pin.task in LABELLED else None
     dtype: torch.dtype = getattr(torch, options.dtype)
     model, report = _from_pretrained(_class(pin), pin, options, dtype)
     _refuse_not_finite(pin, model)
@@ -116,9 +119,16 @@ def _outputs(labels: tuple[str, ...]) -> dict[str, Any]:
 def _config(pin: Pin) -> Any:
     family_of(pin.model_type)
     try:
-        return AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
+    positions = getattr(config, "position_embedding_type", None)
+    if positions not in (None, "absolute"):
+        raise ModelError(
+            f"Model `{pin.key}`: {pin.folder}/config.json has `position_embedding_type` = `{positions}`: relative "
+            "positions, which transformers 5 no longer computes. The model would be another one."
+        )
+    return config
 
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
@@ -163,14 +173,45 @@ def _class(pin: Pin) -> Any:
 
 
 def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
+    """Names of the classes in the order of the logits; ModelError for a head that does not choose one of several."""
+    kind = getattr(config, "problem_type", None)
+    if kind not in (None, "single_label_classification"):
+        raise ModelError(
+            f"Model `{pin.key}`: its head is for {str(kind).replace('_', ' ')} (`problem_type` in "
+            f"{pin.folder / 'config.json'}): its outputs are no scores of classes of which one is right, and no "
+            "analysis here reads others. It can serve as the `base` of a `finetune`, under a new head."
+        )
+    count = int(config.num_labels)
+    if count < 2:
+        raise ModelError(
+            f"Model `{pin.key}`: its head has one output, of which the probability would be 1 for every text "
+            "(a regression, or a binary classifier with one logit). A head with an output per class is needed. It can "
+            "serve as the `base` of a `finetune`, under a new head."
+        )
     if options.labels is not None:
-        if len(options.labels) != config.num_labels:
+        if len(options.labels) != count:
             raise ModelError(
                 f"Model `{pin.key}`: the study gives {len(options.labels)} labels ({', '.join(options.labels)}), "
-                f"the checkpoint has {config.num_labels} classes."
+                f"the checkpoint has {count} classes."
             )
-        return options.labels
-    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        return _distinct(pin, options.labels, f"`labels` under `[models.{pin.key}]`")
+    named: dict[int, str] = config.id2label
+    back = getattr(config, "label2id", None) or {}
+    swapped = [label for index, label in named.items() if label in back and int(back[label]) != int(index)]
+    if set(named) != set(range(count)) or swapped:
+        raise ModelError(
+            f"Model `{pin.key}`: {pin.folder / 'config.json'} does not say which class is which: `id2label` has "
+            f"{dict(sorted(named.items()))}, `label2id` has {back}. Name the classes in the order of the logits: "
+            f"`labels = [...]` under `[models.{pin.key}]`."
+        )
+    return _distinct(pin, tuple(str(named[index]) for index in range(count)), "`id2label` in config.json")
+
+
+def _distinct(pin: Pin, labels: tuple[str, ...], where: str) -> tuple[str, ...]:
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ModelError(f"Model `{pin.key}`: {where} has `{twice[0]}` twice: no label may name two classes.")
+    return labels
 
 
 def _from_pretrained(
@@ -195,6 +236,10 @@ def _from_pretrained(
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files
         raise ModelError(f"Model `{pin.key}`: {pin.folder} cannot be loaded: {error}") from None
+    if model.config._attn_implementation != attention:
+        raise ModelError(
+            f"Model `{pin.key}`: transformers runs attention as `{model.config._attn_implementation}`, not as `{attention}`."
+        )
     return model, dict(info)
 
 

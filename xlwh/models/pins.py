@@ -23,7 +23,19 @@ NEVER_READ = (
     *("README*", "LICEN[CS]E*", "NOTICE*", "CITATION*", "CHANGELOG*", "*.md", "*.rst", "*.pdf", "*.html"),
     *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.ico"),
     # Weights: the safetensors files that are loaded have a hash of their own, other formats are never opened.
-    *("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.gguf"),
+    *(
+        "*.safetensors",
+        "*.bin",
+        "*.pt",
+        "*.pth",
+        "*.ckpt",
+        "*.pkl",
+        "*.h5",
+        "*.msgpack",
+        "*.ot",
+        "*.onnx",
+        "*.gguf",
+    ),
     *("pytorch_model*.index.json", "tf_model*.index.json", "flax_model*.index.json"),
     # What this project and transformers' Trainer note beside a model.
     *("training.json", "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"),
@@ -188,8 +200,7 @@ def pin_folder(
 ) -> Pin:
     """Check the files of a checkpoint and take its hashes; ModelError where it may not be loaded."""
     config = _read_config(key, folder)
-    _refuse_adapter(key, folder)
-    _refuse_code(key, folder)
+    refuse_foreign(key, folder)
     tokenizer = tokenizer_files(folder)
     if not tokenizer:
         raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
@@ -216,7 +227,9 @@ def tokenizer_files(folder: Path) -> list[Path]:
     """
     model = set(_model_files(folder))
     found = {file for file in _opened(folder) if file not in model}
-    return sorted(found | _named_files(folder), key=lambda file: (file.parent != folder, file.name, str(file)))
+    return sorted(
+        found | _named_files(folder), key=lambda file: (file.parent != folder, file.name, str(file))
+    )
 
 
 def _model_files(folder: Path) -> list[Path]:
@@ -330,6 +343,12 @@ def _read_json(key: str, file: Path) -> dict[str, Any]:
     return content
 
 
+def refuse_foreign(key: str, folder: Path) -> None:
+    """ModelError where a folder holds an adapter, or configuration that names code or other weights than its own."""
+    _refuse_adapter(key, folder)
+    _refuse_code(key, folder)
+
+
 def _refuse_adapter(key: str, folder: Path) -> None:
     found = sorted(file.name for file in folder.iterdir() if _matches(file.name, ADAPTERS))
     if found:
@@ -344,7 +363,9 @@ def _refuse_adapter(key: str, folder: Path) -> None:
 def _refuse_code(key: str, folder: Path) -> None:
     """Refuse configuration files that name code, or that make the weights others than those of the files."""
     if (folder / "custom_generate").exists():
-        raise ModelError(f"Model `{key}`: {folder / 'custom_generate'} is the checkpoint's own code: never run.")
+        raise ModelError(
+            f"Model `{key}`: {folder / 'custom_generate'} is the checkpoint's own code: never run."
+        )
     for file in _opened(folder):
         # Vocabularies and indices are JSON too, large, and have keys of their own.
         if _matches(file.name, ("config.json", "*_config.json")):
@@ -376,11 +397,15 @@ def _refuse_entry(key: str, where: str, entry: str, value: Any) -> None:
     if entry in OTHER_WEIGHTS:
         raise ModelError(f"Model `{key}`: {where}: {OTHER_WEIGHTS[entry]}.")
     if entry == "init_inputs":
-        raise ModelError(f"Model `{key}`: {where}: files are read by their names in the folder only. Remove it.")
+        raise ModelError(
+            f"Model `{key}`: {where}: files are read by their names in the folder only. Remove it."
+        )
     if entry.removesuffix("_internal").endswith("_implementation"):
         names = [str(name) for name in (value.values() if isinstance(value, dict) else [value]) if name]
         attention = "attn" in entry
-        strange = [name for name in names if re.search("[/:@|]", name) or (attention and name not in ATTENTION)]
+        strange = [
+            name for name in names if re.search("[/:@|]", name) or (attention and name not in ATTENTION)
+        ]
         if strange:
             raise ModelError(
                 f"Model `{key}`: {where} = `{strange[0]}`: kernels from the hub are code, which is never run. Remove "

@@ -157,9 +157,7 @@ def _may_be_left_out(name: str, tensor: Tensor, model: PreTrainedModel, new_head
 
 
 def _same_frequencies(tensor: Tensor, model: PreTrainedModel) -> bool:
-    buffers = [
-        buffer.float().cpu() for name, buffer in model.named_buffers() if FREQUENCIES.fullmatch(name)
-    ]
+    buffers = [buffer.float().cpu() for name, buffer in model.named_buffers() if FREQUENCIES.fullmatch(name)]
     # Older files have them in half precision too.
     return bool(buffers) and all(
         buffer.shape == tensor.shape and torch.allclose(buffer, tensor.float(), rtol=1e-2, atol=1e-6)
@@ -188,13 +186,9 @@ def _tensors(key: str, files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
 def _advice(stray: list[str]) -> str:
     text = " ".join(stray)
     if "lora_" in text or "modules_to_save" in text or "base_layer" in text:
-        return (
-            "They are an adapter's that was not merged: merge it with `merge_and_unload` and save the model again."
-        )
+        return "They are an adapter's that was not merged: merge it with `merge_and_unload` and save the model again."
     if "distance_embedding" in text:
-        return (
-            "They are relative positions, which transformers 5 no longer computes: the model would be another one."
-        )
+        return "They are relative positions, which transformers 5 no longer computes: the model would be another one."
     return "Is config.json that of these weights?"
 
 
