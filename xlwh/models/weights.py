@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xlwh.errors import ModelError
+from xlwh.models.families import family_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ def refuse_other_weights(
     if faults:
         raise ModelError(f"Model `{key}`: its weights cannot be taken as they are: {_listed(faults)}")
     own = model.state_dict()
-    head = {name for name in own if new_head and model.base_model is not model and _matches(name, HEADS)}
+    head = {name for name in own if new_head and _matches(name, HEADS)}
     found = _compare(key, model, own, files, head, new_head)
     kind, folder = type(model).__name__, files[0].parent
     if found.reshaped:
@@ -151,8 +152,8 @@ def _may_be_left_out(name: str, tensor: Tensor, model: PreTrainedModel, new_head
         return _same_frequencies(tensor, model)
     if new_head and _matches(name, HEADS):
         return True
-    if new_head and model.config.is_encoder_decoder and not hasattr(model.base_model, "decoder"):
-        return _matches(name, DECODER)
+    if new_head and family_of(model).name == "t5" and _matches(name, DECODER):
+        return not any(_matches(other, DECODER) for other in model.state_dict())
     return model.base_model is model and _matches(name, LANGUAGE_MODEL_HEADS)
 
 
