@@ -31,6 +31,9 @@ PREFERRED: tuple[Baseline, ...] = ("zero", "mask", "pad", "mean")
 SINGULAR = 0.01
 """A baseline is singular where what a normalisation gets is shorter than this share of what it gets of a text."""
 
+ROWS = 1 << 14
+"""Word vectors that are added up at once."""
+
 PROBE = 16
 """Tokens, taken evenly from the vocabulary, that a model is asked with."""
 
@@ -78,12 +81,14 @@ def length_at(loaded: LoadedModel, kind: Baseline) -> float:
     point = torch.where(plain[..., None], stand_in(loaded, kind).to(vectors), vectors)
     with torch.no_grad():
         there, here = (_norm_inputs(loaded, ids, x) for x in (point, vectors))
-    shares = [
-        float((there[name] / here[name].mean().clamp_min(1e-30))[plain[0]].min())
-        for name in here
-        if here[name].shape == plain[0].shape
-    ]
-    return min(shares, default=1.0)
+    shares = [1.0]
+    for name, lengths in here.items():
+        if lengths.shape != plain[0].shape:
+            continue
+        # A decoder's start may have no length whatever the text is.
+        counted = plain[0] & (lengths >= SINGULAR * lengths.mean())
+        shares += (there[name][counted] / lengths.mean()).tolist()
+    return min(shares)
 
 
 def stand_in(loaded: LoadedModel, kind: Baseline) -> Tensor:
@@ -96,7 +101,8 @@ def stand_in(loaded: LoadedModel, kind: Baseline) -> Tensor:
         # Through the module: some scale their rows.
         if kind == "mean":
             total = torch.zeros_like(weight[0], dtype=torch.float64)
-            for rows in torch.arange(len(weight), device=weight.device).split(1 << 14):
+            for start in range(0, len(weight), ROWS):
+                rows = torch.arange(start, min(start + ROWS, len(weight)), device=weight.device)
                 total += embedding(rows).double().sum(0)
             return (total / len(weight)).to(weight.dtype)
         token = mask_token_id(loaded) if kind == "mask" else pad_token_id(loaded)
