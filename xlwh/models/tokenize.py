@@ -1,20 +1,24 @@
 """Examples to the sub-tokens that a model sees, each tied to its segment, its characters and its word.
 
-Fast tokenizers work on the text as found and words come from character overlap; slow ones (XLM), which know no
-offsets, go word by word. Pre-tokenised examples are their own words, joined by blanks. Inputs longer than the
-model takes are cut from the longer segment first, and what is cut is counted.
+The sub-tokens are those that the tokenizer itself makes of the whole text (or pair), but that a text which spells a
+special token is text. Words come from character overlap. Tokenizers that know no offsets (XLM, ByT5, PhoBERT) have
+their pieces aligned to the text afterwards; what cannot be aligned is refused. Offsets never begin or end in white
+space, unless a sub-token is white space only. Pre-tokenised examples are their own words, joined by blanks. Inputs
+longer than the model takes are cut from the longer segment first, and what is cut is counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.errors import ModelError
+from xlwh.models.pieces import Speller, are_blank, locate
 from xlwh.models.words import segment, segmenter_name
 
 if TYPE_CHECKING:
@@ -27,8 +31,8 @@ KEYS = ("dataset", "split", "language", "example_id")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
 
-_MARKERS = frozenset("▁Ġ Ċĉ")
-"""What tokenizers write for a blank, a newline and a tab."""
+_MARK = ord("▁")
+"""Tokenizers that write a blank as this letter take it for one in a text, too."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
@@ -54,7 +58,7 @@ class Encoded:
     """`[tokens]`, code points in the segment's text; NONE for special tokens."""
     char_end: NDArray[np.int32]
     word_index: NDArray[np.int32]
-    """`[tokens]`, into `words[i]`; NONE for special tokens and lone blanks."""
+    """`[tokens]`, into `words[i]`; NONE for special tokens, lone blanks and what is in no word (control characters)."""
     words: tuple[tuple[str, ...], ...]
     """Words of each example, of both segments, whether or not a token is left of them."""
     segmenters: tuple[str, ...]
@@ -95,6 +99,8 @@ class _Row:
     word_index: NDArray[np.int32] | None = None
     pretokens: list[int | None] = field(default_factory=list)
     """What the tokenizer itself takes for the word of each token."""
+    blank: NDArray[np.bool_] | None = None
+    """Tokens that are white space only."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +129,13 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     encoded = (
         _fast(tokenizer, texts, limit, loaded.family.pair_separator)
         if tokenizer.is_fast
-        else _slow(loaded, texts, [row["language"] for row in rows])
+        else _slow(loaded, texts, examples)
     )
     if loaded.tokenization is not None:
-        encoded = _resegmented(loaded, encoded, _names(examples))
-    blanks = _blank_ids(tokenizer)
+        encoded = _resegmented(loaded, encoded, texts, _names(examples))
+    _without_blanks(tokenizer, encoded, texts)
     for row, segments in zip(encoded, texts, strict=True):
-        _assign_words(row, segments, blanks)
+        _assign_words(row, segments)
     uses_types = "token_type_ids" in tokenizer.model_input_names
     offsets = _concat([row.offsets for row in encoded], np.int32).reshape(-1, 2)
     ids = _concat([row.ids for row in encoded], np.int32)
@@ -240,27 +246,22 @@ def _fast(
             kept = cut.get(k, encoding)
             segments = np.array([NONE if s is None else s for s in kept.sequence_ids], dtype=np.int32)
             special = np.array(kept.special_tokens_mask, dtype=bool) | (segments == NONE)
-            offsets = np.array(kept.offsets, dtype=np.int32).reshape(-1, 2)
-            # The separator stands before the second text, and is none of it.
-            second = segments == 1
-            offsets[second] -= len(separator)
-            special |= second & (offsets[:, 1] <= 0) & bool(separator)
-            offsets = np.maximum(offsets, 0)
-            offsets[special] = NONE
-            segments[special] = NONE
-            rows[i] = _Row(
+            row = _Row(
                 ids=kept.ids,
                 types=kept.type_ids,
                 special=special,
                 segment=segments,
-                offsets=offsets,
+                offsets=np.array(kept.offsets, dtype=np.int32).reshape(-1, 2),
                 truncated=len(encoding.ids) - len(kept.ids),
                 pretokens=kept.word_ids,
             )
+            rows[i] = _without_separator(row, separator)
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
 
 
-def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> list[_Row]:
+def _resegmented(
+    loaded: LoadedModel, rows: list[_Row], texts: list[list[_Text]], names: list[str]
+) -> list[_Row]:
     """The rows with their words cut anew, and what then is too long cut off; `names` seed the draws."""
     from xlwh.models.resegment import Resegmenter
 
@@ -268,14 +269,16 @@ def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> lis
         return rows
     resegmenter = Resegmenter(loaded.key, loaded.tokenizer, loaded.tokenization)
     made = []
-    for row, name in zip(rows, names, strict=True):
+    for row, parts, name in zip(rows, texts, names, strict=True):
         segments = row.segment.tolist()
         words = [
             None if side == NONE or word is None else (side, word)
             for side, word in zip(segments, row.pretokens or [None] * len(segments), strict=True)
         ]
-        new = resegmenter(name, loaded.tokenizer.convert_ids_to_tokens(row.ids), words, row.offsets)
-        keep = _longest_cut(row.segment[new.source], loaded.max_length)
+        strings = tuple(text.string for text in parts)
+        new = resegmenter(name, row.ids, words, row.offsets, strings)
+        left = loaded.tokenizer.truncation_side == "left"
+        keep = _longest_cut(row.segment[new.source], loaded.max_length, left)
         source = new.source[keep]
         made.append(
             _Row(
@@ -290,15 +293,15 @@ def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> lis
     return made
 
 
-def _longest_cut(segment: NDArray[np.int32], limit: int) -> list[int]:
-    """Places that are left when the end of the longer segment is cut until `limit` tokens remain."""
+def _longest_cut(segment: NDArray[np.int32], limit: int, left: bool) -> list[int]:
+    """Places that are left when the end (or beginning) of the longer segment is cut until `limit` tokens remain."""
     places = list(range(len(segment)))
     while len(places) > limit:
         counts = {side: [place for place in places if segment[place] == side] for side in (0, 1)}
         longer = max(counts.values(), key=len)
         if not longer:
             break
-        places.remove(longer[-1])
+        places.remove(longer[0 if left else -1])
     return places
 
 
@@ -339,70 +342,184 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     )
 
 
-def _slow(loaded: LoadedModel, texts: list[list[_Text]], languages: list[str]) -> list[_Row]:
-    """Word by word: every piece of a word has the whole word's characters."""
-    tokenizer: Any = loaded.tokenizer
-    known: dict[tuple[str, str], list[int]] = {}
+def _slow(loaded: LoadedModel, texts: list[list[_Text]], examples: pl.DataFrame) -> list[_Row]:
+    """The tokenizer's own call for each example, and its pieces aligned to the text."""
+    from xlwh.models.loading import quiet
 
-    def pieces(word: str, language: str) -> list[int]:
-        if (word, language) not in known:
-            found = loaded.family.word_pieces(tokenizer, word, language)
-            known[word, language] = [int(tokenizer.convert_tokens_to_ids(piece)) for piece in found]
-        return known[word, language]
-
+    separator = loaded.family.pair_separator
+    slow = _SlowTokenizer(loaded)
     rows = []
-    for segments, language in zip(texts, languages, strict=True):
-        sides = [
-            [(piece, index) for index, word in enumerate(text.surfaces) for piece in pieces(word, language)]
-            for text in segments
-        ]
-        added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
-        truncated = _cut_longest(sides, loaded.max_length - added)
-        ids = [[piece for piece, _ in side] for side in sides]
-        special = np.array(tokenizer.get_special_tokens_mask(*ids), dtype=np.bool_)
-        size = len(special)
-        row = _Row(
-            ids=tokenizer.build_inputs_with_special_tokens(*ids),
-            types=tokenizer.create_token_type_ids_from_sequences(*ids),
-            special=special,
-            segment=np.full(size, NONE, np.int32),
-            offsets=np.full((size, 2), NONE, np.int32),
-            truncated=truncated,
-            word_index=np.full(size, NONE, np.int32),
-        )
-        places, first = np.flatnonzero(~special), 0
-        for side, (text, tokens) in enumerate(zip(segments, sides, strict=True)):
-            at = places[: len(tokens)]
-            places = places[len(tokens) :]
-            row.segment[at] = side
-            local = [index for _, index in tokens]
-            row.offsets[at] = np.array([text.words[w] for w in local], np.int32).reshape(-1, 2)
-            row.word_index[at] = np.array(local, np.int32) + first  # type: ignore[index]
-            first += len(text.words)
-        rows.append(row)
+    with quiet():
+        for key, segments in zip(examples.select(KEYS).iter_rows(), texts, strict=True):
+            strings = [separator * side + text.string for side, text in enumerate(segments)]
+            try:
+                row = slow(strings)
+            except _UnalignedError as problem:
+                example = "/".join(map(str, key))
+                raise ModelError(
+                    f"Model `{loaded.key}`: its tokenizer ({type(loaded.tokenizer).__name__}) says of no piece where it "
+                    f"lies in the text, and in example {example} that cannot be found out: {problem}. Leave the "
+                    "example out, or use a checkpoint with a fast tokenizer (tokenizer.json)."
+                ) from None
+            rows.append(_never_empty(loaded.tokenizer, _without_separator(row, separator)))
     return rows
 
 
-def _cut_longest(sides: list[list[Any]], room: int) -> int:
-    """Drop tokens from the end of the longer side until both fit; how many were dropped."""
-    excess = max(0, sum(map(len, sides)) - room)
-    for _ in range(excess):
-        max(sides, key=len).pop()
-    return excess
+class _UnalignedError(Exception):
+    """What of an input cannot be aligned."""
 
 
-def _assign_words(row: _Row, segments: list[_Text], blanks: frozenset[int]) -> None:
+class _SlowTokenizer:
+    """Inputs as a tokenizer without offsets makes them, each piece with its characters."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._tokenizer: Any = loaded.tokenizer
+        self._limit = loaded.max_length
+        self._spelt = Speller(loaded.tokenizer)
+        self._special = tuple(loaded.tokenizer.all_special_tokens)
+        self._known: dict[tuple[str, bool], tuple[list[int], NDArray[np.int32]]] = {}
+
+    def __call__(self, strings: list[str]) -> _Row:
+        tokenizer = self._tokenizer
+        # Text is text: "</s>" in a sentence does not end it.
+        spelled = any(name in string for string in strings for name in self._special)
+        options = {"split_special_tokens": True} if spelled else {}
+        # As lists of one: a bare "" is taken for no second segment at all.
+        own = tokenizer(
+            *([string] for string in strings),
+            truncation="longest_first",
+            max_length=self._limit,
+            return_attention_mask=False,
+            verbose=False,
+            **options,
+        )
+        ids: list[int] = own["input_ids"][0]
+        sides = [self._pieces(string, spelled, options) for string in strings]
+        whole = [pieces for pieces, _ in sides]
+        added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
+        excess = max(0, sum(map(len, whole)) + added - self._limit)
+        kept = [
+            part or []
+            for part in tokenizer.truncate_sequences(*whole, num_tokens_to_remove=excess)[: len(sides)]
+        ]
+        left = tokenizer.truncation_side == "left"
+        spans = [
+            side[len(side) - len(part) :] if left else side[: len(part)]
+            for (_, side), part in zip(sides, kept, strict=True)
+        ]
+        # Stand-ins show which of the input's tokens come from where.
+        layout = np.array(
+            tokenizer.build_inputs_with_special_tokens(
+                *([-1 - side] * len(part) for side, part in enumerate(kept))
+            )
+        )
+        inside = layout < 0
+        if len(layout) != len(ids) or np.array(ids)[inside].tolist() != [
+            index for part in kept for index in part
+        ]:
+            raise _UnalignedError("what it makes of the whole input is not what it makes of the texts")
+        segment = np.full(len(ids), NONE, np.int32)
+        segment[inside] = -1 - layout[inside]
+        offsets = np.full((len(ids), 2), NONE, np.int32)
+        offsets[inside] = np.concatenate(spans) if spans else 0
+        return _Row(
+            ids=ids,
+            types=own["token_type_ids"][0] if "token_type_ids" in own else [0] * len(ids),
+            special=~inside,
+            segment=segment,
+            offsets=offsets,
+            truncated=excess,
+        )
+
+    def _pieces(
+        self, string: str, spelled: bool, options: dict[str, bool]
+    ) -> tuple[list[int], NDArray[np.int32]]:
+        """Ids and characters of all pieces of one text."""
+        if (string, spelled) not in self._known:
+            pieces = self._tokenizer.tokenize(string, **options)
+            spans = locate(self._spelt, pieces, string)
+            if spans is None:
+                raise _UnalignedError(f"{string[:80]!r} became {' '.join(pieces)[:120]!r}")
+            self._known[string, spelled] = self._tokenizer.convert_tokens_to_ids(pieces), spans
+        return self._known[string, spelled]
+
+
+def _without_separator(row: _Row, separator: str) -> _Row:
+    """The separator stands before the second text, and is none of it."""
+    if separator:
+        second = row.segment == 1
+        row.offsets[second] -= len(separator)
+        row.special |= second & (row.offsets[:, 1] <= 0)
+        row.offsets = np.maximum(row.offsets, 0)
+    row.offsets[row.special] = NONE
+    row.segment[row.special] = NONE
+    return row
+
+
+def _without_blanks(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[_Text]]) -> None:
+    """Leave the white space around them out of all offsets, and mark the tokens that are nothing else.
+
+    A blank that a tokenizer puts before a text has no character; tokenizers give it the first one.
+    """
+    if not rows:
+        return
+    ids, spans = (
+        _concat([row.ids for row in rows], np.int32),
+        _concat([row.offsets for row in rows], np.int32),
+    )
+    spans, segment = spans.reshape(-1, 2), _concat([row.segment for row in rows], np.int32)
+    sizes = [len(row.ids) for row in rows]
+    # All texts in one, a blank after each: token offsets become places in it.
+    strings = [[text.string for text in segments] for segments in texts]
+    lengths = [len(string) + 1 for pair in strings for string in pair]
+    first = np.cumsum([0, *map(len, strings)])[:-1]
+    bases = np.cumsum([0, *lengths])
+    letters = np.frombuffer(
+        "".join(string + " " for pair in strings for string in pair).encode("utf-32-le"), np.uint32
+    )
+    inside = np.flatnonzero(segment != NONE)
+    shift = bases[np.repeat(first, sizes)[inside] + segment[inside]]
+    start, end = spans[inside, 0] + shift, spans[inside, 1] + shift
+    visible = ~_is_space()[letters]
+    places = np.arange(len(letters))
+    # Next visible character from a place on, and the end of the last one before it.
+    after = np.minimum.accumulate(np.where(visible, places, len(letters))[::-1])[::-1]
+    before = np.maximum.accumulate(np.concatenate([[0], np.where(visible, places + 1, 0)]))
+    low, high = after[start], before[end]
+    blank = are_blank(tokenizer, ids[inside])
+    marks = np.cumsum(np.concatenate([[0], letters == _MARK]))
+    seen = np.cumsum(np.concatenate([[0], visible]))
+    shown = seen[end] - seen[start]
+    blank &= (shown == 0) | (shown != marks[end] - marks[start])
+    worded = (low < high) & ~blank
+    start, end = np.where(worded, low, start), np.where(worded, high, end)
+    end = np.where(blank, np.minimum(end, low), end)
+    spans[inside, 0], spans[inside, 1] = start - shift, end - shift
+    lone = np.zeros(len(ids), np.bool_)
+    lone[inside] = blank
+    for row, stop in zip(rows, np.cumsum(sizes).tolist(), strict=True):
+        at = slice(stop - len(row.ids), stop)
+        row.offsets, row.blank = spans[at], lone[at]
+
+
+@cache
+def _is_space() -> NDArray[np.bool_]:
+    """For every code point whether it is white space."""
+    table = np.zeros(0x110000, np.bool_)
+    table[[point for point in range(0x10000) if chr(point).isspace()]] = True
+    return table
+
+
+def _assign_words(row: _Row, segments: list[_Text]) -> None:
     """Fill `word_index` from character overlap, and move the offsets of pre-tokenised text to the original."""
-    if row.word_index is None:
-        row.word_index = np.full(len(row.ids), NONE, np.int32)
-        first = 0
-        for side, text in enumerate(segments):
-            at = np.flatnonzero(row.segment == side)
-            local = words_of_offsets(row.offsets[at], text.words)
-            row.word_index[at] = np.where(local == NONE, NONE, local + first)
-            first += len(text.words)
-        lone = np.fromiter((piece in blanks for piece in row.ids), bool, len(row.ids))
-        row.word_index[lone] = NONE
+    row.word_index = np.full(len(row.ids), NONE, np.int32)
+    first = 0
+    for side, text in enumerate(segments):
+        at = np.flatnonzero(row.segment == side)
+        local = words_of_offsets(row.offsets[at], text.words)
+        row.word_index[at] = np.where(local == NONE, NONE, local + first)
+        first += len(text.words)
+    row.word_index[row.blank] = NONE
     moved = segments[0].moved
     if moved is not None:
         for place in np.flatnonzero(row.segment == 0):
@@ -431,11 +548,6 @@ def words_of_offsets(offsets: NDArray[np.int32], words: list[tuple[int, int]]) -
         shared = np.minimum(ends[candidates], high[place]) - np.maximum(starts[candidates], low[place])
         found[place] = candidates[np.argmax(shared)]
     return found
-
-
-def _blank_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Pieces that stand for white space only."""
-    return frozenset(index for piece, index in tokenizer.get_vocab().items() if set(piece) <= _MARKERS)
 
 
 def _concat(parts: Iterable[Any], dtype: type) -> NDArray[Any]:
