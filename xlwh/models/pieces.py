@@ -110,6 +110,49 @@ def _byte_letters(
     return letters | {chr(256 + number): bytes([value]) for number, value in enumerate(others)}
 
 
+class Dropped:
+    """The characters that a tokenizer drops without a word: letters of no piece, where there is no UNK either.
+
+    Its library then takes the letters that follow for those dropped: all offsets after one are wrong.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._spelt = Speller(tokenizer)
+        self._normalizer: Any = None
+        self._vocabulary: dict[str, int] | None = None
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None or type(backend.model).__name__ != "BPE":
+            return
+        vocabulary = tokenizer.get_vocab()
+        bytes_ = [f"<0x{value:02X}>" for value in range(256)] if backend.model.byte_fallback else []
+        letters = bytes_ or list(_byte_letters(tokenizer, _decoder(tokenizer)) or ())
+        whole = bool(letters) and all(letter in vocabulary for letter in letters)
+        if not whole and backend.model.unk_token not in vocabulary:
+            self._vocabulary, self._normalizer = vocabulary, backend.normalizer
+
+    def of(self, text: str) -> set[str]:
+        """Characters of a text that no piece is made from."""
+        return set() if self._vocabulary is None else {letter for letter in set(text) if self._is(letter)}
+
+    def _is(self, letter: str) -> bool:
+        if letter.isspace() or self._vocabulary is None or letter in self._vocabulary:
+            return False
+        made = letter if self._normalizer is None else self._normalizer.normalize_str(letter)
+        return not any(part in self._vocabulary for part in made.replace("▁", ""))
+
+    def locate(self, pieces: Sequence[str], text: str, dropped: set[str]) -> NDArray[np.int32] | None:
+        """As `locate`, for a text in which these characters have no piece."""
+        places = [place for place, letter in enumerate(text) if letter not in dropped]
+        spans = locate(self._spelt, pieces, "".join(text[place] for place in places))
+        if spans is None:
+            return None
+        starts = np.array([*places, len(text)], dtype=np.int32)
+        ends = np.array([0, *(place + 1 for place in places)], dtype=np.int32)
+        empty = spans[:, 0] == spans[:, 1]
+        start = starts[spans[:, 0]]
+        return np.stack([start, np.where(empty, start, ends[spans[:, 1]])], axis=1)
+
+
 def _owners(text: str) -> list[int]:
     """Place of the character that each byte of a text in UTF-8 is a part of."""
     return [place for place, letter in enumerate(text) for _ in letter.encode("utf-8", "replace")]
@@ -198,7 +241,6 @@ def _places(spelling: str, text: str) -> list[Span] | None:
         for match in matches:
             low, high = spans[place] or (source[match], source[match] + 1)
             spans[place] = min(low, source[match]), max(high, source[match] + 1)
-    _take_in_dropped_marks(spans, text)
     return _filled(spans, text)
 
 
@@ -241,21 +283,6 @@ def _respelt(
     left = sorted(j for places in free.values() for j in places if _kind(theirs[j]) == "sign")
     for number, i in enumerate(odd):
         found[i] = (left[number],) if len(odd) == len(left) else left
-
-
-def _take_in_dropped_marks(spans: list[Span | None], text: str) -> None:
-    """A mark that the tokenizer dropped goes with the letter before it."""
-    covered = np.zeros(len(text) + 1, dtype=np.bool_)
-    for span in spans:
-        if span is not None:
-            covered[span[0] : span[1]] = True
-    for place, span in enumerate(spans):
-        if span is None:
-            continue
-        low, high = span
-        while high < len(text) and not covered[high] and unicodedata.category(text[high])[0] == "M":
-            high += 1
-        spans[place] = low, high
 
 
 def _filled(spans: list[Span | None], text: str) -> list[Span]:

@@ -9,16 +9,18 @@ longer than the model takes are cut from the longer segment first, and what is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.pieces import Speller, are_blank, locate
+from xlwh.models.pieces import Dropped, Speller, are_blank, locate
 from xlwh.models.words import segment, segmenter_name
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ NONE = -1
 
 _MARK = ord("▁")
 """Tokenizers that write a blank as this letter take it for one in a text, too."""
+
+_CLUSTER = regex.compile(r"\X")
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
@@ -123,16 +127,13 @@ def _names(examples: pl.DataFrame) -> list[str]:
 
 def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
-    tokenizer, limit = loaded.tokenizer, loaded.max_length
+    tokenizer = loaded.tokenizer
     rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
     texts = [_segments(row) for row in rows]
-    encoded = (
-        _fast(tokenizer, texts, limit, loaded.family.pair_separator)
-        if tokenizer.is_fast
-        else _slow(loaded, texts, examples)
-    )
+    names = _names(examples)
+    encoded = _fast(loaded, texts, names) if tokenizer.is_fast else _slow(loaded, texts, names)
     if loaded.tokenization is not None:
-        encoded = _resegmented(loaded, encoded, texts, _names(examples))
+        encoded = _resegmented(loaded, encoded, texts, names)
     _without_blanks(tokenizer, encoded, texts)
     for row, segments in zip(encoded, texts, strict=True):
         _assign_words(row, segments)
@@ -231,10 +232,10 @@ def _pretokenised(words: Sequence[str], text: str) -> _Text:
     return _Text(" ".join(words), spans, moved)
 
 
-def _fast(
-    tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int, separator: str
-) -> list[_Row]:
+def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
     """Encode in two calls (with and without a second segment), and once more what is too long."""
+    tokenizer, limit, separator = loaded.tokenizer, loaded.max_length, loaded.family.pair_separator
+    unlisted = Dropped(tokenizer)
     rows: dict[int, _Row] = {}
     for count in (1, 2):
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
@@ -255,8 +256,26 @@ def _fast(
                 truncated=len(encoding.ids) - len(kept.ids),
                 pretokens=kept.word_ids,
             )
+            strings = [separator * side + text.string for side, text in enumerate(texts[i])]
+            if dropped := unlisted.of("".join(strings)):
+                with _named(loaded, names[i]):
+                    _beside_dropped(row, encoding, strings, unlisted, dropped, tokenizer.truncation_side)
             rows[i] = _without_separator(row, separator)
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
+
+
+def _beside_dropped(
+    row: _Row, whole: Any, strings: list[str], unlisted: Dropped, dropped: set[str], cut: str
+) -> None:
+    """Offsets of an input of which the tokenizer dropped characters; `whole` is its encoding before truncation."""
+    of, special = np.array(whole.sequence_ids, dtype=object), np.array(whole.special_tokens_mask, dtype=bool)
+    for side, string in enumerate(strings):
+        pieces = [whole.tokens[place] for place in np.flatnonzero((of == side) & ~special)]
+        spans = unlisted.locate(pieces, string, dropped)
+        if spans is None:
+            raise _unaligned(string, pieces)
+        kept = np.flatnonzero((row.segment == side) & ~row.special)
+        row.offsets[kept] = spans[len(spans) - len(kept) :] if cut == "left" else spans[: len(kept)]
 
 
 def _resegmented(
@@ -342,7 +361,7 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     )
 
 
-def _slow(loaded: LoadedModel, texts: list[list[_Text]], examples: pl.DataFrame) -> list[_Row]:
+def _slow(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
     """The tokenizer's own call for each example, and its pieces aligned to the text."""
     from xlwh.models.loading import quiet
 
@@ -350,23 +369,33 @@ def _slow(loaded: LoadedModel, texts: list[list[_Text]], examples: pl.DataFrame)
     slow = _SlowTokenizer(loaded)
     rows = []
     with quiet():
-        for key, segments in zip(examples.select(KEYS).iter_rows(), texts, strict=True):
-            strings = [separator * side + text.string for side, text in enumerate(segments)]
-            try:
-                row = slow(strings)
-            except _UnalignedError as problem:
-                example = "/".join(map(str, key))
-                raise ModelError(
-                    f"Model `{loaded.key}`: its tokenizer ({type(loaded.tokenizer).__name__}) says of no piece where it "
-                    f"lies in the text, and in example {example} that cannot be found out: {problem}. Leave the "
-                    "example out, or use a checkpoint with a fast tokenizer (tokenizer.json)."
-                ) from None
+        for name, segments in zip(names, texts, strict=True):
+            with _named(loaded, name):
+                row = slow([separator * side + text.string for side, text in enumerate(segments)])
             rows.append(_never_empty(loaded.tokenizer, _without_separator(row, separator)))
     return rows
 
 
 class _UnalignedError(Exception):
     """What of an input cannot be aligned."""
+
+
+def _unaligned(string: str, pieces: list[str]) -> _UnalignedError:
+    return _UnalignedError(f"{string[:80]!r} became {' '.join(pieces)[:120]!r}")
+
+
+@contextmanager
+def _named(loaded: LoadedModel, example: str) -> Iterator[None]:
+    """Refuse an example, by name, whose sub-tokens cannot be aligned to its text."""
+    try:
+        yield
+    except _UnalignedError as problem:
+        raise ModelError(
+            f"Model `{loaded.key}`: which characters the sub-tokens of example {'/'.join(example.split(chr(0)))} "
+            f"stand for cannot be told: {problem}. Its tokenizer ({type(loaded.tokenizer).__name__}) does not say, "
+            "and changes more of the text than case, accents and punctuation. Leave the example out, or use a "
+            "checkpoint with another tokenizer."
+        ) from None
 
 
 class _SlowTokenizer:
@@ -439,7 +468,7 @@ class _SlowTokenizer:
             pieces = self._tokenizer.tokenize(string, **options)
             spans = locate(self._spelt, pieces, string)
             if spans is None:
-                raise _UnalignedError(f"{string[:80]!r} became {' '.join(pieces)[:120]!r}")
+                raise _unaligned(string, pieces)
             self._known[string, spelled] = self._tokenizer.convert_tokens_to_ids(pieces), spans
         return self._known[string, spelled]
 
@@ -474,11 +503,11 @@ def _without_blanks(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts:
     lengths = [len(string) + 1 for pair in strings for string in pair]
     first = np.cumsum([0, *map(len, strings)])[:-1]
     bases = np.cumsum([0, *lengths])
-    letters = np.frombuffer(
-        "".join(string + " " for pair in strings for string in pair).encode("utf-32-le"), np.uint32
-    )
+    joined = "".join(string + " " for pair in strings for string in pair)
+    letters = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
     inside = np.flatnonzero(segment != NONE)
-    shift = bases[np.repeat(first, sizes)[inside] + segment[inside]]
+    number = np.repeat(first, sizes)[inside] + segment[inside]
+    shift = bases[number]
     start, end = spans[inside, 0] + shift, spans[inside, 1] + shift
     visible = ~_is_space()[letters]
     places = np.arange(len(letters))
@@ -494,6 +523,12 @@ def _without_blanks(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts:
     worded = (low < high) & ~blank
     start, end = np.where(worded, low, start), np.where(worded, high, end)
     end = np.where(blank, np.minimum(end, low), end)
+    # Marks that a tokenizer drops or composes stay with their letter.
+    following = np.append(np.where(np.diff(number) == 0, start[1:], bases[number[:-1] + 1]), bases[-1])
+    following = np.minimum(following, bases[number + 1] - 1)
+    for place in np.flatnonzero(worded & (end < following) & visible[np.minimum(end, len(letters) - 1)]):
+        cluster = _CLUSTER.match(joined, int(end[place]) - 1)
+        end[place] = min(following[place], cluster.end())
     spans[inside, 0], spans[inside, 1] = start - shift, end - shift
     lone = np.zeros(len(ids), np.bool_)
     lone[inside] = blank
