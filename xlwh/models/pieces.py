@@ -36,7 +36,8 @@ class Speller:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._decode = _decoder(tokenizer)
         self._known: dict[str, str] = {}
-        self._bytes = _byte_letters(tokenizer, self._decode)
+        self.bytes = _byte_letters(tokenizer, self._decode)
+        """Byte of each letter of byte-level pieces; None where letters are letters."""
 
     def __call__(self, piece: str) -> str:
         """Text of one piece inside a text: marks of words fall away, those of blanks become blanks.
@@ -52,10 +53,10 @@ class Speller:
 
     def joined(self, pieces: Sequence[str]) -> tuple[str, list[Span]]:
         """Text of pieces that follow each other, and the range of it that each one covers."""
-        if self._bytes is None:
+        if self.bytes is None:
             letters = [self(piece) for piece in pieces]
             return "".join(letters), list(pairwise([0, *accumulate(map(len, letters))]))
-        parts = [b"".join(self._bytes.get(letter, letter.encode()) for letter in piece) for piece in pieces]
+        parts = [b"".join(self.bytes.get(letter, letter.encode()) for letter in piece) for piece in pieces]
         text = b"".join(parts).decode("utf-8", "replace")
         owner = _owners(text)
         cuts = pairwise([0, *accumulate(map(len, parts))])
@@ -118,27 +119,28 @@ class Dropped:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._spelt = Speller(tokenizer)
-        self._normalizer: Any = None
-        self._vocabulary: dict[str, int] | None = None
+        self._backend: Any = None
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None or type(backend.model).__name__ != "BPE":
             return
-        vocabulary = tokenizer.get_vocab()
         bytes_ = [f"<0x{value:02X}>" for value in range(256)] if backend.model.byte_fallback else []
-        letters = bytes_ or list(_byte_letters(tokenizer, _decoder(tokenizer)) or ())
-        whole = bool(letters) and all(letter in vocabulary for letter in letters)
-        if not whole and backend.model.unk_token not in vocabulary:
-            self._vocabulary, self._normalizer = vocabulary, backend.normalizer
+        letters = bytes_ or list(self._spelt.bytes or ())
+        whole = bool(letters) and all(backend.token_to_id(letter) is not None for letter in letters)
+        unknown = backend.model.unk_token
+        if not whole and (unknown is None or backend.token_to_id(unknown) is None):
+            self._backend = backend
+
+    def __bool__(self) -> bool:
+        return self._backend is not None
 
     def of(self, text: str) -> set[str]:
         """Characters of a text that no piece is made from."""
-        return set() if self._vocabulary is None else {letter for letter in set(text) if self._is(letter)}
+        return {letter for letter in set(text) if not letter.isspace() and not self._listed(letter)}
 
-    def _is(self, letter: str) -> bool:
-        if letter.isspace() or self._vocabulary is None or letter in self._vocabulary:
-            return False
-        made = letter if self._normalizer is None else self._normalizer.normalize_str(letter)
-        return not any(part in self._vocabulary for part in made.replace("▁", ""))
+    def _listed(self, letter: str) -> bool:
+        normalizer = self._backend.normalizer
+        made = letter if normalizer is None else normalizer.normalize_str(letter).replace("▁", "")
+        return any(self._backend.token_to_id(part) is not None for part in (letter, *made))
 
     def locate(self, pieces: Sequence[str], text: str, dropped: set[str]) -> NDArray[np.int32] | None:
         """As `locate`, for a text in which these characters have no piece."""

@@ -103,8 +103,6 @@ class _Row:
     word_index: NDArray[np.int32] | None = None
     pretokens: list[int | None] = field(default_factory=list)
     """What the tokenizer itself takes for the word of each token."""
-    blank: NDArray[np.bool_] | None = None
-    """Tokens that are white space only."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,9 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     encoded = _fast(loaded, texts, names) if tokenizer.is_fast else _slow(loaded, texts, names)
     if loaded.tokenization is not None:
         encoded = _resegmented(loaded, encoded, texts, names)
-    _without_blanks(tokenizer, encoded, texts)
+    _place(tokenizer, encoded, texts)
     for row, segments in zip(encoded, texts, strict=True):
-        _assign_words(row, segments)
+        _to_original(row, segments)
     uses_types = "token_type_ids" in tokenizer.model_input_names
     offsets = _concat([row.offsets for row in encoded], np.int32).reshape(-1, 2)
     ids = _concat([row.ids for row in encoded], np.int32)
@@ -256,18 +254,19 @@ def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> li
                 truncated=len(encoding.ids) - len(kept.ids),
                 pretokens=kept.word_ids,
             )
-            strings = [separator * side + text.string for side, text in enumerate(texts[i])]
-            if dropped := unlisted.of("".join(strings)):
+            if unlisted:
+                strings = [separator * side + text.string for side, text in enumerate(texts[i])]
                 with _named(loaded, names[i]):
-                    _beside_dropped(row, encoding, strings, unlisted, dropped, tokenizer.truncation_side)
+                    _beside_dropped(row, encoding, strings, unlisted, tokenizer.truncation_side)
             rows[i] = _without_separator(row, separator)
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
 
 
-def _beside_dropped(
-    row: _Row, whole: Any, strings: list[str], unlisted: Dropped, dropped: set[str], cut: str
-) -> None:
+def _beside_dropped(row: _Row, whole: Any, strings: list[str], unlisted: Dropped, cut: str) -> None:
     """Offsets of an input of which the tokenizer dropped characters; `whole` is its encoding before truncation."""
+    dropped = unlisted.of("".join(strings))
+    if not dropped:
+        return
     of, special = np.array(whole.sequence_ids, dtype=object), np.array(whole.special_tokens_mask, dtype=bool)
     for side, string in enumerate(strings):
         pieces = [whole.tokens[place] for place in np.flatnonzero((of == side) & ~special)]
@@ -485,56 +484,73 @@ def _without_separator(row: _Row, separator: str) -> _Row:
     return row
 
 
-def _without_blanks(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[_Text]]) -> None:
-    """Leave the white space around them out of all offsets, and mark the tokens that are nothing else.
-
-    A blank that a tokenizer puts before a text has no character; tokenizers give it the first one.
-    """
+def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[_Text]]) -> None:
+    """Leave the white space around tokens out of their offsets, and fill `word_index` from character overlap."""
     if not rows:
         return
-    ids, spans = (
-        _concat([row.ids for row in rows], np.int32),
-        _concat([row.offsets for row in rows], np.int32),
-    )
-    spans, segment = spans.reshape(-1, 2), _concat([row.segment for row in rows], np.int32)
+    ids = _concat([row.ids for row in rows], np.int32)
+    spans = _concat([row.offsets for row in rows], np.int32).reshape(-1, 2)
+    segment = _concat([row.segment for row in rows], np.int32)
     sizes = [len(row.ids) for row in rows]
-    # All texts in one, a blank after each: token offsets become places in it.
-    strings = [[text.string for text in segments] for segments in texts]
-    lengths = [len(string) + 1 for pair in strings for string in pair]
-    first = np.cumsum([0, *map(len, strings)])[:-1]
-    bases = np.cumsum([0, *lengths])
-    joined = "".join(string + " " for pair in strings for string in pair)
-    letters = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+    owner = np.repeat(np.arange(len(rows)), sizes)
     inside = np.flatnonzero(segment != NONE)
-    number = np.repeat(first, sizes)[inside] + segment[inside]
-    shift = bases[number]
-    start, end = spans[inside, 0] + shift, spans[inside, 1] + shift
-    visible = ~_is_space()[letters]
-    places = np.arange(len(letters))
-    # Next visible character from a place on, and the end of the last one before it.
-    after = np.minimum.accumulate(np.where(visible, places, len(letters))[::-1])[::-1]
-    before = np.maximum.accumulate(np.concatenate([[0], np.where(visible, places + 1, 0)]))
-    low, high = after[start], before[end]
-    blank = are_blank(tokenizer, ids[inside])
-    marks = np.cumsum(np.concatenate([[0], letters == _MARK]))
-    seen = np.cumsum(np.concatenate([[0], visible]))
-    shown = seen[end] - seen[start]
-    blank &= (shown == 0) | (shown != marks[end] - marks[start])
-    worded = (low < high) & ~blank
-    start, end = np.where(worded, low, start), np.where(worded, high, end)
-    end = np.where(blank, np.minimum(end, low), end)
-    # Marks that a tokenizer drops or composes stay with their letter.
-    following = np.append(np.where(np.diff(number) == 0, start[1:], bases[number[:-1] + 1]), bases[-1])
-    following = np.minimum(following, bases[number + 1] - 1)
-    for place in np.flatnonzero(worded & (end < following) & visible[np.minimum(end, len(letters) - 1)]):
-        cluster = _CLUSTER.match(joined, int(end[place]) - 1)
-        end[place] = min(following[place], cluster.end())
-    spans[inside, 0], spans[inside, 1] = start - shift, end - shift
-    lone = np.zeros(len(ids), np.bool_)
-    lone[inside] = blank
+    # All texts in one, a blank after each: offsets become places in it.
+    strings = [text.string + " " for segments in texts for text in segments]
+    bases = np.cumsum([0, *map(len, strings)])
+    text = np.cumsum([0, *map(len, texts)])[owner[inside]] + segment[inside]
+    shift = bases[text][:, None]
+    cut = np.array([row.truncated > 0 for row in rows])[owner[inside]]
+    placed, blank = _trimmed(
+        spans[inside] + shift, text, "".join(strings), are_blank(tokenizer, ids[inside]), cut
+    )
+    spans[inside] = placed - shift
+    flat = [part for segments in texts for part in segments]
+    words = [
+        (a + base, b + base) for part, base in zip(flat, bases.tolist(), strict=False) for a, b in part.words
+    ]
+    found = words_of_offsets(placed, words)
+    before = np.cumsum([0, *(sum(len(part.words) for part in segments) for segments in texts)])
+    index = np.full(len(ids), NONE, np.int32)
+    index[inside] = np.where(blank | (found == NONE), NONE, found - before[owner[inside]])
     for row, stop in zip(rows, np.cumsum(sizes).tolist(), strict=True):
         at = slice(stop - len(row.ids), stop)
-        row.offsets, row.blank = spans[at], lone[at]
+        row.offsets, row.word_index = spans[at], index[at]
+
+
+def _trimmed(
+    spans: NDArray[np.int64],
+    text: NDArray[np.int64],
+    joined: str,
+    blank: NDArray[np.bool_],
+    cut: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """`[tokens, 2]` without the white space around them, and which tokens are nothing else.
+
+    A blank that a tokenizer puts before a text has no character, though its library gives it the first one; a
+    letter that it takes for a blank has. Marks that it drops or composes stay with their letter; not where a text is
+    `cut`, since there they may be what was cut off.
+    """
+    start, end = spans.T
+    letters = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+    visible = ~_is_space()[letters]
+    places = np.arange(len(letters))
+    # From each place on the next visible character, and before it the end of the last one.
+    after = np.minimum.accumulate(np.where(visible, places, len(letters))[::-1])[::-1]
+    before = np.maximum.accumulate(np.concatenate([[0], np.where(visible, places + 1, 0)]))
+    seen = np.cumsum(np.concatenate([[0], visible]))
+    marks = np.cumsum(np.concatenate([[0], letters == _MARK]))
+    shown = seen[end] - seen[start]
+    blank = blank & ((shown == 0) | (shown != marks[end] - marks[start]))
+    low, high = after[start], before[end]
+    worded = (low < high) & ~blank
+    start, end = np.where(worded, low, start), np.where(worded, high, end)
+    end = np.where(blank, np.maximum(start, np.minimum(end, low)), end)
+    last = np.append(np.diff(text) != 0, True)[: len(text)]
+    following = np.where(last, np.where(cut, end, len(letters)), np.append(start[1:], 0)[: len(text)])
+    for place in np.flatnonzero(worded & (end < following) & visible[end]):
+        cluster = _CLUSTER.match(joined, int(end[place]) - 1)
+        end[place] = min(following[place], cluster.end())
+    return np.stack([start, end], axis=1), blank
 
 
 @cache
@@ -545,18 +561,10 @@ def _is_space() -> NDArray[np.bool_]:
     return table
 
 
-def _assign_words(row: _Row, segments: list[_Text]) -> None:
-    """Fill `word_index` from character overlap, and move the offsets of pre-tokenised text to the original."""
-    row.word_index = np.full(len(row.ids), NONE, np.int32)
-    first = 0
-    for side, text in enumerate(segments):
-        at = np.flatnonzero(row.segment == side)
-        local = words_of_offsets(row.offsets[at], text.words)
-        row.word_index[at] = np.where(local == NONE, NONE, local + first)
-        first += len(text.words)
-    row.word_index[row.blank] = NONE
+def _to_original(row: _Row, segments: list[_Text]) -> None:
+    """Move the offsets of pre-tokenised text to the original."""
     moved = segments[0].moved
-    if moved is not None:
+    if moved is not None and row.word_index is not None:
         for place in np.flatnonzero(row.segment == 0):
             word = row.word_index[place]
             shift = None if word == NONE else moved[word]
