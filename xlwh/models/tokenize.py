@@ -36,7 +36,8 @@ NONE = -1
 _MARK = ord("▁")
 """Tokenizers that write a blank as this letter take it for one in a text, too."""
 
-_CLUSTER = regex.compile(r"\X")
+_MARKS = regex.compile(r"[\p{M}\u1160-\u11ff\u314f-\u3163\ud7b0-\ud7fb\uff9e\uff9f]+")
+"""What tokenizers drop or compose with the letter before it: marks, vowels and finals of Hangul, voicing signs."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
@@ -348,7 +349,10 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     """An empty text under a tokenizer without special tokens: a blank, so that there is an input."""
     if row.ids:
         return row
-    blank = tokenizer(" ", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    blank = tokenizer(" ", add_special_tokens=False)["input_ids"]
+    if not blank:
+        names = (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+        blank = [next(index for index in names if index is not None)]
     size = len(blank)
     return _Row(
         ids=blank,
@@ -538,9 +542,9 @@ def _trimmed(
     after = np.minimum.accumulate(np.where(visible, places, len(letters))[::-1])[::-1]
     before = np.maximum.accumulate(np.concatenate([[0], np.where(visible, places + 1, 0)]))
     seen = np.cumsum(np.concatenate([[0], visible]))
-    marks = np.cumsum(np.concatenate([[0], letters == _MARK]))
+    as_letters = np.cumsum(np.concatenate([[0], letters == _MARK]))
     shown = seen[end] - seen[start]
-    blank = blank & ((shown == 0) | (shown != marks[end] - marks[start]))
+    blank = blank & ((shown == 0) | (shown != as_letters[end] - as_letters[start]))
     low, high = after[start], before[end]
     worded = (low < high) & ~blank
     start, end = np.where(worded, low, start), np.where(worded, high, end)
@@ -548,8 +552,8 @@ def _trimmed(
     last = np.append(np.diff(text) != 0, True)[: len(text)]
     following = np.where(last, np.where(cut, end, len(letters)), np.append(start[1:], 0)[: len(text)])
     for place in np.flatnonzero(worded & (end < following) & visible[end]):
-        cluster = _CLUSTER.match(joined, int(end[place]) - 1)
-        end[place] = min(following[place], cluster.end())
+        if marks := _MARKS.match(joined, int(end[place])):
+            end[place] = min(following[place], marks.end())
     return np.stack([start, end], axis=1), blank
 
 
