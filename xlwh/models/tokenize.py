@@ -575,7 +575,9 @@ def _to_original(row: _Row, segments: list[_Text]) -> None:
             row.offsets[place] = NONE if shift is None else row.offsets[place] + shift
 
 
-def words_of_offsets(offsets: NDArray[np.int32], words: list[tuple[int, int]]) -> NDArray[np.int32]:
+def words_of_offsets(
+    offsets: NDArray[np.int32] | NDArray[np.int64], words: list[tuple[int, int]]
+) -> NDArray[np.int32]:
     """Word with which each `[tokens, 2]` span shares most characters (the first of equals); NONE if none.
 
     Tokenizers that put the preceding blank inside the span (Qwen) and those that do not (RoBERTa) come out the

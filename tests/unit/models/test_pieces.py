@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xlwh.models.pieces import Dropped, Speller, are_blank, locate, spans_in
 
@@ -46,6 +49,40 @@ def covered(spelling: str, text: str) -> list[str] | None:
 )
 def test_a_spelling_is_followed_along_the_text(spelling: str, text: str, expected: list[str]) -> None:
     assert covered(spelling, text) == expected
+
+
+def without_marks(letter: str) -> str:
+    return "".join(
+        part for part in unicodedata.normalize("NFD", letter) if unicodedata.category(part) != "Mn"
+    )
+
+
+CHANGES: dict[str, Callable[[str], str]] = {
+    "none": str,
+    "lower": str.lower,
+    "upper": str.upper,
+    "taken apart": lambda letter: unicodedata.normalize("NFD", letter),
+    "compatible": lambda letter: unicodedata.normalize("NFKD", letter),
+    "lower without marks": lambda letter: without_marks(letter.lower()),
+    "without invisible ones": lambda letter: "" if unicodedata.category(letter)[0] == "C" else letter,
+    "without white space": lambda letter: "" if letter.isspace() else letter,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_every_letter_of_a_spelling_comes_from_the_character_it_was(change: str, text: str) -> None:
+    made = [CHANGES[change](letter) for letter in text]
+    spelling = "".join(made)
+    spans = spans_in([(place, place + 1) for place in range(len(spelling))], spelling, text)
+    assert spans is not None
+    owners = [place for place, part in enumerate(made) for _ in part]
+    for letter, owner, (start, end) in zip(spelling, owners, spans.tolist(), strict=True):
+        if unicodedata.category(letter)[0] in "LN":
+            assert start <= owner < end
+            # No more than the character, unless marks of two of them could be told apart no longer.
+            assert end - start == 1 or unicodedata.combining(text[owner])
 
 
 @pytest.mark.parametrize(
