@@ -262,23 +262,26 @@ def test_offsets_cut_out_what_a_token_stands_for(name: str, cut: bool, make: Mak
             assert all(is_dropped(loaded, letter) for letter in missed), missed
 
 
-@pytest.mark.parametrize("name", SLOW)
-def test_aligned_pieces_and_their_characters_have_the_same_letters(
-    name: str, make: Make, frame: Frame
-) -> None:
+@pytest.mark.parametrize("name", [*FROM_CHECKPOINTS, *MADE])
+def test_pieces_and_their_characters_have_the_same_letters(name: str, make: Make, frame: Frame) -> None:
     loaded = make(name)
     spelt = Speller(loaded.tokenizer)
     texts = [text for label, text in HARD.items() if label not in ("special", "long")]
     encoded = encode(loaded, frame([(text, None) for text in texts]))
     for index, text in enumerate(texts):
-        pieces = loaded.tokenizer.tokenize(text)
         covered = cut_out(encoded, index, (text,))
         if name == "byt5":
             assert [letter for letter in text for _ in letter.encode()] == [part for _, part, _ in covered]
             continue
+        pieces = loaded.tokenizer.tokenize(text)
         assert len(pieces) == len(covered)
         for piece, (_, part, _) in zip(pieces, covered, strict=True):
-            assert same_letters(spelt(piece), part), (piece, part, text)
+            if piece == loaded.tokenizer.unk_token or piece.startswith("<0x"):
+                continue
+            # Bytes may be parts of two characters.
+            standing = spelt(piece).replace("\ufffd", "")
+            cut_up = spelt.bytes is not None and letters_of(standing) in letters_of(part)
+            assert cut_up or same_letters(standing, part), (piece, part, text)
 
 
 def test_byt5_sees_blanks_and_xlm_and_phobert_whole_texts(make: Make, frame: Frame) -> None:
@@ -366,16 +369,20 @@ def test_words_cut_anew_cover_what_they_stand_for(name: str, make: Make, frame: 
 
 
 def test_real_texts_of_every_language(shared: Path, make: Make, frame: Frame) -> None:
+    from transformers import AutoTokenizer
+
+    mini = replace(make("bert"), tokenizer=AutoTokenizer.from_pretrained(shared / "models" / "mini-x11"))
     for file in sorted((shared / "data" / "xnli" / "xtreme").glob("dev-*.tsv")):
         language = file.stem.removeprefix("dev-")
         lines = file.read_text(encoding="utf-8").split("\n")[:60]
         pairs = [(first, second) for first, second, _ in (line.split("\t") for line in lines)]
-        for name in SLOW:
-            loaded = make(name)
+        for loaded in (mini, *map(make, SLOW)):
             encoded = encode(loaded, frame(pairs, language))
             for index, pair in enumerate(pairs):
                 assert encoded.input_ids[encoded.row(index)].tolist() == own_ids(loaded, pair, 512)
-                found = {word for *_, word in cut_out(encoded, index, pair)} - {NONE}
-                # XLM drops Thai vowels above a letter, but no word.
-                if not encoded.num_truncated[index]:
+                covered = cut_out(encoded, index, pair)
+                assert all(part == part.strip() for _, part, word in covered if word != NONE)
+                found = {word for *_, word in covered} - {NONE}
+                # Pieces of mini-x11 may cover two words; XLM drops Thai vowels above a letter, but no word.
+                if not encoded.num_truncated[index] and loaded is not mini:
                     assert found == set(range(len(encoded.words[index])))
