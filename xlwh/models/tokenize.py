@@ -12,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.pieces import Dropped, Speller, are_blank, locate
+from xlwh.models.pieces import Dropped, are_blank
+from xlwh.models.placing import trimmed
+from xlwh.models.slow import SlowTokenizer, UnalignedError, unaligned
 from xlwh.models.words import segment, segmenter_name
 
 if TYPE_CHECKING:
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
 KEYS = ("dataset", "split", "language", "example_id")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
-
-_MARK = ord("▁")
-"""Tokenizers that write a blank as this letter take it for one in a text, too."""
-
-_MARKS = regex.compile(r"[\p{M}\u1160-\u11ff\u314f-\u3163\ud7b0-\ud7fb\uff9e\uff9f]+")
-"""What tokenizers drop or compose with the letter before it: marks, vowels and finals of Hangul, voicing signs."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
@@ -273,7 +268,7 @@ def _beside_dropped(row: _Row, whole: Any, strings: list[str], unlisted: Dropped
         pieces = [whole.tokens[place] for place in np.flatnonzero((of == side) & ~special)]
         spans = unlisted.locate(pieces, string, dropped)
         if spans is None:
-            raise _unaligned(string, pieces)
+            raise unaligned(string, pieces)
         kept = np.flatnonzero((row.segment == side) & ~row.special)
         row.offsets[kept] = spans[len(spans) - len(kept) :] if cut == "left" else spans[: len(kept)]
 
@@ -369,22 +364,22 @@ def _slow(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> li
     from xlwh.models.loading import quiet
 
     separator = loaded.family.pair_separator
-    slow = _SlowTokenizer(loaded)
+    slow = SlowTokenizer(loaded.tokenizer, loaded.max_length)
     rows = []
     with quiet():
         for name, segments in zip(names, texts, strict=True):
             with _named(loaded, name):
-                row = slow([separator * side + text.string for side, text in enumerate(segments)])
+                made = slow([separator * side + text.string for side, text in enumerate(segments)])
+            row = _Row(
+                ids=made.ids,
+                types=made.types,
+                special=made.segment == NONE,
+                segment=made.segment,
+                offsets=made.offsets,
+                truncated=made.truncated,
+            )
             rows.append(_never_empty(loaded.tokenizer, _without_separator(row, separator)))
     return rows
-
-
-class _UnalignedError(Exception):
-    """What of an input cannot be aligned."""
-
-
-def _unaligned(string: str, pieces: list[str]) -> _UnalignedError:
-    return _UnalignedError(f"{string[:80]!r} became {' '.join(pieces)[:120]!r}")
 
 
 @contextmanager
@@ -392,88 +387,13 @@ def _named(loaded: LoadedModel, example: str) -> Iterator[None]:
     """Refuse an example, by name, whose sub-tokens cannot be aligned to its text."""
     try:
         yield
-    except _UnalignedError as problem:
+    except UnalignedError as problem:
         raise ModelError(
             f"Model `{loaded.key}`: which characters the sub-tokens of example {'/'.join(example.split(chr(0)))} "
             f"stand for cannot be told: {problem}. Its tokenizer ({type(loaded.tokenizer).__name__}) does not say, "
             "and changes more of the text than case, accents and punctuation. Leave the example out, or use a "
             "checkpoint with another tokenizer."
         ) from None
-
-
-class _SlowTokenizer:
-    """Inputs as a tokenizer without offsets makes them, each piece with its characters."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self._tokenizer: Any = loaded.tokenizer
-        self._limit = loaded.max_length
-        self._spelt = Speller(loaded.tokenizer)
-        self._special = tuple(loaded.tokenizer.all_special_tokens)
-        self._known: dict[tuple[str, bool], tuple[list[int], NDArray[np.int32]]] = {}
-
-    def __call__(self, strings: list[str]) -> _Row:
-        tokenizer = self._tokenizer
-        # Text is text: "</s>" in a sentence does not end it.
-        spelled = any(name in string for string in strings for name in self._special)
-        options = {"split_special_tokens": True} if spelled else {}
-        # As lists of one: a bare "" is taken for no second segment at all.
-        own = tokenizer(
-            *([string] for string in strings),
-            truncation="longest_first",
-            max_length=self._limit,
-            return_attention_mask=False,
-            verbose=False,
-            **options,
-        )
-        ids: list[int] = own["input_ids"][0]
-        sides = [self._pieces(string, spelled, options) for string in strings]
-        whole = [pieces for pieces, _ in sides]
-        added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
-        excess = max(0, sum(map(len, whole)) + added - self._limit)
-        kept = [
-            part or []
-            for part in tokenizer.truncate_sequences(*whole, num_tokens_to_remove=excess)[: len(sides)]
-        ]
-        left = tokenizer.truncation_side == "left"
-        spans = [
-            side[len(side) - len(part) :] if left else side[: len(part)]
-            for (_, side), part in zip(sides, kept, strict=True)
-        ]
-        # Stand-ins show which of the input's tokens come from where.
-        layout = np.array(
-            tokenizer.build_inputs_with_special_tokens(
-                *([-1 - side] * len(part) for side, part in enumerate(kept))
-            )
-        )
-        inside = layout < 0
-        if len(layout) != len(ids) or np.array(ids)[inside].tolist() != [
-            index for part in kept for index in part
-        ]:
-            raise _UnalignedError("what it makes of the whole input is not what it makes of the texts")
-        segment = np.full(len(ids), NONE, np.int32)
-        segment[inside] = -1 - layout[inside]
-        offsets = np.full((len(ids), 2), NONE, np.int32)
-        offsets[inside] = np.concatenate(spans) if spans else 0
-        return _Row(
-            ids=ids,
-            types=own["token_type_ids"][0] if "token_type_ids" in own else [0] * len(ids),
-            special=~inside,
-            segment=segment,
-            offsets=offsets,
-            truncated=excess,
-        )
-
-    def _pieces(
-        self, string: str, spelled: bool, options: dict[str, bool]
-    ) -> tuple[list[int], NDArray[np.int32]]:
-        """Ids and characters of all pieces of one text."""
-        if (string, spelled) not in self._known:
-            pieces = self._tokenizer.tokenize(string, **options)
-            spans = locate(self._spelt, pieces, string)
-            if spans is None:
-                raise _unaligned(string, pieces)
-            self._known[string, spelled] = self._tokenizer.convert_tokens_to_ids(pieces), spans
-        return self._known[string, spelled]
 
 
 def _without_separator(row: _Row, separator: str) -> _Row:
@@ -504,7 +424,7 @@ def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[lis
     text = np.cumsum([0, *map(len, texts)])[owner[inside]] + segment[inside]
     shift = bases[text][:, None]
     cut = np.array([row.truncated > 0 for row in rows])[owner[inside]]
-    placed, blank = _trimmed(
+    placed, blank = trimmed(
         spans[inside] + shift, text, "".join(strings), are_blank(tokenizer, ids[inside]), cut
     )
     spans[inside] = placed - shift
@@ -519,50 +439,6 @@ def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[lis
     for row, stop in zip(rows, np.cumsum(sizes).tolist(), strict=True):
         at = slice(stop - len(row.ids), stop)
         row.offsets, row.word_index = spans[at], index[at]
-
-
-def _trimmed(
-    spans: NDArray[np.int64],
-    text: NDArray[np.int64],
-    joined: str,
-    blank: NDArray[np.bool_],
-    cut: NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """`[tokens, 2]` without the white space around them, and which tokens are nothing else.
-
-    A blank that a tokenizer puts before a text has no character, though its library gives it the first one; a
-    letter that it takes for a blank has. Marks that it drops or composes stay with their letter; not where a text is
-    `cut`, since there they may be what was cut off.
-    """
-    start, end = spans.T
-    letters = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
-    visible = ~_is_space()[letters]
-    places = np.arange(len(letters))
-    # From each place on the next visible character, and before it the end of the last one.
-    after = np.minimum.accumulate(np.where(visible, places, len(letters))[::-1])[::-1]
-    before = np.maximum.accumulate(np.concatenate([[0], np.where(visible, places + 1, 0)]))
-    seen = np.cumsum(np.concatenate([[0], visible]))
-    as_letters = np.cumsum(np.concatenate([[0], letters == _MARK]))
-    shown = seen[end] - seen[start]
-    blank = blank & ((shown == 0) | (shown != as_letters[end] - as_letters[start]))
-    low, high = after[start], before[end]
-    worded = (low < high) & ~blank
-    start, end = np.where(worded, low, start), np.where(worded, high, end)
-    end = np.where(blank, np.maximum(start, np.minimum(end, low)), end)
-    last = np.append(np.diff(text) != 0, True)[: len(text)]
-    following = np.where(last, np.where(cut, end, len(letters)), np.append(start[1:], 0)[: len(text)])
-    for place in np.flatnonzero(worded & (end < following) & visible[end]):
-        if marks := _MARKS.match(joined, int(end[place])):
-            end[place] = min(following[place], marks.end())
-    return np.stack([start, end], axis=1), blank
-
-
-@cache
-def _is_space() -> NDArray[np.bool_]:
-    """For every code point whether it is white space."""
-    table = np.zeros(0x110000, np.bool_)
-    table[[point for point in range(0x10000) if chr(point).isspace()]] = True
-    return table
 
 
 def _to_original(row: _Row, segments: list[_Text]) -> None:
