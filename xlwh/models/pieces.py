@@ -10,6 +10,7 @@ go, and punctuation and symbols may be respelt between two letters. Anything els
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 _ANCHOR = "x"
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _UNASKED = -1
 _blanks: WeakKeyDictionary[PreTrainedTokenizerBase, NDArray[np.int8]] = WeakKeyDictionary()
 
@@ -53,16 +55,26 @@ class Speller:
 
     def joined(self, pieces: Sequence[str]) -> tuple[str, list[Span]]:
         """Text of pieces that follow each other, and the range of it that each one covers."""
-        if self.bytes is None:
-            letters = [self(piece) for piece in pieces]
-            return "".join(letters), list(pairwise([0, *accumulate(map(len, letters))]))
-        parts = [b"".join(self.bytes.get(letter, letter.encode()) for letter in piece) for piece in pieces]
+        parts = [self._encoded(piece) for piece in pieces]
         text = b"".join(parts).decode("utf-8", "replace")
         owner = _owners(text)
-        cuts = pairwise([0, *accumulate(map(len, parts))])
+        cuts = list(pairwise([0, *accumulate(map(len, parts))]))
         if len(owner) != sum(map(len, parts)):  # not whole characters
             return "".join(map(self, pieces)), []
-        return text, [(owner[a], owner[b - 1] + 1) if a < b else (0, 0) for a, b in cuts]
+        owner.append(len(text))
+        return text, [(owner[a], owner[b - 1] + 1 if a < b else owner[a]) for a, b in cuts]
+
+    def _encoded(self, piece: str) -> bytes:
+        if self.bytes is not None:
+            return b"".join(self.bytes.get(letter, letter.encode()) for letter in piece)
+        if is_byte(piece) and self(piece) != piece:
+            return bytes([int(piece[3:5], 16)])
+        return self(piece).encode()
+
+
+def is_byte(piece: str) -> bool:
+    """Whether a piece is spelt as one byte is, in vocabularies of letters: `<0xE2>`."""
+    return _BYTE.fullmatch(piece) is not None
 
 
 def are_blank(tokenizer: PreTrainedTokenizerBase, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -111,39 +123,55 @@ def _byte_letters(
     return letters | {chr(256 + number): bytes([value]) for number, value in enumerate(others)}
 
 
-class Dropped:
-    """The characters that a tokenizer drops without a word: letters of no piece, where there is no UNK either.
+class Mender:
+    """Offsets for the inputs that a tokenizer's library gives wrong ones.
 
-    Its library then takes the letters that follow for those dropped: all offsets after one are wrong.
+    BPE drops letters of no piece where there is neither UNK nor bytes, and takes those that follow for them. Unigram
+    gives each byte of a run of unknown letters the whole run.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._spelt = Speller(tokenizer)
-        self._backend: Any = None
-        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None or type(backend.model).__name__ != "BPE":
+        alphabet = self._spelt.bytes
+        self._letters = None if alphabet is None else {value[0]: letter for letter, value in alphabet.items()}
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        self._drops = self._fallback = False
+        if self._backend is None:
             return
-        bytes_ = [f"<0x{value:02X}>" for value in range(256)] if backend.model.byte_fallback else []
-        letters = bytes_ or list(self._spelt.bytes or ())
-        whole = bool(letters) and all(backend.token_to_id(letter) is not None for letter in letters)
-        unknown = backend.model.unk_token
-        if not whole and (unknown is None or backend.token_to_id(unknown) is None):
-            self._backend = backend
+        model = self._backend.model
+        self._fallback = type(model).__name__ == "Unigram" and self._has("<0x00>")
+        if type(model).__name__ == "BPE":
+            fallback = [f"<0x{value:02X}>" for value in range(256)] if model.byte_fallback else []
+            letters = fallback or list(alphabet or ())
+            known = model.unk_token is not None and self._has(model.unk_token)
+            self._drops = not known and not (letters and all(map(self._has, letters)))
 
     def __bool__(self) -> bool:
-        return self._backend is not None
+        return self._drops or self._fallback
 
-    def of(self, text: str) -> set[str]:
+    def dropped(self, text: str) -> set[str]:
         """Characters of a text that no piece is made from."""
+        if not self._drops:
+            return set()
         return {letter for letter in set(text) if not letter.isspace() and not self._listed(letter)}
+
+    def needed(self, text: str, pieces: Sequence[str]) -> bool:
+        """Whether the library's offsets cannot be relied on."""
+        return bool(self.dropped(text)) or (self._fallback and any(map(is_byte, pieces)))
 
     def _listed(self, letter: str) -> bool:
         normalizer = self._backend.normalizer
         made = letter if normalizer is None else normalizer.normalize_str(letter).replace("▁", "")
-        return any(self._backend.token_to_id(part) is not None for part in (letter, *made))
+        if self._letters is not None:
+            return all(self._has(self._letters[value]) for value in made.encode())
+        return any(map(self._has, (letter, *made)))
 
-    def locate(self, pieces: Sequence[str], text: str, dropped: set[str]) -> NDArray[np.int32] | None:
-        """As `locate`, for a text in which these characters have no piece."""
+    def _has(self, piece: str) -> bool:
+        return self._backend.token_to_id(piece) is not None
+
+    def locate(self, pieces: Sequence[str], text: str) -> NDArray[np.int32] | None:
+        """As the function of this name, but that dropped characters have no piece."""
+        dropped = self.dropped(text)
         places = [place for place, letter in enumerate(text) if letter not in dropped]
         spans = locate(self._spelt, pieces, "".join(text[place] for place in places))
         if spans is None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.pieces import Speller, locate
+from xlwh.models.pieces import Speller, is_byte, locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 Cut = Callable[[str, np.random.Generator], list[str] | None]
 """Pieces of one word, joined without gaps, or None where it cannot be cut."""
-
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class Resegmenter:
         )
 
     def _new_pieces(self, old: list[str], rng: np.random.Generator) -> list[str] | None:
-        if any(piece == self._unknown or _BYTE.fullmatch(piece) for piece in old):
+        if any(piece == self._unknown or is_byte(piece) for piece in old):
             return None
         word = "".join(self._letters(piece, place) for place, piece in enumerate(old))
         return self._cut(word, rng)

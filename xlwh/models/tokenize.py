@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.pieces import Dropped, are_blank
+from xlwh.models.pieces import Mender, are_blank
 from xlwh.models.placing import trimmed
 from xlwh.models.slow import SlowTokenizer, UnalignedError, unaligned
 from xlwh.models.words import segment, segmenter_name
@@ -229,7 +229,7 @@ def _pretokenised(words: Sequence[str], text: str) -> _Text:
 def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
     """Encode in two calls (with and without a second segment), and once more what is too long."""
     tokenizer, limit, separator = loaded.tokenizer, loaded.max_length, loaded.family.pair_separator
-    unlisted = Dropped(tokenizer)
+    mender = Mender(tokenizer)
     rows: dict[int, _Row] = {}
     for count in (1, 2):
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
@@ -250,27 +250,25 @@ def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> li
                 truncated=len(encoding.ids) - len(kept.ids),
                 pretokens=kept.word_ids,
             )
-            if unlisted:
+            if mender:
                 strings = [separator * side + text.string for side, text in enumerate(texts[i])]
                 with _named(loaded, names[i]):
-                    _beside_dropped(row, encoding, strings, unlisted, tokenizer.truncation_side)
+                    _mend(row, encoding, strings, mender, tokenizer.truncation_side)
             rows[i] = _without_separator(row, separator)
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
 
 
-def _beside_dropped(row: _Row, whole: Any, strings: list[str], unlisted: Dropped, cut: str) -> None:
-    """Offsets of an input of which the tokenizer dropped characters; `whole` is its encoding before truncation."""
-    dropped = unlisted.of("".join(strings))
-    if not dropped:
-        return
+def _mend(row: _Row, whole: Any, strings: list[str], mender: Mender, cut: str) -> None:
+    """Offsets of an input of which the library's may be wrong; `whole` is its encoding before truncation."""
     of, special = np.array(whole.sequence_ids, dtype=object), np.array(whole.special_tokens_mask, dtype=bool)
     for side, string in enumerate(strings):
         pieces = [whole.tokens[place] for place in np.flatnonzero((of == side) & ~special)]
-        spans = unlisted.locate(pieces, string, dropped)
-        if spans is None:
-            raise unaligned(string, pieces)
-        kept = np.flatnonzero((row.segment == side) & ~row.special)
-        row.offsets[kept] = spans[len(spans) - len(kept) :] if cut == "left" else spans[: len(kept)]
+        if mender.needed(string, pieces):
+            spans = mender.locate(pieces, string)
+            if spans is None:
+                raise unaligned(string, pieces)
+            kept = np.flatnonzero((row.segment == side) & ~row.special)
+            row.offsets[kept] = spans[len(spans) - len(kept) :] if cut == "left" else spans[: len(kept)]
 
 
 def _resegmented(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xlwh.models.pieces import Dropped, Speller, are_blank, locate, spans_in
+from xlwh.models.pieces import Mender, Speller, are_blank, locate, spans_in
 
 
 def covered(spelling: str, text: str) -> list[str] | None:
@@ -174,11 +174,11 @@ def test_letters_without_a_piece_are_found() -> None:
         model = models.BPE({"<unk>": 0, "a": 1, "b": 2}, [], **options)
         return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
 
-    dropping = Dropped(bpe())
+    dropping = Mender(bpe())
     assert dropping
-    assert dropping.of("a xb") == {"x"}
-    spans = dropping.locate(["a", "b"], "xaxxbx", {"x"})
+    assert dropping.dropped("a xb") == {"x"}
+    spans = dropping.locate(["a", "b"], "xaxxbx")
     assert spans is not None
     assert spans.tolist() == [[1, 2], [4, 5]]
     for whole in (bpe(unk_token="<unk>"), byte_level(), letters_only("unigram"), letters_only("wordpiece")):
-        assert not Dropped(whole)
+        assert not Mender(whole)
