@@ -58,6 +58,8 @@ TASKS = {
 """End of an architecture's name -> task of its head."""
 Kind = Literal["hub", "path", "finetuned", "scratch"]
 """Where a model comes from."""
+TOKENIZATION = "2"
+"""How texts become sub-tokens with their characters and words (xlwh.models.tokenize): raised when that changes."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 ATTENTION = frozenset({"eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"})
 """Attention implementations that are transformers' own; any other name is that of code on the hub."""
@@ -106,9 +108,14 @@ class Pin:
     folder: Path
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """The content hashes: what a fingerprint of anything computed with the model must include."""
-        return self.weight_hash, self.tokenizer_hash, self.config_hash
+    def identity(self) -> tuple[str, ...]:
+        """What a fingerprint of anything computed with the model must include: its contents, and how it is given texts."""
+        return self.weight_hash, *self.token_identity
+
+    @property
+    def token_identity(self) -> tuple[str, ...]:
+        """What a fingerprint of its sub-tokens alone must include."""
+        return self.tokenizer_hash, self.config_hash, f"tokenization {TOKENIZATION}"
 
     @property
     def task(self) -> str | None:

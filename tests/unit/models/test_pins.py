@@ -42,7 +42,10 @@ def test_one_weight_file_has_its_own_sha256(folder: Path) -> None:
     found = pin(folder)
     assert found.weight_hash == digest
     assert (found.model_type, found.task) == ("bert", "sequence_classification")
-    assert set(found.identity) == {found.weight_hash, found.tokenizer_hash, found.config_hash}
+    assert set(found.identity) == {found.weight_hash, *found.token_identity}
+    assert {found.tokenizer_hash, found.config_hash, f"tokenization {pins.TOKENIZATION}"} == {
+        *found.token_identity
+    }
     assert "xlwh.model_revision" not in found.provenance
     assert found.provenance["xlwh.weight_hash"] == digest
 
