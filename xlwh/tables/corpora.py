@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataframely as dy
+import polars as pl
 
 from xlwh.tables.base import Table, dataset_column, example_id_column, language_column, split_column
 
@@ -10,6 +11,7 @@ from xlwh.tables.base import Table, dataset_column, example_id_column, language_
 class Examples(Table):
     """One row per (dataset, split, language, example): the text as read, before any tokenizer."""
 
+    version = 2
     partition_by = ("dataset", "language")
     key = ("dataset", "split", "language", "example_id")
     # Texts are long, and what streams them holds a group at a time.
@@ -39,6 +41,12 @@ class Examples(Table):
     words = dy.List(
         dy.String(), nullable=True, description="The source's own tokens, for pre-tokenised corpora."
     )
+    word_spans = dy.List(
+        dy.Struct({"start": dy.Int32(nullable=False), "end": dy.Int32(nullable=False)}),
+        nullable=True,
+        description="Where each entry of `words` stands in `text`: first code point and one past the last, as the "
+        "source states it. Words of one multiword token have its whole span each, unless they make up its form.",
+    )
     word_labels = dy.List(dy.String(), nullable=True, description="One gold tag per entry of `words`.")
     answers = dy.List(
         dy.Struct({"text": dy.String(nullable=False), "start": dy.Int32(nullable=False)}),
@@ -49,6 +57,10 @@ class Examples(Table):
         nullable=False, description="File the row was read from, relative to the data root."
     )
     row_number = dy.Int64(nullable=False, min=0, description="Position in that file, counted from 0.")
+
+    @dy.rule()
+    def spans_of_words(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("words").list.len().eq_missing(pl.col("word_spans").list.len())
 
 
 class RejectedRows(Table):
