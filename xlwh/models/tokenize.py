@@ -477,12 +477,13 @@ def _assign_words(row: _Row, segments: list[_Text], blanks: frozenset[int]) -> N
 
 def _partial(row: _Row, segments: list[_Text]) -> frozenset[int]:
     """Of each text that something was cut off from: its last word, if the sub-tokens that are left end inside it."""
+    if not row.truncated or row.word_index is None:
+        return frozenset()
     found: set[int] = set()
     first = 0
     for side, text in enumerate(segments):
-        assert row.word_index is not None
         at = np.flatnonzero((row.segment == side) & (row.word_index != NONE))
-        if row.truncated and len(at):
+        if len(at):
             last = int(row.word_index[at].max())
             if int(row.offsets[at[row.word_index[at] == last], 1].max()) < text.words[last - first][1]:
                 found.add(last)
