@@ -15,6 +15,7 @@ def tables(scores, rationale, example="1"):
                 "task": "sequence_classification",
                 "text": "t",
                 "words": [f"w{i}" for i in range(len(scores))],
+                "word_spans": [{"start": 3 * i, "end": 3 * i + 2} for i in range(len(scores))],
                 "word_labels": ["rationale" if mark else "O" for mark in rationale],
             }
         ],
