@@ -86,8 +86,10 @@ def misplaced(
             rows = rows.join(said, on=_EXAMPLE).with_columns(word_index=pl.lit(0))
         elif table == "tokens":
             rows = rows.filter(pl.col("segment").is_not_null())
-        joined = rows.join(own, on="example_id", how="inner")
-        wrong = joined.filter(~_right(table).fill_null(value=False)).select(frame.collect_schema().names())
+        joined = rows.with_columns(_behind(table)).join(own, on="example_id", how="inner")
+        wrong = joined.filter(~_right(table).fill_null(value=False) | pl.col("behind")).select(
+            frame.collect_schema().names()
+        )
         found.append(wrong.collect(engine="streaming"))
     return pl.concat(found)
 
@@ -97,6 +99,16 @@ def told(wrong: pl.DataFrame) -> str:
     columns = (*CORPUS, "example_id", "word_index", "position", "segment", "char_start", "char_end")
     first = wrong.select(c for c in columns if c in wrong.columns).row(0, named=True)
     return f"{wrong.height} rows, first {first}"
+
+
+def _behind(table: str) -> pl.Expr:
+    """Whether a word stands before the one that its number comes after; the second text is after the first."""
+    if table == "answer_spans":
+        return pl.lit(value=False).alias("behind")
+    *group, _ = contract(table).key
+    start = "word_start" if table == "tokens" else "char_start"
+    at = pl.col("segment").cast(pl.Int64) * 2**32 + pl.col(start)
+    return (at < at.shift().over(group, order_by="word_index")).fill_null(value=False).alias("behind")
 
 
 def _right(table: str) -> pl.Expr:
