@@ -62,6 +62,17 @@ class Examples(Table):
     def spans_of_words(cls) -> pl.Expr:  # noqa: N805
         return pl.col("words").list.len().eq_missing(pl.col("word_spans").list.len())
 
+    @dy.rule()
+    def spans_in_text(cls) -> pl.Expr:  # noqa: N805
+        spans = pl.col("word_spans")
+        start, end = pl.element().struct.field("start"), pl.element().struct.field("end")
+        shared = ((start == start.shift()) & (end == end.shift())).fill_null(value=False)
+        one_by_one = spans.list.eval((start < end) & ((start >= end.shift(fill_value=0)) | shared)).list.all()
+        last = spans.list.eval(end).list.max()
+        return one_by_one.fill_null(value=True) & (last <= pl.col("text").str.len_chars()).fill_null(
+            value=True
+        )
+
 
 class RejectedRows(Table):
     """One row per input row that a reader refused, with the reason and the raw text. Nothing is lost silently."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import polars as pl
 import pytest
 
 from xlwh.corpora import Reading
 from xlwh.corpora.spans import aligned, column, disagreement, flaw, joined
+from xlwh.tables import Examples
 
 from .conftest import Read
 from .test_tagged import conllu
@@ -179,3 +181,32 @@ def test_words_beside_a_text(read: Read) -> None:
     assert reading.rejected["reason"].to_list() == [
         "the words are not the text: from character 8 on the text has `\"no\"`, the words ```no''`"
     ]
+
+
+@pytest.mark.parametrize(
+    ("spans", "rule"),
+    [
+        ([(0, 2), (3, 4)], None),
+        ([(0, 2), (0, 2)], None),
+        (None, "spans_of_words"),
+        ([(0, 2)], "spans_of_words"),
+        ([(0, 2), (1, 3)], "spans_in_text"),
+        ([(3, 4), (0, 2)], "spans_in_text"),
+        ([(0, 2), (3, 5)], "spans_in_text"),
+        ([(0, 0), (3, 4)], "spans_in_text"),
+        ([(-1, 2), (3, 4)], "spans_in_text"),
+    ],
+)
+def test_the_contract_knows_what_places_are(spans: list[tuple[int, int]] | None, rule: str | None) -> None:
+    keys = {
+        "dataset": "d",
+        "split": "dev",
+        "language": "en",
+        "example_id": "1",
+        "task": "token_classification",
+    }
+    row = {**keys, "text": "ab c", "words": ["ab", "c"], "source_file": "f", "row_number": 0}
+    columns = Examples.create_empty().schema
+    frame = pl.DataFrame([{name: row.get(name) for name in columns}], schema=columns)
+    _, failure = Examples.filter(frame.with_columns(column([spans])))
+    assert failure.counts() == ({rule: 1} if rule else {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,7 @@ def test_pages_show_the_stored_rows(context: Context, monkeypatch: pytest.Monkey
                 for row in found.sentences.to_dicts():
                     part = cut(row["text"], row["char_start"], row["char_end"])
                     assert (row["language"], row["text"], part.surface) in marks
-                    assert f">{part.surface}</mark>" in str(_sentence(row))
+                    assert f">{part.surface}</mark>" in unescape(str(_sentence(row)))
                     shown += 1
                 pages += 1
     assert pages >= 4
