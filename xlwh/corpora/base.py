@@ -253,7 +253,7 @@ def _frame(
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     frame = pl.DataFrame(
         {
-            name: spans.column(column) if name == "word_spans" else list(column)  # type: ignore[arg-type]
+            name: spans.column(column) if name == "word_spans" else list(column)
             for name, column in zip(names, columns, strict=True)
         },
         schema={name: schema[name] for name in names},
