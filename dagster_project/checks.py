@@ -15,6 +15,7 @@ from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
 from xlwh.steps.evaluation import CLASSIFICATION
 from xlwh.store import Warehouse, schema
+from xlwh.store.occurrences import POINTERS, misplaced, told
 from xlwh.tables import TABLES
 
 CONVERGED_SHARE = 0.99
@@ -90,6 +91,8 @@ def checks_of(table: str) -> dict[str, Check]:
     checks: dict[str, Check] = {"contract": contract}
     if any(dtype.is_float() for dtype in _scalars(table).values()):
         checks["finite"] = finite
+    if table in POINTERS:
+        checks["offsets_cut_out_the_word"] = offsets_cut_out_the_word
     return checks | _SPECIAL.get(table, {})
 
 
@@ -164,6 +167,21 @@ def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
     rejected = warehouse.scan(table)
     both = rejected.join(warehouse.scan("examples"), on=row, how="semi")
     return Verdict(_by_partition(both, table), _height(rejected))
+
+
+def offsets_cut_out_the_word(warehouse: Warehouse, table: str) -> Verdict:
+    """In every row, what stands in the example's text at the row's offsets is its word (or answer).
+
+    Of words of multiword tokens, and all other words of pre-tokenised texts: they are where the source says they are.
+    """
+    examples, entries = warehouse.entries("examples"), warehouse.entries(table)
+    faults = []
+    for entry in entries:
+        frame = pl.scan_parquet(warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        if entry.version == TABLES[table].version:
+            wrong = misplaced(warehouse.root, frame, table, examples, warehouse.scan("predictions"))
+            faults += [(str(entry.slot), told(wrong))] if wrong.height else []
+    return Verdict(_frame(faults, "file", "fault"), sum(entry.rows for entry in entries))
 
 
 def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:

@@ -11,12 +11,16 @@
 -- column word_index: Place of the word, counted over both segments.
 -- column segment: 0 first text, 1 second text.
 -- column word: Surface form.
+-- column char_start: First code point of the word in its segment's text; see the macro `surface`.
+-- column char_end: One past its last code point.
 -- column num_tokens: Sub-tokens of the word.
 -- column attribution: Signed attribution, in logits.
 select
     a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
     any_value(t.segment) as segment,
     any_value(t.word) as word,
+    any_value(t.word_start) as char_start,
+    any_value(t.word_end) as char_end,
     count(*) as num_tokens,
     sum(a.attribution::double) as attribution
 from token_attributions as a

@@ -19,7 +19,11 @@ EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
 PLAYER = {"unit": "head", "layer": 0, "head": 0}
 MASK = {"ranking": "shapley.rows", "selection": "strict", "num_removed": 1}
-RATIONALE = {"words": ["w0", "w1"], "word_labels": ["rationale", "O"]}
+RATIONALE = {
+    "words": ["w0", "w1"],
+    "word_spans": [{"start": 0, "end": 2}, {"start": 3, "end": 5}],
+    "word_labels": ["rationale", "O"],
+}
 SIDES = ("sufficiency", "comprehensiveness")
 WAYS = (
     *(

@@ -13,8 +13,9 @@ def tables(scores, rationale, example="1"):
             {
                 **common,
                 "task": "sequence_classification",
-                "text": "t",
+                "text": " ".join(f"w{i}" for i in range(len(scores))),
                 "words": [f"w{i}" for i in range(len(scores))],
+                "word_spans": [{"start": 3 * i, "end": 3 * i + 2} for i in range(len(scores))],
                 "word_labels": ["rationale" if mark else "O" for mark in rationale],
             }
         ],

@@ -248,13 +248,23 @@ def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]
     return build
 
 
+def joined_spans(words: list[str]) -> list[dict[str, int]]:
+    """`examples.word_spans` of words that are joined by blanks."""
+    spans, at = [], 0
+    for word in words:
+        spans.append({"start": at, "end": at + len(word)})
+        at += len(word) + 1
+    return spans
+
+
 def examples_frame(
     pairs: list[tuple[str, str | None]],
     language: str = "en",
     labels: list[str | None] | None = None,
     words: list[list[str] | None] | None = None,
+    spans: list[list[dict[str, int]] | None] | None = None,
 ) -> pl.DataFrame:
-    """Rows of the `examples` table."""
+    """Rows of the `examples` table; words stand in their texts as if joined by blanks, unless `spans` says where."""
     from xlwh.store import schema
 
     n = len(pairs)
@@ -268,6 +278,7 @@ def examples_frame(
         "text_pair": [second for _, second in pairs],
         "label": labels or [LABELS[i % 3] for i in range(n)],
         "words": words or [None] * n,
+        "word_spans": spans or [own and joined_spans(own) for own in words or [None] * n],
         "word_labels": [None] * n,
         "answers": [None] * n,
         "source_file": ["nli.tsv"] * n,

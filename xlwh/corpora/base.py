@@ -17,7 +17,9 @@ from typing import Any, Protocol, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from xlwh.corpora import spans
 from xlwh.corpora.files import Document
+from xlwh.corpora.spans import Span
 from xlwh.errors import CorpusError, StudyError
 from xlwh.study import Dataset
 from xlwh.tables import Examples, RejectedRows
@@ -155,7 +157,8 @@ class Reader(Protocol):
 class Collector:
     """Gathers a reader's rows, refuses those that the contract cannot hold, and counts all of them.
 
-    Refused whatever the format: empty text, NUL characters, lone surrogates, a second row with the same id.
+    Refused whatever the format: empty text, NUL characters, lone surrogates, a second row with the same id, words
+    that have no place in the text.
     """
 
     def __init__(self, request: Request, task: str, documents: Sequence[Document]) -> None:
@@ -179,10 +182,14 @@ class Collector:
         *,
         label: str | None = None,
         words: list[str] | None = None,
+        word_spans: list[Span] | None = None,
         word_labels: list[str] | None = None,
         answers: list[dict[str, object]] | None = None,
     ) -> None:
-        """Take a row, or reject it with the reason; `raw` is what a rejected row shows."""
+        """Take a row, or reject it with the reason; `raw` is what a rejected row shows.
+
+        Without `word_spans`, words have to be the text, white space aside.
+        """
         flaw = _flaw(text, "text")
         if not flaw and text_pair is not None:
             flaw = _flaw(text_pair, "second text")
@@ -192,6 +199,8 @@ class Collector:
             # One string for all: a check per token costs more than the rest of reading.
             blank = not all(words) or any(map(str.isspace, words))
             flaw = "empty token" if blank else _flaw("\x1f".join(words), "tokens")
+            if not flaw:
+                word_spans, flaw = _placed(text, words, word_spans)
         if not flaw:
             flaw = _flaw(example_id, "id")
         if not flaw and example_id in self._ids:
@@ -201,7 +210,7 @@ class Collector:
             return
         self._ids.add(example_id)
         self._rows.append(
-            (example_id, text, text_pair, label, words, word_labels, answers, document.name, row)
+            (example_id, text, text_pair, label, words, word_spans, word_labels, answers, document.name, row)
         )
 
     def reject(self, document: Document, row: int, reason: str, raw: object) -> None:
@@ -219,7 +228,9 @@ class Collector:
             )
         request = self._request
         place = {"dataset": request.key, "split": request.split, "language": request.language}
-        columns = ("example_id", "text", "text_pair", "label", "words", "word_labels", "answers")
+        columns = (
+            "example_id", "text", "text_pair", "label", "words", "word_spans", "word_labels", "answers",
+        )  # fmt: skip
         return Reading(
             examples=_frame(
                 Examples, (*columns, "source_file", "row_number"), self._rows, {**place, "task": self._task}
@@ -241,11 +252,26 @@ def _frame(
     # By column: building a frame from rows goes through a Series for every list in it.
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     frame = pl.DataFrame(
-        {name: list(column) for name, column in zip(names, columns, strict=True)},
+        {
+            name: spans.column(column) if name == "word_spans" else list(column)
+            for name, column in zip(names, columns, strict=True)
+        },
         schema={name: schema[name] for name in names},
     )
     constant = [pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()]
     return frame.with_columns(constant).select(schema.names())
+
+
+def _placed(text: str, words: list[str], stated: list[Span] | None) -> tuple[list[Span] | None, str]:
+    """Where the words stand in the text, and why they cannot (empty where they can)."""
+    if stated is not None:
+        return stated, spans.flaw(text, words, stated)
+    if text == " ".join(words):
+        return spans.joined(words), ""
+    found = spans.aligned(text, words)
+    if found is None:
+        return None, f"the words are not the text: {spans.disagreement(text, words)}"
+    return found, ""
 
 
 def _flaw(text: str, what: str) -> str:

@@ -62,7 +62,9 @@ class HubOptions(FileOptions):
     text_pair: str | None = Field(None, description="Column of the second text, context or translation.")
     label: str | None = Field(None, description="Column of the label; class numbers become their names.")
     id: str | None = Field(None, description="Column of the id; default: the row number.")
-    words: str | None = Field(None, description="Column of the tokens.")
+    words: str | None = Field(
+        None, description="Column of the tokens; with `text` they have to be that text, white space aside."
+    )
     word_labels: str | None = Field(None, description="Column of one tag per token.")
     answers: str | None = Field(None, description="Column of the answers, as SQuAD has them.")
     labels: Mapping[str, str] = Field(
@@ -91,7 +93,7 @@ class Hub(Reader):
 
     name = "hub"
     description = "Hugging Face datasets by hub id and revision, or a local folder of one, by column names"
-    version = 1
+    version = 2
     option_model = HubOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:

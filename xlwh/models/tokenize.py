@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,25 @@ if TYPE_CHECKING:
     from xlwh.models.zoo import LoadedModel
 
 KEYS = ("dataset", "split", "language", "example_id")
+_TEXTS = ("text", "text_pair", "words", "word_spans")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
+
+
+class Occurrence(NamedTuple):
+    """A word where it stands in its example."""
+
+    word: str
+    segment: int
+    """0 first text, 1 second."""
+    start: int
+    """First code point in the segment's text."""
+    end: int
+    """One past the last. What stands there is the word, but for words of multiword tokens: there, what the source
+    states in `examples.word_spans`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,10 @@ class Encoded:
     """What split each example into words."""
     num_truncated: NDArray[np.int32]
     """`[examples]`, sub-tokens cut off."""
+    occurrences: tuple[tuple[Occurrence, ...], ...] = field(default=(), kw_only=True)
+    """Where the words of each example stand; empty where an input is no text as found."""
+    partial: tuple[frozenset[int], ...] = field(default=(), kw_only=True)
+    """Words of each example of which only a beginning is left, its end being cut off."""
     forced: Sequence[Sequence[int]] | None = field(default=None, kw_only=True)
     """Sub-tokens of an output text for each example, forced on the decoder; None where there is none."""
 
@@ -99,6 +117,8 @@ class _Row:
     word_index: NDArray[np.int32] | None = None
     pretokens: list[int | None] = field(default_factory=list)
     """What the tokenizer itself takes for the word of each token."""
+    partial: frozenset[int] = frozenset()
+    """Words whose end is cut off."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +127,27 @@ class _Text:
 
     string: str
     words: list[tuple[int, int]]
-    moved: list[int | None] | None = None
-    """For pre-tokenised text: start of each word in the original minus its start in `string`."""
+    places: list[tuple[int, int]] | None = None
+    """Of pre-tokenised text: where each word stands in the original, as the source states it."""
+    exact: list[bool] = field(default_factory=list)
+    """Of pre-tokenised text: whether a word stands there as it is, character by character."""
 
     @property
     def surfaces(self) -> list[str]:
         return [self.string[start:end] for start, end in self.words]
+
+    def original(self, word: int, start: int, end: int) -> tuple[int, int]:
+        """Characters `start:end` of the string in the original, kept inside their word.
+
+        Of a word that is written otherwise there (`de` of `du`), no part can be told: the whole place.
+        """
+        if self.places is None:
+            return start, end
+        low, high = self.words[word]
+        first, last = self.places[word]
+        if not self.exact[word]:
+            return first, last
+        return first + min(max(start, low), high) - low, first + min(max(end, low), high) - low
 
 
 def _names(examples: pl.DataFrame) -> list[str]:
@@ -122,7 +157,7 @@ def _names(examples: pl.DataFrame) -> list[str]:
 def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
     tokenizer = loaded.tokenizer
-    rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
+    rows = examples.select(*KEYS, *_TEXTS).to_dicts()
     texts = [_segments(row) for row in rows]
     names = _names(examples)
     encoded = _fast(loaded, texts, names) if tokenizer.is_fast else _slow(loaded, texts, names)
@@ -154,12 +189,28 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
             SOURCE_WORDS if row["words"] is not None else segmenter_name(row["language"]) for row in rows
         ),
         num_truncated=np.array([row.truncated for row in encoded], dtype=np.int32),
+        occurrences=tuple(_occurrences(segments) for segments in texts),
+        partial=tuple(row.partial for row in encoded),
+    )
+
+
+def occurrences(examples: pl.DataFrame) -> list[tuple[Occurrence, ...]]:
+    """Every word of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
+    rows = examples.select("language", *_TEXTS).to_dicts()
+    return [_occurrences(_segments(row)) for row in rows]
+
+
+def _occurrences(segments: list[_Text]) -> tuple[Occurrence, ...]:
+    return tuple(
+        Occurrence(word, side, *place)
+        for side, text in enumerate(segments)
+        for word, place in zip(text.surfaces, text.places or text.words, strict=True)
     )
 
 
 def words_of(examples: pl.DataFrame) -> list[tuple[str, ...]]:
     """Words of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
-    rows = examples.select("language", "text", "text_pair", "words").to_dicts()
+    rows = examples.select("language", *_TEXTS).to_dicts()
     return [tuple(word for text in _segments(row) for word in text.surfaces) for row in rows]
 
 
@@ -177,6 +228,10 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
         encoded.words[i][w] if w != NONE else None
         for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
     ]
+    spans = [
+        encoded.occurrences[i][w][2:] if w != NONE else (None, None)
+        for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
+    ]
     position = np.arange(len(example)) - np.repeat(encoded.bounds[:-1], lengths)
     keys = encoded.keys[example]
     unknown = loaded.tokenizer.unk_token_id
@@ -188,6 +243,8 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
             "segment": _nullable(encoded.segment),
             "word_index": _nullable(encoded.word_index),
             "word": pl.Series(words, dtype=pl.String),
+            "word_start": pl.Series([start for start, _ in spans], dtype=pl.Int32),
+            "word_end": pl.Series([end for _, end in spans], dtype=pl.Int32),
             "token_id": encoded.input_ids,
             "token": pl.Series(pieces[inverse].tolist() if len(ids) else [], dtype=pl.String),
             "char_start": _nullable(encoded.char_start),
@@ -206,24 +263,31 @@ def _segments(row: dict[str, Any]) -> list[_Text]:
     first = (
         _Text(row["text"], segment(row["text"], language))
         if row["words"] is None
-        else _pretokenised(row["words"], row["text"])
+        else _pretokenised(row["words"], row["word_spans"], row["text"])
     )
     if row["text_pair"] is None:
         return [first]
     return [first, _Text(row["text_pair"], segment(row["text_pair"], language))]
 
 
-def _pretokenised(words: Sequence[str], text: str) -> _Text:
-    """The words joined by blanks, as taggers are trained on them, and where each one lies in the text."""
-    spans, moved, position, cursor = [], list[int | None](), 0, 0
-    for word in words:
-        spans.append((position, position + len(word)))
-        found = text.find(word, cursor)
-        moved.append(None if found < 0 else found - position)
-        if found >= 0:
-            cursor = found + len(word)
-        position += len(word) + 1
-    return _Text(" ".join(words), spans, moved)
+def _pretokenised(words: Sequence[str], spans: Sequence[dict[str, int]], text: str) -> _Text:
+    """The words joined by blanks, as taggers are trained on them, and where each one stands in the text."""
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    places = [(span["start"], span["end"]) for span in spans]
+    return _Text(
+        " ".join(words),
+        [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)],
+        places,
+        [_same(word, text[start:end]) for word, (start, end) in zip(words, places, strict=True)],
+    )
+
+
+def _same(word: str, written: str) -> bool:
+    """Whether a word is written as it is; white space may be another."""
+    if word == written:
+        return True
+    pairs = zip(word, written, strict=False)
+    return len(word) == len(written) and all(a == b or (a.isspace() and b.isspace()) for a, b in pairs)
 
 
 def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
@@ -440,13 +504,29 @@ def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[lis
 
 
 def _to_original(row: _Row, segments: list[_Text]) -> None:
-    """Move the offsets of pre-tokenised text to the original."""
-    moved = segments[0].moved
-    if moved is not None and row.word_index is not None:
+    """Note which words are cut, and move the offsets of pre-tokenised text to the original."""
+    row.partial = _partial(row, segments)
+    if segments[0].places is not None and row.word_index is not None:
         for place in np.flatnonzero(row.segment == 0):
-            word = row.word_index[place]
-            shift = None if word == NONE else moved[word]
-            row.offsets[place] = NONE if shift is None else row.offsets[place] + shift
+            word = int(row.word_index[place])
+            start, end = row.offsets[place].tolist()
+            row.offsets[place] = NONE if word == NONE else segments[0].original(word, start, end)
+
+
+def _partial(row: _Row, segments: list[_Text]) -> frozenset[int]:
+    """Of each text that something was cut off from: its last word, if the sub-tokens that are left end inside it."""
+    if not row.truncated or row.word_index is None:
+        return frozenset()
+    found: set[int] = set()
+    first = 0
+    for side, text in enumerate(segments):
+        at = np.flatnonzero((row.segment == side) & (row.word_index != NONE))
+        if len(at):
+            last = int(row.word_index[at].max())
+            if int(row.offsets[at[row.word_index[at] == last], 1].max()) < text.words[last - first][1]:
+                found.add(last)
+        first += len(text.words)
+    return frozenset(found)
 
 
 def words_of_offsets(

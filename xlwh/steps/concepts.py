@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 TABLES = ("clusterings", "concepts", "concept_members")
 
-WORD = ("dataset", "split", "language", "example_id", "word_index", "word")
+WORD = (
+    "dataset",
+    "split",
+    "language",
+    "example_id",
+    "word_index",
+    "word",
+    "segment",
+    "char_start",
+    "char_end",
+)
 
 
 @dataclass(frozen=True)

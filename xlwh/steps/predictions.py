@@ -173,6 +173,7 @@ def _answers(context: Context, loaded: LoadedModel, corpus: Corpus) -> Frames:
                     "window_end": last,
                     "start_position": int(positions[answer.start]),
                     "end_position": int(positions[answer.end]),
+                    "segment": 1,
                     "char_start": answer.char_start,
                     "char_end": answer.char_end,
                     "start_logit": answer.logits[0],

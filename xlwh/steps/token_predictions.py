@@ -104,12 +104,16 @@ def _predicted(context: Context, loaded: LoadedModel, corpus: Corpus) -> pl.Data
         )
         assert NONE not in places.position[tagged]
         keys = encoded.keys[example]
+        where = [word for words in encoded.occurrences for word in words]
         words = pl.DataFrame(
             {
                 "model": pl.repeat(loaded.key, len(example), dtype=pl.String, eager=True),
                 **{name: keys[name] for name in KEYS},
                 "word_index": np.arange(len(example)) - np.repeat(places.bounds[:-1], sizes),
-                "word": pl.Series([word for words in encoded.words for word in words], dtype=pl.String),
+                "word": pl.Series([place.word for place in where], dtype=pl.String),
+                "segment": pl.Series([place.segment for place in where], dtype=pl.Int32),
+                "char_start": pl.Series([place.start for place in where], dtype=pl.Int32),
+                "char_end": pl.Series([place.end for place in where], dtype=pl.Int32),
                 "status": pl.Series(places.status.tolist(), dtype=pl.String),
                 "label": pl.Series(_gold(chunk), dtype=pl.String),
                 "row": np.arange(len(example), dtype=np.int64),

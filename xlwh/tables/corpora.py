@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataframely as dy
+import polars as pl
 
 from xlwh.tables.base import Table, dataset_column, example_id_column, language_column, split_column
 
@@ -10,6 +11,7 @@ from xlwh.tables.base import Table, dataset_column, example_id_column, language_
 class Examples(Table):
     """One row per (dataset, split, language, example): the text as read, before any tokenizer."""
 
+    version = 2
     partition_by = ("dataset", "language")
     key = ("dataset", "split", "language", "example_id")
     # Texts are long, and what streams them holds a group at a time.
@@ -39,6 +41,12 @@ class Examples(Table):
     words = dy.List(
         dy.String(), nullable=True, description="The source's own tokens, for pre-tokenised corpora."
     )
+    word_spans = dy.List(
+        dy.Struct({"start": dy.Int32(nullable=False), "end": dy.Int32(nullable=False)}),
+        nullable=True,
+        description="Where each entry of `words` stands in `text`: first code point and one past the last, as the "
+        "source states it. Words of one multiword token have its whole span each, unless they make up its form.",
+    )
     word_labels = dy.List(dy.String(), nullable=True, description="One gold tag per entry of `words`.")
     answers = dy.List(
         dy.Struct({"text": dy.String(nullable=False), "start": dy.Int32(nullable=False)}),
@@ -49,6 +57,21 @@ class Examples(Table):
         nullable=False, description="File the row was read from, relative to the data root."
     )
     row_number = dy.Int64(nullable=False, min=0, description="Position in that file, counted from 0.")
+
+    @dy.rule()
+    def spans_of_words(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("words").list.len().eq_missing(pl.col("word_spans").list.len())
+
+    @dy.rule()
+    def spans_in_text(cls) -> pl.Expr:  # noqa: N805
+        spans = pl.col("word_spans")
+        start, end = pl.element().struct.field("start"), pl.element().struct.field("end")
+        shared = ((start == start.shift()) & (end == end.shift())).fill_null(value=False)
+        one_by_one = spans.list.eval((start < end) & ((start >= end.shift(fill_value=0)) | shared)).list.all()
+        last = spans.list.eval(end).list.max()
+        return one_by_one.fill_null(value=True) & (last <= pl.col("text").str.len_chars()).fill_null(
+            value=True
+        )
 
 
 class RejectedRows(Table):

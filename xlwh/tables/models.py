@@ -77,6 +77,7 @@ class Models(Table):
 class Tokens(Table):
     """One row per sub-token that the model sees, special tokens included, padding not."""
 
+    version = 2
     partition_by = ("model", "language")
     key = ("model", "dataset", "split", "language", "example_id", "position")
 
@@ -97,9 +98,23 @@ class Tokens(Table):
         description="Word the sub-token belongs to, counted over both segments; NULL for special tokens and lone blanks.",
     )
     word = dy.String(nullable=True, description="Surface form of that word.")
+    word_start = dy.Int32(
+        nullable=True, min=0, description="First code point of that word in the segment's text."
+    )
+    word_end = dy.Int32(
+        nullable=True,
+        min=1,
+        description="One past its last code point. What is cut out is the word itself, but for words of multiword "
+        "tokens: there, what `examples.word_spans` says.",
+    )
     token_id = dy.Int32(nullable=False, min=0, description="Row of the input embedding.")
     token = dy.String(nullable=False, description="The tokenizer's piece.")
-    char_start = dy.Int32(nullable=True, min=0, description="First code point in the segment's text.")
+    char_start = dy.Int32(
+        nullable=True,
+        min=0,
+        description="First code point in the segment's text; NULL for special tokens, and for lone blanks between "
+        "pre-tokenised words, which may not stand there.",
+    )
     char_end = dy.Int32(
         nullable=True, min=0, description="One past the last code point in the segment's text."
     )

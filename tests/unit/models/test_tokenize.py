@@ -159,7 +159,8 @@ def test_the_longer_segment_is_cut_first_and_counted(model_type: str, load: Load
 
 def test_pretokenised_examples_use_their_own_words(load: Load, frame: Frame) -> None:
     words = ["vámonos", "al", "mar", "New York"]
-    examples = frame([("vámonos al mar, New York", None)], words=[words])
+    spans = [[{"start": a, "end": b} for a, b in ((0, 7), (8, 10), (11, 14), (16, 24))]]
+    examples = frame([("vámonos al mar, New York", None)], words=[words], spans=spans)
     for model_type in ("bert", "roberta", "xlm"):
         encoded = encode(load(model_type), examples)
         assert encoded.words == (tuple(words),)
@@ -169,16 +170,17 @@ def test_pretokenised_examples_use_their_own_words(load: Load, frame: Frame) -> 
         # Offsets are those of the text as it was written, with its comma.
         text = examples["text"][0]
         last = [(start, end) for _, start, end, word in tokens if word == 3]
-        assert text[min(start for start, _ in last) : max(end for _, end in last)].strip() == "New York"
+        assert text[min(start for start, _ in last) : max(end for _, end in last)] == "New York"
 
 
-def test_words_that_the_text_does_not_hold_have_no_offsets(load: Load, frame: Frame) -> None:
+def test_words_of_a_multiword_token_have_its_characters(load: Load, frame: Frame) -> None:
     words = ["de", "el", "mar"]  # a contraction taken apart: "del mar"
-    encoded = encode(load("bert"), frame([("del mar", None)], words=[words]))
+    spans = [[{"start": 0, "end": 3}, {"start": 0, "end": 3}, {"start": 4, "end": 7}]]
+    encoded = encode(load("bert"), frame([("del mar", None)], words=[words], spans=spans))
     tokens = [row for row in rows_of(encoded, 0) if row[0] == 0]
-    assert {(start, end) for _, start, end, word in tokens if word == 0} == {(0, 1), (1, 2)}
-    assert {(start, end) for _, start, end, word in tokens if word == 1} == {(NONE, NONE)}
+    assert {(start, end) for _, start, end, word in tokens if word in (0, 1)} == {(0, 3)}
     assert [(start, end) for _, start, end, word in tokens if word == 2] == [(4, 5), (5, 6), (6, 7)]
+    assert encoded.occurrences == ((("de", 0, 0, 3), ("el", 0, 0, 3), ("mar", 0, 4, 7)),)
 
 
 def test_special_tokens_in_a_text_are_text(load: Load, frame: Frame) -> None:
