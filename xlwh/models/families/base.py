@@ -130,10 +130,6 @@ class Family(ABC):
             sites.append(HiddenSite(layer.stack, layer.index + 1, norm or layer.module, "output"))
         return tuple(sites)
 
-    def pooled_position(self, attention_mask: Tensor) -> Tensor:
-        """Index of the position that the classifier reads, `[rows]`: its row of `reading_attention`."""
-        return attention_mask.new_zeros(len(attention_mask))
-
     def attention_weights(self, output: Any, site: AttentionSite) -> Tensor:
         """Weights of one attention block in a model's output: `[rows, heads, queries, keys]`."""
         weights: Tensor = output.attentions[site.layer]
@@ -203,11 +199,3 @@ def arange_positions(attention_mask: Tensor) -> Tensor:
 
     rows, length = attention_mask.shape
     return torch.arange(length, device=attention_mask.device).expand(rows, length)
-
-
-def last_position(attention_mask: Tensor) -> Tensor:
-    """Index of the last real column of every row, whichever side is padded: `[rows]`."""
-    import torch
-
-    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    return (columns * (attention_mask > 0)).argmax(dim=1)
