@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,15 +90,21 @@ def to_device(values: NDArray[np.int64] | NDArray[np.bool_], device: torch.devic
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], length: int) -> Batch:
-    """The chosen examples padded to `length` on the side that the family expects, on the model's device.
+def collate(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    rows: NDArray[np.int64],
+    length: int,
+    side: Literal["left", "right"] | None = None,
+) -> Batch:
+    """The chosen examples padded to `length` on one side (None: the family's), on the model's device.
 
     The heads of decoders take the rightmost token that is not PAD, and the first column where there is none: an
     example of PADs alone (an empty text whose closing token is PAD too) is padded on the right, so that the first
     column is its own.
     """
     pad = loaded.tokenizer.pad_token_id
-    left = loaded.family.padding_side == "left"
+    left = (side or loaded.family.padding_side) == "left"
     pooled = left and loaded.task == "sequence_classification"
     shape = (len(rows), length)
     ids = np.full(shape, pad, dtype=np.int64)

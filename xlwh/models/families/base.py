@@ -69,7 +69,10 @@ class Family(ABC):
     """The `model_type` values of transformers that this adapter serves."""
 
     padding_side: ClassVar[Literal["left", "right"]] = "right"
-    """Side on which `model_inputs` expects the padding of a batch."""
+    """Side on which batches are padded."""
+
+    padding_sides: ClassVar[tuple[Literal["left", "right"], ...]] = ("right",)
+    """Sides on which padding changes nothing: the left is none where positions are counted from the first column."""
 
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
     """Attention implementations that work; where the one asked for does not, the first one is used."""

@@ -25,6 +25,7 @@ class Decoder(Family):
     name = "decoder"
     model_types = ("llama", "mistral", "qwen2", "qwen3")
     padding_side = "left"
+    padding_sides = ("left", "right")
     pair_separator = "\n"
     reading_attention = "decoder"
 
