@@ -44,10 +44,10 @@ TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Deviation allowed in outputs and hidden states, relative to the largest of them, by number format."""
 PROBABILITY_TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """The same for probabilities, absolute."""
-COMPLETENESS_TOLERANCE = 0.05
+COMPLETENESS_TOLERANCE = 0.1
 """Completeness error allowed, relative to the change of the output (or a twentieth of the output, if that is more)."""
-LIG_ROWS = 256
-"""Gradient rows an example: enough for the item, which asks for the right path and not for the last digit."""
+LIG_ROWS = 1024
+"""Gradient rows an example at most; few are needed, since the item asks for the right path and not for the last digit."""
 BATCH_TOKENS = 1024
 
 
@@ -87,9 +87,10 @@ class Case:
         return TOLERANCES[self.loaded.model.dtype]
 
     def batch(self, rows: Sequence[int], side: Literal["left", "right"] | None = None, extra: int = 0) -> Batch:
-        """Some examples, padded to the longest of them and `extra` more columns."""
+        """Some examples, padded to the longest of them and, where the model has room, `extra` more columns."""
         chosen = np.array(rows, dtype=np.int64)
-        length = int(self.encoded.lengths[chosen].max()) + extra
+        longest = int(self.encoded.lengths[chosen].max())
+        length = max(longest, min(longest + extra, self.loaded.max_length))
         return collate(self.loaded, self.encoded, chosen, length, side)
 
     @cached_property
@@ -247,7 +248,7 @@ def word_vectors_replaced(case: Case) -> Measured:
 def completeness(case: Case) -> Measured:
     """The worst of two examples."""
     loaded, items = case.loaded, case.explained()
-    parameters = Lig(max_rows=LIG_ROWS)
+    parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
     worst, told = 0.0, []
     for index, found in lig(loaded, case.encoded, items, parameters, BATCH_TOKENS):
         change = (found.f_input or 0.0) - (found.f_baseline or 0.0)

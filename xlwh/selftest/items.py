@@ -38,6 +38,7 @@ CAPABILITIES: dict[Capability, tuple[Capability, ...]] = {
 """Each capability, and those that it needs in turn: where one is refused, so is what is built on it."""
 
 _METHODS: dict[str, Capability] = {
+    "random": "predictions",
     "lig": "integrated_gradients",
     "integrated_gradients": "integrated_gradients",
     "integrated_gradients_mask": "integrated_gradients",
