@@ -131,7 +131,9 @@ def _at_tokens(padded: Tensor, batch: Batch, values: Sequence[NDArray[Any]]) -> 
     padded[batch.attention_mask.bool()] = flat.to(padded.dtype)
 
 
-def _logits(loaded: LoadedModel, batch: Batch, embedding: nn.Module, shown: Tensor, vectors: Tensor) -> Tensor:
+def _logits(
+    loaded: LoadedModel, batch: Batch, embedding: nn.Module, shown: Tensor, vectors: Tensor
+) -> Tensor:
     """Logits of a batch with the given word vectors, of the ids `shown`; the head looks for its place in the batch's.
 
     A decoder beside an encoder reads the text that is shown too.

@@ -41,7 +41,9 @@ class Reading:
         The pass that computed them is kept for further gradients.
         """
         if self._state is None:
-            raise ModelError(f"The forward pass of model `{self._key}` did not come by its last hidden state.")
+            raise ModelError(
+                f"The forward pass of model `{self._key}` did not come by its last hidden state."
+            )
         # Unequal weights: the classes of a head may cancel out in a plain sum.
         weights = torch.linspace(1, 2, logits.shape[-1], device=logits.device, dtype=torch.float32)
         total = (logits.float() * weights).sum()

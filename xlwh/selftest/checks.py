@@ -46,7 +46,7 @@ PROBABILITY_TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat
 """The same for probabilities, absolute."""
 COMPLETENESS_TOLERANCE = 0.1
 """Completeness error allowed, relative to the change of the output (or a twentieth of the output, if that is more)."""
-LIG_ROWS = 1024
+LIG_ROWS = 512
 """Gradient rows an example at most; few are needed, since the item asks for the right path and not for the last digit."""
 BATCH_TOKENS = 1024
 
@@ -86,7 +86,9 @@ class Case:
         """Deviation allowed in the model's number format."""
         return TOLERANCES[self.loaded.model.dtype]
 
-    def batch(self, rows: Sequence[int], side: Literal["left", "right"] | None = None, extra: int = 0) -> Batch:
+    def batch(
+        self, rows: Sequence[int], side: Literal["left", "right"] | None = None, extra: int = 0
+    ) -> Batch:
         """Some examples, padded to the longest of them and, where the model has room, `extra` more columns."""
         chosen = np.array(rows, dtype=np.int64)
         longest = int(self.encoded.lengths[chosen].max())
@@ -238,7 +240,9 @@ def word_vectors_replaced(case: Case) -> Measured:
     whole = outputs(None)
     nothing = outputs(torch.zeros_like(vectors))
     if _deviation(nothing, whole) <= case.tolerance:
-        raise XlwhError("zero vectors in place of all word vectors change nothing: it is not there that they pass by.")
+        raise XlwhError(
+            "zero vectors in place of all word vectors change nothing: it is not there that they pass by."
+        )
     if loaded.task == CLASSIFIER:
         stored = [torch.stack([case.alone[item.example][item.target] for item in items])]
         return _compared(case, outputs(vectors), stored, "the same vectors")
@@ -256,7 +260,9 @@ def completeness(case: Case) -> Measured:
         worst = max(worst, abs(found.delta or 0.0) / scale)
         told.append(f"example {index}: {float(found.values.sum()):.4g} of {change:.4g}")
     tolerance = max(COMPLETENESS_TOLERANCE, 2 * case.tolerance)
-    return Measured(worst, tolerance, f"Sum of the attributions of the change of the output: {'; '.join(sorted(told))}.")
+    return Measured(
+        worst, tolerance, f"Sum of the attributions of the change of the output: {'; '.join(sorted(told))}."
+    )
 
 
 def attention_weights(case: Case) -> Measured:
@@ -278,7 +284,9 @@ def attention_weights(case: Case) -> Measured:
             worst = max(worst, float((outside[real] if own else outside).abs().max()))
     if loaded.task in (CLASSIFIER, TAGGER, READER):
         worst = max(worst, _deviation(case.rows(attended.output, batch), case.batched))
-    return Measured(worst, case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples.")
+    return Measured(
+        worst, case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
+    )
 
 
 def read_position(case: Case) -> Measured:
@@ -347,7 +355,9 @@ def own_hidden_states(case: Case) -> Measured:
         named = getattr(output, f"{stack}_hidden_states", None)
         states = output.hidden_states if named is None else named
         if len(states) != count:
-            raise XlwhError(f"the model returns {len(states)} hidden states of its {stack}, {count} are known.")
+            raise XlwhError(
+                f"the model returns {len(states)} hidden states of its {stack}, {count} are known."
+            )
         theirs.update({(stack, layer): state for layer, state in enumerate(states)})
     worst, at = 0.0, ""
     real = batch.attention_mask.bool()
@@ -392,7 +402,9 @@ def gates_closed(case: Case) -> Measured:
             ours = case.rows(model(**inputs, **bare), batch)
         theirs = case.rows(torch.func.functional_call(model, zeroed, kwargs={**inputs, **bare}), batch)
     if _deviation(theirs, case.batched) <= case.tolerance:
-        raise XlwhError("half of the heads make no difference: the projections are not where the heads pass by.")
+        raise XlwhError(
+            "half of the heads make no difference: the projections are not where the heads pass by."
+        )
     off = max(_deviation(ours, theirs), _deviation(opened, case.batched))
     return Measured(off, case.tolerance, f"{int(closed.sum())} of {closed.numel()} heads closed.")
 
@@ -419,7 +431,9 @@ def head_engine(case: Case) -> Measured:
         with gated(loaded.model, gates):
             whole = case.rows(loaded.model(**batch.inputs(loaded)), batch)
     off = max(_deviation(first, case.batched), _deviation(moved, whole))
-    return Measured(off, case.tolerance, f"{type(stack).__name__}: {stack.num_layers} x {stack.num_heads} heads.")
+    return Measured(
+        off, case.tolerance, f"{type(stack).__name__}: {stack.num_layers} x {stack.num_heads} heads."
+    )
 
 
 CHECKS: dict[str, Callable[[Case], Measured]] = {
@@ -454,7 +468,9 @@ def _tried(item: Item, case: Case) -> Result:
         found = CHECKS[item.name](case)
     except NotApplicable as reason:
         return Result(item.name, item.capability, "not_applicable", None, None, str(reason))
-    except Exception as error:  # whatever an architecture of another layout raises is what there is to know of it
+    except (
+        Exception
+    ) as error:  # whatever an architecture of another layout raises is what there is to know of it
         told = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
         return Result(item.name, item.capability, "failed", None, None, " ".join(told.split()))
     passed = found.deviation <= found.tolerance  # not so where it is not a number

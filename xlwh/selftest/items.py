@@ -16,7 +16,7 @@ Capability = Literal[
     "predictions",
     "attributions",
     "integrated_gradients",
-    "attention",
+    "attention_weights",
     "attention_rows",
     "perturbations",
     "activations",
@@ -29,8 +29,8 @@ CAPABILITIES: dict[Capability, tuple[Capability, ...]] = {
     "predictions": ("tokens",),
     "attributions": ("predictions",),
     "integrated_gradients": ("attributions",),
-    "attention": ("tokens",),
-    "attention_rows": ("attention", "attributions"),
+    "attention_weights": ("tokens",),
+    "attention_rows": ("attention_weights", "attributions"),
     "perturbations": ("predictions",),
     "activations": ("tokens",),
     "heads": ("predictions",),
@@ -84,7 +84,7 @@ ITEMS: tuple[Item, ...] = (
     ),
     Item(
         "attention_weights",
-        "attention",
+        "attention_weights",
         "Attention weights sum to 1 over the tokens, none falls on padding, and computing them changes no output.",
     ),
     Item(
@@ -173,4 +173,3 @@ def summary(results: Sequence[Result]) -> dict[str, object]:
     found: dict[str, object] = {"passed": sum(result.status == "passed" for result in results)}
     failed = [f"{r.item} ({r.capability} refused): {r.detail}" for r in results if r.status == "failed"]
     return found | ({"failed": failed} if failed else {})
-

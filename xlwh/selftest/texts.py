@@ -64,5 +64,5 @@ def chosen(frames: Sequence[pl.DataFrame], head: str | None) -> pl.DataFrame:
 
 
 def _frame(rows: Sequence[dict[str, str | None]]) -> pl.DataFrame:
-    types = {name: pl.String for name in COLUMNS[:-1]}
+    types = dict.fromkeys(COLUMNS[:-1], pl.String)
     return pl.DataFrame(list(rows), schema=types).with_columns(words=pl.lit(None, pl.List(pl.String)))

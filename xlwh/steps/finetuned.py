@@ -82,9 +82,7 @@ def run(context: Context, key: Key) -> StepResult:
     )
 
 
-def refresh(
-    context: Context, name: str, slot: Slot, mark: str, spec: Model, watch: Stopwatch
-) -> StepResult:
+def refresh(context: Context, name: str, slot: Slot, mark: str, spec: Model, watch: Stopwatch) -> StepResult:
     """The training is fresh; what the study says beside the recipe may have changed, and is only noted.
 
     A self-test by other versions is run again.
@@ -94,7 +92,9 @@ def refresh(
         [pl.DataFrame(schema=schema("models")), warehouse.scan("models", model=name).collect()],
         how="diagonal",
     )
-    current = row.with_columns(pl.lit(value, pl.String).alias(column) for column, value in noted(spec).items())
+    current = row.with_columns(
+        pl.lit(value, pl.String).alias(column) for column, value in noted(spec).items()
+    )
     entry = warehouse.current(slot)
     tested = row["self_tested_with"].item() == tested_with()
     if tested and current.equals(row) and entry is not None and entry.version == TABLES["models"].version:

@@ -17,7 +17,7 @@ from xlwh.corpora import sample
 from xlwh.steps.attributed import Stored
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
-from xlwh.steps.selftests import refused_methods, without
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.targets import num_explained_own
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Slot, Staging, fingerprint, schema
@@ -62,6 +62,7 @@ def run(context: Context, key: Key) -> StepResult:
     if context.zoo.pin(model).task != "sequence_classification":
         return not_applicable(f"`{model}` has no sequence classification head.")
     refused = refused_methods(context, model, methods(context))
+    require_some(refused, methods(context))
     tried = [method for method in methods(context) if method not in refused]
     jobs = [[_job(context, settings, model, corpus, method) for method in tried] for corpus in found]
     if not context.force:

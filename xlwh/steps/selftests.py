@@ -102,7 +102,9 @@ def _examples(context: Context, model: str) -> list[pl.DataFrame]:
         ]
         step = max(1, -(-len(there) // LANGUAGES))
         frames = [
-            warehouse.scan("examples", dataset=dataset, language=language, split=split).head(OFFERED).collect()
+            warehouse.scan("examples", dataset=dataset, language=language, split=split)
+            .head(OFFERED)
+            .collect()
             for language in there[::step]
         ]
         if any(frame.height for frame in frames):

@@ -33,7 +33,9 @@ def on_side(loaded: LoadedModel, side: Literal["left", "right"]) -> LoadedModel 
     return replace(loaded, family=family)
 
 
-def tried(loaded: LoadedModel, side: Literal["left", "right"], test: Callable[..., Any]) -> Sequence[Result] | None:
+def tried(
+    loaded: LoadedModel, side: Literal["left", "right"], test: Callable[..., Any]
+) -> Sequence[Result] | None:
     """Results of a model on one side."""
     from xlwh.selftest.texts import built_in
 
@@ -81,7 +83,12 @@ def main() -> None:
                     "name": "table",
                     "languages": ["en"],
                     "datasets": {"nli": {"reader": "xnli", "path": "nli"}},
-                    "models": {"m": {"path": str(make_checkpoint(model_type, root / model_type)), "datasets": ["nli"]}},
+                    "models": {
+                        "m": {
+                            "path": str(make_checkpoint(model_type, root / model_type)),
+                            "datasets": ["nli"],
+                        }
+                    },
                     "folder": root,
                 }
             )

