@@ -18,7 +18,7 @@ from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.describe import describe, models_row, noted, self_tested
 from xlwh.models.training_data import canonical_labels, gold_labels, objective_of
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.selftests import results_of, tested_with
+from xlwh.steps.selftests import require_base, results_of, tested_with
 from xlwh.store import Entry, Slot, Warehouse, fingerprint, schema
 from xlwh.study import Finetune, Model
 from xlwh.tables import TABLES
@@ -69,6 +69,7 @@ def run(context: Context, key: Key) -> StepResult:
         if folder.is_dir():
             return refresh(context, name, slot, mark, spec, watch)
         warehouse.drop([slot])  # a row about a checkpoint that somebody removed
+    require_base(context, recipe.base)
     record = _train(context, name, spec, recipe, dev_languages, folder)
     row, pin = _row(context, name, spec, recipe, folder, record)
     warehouse.write({slot: row}, mark, {**pin.provenance, "xlwh.base_weight_hash": base.weight_hash})

@@ -64,6 +64,16 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
         raise ModelError(reason)
 
 
+def require_base(context: Context, base: str) -> None:
+    """ModelError by name where a model may not be trained further: its training would see what it does not see alone."""
+    known = _read(_file(context, context.zoo.pin(base)))
+    reason = refusal(
+        base, results_of(context, context.zoo.load(base)) if known is None else known, "predictions"
+    )
+    if reason is not None:
+        raise ModelError(reason)
+
+
 def refused_methods(
     context: Context, model: str, methods: Iterable[str], loaded: LoadedModel | None = None
 ) -> dict[str, str]:

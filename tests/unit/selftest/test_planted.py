@@ -82,6 +82,15 @@ def weights_of_keys(loaded: LoadedModel, patch: Patch) -> None:
     patch.setattr(Bert, "attention_weights", lambda self, output, site: output.attentions[site.layer].mT)
 
 
+def last_column_summarised(loaded: LoadedModel, patch: Patch) -> None:
+    """`summary_type = "last"` in the configuration of XLM: alone the last token, in a batch padding."""
+    patch.setattr(loaded.model.sequence_summary, "summary_type", "last")
+
+
+def padding_averaged(loaded: LoadedModel, patch: Patch) -> None:
+    patch.setattr(loaded.model.sequence_summary, "summary_type", "mean")
+
+
 def mean_pooling(loaded: LoadedModel, patch: Patch) -> None:
     pooler: Any = loaded.model.base_model.pooler
     forward = pooler.forward
@@ -138,6 +147,8 @@ PLANTED: list[tuple[str, str, Callable[[LoadedModel, Patch], None]]] = [
     ("attention_weights", "bert", weights_of_keys),
     ("read_position", "bert", mean_pooling),
     ("own_forward", "bert", mean_pooling),
+    ("batched", "xlm", last_column_summarised),
+    ("read_position", "xlm", padding_averaged),
     ("p_full", "closing", padding_hidden_from_the_head),
     ("hidden_states", "llama", no_final_norm),
     ("gates", "bert", heads_in_another_order),
@@ -162,7 +173,9 @@ def test_a_planted_fault_is_caught_and_refuses_what_depends_on_it(
 ) -> None:
     path = closing_checkpoint("qwen2") if model == "closing" else checkpoint(model)
     loaded = zoo_of(m={"path": str(path)}).load("m")
-    assert not [r for r in checks.self_test(loaded, built_in(True)) if r.status == "failed"]
+    before = {r.item for r in checks.self_test(loaded, built_in(True)) if r.status == "failed"}
+    assert item not in before
+    assert before <= {"token_ids"} - ({"token_ids"} if loaded.tokenizer.is_fast else set())
     plant(loaded, monkeypatch)
     results = checks.self_test(loaded, built_in(True))
     failed = {result.item: result for result in results if result.status == "failed"}
