@@ -14,7 +14,7 @@ from torch import Tensor
 from xlwh.attribution.base import Item as Explained
 from xlwh.attribution.lig import lig
 from xlwh.attribution.vectors import explained, output_replaced, word_vectors
-from xlwh.errors import XlwhError
+from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import Gates, stack_of
 from xlwh.models.attentions import attentions
@@ -24,7 +24,7 @@ from xlwh.models.hidden import hidden_states, places
 from xlwh.models.predict import predict
 from xlwh.models.reading import reading
 from xlwh.models.tokenize import encode
-from xlwh.selftest.items import ITEMS, Item, Result
+from xlwh.selftest.items import ITEMS, Capability, Item, Result
 from xlwh.study import Lig
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ BATCH_TOKENS = 1024
 
 class NotApplicable(Exception):  # noqa: N818 (no error)
     """The model has nothing that the item could try; the text says why."""
+
+
+class OnlyError(Exception):
+    """What failed takes less than the whole capability of the item."""
+
+    def __init__(self, capability: Capability, reason: str) -> None:
+        super().__init__(reason)
+        self.capability: Capability = capability
 
 
 @dataclass(frozen=True)
@@ -250,11 +258,15 @@ def word_vectors_replaced(case: Case) -> Measured:
 
 
 def completeness(case: Case) -> Measured:
-    """The worst of two examples."""
+    """The worst of two examples. Where PAD is refused as a baseline, other baselines are not."""
     loaded, items = case.loaded, case.explained()
     parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
     worst, told = 0.0, []
-    for index, found in lig(loaded, case.encoded, items, parameters, BATCH_TOKENS):
+    try:
+        made = list(lig(loaded, case.encoded, items, parameters, BATCH_TOKENS))
+    except ModelError as error:
+        raise OnlyError("lig", str(error)) from None
+    for index, found in made:
         change = (found.f_input or 0.0) - (found.f_baseline or 0.0)
         scale = max(abs(change), abs(found.f_input or 0.0) / 20, 1e-6)
         worst = max(worst, abs(found.delta or 0.0) / scale)
@@ -468,9 +480,9 @@ def _tried(item: Item, case: Case) -> Result:
         found = CHECKS[item.name](case)
     except NotApplicable as reason:
         return Result(item.name, item.capability, "not_applicable", None, None, str(reason))
-    except (
-        Exception
-    ) as error:  # whatever an architecture of another layout raises is what there is to know of it
+    except OnlyError as error:
+        return Result(item.name, error.capability, "failed", None, None, " ".join(str(error).split()))
+    except Exception as error:  # whatever another layout raises is what there is to know
         told = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
         return Result(item.name, item.capability, "failed", None, None, " ".join(told.split()))
     passed = found.deviation <= found.tolerance  # not so where it is not a number

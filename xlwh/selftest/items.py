@@ -16,6 +16,7 @@ Capability = Literal[
     "predictions",
     "attributions",
     "integrated_gradients",
+    "lig",
     "attention_weights",
     "attention_rows",
     "perturbations",
@@ -29,6 +30,7 @@ CAPABILITIES: dict[Capability, tuple[Capability, ...]] = {
     "predictions": ("tokens",),
     "attributions": ("predictions",),
     "integrated_gradients": ("attributions",),
+    "lig": ("integrated_gradients",),
     "attention_weights": ("tokens",),
     "attention_rows": ("attention_weights", "attributions"),
     "perturbations": ("predictions",),
@@ -39,12 +41,15 @@ CAPABILITIES: dict[Capability, tuple[Capability, ...]] = {
 
 _METHODS: dict[str, Capability] = {
     "random": "predictions",
-    "lig": "integrated_gradients",
+    "lig": "lig",
     "integrated_gradients": "integrated_gradients",
     "integrated_gradients_mask": "integrated_gradients",
     "attention": "attention_rows",
     "scaled_attention": "attention_rows",
 }
+
+
+_LABELS: dict[Capability, str] = {"lig": "attributions by lig"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Item:
 
     name: str
     capability: Capability
-    """Refused where the item fails."""
+    """Refused where the item fails; `completeness` may refuse `lig` alone."""
     claim: str
     """What holds where it passes."""
 
@@ -163,7 +168,7 @@ def refusal(model: str, results: Sequence[Result], capability: Capability) -> st
         for result in failed
     )
     return (
-        f"Model `{model}`: {capability.replace('_', ' ')} are refused: {told} See `models.self_test`, and docs/models.md "
+        f"Model `{model}`: {_LABELS.get(capability, capability.replace('_', ' '))} are refused: {told} See `models.self_test`, and docs/selftest.md "
         "on what to do."
     )
 

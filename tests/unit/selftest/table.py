@@ -1,4 +1,4 @@
-"""The table of docs/models.md: every family that is shipped, padded on either side, and every item.
+"""The table of docs/selftest.md: every family that is shipped, padded on either side, and every item.
 
 `python tests/unit/selftest/table.py` writes it into the page; the tests compare the page with what they find.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from xlwh.models import LoadedModel
 from xlwh.selftest import ITEMS, Result
 
-PAGE = Path(__file__).parents[3] / "docs" / "models.md"
+PAGE = Path(__file__).parents[3] / "docs" / "selftest.md"
 START, END = "<!-- self-test: begin -->", "<!-- self-test: end -->"
 SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 MARKS = {"passed": "✓", "failed": "✗", "not_applicable": "–"}

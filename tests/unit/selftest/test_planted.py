@@ -12,6 +12,7 @@ import torch
 import xlwh.faithfulness.inputs as inputs
 import xlwh.models.gates as gates
 import xlwh.selftest.checks as checks
+from xlwh.errors import ModelError
 from xlwh.heads.stack import Layered
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.families.base import Family
@@ -19,7 +20,7 @@ from xlwh.models.families.bert import Bert
 from xlwh.models.families.decoder import Decoder
 from xlwh.models.families.roberta import Roberta
 from xlwh.models.families.t5 import T5
-from xlwh.selftest import CAPABILITIES, ITEMS, refusal
+from xlwh.selftest import CAPABILITIES, ITEMS, capability_of, refusal
 from xlwh.selftest.texts import built_in
 
 Patch = pytest.MonkeyPatch
@@ -200,7 +201,7 @@ def _needs(capability: str) -> set[str]:
 
 def test_every_item_has_a_planted_fault_and_every_capability_an_item() -> None:
     assert {item for item, *_ in PLANTED} == {item.name for item in ITEMS}
-    assert {item.capability for item in ITEMS} == set(CAPABILITIES)
+    assert {item.capability for item in ITEMS} | {"lig"} == set(CAPABILITIES)
     assert set(checks.CHECKS) == {item.name for item in ITEMS}
 
 
@@ -235,3 +236,20 @@ def _hooks(loaded: LoadedModel) -> int:
     return sum(
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in loaded.model.modules()
     )
+
+
+def test_a_baseline_that_is_refused_refuses_lig_alone(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: Patch
+) -> None:
+    def refusing(*_: Any) -> Any:
+        raise ModelError("no path begins at PAD.")
+
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    monkeypatch.setattr(checks, "lig", refusing)
+    results = checks.self_test(loaded, built_in(True))
+    assert [(r.item, r.capability, r.detail) for r in results if r.status == "failed"] == [
+        ("completeness", "lig", "no path begins at PAD.")
+    ]
+    refused = [name for name in CAPABILITIES if refusal("m", results, name)]
+    assert refused == ["lig"]
+    assert (capability_of("lig"), capability_of("integrated_gradients")) == ("lig", "integrated_gradients")

@@ -1,4 +1,4 @@
-"""Every family that is shipped, padded on either side, against every item; and the table of docs/models.md."""
+"""Every family that is shipped, padded on either side, against every item; and the table of docs/selftest.md."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Cou
     counted.failing = {"completeness"}
     models.run(replace(context, force=True), Key("a"))
     with pytest.raises(
-        ModelError, match=r"Model `a`: integrated gradients are refused: .*`completeness` failed"
+        ModelError, match=r"Model `a`: attributions by lig are refused: .*`completeness` failed"
     ):
         attributions.run(context, KEY)
 
