@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
-Multiplier = Callable[[NDArray[np.int64], int], NDArray[np.float32]]
-"""multiplier(rows, length): factors of the word vectors of some rows of a batch, `[rows, length, width]`."""
+Multiplier = Callable[[NDArray[np.int64]], Sequence[NDArray[np.bool_]]]
+"""multiplier(rows): which entries of the word vectors of some rows are kept, `[tokens, width]` each."""
 
 
 def stand_in(loaded: LoadedModel, masking: str) -> int | None:
@@ -93,22 +94,29 @@ def probabilities(
     targets: NDArray[np.int64],
     batch_tokens: int,
     multiplier: Multiplier | None = None,
+    unperturbed: Encoded | None = None,
 ) -> NDArray[np.float64]:
     """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
 
-    `multiplier` scales the word vectors. ModelError if a logit is not finite.
+    `multiplier` keeps entries of the word vectors. `unperturbed` are the same rows before tokens of theirs were
+    replaced: a head that looks for the place it reads in the token ids (decoders: the last that is not PAD; T5: the
+    last end token) looks there, so that a PAD in place of a word does not move it. ModelError if a logit is not finite.
     """
     embedding = loaded.family.word_embedding(loaded.model)
-    ordinary = _ordinary_id(loaded)
     found = np.zeros(len(inputs))
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
-            batch = collate(loaded, inputs, rows, length)
-            vectors = embedding(batch.input_ids)
+            batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
+            shown = batch.input_ids
+            if unperturbed is not None:
+                shown = shown.clone()
+                _at_tokens(shown, batch, [inputs.input_ids[inputs.row(row)] for row in rows.tolist()])
+            vectors = embedding(shown)
             if multiplier is not None:
-                factors = torch.from_numpy(multiplier(rows, length)).to(loaded.device)
-                vectors = vectors * factors.to(vectors.dtype)
-            logits = _logits(loaded, batch, embedding, vectors, ordinary)
+                factors = torch.zeros_like(vectors)
+                _at_tokens(factors, batch, multiplier(rows))
+                vectors = vectors * factors
+            logits = _logits(loaded, batch, embedding, shown, vectors)
             if not bool(torch.isfinite(logits).all()):
                 raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
             target = torch.from_numpy(targets[rows]).to(loaded.device)
@@ -117,26 +125,23 @@ def probabilities(
     return found
 
 
-def _logits(
-    loaded: LoadedModel, batch: Batch, embedding: nn.Module, vectors: Tensor, ordinary: int
-) -> Tensor:
-    """Logits of a batch with the given word vectors.
+def _at_tokens(padded: Tensor, batch: Batch, values: Sequence[NDArray[Any]]) -> None:
+    """Put the values of each row's tokens, `[tokens, ...]`, where the batch has them in `padded` `[rows, length, ...]`."""
+    flat = torch.from_numpy(np.concatenate(values)).to(padded.device)
+    padded[batch.attention_mask.bool()] = flat.to(padded.dtype)
 
-    Decoders read their class off the last token that is not PAD: a PAD inside the text must not move that, so the
-    ids handed to the model have none.
+
+def _logits(
+    loaded: LoadedModel, batch: Batch, embedding: nn.Module, shown: Tensor, vectors: Tensor
+) -> Tensor:
+    """Logits of a batch with the given word vectors, of the ids `shown`; the head looks for its place in the batch's.
+
+    A decoder beside an encoder reads the text that is shown too.
     """
-    inputs = batch.inputs(loaded)
-    pads = (batch.input_ids == loaded.tokenizer.pad_token_id) & batch.attention_mask.bool()
-    inputs["input_ids"] = torch.where(pads, ordinary, batch.input_ids)
+    inputs = replace(batch, input_ids=shown).inputs(loaded) | {"input_ids": batch.input_ids}
     handle = embedding.register_forward_hook(lambda *_: vectors)
     try:
         logits: Tensor = loaded.model(**inputs).logits
     finally:
         handle.remove()
     return logits
-
-
-def _ordinary_id(loaded: LoadedModel) -> int:
-    """An id without a meaning for the structure of the input."""
-    structure = loaded.family.special_ids(loaded.tokenizer)
-    return next(index for index in range(len(structure) + 1) if index not in structure)

@@ -194,7 +194,15 @@ class _Hard:
             self._masking,
         )
         targets = np.array([self._subjects[subject].target for subject, _ in chosen], dtype=np.int64)
-        values[wanted] = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens)
+        replaced = stand_in(self._loaded, self._masking) is not None
+        unperturbed = repeated(self._encoded, [self._subjects[subject].example for subject, _ in chosen])
+        values[wanted] = probabilities(
+            self._loaded,
+            inputs,
+            targets,
+            self._settings.batch_tokens,
+            unperturbed=unperturbed if replaced else None,
+        )
         self.num_evaluated = len(wanted)
         return values
 
@@ -227,16 +235,12 @@ class _Soft:
         points += [(subject, 0, np.where(free, -1.0, 1.0)) for subject, free in enumerate(self._free)]
         inputs = repeated(self._encoded, [self._subjects[subject].example for subject, *_ in points])
         targets = np.array([self._subjects[subject].target for subject, *_ in points], dtype=np.int64)
-        left = self._loaded.family.padding_side == "left"
 
-        def multiplier(rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-            factors = np.zeros((len(rows), length, self._width), dtype=np.float32)
-            for place, row in enumerate(rows.tolist()):
-                subject, draw, probability = points[row]
-                size = len(probability)
-                target = slice(length - size, length) if left else slice(0, size)
-                factors[place, target] = self._noise(subject, draw) < probability[:, None]
-            return factors
+        def multiplier(rows: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+            chosen = [points[row] for row in rows.tolist()]
+            return [
+                self._noise(subject, draw) < probability[:, None] for subject, draw, probability in chosen
+            ]
 
         values = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens, multiplier)
         self.num_evaluated = len(points)

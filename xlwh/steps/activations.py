@@ -67,7 +67,7 @@ def run(context: Context, key: Key) -> StepResult:
     )
     if not jobs:
         return StepResult(status="fresh")
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "activations")
     metadata: dict[str, object] = {}
     choices: dict[str, Choice] = {}
     for corpus in found:

@@ -55,7 +55,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((found[dataset], parallel, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "attention_weights")
     rows = examples = 0
     for number, (own, parallel, slot, current) in enumerate(stale):
         context.progress(f"{own.dataset}: attention", number, len(stale))

@@ -17,6 +17,7 @@ from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.upstream import command, identity, required
 from xlwh.steps.word_vectors import current_fingerprint, reason_not_covered, slot_of
 from xlwh.store import Entry, Slot, fingerprint, schema
@@ -73,6 +74,10 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(
             f"No dataset of `{model}` has vectors and texts in a source language ({wanted})."
         )
+    refused = refused_methods(context, model, consistency.methods)
+    require_some(refused, consistency.methods)
+    left = tuple(method for method in consistency.methods if method not in refused)
+    consistency = consistency.model_copy(update={"methods": left})
     jobs = [
         _job(context, consistency, model, language, dataset, task, sources[dataset])
         for dataset, task in datasets.items()
@@ -81,7 +86,7 @@ def run(context: Context, key: Key) -> StepResult:
     if not context.force:
         jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
     if not jobs:
-        return StepResult(status="fresh")
+        return StepResult(status="fresh", reason=without(model, refused))
     watch, rows, examples = Stopwatch(), 0, 0
     metadata: dict[str, object] = {}
     for job in jobs:
@@ -90,7 +95,9 @@ def run(context: Context, key: Key) -> StepResult:
         rows += entry.rows
         examples += int(summary.unique("source_language")["examples_in_both"].sum())
         metadata[job.dataset] = summary.to_dicts()
-    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+    return StepResult(
+        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
+    )
 
 
 def _datasets(context: Context, model: str, language: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.study import Model
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 Frames = dict[str, pl.DataFrame]
 """Rows by table."""
@@ -71,7 +71,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slots, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "predictions")
     rows, summaries = 0, dict[str, Any]()
     for corpus, slots, current in stale:
         frames = head.predict(context, loaded, corpus)

@@ -140,7 +140,7 @@ def _pruned(context: Context, heads: Heads, model: str, job: _Job) -> dict[str, 
     examples = evaluated_examples(context, heads, valued, job.evaluated)
     if examples.is_empty() or not games:
         return {"pruning_masks": made, **{t: pl.DataFrame(schema=schema(t)) for t in TABLES[1:]}}
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "heads")
     evaluations, tests = [], []
     whole: NDArray[np.float32] | None = None
     for game in games:

@@ -47,7 +47,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "predictions")
     rows = examples = 0
     metadata: dict[str, object] = {}
     for corpus, slot, current in stale:

@@ -48,7 +48,7 @@ def run(context: Context, key: Key) -> StepResult:
     from xlwh.models.tokenize import encode, tokens_frame
     from xlwh.models.translation import sources
 
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "tokens")
     rows = examples = truncated = cut = 0
     for corpus, slot, current in stale:
         parts = []

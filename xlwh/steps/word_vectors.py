@@ -197,7 +197,7 @@ def _from_embeddings(context: Context, model: str, language: str, space: Space, 
     from xlwh.consistency.embeddings import input_embedding, word_embedder
     from xlwh.consistency.spaces import Rotation, align, pivot_mean
 
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "tokens")
     embedding, pivot = input_embedding(loaded), str(space.pivot)
     embed_pivot = word_embedder(loaded, pivot)
     dictionaries = {

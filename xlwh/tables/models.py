@@ -19,7 +19,7 @@ class Models(Table):
 
     partition_by = ("model",)
     key = ("model",)
-    version = 3
+    version = 4
 
     model = model_column()
     kind = dy.String(
@@ -72,6 +72,24 @@ class Models(Table):
     )
     train_steps = dy.Int64(nullable=True, min=0, description="Optimiser steps done.")
     duration_s = dy.Float64(nullable=True, min=0, description="Seconds of fine-tuning.")
+    self_test = dy.List(
+        dy.Struct(
+            {
+                "item": dy.String(nullable=False),
+                "capability": dy.String(nullable=False),
+                "status": dy.String(nullable=False),
+                "deviation": dy.Float64(nullable=True),
+                "tolerance": dy.Float64(nullable=True),
+                "detail": dy.String(nullable=False),
+            }
+        ),
+        nullable=True,
+        description="What was tried with it on a few examples: passed, failed (the capability is refused) or "
+        "not_applicable, with the deviation measured and the one allowed.",
+    )
+    self_tested_with = dy.String(
+        nullable=True, description="Version of the self-test and of the libraries that it was run with."
+    )
 
 
 class Tokens(Table):
