@@ -56,6 +56,8 @@ DEFAULTS: dict[str, Any] = {
     "importance": "signed",
     "mode": "hard",
     "masking": "mask",
+    "masked_at": "tokens",
+    "empty_input": "all",
     "query": "none",
     "side": "sufficiency",
 }

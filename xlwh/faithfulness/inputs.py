@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -93,22 +94,30 @@ def probabilities(
     targets: NDArray[np.int64],
     batch_tokens: int,
     multiplier: Multiplier | None = None,
+    after_norm: bool = False,
 ) -> NDArray[np.float64]:
     """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
 
-    `multiplier` scales the word vectors. ModelError if a logit is not finite.
+    `multiplier` scales the word vectors or, with `after_norm`, what enters the first layer: word, position and type
+    vectors, added up and normalised. ModelError if a logit is not finite, or where a model has no such sum.
     """
     embedding = loaded.family.word_embedding(loaded.model)
+    normalised = embedding_output(loaded) if after_norm else None
     ordinary = _ordinary_id(loaded)
     found = np.zeros(len(inputs))
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
             batch = collate(loaded, inputs, rows, length)
             vectors = embedding(batch.input_ids)
+            scaled: AbstractContextManager[None] = nullcontext()
             if multiplier is not None:
-                factors = torch.from_numpy(multiplier(rows, length)).to(loaded.device)
-                vectors = vectors * factors.to(vectors.dtype)
-            logits = _logits(loaded, batch, embedding, vectors, ordinary)
+                factors = torch.from_numpy(multiplier(rows, length)).to(loaded.device).to(vectors.dtype)
+                if normalised is None:
+                    vectors = vectors * factors
+                else:
+                    scaled = _output_scaled(normalised, factors)
+            with scaled:
+                logits = _logits(loaded, batch, embedding, vectors, ordinary)
             if not bool(torch.isfinite(logits).all()):
                 raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
             target = torch.from_numpy(targets[rows]).to(loaded.device)
@@ -134,6 +143,32 @@ def _logits(
     finally:
         handle.remove()
     return logits
+
+
+def embedding_output(loaded: LoadedModel) -> nn.Module:
+    """What leaves the normalised sum of word, position and type vectors; ModelError where a model has no such sum."""
+    module = loaded.family.embedding_output(loaded.model)
+    if module is None:
+        raise ModelError(
+            f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
+            "vectors, which the soft masks `bernoulli_reversed` are multiplied into. Leave it out of "
+            '`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model.'
+        )
+    return module
+
+
+@contextmanager
+def _output_scaled(module: nn.Module, factors: Tensor) -> Iterator[None]:
+    """Inside, what a module returns is multiplied by `factors`."""
+
+    def scaled(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output * factors
+
+    handle = module.register_forward_hook(scaled)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _ordinary_id(loaded: LoadedModel) -> int:

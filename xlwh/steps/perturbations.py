@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 RANDOM = "random"
 """The method that needs no attributions: its scores are drawn here."""
