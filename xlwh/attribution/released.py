@@ -8,18 +8,35 @@ example is a batch of its own, as the released code has it at batch size 1; larg
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.attribution.vectors import batches, explained, output_replaced, per_token, positions, word_vectors
+from xlwh.attribution.saliency import read_row
+from xlwh.attribution.vectors import (
+    batches,
+    explained,
+    output_replaced,
+    output_scaled,
+    per_token,
+    positions,
+    word_vectors,
+)
 from xlwh.errors import ModelError
-from xlwh.models.attentions import attentions, last_reading_site, pooled_row
+from xlwh.models.attentions import attentions, last_reading_site
 from xlwh.models.batches import Batch
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
+
+ATTENTION = "released_scaled_attention"
+GRADIENT = "released_input_x_gradient"
+INTEGRATED = "released_integrated_gradients"
+
+GRADIENT_ROWS = {ATTENTION: 0, GRADIENT: 1, INTEGRATED: 11}
+"""Gradients of the model that a method takes for each example."""
 
 STEPS = tuple(step / 10 for step in range(10))
 """Factors of the embeddings that gradients are taken at, beside that of the whole input."""
@@ -39,68 +56,74 @@ def released(
     - `released_integrated_gradients`: word vector times the mean of 11 gradients, at the input and with what leaves the
       embedding's LayerNorm scaled by 0, .1, …, .9; summed over dimensions.
 
-    ModelError for models without such a LayerNorm, and for what is explained token by token.
+    ModelError for integrated gradients of models without such a LayerNorm.
     """
+    wanted = frozenset(parameters)
     module = loaded.family.embedding_output(loaded.model)
-    if module is None or any(item.position is not None for item in items):
+    if module is None and INTEGRATED in wanted:
         raise ModelError(
-            f"Model `{loaded.key}` ({loaded.config.model_type}): the methods {', '.join(parameters)} are those of code "
-            "for classifiers of BERT's layout. Leave them out of `attribution.methods`, or this model out of the study."
+            f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
+            f"vectors, which `{INTEGRATED}` scales. Leave it out of `attribution.methods`, or this model out of the study."
         )
     for chosen, batch in batches(loaded, encoded, items, batch_tokens):
         mine = [items[index] for index in chosen]
         found: dict[str, Tensor] = {}
-        values: Tensor | None = None
-        if "released_scaled_attention" in parameters:
-            found["released_scaled_attention"] = _attention(loaded, batch) ** 2
-        if "released_input_x_gradient" in parameters or "released_integrated_gradients" in parameters:
+        f = torch.zeros(0)
+        if ATTENTION in wanted:
+            attention, f = _attention(loaded, batch, mine)
+            found[ATTENTION] = attention**2
+        if wanted & {GRADIENT, INTEGRATED}:
             vectors = word_vectors(loaded, batch)
-            gradient, values = _gradient(loaded, batch, mine, module, 1.0)
-            found["released_input_x_gradient"] = (gradient * vectors).sum(-1).abs()
-            if "released_integrated_gradients" in parameters:
-                total = gradient
+            gradient, f = _gradient(loaded, batch, mine)
+            found[GRADIENT] = (gradient * vectors).sum(-1).abs()
+            if INTEGRATED in wanted:
                 for factor in STEPS:
-                    total = total + _gradient(loaded, batch, mine, module, factor)[0]
-                found["released_integrated_gradients"] = (total / (len(STEPS) + 1) * vectors).sum(-1)
+                    gradient = gradient + _gradient(loaded, batch, mine, module, factor)[0]
+                found[INTEGRATED] = (gradient / (len(STEPS) + 1) * vectors).sum(-1)
         rows = {name: per_token(loaded, batch, found[name]) for name in parameters}
-        outputs = [None] * len(chosen) if values is None else values.double().cpu().tolist()
-        evaluated = {"released_input_x_gradient": 1, "released_integrated_gradients": len(STEPS) + 1}
+        outputs = f.double().cpu().tolist()
         for place, index in enumerate(chosen):
             yield (
                 index,
                 {
                     name: Attribution(
                         rows[name][place],
-                        outputs[place] if name in evaluated else None,
-                        num_gradient_rows=evaluated.get(name, 0),
-                        num_forward_rows=int(name not in evaluated),
+                        outputs[place],
+                        num_gradient_rows=GRADIENT_ROWS[name],
+                        num_forward_rows=int(name == ATTENTION),
                     )
                     for name in rows
                 },
             )
 
 
-def _attention(loaded: LoadedModel, batch: Batch) -> Tensor:
-    """Last layer, the row that the classifier reads, mean over heads: `[rows, length]`."""
+def _attention(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    """Last layer, the row that is read, mean over heads: `[rows, length]`; and F `[rows]`."""
     site = last_reading_site(loaded)
     with torch.inference_mode():
         attended = attentions(loaded, batch.inputs(loaded), [site])
-    return pooled_row(loaded, batch.attention_mask, attended.weights[site]).mean(1)
+        f = explained(loaded, batch, attended.output, items)
+    row = read_row(loaded, batch, attended.weights[site], positions(loaded, batch, items))
+    return row.mean(1), f
 
 
 def _gradient(
-    loaded: LoadedModel, batch: Batch, items: Sequence[Item], module: torch.nn.Module, factor: float
+    loaded: LoadedModel,
+    batch: Batch,
+    items: Sequence[Item],
+    module: torch.nn.Module | None = None,
+    factor: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Gradient of the target to the word embedding's weight, of each token's id `[rows, length, width]`; and F `[rows]`."""
+    """Gradient of F to the word embedding's weight, of each token's id: `[rows, length, width]`; and F `[rows]`.
+
+    What leaves `module` is multiplied by `factor` on the way.
+    """
     embedding = loaded.family.word_embedding(loaded.model)
     vectors = word_vectors(loaded, batch).requires_grad_()
-    handle = module.register_forward_hook(lambda _, __, output: output * factor)
-    try:
-        with torch.enable_grad(), output_replaced(embedding, vectors):
-            f = explained(loaded, batch, loaded.model(**batch.inputs(loaded)), items)
-        (slope,) = torch.autograd.grad(f.sum(), [vectors])
-    finally:
-        handle.remove()
+    scaled = nullcontext() if module is None else output_scaled(module, factor)
+    with torch.enable_grad(), output_replaced(embedding, vectors), scaled:
+        f = explained(loaded, batch, loaded.model(**batch.inputs(loaded)), items)
+    (slope,) = torch.autograd.grad(f.sum(), [vectors])
     slope = slope * batch.attention_mask[..., None]
     # The embedding of PAD is not trained: its gradient is 0.
     if embedding.padding_idx is not None:

@@ -110,16 +110,16 @@ def _attributions(
         reduction = parameters["input_x_gradient"].reduction
         found["input_x_gradient"] = product.norm(dim=-1) if reduction == "l2" else product.sum(-1)
     if weights is not None:
-        attention = _read_row(loaded, batch, weights, read).mean(1)
+        attention = read_row(loaded, batch, weights, read).mean(1)
         if "attention" in wanted:
             found["attention"] = attention
         if "scaled_attention" in wanted:
-            slope = _read_row(loaded, batch, slopes["scaled_attention"], read).mean(1)
+            slope = read_row(loaded, batch, slopes["scaled_attention"], read).mean(1)
             found["scaled_attention"] = attention * slope
     return found
 
 
-def _read_row(loaded: LoadedModel, batch: Batch, weights: Tensor, read: Tensor | None) -> Tensor:
+def read_row(loaded: LoadedModel, batch: Batch, weights: Tensor, read: Tensor | None) -> Tensor:
     """Attention of the position that is read to every input token: `[rows, heads, keys]`."""
     if read is None:
         return pooled_row(loaded, batch.attention_mask, weights)

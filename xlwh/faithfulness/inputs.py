@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xlwh.attribution.vectors import output_scaled
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
 from xlwh.models.batches import Batch, collate, plan
@@ -115,7 +116,7 @@ def probabilities(
                 if normalised is None:
                     vectors = vectors * factors
                 else:
-                    scaled = _output_scaled(normalised, factors)
+                    scaled = output_scaled(normalised, factors)
             with scaled:
                 logits = _logits(loaded, batch, embedding, vectors, ordinary)
             if not bool(torch.isfinite(logits).all()):
@@ -155,20 +156,6 @@ def embedding_output(loaded: LoadedModel) -> nn.Module:
             '`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model.'
         )
     return module
-
-
-@contextmanager
-def _output_scaled(module: nn.Module, factors: Tensor) -> Iterator[None]:
-    """Inside, what a module returns is multiplied by `factors`."""
-
-    def scaled(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * factors
-
-    handle = module.register_forward_hook(scaled)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _ordinary_id(loaded: LoadedModel) -> int:
