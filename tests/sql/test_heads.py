@@ -130,7 +130,9 @@ def test_the_published_bound_is_offered_on_whole_sets_only(connect):
     assert database.sql(decision).fetchall() == [("keep",)]
 
 
-@pytest.mark.parametrize(("mean", "decision"), [(0.03, "keep"), (0.0, "keep"), (-0.004, "keep"), (-0.03, "prune")])
+@pytest.mark.parametrize(
+    ("mean", "decision"), [(0.03, "keep"), (0.0, "keep"), (-0.004, "keep"), (-0.03, "prune")]
+)
 def test_what_the_published_bound_still_takes_is_what_it_takes(connect, mean, decision):
     """The number of further observations is the first one at which the decision falls."""
 

@@ -74,7 +74,9 @@ def test_average_precision_is_scikit_learns_with_ties(connect):
     found = row(connect, tables(scores.tolist(), rationale.tolist()))
     precision, recall, _ = metrics.precision_recall_curve(rationale, scores)
     assert found["auprc"] == pytest.approx(metrics.auc(recall, precision), abs=1e-6)
-    assert found["average_precision"] == pytest.approx(metrics.average_precision_score(rationale, scores), abs=1e-6)
+    assert found["average_precision"] == pytest.approx(
+        metrics.average_precision_score(rationale, scores), abs=1e-6
+    )
 
 
 def test_texts_without_a_rationale_or_attributions_of_the_prediction_do_not_count(connect):

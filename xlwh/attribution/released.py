@@ -20,7 +20,6 @@ from xlwh.attribution.vectors import (
     batches,
     explained,
     output_replaced,
-    output_scaled,
     per_token,
     positions,
     word_vectors,
@@ -28,6 +27,7 @@ from xlwh.attribution.vectors import (
 from xlwh.errors import ModelError
 from xlwh.models.attentions import attentions, last_reading_site
 from xlwh.models.batches import Batch
+from xlwh.models.scaling import output_scaled
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 

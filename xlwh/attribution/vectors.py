@@ -113,20 +113,6 @@ def output_replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-@contextmanager
-def output_scaled(module: nn.Module, factors: Tensor | float) -> Iterator[None]:
-    """Inside, what a module returns is multiplied by `factors`."""
-
-    def scaled(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output * factors
-
-    handle = module.register_forward_hook(scaled)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def without(
     loaded: LoadedModel,
     encoded: Encoded,

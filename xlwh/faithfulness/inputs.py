@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xlwh.attribution.vectors import output_scaled
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
 from xlwh.models.batches import Batch, collate, plan
 from xlwh.models.masking import mask_token_id, pad_token_id
+from xlwh.models.scaling import output_scaled
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
@@ -153,7 +153,7 @@ def embedding_output(loaded: LoadedModel) -> nn.Module:
         raise ModelError(
             f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
             "vectors, which the soft masks `bernoulli_reversed` are multiplied into. Leave it out of "
-            '`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model.'
+            "`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model."
         )
     return module
 

@@ -302,7 +302,9 @@ class _Soft:
         for subject, free in enumerate(self._free):
             for draw in range(self._settings.soft_draws):
                 # Of random scores the released code draws one set an example, and soft masks of it.
-                for ranking in _of_draw(self._subjects[subject].rankings, draw if self._released is None else 0):
+                for ranking in _of_draw(
+                    self._subjects[subject].rankings, draw if self._released is None else 0
+                ):
                     for importance, side in product(self._settings.importance, SIDES):
                         scores = _important(ranking.scores, importance)
                         yield subject, draw, ranking, importance, side, probability(scores, free, side)

@@ -52,7 +52,9 @@ def is_released(loaded: LoadedModel, row: Row) -> bool:
     return row.masking == "zero_id" and loaded.family.name in ("bert", "roberta", "xlm")
 
 
-def released_by_hand(loaded: LoadedModel, encoded: Encoded, subject: Subject, row: Row) -> tuple[list[int], list[int]]:
+def released_by_hand(
+    loaded: LoadedModel, encoded: Encoded, subject: Subject, row: Row
+) -> tuple[list[int], list[int]]:
     """Positions that the released code keeps, of the perturbed and of the empty input."""
     place = encoded.row(subject.example)
     ids, segment = encoded.input_ids[place].tolist(), encoded.segment[place].tolist()
@@ -293,7 +295,10 @@ def test_the_released_soft_mask_is_refused_by_name_where_there_is_nothing_to_mul
 
 def test_the_released_code_draws_random_scores_once(case_of: Callable[[str], Case]) -> None:
     rows = [row for row in perturb(*case_of("bert"), REVERSED).rows if row.mode == "soft"]
-    assert {(row.method, row.repeat) for row in rows if row.method == "random"} == {("random", 0), ("random", 1)}
+    assert {(row.method, row.repeat) for row in rows if row.method == "random"} == {
+        ("random", 0),
+        ("random", 1),
+    }
     alone = [
         row
         for row in perturb(*case_of("bert"), REVERSED.model_copy(update={"soft_draws": 1})).rows
