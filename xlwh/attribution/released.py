@@ -51,27 +51,32 @@ def released(
 ) -> Iterator[tuple[int, dict[str, Attribution]]]:
     """Yield (position in `items`, method -> attribution) of the methods that are keys of `parameters`.
 
-    - `released_scaled_attention`: the square of `attention`: the code multiplies it by itself, not by its gradient.
+    - `released_scaled_attention`: `attention`, times the attention that the code last computed, which is not its gradient
+      but that of the input with what leaves the embedding's LayerNorm scaled by .9, the last step of its integrated
+      gradients. That is nearly the square.
     - `released_input_x_gradient`: |Σ over dimensions of word vector times gradient|.
     - `released_integrated_gradients`: word vector times the mean of 11 gradients, at the input and with what leaves the
       embedding's LayerNorm scaled by 0, .1, …, .9; summed over dimensions.
 
-    ModelError for integrated gradients of models without such a LayerNorm.
+    ModelError for the first and the last of them where a model has no such LayerNorm.
     """
     wanted = frozenset(parameters)
     module = loaded.family.embedding_output(loaded.model)
-    if module is None and INTEGRATED in wanted:
+    scaling = sorted(wanted & {ATTENTION, INTEGRATED})
+    if module is None and scaling:
         raise ModelError(
             f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
-            f"vectors, which `{INTEGRATED}` scales. Leave it out of `attribution.methods`, or this model out of the study."
+            f"vectors, which {' and '.join(f'`{name}`' for name in scaling)} scale. Leave them out of "
+            "`attribution.methods`, or this model out of the study."
         )
     for chosen, batch in batches(loaded, encoded, items, batch_tokens):
         mine = [items[index] for index in chosen]
         found: dict[str, Tensor] = {}
         f = torch.zeros(0)
-        if ATTENTION in wanted:
+        if ATTENTION in wanted and module is not None:
             attention, f = _attention(loaded, batch, mine)
-            found[ATTENTION] = attention**2
+            with output_scaled(module, STEPS[-1]):
+                found[ATTENTION] = attention * _attention(loaded, batch, mine)[0]
         if wanted & {GRADIENT, INTEGRATED}:
             vectors = word_vectors(loaded, batch)
             gradient, f = _gradient(loaded, batch, mine)
@@ -90,7 +95,7 @@ def released(
                         rows[name][place],
                         outputs[place],
                         num_gradient_rows=GRADIENT_ROWS[name],
-                        num_forward_rows=int(name == ATTENTION),
+                        num_forward_rows=2 * int(name == ATTENTION),
                     )
                     for name in rows
                 },

@@ -61,7 +61,7 @@ class ScaledAttention(Part):
 
 
 class ReleasedScaledAttention(Part):
-    """What the released code of arXiv 2403.12809 calls scaled attention: attention squared. Its `attention` is ours."""
+    """What the released code of arXiv 2403.12809 calls scaled attention: nearly attention squared. Its `attention` is ours."""
 
 
 class ReleasedInputXGradient(Part):

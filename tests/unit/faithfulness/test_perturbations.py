@@ -289,7 +289,7 @@ def test_the_released_soft_mask_is_multiplied_in_after_the_first_norm(
 def test_the_released_soft_mask_is_refused_by_name_where_there_is_nothing_to_multiply_it_into(
     family: str, case_of: Callable[[str], Case]
 ) -> None:
-    with pytest.raises(ModelError, match="Model `m`.*does not normalise a sum.*soft_masking"):
+    with pytest.raises(ModelError, match=r"Model `m`.*does not normalise a sum.*soft_masking"):
         perturb(*case_of(family), REVERSED)
 
 
