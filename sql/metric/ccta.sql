@@ -1,6 +1,6 @@
 -- Consistency of token attributions (CCTA) between one source and one target language, over parallel pairs.
 -- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language, variant
--- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise)
+-- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise); strict leaves out pairs of which the attributions of either side did not converge
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -12,12 +12,12 @@
 -- column normalization: Signed attributions to weights: abs, relu, min_max or softmax.
 -- column source_language: Language whose prediction and attributions are the reference.
 -- column target_language: Language that is compared with it.
--- column variant: strict: exact transport with inequality marginals, no padding, special tokens dropped.
+-- column variant: strict: pairs of converged attributions; paper: all pairs. Both: exact transport with inequality marginals, no padding, special tokens dropped.
 -- column is_self: Source and target are the same language, which scores 1 by identity.
 -- column n: Pairs.
 -- column score: Mean C(s, t), a share.
 -- column score_se: Standard error of it; NULL for fewer than two pairs.
--- column score_low: Lower end of the 95 % interval.
+-- column score_low: Lower end of the 95 % interval; NULL where all pairs score the same, as of a language with itself.
 -- column score_high: Upper end of it.
 -- column null_uniform: Mean score of the same pairs with uniform weights.
 -- column null_shuffled: Mean score with the target side's weights shuffled over its words.
@@ -32,30 +32,70 @@
 -- column source_coverage: Mean share of the source weight on units that have a vector.
 -- column target_coverage: Mean share of the target weight on units that have a vector.
 -- column degenerate_share: Share of the pairs in which a side had only zero weights and was set to uniform.
-with moments as (
+-- column converged_share: Share of the pairs whose attributions converged on both sides, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Pairs of which a side did not: left out of strict, kept in paper.
+with
+pairs as (
+    select
+        ccta_pairs.*,
+        both_converged(source_run.converged, target_run.converged) as converged
+    from ccta_pairs
+    -- Where each side explains its own class, the row bears the source side's.
+    left join predictions as own
+        on target_policy = 'own_prediction' and ccta_pairs.target not in ('start', 'end')
+        and own.model = ccta_pairs.model
+        and own.dataset = ccta_pairs.dataset
+        and own.split = ccta_pairs.split
+        and own.language = ccta_pairs.target_language
+        and own.example_id = ccta_pairs.example_id
+    left join attribution_runs as source_run
+        on source_run.model = ccta_pairs.model
+        and source_run.dataset = ccta_pairs.dataset
+        and source_run.split = ccta_pairs.split
+        and source_run.language = ccta_pairs.source_language
+        and source_run.example_id = ccta_pairs.example_id
+        and source_run.method = ccta_pairs.method
+        and source_run.target = ccta_pairs.target
+    left join attribution_runs as target_run
+        on target_run.model = ccta_pairs.model
+        and target_run.dataset = ccta_pairs.dataset
+        and target_run.split = ccta_pairs.split
+        and target_run.language = ccta_pairs.target_language
+        and target_run.example_id = ccta_pairs.example_id
+        and target_run.method = ccta_pairs.method
+        and target_run.target = coalesce(own.predicted, ccta_pairs.target)
+),
+varied as (
+    select *, counts_in(variant, converged) as counts
+    from pairs
+    cross join (values ('strict'), ('paper')) as variants(variant)
+),
+moments as (
     select
         model, dataset, split, method, target_policy,
         -- The ends of an answer are scores of their own; all classes are one.
         if(target in ('start', 'end'), target, 'class') as output,
-        space, unit, normalization, source_language, target_language,
-        count(*) as n,
-        avg(score) as score,
-        stddev_samp(score) as score_sd,
-        avg(null_uniform) as null_uniform,
-        avg(null_shuffled) as null_shuffled,
-        avg(score - null_uniform) as excess_uniform,
-        stddev_samp(score - null_uniform) as excess_uniform_sd,
-        avg(score - null_shuffled) as excess_shuffled,
-        stddev_samp(score - null_shuffled) as excess_shuffled_sd,
-        avg(source_coverage) as source_coverage,
-        avg(target_coverage) as target_coverage,
-        avg(degenerate::int) as degenerate_share
-    from ccta_pairs
+        space, unit, normalization, source_language, target_language, variant,
+        count_if(counts)::bigint as n,
+        avg(score) filter (counts) as score,
+        stddev_samp(score) filter (counts) as score_sd,
+        avg(null_uniform) filter (counts) as null_uniform,
+        avg(null_shuffled) filter (counts) as null_shuffled,
+        avg(score - null_uniform) filter (counts) as excess_uniform,
+        stddev_samp(score - null_uniform) filter (counts) as excess_uniform_sd,
+        avg(score - null_shuffled) filter (counts) as excess_shuffled,
+        stddev_samp(score - null_shuffled) filter (counts) as excess_shuffled_sd,
+        avg(source_coverage) filter (counts) as source_coverage,
+        avg(target_coverage) filter (counts) as target_coverage,
+        avg(degenerate::int) filter (counts) as degenerate_share,
+        avg(converged::int) as converged_share,
+        count_if(not converged)::bigint as num_unconverged
+    from varied
     group by all
 )
 select
     model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language,
-    'strict' as variant,
+    variant,
     source_language = target_language as is_self,
     n,
     score,
@@ -74,5 +114,7 @@ select
     normal_high(excess_shuffled, excess_shuffled_sd, n) as excess_shuffled_high,
     source_coverage,
     target_coverage,
-    degenerate_share
+    degenerate_share,
+    converged_share,
+    num_unconverged
 from moments
