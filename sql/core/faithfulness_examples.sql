@@ -19,7 +19,6 @@
 -- column saturated: 1 - S0 is too small to divide by: below 0.001 (strict), 0 (paper); never for the others.
 -- column score: Mean over ratios (AOPC) and draws; higher is more faithful, but for eraser's sufficiency, where lower is; NULL where saturated.
 -- column unnormalized: The same without dividing by 1 - S0, as Suff or Comp.
--- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 -- column draw_sd: Standard deviation of the score over draws (random attributions, soft masks); NULL for a single draw.
 -- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 with

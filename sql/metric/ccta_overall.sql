@@ -20,7 +20,7 @@
 -- column excess_uniform: Mean over the other languages of the excess over the uniform null.
 -- column excess_shuffled: Mean over the other languages of the excess over the shuffled null.
 -- column converged_share: Mean over the other languages of ccta.converged_share.
--- column num_unconverged: Pairs with them of which a side did not converge: left out of strict, kept in paper.
+-- column num_unconverged: Pairs with them of which a side did not converge: left out of strict.
 select
     model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant,
     count_if(not is_self and n > 0)::bigint as num_targets,

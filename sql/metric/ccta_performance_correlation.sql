@@ -24,7 +24,7 @@
 -- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four cells and for a correlation of 1 or -1.
 -- column spearman_high: Upper end of it.
 -- column converged_share: Mean over the cells of ccta.converged_share.
--- column num_unconverged: Pairs behind them of which a side did not converge: left out of strict, kept in paper.
+-- column num_unconverged: Pairs behind them of which a side did not converge: left out of strict.
 with
 measured as (
     from ccta unpivot (consistency for measure in (score, excess_uniform, excess_shuffled))

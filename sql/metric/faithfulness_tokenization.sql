@@ -12,10 +12,10 @@
 -- column measure: What differs, multilingual minus monolingual: fertility, splitting_ratio or unknown_ratio.
 -- column n: Points: pairs of models on a dataset in a language.
 -- column pearson: Pearson correlation of the two differences; NULL where one does not vary.
--- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four points.
+-- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four points and for a correlation of 1 or -1.
 -- column pearson_high: Upper end of it.
 -- column spearman: Spearman correlation; NULL where one does not vary.
--- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four points.
+-- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four points and for a correlation of 1 or -1.
 -- column spearman_high: Upper end of it.
 -- column converged_share: Mean over the points of faithfulness_disparity.converged_share.
 -- column num_unconverged: Attributions behind them that did not converge: left out of strict, kept in the other variants; NULL for published.
