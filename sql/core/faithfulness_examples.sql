@@ -20,6 +20,7 @@
 -- column score: Mean over ratios (AOPC) and draws; higher is more faithful, but for eraser's sufficiency, where lower is; NULL where saturated.
 -- column unnormalized: The same without dividing by 1 - S0, as Suff or Comp.
 -- column draw_sd: Standard deviation of the score over draws (random attributions, soft masks); NULL for a single draw.
+-- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 with
 definitions(variant, epsilon, slack, first_draw_only) as (
     values
@@ -70,16 +71,21 @@ draws as (
         avg(unnormalized) as unnormalized
     from scored
     group by all
+),
+examples_of as (
+    select
+        model, dataset, split, language, example_id, method, importance, mode, masking, side, variant,
+        any_value(target) as target,
+        any_value(p_full) as p_full,
+        any_value(p_empty) as p_empty,
+        any_value(num_attributable) as num_attributable,
+        bool_or(saturated) as saturated,
+        avg(score) as score,
+        avg(unnormalized) as unnormalized,
+        stddev_samp(score) as draw_sd
+    from draws
+    group by all
 )
-select
-    model, dataset, split, language, example_id, method, importance, mode, masking, side, variant,
-    any_value(target) as target,
-    any_value(p_full) as p_full,
-    any_value(p_empty) as p_empty,
-    any_value(num_attributable) as num_attributable,
-    bool_or(saturated) as saturated,
-    avg(score) as score,
-    avg(unnormalized) as unnormalized,
-    stddev_samp(score) as draw_sd
-from draws
-group by all
+select examples_of.*, converged
+from examples_of
+left join attribution_runs using (model, dataset, split, language, example_id, method, target)

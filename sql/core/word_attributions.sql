@@ -13,13 +13,16 @@
 -- column word: Surface form.
 -- column num_tokens: Sub-tokens of the word.
 -- column attribution: Signed attribution, in logits.
+-- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 select
     a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
     any_value(t.segment) as segment,
     any_value(t.word) as word,
     count(*) as num_tokens,
-    sum(a.attribution::double) as attribution
+    sum(a.attribution::double) as attribution,
+    any_value(r.converged) as converged
 from token_attributions as a
 join tokens as t using (model, dataset, split, language, example_id, position)
+left join attribution_runs as r using (model, dataset, split, language, example_id, method, target)
 where not t.is_special and t.word_index is not null
 group by all

@@ -6,23 +6,26 @@
 -- column split: Part of the dataset: train, dev, test.
 -- column language: Language code, as the dataset writes it.
 -- column method: Attribution method; random is the floor.
--- column variant: strict: as described.
+-- column variant: strict: examples whose attributions converged.
 -- column n: Examples.
 -- column token_precision: Mean share of the words taken that are in the rationale.
 -- column token_recall: Mean share of the rationale's words that are taken.
 -- column token_f1: Mean harmonic mean of the two.
--- column token_f1_low: Lower end of the 95 % interval, a normal approximation over examples.
+-- column token_f1_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all examples agree.
 -- column token_f1_high: Upper end of it.
 -- column average_precision: Mean average precision of the words ranked by attribution: the area under the precision-recall steps.
 -- column auprc: ERASER's: mean area under the precision-recall curve by trapezoids, from precision 1 at recall 0; optimistic.
 -- column iou_f1: ERASER's: F1 of the mean precision and the mean recall of spans, a span taken being right if it overlaps one of the rationale by at least half of their union; neighbouring rationale words are one span.
 -- column mean_iou_f1: Mean over examples of the F1 of spans, no more of them right than the rationale has.
 -- column rationale_share: Mean share of words in the rationale: what average_precision and token_precision are by chance.
+-- column converged_share: Share of the attributions that converged, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Those that did not: left out.
 with
 words as (
     select
         a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.word_index,
         a.attribution,
+        a.converged,
         r.is_rationale
     from word_attributions as a
     join predictions as p
@@ -38,7 +41,7 @@ words as (
         and r.language = a.language
         and r.example_id = a.example_id
         and r.word_index = a.word_index
-    where a.segment = 0
+    where a.segment = 0 and r.is_rationale is not null
 ),
 shares as (
     select model, dataset, split, language, avg(is_rationale::int) as share
@@ -64,6 +67,7 @@ tokens_of as (
         count_if(is_taken and is_rationale) as hits,
         count_if(is_taken) as taken,
         any_value(wanted) as wanted,
+        any_value(converged) as converged,
         count(*) as size,
         -- Each rationale word adds its share of recall times the precision once it has entered.
         sum(if(is_rationale, found / entered, 0)) / any_value(wanted) as average_precision
@@ -154,21 +158,24 @@ examples_of as (
     join curves_of using (model, dataset, split, language, example_id, method)
     join spans_of using (model, dataset, split, language, example_id, method)
     join gold_of using (model, dataset, split, language, example_id, method)
+),
+judged as (
+    select *, 'strict' as variant, counts_in(variant, converged) as counts from examples_of
 )
 select
-    model, dataset, split, language, method,
-    'strict' as variant,
-    count(*)::bigint as n,
-    avg(hits / taken) as token_precision,
-    avg(hits / wanted) as token_recall,
-    avg(token_f1) as token_f1,
-    normal_low(avg(token_f1), stddev_samp(token_f1), count(*)) as token_f1_low,
-    normal_high(avg(token_f1), stddev_samp(token_f1), count(*)) as token_f1_high,
-    avg(average_precision) as average_precision,
-    avg(auprc) as auprc,
-    coalesce(2 * avg(span_precision) * avg(span_recall) / nullif(avg(span_precision) + avg(span_recall), 0), 0)
-        as iou_f1,
-    avg(span_f1) as mean_iou_f1,
-    avg(wanted / size) as rationale_share
-from examples_of
+    model, dataset, split, language, method, variant,
+    count_if(counts)::bigint as n,
+    avg(hits / taken) filter (counts) as token_precision,
+    avg(hits / wanted) filter (counts) as token_recall,
+    avg(token_f1) filter (counts) as token_f1,
+    normal_low(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_low,
+    normal_high(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_high,
+    avg(average_precision) filter (counts) as average_precision,
+    avg(auprc) filter (counts) as auprc,
+    harmonic_mean(avg(span_precision) filter (counts), avg(span_recall) filter (counts)) as iou_f1,
+    avg(span_f1) filter (counts) as mean_iou_f1,
+    avg(wanted / size) filter (counts) as rationale_share,
+    avg(converged::int) as converged_share,
+    count_if(not converged)::bigint as num_unconverged
+from judged
 group by all
