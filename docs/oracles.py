@@ -7,7 +7,6 @@ python docs/oracles.py --check    # exit code 1 if the file is not what the case
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ Every formula that is somebody else's is held to that program: its outputs were 
 commit named, and are stored as numbers with their inputs in `tests/oracles/cases` (none of its code is). `docs/oracles.py`
 runs the project on the same inputs and writes this page; a test fails where the two part.
 
-Agreement is the largest deviation of any number over all cases, rounded up to a power of ten; lists of links, concepts and
-token ids must be equal. Cases that differ on purpose are counted apart, with the reason.
+The deviation is the largest of any number over all cases, as the bound that is tested; lists of links, concepts and token
+ids must be equal. Cases that differ on purpose are counted apart, with the reason.
 """
 
 
@@ -50,7 +49,7 @@ def page() -> str:
         at = f"commit {source['commit'][:12]}" if "commit" in source else f"version {source['version']}"
         rows.append(
             f"| [{oracle.metric}]({oracle.page}.md) | {oracle.ours} | {source['repository']}, {at}: `{source['file']}` "
-            f"| {found.agreeing} | {_size(found.worst)} | {found.differing or ''} |"
+            f"| {found.agreeing} | {_bound(oracle, found.worst)} | {found.differing or ''} |"
         )
         told = [oracle.note] if oracle.note else []
         told += [f"{reason}." for reason in found.reasons]
@@ -63,11 +62,11 @@ def page() -> str:
     return "\n".join([HEAD, *grid, "", "## What was run, and where we differ", "", *remarks, ""])
 
 
-def _size(worst: float) -> str:
-    """A deviation rounded up to a power of ten, so that a machine's last digits do not change the page."""
-    if worst == 0 or worst < 1e-12:
-        return "none"
-    return f"< 1e{math.floor(math.log10(worst)) + 1}"
+def _bound(oracle: Any, worst: float) -> str:
+    """What the deviation stays within: the oracle's tolerance, which no machine's last digits move."""
+    if worst > oracle.tolerance:
+        return f"**{worst:.1g}**, beyond {oracle.tolerance:g}"
+    return f"at most {oracle.tolerance:g}" if oracle.tolerance else "none"
 
 
 def main(arguments: Sequence[str]) -> int:
