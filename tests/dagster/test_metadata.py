@@ -47,7 +47,7 @@ def test_a_partition_that_was_fresh_or_does_not_apply():
         "status": "fresh",
         "dagster/partition_row_count": 5,
     }
-    assert describe(Outcome(STEPS["tokens"], KEY, not_applicable("no such language")), 0) == {
+    assert describe(Outcome(STEPS["tokens"], KEY, not_applicable("no such language")), None) == {
         "status": "not applicable",
         "reason": "no such language",
     }

@@ -11,7 +11,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.errors import ModelError
 from xlwh.models.describe import describe, models_row, noted
-from xlwh.models.pins import TOKENIZER_FILES
+from xlwh.models.pins import tokenizer_files
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot, fingerprint
@@ -97,9 +97,10 @@ def _make(context: Context, name: str, scratch: Scratch, entries: Sequence[Entry
         unigram(_texts(context, scratch, entries), scratch.vocab_size).save_pretrained(unfinished)
     else:
         source = context.zoo.pin(scratch.tokenizer_of).folder
-        for file in TOKENIZER_FILES:
-            if (source / file).is_file():
-                shutil.copy(source / file, unfinished / file)
+        for file in tokenizer_files(source):
+            copy = unfinished / (file.relative_to(source) if file.is_relative_to(source) else file.name)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(file, copy)
     try:
         tokenizer = AutoTokenizer.from_pretrained(unfinished, local_files_only=True, trust_remote_code=False)
         create(scratch, tokenizer, unfinished)

@@ -37,7 +37,7 @@ def run(context: Context, key: Key) -> StepResult:
     stale = []
     for corpus in found:
         slot = Slot("tokens", (model, language), corpus.dataset)
-        inputs = (pin.tokenizer_hash, pin.config_hash, corpus.entry.fingerprint)
+        inputs = (*pin.token_identity, corpus.entry.fingerprint)
         current = fingerprint("tokens", CODE_VERSION, parameters, inputs)
         if context.force or not context.warehouse.is_fresh(slot, current):
             stale.append((corpus, slot, current))

@@ -193,11 +193,6 @@ class Family(ABC):
         ids = (getattr(tokenizer, name, None) for name in names)
         return frozenset(index for index in ids if index is not None)
 
-    def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
-        """Sub-tokens of one word, for tokenizers that know no offsets."""
-        pieces: list[str] = tokenizer.tokenize(word)
-        return pieces
-
 
 def base_model(model: nn.Module) -> Any:
     """The model without its head."""
