@@ -6,6 +6,7 @@ Pure NumPy. Interval formulas that a view can state (Wilson, Fisher) are macros 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,12 +42,18 @@ def bootstrap_mean(
     confidence: float = 0.95,
     method: Literal["bca", "percentile"] = "bca",
     seed: int = 0,
+    reach: tuple[float, float] = (-math.inf, math.inf),
 ) -> BootstrapResult:
     """Bootstrap of the mean of `values` `[n]`, which for two systems is their paired difference per example.
 
     Examples are what is resampled. With `weights` `[n]` (words per sentence, say) the mean is
     sum(w x) / sum(w), so that a score per word is resampled by sentences, within which errors hang together.
-    The same seed gives the same result. Where the values are all equal, the interval is that one point.
+    The same seed gives the same result.
+
+    Where the values are all equal, resamples show no spread, which is not to say that there is none: other values may
+    be as common as 1 - (1 - confidence)^(1/n) (the rule of three), so the interval is what such a share of values at
+    the ends of `reach`, where values can lie, could make of the mean; NaN on a side without an end. The p-value is
+    that of n equal signs, 2 / 2^n, as far as `resamples` can tell.
 
     Source: Efron and Tibshirani (1993), "An introduction to the bootstrap", ch. 13 (percentile), 14 (BCa);
     the p-value shifts the resampled means to the null hypothesis (ch. 16) and counts the sample itself
@@ -60,7 +67,7 @@ def bootstrap_mean(
         raise ValueError("values must be finite, weights finite, not negative and not all zero")
     mean = float(w @ x / w.sum())
     if np.ptp(x) == 0:
-        return BootstrapResult(mean, mean, mean, 0.0, 1.0 if mean == 0 else 1 / (resamples + 1))
+        return _of_equal_values(mean, x.size, resamples, confidence, reach)
     means = _resampled_means(x, w, resamples, np.random.default_rng(seed))
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if method == "bca":
@@ -71,6 +78,15 @@ def bootstrap_mean(
     return BootstrapResult(
         mean, float(low), float(high), float(means.std(ddof=1)), (1 + beyond) / (resamples + 1)
     )
+
+
+def _of_equal_values(
+    mean: float, n: int, resamples: int, confidence: float, reach: tuple[float, float]
+) -> BootstrapResult:
+    unseen = 1 - (1 - confidence) ** (1 / n)
+    low, high = (mean + unseen * (end - mean) if math.isfinite(end) else math.nan for end in reach)
+    signs = 1.0 if mean == 0 else min(1.0, 2 * 0.5**n)
+    return BootstrapResult(mean, low, high, 0.0, max(signs, 1 / (resamples + 1)))
 
 
 def _resampled_means(

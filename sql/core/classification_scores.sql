@@ -11,7 +11,7 @@
 -- column value: The score, a share.
 -- column ci_low: Lower end of the 95 % interval: Wilson's, for macro-F1 at the effective sample size.
 -- column ci_high: Upper end of the same interval.
--- column standard_error: Standard error of the score; for macro-F1 from its influence function (delta method).
+-- column standard_error: Standard error of the score; for macro-F1 from its influence function (delta method); NULL where the examples show no spread.
 -- column n: Examples scored.
 -- column num_classes: Classes that the model chooses among.
 -- column chance: Expected score of guessing uniformly among these classes.
@@ -24,7 +24,7 @@ cells as (
         label,
         predicted,
         any_value(task) as task,
-        any_value(len(logits)) as num_classes,
+        nullif(any_value(len(logits)), 0) as num_classes,
         count(*) as examples,
         count_if(num_truncated > 0) as truncated
     from predictions
@@ -106,7 +106,8 @@ scores as (
 ),
 sized as (
     -- The sample size at which a plain share would have this standard error: n itself for accuracy.
-    select *, if(standard_error > 0, value * (1 - value) / standard_error ^ 2, n) as effective_n
+    -- Rounding leaves a hair of it where there is none.
+    select *, if(standard_error > 1e-9, value * (1 - value) / standard_error ^ 2, n) as effective_n
     from scores
     join totals using (evaluation)
 )
@@ -121,7 +122,7 @@ select
     value,
     wilson_low(value * effective_n, effective_n) as ci_low,
     wilson_high(value * effective_n, effective_n) as ci_high,
-    standard_error,
+    if(standard_error > 1e-9, standard_error, null) as standard_error,
     n,
     num_classes,
     chance,

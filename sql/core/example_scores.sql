@@ -20,7 +20,7 @@ sentences as (
         count_if(coalesce(predicted = label, false))::double as numerator,
         count(*)::double as denominator,
         bool_or(status = 'truncated') as truncated,
-        max(len(logits)) as num_classes
+        nullif(max(len(logits)), 0) as num_classes
     from token_predictions
     where label is not null
     group by all

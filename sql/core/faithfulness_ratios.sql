@@ -15,6 +15,8 @@
 -- column side: sufficiency or comprehensiveness.
 -- column variant: As in faithfulness; published_code for published.
 -- column ratio: Mean score over that of random attributions.
+-- column converged_share: Share of the attributions that converged, whether they count or not; NULL for methods without completeness and for published.
+-- column num_unconverged: Those that did not: left out of strict, kept in the other variants; NULL for published.
 with
 measured_pairs as (
     select counterpart_of as pair, 'monolingual' as kind, model from models where counterpart_of is not null
@@ -35,7 +37,7 @@ families as (
 )
 select
     'measured' as origin, pair, kind, model, dataset, split, language, method, importance, mode, masking, side, variant,
-    ratio
+    ratio, converged_share, num_unconverged
 from faithfulness
 join measured_pairs using (model)
 where ratio is not null and method <> 'random'
@@ -45,6 +47,6 @@ select
     if(parts.soft = '', 'hard', 'soft'),
     if(parts.soft = '', 'zero_id', 'bernoulli_reversed'),
     parts.side, variant,
-    value
+    value, null, null
 from published
 join families using (family)

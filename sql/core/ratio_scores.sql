@@ -1,6 +1,6 @@
 -- A score of one model on one dataset, split and language that is a ratio of sums over examples.
 -- key: model, dataset, split, language, metric, variant
--- source: sums of example_scores; bootstrap over examples (sentences, questions), percentiles of 1000 resamples of bootstrap_weights; of more than 400 examples, 400 blocks of them dealt by a hash of the id (random groups, Wolter 2007, ch. 2) are resampled. A share of examples (exact match) has Wilson's interval, which is right at 0 and 1 too
+-- source: sums of example_scores; bootstrap over examples (sentences, questions), percentiles of 1000 resamples of bootstrap_weights; of more than 400 examples, 400 blocks of them dealt by a hash of the id (random groups, Wolter 2007, ch. 2) are resampled. A share of examples (exact match) has Wilson's interval, which is right at 0 and 1 too, and so has, over its examples, every score that all resamples agree on. Examples without a number are left out
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -11,7 +11,7 @@
 -- column value: The score, a share.
 -- column ci_low: Lower end of the 95 % interval.
 -- column ci_high: Upper end of the same interval.
--- column standard_error: Standard deviation of the resampled scores.
+-- column standard_error: Standard deviation of the resampled scores; NULL where all agree.
 -- column n: Examples scored.
 -- column num_units: What the score is out of: words, gold and predicted entities, or questions.
 -- column num_classes: Tags that the model chooses among; NULL for answers.
@@ -27,6 +27,7 @@ dealt as (
             partition by model, dataset, split, language, metric, variant order by hash(example_id), example_id
         ) - 1) % 400 as block
     from example_scores
+    where isfinite(numerator) and isfinite(denominator)
 ),
 blocks as (
     select
@@ -70,12 +71,17 @@ spread as (
         -- In a fixed order: the last digits of a sum depend on it.
         stddev_samp(value order by resample) as standard_error
     from resampled
+    where isfinite(value)
     group by evaluation
 ),
 shares as (
-    select *, evaluation.metric = 'exact_match' as is_share
+    -- Where all examples score alike the bootstrap has no width.
+    select
+        *,
+        not coalesce(high - low > 1e-12, false) as is_flat,
+        evaluation.metric = 'exact_match' or is_flat as is_share
     from evaluations
-    join spread using (evaluation)
+    left join spread using (evaluation)
 )
 select
     evaluation.model as model,
@@ -88,7 +94,7 @@ select
     value,
     if(is_share, wilson_low(value * n, n), low) as ci_low,
     if(is_share, wilson_high(value * n, n), high) as ci_high,
-    standard_error,
+    if(is_flat, null, standard_error) as standard_error,
     n,
     num_units,
     num_classes,

@@ -1,6 +1,6 @@
 -- BLEU and chrF of one model on one dataset, split and language translated into.
 -- key: model, dataset, split, language, metric, variant
--- source: BLEU: Papineni et al. 2002, with sacreBLEU's exponential smoothing of zero counts; chrF2: Popović 2015; both equal to sacreBLEU's corpus_score / 100. Bootstrap over sentences, percentiles of 1000 resamples of bootstrap_weights; of more than 400 sentences, 400 blocks of them dealt by a hash of the id are resampled
+-- source: BLEU: Papineni et al. 2002, with sacreBLEU's exponential smoothing of zero counts; chrF2: Popović 2015; both equal to sacreBLEU's corpus_score / 100. Bootstrap over sentences, percentiles of 1000 resamples of bootstrap_weights; of more than 400 sentences, 400 blocks of them dealt by a hash of the id are resampled. Sentences whose counts are not complete are left out
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -9,9 +9,9 @@
 -- column metric: bleu or chrf.
 -- column variant: strict: sacreBLEU's defaults, as the signature says.
 -- column value: The score, a share (sacreBLEU's number divided by 100).
--- column ci_low: Lower end of the 95 % interval.
+-- column ci_low: Lower end of the 95 % interval; NULL where all resamples agree, as of one sentence.
 -- column ci_high: Upper end of the same interval.
--- column standard_error: Standard deviation of the resampled scores.
+-- column standard_error: Standard deviation of the resampled scores; NULL where all agree.
 -- column n: Sentences scored.
 -- column num_units: bleu: tokens of the references; chrf: their characters without blanks.
 -- column num_truncated: Sentences whose source was cut because it was too long.
@@ -27,6 +27,7 @@ dealt as (
             partition by model, dataset, split, language, metric, signature order by hash(example_id), example_id
         ) - 1) % 400 as block
     from translation_statistics
+    where is_complete(statistics) and len(statistics) = if(metric = 'bleu', 10, 18)
 ),
 -- Sums by block, one row per place in the list of counts.
 blocks as (
@@ -99,9 +100,9 @@ select
     evaluation.metric as metric,
     'strict' as variant,
     value,
-    ci_low,
-    ci_high,
-    standard_error,
+    if(ci_high - ci_low > 1e-12, ci_low, null) as ci_low,
+    if(ci_high - ci_low > 1e-12, ci_high, null) as ci_high,
+    if(ci_high - ci_low > 1e-12, standard_error, null) as standard_error,
     n,
     totals[2]::bigint as num_units,
     num_truncated,

@@ -15,6 +15,7 @@
 -- column char_end: One past its last code point.
 -- column num_tokens: Sub-tokens of the word.
 -- column attribution: Signed attribution, in logits.
+-- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 select
     a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
     any_value(t.segment) as segment,
@@ -22,8 +23,10 @@ select
     any_value(t.word_start) as char_start,
     any_value(t.word_end) as char_end,
     count(*) as num_tokens,
-    sum(a.attribution::double) as attribution
+    sum(a.attribution::double) as attribution,
+    any_value(r.converged) as converged
 from token_attributions as a
 join tokens as t using (model, dataset, split, language, example_id, position)
+left join attribution_runs as r using (model, dataset, split, language, example_id, method, target)
 where not t.is_special and t.word_index is not null
 group by all

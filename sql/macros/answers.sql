@@ -1,19 +1,28 @@
 -- Answers to questions as the two definitions of exact match and F1 compare them: as lists of words.
 
--- SQuAD v1.1's own: lower case, without ASCII punctuation, without English articles, words between white space.
+-- Lower case as Unicode has it, and Python: DuckDB's lower() turns every letter into one, so it makes a plain i of a
+-- dotted capital one, and never ends a Greek word in a final sigma.
+create macro lower_case(text) as lower(regexp_replace(
+    replace(text, 'İ', 'i̇'),
+    '([\p{Lu}\p{Ll}\p{Lt}][\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}''.:·’]*)Σ([\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}''.:·’]*(?:[^\p{Lu}\p{Ll}\p{Lt}\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}''.:·’]|$))',
+    '\1ς\2', 'g'
+));
+
+-- SQuAD v1.1's own: lower case, without ASCII punctuation, without English articles, words between white space. An
+-- answer of nothing else has no words.
 -- Source: Rajpurkar et al. (2016), evaluate-v1.1.py.
 create macro squad_words(answer) as
     regexp_extract_all(
-        list_aggregate(
+        if(answer is not null, coalesce(list_aggregate(
             list_transform(
                 -- Runs of word characters and of others: an article is a whole run.
                 regexp_extract_all(
-                    regexp_replace(lower(answer), '[!-/:-@\[-`{-~]', '', 'g'), '[\pL\pN_]+|[^\pL\pN_]+'
+                    regexp_replace(lower_case(answer), '[!-/:-@\[-`{-~]', '', 'g'), '[\pL\pN_]+|[^\pL\pN_]+'
                 ),
                 lambda run: if(run in ('a', 'an', 'the'), ' ', run)
             ),
             'string_agg', ''
-        ),
+        ), ''), null),
         '[^\s\pZ\x0B\x1C-\x1F\x{85}]+'
     );
 
@@ -33,33 +42,39 @@ create macro answer_articles(language) as
 create macro without_prefix_article(answer, language) as
     if(split_part(language, '-', 1) = 'ar', regexp_replace(answer, '(^|\s)ال', '\1', 'g'), answer);
 
--- MLQA's: composed, lower case, without any Unicode punctuation or symbol, without the language's articles (the Arabic
--- one is a prefix), and in scripts that write no spaces every character is a word.
--- Source: Lewis et al. (2020), mlqa_evaluation_v1.py, which splits Chinese only; here Japanese, Thai, Lao, Khmer and
--- Burmese too.
+-- After MLQA, for `strict`: composed, lower case, without any Unicode punctuation, without the language's articles (the
+-- Arabic one is a prefix), and in scripts that write no spaces every character is a word. It is not MLQA's script, which
+-- composes nothing, leaves non-ASCII symbols, takes the Arabic article out of the middle of words too, and splits Chinese
+-- only; here symbols go, and Japanese, Thai, Lao, Khmer and Burmese are split as well.
+-- Source: Lewis et al. (2020), mlqa_evaluation_v1.py.
 create macro answer_words(answer, language) as
     list_filter(
         regexp_extract_all(
-            without_prefix_article(regexp_replace(lower(nfc_normalize(answer)), '[\pP\pS]', '', 'g'), language),
-            '[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[^\s\pZ\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+'
+            without_prefix_article(regexp_replace(lower_case(nfc_normalize(answer)), '[\pP\pS]', '', 'g'), language),
+            '[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]|[^\s\pZ\x0B\x1C-\x1F\x{85}\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+'
         ),
         lambda word: not list_contains(answer_articles(language), word)
     );
 
--- F1 of two lists of words, each taken as often as it occurs: 2 * common / (words + words); where one is empty, 1 if both are.
-create macro words_f1(one, other) as
-    if(
-        len(one) = 0 or len(other) = 0,
-        (len(one) = len(other))::int::double,
-        2.0 * coalesce(
-            list_sum(
-                list_transform(
-                    list_distinct(one),
-                    lambda word: least(
-                        len(list_filter(one, lambda x: x = word)), len(list_filter(other, lambda x: x = word))
-                    )
+-- Words that two lists have in common, each as often as both have it.
+create macro common_words(one, other) as
+    if(one is not null and other is not null, coalesce(
+        list_sum(
+            list_transform(
+                list_distinct(one),
+                lambda word: least(
+                    len(list_filter(one, lambda x: x = word)), len(list_filter(other, lambda x: x = word))
                 )
-            ),
-            0
-        ) / (len(one) + len(other))
-    );
+            )
+        ),
+        0
+    ), null);
+
+-- F1 of two lists of words, each taken as often as it occurs: 2 * common / (words + words); 0 without a word in common,
+-- as in SQuAD v1.1's script even where both are empty.
+create macro squad_f1(one, other) as
+    if(len(one) + len(other) = 0, 0.0, 2.0 * common_words(one, other) / (len(one) + len(other)));
+
+-- The same, but two empty lists agree: 1, as in SQuAD v2's script.
+create macro words_f1(one, other) as
+    if(len(one) + len(other) = 0, 1.0, 2.0 * common_words(one, other) / (len(one) + len(other)));

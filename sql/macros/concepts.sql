@@ -12,7 +12,7 @@ best as (
     select
         model, lexicon, source_clustering, target_clustering, baseline, draw, source_concept, published, n_best,
         any_value(source_types) as source_types,
-        max(if(published, matched_in_file[n_best], matched[n_best]) / source_types) as share
+        max(finite(if(published, matched_in_file[n_best], matched[n_best]) / source_types)) as share
     from concept_matches, readings, depths
     where n_best <= len(matched)
         and if(
@@ -56,8 +56,8 @@ scored as (
     select
         *,
         if(is_known, coalesce(aligned, 0), null) as found,
-        if(is_known, coalesce(aligned_shuffled, 0) / num_draws, null) as found_shuffled,
-        if(is_known, coalesce(aligned_random, 0) / num_draws, null) as found_random
+        if(is_known, finite(coalesce(aligned_shuffled, 0) / num_draws), null) as found_shuffled,
+        if(is_known, finite(coalesce(aligned_random, 0) / num_draws), null) as found_random
     from asked
     join places using (model, source_clustering)
     join eligible using (model, source_clustering, min_types)
@@ -68,14 +68,14 @@ select
     model, corpus, stack, convention, layer, num_clusters, seed, source_clustering, target_clustering, lexicon,
     source_language, target_language, variant, theta, n_best, min_types, concepts, eligible,
     found as aligned,
-    found / concepts as score,
+    finite(found / concepts) as score,
     if(is_known, wilson_low(found, concepts), null) as score_low,
     if(is_known, wilson_high(found, concepts), null) as score_high,
     if(eligible > 0, found / eligible, null) as score_eligible,
     if(is_known, wilson_low(found, eligible), null) as score_eligible_low,
     if(is_known, wilson_high(found, eligible), null) as score_eligible_high,
-    found_shuffled / concepts as null_lexicon,
-    found_random / concepts as null_labels,
+    finite(found_shuffled / concepts) as null_lexicon,
+    finite(found_random / concepts) as null_labels,
     source_types_covered / nullif(source_types, 0) as coverage
 from scored;
 
@@ -186,8 +186,9 @@ totals as (
 shares as (
     select
         model, clustering, baseline, reading.variant, reading.unit, languages,
-        coalesce(if(reading.unit = 'tokens', second_tokens / tokens, second_types / types), 0) as second,
-        if(present < len(languages), 0, if(reading.unit = 'tokens', least_tokens / tokens, least_types / types)) as least
+        coalesce(finite(if(reading.unit = 'tokens', second_tokens / tokens, second_types / types)), 0) as second,
+        if(present < len(languages), 0, finite(if(reading.unit = 'tokens', least_tokens / tokens, least_types / types)))
+            as least
     from totals
     join clusterings using (model, clustering), readings
     where reading.variant <> 'published_code' or len(languages) = 2

@@ -1,76 +1,122 @@
 -- The bets of strict evidence, numbered 1 to 20: from .71 down by factors of sqrt(2). As in xlwh/heads/sequences.py.
 create macro head_bet(i) as pow(2.0, -i / 2.0);
 
--- ln of the mean of exp over a list of logarithms.
+-- ln of the mean of exp over a list of logarithms; NULL where one is missing.
 create macro log_mean_exp(logs) as
-    list_max(logs) + ln(list_avg(list_transform(logs, lambda x: exp(x - list_max(logs)))));
+    case when len(logs) > 0 and is_complete(logs)
+        then list_max(logs) + ln(list_avg(list_transform(logs, lambda x: exp(x - list_max(logs)))))
+    end;
 
 -- What one bet adds to the radius of the anytime-valid interval, times n: (V (-ln(1 - b) - b) + ln(2 bets / delta)) / b.
-create macro head_bet_slack(square, delta, b) as (square * (-ln(1 - b) - b) + ln(40 / delta)) / b;
+create macro head_bet_slack(square, delta, b) as
+    case when b > 0 and b < 1 and delta > 0 then finite((square * (-ln(1 - b) - b) + ln(40 / delta)) / b) end;
 
 -- Anytime-valid interval of the mean of n values in [-1, 1] from their sum of squares, at error delta, for one player.
 -- Source: Howard et al. (2021), Waudby-Smith and Ramdas (2024), Theorem 2 with the constant prediction 0.
 create macro strict_radius(n, square, delta) as
-    list_min(list_transform(range(1, 21), lambda i: head_bet_slack(square, delta, head_bet(i)))) / n;
+    case when n > 0 then
+        finite(list_min(list_transform(range(1, 21), lambda i: head_bet_slack(square, delta, head_bet(i)))) / n)
+    end;
 
--- Half the width of an interval that holds at all times together in the limit of many values; infinite below 64 of them.
--- Source: Waudby-Smith et al. (2024), "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2,
--- with rho^2 = `scale`. As in xlwh/heads/sequences.py.
+-- Skewness of values from their spread and the mean of their third powers about the mean; 0 where all are equal.
+create macro skewness_of(sd, third) as case when sd > 0 then finite(third / sd ^ 3) when sd = 0 then 0.0 end;
+
+-- Observations below which a normal limit says nothing: the rarer the large values, the more.
+create macro asymptotic_least(skewness) as greatest(1024, 100 * skewness ^ 2);
+
+-- Half the width of an interval that holds at all times together in the limit of many values, with rho^2 = `scale`.
+-- Source: Waudby-Smith et al. (2024), "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2.
+-- As in xlwh/heads/sequences.py.
 create macro scaled_asymptotic_radius(n, sd, delta, scale) as
-    if(n < 64, 'infinity'::double, sd * sqrt(2 * (n * scale + 1) / scale * ln(sqrt(n * scale + 1) / delta)) / n);
+    case when n > 0 and sd >= 0 and delta > 0 and scale > 0 then
+        finite(sd * sqrt(2 * (n * scale + 1) / scale * ln(sqrt(n * scale + 1) / delta)) / n)
+    end;
 
--- The same with the scale that makes it tightest at 512 values.
-create macro asymptotic_radius(n, sd, delta) as
-    scaled_asymptotic_radius(n, sd, delta, (-2 * ln(delta) + ln(1 - 2 * ln(delta))) / 512);
+-- The same with the scale that makes it tightest at 2048 values, and beside it what a value of -1 or 1 could change that
+-- has not been seen yet: with probability 1 - delta it is rarer than ln(1 / delta) / n. So values that are all equal
+-- have an interval too. NULL, nothing is known, below asymptotic_least.
+create macro asymptotic_radius(n, value, sd, skewness, delta) as
+    case when n >= asymptotic_least(skewness) then
+        scaled_asymptotic_radius(n, sd, delta, (-2 * ln(delta) + ln(1 - 2 * ln(delta))) / 2048)
+        + finite((1 + abs(value)) * ln(1 / delta) / n)
+    end;
 
 -- The least number of observations at which that radius is at most |value|, to a tenth; NULL where none below 10^9 is.
-create macro asymptotic_effort(value, sd, delta) as
+create macro asymptotic_effort(value, sd, skewness, delta) as
     list_min(
         list_filter(
-            list_transform(range(174), lambda i: ceil(64 * 1.1 ^ i)),
-            lambda needed: asymptotic_radius(needed, sd, delta) <= abs(value)
+            list_transform(range(146), lambda i: ceil(asymptotic_least(skewness) * 1.1 ^ i)),
+            lambda needed: asymptotic_radius(needed, value, sd, skewness, delta) <= abs(value)
         )
     );
 
 -- Empirical Bernstein radius of Eq. 4, sd sqrt(2 ln(3/delta) / n) + 3 R ln(3/delta) / n with R = 1: one look, one head.
-create macro paper_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta) / n) + 3 * ln(3 / delta) / n;
+create macro paper_radius(n, sd, delta) as
+    case when n > 0 and delta > 0 and delta <= 3 then
+        finite(sd * sqrt(2 * ln(3 / delta) / n) + 3 * ln(3 / delta) / n)
+    end;
 
--- What the released code computes, sd sqrt(2 ln(3/delta)) / n: it shrinks with n where it should with sqrt(n).
-create macro published_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta)) / n;
+-- What the released code computes, sd sqrt(2 ln(3/delta)) / n + 3 R ln(3/delta) / n with R = 1: the first term shrinks
+-- with n where it should with sqrt(n), the second is Eq. 4's. Source: Helw150/ShapleyHeadPruning, shap_xnli.py.
+create macro published_radius(n, sd, delta) as
+    case when n > 0 and delta > 0 and delta <= 3 then
+        finite(sd * sqrt(2 * ln(3 / delta)) / n + 3 * ln(3 / delta) / n)
+    end;
 
 -- Observations until strict evidence reaches log_error, if they stay as they are: it grows by b |value| - b^2 square / 2
 -- with each, at the best bet b there is. In the middle of the bets their neighbours help, and averaging costs less.
 create macro head_effort(value, square, log_error) as
-    (log_error + if(abs(value) / square < head_bet(1), 1.5, ln(20)))
-    / (
-        least(abs(value) / square, head_bet(1)) * abs(value)
-        - least(abs(value) / square, head_bet(1)) ^ 2 * square / 2
-    );
+    case when value <> 0 and square > 0 then finite(
+        (log_error + if(abs(value) / square < head_bet(1), 1.5, ln(20)))
+        / (
+            least(abs(value) / square, head_bet(1)) * abs(value)
+            - least(abs(value) / square, head_bet(1)) ^ 2 * square / 2
+        )
+    ) end;
 
 -- Values of players with intervals of every variant, all errors being `delta`; `head_shapley` is this at 0.1.
 create macro head_values(delta := 0.1) as table
     with
-    sums as (
+    counted as materialized (
         select
             struct_pack(model, dataset, split, language, sampler) as game,
             struct_pack(unit, layer, head) as player,
+            estimator, half, marginal, observations
+        from head_observations
+        where isfinite(marginal)
+    ),
+    sums as (
+        select
+            game,
+            player,
             any_value(estimator) as estimator,
             sum(observations)::bigint as n,
             sum(observations * marginal) / sum(observations) as value,
             sum(observations * marginal ^ 2) as square,
             sum(observations * marginal) filter (half = 0) / sum(observations) filter (half = 0) as value_even,
             sum(observations * marginal) filter (half = 1) / sum(observations) filter (half = 1) as value_odd
-        from head_observations
+        from counted
+        group by game, player
+    ),
+    -- About the mean, since the difference of two large sums is noise where values are nearly all alike.
+    moments as (
+        select
+            game,
+            player,
+            sqrt(sum(observations * (marginal - value) ^ 2) / any_value(n)) as sd,
+            sum(observations * (marginal - value) ^ 3) / any_value(n) as third
+        from counted
+        join sums using (game, player)
         group by game, player
     ),
     wealth as (
         select
-            struct_pack(model, dataset, split, language, sampler) as game,
-            struct_pack(unit, layer, head) as player,
+            game,
+            player,
             i,
             sum(observations * ln(1 - head_bet(i) * marginal)) as negative,
             sum(observations * ln(1 + head_bet(i) * marginal)) as positive
-        from head_observations
+        from counted
         cross join range(1, 21) as bets(i)
         group by game, player, i
     ),
@@ -82,16 +128,17 @@ create macro head_values(delta := 0.1) as table
     known as (
         select
             *,
-            sqrt(greatest(0.0, square / n - value ^ 2)) as sd,
+            skewness_of(sd, third) as skewness,
             count(*) over (partition by game) as players,
             row_number() over (partition by game order by value desc, player) as value_rank
         from sums
+        join moments using (game, player)
         join evidence using (game, player)
     ),
     bounded as (
         select *, 'strict' as variant, strict_radius(n, square, delta / players) as radius from known
         union all
-        select *, 'asymptotic', asymptotic_radius(n, sd, delta / players) from known
+        select *, 'asymptotic', asymptotic_radius(n, value, sd, skewness, delta / players) from known
         union all
         select *, 'paper', paper_radius(n, sd, delta) from known
         union all
@@ -101,7 +148,8 @@ create macro head_values(delta := 0.1) as table
     select
         game.model as model, game.dataset as dataset, game.split as split, game.language as language,
         game.sampler as sampler, player.unit as unit, player.layer as layer, player.head as head,
-        variant, estimator, players, n, value, sd,
+        variant, estimator, players, n, value, sd, skewness,
+        -- Where there is no radius nothing is known, but that values are in [-1, 1].
         greatest(-1.0, value - radius) as value_low,
         least(1.0, value + radius) as value_high,
         value_rank, value_even, value_odd,
@@ -153,7 +201,10 @@ create macro pruning_decisions_at(delta) as table
             when value <> 0 and variant = 'strict'
                 then greatest(1, ceil(head_effort(value, mean_square, log_error)) - n)
             when value <> 0 and variant = 'asymptotic'
-                then greatest(1, asymptotic_effort(value, sd, delta / players) - n)
+                then greatest(1, asymptotic_effort(value, sd, skewness, delta / players) - n)
+            -- A head is decided when the radius, which shrinks with n, is below its distance from -0.01 or from 0.
+            when variant = 'published_code'
+                then greatest(1, ceil(n * published_radius(n, sd, delta) / greatest(value + 0.01, -value)) - n)
             when value <> 0 then greatest(1, ceil(2 * sd ^ 2 * log_error / value ^ 2 + 3 * log_error / abs(value)) - n)
         end::double as more_observations
     from judged;

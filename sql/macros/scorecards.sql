@@ -9,10 +9,29 @@ from (
         *,
         list_position(['span_f1', 'token_accuracy', 'accuracy', 'f1', 'bleu'], metric) as preference
     from task_scores
-    where variant = 'strict'
+    where variant = 'strict' and isfinite(value)
 )
 where preference is not null
 group by model, dataset, split, language, task;
+
+-- The metrics of `language_pair_scorecard` that are correlated with each other, and the quantities that each is computed
+-- from, by its definition: two that share one are not independent whatever the models do, so they are not tested.
+create macro scorecard_metrics() as table
+select unnest([
+    {'metric': 'target_score', 'made_from': ['target_score']},
+    {'metric': 'transfer_gap', 'made_from': ['source_score', 'target_score']},
+    {'metric': 'ccta', 'made_from': ['ccta']},
+    {'metric': 'ccta_excess', 'made_from': ['ccta', 'ccta_null']},
+    {'metric': 'calign_best', 'made_from': ['calign']},
+    {'metric': 'calign_last', 'made_from': ['calign']},
+    {'metric': 'colap_best', 'made_from': ['colap']},
+    {'metric': 'colap_last', 'made_from': ['colap']},
+    {'metric': 'head_rho', 'made_from': ['head_values']},
+    -- The pruned model's score less the whole one's, in the target language.
+    {'metric': 'pruning_gain', 'made_from': ['pruned_score', 'target_score']},
+    {'metric': 'faithfulness_difference', 'made_from': ['faithfulness']},
+    {'metric': 'fertility_difference', 'made_from': ['fertility']}
+], recursive := true);
 
 -- Why a number is not there, as an entry of `missing`; NULL where it is there.
 create macro missing_because(name, value, of_model, of_pair, table_name) as
@@ -62,7 +81,7 @@ pairs as (
 ),
 consistency as (
     select model, dataset, split, source_language, target_language,
-        avg(score) as ccta, avg(excess_shuffled) as ccta_excess
+        avg(score) as ccta, avg(excess_shuffled) as ccta_excess, avg(converged_share) as converged_share
     from ccta
     where ccta.method = of_method and ccta.variant = of_variant
         and normalization = 'abs'
@@ -111,7 +130,7 @@ pruned as (
     group by all
 ),
 faithful_ratios as (
-    select model, dataset, split, language, avg(ratio) as ratio
+    select model, dataset, split, language, avg(ratio) as ratio, avg(converged_share) as converged_share
     from faithfulness
     where faithfulness.method = of_method
         and faithfulness.variant = of_variant and mode = 'hard'
@@ -119,7 +138,8 @@ faithful_ratios as (
 ),
 faithful as (
     select model, dataset, split, s.language as source_language, t.language as target_language,
-        t.ratio - s.ratio as faithfulness_difference
+        t.ratio - s.ratio as faithfulness_difference,
+        least(s.converged_share, t.converged_share) as converged_share
     from faithful_ratios as s
     join faithful_ratios as t using (model, dataset, split)
 ),
@@ -138,6 +158,7 @@ select
     colap_best, colap_best_layer, colap_last,
     head_rho, head_rho_corrected, pruning_gain,
     faithfulness_difference, fertility_difference,
+    least(consistency.converged_share, faithful.converged_share) as converged_share,
     map_from_entries(list_filter(
         [
             missing_because('transfer_gap', source_score - target_score, target_score is not null,

@@ -24,5 +24,6 @@
 -- column pruning_gain: Change of accuracy in the target language when heads that do harm in the source language go.
 -- column faithfulness_difference: Target minus source language, of the ratio of the method's faithfulness (normalised sufficiency and comprehensiveness, hard) to that of random attributions.
 -- column fertility_difference: Target minus source language, in sub-tokens per word.
+-- column converged_share: Share of the attributions behind ccta and faithfulness_difference that converged, the smaller of the two; NULL for methods without completeness. How many strict leaves out stands in those views.
 -- column missing: Why what is NULL is so: metric -> reason.
 select * from language_pair_scorecard_at('lig', 'strict')

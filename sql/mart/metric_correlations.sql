@@ -1,6 +1,6 @@
 -- How two metrics go together over language pairs: of one model and dataset, or of all of a study.
 -- key: scope, model, dataset, split, metric_a, metric_b
--- source: Pearson and Spearman over the rows of language_pair_scorecard with different languages that have both; 95 % intervals: percentiles of 1000 resamples of the pairs (Bayesian bootstrap); p: two-sided Student's t of Spearman's rho, Holm over the pairs of metrics of the same scope; language pairs share languages, so they are less independent than both take them to be
+-- source: Pearson and Spearman over the rows of language_pair_scorecard with different languages that have both; metrics that are computed from the same quantity (macro scorecard_metrics) are left out; 95 % intervals: percentiles of 1000 resamples of the pairs (Bayesian bootstrap); p: two-sided, of Spearman's rho: exact, over all orders, up to seven pairs and where rho is 1 or -1, else Student's t; Holm over the pairs of metrics of the same scope; language pairs share languages, so they are less independent than both take them to be
 -- column scope: model: one model and dataset; study: all of them pooled.
 -- column model: Key of the model in the study; NULL for scope study.
 -- column dataset: Key of the dataset in the study; NULL for scope study.
@@ -9,21 +9,22 @@
 -- column metric_b: Another one, later in the alphabet.
 -- column n: Language pairs that have both.
 -- column pearson: Pearson correlation; NULL where a side does not vary.
--- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four pairs.
+-- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four pairs, and for a correlation of 1 or -1, where all resamples agree.
 -- column pearson_high: Upper end of it.
 -- column spearman: Spearman correlation; NULL where a side does not vary.
--- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four pairs.
+-- column spearman_low: Lower end of the 95 % interval; NULL as pearson_low.
 -- column spearman_high: Upper end of it.
--- column p: p-value of spearman; NULL for fewer than four pairs.
+-- column p: p-value of spearman, never 0; NULL for fewer than four pairs.
 -- column tests: Correlations of the scope that Holm's correction is over.
 -- column holm_p: p after Holm's correction.
+-- column converged_share: Mean over the pairs of the share of attributions that converged, where one of the metrics is made from attributions; else NULL.
 with
 measured as (
     from (
         select
             model, dataset, split, source_language, target_language,
             target_score, transfer_gap, ccta, ccta_excess, calign_best, calign_last, colap_best, colap_last,
-            head_rho, pruning_gain, faithfulness_difference, fertility_difference
+            head_rho, pruning_gain, faithfulness_difference, fertility_difference, converged_share
         from language_pair_scorecard
         where source_language <> target_language
     )
@@ -32,20 +33,27 @@ measured as (
         head_rho, pruning_gain, faithfulness_difference, fertility_difference
     ))
 ),
+made as (
+    select * from measured join scorecard_metrics() using (metric) where isfinite(value)
+),
 together as (
     select
         a.model, a.dataset, a.split,
-        a.metric as metric_a, b.metric as metric_b, a.value as a, b.value as b
-    from measured as a
-    join measured as b
-        on a.model = b.model and a.dataset is not distinct from b.dataset and a.split is not distinct from b.split
+        a.metric as metric_a, b.metric as metric_b, a.value as a, b.value as b,
+        if(list_has_any(list_concat(a.made_from, b.made_from), ['ccta', 'faithfulness']), a.converged_share, null)
+            as converged_share
+    from made as a
+    join made as b
+        on not list_has_any(a.made_from, b.made_from)
+        and a.model = b.model and a.dataset is not distinct from b.dataset and a.split is not distinct from b.split
         and a.source_language = b.source_language and a.target_language = b.target_language
         and a.metric < b.metric
 ),
 populations as (
-    select struct_pack(scope := 'model', model, dataset, split, metric_a, metric_b) as population, a, b from together
+    select struct_pack(scope := 'model', model, dataset, split, metric_a, metric_b) as population, a, b, converged_share
+    from together
     union all
-    select struct_pack(scope := 'study', model := null, dataset := null, split := null, metric_a, metric_b), a, b
+    select struct_pack(scope := 'study', model := null, dataset := null, split := null, metric_a, metric_b), a, b, converged_share
     from together
 ),
 ranked as (
@@ -55,11 +63,14 @@ lists as (
     select
         population,
         count(*) as n,
+        avg(converged_share) as converged_share,
         correlation(a, b) as pearson,
         correlation(rank_a, rank_b) as spearman,
         -- In an order of their own, so that a resample does not depend on the order of the rows.
         list([a, b, a * a, b * b, a * b] order by a, b) as moments,
-        list([rank_a, rank_b, rank_a * rank_a, rank_b * rank_b, rank_a * rank_b] order by a, b) as rank_moments
+        list([rank_a, rank_b, rank_a * rank_a, rank_b * rank_b, rank_a * rank_b] order by a, b) as rank_moments,
+        list(rank_a order by a, b) as ranks_a,
+        list(rank_b order by a, b) as ranks_b
     from ranked
     group by population
 ),
@@ -90,26 +101,58 @@ resampled as (
 intervals as (
     select
         population,
-        quantile_cont(pearson, 0.025) as pearson_low,
-        quantile_cont(pearson, 0.975) as pearson_high,
-        quantile_cont(spearman, 0.025) as spearman_low,
-        quantile_cont(spearman, 0.975) as spearman_high
+        interval_of(pearson) as pearson_ends,
+        interval_of(spearman) as spearman_ends
     from resampled
+    group by population
+),
+-- How far apart the two rankings of few pairs are when one is put into any order: rho is a line of this sum of products.
+-- Rankings are the same but for ties, so that few have to be worked out.
+shapes as (
+    select distinct n, list_sort(ranks_a) as shape_a, list_sort(ranks_b) as shape_b
+    from lists
+    where n between 4 and 7 and spearman is not null
+),
+reordered as (
+    select
+        shape_a,
+        shape_b,
+        abs(list_inner_product(shape_a, list_transform(places, lambda place: shape_b[place]))
+            - n * list_avg(shape_a) * list_avg(shape_b)) as distance,
+        count(*) as orders
+    from shapes
+    join orders_up_to(7) as orders on orders.things = shapes.n
+    group by all
+),
+exact as (
+    select
+        population,
+        sum(orders) filter (
+            distance >= abs(list_inner_product(ranks_a, ranks_b) - n * list_avg(ranks_a) * list_avg(ranks_b)) - 1e-9
+        ) / sum(orders) as exact_p
+    from lists
+    join reordered on shape_a = list_sort(ranks_a) and shape_b = list_sort(ranks_b)
+    where spearman is not null
     group by population
 ),
 tested as (
     select
         *,
         case
-            when n > 3 then
-                if(abs(spearman) >= 1, 0.0, student_p(spearman * sqrt((n - 2) / (1 - spearman * spearman)), n - 2))
+            when n < 4 or spearman is null then null
+            when exact_p is not null then exact_p
+            when abs(spearman) >= 1 - 1e-12 then least_permutation_p(ranks_b)
+            else greatest(
+                least_permutation_p(ranks_b), student_p(spearman * sqrt((n - 2) / (1 - spearman * spearman)), n - 2)
+            )
         end as p
     from lists
+    left join exact using (population)
 ),
 families as (
     select
         population, n, p,
-        pearson, spearman,
+        pearson, spearman, converged_share,
         row(population.scope, population.model, population.dataset, population.split) as family
     from tested
 ),
@@ -129,13 +172,14 @@ select
     population.metric_b as metric_b,
     n,
     pearson,
-    if(pearson is null, null, pearson_low) as pearson_low,
-    if(pearson is null, null, pearson_high) as pearson_high,
+    if(abs(pearson) < 1 - 1e-12, pearson_ends[1], null) as pearson_low,
+    if(abs(pearson) < 1 - 1e-12, pearson_ends[2], null) as pearson_high,
     spearman,
-    if(spearman is null, null, spearman_low) as spearman_low,
-    if(spearman is null, null, spearman_high) as spearman_high,
+    if(abs(spearman) < 1 - 1e-12, spearman_ends[1], null) as spearman_low,
+    if(abs(spearman) < 1 - 1e-12, spearman_ends[2], null) as spearman_high,
     p,
     tests,
-    if(p is null, null, least(1.0, max((tests - place + 1) * p) over (partition by family order by place))) as holm_p
+    if(p is null, null, least(1.0, max((tests - place + 1) * p) over (partition by family order by place))) as holm_p,
+    converged_share
 from ordered
 left join intervals using (population)

@@ -21,6 +21,7 @@
 -- column head_rho: Mean rank correlation of head values.
 -- column pruning_gain: Mean change of accuracy in a target language when heads that do harm in a source language go.
 -- column faithfulness_difference: Mean of target - source faithfulness ratio.
+-- column converged_share: Mean share of the attributions behind ccta and faithfulness_difference that converged.
 -- column fertility: Mean sub-tokens per word over the dataset's languages.
 -- column num_truncated: Examples of the dataset whose input was cut because it was too long.
 with
@@ -41,7 +42,8 @@ means as (
         avg(colap_best) filter (not is_self) as colap_best,
         avg(head_rho) filter (not is_self) as head_rho,
         avg(pruning_gain) filter (not is_self) as pruning_gain,
-        avg(faithfulness_difference) filter (not is_self) as faithfulness_difference
+        avg(faithfulness_difference) filter (not is_self) as faithfulness_difference,
+        avg(converged_share) filter (not is_self) as converged_share
     from pairs
     group by model, dataset, split, task, metric
 ),

@@ -6,11 +6,11 @@
 -- column split: Part of the dataset: train, dev, test.
 -- column language: Language code, as the dataset writes it.
 -- column method: Attribution method; random is the floor of infidelity, and is never moved by noise.
--- column variant: strict: as described.
+-- column variant: strict: examples whose attributions converged.
 -- column n: Examples and targets.
 -- column draws: Draws of each.
 -- column infidelity: Mean square of (attributions of the removed tokens - logit lost without them), squared logits.
--- column infidelity_low: Lower end of the 95 % interval, a normal approximation over examples.
+-- column infidelity_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all agree.
 -- column infidelity_high: Upper end of it.
 -- column infidelity_scaled: The same with each example's attributions multiplied by what makes it smallest: for methods that are not in logits, as attention.
 -- column unexplained: Mean of infidelity_scaled over the mean square of the logit lost, by example: 0 foretold but for the scale, 1 not at all.
@@ -18,35 +18,60 @@
 -- column sensitivity_max_low: Lower end of the 95 % interval, a normal approximation over examples.
 -- column sensitivity_max_high: Upper end of it.
 -- column sensitivity_mean: Mean of the mean change.
+-- column converged_share: Share of the attributions that converged, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Those that did not: left out.
 with
 examples_of as (
     select
         model, dataset, split, language, example_id, method, target,
         count(*) as draws,
-        avg((attributed - lost) ** 2) as infidelity,
+        finite(avg((attributed - lost) ** 2)) as infidelity,
         -- Least over b of mean((b * attributed - lost)^2): b = mean(attributed * lost) / mean(attributed^2).
-        greatest(0, avg(lost ** 2) - coalesce(avg(attributed * lost) ** 2 / nullif(avg(attributed ** 2), 0), 0))
+        finite(greatest(0, avg(lost ** 2) - coalesce(avg(attributed * lost) ** 2 / nullif(avg(attributed ** 2), 0), 0)))
             as infidelity_scaled,
-        avg(lost ** 2) as lost_square,
+        finite(avg(lost ** 2)) as lost_square,
         -- Attributions that are all zero have no scale: captum takes 1.
-        max(change / if(norm = 0, 1, norm)) as sensitivity_max,
-        avg(change / if(norm = 0, 1, norm)) as sensitivity_mean
+        max(finite(change / if(norm = 0, 1, norm))) as sensitivity_max,
+        avg(finite(change / if(norm = 0, 1, norm))) as sensitivity_mean
     from attribution_probes
+    group by all
+),
+judged as (
+    select examples_of.*, converged, 'strict' as variant, counts_in(variant, converged) as counts
+    from examples_of
+    left join attribution_runs using (model, dataset, split, language, example_id, method, target)
+),
+means as (
+    select
+        model, dataset, split, language, method, variant,
+        count_if(counts)::bigint as n,
+        max(draws)::bigint as draws,
+        avg(infidelity) filter (counts) as infidelity,
+        stddev_samp(infidelity) filter (counts) as infidelity_sd,
+        avg(infidelity_scaled) filter (counts) as infidelity_scaled,
+        avg(finite(infidelity_scaled / lost_square)) filter (counts) as unexplained,
+        count(sensitivity_max) filter (counts) as sensitivities,
+        avg(sensitivity_max) filter (counts) as sensitivity_max,
+        stddev_samp(sensitivity_max) filter (counts) as sensitivity_max_sd,
+        avg(sensitivity_mean) filter (counts) as sensitivity_mean,
+        avg(converged::int) as converged_share,
+        count_if(not converged)::bigint as num_unconverged
+    from judged
     group by all
 )
 select
-    model, dataset, split, language, method,
-    'strict' as variant,
-    count(*)::bigint as n,
-    max(draws)::bigint as draws,
-    avg(infidelity) as infidelity,
-    normal_low(avg(infidelity), stddev_samp(infidelity), count(*)) as infidelity_low,
-    normal_high(avg(infidelity), stddev_samp(infidelity), count(*)) as infidelity_high,
-    avg(infidelity_scaled) as infidelity_scaled,
-    avg(infidelity_scaled / nullif(lost_square, 0)) as unexplained,
-    avg(sensitivity_max) as sensitivity_max,
-    normal_low(avg(sensitivity_max), stddev_samp(sensitivity_max), count(sensitivity_max)) as sensitivity_max_low,
-    normal_high(avg(sensitivity_max), stddev_samp(sensitivity_max), count(sensitivity_max)) as sensitivity_max_high,
-    avg(sensitivity_mean) as sensitivity_mean
-from examples_of
-group by all
+    model, dataset, split, language, method, variant,
+    n,
+    draws,
+    infidelity,
+    normal_low(infidelity, infidelity_sd, n) as infidelity_low,
+    normal_high(infidelity, infidelity_sd, n) as infidelity_high,
+    infidelity_scaled,
+    unexplained,
+    sensitivity_max,
+    normal_low(sensitivity_max, sensitivity_max_sd, sensitivities) as sensitivity_max_low,
+    normal_high(sensitivity_max, sensitivity_max_sd, sensitivities) as sensitivity_max_high,
+    sensitivity_mean,
+    converged_share,
+    num_unconverged
+from means

@@ -8,12 +8,14 @@
 -- column split: Part of the dataset: train, dev, test.
 -- column language: Language code, as the dataset writes it.
 -- column method: Attribution method; random draws by example alone, so it is the same on both.
--- column variant: strict: special tokens left out.
+-- column variant: strict: examples whose attributions converged on both models; special tokens left out.
 -- column n: Examples of which both explain the same class, with a correlation that is defined.
 -- column spearman: Mean rank correlation of the signed attributions.
--- column spearman_low: Lower end of the 95 % interval, a normal approximation over examples.
+-- column spearman_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all agree.
 -- column spearman_high: Upper end of it.
 -- column spearman_abs: Mean rank correlation of their absolute values.
+-- column converged_share: Share of the examples whose attributions converged on both models, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Those that did not: left out.
 with
 twins as (
     select model, weights_of, randomized from models where randomized is not null and weights_of is not null
@@ -56,19 +58,37 @@ ranked as (
 correlations as (
     select
         model, weights_of, randomized, dataset, split, language, example_id, method, target,
-        corr(twin_rank, original_rank) as spearman,
-        corr(twin_size, original_size) as spearman_abs
+        correlation(twin_rank, original_rank) as spearman,
+        correlation(twin_size, original_size) as spearman_abs
     from ranked
     group by all
+),
+judged as (
+    select
+        correlations.*,
+        'strict' as variant,
+        both_converged(twin.converged, original.converged) as both_did,
+        counts_in(variant, both_did) as counts
+    from correlations
+    left join attribution_runs as twin using (model, dataset, split, language, example_id, method, target)
+    left join attribution_runs as original
+        on original.model = correlations.weights_of
+        and original.dataset = correlations.dataset
+        and original.split = correlations.split
+        and original.language = correlations.language
+        and original.example_id = correlations.example_id
+        and original.method = correlations.method
+        and original.target = correlations.target
+    where spearman is not null
 )
 select
-    model, weights_of, randomized, dataset, split, language, method,
-    'strict' as variant,
-    count(*)::bigint as n,
-    avg(spearman) as spearman,
-    normal_low(avg(spearman), stddev_samp(spearman), count(*)) as spearman_low,
-    normal_high(avg(spearman), stddev_samp(spearman), count(*)) as spearman_high,
-    avg(spearman_abs) filter (not isnan(spearman_abs)) as spearman_abs
-from correlations
-where spearman is not null and not isnan(spearman)
+    model, weights_of, randomized, dataset, split, language, method, variant,
+    count_if(counts)::bigint as n,
+    avg(spearman) filter (counts) as spearman,
+    normal_low(avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts)) as spearman_low,
+    normal_high(avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts)) as spearman_high,
+    avg(spearman_abs) filter (counts) as spearman_abs,
+    avg(both_did::int) as converged_share,
+    count_if(not both_did)::bigint as num_unconverged
+from judged
 group by all

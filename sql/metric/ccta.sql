@@ -1,6 +1,6 @@
 -- Consistency of token attributions (CCTA) between one source and one target language, over parallel pairs.
 -- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language, variant
--- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise)
+-- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise); pairs of which the attributions of either side did not converge are left out, ccta_at(keep_unconverged := true) has them
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -12,12 +12,12 @@
 -- column normalization: Signed attributions to weights: abs, relu, min_max or softmax.
 -- column source_language: Language whose prediction and attributions are the reference.
 -- column target_language: Language that is compared with it.
--- column variant: strict: exact transport with inequality marginals, no padding, special tokens dropped.
+-- column variant: strict: exact transport with inequality marginals, no padding, special tokens dropped; pairs whose attributions converged on both sides.
 -- column is_self: Source and target are the same language, which scores 1 by identity.
 -- column n: Pairs.
 -- column score: Mean C(s, t), a share.
--- column score_se: Standard error of it; NULL for fewer than two pairs.
--- column score_low: Lower end of the 95 % interval.
+-- column score_se: Standard error of it; NULL for fewer than two pairs, and where all score the same.
+-- column score_low: Lower end of the 95 % interval; NULL where all pairs score the same, as of a language with itself.
 -- column score_high: Upper end of it.
 -- column null_uniform: Mean score of the same pairs with uniform weights.
 -- column null_shuffled: Mean score with the target side's weights shuffled over its words.
@@ -32,47 +32,6 @@
 -- column source_coverage: Mean share of the source weight on units that have a vector.
 -- column target_coverage: Mean share of the target weight on units that have a vector.
 -- column degenerate_share: Share of the pairs in which a side had only zero weights and was set to uniform.
-with moments as (
-    select
-        model, dataset, split, method, target_policy,
-        -- The ends of an answer are scores of their own; all classes are one.
-        if(target in ('start', 'end'), target, 'class') as output,
-        space, unit, normalization, source_language, target_language,
-        count(*) as n,
-        avg(score) as score,
-        stddev_samp(score) as score_sd,
-        avg(null_uniform) as null_uniform,
-        avg(null_shuffled) as null_shuffled,
-        avg(score - null_uniform) as excess_uniform,
-        stddev_samp(score - null_uniform) as excess_uniform_sd,
-        avg(score - null_shuffled) as excess_shuffled,
-        stddev_samp(score - null_shuffled) as excess_shuffled_sd,
-        avg(source_coverage) as source_coverage,
-        avg(target_coverage) as target_coverage,
-        avg(degenerate::int) as degenerate_share
-    from ccta_pairs
-    group by all
-)
-select
-    model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language,
-    'strict' as variant,
-    source_language = target_language as is_self,
-    n,
-    score,
-    score_sd / sqrt(n) as score_se,
-    normal_low(score, score_sd, n) as score_low,
-    normal_high(score, score_sd, n) as score_high,
-    null_uniform,
-    null_shuffled,
-    excess_uniform,
-    excess_uniform_sd / sqrt(n) as excess_uniform_se,
-    normal_low(excess_uniform, excess_uniform_sd, n) as excess_uniform_low,
-    normal_high(excess_uniform, excess_uniform_sd, n) as excess_uniform_high,
-    excess_shuffled,
-    excess_shuffled_sd / sqrt(n) as excess_shuffled_se,
-    normal_low(excess_shuffled, excess_shuffled_sd, n) as excess_shuffled_low,
-    normal_high(excess_shuffled, excess_shuffled_sd, n) as excess_shuffled_high,
-    source_coverage,
-    target_coverage,
-    degenerate_share
-from moments
+-- column converged_share: Share of the pairs whose attributions converged on both sides, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Pairs of which a side did not: left out of strict.
+select * from ccta_at()

@@ -19,14 +19,18 @@
 -- column null_shuffled: Mean over the other languages of the score with shuffled weights.
 -- column excess_uniform: Mean over the other languages of the excess over the uniform null.
 -- column excess_shuffled: Mean over the other languages of the excess over the shuffled null.
+-- column converged_share: Mean over the other languages of ccta.converged_share.
+-- column num_unconverged: Pairs with them of which a side did not converge: left out of strict.
 select
     model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant,
-    count_if(not is_self)::bigint as num_targets,
-    if(bool_or(is_self), avg(score), null) as score_with_self,
+    count_if(not is_self and n > 0)::bigint as num_targets,
+    if(bool_or(is_self and n > 0), avg(score), null) as score_with_self,
     avg(score) filter (not is_self) as score_without_self,
     avg(null_uniform) filter (not is_self) as null_uniform,
     avg(null_shuffled) filter (not is_self) as null_shuffled,
     avg(excess_uniform) filter (not is_self) as excess_uniform,
-    avg(excess_shuffled) filter (not is_self) as excess_shuffled
+    avg(excess_shuffled) filter (not is_self) as excess_shuffled,
+    avg(converged_share) filter (not is_self) as converged_share,
+    coalesce(sum(num_unconverged) filter (not is_self), 0)::bigint as num_unconverged
 from ccta
 group by all

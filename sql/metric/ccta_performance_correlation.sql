@@ -18,11 +18,13 @@
 -- column metric: The measure of performance: accuracy of classes, f1 of answers.
 -- column n: Cells, each a model, a source and a target language.
 -- column pearson: Pearson correlation; NULL where a side does not vary.
--- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four cells.
+-- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four cells and for a correlation of 1 or -1.
 -- column pearson_high: Upper end of it.
 -- column spearman: Spearman correlation; NULL where a side does not vary.
--- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four cells.
+-- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four cells and for a correlation of 1 or -1.
 -- column spearman_high: Upper end of it.
+-- column converged_share: Mean over the cells of ccta.converged_share.
+-- column num_unconverged: Pairs behind them of which a side did not converge: left out of strict.
 with
 measured as (
     from ccta unpivot (consistency for measure in (score, excess_uniform, excess_shuffled))
@@ -38,7 +40,7 @@ scored as (
         and task_scores.dataset = measured.dataset
         and task_scores.split = measured.split
         and task_scores.language = measured.target_language
-    where task_scores.metric in ('accuracy', 'f1') and task_scores.variant = 'strict'
+    where task_scores.metric in ('accuracy', 'f1') and task_scores.variant = 'strict' and isfinite(task_scores.value)
 ),
 scoped as (
     select * from (select 'model' as scope, * from scored)
@@ -53,7 +55,9 @@ populations as (
             measure, cells, variant, metric
         ) as population,
         consistency,
-        performance
+        performance,
+        converged_share,
+        num_unconverged
     from scoped
     cross join (values ('all'), ('off_diagonal')) as selection(cells)
     where cells = 'all' or not is_self
@@ -70,7 +74,9 @@ correlations as (
         population,
         count(*) as n,
         correlation(consistency, performance) as pearson,
-        correlation(consistency_rank, performance_rank) as spearman
+        correlation(consistency_rank, performance_rank) as spearman,
+        avg(converged_share) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged
     from ranked
     group by population
 )
@@ -96,5 +102,7 @@ select
     pearson_high(pearson, n) as pearson_high,
     spearman,
     spearman_low(spearman, n) as spearman_low,
-    spearman_high(spearman, n) as spearman_high
+    spearman_high(spearman, n) as spearman_high,
+    converged_share,
+    num_unconverged
 from correlations

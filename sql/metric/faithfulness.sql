@@ -1,6 +1,6 @@
 -- Faithfulness of an attribution method for one model, dataset and language, beside that of random attributions.
 -- key: model, dataset, split, language, method, importance, masking, side, variant
--- source: mean over examples of view faithfulness_examples; ratio = mean AOPC(method) / mean AOPC(random), above 1 is more faithful than chance (arXiv 2403.12809, section 3); 95 % intervals: percentiles of 1000 resamples of the examples (Bayesian bootstrap), method and random resampled together
+-- source: mean over examples of view faithfulness_examples; ratio = mean AOPC(method) / mean AOPC(random), above 1 is more faithful than chance (arXiv 2403.12809, section 3); 95 % intervals: percentiles of 1000 resamples of the examples (Bayesian bootstrap), method and random resampled together, NULL where all resamples agree; strict leaves out examples whose attributions did not converge
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -25,9 +25,16 @@
 -- column difference_low: Lower end of the 95 % interval.
 -- column difference_high: Upper end of it.
 -- column draw_sd: Mean over examples of the standard deviation over draws; NULL for a single draw.
+-- column converged_share: Share of the attributions that converged, whether they count or not; NULL for methods without completeness.
+-- column num_unconverged: Those that did not: left out of strict, kept in the other variants.
 with
 paired as (
-    select scored.*, chance.score as random_score
+    select
+        scored.*,
+        chance.score as random_score,
+        counts_in(scored.variant, scored.converged) as counts,
+        -- Defined, so that a resample can weigh it.
+        counts and not scored.saturated and scored.score is not null and chance.score is not null as is_scored
     from faithfulness_examples as scored
     join faithfulness_examples as chance
         on chance.model = scored.model
@@ -44,14 +51,16 @@ paired as (
 cells as (
     select
         model, dataset, split, language, method, importance, mode, masking, side, variant,
-        count_if(not saturated)::bigint as n,
-        count_if(saturated)::bigint as saturated,
-        avg(score) as score,
-        avg(unnormalized) filter (not saturated) as unnormalized,
-        avg(random_score) as random_score,
-        avg(draw_sd) as draw_sd,
-        list(score order by example_id) filter (not saturated) as scores,
-        list(random_score order by example_id) filter (not saturated) as random_scores
+        count_if(is_scored)::bigint as n,
+        count_if(counts and saturated)::bigint as saturated,
+        avg(score) filter (is_scored) as score,
+        avg(unnormalized) filter (is_scored) as unnormalized,
+        avg(random_score) filter (is_scored) as random_score,
+        avg(draw_sd) filter (is_scored) as draw_sd,
+        avg(converged::int) as converged_share,
+        count_if(not converged)::bigint as num_unconverged,
+        list(score order by example_id) filter (is_scored) as scores,
+        list(random_score order by example_id) filter (is_scored) as random_scores
     from paired
     group by all
 ),
@@ -71,9 +80,9 @@ resampled as (
 intervals as (
     select
         model, dataset, split, language, method, importance, masking, side, variant,
-        quantile_cont(score, [0.025, 0.975]) as score_ends,
-        quantile_cont(score / nullif(random_score, 0), [0.025, 0.975]) as ratio_ends,
-        quantile_cont(score - random_score, [0.025, 0.975]) as difference_ends
+        interval_of(score) as score_ends,
+        interval_of(score / nullif(random_score, 0)) as ratio_ends,
+        interval_of(score - random_score) as difference_ends
     from resampled
     group by all
 )
@@ -92,6 +101,8 @@ select
     score - random_score as difference,
     difference_ends[1] as difference_low,
     difference_ends[2] as difference_high,
-    draw_sd
+    draw_sd,
+    converged_share,
+    num_unconverged
 from cells
 left join intervals using (model, dataset, split, language, method, importance, masking, side, variant)

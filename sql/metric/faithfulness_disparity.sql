@@ -18,10 +18,12 @@
 -- column multilingual_ratio: Mean over cells of the multilingual model's score over that of random attributions.
 -- column monolingual_ratio: The same of the counterparts.
 -- column disparity: multilingual_ratio - monolingual_ratio; above 0 the multilingual model's attributions are more faithful.
--- column disparity_low: Lower end of the 95 % interval over cells; NULL for one cell.
+-- column disparity_low: Lower end of the 95 % interval over cells; NULL for one cell, and where all cells agree.
 -- column disparity_high: Upper end of it.
 -- column t: Paired t statistic; NULL for one cell.
--- column p_value: Two-sided p-value of it with n - 1 degrees of freedom; cells are taken as independent, which methods on the same data are not.
+-- column p_value: Two-sided p-value of it with n - 1 degrees of freedom; cells are taken as independent, which methods on the same data are not; NULL where they all differ alike.
+-- column converged_share: Mean over cells and both models of the share of attributions that converged (faithfulness); NULL where no method has completeness.
+-- column num_unconverged: Those of both models that did not: left out of strict, kept in the other variants; NULL for published.
 with
 cells as (
     select
@@ -39,7 +41,9 @@ cells as (
         multilingual.side,
         multilingual.variant,
         multilingual.ratio as multilingual_ratio,
-        monolingual.ratio as monolingual_ratio
+        monolingual.ratio as monolingual_ratio,
+        list_avg([multilingual.converged_share, monolingual.converged_share]) as converged_share,
+        multilingual.num_unconverged + monolingual.num_unconverged as num_unconverged
     from faithfulness_ratios as multilingual
     join faithfulness_ratios as monolingual
         on monolingual.origin = multilingual.origin
@@ -81,7 +85,9 @@ summaries as (
         avg(monolingual_ratio) as monolingual_ratio,
         avg(multilingual_ratio - monolingual_ratio) as disparity,
         stddev_samp(multilingual_ratio - monolingual_ratio) as disparity_sd,
-        list(multilingual_ratio - monolingual_ratio order by multilingual_ratio, monolingual_ratio) as disparities
+        list(multilingual_ratio - monolingual_ratio order by multilingual_ratio, monolingual_ratio) as disparities,
+        avg(converged_share) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged
     from scoped
     group by all
 ),
@@ -93,7 +99,7 @@ resamples as (
 intervals as (
     select
         origin, scope, multilingual_model, method, importance, masking, side, variant,
-        quantile_cont(resampled_mean(disparities, weights), [0.025, 0.975]) as ends
+        interval_of(resampled_mean(disparities, weights)) as ends
     from summaries
     join resamples using (n)
     where scope <> 'cell'
@@ -109,7 +115,9 @@ select
     ends[1] as disparity_low,
     ends[2] as disparity_high,
     disparity / nullif(disparity_sd / sqrt(n), 0) as t,
-    student_p(disparity / nullif(disparity_sd / sqrt(n), 0), n - 1) as p_value
+    student_p(disparity / nullif(disparity_sd / sqrt(n), 0), n - 1) as p_value,
+    converged_share,
+    num_unconverged
 from summaries
 left join intervals
     on intervals.origin = summaries.origin

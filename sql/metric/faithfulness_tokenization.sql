@@ -12,11 +12,13 @@
 -- column measure: What differs, multilingual minus monolingual: fertility, splitting_ratio or unknown_ratio.
 -- column n: Points: pairs of models on a dataset in a language.
 -- column pearson: Pearson correlation of the two differences; NULL where one does not vary.
--- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four points.
+-- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four points and for a correlation of 1 or -1.
 -- column pearson_high: Upper end of it.
 -- column spearman: Spearman correlation; NULL where one does not vary.
--- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four points.
+-- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four points and for a correlation of 1 or -1.
 -- column spearman_high: Upper end of it.
+-- column converged_share: Mean over the points of faithfulness_disparity.converged_share.
+-- column num_unconverged: Attributions behind them that did not converge: left out of strict, kept in the other variants; NULL for published.
 with
 tokenizations as (
     select 'measured' as origin, model, dataset, split, language, measure, value
@@ -55,7 +57,9 @@ populations as (
             measure
         ) as population,
         avg(disparity) as disparity,
-        avg(tokenization_difference) as tokenization_difference
+        avg(tokenization_difference) as tokenization_difference,
+        avg(converged_share) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged
     from points
     cross join lateral (values (multilingual_model), (null)) as model_scopes(model_scope)
     cross join lateral (values (method), (null)) as method_scopes(method_scope)
@@ -73,7 +77,9 @@ correlations as (
         population,
         count(*) as n,
         correlation(disparity, tokenization_difference) as pearson,
-        correlation(disparity_rank, difference_rank) as spearman
+        correlation(disparity_rank, difference_rank) as spearman,
+        avg(converged_share) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged
     from ranked
     group by population
 )
@@ -93,5 +99,7 @@ select
     pearson_high(pearson, n) as pearson_high,
     spearman,
     spearman_low(spearman, n) as spearman_low,
-    spearman_high(spearman, n) as spearman_high
+    spearman_high(spearman, n) as spearman_high,
+    converged_share,
+    num_unconverged
 from correlations

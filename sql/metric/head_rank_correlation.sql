@@ -8,8 +8,8 @@
 -- column source_language: One language.
 -- column target_language: The other one; each pair is there both ways, and each language with itself.
 -- column players: Players that both have values for.
--- column rho: Spearman's rho of the values; noise that both share through their permutations raises it.
--- column rho_low: Lower end of its 95 % interval (Bonett and Wright).
+-- column rho: Spearman's rho of the values, NULL where a side does not vary; noise that both share through their permutations raises it.
+-- column rho_low: Lower end of its 95 % interval (Bonett and Wright); NULL for a rho of 1, as of a language with itself.
 -- column rho_high: Upper end of it.
 -- column rho_apart: Mean rho between halves of the draws that share no permutation.
 -- column ceiling_source: Rho between the source language's own halves.
@@ -47,10 +47,10 @@ correlations as (
     select
         pair,
         count(*) as players,
-        corr(s, t) as rho,
-        (corr(s_even, t_odd) + corr(s_odd, t_even)) / 2 as rho_apart,
-        corr(s_even, s_odd) as ceiling_source,
-        corr(t_even, t_odd) as ceiling_target
+        correlation(s, t) as rho,
+        (correlation(s_even, t_odd) + correlation(s_odd, t_even)) / 2 as rho_apart,
+        correlation(s_even, s_odd) as ceiling_source,
+        correlation(t_even, t_odd) as ceiling_target
     from ranks
     group by pair
 ),

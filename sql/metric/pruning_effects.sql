@@ -15,7 +15,7 @@
 -- column before: Accuracy of the whole model, a share.
 -- column after: Accuracy of the pruned model, a share.
 -- column effect: after - before.
--- column effect_low: Lower end of its 95 % interval (BCa bootstrap).
+-- column effect_low: Lower end of its 95 % interval (BCa bootstrap; where all examples change alike, by how rare another change can still be).
 -- column effect_high: Upper end of it.
 -- column bootstrap_p: Two-sided p-value of the paired bootstrap.
 -- column mcnemar_p: Exact McNemar test; NULL in tagging.
@@ -37,8 +37,8 @@ families as (
 ordered as (
     select
         *,
-        count(*) over (partition by family) as tests,
-        row_number() over (partition by family order by bootstrap_p, language) as place
+        count(bootstrap_p) over (partition by family) as tests,
+        row_number() over (partition by family order by bootstrap_p nulls last, language) as place
     from families
 )
 select
@@ -46,5 +46,6 @@ select
     before, after,
     after - before as effect,
     effect_low, effect_high, bootstrap_p, mcnemar_p, tests,
-    least(1.0, max((tests - place + 1) * bootstrap_p) over (partition by family order by place)) as holm_p
+    if(bootstrap_p is null, null,
+        least(1.0, max((tests - place + 1) * bootstrap_p) over (partition by family order by place))) as holm_p
 from ordered

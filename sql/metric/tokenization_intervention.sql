@@ -26,6 +26,8 @@
 -- column difference: score - base_score.
 -- column difference_low: Lower end of the 95 % interval; NULL for fewer than two examples.
 -- column difference_high: Upper end of it.
+-- column converged_share: Share of the attributions under the sampling and of the model as it is that converged (faithfulness); NULL for methods without completeness.
+-- column num_unconverged: Those that did not: left out of strict, kept in the other variants.
 with
 interventions as (
     select model, weights_of, tokenization_sampling as sampling
@@ -73,6 +75,7 @@ paired as (
         and whole.variant = cut.variant
     -- What is explained is the predicted class: where it is another one, the scores are of two questions.
     where whole.target = cut.target and whole.score is not null and cut.score is not null
+        and counts_in(cut.variant, both_converged(cut.converged, whole.converged))
 ),
 differences as (
     select
@@ -100,7 +103,9 @@ select
     differences.base_score,
     differences.difference,
     normal_low(differences.difference, differences.difference_sd, differences.n) as difference_low,
-    normal_high(differences.difference, differences.difference_sd, differences.n) as difference_high
+    normal_high(differences.difference, differences.difference_sd, differences.n) as difference_high,
+    list_avg([cut.converged_share, whole.converged_share]) as converged_share,
+    cut.num_unconverged + coalesce(whole.num_unconverged, 0) as num_unconverged
 from interventions
 join faithfulness as cut using (model)
 left join faithfulness as whole

@@ -56,8 +56,11 @@ DEFAULTS: dict[str, Any] = {
     "importance": "signed",
     "mode": "hard",
     "masking": "mask",
+    "masked_at": "tokens",
+    "empty_input": "all",
     "query": "none",
     "side": "sufficiency",
+    "value_unit": "share",
 }
 """Columns whose contract accepts few values, or that many tables share; every other column is NULL, zero, false
 or its own name, by type."""

@@ -35,13 +35,13 @@ def drawn(mean: float, n: int, seed: int) -> list[float]:
 
 
 def test_values_are_means_and_intervals_those_of_the_library(connect):
-    values = {0: drawn(-0.3, 400, 0), 1: drawn(0.3, 400, 1), 2: [0.25, -0.5] * 100}
+    values = {0: drawn(-0.3, 1400, 0), 1: drawn(0.3, 400, 1), 2: [0.25, -0.5] * 600}
     found = {
         (row[0], row[1]): row[2:]
         for row in connect(head_samples=samples(values))
         .sql(
             "select head, variant, n, value, sd, value_low, value_high, value_rank, value_even, value_odd, "
-            "log_e_negative, log_e_positive, players from head_shapley"
+            "log_e_negative, log_e_positive, players, skewness from head_shapley"
         )
         .fetchall()
     }
@@ -67,18 +67,21 @@ def test_values_are_means_and_intervals_those_of_the_library(connect):
         assert paper[3] == pytest.approx(max(-1, value - radius))
         assert paper[4] == pytest.approx(min(1, value + radius))
         assert paper[8:10] == (None, None)
-        radius = asymptotic_radius(np.array([n]), np.array([sd]), 0.1 / 3)[0]
-        assert found[head, "asymptotic"][3:5] == pytest.approx((value - radius, value + radius))
+        skewness = stats.skew(marginals)
+        radius = asymptotic_radius(*(np.array([x]) for x in (n, value, sd, skewness)), 0.1 / 3)[0]
+        low, high = max(-1, value - radius), min(1, value + radius)
+        assert found[head, "asymptotic"][3:5] == pytest.approx((low, high))
+        assert found[head, "asymptotic"][11] == pytest.approx(skewness)
     assert [found[head, "strict"][5] for head in range(3)] == [3, 1, 2]
 
 
 def test_the_librarys_summary_says_the_same(connect, frame):
-    values = {0: drawn(-0.3, 300, 0), 1: drawn(0.0, 300, 1), 2: [0.25, -0.5] * 100}
+    values = {0: drawn(-0.3, 1300, 0), 1: drawn(0.0, 300, 1), 2: [0.25, -0.5] * 100, 3: [-0.2] * 1100}
     rows = samples(values)
     summary = summarise(frame("head_samples", rows).lazy()).sort("head")
     database = connect(head_samples=rows)
     view = database.sql(
-        "select s.head, s.n, s.value, s.sd, s.log_e_negative, s.log_e_positive, d.decision, p.decision as paper, "
+        "select s.head, s.n, s.value, s.sd, s.skewness, s.log_e_negative, s.log_e_positive, d.decision, p.decision as paper, "
         "a.decision as asymptotic from head_shapley as s join pruning_decisions as d using (head, variant) "
         "join pruning_decisions as p on p.head = s.head and p.variant = 'paper' "
         "join pruning_decisions as a on a.head = s.head and a.variant = 'asymptotic' "
@@ -88,6 +91,7 @@ def test_the_librarys_summary_says_the_same(connect, frame):
         ("n", "n"),
         ("mean", "value"),
         ("sd", "sd"),
+        ("skewness", "skewness"),
         *[(f"log_e_{s}", f"log_e_{s}") for s in ("negative", "positive")],
     ):
         np.testing.assert_allclose(summary[ours].to_numpy(), view[theirs].to_numpy(), atol=1e-12)
@@ -106,26 +110,62 @@ def test_antithetic_pairs_are_one_observation_and_exact_values_halve_by_example(
     assert database.sql(query).fetchall() == [("all", 2, 0.375, 0.125), ("rows", 2, 0.25, 0.25)]
 
 
-def test_few_observations_have_no_asymptotic_interval(connect):
-    database = connect(head_samples=samples({0: [-0.3, -0.31] * 31, 1: [-0.3, -0.31] * 32}))
-    rows = database.sql(
+def test_few_or_skewed_observations_have_no_asymptotic_interval(connect):
+    rare = [0.0] * 1095 + [-1.0] * 5  # Skewness 15, so 22,000 observations are asked for.
+    values = {0: [-0.3, -0.31] * 511, 1: [-0.3, -0.31] * 512, 2: rare, 3: [-0.3] * 1100, 4: [-0.3] * 1000}
+    rows = connect(head_samples=samples(values)).sql(
         "select value_low, value_high, decision from pruning_decisions where variant = 'asymptotic' order by head"
     )
-    few, enough = rows.fetchall()
-    assert few == (-1, 1, "undecided")
+    few, enough, skewed, equal, equal_few = rows.fetchall()
+    assert few == skewed == equal_few == (-1, 1, "undecided")
     assert -0.32 < enough[0] < enough[1] < -0.29
     assert enough[2] == "prune"
+    # No spread was seen, which leaves room for what is rarer than ln(5 / 0.1) / 1100.
+    unseen = 1.3 * math.log(50) / 1100
+    assert equal == (pytest.approx(-0.3 - unseen), pytest.approx(-0.3 + unseen), "prune")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.0, 1.0, 1 / 3])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 1024, 3000])
+def test_no_head_has_an_interval_without_width(connect, value, n):
+    database = connect(head_samples=samples({0: [value] * n, 1: [0.5, -0.5]}))
+    rows = database.sql("select variant, value_low, value_high from head_shapley where head = 0").fetchall()
+    assert {variant for variant, *_ in rows} == {"strict", "asymptotic", "paper"}
+    for variant, low, high in rows:
+        assert high - low > 1 / n / 4, variant
 
 
 def test_the_published_bound_is_offered_on_whole_sets_only(connect):
-    rows = samples({0: [0.02, 0.04, 0.03]}, estimator="whole_set", example_id="*", sampler="whole")
+    sets = [0.02, 0.04, 0.03, 0.05] * 100
+    rows = samples({0: sets}, estimator="whole_set", example_id="*", sampler="whole")
     database = connect(head_samples=[*rows, *samples({0: [1.0, 0.0, 0.0]})])
     query = "select value, sd, value_low, value_high from head_shapley where variant = 'published_code'"
     ((value, sd, low, high),) = database.sql(query).fetchall()
-    radius = published_radius(np.array([3]), np.array([sd]), 0.1)[0]
+    radius = published_radius(np.array([400]), np.array([sd]), 0.1)[0]
+    assert radius == pytest.approx((np.std(sets) * math.sqrt(2 * math.log(30)) + 3 * math.log(30)) / 400)
     assert (low, high) == (pytest.approx(value - radius), pytest.approx(value + radius))
     decision = "select decision from pruning_decisions where variant = 'published_code'"
     assert database.sql(decision).fetchall() == [("keep",)]
+
+
+@pytest.mark.parametrize(
+    ("mean", "decision"), [(0.03, "keep"), (0.0, "keep"), (-0.004, "keep"), (-0.03, "prune")]
+)
+def test_what_the_published_bound_still_takes_is_what_it_takes(connect, mean, decision):
+    """The number of further observations is the first one at which the decision falls."""
+
+    def judged(n):
+        rows = samples(
+            {0: [mean + 0.01, mean - 0.01] * (n // 2)}, estimator="whole_set", example_id="*", sampler="whole"
+        )
+        query = "select decision, more_observations from pruning_decisions where variant = 'published_code'"
+        return connect(head_samples=rows).sql(query).fetchall()[0]
+
+    before, more = judged(20)
+    assert before == "undecided"
+    needed = 20 + int(more)
+    assert judged(needed + needed % 2)[0] == decision
+    assert judged(needed - 2 - needed % 2)[0] == "undecided"
 
 
 def test_decisions_and_what_is_left_to_do(connect):
@@ -266,15 +306,16 @@ def test_curves_average_draws_and_begin_at_the_whole_model(connect):
     assert found.fetchall() == [(0, 1, 0.5, 0.5, 0.5), (2, 2, pytest.approx(0.45), 0.4, 0.5)]
 
 
-def test_what_is_left_to_do_of_an_asymptotic_decision(connect):
-    pattern = [0.06, -0.04]
+@pytest.mark.parametrize("pattern", [[0.06, -0.04], [-0.1] + [0.02] * 9, [0.02]])
+def test_what_is_left_to_do_of_an_asymptotic_decision(connect, pattern):
     database = connect(head_samples=samples({0: pattern * 50, 1: [0.0]}))
-    query = (
-        "select n, sd, more_observations from pruning_decisions join head_shapley using (head, variant, n)"
-    )
-    ((n, sd, more),) = database.sql(f"{query} where variant = 'asymptotic' and head = 0").fetchall()
-    count = np.arange(64, 10_000)
-    needed = count[asymptotic_radius(count, np.full(len(count), sd), 0.1 / 2) <= 0.01][0]
+    query = "select n, value, sd, skewness, more_observations from pruning_decisions join head_shapley using (head, variant, n, value)"
+    ((n, value, sd, skewness, more),) = database.sql(
+        f"{query} where variant = 'asymptotic' and head = 0"
+    ).fetchall()
+    count = np.arange(64, 100_000)
+    radius = asymptotic_radius(count, *(np.full(len(count), x) for x in (value, sd, skewness)), 0.1 / 2)
+    needed = count[radius <= abs(value)][0]
     assert needed <= n + more <= 1.1 * needed + 1
 
 

@@ -27,7 +27,7 @@ def test_other_levels(catalogue):
 
 
 @pytest.mark.parametrize("n", [4, 11, 500])
-@pytest.mark.parametrize("r", [-1.0, -0.3, 0.0, 0.79])
+@pytest.mark.parametrize("r", [-0.95, -0.3, 0.0, 0.79])
 def test_pearson_agrees_with_scipy(catalogue, r, n):
     x, y = _with_correlation(r, n)
     expected = stats.pearsonr(x, y).confidence_interval()
@@ -50,6 +50,14 @@ def test_too_few_values_give_null(catalogue):
         "select wilson_low(0, 0), normal_low(1.0, 0.5, 1), pearson_low(.5, 3), spearman_high('nan'::double, 9)"
     )
     assert found.fetchall()[0] == (None, None, None, None)
+
+
+def test_no_spread_gives_null_and_not_an_interval_without_width(catalogue):
+    found = catalogue.sql(
+        "select normal_low(1.0, 0.0, 9), normal_high(1.0, 0.0, 9), pearson_low(1.0, 9), pearson_high(-1.0, 9), "
+        "spearman_low(-1.0, 9), spearman_high(1.0, 9)"
+    )
+    assert found.fetchall()[0] == (None,) * 6
 
 
 def test_normal_interval(catalogue):

@@ -69,11 +69,30 @@ def test_seed_decides():
     assert bootstrap_mean(values, seed=5) != bootstrap_mean(values, seed=6)
 
 
-def test_constant_values_are_one_point():
-    none = bootstrap_mean(np.zeros(20), resamples=99)
-    assert (none.mean, none.low, none.high, none.p_value) == (0, 0, 0, 1)
-    some = bootstrap_mean(np.ones(20), resamples=99)
-    assert (some.low, some.high, some.p_value) == (1, 1, 0.01)
+def test_constant_values_show_no_spread_but_leave_room_for_one():
+    none = bootstrap_mean(np.zeros(20), resamples=99, reach=(-1, 1))
+    unseen = 1 - 0.05 ** (1 / 20)
+    assert (none.mean, none.p_value) == (0, 1)
+    assert (none.low, none.high) == pytest.approx((-unseen, unseen))
+    some = bootstrap_mean(np.ones(20), resamples=99, reach=(-1, 1))
+    assert (some.low, some.high, some.p_value) == (pytest.approx(1 - 2 * unseen), 1, 0.01)
+    open_end = bootstrap_mean(np.ones(20))
+    assert np.isnan([open_end.low, open_end.high]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_equal_values_are_little_evidence(n):
+    """All of one sign by chance: 2 / 2^n, however many resamples say the same."""
+    assert bootstrap_mean(np.full(n, 0.3)).p_value == pytest.approx(2 / 2**n)
+
+
+def test_rare_values_that_were_not_seen_are_covered():
+    """One in 30 differs: among 20 it is often not there, and the mean is in the interval all the same."""
+    random = np.random.default_rng(3)
+    unseen = [row for row in (random.random((400, 20)) < 1 / 30).astype(float) if not row.any()]
+    assert len(unseen) > 100
+    result = bootstrap_mean(unseen[0], reach=(-1, 1))
+    assert result.low < 1 / 30 < result.high
 
 
 @pytest.mark.parametrize(

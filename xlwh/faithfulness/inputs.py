@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
 from xlwh.models.batches import Batch, collate, plan
 from xlwh.models.masking import mask_token_id, pad_token_id
+from xlwh.models.scaling import output_scaled
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
@@ -95,14 +97,18 @@ def probabilities(
     batch_tokens: int,
     multiplier: Multiplier | None = None,
     unperturbed: Encoded | None = None,
+    after_norm: bool = False,
 ) -> NDArray[np.float64]:
     """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
 
-    `multiplier` keeps entries of the word vectors. `unperturbed` are the same rows before tokens of theirs were
-    replaced: a head that looks for the place it reads in the token ids (decoders: the last that is not PAD; T5: the
-    last end token) looks there, so that a PAD in place of a word does not move it. ModelError if a logit is not finite.
+    `multiplier` keeps entries of the word vectors or, with `after_norm`, of what enters the first layer: word, position
+    and type vectors, added up and normalised. `unperturbed` are the same rows before tokens of theirs were replaced: a
+    head that looks for the place it reads in the token ids (decoders: the last that is not PAD; T5: the last end token)
+    looks there, so that a PAD in place of a word does not move it. ModelError if a logit is not finite, or where a model
+    has no such sum.
     """
     embedding = loaded.family.word_embedding(loaded.model)
+    normalised = embedding_output(loaded) if after_norm else None
     found = np.zeros(len(inputs))
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
@@ -112,11 +118,16 @@ def probabilities(
                 shown = shown.clone()
                 _at_tokens(shown, batch, [inputs.input_ids[inputs.row(row)] for row in rows.tolist()])
             vectors = embedding(shown)
+            scaled: AbstractContextManager[None] = nullcontext()
             if multiplier is not None:
                 factors = torch.zeros_like(vectors)
                 _at_tokens(factors, batch, multiplier(rows))
-                vectors = vectors * factors
-            logits = _logits(loaded, batch, embedding, shown, vectors)
+                if normalised is None:
+                    vectors = vectors * factors
+                else:
+                    scaled = output_scaled(normalised, factors)
+            with scaled:
+                logits = _logits(loaded, batch, embedding, shown, vectors)
             if not bool(torch.isfinite(logits).all()):
                 raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
             target = torch.from_numpy(targets[rows]).to(loaded.device)
@@ -145,3 +156,15 @@ def _logits(
     finally:
         handle.remove()
     return logits
+
+
+def embedding_output(loaded: LoadedModel) -> nn.Module:
+    """What leaves the normalised sum of word, position and type vectors; ModelError where a model has no such sum."""
+    module = loaded.family.embedding_output(loaded.model)
+    if module is None:
+        raise ModelError(
+            f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
+            "vectors, which the soft masks `bernoulli_reversed` are multiplied into. Leave it out of "
+            "`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model."
+        )
+    return module

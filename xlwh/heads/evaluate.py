@@ -56,7 +56,10 @@ def compare(
 ) -> dict[str, float | None]:
     """Columns of `pruning_tests` about one mask, from the scores of the same examples before and after."""
     x, y = before.astype(np.float64), after.astype(np.float64)
-    result = bootstrap_mean(y - x, weights.astype(np.float64), resamples=resamples, seed=seed)
+    # Scores are in [0, 1], so their differences are in [-1, 1].
+    result = bootstrap_mean(
+        y - x, weights.astype(np.float64), resamples=resamples, seed=seed, reach=(-1.0, 1.0)
+    )
     return {
         "before": float(np.average(x, weights=weights)),
         "after": float(np.average(y, weights=weights)),

@@ -12,8 +12,9 @@ formulas in SQL (`sql/macros/heads.sql`). A sampler may stop, go on, or judge af
   constant prediction 0). Each bet of the grid gets an equal part of the error; the tightest bound counts.
 
 Both allow for a value of -1 that has not been seen yet, so that a mean m takes some ln(1/a) / m observations however
-alike they are. The asymptotic interval does not: it holds at all times together too, but only as far as means are
-normal, which rare large values spoil.
+alike they are. The asymptotic interval holds at all times together too, but only as far as means are normal, which rare
+large values spoil: so it waits for the more observations the more skewed they are, and allows for large values that
+are too rare to have been seen.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from numpy.typing import NDArray
 BETS: NDArray[np.float64] = 2.0 ** (-np.arange(1, 21) / 2)
 """Bets b, from .71 down by factors of sqrt(2) to 1/1024."""
 
-ASYMPTOTIC_LEAST = 64
-"""Observations below which a normal limit says nothing."""
-ASYMPTOTIC_TUNED = 512
+ASYMPTOTIC_LEAST = 1024
+"""Observations below which a normal limit says nothing, however alike they are."""
+ASYMPTOTIC_SKEWED = 100
+"""Observations that it needs for each unit of squared skewness: as many rare values, about, must have been seen."""
+ASYMPTOTIC_TUNED = 2048
 """Observations at which the asymptotic interval is tightest for its level."""
 
 Values = NDArray[np.float64]
@@ -98,16 +101,24 @@ def strict_interval(
     return np.where(count > 0, low, -1.0), np.where(count > 0, high, 1.0)
 
 
-def asymptotic_radius(count: NDArray[np.int64], sd: Values, delta: float | Values) -> Values:
+def asymptotic_radius(
+    count: NDArray[np.int64], mean: Values, sd: Values, skewness: Values, delta: float | Values
+) -> Values:
     """Half the width of an interval that holds at all times together at level 1 - delta in the limit of many values.
 
-    Infinite below ASYMPTOTIC_LEAST of them. Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024),
-    "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2.
+    Infinite below ASYMPTOTIC_LEAST of them, and below ASYMPTOTIC_SKEWED * skewness^2. To the radius of the limit is
+    added what values of -1 or 1 could change that have not been seen yet: with probability 1 - delta they are rarer
+    than ln(1 / delta) / n. So values that are all equal have an interval too. Source: Waudby-Smith, Arbour, Sinha,
+    Kennedy and Ramdas (2024), "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2;
+    the two limits are ours, calibrated by simulation (`tests/unit/heads/test_sequences.py`).
     """
     scale = (-2 * np.log(delta) + np.log(1 - 2 * np.log(delta))) / ASYMPTOTIC_TUNED
     spread = count * scale + 1
-    radius: Values = sd * np.sqrt(2 * spread / scale * np.log(np.sqrt(spread) / delta)) / count
-    return np.where(count < ASYMPTOTIC_LEAST, np.inf, radius)
+    radius = sd * np.sqrt(2 * spread / scale * np.log(np.sqrt(spread) / delta)) / count
+    unseen = (1 + np.abs(mean)) * np.log(1 / np.asarray(delta)) / count
+    least = np.maximum(ASYMPTOTIC_LEAST, ASYMPTOTIC_SKEWED * skewness**2)
+    wide: Values = np.where(count < least, np.inf, radius + unseen)
+    return wide
 
 
 def paper_radius(count: NDArray[np.int64], sd: Values, delta: float, reach: float = 1.0) -> Values:
@@ -118,8 +129,12 @@ def paper_radius(count: NDArray[np.int64], sd: Values, delta: float, reach: floa
 
 
 def published_radius(count: NDArray[np.int64], sd: Values, delta: float) -> Values:
-    """What the released code computes, sd sqrt(2 ln(3/delta)) / t: it shrinks with t where it should with sqrt(t)."""
-    radius: Values = sd * np.sqrt(2 * np.log(3 / delta)) / count
+    """What the released code computes: sd sqrt(2 ln(3/delta)) / t + 3 R ln(3/delta) / t with R = 1.
+
+    The first term shrinks with t where it should with sqrt(t); the second is Eq. 4's.
+    """
+    log = np.log(3 / delta)
+    radius: Values = sd * np.sqrt(2 * log) / count + 3 * log / count
     return radius
 
 

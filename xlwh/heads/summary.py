@@ -27,10 +27,14 @@ def observations(samples: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def summarise(samples: pl.LazyFrame) -> pl.DataFrame:
-    """Per game and player: n, mean, sd, ln of the evidence against a value >= 0 and <= 0, and the game's `players`."""
+    """Per game and player: n, mean, sd, skewness, ln of the evidence against a value >= 0 and <= 0, and the game's `players`."""
     columns = (*GAME, *PLAYER)
     x = pl.col("marginal")
     counts = observations(samples).group_by(*columns, "marginal").len().collect()
+    # About the mean, since the difference of two large sums is noise where values are nearly all alike.
+    counts = counts.with_columns(
+        off=x - (x * pl.col("len")).sum().over(columns) / pl.col("len").sum().over(columns)
+    )
     # Few distinct values, so logarithms are taken of these and not of every observation.
     logs = [((-bet * x).log1p() * pl.col("len")).sum().alias(f"negative{i}") for i, bet in enumerate(BETS)]
     logs += [((bet * x).log1p() * pl.col("len")).sum().alias(f"positive{i}") for i, bet in enumerate(BETS)]
@@ -39,17 +43,22 @@ def summarise(samples: pl.LazyFrame) -> pl.DataFrame:
         n=pl.col("len").sum().cast(pl.Int64),
         total=(x * pl.col("len")).sum(),
         square=(x**2 * pl.col("len")).sum(),
+        second=(pl.col("off") ** 2 * pl.col("len")).sum(),
+        third=(pl.col("off") ** 3 * pl.col("len")).sum(),
     )
-    mean = pl.col("total") / pl.col("n")
+    sd = (pl.col("second") / pl.col("n")).sqrt()
     return (
         sums.with_columns(
-            mean=mean,
-            sd=(pl.col("square") / pl.col("n") - mean**2).clip(lower_bound=0).sqrt(),
+            mean=pl.col("total") / pl.col("n"),
+            sd=sd,
+            skewness=pl.when(sd > 0).then(pl.col("third") / pl.col("n") / sd**3).otherwise(0.0),
             log_e_negative=_log_mean_exp("negative"),
             log_e_positive=_log_mean_exp("positive"),
             players=pl.len().over(GAME),
         )
-        .select(*columns, "n", "mean", "sd", "square", "log_e_negative", "log_e_positive", "players")
+        .select(
+            *columns, "n", "mean", "sd", "skewness", "square", "log_e_negative", "log_e_positive", "players"
+        )
         .sort(columns)
     )
 
@@ -65,15 +74,16 @@ def harmful(variant: str, delta: float) -> pl.Expr:
         return pl.col("log_e_negative") >= (pl.col("players") / delta).log()
 
     def negative(rows: pl.Series) -> pl.Series:
-        n, mean, sd, players = (rows.struct.field(name).to_numpy() for name in ("n", "mean", "sd", "players"))
+        n, mean, sd, skewness, players = (rows.struct.field(name).to_numpy() for name in needed)
         wide = (
-            asymptotic_radius(n, sd, delta / players)
+            asymptotic_radius(n, mean, sd, skewness, delta / players)
             if variant == "asymptotic"
             else paper_radius(n, sd, delta)
         )
         return pl.Series(mean + wide < 0)
 
-    return pl.struct("n", "mean", "sd", "players").map_batches(negative, return_dtype=pl.Boolean)
+    needed = ("n", "mean", "sd", "skewness", "players")
+    return pl.struct(*needed).map_batches(negative, return_dtype=pl.Boolean)
 
 
 def _log_mean_exp(prefix: str) -> pl.Expr:

@@ -46,6 +46,7 @@ _METHODS: dict[str, Capability] = {
     "integrated_gradients_mask": "integrated_gradients",
     "attention": "attention_rows",
     "scaled_attention": "attention_rows",
+    "released_scaled_attention": "attention_rows",
 }
 
 

@@ -127,6 +127,7 @@ def _aligned(context: Context, job: _Job) -> Ranked:
             null_probability=aligner.null_probability,
             tension=aligner.tension,
             optimise_tension=aligner.optimise_tension,
+            tension_update=aligner.tension_update,
             alpha=aligner.alpha,
         ),
         n_best=job.lexicon.n_best,

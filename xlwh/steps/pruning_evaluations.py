@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xlwh.heads.players import Player
     from xlwh.heads.scores import Gold
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 TABLES = ("pruning_masks", "pruning_evaluations", "pruning_tests")
 
 

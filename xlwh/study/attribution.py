@@ -63,6 +63,18 @@ class ScaledAttention(Part):
     """The same, times the mean over heads of its gradient."""
 
 
+class ReleasedScaledAttention(Part):
+    """What the released code of arXiv 2403.12809 calls scaled attention: nearly attention squared. Its `attention` is ours."""
+
+
+class ReleasedInputXGradient(Part):
+    """The released code's gradients: those of the word embedding's weight times the word vector, absolute."""
+
+
+class ReleasedIntegratedGradients(Part):
+    """The released code's integrated gradients: 11 such gradients, the embeddings scaled after their LayerNorm."""
+
+
 class DeepLift(Part):
     """captum's DeepLift; on transformers its rules cover little, see the run's parameters."""
 
@@ -110,6 +122,9 @@ class Methods(Part):
     deeplift: DeepLift | None = None
     gradient_shap: GradientShap | None = None
     occlusion: Occlusion | None = None
+    released_scaled_attention: ReleasedScaledAttention | None = None
+    released_input_x_gradient: ReleasedInputXGradient | None = None
+    released_integrated_gradients: ReleasedIntegratedGradients | None = None
     random: RandomAttribution | None = Field(default_factory=RandomAttribution)
 
     @field_validator("lig", "random", mode="before")

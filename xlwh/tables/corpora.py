@@ -93,9 +93,14 @@ class RejectedRows(Table):
     )
 
 
+PUBLISHED_UNITS = ("share", "percent", "BLEU", "ratio", "count", "sub-tokens per word")
+
+
 class PublishedResults(Table):
     """One row per number printed in one of the papers' tables."""
 
+    # 2: each number carries its unit.
+    version = 2
     key = ("paper", "table", "model", "dataset", "source_language", "language", "metric", "variant")
 
     paper = dy.String(
@@ -111,5 +116,10 @@ class PublishedResults(Table):
     variant = dy.String(
         nullable=False, description="paper, or published_code where the number comes from released code."
     )
-    value = dy.Float64(nullable=False, allow_nan=False, description="The number as printed.")
+    value = dy.Float64(nullable=False, allow_nan=False, description="The number as printed, in `value_unit`.")
+    value_unit = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(list(PUBLISHED_UNITS)),
+        description="What the number is printed in: share, percent, BLEU, ratio, count or sub-tokens per word.",
+    )
     note = dy.String(nullable=True, description="Significance marks and the like.")

@@ -106,6 +106,13 @@ class Family(ABC):
         attribution and perturbation do, moves nothing else.
         """
 
+    def embedding_output(self, model: nn.Module) -> nn.Module | None:
+        """The module that leaves word, position and type vectors added up and normalised, before the first layer.
+
+        None where an architecture has no such module.
+        """
+        return None
+
     @abstractmethod
     def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
         """Every attention block in the order of the forward pass."""

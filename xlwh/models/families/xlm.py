@@ -34,6 +34,10 @@ class Xlm(Family):
         module: nn.Embedding = base_model(model).embeddings
         return module
 
+    def embedding_output(self, model: nn.Module) -> nn.Module | None:
+        module: nn.Module = base_model(model).layer_norm_emb
+        return module
+
     def model_inputs(
         self,
         model: nn.Module,
