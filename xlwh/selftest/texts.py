@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from xlwh.store import schema
+
 TEXTS: tuple[tuple[str, str, str], ...] = (
     ("en", "The cat doesn't sit on the mat; it sleeps, doesn't it?", "A cat sleeps."),
     ("zh", "他说，妈妈，我回来了。", "他回家了。"),
@@ -14,7 +16,7 @@ TEXTS: tuple[tuple[str, str, str], ...] = (
 )
 """Language, first text, second text: scripts with and without blanks, marks that combine, unequal lengths."""
 
-COLUMNS = ("dataset", "split", "language", "example_id", "text", "text_pair", "words")
+COLUMNS = ("dataset", "split", "language", "example_id", "text", "text_pair", "words", "word_spans")
 LONGEST = 160
 """Characters of an example at most, both texts together: the test is to take a second."""
 
@@ -51,7 +53,7 @@ def chosen(frames: Sequence[pl.DataFrame], head: str | None) -> pl.DataFrame:
         frames = [frame.with_columns(text_pair=pl.lit(None, pl.String)) for frame in frames]
     for frame in frames:
         length = pl.col("text").str.len_chars() + pl.col("text_pair").str.len_chars().fill_null(0)
-        some = frame.select(*COLUMNS[:-1]).filter(pl.col("text").str.strip_chars() != "")
+        some = frame.select(*COLUMNS[:-2]).filter(pl.col("text").str.strip_chars() != "")
         short = some.filter(length <= LONGEST)
         found = (some if short.is_empty() else short).sort(length, "example_id")
         if found.height:
@@ -64,5 +66,6 @@ def chosen(frames: Sequence[pl.DataFrame], head: str | None) -> pl.DataFrame:
 
 
 def _frame(rows: Sequence[dict[str, str | None]]) -> pl.DataFrame:
-    types = dict.fromkeys(COLUMNS[:-1], pl.String)
-    return pl.DataFrame(list(rows), schema=types).with_columns(words=pl.lit(None, pl.List(pl.String)))
+    types = dict.fromkeys(COLUMNS[:-2], pl.String)
+    own_words = {name: pl.lit(None, schema("examples")[name]) for name in COLUMNS[-2:]}
+    return pl.DataFrame(list(rows), schema=types).with_columns(**own_words)
