@@ -60,15 +60,19 @@ class Lines:
 def read_lines(document: Document) -> Lines:
     """The lines of a file; `CorpusError` where it is empty or UTF-16."""
     data = document.read()
-    if data.startswith(_UTF16_MARKS):
-        raise CorpusError(
-            f"{document.path}: starts like UTF-16, but only UTF-8 is read. "
-            "Convert it: iconv -f UTF-16 -t UTF-8 FILE"
-        )
+    refuse_utf16(document, data)
     lines = split_lines(data)
     if not lines.texts:
         raise CorpusError(f"{document.path}: the file is empty")
     return lines
+
+
+def refuse_utf16(document: Document, data: bytes) -> None:
+    """Refuse UTF-16 and UTF-32 by their byte order mark, or by the zero bytes that they are half made of."""
+    if data.startswith(_UTF16_MARKS) or 5 * data.count(0, 0, 4096) > 2 * min(len(data), 4096) > 0:
+        raise CorpusError(
+            f"{document.path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE"
+        )
 
 
 def split_lines(data: bytes) -> Lines:

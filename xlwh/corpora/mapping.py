@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlwh.corpora.base import Collector, verified_answers
+from xlwh.corpora.base import Collector, row_id, verified_answers
+from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.files import Document
 from xlwh.corpora.records import Record, Records
 from xlwh.corpora.xnli import unknown_label
@@ -56,6 +57,39 @@ def require_columns(where: object, records: Records, columns: Columns, key: str)
                 f"{where}: no column `{name}`; there are: {', '.join(records.fields)}. "
                 f"Change `datasets.{key}.options`."
             )
+
+
+def emit_all(
+    collector: Collector,
+    document: Document,
+    records: Records,
+    columns: Columns,
+    choice: Choice,
+    first: int = 0,
+) -> int:
+    """Hand all records that are chosen to the collector; the number of the next record.
+
+    Records without an id are numbered as they lie in the file or, where the filter tells languages apart, among those
+    chosen: so rows of a file that holds all languages one behind the other are joined as rows of several files are.
+    """
+    if records.fields is not None:
+        choice.require(document, records.fields)
+    number = first
+    for record in records.rows:
+        if record.reason:
+            choice.unplaced(record.reason)
+            collector.reject(document, record.number, record.reason, record.raw)
+        else:
+            verdict = choice.row(record.values, records.features)
+            if verdict == ELSEWHERE:
+                collector.elsewhere += 1
+            elif verdict:
+                collector.reject(document, record.number, verdict, record.raw)
+            else:
+                row = choice.ours - 1 if choice.by_language else number
+                emit(collector, document, record, row_id(row), columns, records.features)
+        number += 1
+    return number
 
 
 def emit(

@@ -1,7 +1,8 @@
 """PAN-X / WikiANN: `token TAB tag`, tags in BIO over PER, ORG and LOC, a blank line between sentences.
 
 The original files prefix every token with its language (`en:Paris`), XTREME's do not. The prefix is cut at
-the first colon only, since a token may be a colon itself (`en::`). The languages are not parallel.
+the first colon only, since a token may be a colon itself (`en::`). The languages are not parallel. WikiANN's own
+`de.tar.gz` is read as it is: the member of the split is taken.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xlwh.corpora.tagged import common_prefix, read_tagged
 
 TAGS = frozenset(["O", *(f"{part}-{kind}" for part in "BI" for kind in ("PER", "ORG", "LOC"))])
 
-_PATTERNS = ("{split}-{language}.tsv", "{language}/{split}", "{language}/{split}.tsv")
+_PATTERNS = ("{split}-{language}.tsv", "{language}/{split}", "{language}/{split}.tsv", "{language}.tar.gz")
 
 
 class PanxOptions(FileOptions):
@@ -34,7 +35,7 @@ class Panx(OneFileReader):
 
     name = "panx"
     description = "PAN-X / WikiANN: TSV of token and BIO tag, with or without `en:` in front of the tokens"
-    version = 1
+    version = 2
     option_model = PanxOptions
     patterns = _PATTERNS
 
