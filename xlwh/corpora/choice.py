@@ -17,9 +17,19 @@ from xlwh.errors import CorpusError
 
 OURS, ELSEWHERE = "", "elsewhere"
 _LANGUAGE = frozenset(
-    "language lang locale langid langcode languagecode languageid localecode isocode".split()
+    [
+        "language",
+        "lang",
+        "locale",
+        "langid",
+        "langcode",
+        "languagecode",
+        "languageid",
+        "localecode",
+        "isocode",
+    ]
 )
-_SPLIT = frozenset("split partition set subset fold datasplit datasetsplit".split())
+_SPLIT = frozenset(["split", "partition", "set", "subset", "fold", "datasplit", "datasetsplit"])
 _LETTERS = re.compile(r"[^a-z]")
 _SHOWN = 20
 

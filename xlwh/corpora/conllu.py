@@ -29,7 +29,7 @@ _COMMENT = re.compile(r"#\s*(text|sent_id)\s*= ?(.*)", re.DOTALL)
 _RANGE = re.compile(r"([1-9]\d{0,5})-([1-9]\d{0,5})")
 _EMPTY_NODE = re.compile(r"\d+\.[1-9]\d*")
 _COLUMNS = 10
-_NAMES = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+_NAMES = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
 _WITHHELD = "_"
 
 

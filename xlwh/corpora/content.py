@@ -32,9 +32,9 @@ PARTS = (
 """What browsers and download programs append to the name of a file that is not whole yet."""
 
 _OPENERS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda stream: cast(IO[bytes], gzip.open(stream, "rb")),
-    b"BZh": lambda stream: cast(IO[bytes], bz2.open(stream, "rb")),
-    b"\xfd7zXZ\0": lambda stream: cast(IO[bytes], lzma.open(stream, "rb")),
+    b"\x1f\x8b": lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb")),
+    b"BZh": lambda stream: cast(IO[bytes], bz2.BZ2File(stream)),
+    b"\xfd7zXZ\0": lambda stream: cast(IO[bytes], lzma.LZMAFile(stream)),
 }
 _OTHERS: Mapping[bytes, str] = {
     b"\x28\xb5\x2f\xfd": "packed with Zstandard; unpack it: zstd -d FILE",
@@ -90,11 +90,41 @@ _PHRASE = re.compile(
     re.I,
 )
 _ERROR_KEYS = frozenset(
-    "error errors error_code error_message error_description code status status_code statuscode message messages "
-    "msg detail details documentation_url reason request_id requestid timestamp path fault exception success ok "
-    "traceback type title instance retry_after".split()
+    [
+        "error",
+        "errors",
+        "error_code",
+        "error_message",
+        "error_description",
+        "code",
+        "status",
+        "status_code",
+        "statuscode",
+        "message",
+        "messages",
+        "msg",
+        "detail",
+        "details",
+        "documentation_url",
+        "reason",
+        "request_id",
+        "requestid",
+        "timestamp",
+        "path",
+        "fault",
+        "exception",
+        "success",
+        "ok",
+        "traceback",
+        "type",
+        "title",
+        "instance",
+        "retry_after",
+    ]
 )
-_ERROR_MARKS = frozenset("error errors error_message message msg detail details fault exception".split())
+_ERROR_MARKS = frozenset(
+    ["error", "errors", "error_message", "message", "msg", "detail", "details", "fault", "exception"]
+)
 
 
 def refuse_placeholder(data: bytes, where: object) -> None:

@@ -308,13 +308,17 @@ def base_path(request: Request, options: FileOptions, fill: Mapping[str, str] | 
     return place
 
 
-def require_own_file(request: Request, document: Document) -> None:
-    """Refuse to read one file as several languages where nothing inside it tells them apart."""
+def require_own_file(request: Request, document: Document, table: bool = False) -> None:
+    """Refuse to read one file as several languages where nothing inside it tells them apart.
+
+    `table`: a column of it might, if the study named that.
+    """
+    by_column = f"choose rows by a column (`datasets.{request.key}.options.where`), " if table else ""
     if not document.for_language and len(request.languages) > 1:
         raise CorpusError(
             f"Dataset `{request.key}`: {document.name} would be read as each of "
             f"{', '.join(request.languages)}. Put {{language}} into `datasets.{request.key}.path` or "
-            f"`datasets.{request.key}.options.file`, or name one language in `datasets.{request.key}.languages`."
+            f"`datasets.{request.key}.options.file`, {by_column}or name one language in `datasets.{request.key}.languages`."
         )
 
 

@@ -163,7 +163,7 @@ def _require_language(request: Request, options: HubOptions, document: Document)
     if chooses_language(options):
         return
     if not any(pattern is not None and "{language}" in pattern for pattern in named):
-        require_own_file(request, document)
+        require_own_file(request, document, table=True)
 
 
 def _folder(request: Request, options: HubOptions) -> Path:

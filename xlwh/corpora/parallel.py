@@ -131,7 +131,7 @@ class Parallel(Reader):
             _two_tsv(documents[0], documents[1], options, collector)
         elif layout == "tsv":
             if not choice.by_language:
-                require_own_file(request, documents[0])
+                require_own_file(request, documents[0], table=True)
             _tsv(documents[0], options, collector, choice)
         else:
             source = options.names.get(options.source, options.source)

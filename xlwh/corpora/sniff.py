@@ -50,13 +50,112 @@ _NAMES: Mapping[Form, str] = {
 }
 
 _COLUMNS = frozenset(
-    "premise hypothesis hypo label labels gold goldlabel gold_label sentence sentences sentence1 sentence2 "
-    "sentence_1 sentence_2 text texts text1 text2 text_1 text_2 text_a text_b id ids idx index guid uid pairid pair_id "
-    "promptid language lang locale source target src tgt trg source_text target_text source_lang target_lang question "
-    "context answer answers score sentiment class category title body review tweet translation word words token tokens "
-    "tag tags pos upos xpos ner ner_tags lemma form genre split partition intent utt utterance english german french "
-    "spanish arabic chinese hindi russian word1 word2 phrase count counts freq frequency probability prob mt ref "
-    "reference references content topic stars rating polarity annotator docid doc_id".split()
+    [
+        "premise",
+        "hypothesis",
+        "hypo",
+        "label",
+        "labels",
+        "gold",
+        "goldlabel",
+        "gold_label",
+        "sentence",
+        "sentences",
+        "sentence1",
+        "sentence2",
+        "sentence_1",
+        "sentence_2",
+        "text",
+        "texts",
+        "text1",
+        "text2",
+        "text_1",
+        "text_2",
+        "text_a",
+        "text_b",
+        "id",
+        "ids",
+        "idx",
+        "index",
+        "guid",
+        "uid",
+        "pairid",
+        "pair_id",
+        "promptid",
+        "language",
+        "lang",
+        "locale",
+        "source",
+        "target",
+        "src",
+        "tgt",
+        "trg",
+        "source_text",
+        "target_text",
+        "source_lang",
+        "target_lang",
+        "question",
+        "context",
+        "answer",
+        "answers",
+        "score",
+        "sentiment",
+        "class",
+        "category",
+        "title",
+        "body",
+        "review",
+        "tweet",
+        "translation",
+        "word",
+        "words",
+        "token",
+        "tokens",
+        "tag",
+        "tags",
+        "pos",
+        "upos",
+        "xpos",
+        "ner",
+        "ner_tags",
+        "lemma",
+        "form",
+        "genre",
+        "split",
+        "partition",
+        "intent",
+        "utt",
+        "utterance",
+        "english",
+        "german",
+        "french",
+        "spanish",
+        "arabic",
+        "chinese",
+        "hindi",
+        "russian",
+        "word1",
+        "word2",
+        "phrase",
+        "count",
+        "counts",
+        "freq",
+        "frequency",
+        "probability",
+        "prob",
+        "mt",
+        "ref",
+        "reference",
+        "references",
+        "content",
+        "topic",
+        "stars",
+        "rating",
+        "polarity",
+        "annotator",
+        "docid",
+        "doc_id",
+    ]
 )
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,30}")
 
@@ -106,17 +205,11 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def described(lines: Lines) -> str:
-    """What a file looks like, for an error; empty where that is not known."""
-    form = form_of(lines)
-    return "" if form is None else f" It looks like {_NAMES[form]}."
-
-
 def refuse_other_format(document: Document, lines: Lines, *forms: Form) -> None:
     """Refuse a file that has one of the forms; `CorpusError` names it."""
     form = form_of(lines)
     if form in forms:
-        raise CorpusError(f"{document.path}: looks like {_NAMES[form]}, which this reader does not read.")
+        raise CorpusError(f"{document.path}: looks like {_NAMES[form]}; the dataset's reader reads another format.")
 
 
 def is_header(fields: Sequence[str]) -> bool:

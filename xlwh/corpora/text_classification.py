@@ -57,7 +57,7 @@ class TextClassification(Reader):
         options = request.options(TextOptions)
         document = find(request, options, _FILES)
         if not chooses_language(options):
-            require_own_file(request, document)
+            require_own_file(request, document, table=True)
         return (document,)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
