@@ -34,7 +34,7 @@ _LABEL = re.compile(
 )
 """Labels of the classes and tags of common corpora, which are no text where nothing else stands in a column."""
 _MOST_LABELS = 60
-_MANY_ROWS = 20
+_MANY_ROWS = 10
 """Rows from which on as many labels as rows are no accident."""
 
 

@@ -56,9 +56,10 @@ _ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _BINARY = (b"PAR1", b"ARROW1")
 """Formats that readers know, in which zero bytes are data."""
 
-_ERRORS = (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
-           RuntimeError, ValueError, OverflowError)  # fmt: skip
-"""What unpackers raise. RuntimeError: the archive is encrypted, or packed in a way that Python lacks."""
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+"""What unpackers raise while they read on."""
+ERRORS = (*DAMAGE, KeyError, RuntimeError, ValueError, OverflowError)
+"""What they raise at the start. RuntimeError: the archive is encrypted, or packed in a way that Python lacks."""
 
 _MARK = b"\xef\xbb\xbf"
 _HEAD = 4096
@@ -224,7 +225,7 @@ def read(path: Path, inside: tuple[str, ...] = ()) -> bytes:
     try:
         with path.open("rb") as stream:
             data = _read(stream, inside, where)
-    except _ERRORS as error:
+    except ERRORS as error:
         raise unreadable(where, error) from None
     if data.startswith(_ZIPS) or _is_tar(io.BytesIO(data[: tarfile.BLOCKSIZE])):
         raise CorpusError(
@@ -332,7 +333,7 @@ def _is_tar(stream: IO[bytes]) -> bool:
     try:
         with unpacked(stream) as plain:
             tarfile.TarInfo.frombuf(plain.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-    except _ERRORS:
+    except ERRORS:
         return False
     return True
 
@@ -348,7 +349,7 @@ def members(path: Path, inside: tuple[str, ...] = ()) -> list[str] | None:
     try:
         with path.open("rb") as stream:
             names = _names(stream, inside)
-    except _ERRORS as error:
+    except ERRORS as error:
         raise unreadable(where, error) from None
     if names is None:
         if not inside and path.name.lower().endswith(".zip"):

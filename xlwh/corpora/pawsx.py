@@ -85,6 +85,8 @@ class Pawsx(Reader):
         else:
             width = usual_width(lines, (3, 2))
             names = ["sentence1", "sentence2", "label"][:width]
+        if named and "label" not in names and not set(names) <= {"id", "sentence1", "sentence2"}:
+            raise CorpusError(f"{document.path}: header without `label`: {', '.join(names)}")
         if "label" not in names and not collector.is_test:
             raise CorpusError(
                 f"{document.path}: {len(names)} columns, none of them labels. Only a test set comes without; name the split "
