@@ -29,6 +29,7 @@
 -- column excess_shuffled_se: Standard error of it.
 -- column excess_shuffled_low: Lower end of the 95 % interval.
 -- column excess_shuffled_high: Upper end of it.
+-- column alignment: How both languages came into one space (see ccta_pairs.alignment); `none` means that nothing relates their vectors, so that score and nulls say nothing of meaning.
 -- column source_coverage: Mean share of the source weight on units that have a vector.
 -- column target_coverage: Mean share of the target weight on units that have a vector.
 -- column degenerate_share: Share of the pairs in which a side had only zero weights and was set to uniform.
@@ -47,6 +48,7 @@ with moments as (
         stddev_samp(score - null_uniform) as excess_uniform_sd,
         avg(score - null_shuffled) as excess_shuffled,
         stddev_samp(score - null_shuffled) as excess_shuffled_sd,
+        string_agg(distinct alignment, ', ' order by alignment) as alignment,
         avg(source_coverage) as source_coverage,
         avg(target_coverage) as target_coverage,
         avg(degenerate::int) as degenerate_share
@@ -72,6 +74,7 @@ select
     excess_shuffled_sd / sqrt(n) as excess_shuffled_se,
     normal_low(excess_shuffled, excess_shuffled_sd, n) as excess_shuffled_low,
     normal_high(excess_shuffled, excess_shuffled_sd, n) as excess_shuffled_high,
+    alignment,
     source_coverage,
     target_coverage,
     degenerate_share

@@ -353,7 +353,7 @@ def _random_pairs(
         }
     ).with_columns(
         split=pl.lit(SPLIT), normalization=pl.lit("abs"), null_shuffled_sd=pl.lit(0.05), num_draws=pl.lit(20),
-        source_units=pl.lit(12), target_units=pl.lit(12), source_coverage=pl.lit(1.0), target_coverage=pl.lit(1.0),
+        alignment=pl.lit("given"), source_units=pl.lit(12), target_units=pl.lit(12), source_coverage=pl.lit(1.0), target_coverage=pl.lit(1.0),
         degenerate=pl.lit(False),
     )  # fmt: skip
     return _pairs(frame, model, source, target)

@@ -190,7 +190,9 @@ def _layout(path: Path, lines: Iterator[bytes]) -> tuple[int | None, int, Iterat
     """Rows by the header or None, the dimension, and all rows; `CorpusError` where the first rows are no vectors."""
     first = list(islice(lines, _SAMPLE))
     if first and first[0].startswith(_UTF16_MARKS):
-        raise CorpusError(f"{path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE")
+        raise CorpusError(
+            f"{path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE"
+        )
     header = _HEADER.fullmatch(first[0]) if first else None
     sample = first[1:] if header else first
     if not sample:

@@ -15,7 +15,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Literal, cast
@@ -31,11 +31,7 @@ PARTS = (
 )  # fmt: skip
 """What browsers and download programs append to the name of a file that is not whole yet."""
 
-_OPENERS: Mapping[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream, mode="rb")),
-    b"BZh": lambda stream: cast(IO[bytes], bz2.BZ2File(stream)),
-    b"\xfd7zXZ\0": lambda stream: cast(IO[bytes], lzma.LZMAFile(stream)),
-}
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _OTHERS: Mapping[bytes, str] = {
     b"\x28\xb5\x2f\xfd": "packed with Zstandard; unpack it: zstd -d FILE",
     b"\x04\x22\x4d\x18": "packed with LZ4; unpack it: lz4 -d FILE",
@@ -262,12 +258,18 @@ def unpacked(stream: IO[bytes]) -> Iterator[IO[bytes]]:
     buffered = io.BufferedReader(cast(io.RawIOBase, stream)) if own else cast(io.BufferedReader, stream)
     try:
         head = buffered.peek(8)[:8]
-        opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
-        if opener is None:
+        if not head.startswith(_PACKED):
             yield cast(IO[bytes], buffered)
+            return
+        inner: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+        if head.startswith(_PACKED[0]):
+            inner = gzip.GzipFile(fileobj=buffered, mode="rb")
+        elif head.startswith(_PACKED[1]):
+            inner = bz2.BZ2File(buffered)
         else:
-            with opener(cast(IO[bytes], buffered)) as inner, unpacked(inner) as plain:
-                yield plain
+            inner = lzma.LZMAFile(buffered)  # noqa: SIM115 - closed below, as the others are
+        with inner, unpacked(cast(IO[bytes], inner)) as plain:
+            yield plain
     finally:
         if own and not buffered.closed:
             # Or it would close the stream, which is the caller's.

@@ -119,7 +119,9 @@ def _member(path: Path) -> list[str]:
         return []
     data = [name for name in names if not content.is_document(name)]
     if len(data) != 1:
-        raise CorpusError(f"{path}: the archive holds {len(data)} files ({', '.join(data[:5])}); unpack it, and name one.")
+        raise CorpusError(
+            f"{path}: the archive holds {len(data)} files ({', '.join(data[:5])}); unpack it, and name one."
+        )
     return data
 
 
@@ -127,8 +129,12 @@ def _refuse_header(path: Path, line: str) -> None:
     """Refuse a first line that names the columns, or the languages as the file's name does."""
     fields = [field.strip() for field in re.split(r"\t| @ | ", line)]
     codes = [field.lower() for field in fields]
-    named = len(codes) == 2 and all(codes) and re.search(
-        rf"(?<![a-z]){re.escape(codes[0])}[-_.]?{re.escape(codes[1])}(?![a-z])", path.name.lower()
+    named = (
+        len(codes) == 2
+        and all(codes)
+        and re.search(
+            rf"(?<![a-z]){re.escape(codes[0])}[-_.]?{re.escape(codes[1])}(?![a-z])", path.name.lower()
+        )
     )
     if is_header(fields) or (named and codes[0] != codes[1]):
         raise CorpusError(f"{path}, line 1: names of columns, no entry: {line[:80]!r}. Delete it.")
@@ -138,9 +144,13 @@ def _require_words(path: Path, entries: list[DictionaryEntry]) -> None:
     """Refuse a file whose entries are no words: numbers, or whole sentences."""
     for side, texts in (("left", [e.source for e in entries]), ("right", [e.target for e in entries])):
         if 2 * sum(_LETTER.search(text) is None for text in texts) > len(texts):
-            raise CorpusError(f"{path}: most entries have no letter on one side ({side}): no dictionary of words.")
+            raise CorpusError(
+                f"{path}: most entries have no letter on one side ({side}): no dictionary of words."
+            )
         if 2 * sum(text.count(" ") > 3 for text in texts) > len(texts):
-            raise CorpusError(f"{path}: most entries are sentences, such as {texts[0][:60]!r}: no dictionary of words.")
+            raise CorpusError(
+                f"{path}: most entries are sentences, such as {texts[0][:60]!r}: no dictionary of words."
+            )
 
 
 def _format(line: str) -> tuple[Callable[[str], DictionaryEntry | None], str, bool]:

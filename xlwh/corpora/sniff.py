@@ -209,7 +209,9 @@ def refuse_other_format(document: Document, lines: Lines, *forms: Form) -> None:
     """Refuse a file that has one of the forms; `CorpusError` names it."""
     form = form_of(lines)
     if form in forms:
-        raise CorpusError(f"{document.path}: looks like {_NAMES[form]}; the dataset's reader reads another format.")
+        raise CorpusError(
+            f"{document.path}: looks like {_NAMES[form]}; the dataset's reader reads another format."
+        )
 
 
 def is_header(fields: Sequence[str]) -> bool:

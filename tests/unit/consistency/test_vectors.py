@@ -134,4 +134,8 @@ def test_a_mark_of_utf8_is_no_part_of_the_header(write):
 def test_what_is_not_found_is_shown(write):
     found = read_vectors(write("2 2\n/c/en/the 1 2\n/c/de/haus 1 2\n"), ["the", "house"])
     assert found.vectors.shape == (0, 2)
-    assert (found.report.found, found.examples, found.missing) == (0, ("/c/en/the", "/c/de/haus"), ("the", "house"))
+    assert (found.report.found, found.examples, found.missing) == (
+        0,
+        ("/c/en/the", "/c/de/haus"),
+        ("the", "house"),
+    )
