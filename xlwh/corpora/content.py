@@ -289,6 +289,11 @@ class _Archive:
             entries = [(info.filename, info) for info in handle.infolist() if not info.is_dir()]
         else:
             entries = [(info.name, info) for info in handle if info.isfile()]
+            # Python takes a tar that breaks off between two members for a whole one: the end has marks of its own.
+            assert handle.fileobj is not None
+            handle.fileobj.seek(handle.offset)
+            if handle.fileobj.read(tarfile.BLOCKSIZE) != b"\0" * tarfile.BLOCKSIZE:
+                raise EOFError("a tar archive without an end")
         for name, info in entries:
             name = name.removeprefix("./")
             if name in self._members:

@@ -19,7 +19,7 @@ from pathlib import Path
 from xlwh.corpora import content
 from xlwh.corpora.files import Document, members
 from xlwh.corpora.lines import split_lines
-from xlwh.corpora.sniff import is_header, refuse_other_format
+from xlwh.corpora.sniff import Form, is_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 _HUNALIGN = " @ "
@@ -27,7 +27,7 @@ _COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\
 _NULL = "NULL"
 _COMMENTS = ("#", "%", ";", "//", "--")
 _LETTER = re.compile(r"[^\W\d_]")
-_OTHERS = ("json", "xml", "conllu", "blocks", "columns", "vectors", "alignments", "bars")
+_OTHERS: tuple[Form, ...] = ("json", "xml", "conllu", "blocks", "columns", "vectors", "alignments", "bars")
 """Forms of lines that are no dictionary."""
 
 
