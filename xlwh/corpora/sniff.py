@@ -22,6 +22,7 @@ Form = Literal[
 ]
 
 _SAMPLE = 1000
+_LONGEST = 20_000
 _SHARE = 0.9
 TAGGED: tuple[Form, ...] = ("conllu", "blocks", "columns")
 NO_TABLE: tuple[Form, ...] = ("json", "xml", *TAGGED, "vectors", "alignments", "bars")
@@ -187,9 +188,12 @@ def form_of(lines: Lines) -> Form | None:
     texts = list(islice((text for text in lines.texts if text and text.strip()), _SAMPLE))
     if texts and texts[0].lstrip("\ufeff \t").lower().startswith("<?xml"):
         return "xml"
+    # A line of megabytes is no token and no vector, wherever it ends.
+    short = [text[:_LONGEST] for text in texts]
     for form, test in _TESTS.items():
         beside = _BESIDE.get(form)
-        judged = [text for text in texts if beside is None or not beside.fullmatch(text)]
+        cut = texts if form == "json" else short
+        judged = [text for text in cut if beside is None or not beside.fullmatch(text)]
         if judged and sum(bool(test(text)) for text in judged) >= _SHARE * len(judged):
             return form
     return None
