@@ -30,6 +30,8 @@ _SPLITS = {
 }  # fmt: skip
 """Words of file names and of columns that name a split, and the split they name."""
 
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
+
 _MEMBERS = ("{split}", "{split}.*")
 """Members of an archive that are tried after a reader's own patterns, which are for folders."""
 
@@ -286,8 +288,24 @@ def search_all(
                 f"Put {{split}} into `datasets.{request.key}.options.file`."
             )
         if documents:
+            _require_shards(request, documents)
             return documents
     return []
+
+
+def _require_shards(request: Request, documents: Sequence[Document]) -> None:
+    """Refuse a set of shards (`-00000-of-00003`) of which some are not there."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for document in documents:
+        if match := _SHARD.search(document.name):
+            found.setdefault((document.name[: match.start()], int(match[2])), set()).add(int(match[1]))
+    for (stem, count), numbers in found.items():
+        if missing := sorted(set(range(count)) - numbers):
+            shown = ", ".join(f"{number:05d}" for number in missing[:5])
+            raise CorpusError(
+                f"Dataset `{request.key}`: of the {count} files {stem}-...-of-{count:05d}, {len(missing)} are not there: "
+                f"{shown}. Fetch them."
+            )
 
 
 def base_path(request: Request, options: FileOptions, fill: Mapping[str, str] | None = None) -> Path:

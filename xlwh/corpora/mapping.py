@@ -74,12 +74,18 @@ def emit_all(
     """
     if records.fields is not None:
         choice.require(document, records.fields)
-    number = first
+    number, absent = first, set(columns.names())
+    fields: dict[str, None] = {}
     for record in records.rows:
         if record.reason:
             choice.unplaced(record.reason)
             collector.reject(document, record.number, record.reason, record.raw)
         else:
+            if records.fields is None and absent:
+                absent -= {
+                    name for name in absent if name in record.values or name.split(".")[0] in record.values
+                }
+                fields.update(dict.fromkeys(record.values))
             verdict = choice.row(record.values, records.features)
             if verdict == ELSEWHERE:
                 collector.elsewhere += 1
@@ -89,6 +95,11 @@ def emit_all(
                 row = choice.ours - 1 if choice.by_language else number
                 emit(collector, document, record, row_id(row), columns, records.features)
         number += 1
+    if records.fields is None and fields and absent:
+        raise CorpusError(
+            f"{document.path}: no record has the field `{min(absent)}`; there are: {', '.join(list(fields)[:20])}. "
+            f"Change the options of the dataset."
+        )
     return number
 
 

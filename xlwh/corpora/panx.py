@@ -7,6 +7,8 @@ the first colon only, since a token may be a colon itself (`en::`). The language
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field
@@ -16,9 +18,11 @@ from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
 from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.tagged import common_prefix, read_tagged
+from xlwh.errors import CorpusError
 
 TAGS = frozenset(["O", *(f"{part}-{kind}" for part in "BI" for kind in ("PER", "ORG", "LOC"))])
 
+_PREFIX = re.compile(r"[a-z]{2,3}(-[a-z]+)*:")
 _PATTERNS = ("{split}-{language}.tsv", "{language}/{split}", "{language}/{split}.tsv", "{language}.tar.gz")
 
 
@@ -45,6 +49,15 @@ class Panx(OneFileReader):
         lines = read_lines(document)
         prefix = options.names.get(request.language, request.language) + ":"
         prefixed = options.prefix == "yes" or (options.prefix == "auto" and common_prefix(lines, prefix))
+
+        other = Counter(
+            match[0] for text in lines.texts if text and (match := _PREFIX.match(text))
+        ).most_common(1)
+        if options.prefix == "auto" and not prefixed and other and common_prefix(lines, other[0][0]):
+            raise CorpusError(
+                f"{document.path}: its tokens begin with `{other[0][0]}`, but it is read as `{request.language}`. Name the "
+                f"file of that language, or the prefix in `datasets.{request.key}.options.names`."
+            )
 
         def strip(token: str) -> str | None:
             if not prefixed:

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from xlwh.corpora.columns import Quoting, Row, csv_rows, tsv_rows
 from xlwh.corpora.content import ARCHIVES, PACKINGS
 from xlwh.corpora.files import Document
-from xlwh.corpora.lines import Broken, Lines, refuse_utf16, split_lines
+from xlwh.corpora.lines import Broken, Lines, lines_of, refuse_utf16
 from xlwh.corpora.sniff import NO_TABLE, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError
 
@@ -89,7 +89,6 @@ def read_records(document: Document, format_: Format, header: bool | None, quoti
         raise CorpusError(
             f"{document.path}: is a Parquet file, not {format_}; set the option `format`, or rename it"
         )
-    refuse_utf16(document, data)
     if format_ in ("json", "jsonl"):
         return _json(document, data, format_)
     return _delimited(document, data, format_, header, quoting)
@@ -118,9 +117,7 @@ def _whole_json(document: Document, data: bytes) -> Any:
 
 def _json(document: Document, data: bytes, format_: Format) -> Records:
     """Records of an array, of the array `data` of an object, or of an object a line: what the content is."""
-    lines = split_lines(data)
-    if not lines.texts:
-        raise CorpusError(f"{document.path}: the file is empty")
+    lines = lines_of(document, data)
     filled = [index for index, text in enumerate(lines.texts) if text is None or text.strip()]
     first = lines.texts[filled[0]] if filled else ""
     begins = (first or "").lstrip()[:1]
@@ -182,9 +179,7 @@ def _line_records(lines: Lines) -> Iterator[Record]:
 def _delimited(
     document: Document, data: bytes, format_: Format, header: bool | None, quoting: Quoting
 ) -> Records:
-    lines = split_lines(data)
-    if not lines.texts:
-        raise CorpusError(f"{document.path}: the file is empty")
+    lines = lines_of(document, data)
     refuse_other_format(document, lines, *NO_TABLE)
     delimiter = "," if format_ == "csv" else "\t"
     quoted = quoting == "csv"
@@ -212,13 +207,17 @@ def _delimited(
         if width > _MOST_COLUMNS:
             raise CorpusError(f"{document.path}: {width} columns are no table")
         fields, first = tuple(str(i) for i in range(width)), 0
-    records = (
-        Record(
-            row.number, {} if row.reason else dict(zip(fields, row.fields, strict=True)), row.reason, row.raw
-        )
-        for row in rows(first, len(fields))
-    )
-    return Records(fields, records, {}, format_)
+
+    def records() -> Iterator[Record]:
+        for row in rows(first, len(fields)):
+            reason = row.reason
+            if not reason and header and tuple(row.fields) == fields:
+                reason = "the header a second time"
+            yield Record(
+                row.number, {} if reason else dict(zip(fields, row.fields, strict=True)), reason, row.raw
+            )
+
+    return Records(fields, records(), {}, format_)
 
 
 def _parquet(document: Document, data: bytes) -> Records:

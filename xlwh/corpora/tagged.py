@@ -16,7 +16,7 @@ from typing import NamedTuple
 from xlwh.corpora.base import Collector, row_id
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import Lines
-from xlwh.corpora.sniff import refuse_other_format
+from xlwh.corpora.sniff import is_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 _DOCUMENT = "-DOCSTART-"
@@ -98,6 +98,10 @@ def read_tagged(
     if not texts and not lines.broken:
         raise CorpusError(f"{document.path}: only empty lines")
     refuse_other_format(document, lines, "json", "xml", "conllu", "columns", "vectors", "alignments", "bars")
+    if texts and is_header(texts[0].split("\t")):
+        raise CorpusError(
+            f"{document.path}: line 1 names columns ({texts[0][:60]!r}), it is no token. Delete it."
+        )
     widths = Counter(text.count("\t") + 1 for text in texts)
     width = 2 if widths[2] >= widths[1] else 1
     sentences = list(blocks(lines))

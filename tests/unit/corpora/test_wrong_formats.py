@@ -265,3 +265,112 @@ def test_dictionaries_on_every_format(tmp_path: Path) -> None:
 def test_vectors_on_every_format(tmp_path: Path) -> None:
     found = readable(tmp_path / "d.vec", lambda path: read_vectors(path, ["the", "house"]))
     assert found == {"vec", "glove"}
+
+
+def rows(count: int, form: str) -> str:
+    return "".join(form.format(i=i, label=LABELS[i % 3], bit=i % 2) + "\n" for i in range(count))
+
+
+# What is nearly right: reader, file, content, and the message.
+NEARLY: Mapping[str, tuple[dict[str, Any], str, str | bytes, str]] = {
+    "a header of two columns": (
+        {"reader": "xnli", "split": "test"}, "test-en.tsv", "label\tpremise\n" + rows(9, "a {i}\tb {i}"), "the header names"),
+    "columns in another order": (
+        {"reader": "xnli"}, "dev-en.tsv", "label\tpremise\ttext\n" + rows(9, "{label}\ta {i}\tb {i}"), "the header names"),
+    "a header that is taken for data": (
+        {"reader": "text_classification", "options": {"text": 0, "label": 1}}, "dev.tsv",
+        "utterance_text\tintent_name\n" + rows(30, "a text {i}\t{bit}"), "line 1 holds names of columns"),
+    "a header of one column": (
+        {"reader": "text_classification", "options": {"text": 0}}, "dev.tsv", "text\n" + rows(9, "a text {i}"),
+        "line 1 holds names of columns"),
+    "a header of tokens": ({"reader": "udpos"}, "dev-en.tsv", "token\ttag\nThe\tDET\n\ncat\tNOUN\n", "line 1 names columns"),
+    "a header of line pairs": ({"reader": "parallel", "options": {"source": "de"}}, "dev.en", "english\none\n", "line 1 names columns"),
+    "a label that no record has": (
+        {"reader": "text_classification", "options": {"text": "s", "label": "gold"}}, "dev.jsonl", rows(3, '{{"s": "text {i}"}}'),
+        "no record has the field `gold`; there are: s"),
+    "another language's prefix": ({"reader": "panx"}, "dev-en.tsv", "de:Rom\tB-LOC\nde:ist\tO\n", "begin with `de:`"),
+    "old Mac's line ends": ({"reader": "xnli"}, "dev-en.tsv", rows(9, "a {i}\tb\t{label}").replace("\n", "\r"), "CR alone"),
+    "Latin-1": (
+        {"reader": "xnli"}, "dev-en.tsv", (rows(500, "a {i}\tb\t{label}") + rows(20, "caf\u00e9 {i}\tb\t{label}")).encode("latin-1"),
+        "20 of 520 lines are not UTF-8"),
+    "labels as many as rows": (
+        {"reader": "text_classification", "options": {"text": 0, "label": 1}}, "dev.tsv", rows(30, "a text {i}\t3.{i}"),
+        "30 different labels in 30 rows"),
+    "labels as text": (
+        {"reader": "text_classification", "options": {"text": 1, "label": 0}}, "dev.tsv", rows(30, "a text\tneutral"),
+        "every row is a label"),
+    "numbers as text": (
+        {"reader": "text_classification", "options": {"text": 1}}, "dev.tsv", rows(30, "a text\t{i}"), "holds no letter"),
+    "a shard is missing": (
+        {"reader": "hub", "options": {"text": "s"}}, "data/validation-00000-of-00002.jsonl", '{"s": "text"}\n', "00001"),
+    "tags partly withheld": ({"reader": "conllu", "split": "test"}, "test-en.conllu", "1\ta\t_\t_" + "\t_" * 6 + "\n2\tb\t_\tDET" + "\t_" * 6 + "\n", "unknown tag `_`"),
+    "no tags in a training set": ({"reader": "conllu"}, "dev-en.conllu", "1\ta\t_\t_" + "\t_" * 6 + "\n", "no word has a part of speech"),
+    "other columns": ({"reader": "conllu"}, "dev-en.conllu", "# global.columns = ID FORM UPOS\n1\ta\tDET\n", "other columns"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NEARLY)
+def test_what_is_nearly_right_is_refused(tmp_path: Path, what: str) -> None:
+    dataset, name, data, message = NEARLY[what]
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    (tmp_path / "dev.de").write_text("german\neins\n")
+    with pytest.raises(CorpusError, match=message):
+        corpora.read(study_of(tmp_path, ["en"], **{"path": ".", **dataset}), "d", "en")
+
+
+def test_withheld_tags_of_a_test_set_are_no_tags(tmp_path: Path) -> None:
+    word = "{}\ta\t_\t_" + "\t_" * 6 + "\n"
+    (tmp_path / "test-en.conllu").write_text(word.format(1) + word.format(2) + "\n" + word.format(1))
+    (tmp_path / "test-en.tsv").write_text("a\t_\nb\t_\n\nc\t_\n")
+    for reader in ("conllu", "udpos", "panx"):
+        reading = checked(
+            corpora.read(study_of(tmp_path, ["en"], reader=reader, path=".", split="test"), "d", "en")
+        )
+        assert reading.examples["word_labels"].to_list() == [None, None]
+        assert reading.notes["tags"] == "withheld"
+
+
+def test_a_header_that_is_said_to_be_none_is_data(tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nmore text\tlabel\n")
+    options = {"text": 0, "label": 1, "header": False}
+    study = study_of(tmp_path, ["en"], reader="text_classification", path=".", options=options)
+    assert corpora.read(study, "d", "en").examples["text"].to_list() == ["text", "more text"]
+
+
+def test_a_header_in_the_middle_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("text\tlabel\none\ta\ntext\tlabel\ntwo\tb\n")
+    study = study_of(
+        tmp_path, ["en"], reader="text_classification", path=".", options={"text": "text", "label": "label"}
+    )
+    reading = corpora.read(study, "d", "en")
+    assert reading.examples["text"].to_list() == ["one", "two"]
+    assert reading.reasons() == {"the header a second time": 1}
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_json_is_told_by_its_content(tmp_path: Path, suffix: str) -> None:
+    """An array, an object with `data`, an object a line, also spread over lines: the suffix says nothing."""
+    items = [{"s": f"text {i}", "y": "a"} for i in range(3)]
+    forms = [json.dumps(items), json.dumps(items, indent=1), json.dumps({"version": 1, "data": items}),
+             json.dumps({"data": items}, indent=1), lines(*items), "\ufeff" + lines(*items), "\n" + lines(*items).replace("\n", "\r\n")]  # fmt: skip
+    for content_ in forms:
+        (tmp_path / f"dev.{suffix}").write_text(content_, encoding="utf-8")
+        study = study_of(
+            tmp_path, ["en"], reader="text_classification", path=".", options={"text": "s", "label": "y"}
+        )
+        assert corpora.read(study, "d", "en").examples["text"].to_list() == ["text 0", "text 1", "text 2"]
+    study = study_of(
+        tmp_path, ["en"], reader="text_classification", path=".", options={"text": "s", "label": "y"}
+    )
+    for content_ in (
+        json.dumps({"s": ["a", "b"], "y": ["c", "d"]}, indent=1),
+        json.dumps(items, indent=1)[:-3],
+    ):
+        (tmp_path / f"dev.{suffix}").write_text(content_)
+        with pytest.raises(CorpusError, match=r"neither a JSON array|not JSON"):
+            corpora.read(study, "d", "en")
+    (tmp_path / f"dev.{suffix}").write_text(lines(*items) + '{"s": "text 3", "y')
+    reading = corpora.read(study, "d", "en")
+    assert (reading.examples.height, reading.reasons()) == (3, {"not JSON": 1}), "one damaged line of several"
