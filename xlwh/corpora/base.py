@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,7 +72,7 @@ Value = str | int | float | bool
 class TableOptions(FileOptions):
     """For readers of tables and records: which rows are read."""
 
-    where: Mapping[str, Value | tuple[Value, ...]] = Field(
+    where: Mapping[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="Rows to read: column -> its value, or a list of values; {split} and {language} are filled in. "
         "Default: all rows, which is refused where a column shows other languages or splits.",
@@ -197,6 +197,7 @@ class Collector:
         self._rows: list[tuple[object, ...]] = []
         self._rejected: list[tuple[str, int, str, str]] = []
         self._letterless = {"text": 0, "second text": 0}
+        self._same = 0
         self._few = {"text": _Few(), "second text": _Few()}
         self.elsewhere = 0
         self.notes: dict[str, str] = {}
@@ -237,6 +238,7 @@ class Collector:
             self._look(text, "text")
             if text_pair is not None:
                 self._look(text_pair, "second text")
+                self._same += text == text_pair
         self._rows.append(
             (example_id, text, text_pair, label, words, word_labels, answers, document.name, row)
         )
@@ -291,6 +293,11 @@ class Collector:
                     f"the {what} of every row is a label ({', '.join(sorted(few.values)[:5])}): the columns are others "
                     f"than the reader takes them for. Change `datasets.{key}.options` or `datasets.{key}.reader`."
                 )
+        if self._task == "translation" and accepted >= _MANY_ROWS and 2 * self._same > accepted:
+            raise self.refuse(
+                f"both sides are the same text in {self._same} of {accepted} rows, so they are one language twice. Change "
+                f"`datasets.{key}.path` or `datasets.{key}.options`."
+            )
         labels = {row[3] for row in self._rows if row[3] is not None}
         if accepted >= _MANY_ROWS and 2 * len(labels) > accepted:
             raise self.refuse(

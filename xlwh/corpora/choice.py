@@ -91,11 +91,11 @@ class Choice:
             self._others += 1
             return verdict
         self.ours += 1
-        for name in values:
-            if self._watches(name):
-                value = _value(values, name, features)
-                if value:
-                    self._count(self._shown.setdefault(name, Counter()), value)
+        for name, held in values.items():
+            # Also one level down, as in `meta.language`.
+            for path in [f"{name}.{key}" for key in held] if isinstance(held, Mapping) else [name]:
+                if self._watches(path) and (value := _value(values, path, features)):
+                    self._count(self._shown.setdefault(path, Counter()), value)
         return OURS
 
     def unplaced(self, reason: str) -> None:
@@ -110,7 +110,7 @@ class Choice:
     def _watches(self, name: str) -> bool:
         found = self._watched.get(name)
         if found is None:
-            plain = _LETTERS.sub("", name.lower())
+            plain = _plain(name)
             found = name not in self._skip and (plain in _LANGUAGE or plain in _SPLIT)
             self._watched[name] = found
         return found
@@ -140,7 +140,7 @@ class Choice:
             self._refuse_mixture(where, name, counter)
 
     def _refuse_mixture(self, where: str, name: str, counter: Counter[str]) -> None:
-        of_language = _LETTERS.sub("", name.lower()) in _LANGUAGE
+        of_language = _plain(name) in _LANGUAGE
         asked = self._language if of_language else self._split
         if len(counter) == 1:
             (value,) = counter
@@ -163,6 +163,11 @@ class Choice:
             f"{where}: read as {what} `{asked}`, but its column `{name}` holds {_values(counter)}. Say which rows are meant: "
             f'`datasets.{self._request.key}.options.where = {{ {_bare(name)} = "{write}" }}`, or a list of values.'
         )
+
+
+def _plain(name: str) -> str:
+    """A column's name without its path and signs, in small letters."""
+    return _LETTERS.sub("", name.rsplit(".", 1)[-1].lower())
 
 
 def chooses_language(options: TableOptions) -> bool:

@@ -18,7 +18,7 @@ from xlwh.corpora.columns import Quoting, Row, csv_rows, tsv_rows
 from xlwh.corpora.content import ARCHIVES, PACKINGS
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import Broken, Lines, lines_of, refuse_utf16
-from xlwh.corpora.sniff import NO_TABLE, refuse_header, refuse_other_format
+from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 Format = Literal["tsv", "csv", "json", "jsonl", "parquet"]
@@ -31,6 +31,7 @@ SUFFIXES: Mapping[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_LOOKED_AT = 1000
 _MOST_COLUMNS = 10_000
 _PARQUET = b"PAR1"
 
@@ -189,6 +190,7 @@ def _delimited(
             return csv_rows(lines, first, width, delimiter)
         return tsv_rows(lines, first, width, delimiter)
 
+    _require_delimiter(document, lines, delimiter)
     if header:
         top = next(iter(rows(0, None)))
         flaw = top.reason
@@ -218,6 +220,25 @@ def _delimited(
             )
 
     return Records(fields, records(), {}, format_)
+
+
+def _require_delimiter(document: Document, lines: Lines, delimiter: str) -> None:
+    """Refuse a table that another character separates: it would be one column of text.
+
+    Every line holds it equally often, or it separates the names of a header; a comma or semicolon in TSV only so.
+    """
+    texts = [text for text in lines.texts[:_LOOKED_AT] if text]
+    if not texts or any(delimiter in text for text in texts):
+        return
+    for other in "\t;,|":
+        counts = {text.count(other) for text in texts}
+        even = delimiter == "," and other in "\t;" and len(counts) == 1 and 0 not in counts
+        if other != delimiter and (even or is_header(texts[0].split(other))):
+            shown = {"\t": "TABs", ";": "semicolons", ",": "commas", "|": "bars"}
+            raise CorpusError(
+                f"{document.path}: no {shown[delimiter]}, but {shown[other]} separate its columns ({texts[0][:60]!r}). "
+                "CSV is read with commas and TSV with TABs: set the option `format`, or convert the file."
+            )
 
 
 def _parquet(document: Document, data: bytes) -> Records:

@@ -161,6 +161,27 @@ def test_columns_that_agree_or_say_nothing(read: Read, column: str, value: str |
     assert reading.examples.height == 2
 
 
+def test_a_nested_column_that_says_otherwise(read: Read) -> None:
+    rows = [{"s": "ein Text", "meta": {"lang": "de"}}, {"s": "a text", "meta": {"lang": "en"}}]
+    options = {"text": "s"}
+    with pytest.raises(
+        CorpusError, match=r"column `meta\.lang` holds 'de' \(1\), 'en' \(1\).*where = \{ \"meta\.lang\" = "
+    ):
+        read({"dev.jsonl": lines(rows)}, "en", reader="text_classification", options=options)
+    reading = read(
+        {"dev.jsonl": lines(rows)},
+        "en",
+        reader="text_classification",
+        options={**options, "where": {"meta.lang": "{language}"}},
+    )
+    assert reading.examples["text"].to_list() == ["a text"]
+
+
+def test_an_empty_list_is_no_choice(read: Read) -> None:
+    with pytest.raises(StudyError, match=r"options\.where"):
+        read({"dev.jsonl": "{}"}, reader="text_classification", options={"text": "s", "where": {"lang": []}})
+
+
 def test_a_column_that_is_the_label_says_nothing(read: Read) -> None:
     rows = [{"s": "ein Text", "language": "de"}, {"s": "a text", "language": "en"}]
     options = {"text": "s", "label": "language"}

@@ -301,6 +301,17 @@ NEARLY: Mapping[str, tuple[dict[str, Any], str, str | bytes, str]] = {
         "every row is a label"),
     "numbers as text": (
         {"reader": "text_classification", "options": {"text": 1}}, "dev.tsv", rows(30, "a text\t{i}"), "holds no letter"),
+    "CSV with semicolons": (
+        {"reader": "text_classification", "options": {"text": "s"}}, "dev.csv", "s;y\n" + rows(9, "a text {i};{bit}"),
+        "no commas, but semicolons"),
+    "CSV with semicolons, by position": (
+        {"reader": "text_classification", "options": {"text": 0}}, "dev.csv", rows(9, "a text {i};{bit}"), "semicolons"),
+    "TSV under the name of CSV": (
+        {"reader": "text_classification", "options": {"text": 0}}, "dev.csv", rows(9, "a text {i}\t{bit}"), "no commas, but TABs"),
+    "CSV under the name of TSV": (
+        {"reader": "text_classification", "options": {"text": 0}}, "dev.tsv", "text,label\n" + rows(9, "a text {i},{bit}"),
+        "no TABs, but commas"),
+    "one language twice": ({"reader": "parallel", "options": {"source": "de"}}, "dev.en", rows(12, "ein Text {i}"), "one language twice"),
     "a shard is missing": (
         {"reader": "hub", "options": {"text": "s"}}, "data/validation-00000-of-00002.jsonl", '{"s": "text"}\n', "00001"),
     "tags partly withheld": ({"reader": "conllu", "split": "test"}, "test-en.conllu", "1\ta\t_\t_" + "\t_" * 6 + "\n2\tb\t_\tDET" + "\t_" * 6 + "\n", "unknown tag `_`"),
@@ -315,7 +326,7 @@ def test_what_is_nearly_right_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    (tmp_path / "dev.de").write_text("german\neins\n")
+    (tmp_path / "dev.de").write_text(rows(12, "ein Text {i}") if "twice" in what else "german\neins\n")
     with pytest.raises(CorpusError, match=message):
         corpora.read(study_of(tmp_path, ["en"], **{"path": ".", **dataset}), "d", "en")
 
