@@ -301,7 +301,9 @@ def _attributions(
     }
 
 
-_SETTING = {"dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word"}
+_SETTING = {
+    "dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word", "alignment": "given",
+}  # fmt: skip
 
 
 def _solved(
@@ -353,7 +355,7 @@ def _random_pairs(
         }
     ).with_columns(
         split=pl.lit(SPLIT), normalization=pl.lit("abs"), null_shuffled_sd=pl.lit(0.05), num_draws=pl.lit(20),
-        alignment=pl.lit("given"), source_units=pl.lit(12), target_units=pl.lit(12), source_coverage=pl.lit(1.0), target_coverage=pl.lit(1.0),
+        source_units=pl.lit(12), target_units=pl.lit(12), source_coverage=pl.lit(1.0), target_coverage=pl.lit(1.0),
         degenerate=pl.lit(False),
     )  # fmt: skip
     return _pairs(frame, model, source, target)
