@@ -303,7 +303,9 @@ def _attributions(
     }
 
 
-_SETTING = {"dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word"}
+_SETTING = {
+    "dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word", "alignment": "given",
+}  # fmt: skip
 
 
 def _solved(

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "space": "vectors",
     "unit": "word",
     "normalization": "abs",
+    "alignment": "given",
     "kind": "path",
     "clustering": "d.encoder.1.monolingual-en.k2.s0",
     "corpus": "d",

@@ -6,7 +6,8 @@ spaces. `text` is the comment `# text` as it stands; without one it is put toget
 (SpaceAfter=No, UDPipe's SpacesAfter and the like). `word_spans` come from forms and spacing; where `# text` is spaced
 otherwise, from forms and text, white space aside; a sentence whose forms are another text is refused. Each word of a
 multiword range has its own part of what is written if the words make that up (can + not), else the whole of it (du for
-de + le). Sentences are joined by `# sent_id`, without one by their number.
+de + le). Sentences are joined by `# sent_id`, without one by their number. A file whose forms
+are withheld (`_`) is refused; where every tag of a test set is, the sentences have none.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import NamedTuple
 
 from xlwh.corpora.base import Collector, Reader, Reading, Request, row_id
 from xlwh.corpora.files import Document
-from xlwh.corpora.lines import read_lines
+from xlwh.corpora.lines import Lines, read_lines
 from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.spans import Span, aligned, disagreement
 from xlwh.corpora.tagged import UPOS, Block, blocks
+from xlwh.errors import CorpusError
 
 _PATTERNS = (
     "{language}_*-ud-{split}.conllu",
@@ -36,6 +38,8 @@ _COLUMNS = 10
 _ESCAPE = re.compile(r"\\([strnp\\])")
 _ESCAPES = {"s": " ", "t": "\t", "r": "\r", "n": "\n", "p": "|", "\\": "\\"}
 """What UDPipe writes in SpacesAfter, SpacesBefore and SpacesInToken."""
+_NAMES = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
+_WITHHELD = "_"
 
 
 class Conllu(OneFileReader):
@@ -49,7 +53,9 @@ class Conllu(OneFileReader):
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents
         collector = Collector(request, "token_classification", documents)
-        for block in blocks(read_lines(document)):
+        lines = read_lines(document)
+        _require_conllu(document, lines, collector)
+        for block in blocks(lines):
             _sentence(collector, document, block)
         return collector.reading()
 
@@ -66,6 +72,24 @@ class _Token(NamedTuple):
     last: int
 
 
+def _require_conllu(document: Document, lines: Lines, collector: Collector) -> None:
+    """Refuse a treebank whose forms are withheld; note where the tags of a test set are."""
+    if (top := lines.texts[0] or "").startswith("# global.columns") and top.split("=")[-1].split() != _NAMES:
+        raise CorpusError(f"{document.path}: other columns than CoNLL-U's ten: {top[:120]}")
+    rows = [text.split("\t", 4) for text in lines.texts if text and text[0].isdigit()]
+    words = [row for row in rows if len(row) == 5 and row[0].isdigit()]
+    withheld = sum(row[1] == _WITHHELD for row in words)
+    if 2 * withheld > len(words):
+        raise CorpusError(
+            f"{document.path}: forms are withheld (`_`) in {withheld} of {len(words)} words, as in the treebanks whose "
+            "text has a licence of its own (NYUAD and others of the LDC). Merge them in by the treebank's script first."
+        )
+    if words and all(row[3] == _WITHHELD for row in words):
+        if not collector.is_test:
+            raise CorpusError(f"{document.path}: no word has a part of speech: UPOS is `_` in all of them")
+        collector.notes["tags"] = "withheld"
+
+
 def _sentence(collector: Collector, document: Document, block: Block) -> None:
     if block.reason:
         collector.reject(document, block.number, block.reason, block.raw)
@@ -75,7 +99,8 @@ def _sentence(collector: Collector, document: Document, block: Block) -> None:
         if line.startswith("#") and (match := _COMMENT.fullmatch(line)):
             comments[match.group(1)] = match.group(2)
     rows = [line.split("\t") for line in block.lines if not line.startswith("#")]
-    words, tokens, flaw = _words(rows)
+    tagged = "tags" not in collector.notes
+    words, tokens, flaw = _words(rows, tagged)
     text, places = _rebuilt(tokens)
     stated = comments.get("text")
     if not flaw and stated and stated != text:
@@ -102,11 +127,11 @@ def _sentence(collector: Collector, document: Document, block: Block) -> None:
             for token, place in zip(tokens, places, strict=True)
             for span in _parts(text, place, forms[token.first : token.last + 1])
         ],
-        word_labels=[fields[3] for fields in words],
+        word_labels=[fields[3] for fields in words] if tagged else None,
     )
 
 
-def _words(rows: Sequence[list[str]]) -> tuple[list[list[str]], list[_Token], str]:
+def _words(rows: Sequence[list[str]], tagged: bool) -> tuple[list[list[str]], list[_Token], str]:
     """Syntactic words of a sentence, its tokens, and why it is refused (empty where it is not)."""
     words: list[list[str]] = []
     tokens: list[_Token] = []
@@ -131,13 +156,15 @@ def _words(rows: Sequence[list[str]]) -> tuple[list[list[str]], list[_Token], st
             continue
         if number != str(len(words) + 1):
             return [], [], "word ids do not run 1, 2, ..."
-        if fields[3] not in UPOS:
+        if tagged and fields[3] not in UPOS:
             return [], [], f"unknown tag `{fields[3][:40]}`"
         words.append(fields)
         if len(words) > covered:
             tokens.append(_token(fields, len(words) - 1, len(words) - 1))
     if covered > len(words):
         return [], [], "a multiword range that ends past the last word"
+    if 2 * sum(fields[1] == _WITHHELD for fields in words) > len(words):
+        return [], [], f"forms are withheld (`{_WITHHELD}`)"
     return words, tokens, "" if words else "a sentence without words"
 
 

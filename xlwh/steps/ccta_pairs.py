@@ -19,14 +19,14 @@ from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
 from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.upstream import command, identity, required
-from xlwh.steps.word_vectors import current_fingerprint, reason_not_covered, slot_of
+from xlwh.steps.word_vectors import alignment_of, current_fingerprint, reason_not_covered, slot_of
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Consistency
 
 if TYPE_CHECKING:
     from xlwh.consistency.pairs import Vectors
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 PAIRED = {
     **dict.fromkeys(CLASSIFICATION, "sequence_classification"),
@@ -190,6 +190,10 @@ def _frames(
     """Rows of `ccta_pairs` of some examples, source language by source language."""
     from xlwh.consistency.pairs import ccta_pairs, explained
 
+    alignments = {
+        source: _alignment(context, source, language, vectors[source], vectors[language])
+        for source in job.sources
+    }
     columns = schema("ccta_pairs")
     target_units = _units(context, consistency, model, language, job.dataset, examples)
     for source in job.sources:
@@ -210,6 +214,7 @@ def _frames(
             "dataset": job.dataset,
             "source_language": source,
             "target_language": language,
+            "alignment": alignments[source],
             "target_policy": "own_prediction"
             if job.task == QUESTION_ANSWERING
             else context.study.attribution.target,
@@ -219,6 +224,21 @@ def _frames(
         yield scored.with_columns(
             pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()
         ).select(list(columns))
+
+
+def _alignment(
+    context: Context, source: str, target: str, source_vectors: Vectors, target_vectors: Vectors
+) -> str:
+    """How two languages came into one space, as `ccta_pairs.alignment` says it."""
+    from xlwh.consistency.spaces import agree
+
+    if source == target:
+        return "same_language"
+    kinds = {alignment_of(context.study, language) for language in (source, target)}
+    if kinds == {"given"}:
+        near = agree(source_vectors, target_vectors)
+        return "unchecked" if near is None else "given" if near else "none"
+    return "none" if "none" in kinds else "rotated"
 
 
 def _vectors(context: Context, model: str, language: str) -> Vectors:
@@ -297,6 +317,7 @@ def _summary(context: Context, model: str, language: str, job: _Job, entry: Entr
             pl.col("score", "null_uniform", "null_shuffled").mean().round(4),
             pl.col("source_coverage", "target_coverage").mean().round(4),
             pl.col("degenerate").sum(),
+            pl.col("alignment").first(),
         )
         .collect()
     )

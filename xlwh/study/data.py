@@ -28,6 +28,12 @@ class Dataset(Part):
         description="Leave out the examples that `max_examples` of this number keeps: to train on one part of a "
         "corpus and evaluate on the rest.",
     )
+    max_rejected: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest share of rows that may be refused; a file with more is taken to be of another format.",
+    )
     options: Mapping[str, Any] = Field(
         default_factory=dict, description="What the reader needs beyond the path."
     )
