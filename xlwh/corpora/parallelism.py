@@ -39,6 +39,8 @@ REACH = 30
 """Offsets that are tried: up to so many rows lost or doubled in a row are seen for what they are."""
 LONG, SHORT_REACH = 20_000, 3
 """Rows beyond which only so many offsets are tried, for time; rows lost or doubled further on go with nothing then."""
+NOTHING = -1.5
+"""Evidence of a row that goes with nothing: less than none, since words that are rare here may be unlike those learned."""
 PRICE = 14.0
 """Evidence, beyond the logarithm of the number of rows, that a stretch must have for another offset or for none."""
 SURE = 6.0
@@ -98,8 +100,9 @@ class Audit:
 def audit(source: Side, target: Side, *, by_id: bool = False, translations: bool = True) -> Audit:
     """Compare two sides.
 
-    `by_id`: ids join them, so that a row that one side lacks moves no other. `translations`: they are meant to be, so
-    that sides which go together nowhere are a fault.
+    `by_id`: the source itself says which rows belong together, so that a row that one side lacks moves no other, and
+    a few in the wrong place are the source's own mistakes: noted, no fault. `translations`: they are meant to be, so that
+    sides which go together nowhere are a fault.
     """
     return _Pair(source, target, by_id, translations).audit()
 
@@ -260,7 +263,7 @@ class _Pair:
         price = (math.log(max(n, 2)) + PRICE) / 2
         start = np.full(size + 1, -2 * price)
         start[here] = 0.0
-        score = start + np.append(band[0], 0.0)
+        score = start + np.append(band[0], NOTHING)
         back = np.empty((n, size + 1), dtype=np.int16)
         states = np.arange(size + 1)
         # Leaving and entering each cost half, so that a change by way of "nothing" costs as much as one at once.
@@ -275,6 +278,7 @@ class _Pair:
             new[:-1] = np.where(stay, score[:-1], moved) + band[i]
             out = score[best] - price
             back[i, -1], new[-1] = (size, lost) if lost >= out else (best, out)
+            new[-1] += NOTHING
             score = new
         path = np.empty(n, dtype=np.int64)
         path[-1] = int(np.argmax(score))
@@ -411,19 +415,31 @@ class _Pair:
         if away.any():
             first = int(np.flatnonzero(away)[0])
             if not moved or first <= moved[0]:
-                return self._told("differs", rows, model, evidence, first, self._how(path, here, first))
+                return self._differs(
+                    rows, model, evidence, np.flatnonzero(away), self._how(path, here, first)
+                )
         elif not self.fixed and self.n != self.m:
             reason = f"{self.n} rows against {self.m}"
             return self._told("differs", rows, model, evidence, self.changed_at(band), reason)
         if moved:
             shown = ", ".join(map(str, moved[:6])) + (", …" if len(moved) > 6 else "")
-            return self._told("differs", rows, model, evidence, moved[0], f"rows {shown} have changed places")
+            return self._differs(rows, model, evidence, moved, f"rows {shown} have changed places")
         note = (
             ""
             if not len(odd)
             else f"{len(odd)} rows go with nothing, the first is {odd[0]}: perhaps mistranslated"
         )
         return self._told("parallel", rows, model, evidence, None, note)
+
+    def _differs(
+        self, rows: Int, model: _Model, evidence: float, at: Sequence[int] | Int, reason: str
+    ) -> Audit:
+        if self.fixed and len(at) <= ODD:
+            self.odd = np.union1d(self.odd, np.asarray(at))
+            return self._told(
+                "parallel", rows, model, evidence, None, f"{reason}, first row {min(at)}: so in the source"
+            )
+        return self._told("differs", rows, model, evidence, int(min(at)), reason)
 
     def _odd(self, path: Int, here: int) -> Int:
         """Rows of short stretches that go with nothing, between rows that go with those at the same place."""
@@ -511,7 +527,8 @@ class _Features:
     first: Int
     """A number for each first text; -1 where there is none."""
     present: NDArray[np.bool_]
-    units: list[list[str]]
+    units: list[dict[str, float]]
+    """Per row, what each unit counts for: as much as the segment that it is in."""
 
 
 def _features(side: Side, segments: int) -> _Features:
@@ -530,9 +547,13 @@ def _features(side: Side, segments: int) -> _Features:
     numbers: dict[str | None, int] = {None: -1}
     first = np.array([numbers.setdefault(text, len(numbers)) for text in side.texts[0]], dtype=np.int64)
     present = first >= 0
-    units = [
-        sorted({unit for s in range(segments) for unit in units_of(side.texts[s][i] or "")}) for i in range(n)
-    ]
+    units: list[dict[str, float]] = []
+    for i in range(n):
+        found: dict[str, float] = {}
+        for s in range(segments):
+            for unit in units_of(side.texts[s][i] or ""):
+                found[unit] = max(found.get(unit, 0.0), float(weights[i, s]))
+        units.append(found)
     return _Features(lengths, weights, asks, _repeats(first), first, present, units)
 
 
@@ -621,20 +642,21 @@ class _Units:
     def learned(self, a: _Features, b: _Features, rows: Int, partners: Int) -> _Units:
         """With pairs of units that occur together much more often than by chance in rows taken to be translations."""
         n = len(rows)
-        left, names_a = _matrix(a.units, 4, n / 5)
-        right, names_b = _matrix(b.units, 4, n / 5)
+        left, names_a = _matrix(a.units, 3, n / 5)
+        right, names_b = _matrix(b.units, 3, n / 5)
         if not names_a or not names_b:
             return self
         x, y = left[rows], right[partners]
+        y.data[:] = 1.0
+        right.data[:] = 1.0
         together = (x.T @ y).tocoo()
         df_a, df_b = np.asarray(x.sum(axis=0)).ravel(), np.asarray(y.sum(axis=0)).ravel()
         i, j, both = together.row, together.col, together.data
-        dice = 2 * both / (df_a[i] + df_b[j])
-        lift = both * n / (df_a[i] * df_b[j])
-        good = (both >= 4) & (dice > 0.3) & (lift > 4)
-        i, j, dice = i[good], j[good], dice[good]
+        share = both / np.maximum(df_a[i], 1e-9)
+        good = (both >= 3) & (share > 0.4) & (share * n / df_b[j] > 4)
+        i, j, share = i[good], j[good], share[good] / np.sqrt(df_b[j[good]])
         # The best partner of each unit: the bigrams of one word would count for it several times.
-        order = np.lexsort((-dice, i))
+        order = np.lexsort((-share, i))
         _, at = np.unique(i[order], return_index=True)
         pick = order[at]
         same = np.array([names_a[p] == names_b[q] for p, q in zip(i[pick], j[pick], strict=True)], dtype=bool)
@@ -680,27 +702,31 @@ class _Weighted:
         return np.asarray(both.todense()) + (a @ self.absent)[:, None]
 
 
-def _matrix(units: Sequence[Sequence[str]], least: int, most: float) -> tuple[csr_matrix, list[str]]:
-    counts = Counter(unit for row in units for unit in row)
-    names = [unit for unit, count in counts.items() if least <= count <= most]
+def _matrix(units: Sequence[dict[str, float]], least: float, most: float) -> tuple[csr_matrix, list[str]]:
+    counts: Counter[str] = Counter()
+    for row in units:
+        for unit, weight in row.items():
+            counts[unit] += weight  # type: ignore[assignment]
+    names = [unit for unit, count in counts.items() if least <= count + 1e-6 <= most]
     return _rows_of(units, {unit: k for k, unit in enumerate(names)}), names
 
 
-def _rows_of(units: Sequence[Sequence[str]], index: dict[str, int]) -> csr_matrix:
-    columns = [[index[unit] for unit in row if unit in index] for row in units]
-    starts = np.cumsum([0, *map(len, columns)])
-    flat = np.array([c for row in columns for c in row], dtype=np.int64)
-    return csr_matrix((np.ones(len(flat)), flat, starts), shape=(len(units), len(index)))
+def _rows_of(units: Sequence[dict[str, float]], index: dict[str, int]) -> csr_matrix:
+    found = [[(index[unit], weight) for unit, weight in row.items() if unit in index] for row in units]
+    starts = np.cumsum([0, *map(len, found)])
+    flat = np.array([column for row in found for column, _ in row], dtype=np.int64)
+    values = np.array([weight for row in found for _, weight in row], dtype=np.float64)
+    return csr_matrix((values, flat, starts), shape=(len(units), len(index)))
 
 
 def _common_units(a: _Features, b: _Features) -> _Units:
-    both = {u for row in a.units for u in row} & {u for row in b.units for u in row}
-    names = sorted(both)
+    names = sorted({u for row in a.units for u in row} & {u for row in b.units for u in row})
     index = {unit: k for k, unit in enumerate(names)}
     numbers = np.array([name.startswith("#") for name in names], dtype=bool)
-    return _Units(
-        _rows_of(a.units, index), _rows_of(b.units, index), numbers, np.zeros(len(names), dtype=bool)
-    )
+    right = _rows_of(b.units, index)
+    # What a unit counts for is said by the source's row alone.
+    right.data[:] = 1.0
+    return _Units(_rows_of(a.units, index), right, numbers, np.zeros(len(names), dtype=bool))
 
 
 def _table(a: Int, b: Int, rows: Int, partners: Int, error: float, first: bool) -> Float:

@@ -145,7 +145,7 @@ def _audited_files(files: tuple[tuple[str, Path], ...], pivot: str, declared: bo
     frames = {language: pl.read_parquet(path).sort("row_number") for language, path in files}
     if pivot:
         return tuple(
-            _row(pivot, language, "pair", (frame.height,) * 2, *_halved(frame))
+            _row(pivot, language, "pair", (frame.height,) * 2, *_halved(frame, False))
             for language, frame in frames.items()
         )
     first, *others = frames or {"": pl.DataFrame()}
@@ -170,7 +170,15 @@ def _rows(context: Context, dataset: str, languages: list[str]) -> Iterator[Row]
         reading = corpora.read_all(context.study, dataset, language)
         records = reading.records
         if pivot:
-            row = _row(pivot, language, "pair", (records, records), *_halved(reading.examples))
+            # Of two files the rows are joined by us, of one by whoever made it.
+            one_file = len(reading.files) == 1
+            row = _row(
+                pivot,
+                language,
+                "pair" if one_file else "row",
+                (records, records),
+                *_halved(reading.examples, one_file),
+            )
         elif first is None:
             first = reading
             continue
@@ -189,9 +197,9 @@ def _rows(context: Context, dataset: str, languages: list[str]) -> Iterator[Row]
     context.progress(f"{dataset}: comparing languages", len(languages), len(languages))
 
 
-def _halved(frame: pl.DataFrame) -> tuple[Audit, list[str]]:
+def _halved(frame: pl.DataFrame, one_file: bool) -> tuple[Audit, list[str]]:
     a, b, ids = halves(frame)
-    return audit(a, b), ids
+    return audit(a, b, by_id=one_file), ids
 
 
 def _row(
