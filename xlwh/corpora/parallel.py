@@ -79,6 +79,7 @@ class Parallel(Reader):
     description = "Translations: line pairs, TSV (Anki), TMX or JSON, also gzip and zip; text -> text_pair"
     version = 2
     option_model = ParallelOptions
+    parallel = True
 
     def inapplicable(self, request: Request) -> str:
         source = request.options(ParallelOptions).source

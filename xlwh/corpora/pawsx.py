@@ -61,6 +61,7 @@ class Pawsx(Reader):
     description = "PAWS-X: TSV as XTREME or the original release lays it out, either quoting"
     version = 2
     option_model = PawsxOptions
+    parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
         options = request.options(PawsxOptions)

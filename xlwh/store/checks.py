@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from xlwh.errors import ContractError
-from xlwh.store.catalogue import read_info
+from xlwh.store.catalogue import read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
@@ -135,7 +135,7 @@ def _catalogue(root: Path, commit: int, definitions: str) -> Iterator[Finding]:
     info = read_info(path)
     if info is None:
         yield Finding("stale_catalogue", path.name, f"it cannot be read; {mend}")
-    elif info.root != str(root):
+    elif not same_place(info.root, root):
         yield Finding("stale_catalogue", path.name, f"it was built for {info.root}; {mend}")
     elif info.commit != commit:
         yield Finding(
