@@ -135,6 +135,9 @@ class Reader(Protocol):
     @property
     def option_model(self) -> type[Options]: ...
 
+    parallel: bool = False
+    """Whether the format is one of translations: languages whose rows do not go together are a fault then."""
+
     def locate(self, request: Request) -> tuple[Document, ...]:
         """The files to read, found but not opened; `CorpusError` says what is there instead."""
         ...

@@ -68,6 +68,7 @@ class Parallel(Reader):
     description = "Translations: line pairs, TSV (Anki), TMX or JSON, also gzip and zip; text -> text_pair"
     version = 1
     option_model = ParallelOptions
+    parallel = True
 
     def inapplicable(self, request: Request) -> str:
         source = request.options(ParallelOptions).source

@@ -57,6 +57,7 @@ class Pawsx(Reader):
     description = "PAWS-X: TSV as XTREME or the original release lays it out, either quoting"
     version = 1
     option_model = PawsxOptions
+    parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
         document = find(request, request.options(PawsxOptions), _FILES)

@@ -116,6 +116,17 @@ def read(study: Study, dataset_key: str, language: str) -> Reading:
     return locate(study, dataset_key, language).read()
 
 
+def read_all(study: Study, dataset_key: str, language: str) -> Reading:
+    """As `read`, but every row of the files, whatever the study keeps of them."""
+    corpus = locate(study, dataset_key, language)
+    return corpus.reader.parse(corpus.request, corpus.documents)
+
+
+def is_of_translations(study: Study, dataset_key: str) -> bool:
+    """Whether the dataset's format is one of translations, so that its languages have to go together."""
+    return reader_named(study.datasets[dataset_key].reader, dataset_key).parallel
+
+
 def inapplicable(study: Study, dataset_key: str, language: str) -> str:
     """Why a dataset has no rows in a language by the study or by its nature; empty where it has."""
     if dataset_key in study.datasets:

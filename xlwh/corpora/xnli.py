@@ -58,6 +58,7 @@ class Xnli(Reader):
     description = "XNLI, esXNLI, MultiNLI: TSV as XTREME, XNLI-MT or the original 19 columns lay it out"
     version = 1
     option_model = XnliOptions
+    parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
         return (find(request, request.options(XnliOptions), _FILES),)

@@ -11,6 +11,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import Corpus
+from xlwh.steps.parallelism import refuse_differing
 from xlwh.steps.upstream import identity
 from xlwh.steps.valued import fitting, head_settings, input_parameters, valued_examples
 from xlwh.store import Slot, fingerprint, schema
@@ -43,6 +44,7 @@ def run(context: Context, key: Key) -> StepResult:
     pin, stale = context.zoo.pin(model), []
     for dataset in datasets:
         parallel = _in_all_languages(context, model, dataset)
+        refuse_differing(context, dataset, [corpus.language for corpus in parallel])
         slot = Slot("attention_maps", (model, language), dataset)
         parameters = {
             **input_parameters(context, model),

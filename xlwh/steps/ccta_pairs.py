@@ -17,6 +17,7 @@ from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
+from xlwh.steps.parallelism import require_parallel
 from xlwh.steps.upstream import command, identity, required
 from xlwh.steps.word_vectors import current_fingerprint, reason_not_covered, slot_of
 from xlwh.store import Entry, Slot, fingerprint, schema
@@ -125,7 +126,11 @@ def _job(
     task: str,
     sources: tuple[str, ...],
 ) -> _Job:
-    """What one dataset depends on; MissingDataError naming the first input that is still to be made."""
+    """What one dataset depends on; MissingDataError naming the first input that is still to be made.
+
+    CorpusError where the languages are not translations of each other.
+    """
+    require_parallel(context, dataset, (*sources, language))
     inputs = []
     for side in dict.fromkeys((*sources, language)):
         key = Key(model, language=side)

@@ -7,6 +7,10 @@ import dataframely as dy
 from xlwh.tables.base import Table, dataset_column, example_id_column, language_column, split_column
 
 
+def _share(description: str) -> dy.Float64:
+    return dy.Float64(nullable=True, min=0, max=1, allow_nan=False, allow_inf=False, description=description)
+
+
 class Examples(Table):
     """One row per (dataset, split, language, example): the text as read, before any tokenizer."""
 
@@ -68,6 +72,70 @@ class RejectedRows(Table):
     raw = dy.String(
         nullable=False, description="The row as found, cut at 10,000 characters; undecodable bytes as \\xNN."
     )
+
+
+class Parallelism(Table):
+    """One row per two languages of a dataset that are joined by row or id: whether they are translations of each other.
+
+    All rows of the files are compared, whatever `max_examples` keeps.
+    """
+
+    partition_by = ("dataset",)
+    key = ("dataset", "split", "source_language", "target_language")
+
+    dataset = dataset_column()
+    split = split_column()
+    source_language = language_column("Language that the others are compared with: the dataset's first.")
+    target_language = language_column()
+    joined_by = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(["row", "id", "pair"]),
+        description="row (number in the file), id (of the file), or pair: both languages are in one row.",
+    )
+    source_rows = dy.Int64(
+        nullable=False, min=0, description="Rows of the source language, refused ones too."
+    )
+    target_rows = dy.Int64(
+        nullable=False, min=0, description="Rows of the target language, refused ones too."
+    )
+    pairs = dy.Int64(nullable=False, min=0, description="Rows that both languages have.")
+    label_agreement = _share("Share of pairs with the same label; NULL where there are none.")
+    pattern_agreement = _share(
+        "Share of pairs of which both or neither repeat the text before them; NULL where no row does."
+    )
+    length_outliers = _share("Share of pairs whose length ratio is over three spreads from the median.")
+    shared_numbers = _share("Share of the source's numbers that the target's row has too; NULL without any.")
+    shared_words = _share("The same of words that both languages write alike; NULL without any.")
+    evidence = dy.Float64(
+        nullable=False,
+        allow_nan=False,
+        allow_inf=False,
+        description="Mean log likelihood ratio of a pair being translations, in nats: above 0 where they are.",
+    )
+    odd_rows = dy.Int64(
+        nullable=False,
+        min=0,
+        description="Rows in stretches of at most ten that go with nothing, among rows that are as they should be.",
+    )
+    verdict = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(["parallel", "differs", "not_parallel", "unrelated", "undecided"]),
+        description="parallel; differs: some rows, or from one on; not_parallel: nowhere, though the format is one of "
+        "translations; unrelated: nowhere, which is a fault only of who joins them; undecided: too little to tell by.",
+    )
+    aligned = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(["checked", "unchecked"]),
+        description="What the study says: `unchecked` lets pass what differs.",
+    )
+    is_refused = dy.Bool(nullable=False, description="Whether nothing may be computed from joining the two.")
+    first_divergence = dy.Int64(
+        nullable=True,
+        min=0,
+        description="Row of the source language, from 0, at which the two begin to differ, give or take three.",
+    )
+    example_id = dy.String(nullable=True, description="Id of that row; NULL where there is no such row.")
+    reason = dy.String(nullable=True, description="What was found there.")
 
 
 class PublishedResults(Table):
