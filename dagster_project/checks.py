@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
+from xlwh.corpora.parallelism import FAULTS
 from xlwh.steps.evaluation import CLASSIFICATION
 from xlwh.store import Warehouse, schema
 from xlwh.tables import TABLES
@@ -20,7 +21,7 @@ from xlwh.tables import TABLES
 CONVERGED_SHARE = 0.99
 """Attribution runs that should be within the study's tolerance; fewer is a warning."""
 SUM_TOLERANCE = 1e-4
-_WARNINGS = {"converged", "usual_norms", "no_empty_concepts", "clusterings_converged"}
+_WARNINGS = {"converged", "usual_norms", "no_empty_concepts", "clusterings_converged", "no_odd_rows"}
 """Checks that only warn: what they find is flagged in the table, and may be meant."""
 _SHOWN = 20
 
@@ -156,6 +157,22 @@ def same_ids_in_languages(warehouse: Warehouse, table: str) -> Verdict:
         .filter(pl.col("in_all_languages") * 2 < pl.col("most"))
     )
     return Verdict(shared, parallel.height, "dataset and split pairs in more than one language")
+
+
+def languages_are_parallel(warehouse: Warehouse, table: str) -> Verdict:
+    """Languages that are joined by row are translations of each other, as far as the study does not say otherwise."""
+    frame = warehouse.scan(table)
+    bad = pl.col("verdict").is_in(FAULTS) & pl.col("is_refused")
+    shown = ["dataset", "source_language", "target_language", "first_divergence", "reason"]
+    return Verdict(frame.filter(bad).select(shown).collect(), _height(frame))
+
+
+def no_odd_rows(warehouse: Warehouse, table: str) -> Verdict:
+    """Of languages that are translations no row goes with nothing or with another one (a warning: so in the source)."""
+    frame = warehouse.scan(table)
+    odd = frame.filter((pl.col("odd_rows") > 0) & (pl.col("verdict") == "parallel"))
+    shown = ["dataset", "source_language", "target_language", "odd_rows", "reason"]
+    return Verdict(odd.select(shown).collect(), _height(frame))
 
 
 def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
@@ -334,6 +351,7 @@ def ends_of_perturbation(warehouse: Warehouse, table: str) -> Verdict:
 _SPECIAL: dict[str, dict[str, Check]] = {
     "examples": {"same_ids_in_languages": same_ids_in_languages},
     "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
+    "parallelism": {"languages_are_parallel": languages_are_parallel, "no_odd_rows": no_odd_rows},
     "tokens": {"examples_exist": examples_exist, "positions_gapless": positions_gapless},
     "predictions": {
         "one_input_per_prediction": one_input_per_prediction,

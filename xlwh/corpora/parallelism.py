@@ -39,8 +39,9 @@ REACH = 30
 """Offsets that are tried: up to so many rows lost or doubled in a row are seen for what they are."""
 LONG, SHORT_REACH = 20_000, 3
 """Rows beyond which only so many offsets are tried, for time; rows lost or doubled further on go with nothing then."""
-NOTHING = -1.5
-"""Evidence of a row that goes with nothing: less than none, since words that are rare here may be unlike those learned."""
+DOUBT = 1.5
+"""Evidence against a row, beyond the price, that a stretch of rows must have to go with nothing: where a text turns to
+something else, words learned elsewhere are missing."""
 PRICE = 14.0
 """Evidence, beyond the logarithm of the number of rows, that a stretch must have for another offset or for none."""
 SURE = 6.0
@@ -263,7 +264,7 @@ class _Pair:
         price = (math.log(max(n, 2)) + PRICE) / 2
         start = np.full(size + 1, -2 * price)
         start[here] = 0.0
-        score = start + np.append(band[0], NOTHING)
+        score = start + np.append(band[0], 0.0)
         back = np.empty((n, size + 1), dtype=np.int16)
         states = np.arange(size + 1)
         # Leaving and entering each cost half, so that a change by way of "nothing" costs as much as one at once.
@@ -278,7 +279,6 @@ class _Pair:
             new[:-1] = np.where(stay, score[:-1], moved) + band[i]
             out = score[best] - price
             back[i, -1], new[-1] = (size, lost) if lost >= out else (best, out)
-            new[-1] += NOTHING
             score = new
         path = np.empty(n, dtype=np.int64)
         path[-1] = int(np.argmax(score))
@@ -393,7 +393,8 @@ class _Pair:
         diagonal = band[:, here]
         evidence = float(diagonal[rows].sum())
         path = self.path(band)
-        odd = self._odd(path, here)
+        doubtful, odd = self._odd(path, here, diagonal)
+        path[doubtful] = here
         path[odd] = here
         away = path != here
         matched = float((path < len(self.offsets)).mean())
@@ -410,8 +411,11 @@ class _Pair:
             if lengths and self.translations:
                 at = self.changed_at(band)
                 return self._told("differs", rows, model, evidence, at, lengths.removesuffix("; "))
+            moved = self.exchanged(model, band)
+            if moved:
+                return self._changed_places(rows, model, evidence, moved)
             return self._told("undecided", rows, model, evidence, None, "too little to tell by")
-        moved = self.exchanged(model, band)
+        moved = self.exchanged(model, band) if self.fixed or self.n == self.m else []
         if away.any():
             first = int(np.flatnonzero(away)[0])
             if not moved or first <= moved[0]:
@@ -422,14 +426,17 @@ class _Pair:
             reason = f"{self.n} rows against {self.m}"
             return self._told("differs", rows, model, evidence, self.changed_at(band), reason)
         if moved:
-            shown = ", ".join(map(str, moved[:6])) + (", …" if len(moved) > 6 else "")
-            return self._differs(rows, model, evidence, moved, f"rows {shown} have changed places")
+            return self._changed_places(rows, model, evidence, moved)
         note = (
             ""
             if not len(odd)
             else f"{len(odd)} rows go with nothing, the first is {odd[0]}: perhaps mistranslated"
         )
         return self._told("parallel", rows, model, evidence, None, note)
+
+    def _changed_places(self, rows: Int, model: _Model, evidence: float, moved: list[int]) -> Audit:
+        shown = ", ".join(map(str, moved[:6])) + (", …" if len(moved) > 6 else "")
+        return self._differs(rows, model, evidence, moved, f"rows {shown} have changed places")
 
     def _differs(
         self, rows: Int, model: _Model, evidence: float, at: Sequence[int] | Int, reason: str
@@ -441,21 +448,22 @@ class _Pair:
             )
         return self._told("differs", rows, model, evidence, int(min(at)), reason)
 
-    def _odd(self, path: Int, here: int) -> Int:
-        """Rows of short stretches that go with nothing, between rows that go with those at the same place."""
-        nothing = np.concatenate([[False], path == len(self.offsets), [False]])
-        begins, ends = (
-            np.flatnonzero(np.diff(nothing.astype(int)) == 1),
-            np.flatnonzero(np.diff(nothing.astype(int)) == -1),
-        )
-        found = [
-            np.arange(begin, end)
-            for begin, end in zip(begins, ends, strict=True)
-            if end - begin <= min(ODD, self.n // 4)
-            and (begin == 0 or path[begin - 1] == here)
-            and (end == self.n or path[end] == here)
-        ]
-        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+    def _odd(self, path: Int, here: int, diagonal: Float) -> tuple[Int, Int]:
+        """Rows that go with nothing between rows that are at their place: those that may do so, and a few that do."""
+        nothing = np.diff(np.concatenate([[0], (path == len(self.offsets)).astype(int), [0]]))
+        doubtful, few = [], []
+        for begin, end in zip(np.flatnonzero(nothing == 1), np.flatnonzero(nothing == -1), strict=True):
+            inside = (begin == 0 or path[begin - 1] == here) and (end == self.n or path[end] == here)
+            against = -float(diagonal[begin:end].sum())
+            if (
+                inside
+                and against < math.log(max(self.n, 2)) + PRICE + DOUBT * (end - begin)
+                and end - begin > ODD
+            ):
+                doubtful += list(range(begin, end))
+            elif inside and end - begin <= min(ODD, self.n // 4):
+                few += list(range(begin, end))
+        return np.array(doubtful, dtype=np.int64), np.array(few, dtype=np.int64)
 
     def _how(self, path: Int, here: int, first: int) -> str:
         state = int(path[first])

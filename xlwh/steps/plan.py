@@ -69,7 +69,7 @@ STEPS: dict[str, Step] = {
         # Neighbours of the same dimensions run together: the fewer changes, the fewer runs.
         Step("published_results", ("published_results",), (), "corpora"),
         Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
-        Step("parallelism", ("parallelism",), ("dataset",), "corpora", (Reads("examples"),)),
+        Step("parallelism", ("parallelism",), ("dataset",), "corpora", (Reads("examples", _LANGUAGES),)),
         Step(
             "lexicon",
             ("lexicon",),
