@@ -181,6 +181,7 @@ def database(warehouse):
                 for x in LANGUAGES
             ),
         ],
+        parallelism=[{"dataset": d, "target_language": x} for d, x in product(DATASETS, LANGUAGES)],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[
             {

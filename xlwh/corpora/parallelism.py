@@ -45,7 +45,9 @@ something else, words learned elsewhere are missing."""
 PRICE = 14.0
 """Evidence, beyond the logarithm of the number of rows, that a stretch must have for another offset or for none."""
 SURE = 6.0
-"""Evidence beyond chance from which the whole is called parallel or not, and rows to have changed places."""
+"""Evidence beyond chance from which the whole is called parallel or not."""
+EXCHANGED = 4.5
+"""The same of rows that have changed places, beyond what each could have been exchanged with."""
 ODD = 10
 """Rows that may go with nothing between others that are as they should be: wrong translations, and no fault of order."""
 MOVABLE = 400
@@ -321,6 +323,8 @@ class _Pair:
             odd[np.argsort(diagonal[odd], kind="stable")[:some]],
             present[np.argsort(-better[present], kind="stable")[:some]],
             present[np.argsort(diagonal[present], kind="stable")[: 2 * some]],
+            # What was refused on one side may have changed places too.
+            np.flatnonzero(self.a.present[:k] != self.b.present[:k])[:some],
         )
         return np.unique(np.concatenate(parts))
 
@@ -341,12 +345,18 @@ class _Pair:
         price = np.log1p(2 * np.abs(chosen[:, None] - chosen[None, :]))
         net = score - np.diag(score)[:, None] - price
         _, to = linear_sum_assignment(net, maximize=True)
-        found = sorted(_cycles(to), key=lambda cycle: -float(sum(net[x, to[x]] for x in cycle)))
+        found = sorted(_cycles(to), key=lambda cycle: -float(sum(net[x, to[x]] for x in cycle)))[:CYCLES]
+        proposed = [(cycle, [int(to[x]) for x in cycle]) for cycle in found]
+        # Signs that the two rows themselves have made look bad may hide the best exchange.
+        both = np.triu(net + net.T, 1)
+        both[np.tril_indices(size)] = -np.inf
+        for x, y in zip(*np.unravel_index(np.argsort(-both, axis=None)[:CYCLES], both.shape), strict=True):
+            proposed.append(([int(x), int(y)], [int(y), int(x)]))
         best: list[int] = []
-        most = SURE + math.log(len(present))
-        for cycle in found[:CYCLES]:
-            gain = self._gain(chosen[cycle], chosen[to[cycle]])
-            moves = price[cycle, to[cycle]]
+        most = EXCHANGED + math.log(len(present))
+        for cycle, goal in proposed:
+            gain = self._gain(chosen[cycle], chosen[goal])
+            moves = price[cycle, goal]
             # The last one had no choice.
             gain -= float(moves.sum() - moves.max())
             if gain > most:
