@@ -717,7 +717,7 @@ class _Weighted:
             return np.zeros((len(rows), len(partners)))
         a, b = self.units.a[rows], self.units.b[partners]
         both = (a.multiply(self.shared[None, :])).tocsr() @ b.T
-        return np.asarray(both.todense()) + (a @ self.absent)[:, None]
+        return np.asarray(both.todense() + (a @ self.absent)[:, None], dtype=np.float64)
 
 
 def _matrix(units: Sequence[dict[str, float]], least: float, most: float) -> tuple[csr_matrix, list[str]]:
