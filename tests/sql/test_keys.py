@@ -15,6 +15,7 @@ MODELS = ("one", "two")
 DATASETS = ("xnli", "paws-x")
 SPLITS = ("dev", "test")
 LANGUAGES = ("en", "de")
+AUDIT = {"joined_by": "row", "verdict": "parallel", "aligned": "checked"}
 EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
 PLAYER = {"unit": "head", "layer": 0, "head": 0}
@@ -181,7 +182,7 @@ def database(warehouse):
                 for x in LANGUAGES
             ),
         ],
-        parallelism=[{"dataset": d, "target_language": x} for d, x in product(DATASETS, LANGUAGES)],
+        parallelism=[{"dataset": d, "target_language": x, **AUDIT} for d, x in product(DATASETS, LANGUAGES)],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[
             {
