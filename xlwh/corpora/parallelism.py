@@ -428,7 +428,8 @@ class _Pair:
         moved = self.exchanged(model, band) if self.fixed or self.n == self.m else []
         if away.any():
             first = int(np.flatnonzero(away)[0])
-            if not moved or first <= moved[0]:
+            # A longer cycle is made of what the moved stretch has left over.
+            if len(moved) != 2 or first <= moved[0]:
                 return self._differs(
                     rows, model, evidence, np.flatnonzero(away), self._how(path, here, first)
                 )
