@@ -345,6 +345,8 @@ def test_perturbations_of_every_token_end_at_the_whole_and_the_empty_input(store
         "importance": "signed",
         "mode": "hard",
         "masking": "mask",
+        "masked_at": "tokens",
+        "empty_input": "attributable",
         "query": "none",
         "ratio": 1.0,
     }

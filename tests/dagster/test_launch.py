@@ -86,7 +86,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
 
     with instance_of(root) as (instance, _):
         runs = instance.get_runs()
-        assert len(runs) == 7
+        assert len(runs) == 8
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
         wanted = dg.AssetRecordsFilter(dg.AssetKey("tokens"), asset_partitions=["sw|tuned", "en|tuned"])
         found = instance.fetch_materializations(wanted, limit=2)

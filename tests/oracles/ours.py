@@ -270,13 +270,14 @@ def _rationales(cases: Sequence[Case]) -> list[dict[str, Any]]:
     for d, c in _each(cases):
         for number, example in enumerate(c["examples"]):
             common = {"dataset": d, "example_id": str(number)}
-            size = len(example["scores"])
+            words = [f"w{i}" for i in range(len(example["scores"]))]
             tables["examples"].append(
                 {
                     **common,
                     "task": "sequence_classification",
-                    "text": "t",
-                    "words": [f"w{i}" for i in range(size)],
+                    "text": " ".join(words),
+                    "words": words,
+                    "word_spans": [{"start": start, "end": end} for start, end in joined(words)],
                     "word_labels": ["rationale" if mark else "O" for mark in example["rationale"]],
                 }
             )

@@ -120,7 +120,9 @@ def _stored(context: Context, dataset: str) -> list[Row] | None:
     present = [entry for entry in entries if entry is not None]
     if len(present) < len(entries):
         return None
-    if not context.warehouse.is_fresh(_slot(dataset), _mark(context, dataset, present)):
+    # Asked as a fact: whether the audit is up to date says nothing of the step that joins the languages.
+    entry = context.warehouse.current(_slot(dataset))
+    if entry is None or entry.fingerprint != _mark(context, dataset, present):
         return None
     return list(context.warehouse.scan("parallelism", dataset=dataset).collect().iter_rows(named=True))
 

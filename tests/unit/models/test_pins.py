@@ -343,7 +343,7 @@ def test_other_bytes_of_the_same_size_and_date_are_another_model(
         os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert (file.stat().st_size, file.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
         second = pin(folder).identity
-        assert [a != b for a, b in zip(first, second, strict=True)] == [i == place for i in range(3)]
+        assert [a != b for a, b in zip(first[:3], second[:3], strict=True)] == [i == place for i in range(3)]
 
 
 def test_a_file_that_was_just_written_is_not_remembered(folder: Path) -> None:

@@ -102,6 +102,7 @@ def test_null_is_a_value_like_any_other_in_a_key(frames):
         "metric": "a",
         "variant": "paper",
         "value": 1.0,
+        "value_unit": "share",
     }
     rows = [row | {"source_language": s, "language": t} for s in (None, "en") for t in (None, "de")]
     frame = pl.DataFrame(rows, schema=schema("published_results"))
