@@ -128,7 +128,13 @@ def known(letter: str) -> bool:
 def test_an_answer_of_punctuation_alone_scores_nothing_and_breaks_nothing(scores):
     """Wrong where there is an answer, and the same as a gold answer of which nothing is left."""
     found, database = scores(
-        [("en", "%", ["the dollar"]), ("en", "Paris", ["Paris"]), ("en", "%", ["%"]), ("en", "the", ["an"]), ("en", "", [])]
+        [
+            ("en", "%", ["the dollar"]),
+            ("en", "Paris", ["Paris"]),
+            ("en", "%", ["%"]),
+            ("en", "the", ["an"]),
+            ("en", "", []),
+        ]
     )
     values = [(row["exact_match"], row["f1"]) for row in (found[i, "paper"] for i in range(5))]
     assert values == [(0, 0), (1, 1), (1, 0), (1, 0), (1, 0)]

@@ -56,7 +56,9 @@ def summarise(samples: pl.LazyFrame) -> pl.DataFrame:
             log_e_positive=_log_mean_exp("positive"),
             players=pl.len().over(GAME),
         )
-        .select(*columns, "n", "mean", "sd", "skewness", "square", "log_e_negative", "log_e_positive", "players")
+        .select(
+            *columns, "n", "mean", "sd", "skewness", "square", "log_e_negative", "log_e_positive", "players"
+        )
         .sort(columns)
     )
 
