@@ -118,7 +118,11 @@ def test_views_have_the_lineage_of_their_sql(graph):
         if view.name not in TABLES:
             parents = {key.to_user_string() for key in _node(graph, view.name).parent_keys}
             assert parents == set(view.depends_on)
-    assert {key.to_user_string() for key in _node(graph, "ccta").parent_keys} == {"ccta_pairs"}
+    assert {key.to_user_string() for key in _node(graph, "ccta").parent_keys} == {
+        "ccta_pairs",
+        "attribution_runs",
+        "predictions",
+    }
 
 
 def test_groups_are_the_floors(graph):

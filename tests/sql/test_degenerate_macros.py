@@ -157,7 +157,7 @@ def is_sound(value: Any) -> bool:
 
 
 def is_missing(argument: Any) -> bool:
-    return argument is None or isinstance(argument, float) and math.isnan(argument)
+    return argument is None or (isinstance(argument, float) and math.isnan(argument))
 
 
 @pytest.mark.parametrize("name", SCALARS)

@@ -66,7 +66,7 @@ def rows_of(database: duckdb.DuckDBPyConnection, view: str, where: str = "true")
 
 def untouched(table: str, view: str) -> str:
     """Which rows of a view do not depend on the spoilt rows of the table; none where that cannot be told."""
-    columns = {name for name in VIEWS[view].columns}
+    columns = set(VIEWS[view].columns)
     if table in PART:
         column = PART[table].split(" ")[0]
         return f"not ({PART[table]})" if column in columns and table != "published_results" else "false"

@@ -69,8 +69,8 @@ def test_values_are_means_and_intervals_those_of_the_library(connect):
         assert paper[8:10] == (None, None)
         skewness = stats.skew(marginals)
         radius = asymptotic_radius(*(np.array([x]) for x in (n, value, sd, skewness)), 0.1 / 3)[0]
-        low, high = max(-1, value - radius), min(1, value + radius)
-        assert found[head, "asymptotic"][3:5] == pytest.approx((low, high))
+        ends = max(-1, value - radius), min(1, value + radius)
+        assert found[head, "asymptotic"][3:5] == pytest.approx(ends)
         assert found[head, "asymptotic"][11] == pytest.approx(skewness)
     assert [found[head, "strict"][5] for head in range(3)] == [3, 1, 2]
 
