@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dagster_project.metadata import describe, rows_of, summarise, table_metadata
+from dagster_project.events import defer_events, log_made, log_not_made
+from dagster_project.metadata import describe, stored_of, summarise, table_metadata
 from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
 from dagster_project.resources import Reporter, WarehouseResource, ZooResource, attempts
@@ -52,19 +53,19 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         reporter: dg.ResourceParam[Reporter],
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
+        defer_events(context)
         bench = Context(study, opened, zoo.of(study, opened), force=config.force)
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
         outcomes = list(attempts(context, bench, reporter, step, keys, blocked))
         if written := any(outcome.written for outcome in outcomes):
             opened.build_catalogue()
-        if any(outcome.error is not None for outcome in outcomes):
-            raise failure(context, opened, outcomes)
         for table in step.tables:
-            for partition, metadata in by_partition(opened, outcomes, table):
-                context.add_asset_metadata(metadata, table, partition)
-            pictures = plot(opened, table) if written else {}
-            yield dg.MaterializeResult(asset_key=table, metadata=summarise(outcomes) | pictures)
+            log_outcomes(context, opened, outcomes, table, plot(opened, table) if written else {})
+        if any(outcome.error is not None for outcome in outcomes):
+            raise failure(outcomes)
+        for table in step.tables:
+            yield dg.MaterializeResult(asset_key=table)
 
     return make
 
@@ -89,21 +90,33 @@ def keys_of_run(context: dg.AssetExecutionContext, study: Study, step: Step) -> 
     return in_order(study, step, {to_key(step, partition) for partition in context.partition_keys})
 
 
-def by_partition(
-    warehouse: Warehouse, outcomes: list[Outcome], table: str
-) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Dagster's name (None: there are no partitions) and metadata of each partition that did not fail."""
-    for outcome, rows in zip(outcomes, rows_of(warehouse, outcomes, table), strict=True):
-        if outcome.error is None:
-            yield to_partition(outcome.step, outcome.key) or None, describe(outcome, rows)
+def log_outcomes(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    outcomes: list[Outcome],
+    table: str,
+    pictures: dict[str, Any],
+) -> None:
+    """Say of each partition that did not fail what became of it: a green cell where the table has a file of it.
+
+    The last one carries the pictures and the summary of the run, since Dagster shows a table's latest event.
+    """
+    ended = [outcome for outcome in outcomes if outcome.error is None]
+    made = list[tuple[str, dict[str, Any]]]()
+    for outcome, stored in zip(ended, stored_of(warehouse, ended, table), strict=True):
+        partition = to_partition(outcome.step, outcome.key)
+        if outcome.result is None or outcome.result.status == "not_applicable" or stored is None:
+            log_not_made(context, table, partition, describe(outcome, None))
+        else:
+            made.append((partition, describe(outcome, stored)))
+    for number, (partition, metadata) in enumerate(made, start=1):
+        last = summarise(outcomes) | pictures if number == len(made) else {}
+        log_made(context, table, partition, metadata | last)
 
 
-def failure(context: dg.AssetExecutionContext, warehouse: Warehouse, outcomes: list[Outcome]) -> dg.Failure:
-    """The failure of a step some of whose partitions failed; the others are recorded as made."""
+def failure(outcomes: list[Outcome]) -> dg.Failure:
+    """The failure of a step some of whose partitions failed."""
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for table in outcomes[0].step.tables:
-        for partition, metadata in by_partition(warehouse, outcomes, table):
-            context.log_event(dg.AssetMaterialization(table, metadata=metadata, partition=partition))
     return dg.Failure(
         "\n".join(f"{outcome.step.name} {outcome.key}: {outcome.error}" for outcome in failed),
         metadata={"failed partitions": len(failed), "other partitions": len(outcomes) - len(failed)},

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
+from xlwh.corpora.parallelism import FAULTS
 from xlwh.steps.evaluation import CLASSIFICATION
 from xlwh.store import Warehouse, schema
+from xlwh.store.occurrences import POINTERS, misplaced, told
 from xlwh.tables import TABLES
 
 CONVERGED_SHARE = 0.99
 """Attribution runs that should be within the study's tolerance; fewer is a warning."""
 SUM_TOLERANCE = 1e-4
-_WARNINGS = {"converged", "usual_norms", "no_empty_concepts", "clusterings_converged"}
+_WARNINGS = {"converged", "usual_norms", "no_empty_concepts", "clusterings_converged", "no_odd_rows"}
 """Checks that only warn: what they find is flagged in the table, and may be meant."""
 _SHOWN = 20
 
@@ -90,6 +92,8 @@ def checks_of(table: str) -> dict[str, Check]:
     checks: dict[str, Check] = {"contract": contract}
     if any(dtype.is_float() for dtype in _scalars(table).values()):
         checks["finite"] = finite
+    if table in POINTERS:
+        checks["offsets_cut_out_the_word"] = offsets_cut_out_the_word
     return checks | _SPECIAL.get(table, {})
 
 
@@ -158,12 +162,43 @@ def same_ids_in_languages(warehouse: Warehouse, table: str) -> Verdict:
     return Verdict(shared, parallel.height, "dataset and split pairs in more than one language")
 
 
+def languages_are_parallel(warehouse: Warehouse, table: str) -> Verdict:
+    """Languages that are joined by row are translations of each other, as far as the study does not say otherwise."""
+    frame = warehouse.scan(table)
+    bad = pl.col("verdict").is_in(FAULTS) & pl.col("is_refused")
+    shown = ["dataset", "source_language", "target_language", "first_divergence", "reason"]
+    return Verdict(frame.filter(bad).select(shown).collect(), _height(frame))
+
+
+def no_odd_rows(warehouse: Warehouse, table: str) -> Verdict:
+    """Of languages that are translations no row goes with nothing or with another one (a warning: so in the source)."""
+    frame = warehouse.scan(table)
+    odd = frame.filter((pl.col("odd_rows") > 0) & (pl.col("verdict") == "parallel"))
+    shown = ["dataset", "source_language", "target_language", "odd_rows", "reason"]
+    return Verdict(odd.select(shown).collect(), _height(frame))
+
+
 def accepted_or_rejected(warehouse: Warehouse, table: str) -> Verdict:
     """No row of an input file is both accepted and rejected."""
     row = ["dataset", "split", "language", "source_file", "row_number"]
     rejected = warehouse.scan(table)
     both = rejected.join(warehouse.scan("examples"), on=row, how="semi")
     return Verdict(_by_partition(both, table), _height(rejected))
+
+
+def offsets_cut_out_the_word(warehouse: Warehouse, table: str) -> Verdict:
+    """In every row, what stands in the example's text at the row's offsets is its word (or answer).
+
+    Of words of multiword tokens, and all other words of pre-tokenised texts: they are where the source says they are.
+    """
+    examples, entries = warehouse.entries("examples"), warehouse.entries(table)
+    faults = []
+    for entry in entries:
+        frame = pl.scan_parquet(warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        if entry.version == TABLES[table].version:
+            wrong = misplaced(warehouse.root, frame, table, examples, warehouse.scan("predictions"))
+            faults += [(str(entry.slot), told(wrong))] if wrong.height else []
+    return Verdict(_frame(faults, "file", "fault"), sum(entry.rows for entry in entries))
 
 
 def one_input_per_prediction(warehouse: Warehouse, table: str) -> Verdict:
@@ -334,6 +369,7 @@ def ends_of_perturbation(warehouse: Warehouse, table: str) -> Verdict:
 _SPECIAL: dict[str, dict[str, Check]] = {
     "examples": {"same_ids_in_languages": same_ids_in_languages},
     "rejected_rows": {"accepted_or_rejected": accepted_or_rejected},
+    "parallelism": {"languages_are_parallel": languages_are_parallel, "no_odd_rows": no_odd_rows},
     "tokens": {"examples_exist": examples_exist, "positions_gapless": positions_gapless},
     "predictions": {
         "one_input_per_prediction": one_input_per_prediction,

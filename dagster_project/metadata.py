@@ -35,33 +35,35 @@ def table_metadata(table: str) -> dict[str, Any]:
     }
 
 
-def rows_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int]:
-    """Rows that a table now holds for each outcome's partition."""
+def stored_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int | None]:
+    """Rows that a table now holds for each outcome's partition; None where it has no file of it."""
     columns = TABLES[table].partition_by
     if "space" in columns:  # several models may share a space, so its rows are no model's own
-        return [outcome.result.rows if outcome.result else 0 for outcome in outcomes]
+        return [outcome.result.rows or None if outcome.result else None for outcome in outcomes]
     # A table may be cut finer than its step's partitions, such as lexica.
     names = {index: column.removeprefix("target_") for index, column in enumerate(columns)}
     shared = (
         {index: name for index, name in names.items() if hasattr(outcomes[0].key, name)} if outcomes else {}
     )
-    stored: Counter[tuple[str, ...]] = Counter()
+    stored = dict[tuple[str, ...], int]()
     for entry in warehouse.entries(table):
-        stored[tuple(entry.slot.keys[index] for index in shared)] += entry.rows
-    return [
-        stored[tuple(str(getattr(outcome.key, name)) for name in shared.values())] for outcome in outcomes
-    ]
+        own = tuple(entry.slot.keys[index] for index in shared)
+        stored[own] = stored.get(own, 0) + entry.rows
+    keys = [tuple(str(getattr(outcome.key, name)) for name in shared.values()) for outcome in outcomes]
+    return [stored.get(key) for key in keys]
 
 
-def describe(outcome: Outcome, rows: int) -> dict[str, Any]:
-    """Metadata of one partition that was made, found fresh, or does not apply."""
+def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:
+    """Metadata of one partition that was made, found fresh, or does not apply; `rows` is None without a file of it."""
     result = outcome.result
     if result is None:
         return {}
     told: dict[str, Any] = {"status": result.status.replace("_", " ")}
+    if rows is None and result.status != "not_applicable":
+        told["status"] = "nothing of this table"
     if result.reason:
         told["reason"] = result.reason
-    if result.status != "not_applicable":
+    if rows is not None and result.status != "not_applicable":
         told["dagster/partition_row_count" if outcome.step.dimensions else "dagster/row_count"] = rows
     if result.status == "written":
         told["seconds"] = round(result.duration_s, 3)

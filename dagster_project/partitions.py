@@ -65,6 +65,8 @@ def _mapping(study: Study, step: Step, source: Step, read: Reads) -> dg.Partitio
     if len(step.dimensions) == 1:
         same = source.dimensions == step.dimensions
         return dg.IdentityPartitionMapping() if same else dg.AllPartitionMapping()
+    if source.dimensions == ("dataset",):
+        return dg.AllPartitionMapping()
     if source.dimensions == ("model",):
         return dg.MultiToSingleDimensionPartitionMapping("model")
     return dg.MultiPartitionMapping(

@@ -14,6 +14,7 @@ import polars as pl
 from xlwh.errors import SqlError
 from xlwh.report.charts import svg
 from xlwh.report.figures import Drawn, Views, all_figures, render
+from xlwh.report.figures.base import first
 from xlwh.report.theme import plain
 from xlwh.store import Warehouse
 
@@ -123,8 +124,8 @@ def _curves(warehouse: Warehouse, metric: str) -> dict[str, Any]:
     ):
         points = curve.sort("layer")
         axes.plot(points["layer"], points["score"], styles[role], color=f"C{pairs.index(languages) % 10}")
-    for number, languages in enumerate(pairs[:10]):
-        axes.plot([], [], color=f"C{number}", label=languages)
+    for number, languages in enumerate(pairs):
+        axes.plot([], [], color=f"C{number % 10}", label=languages)
     for role, style in styles.items():
         if role in frame["role"]:
             axes.plot([], [], style, color="#777777", label=role)
@@ -147,7 +148,9 @@ def _heads(warehouse: Warehouse) -> dict[str, Any]:
     for (model, dataset, sampler), group in frame.group_by(game, maintain_order=True):
         if str(model) in pictures:
             continue
-        languages = group["language"].unique(maintain_order=True).to_list()[:_MOST_LANGUAGES]
+        languages, more = first(
+            group["language"].unique(maintain_order=True).to_list(), _MOST_LANGUAGES, "languages"
+        )
         shape = (int(group["layer"].max()) + 1, int(group["head"].max()) + 1)  # type: ignore[arg-type]
         reach = float(group["marginal"].abs().max()) or 1.0  # type: ignore[arg-type]
         from matplotlib.figure import Figure
@@ -162,7 +165,7 @@ def _heads(warehouse: Warehouse) -> dict[str, Any]:
             axes.set_title(f"{language}", fontsize=8)
             axes.set_xticks([])
             axes.set_yticks([])
-        figure.supxlabel(f"heads, {dataset}, {sampler}, blue: useful, at most {reach:.3f}", fontsize=7)
+        figure.supxlabel(f"heads, {dataset}, {sampler}, blue: useful, at most {reach:.3f}.{more}", fontsize=7)
         figure.supylabel("layers", fontsize=7)
         pictures[str(model)] = _image(figure)
     return {f"head values, {model}": image for model, image in pictures.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from dagster_project.events import defer_events, log_made, log_not_made
 from dagster_project.plots import view_plot
 from dagster_project.resources import Reporter, WarehouseResource
 from xlwh.report.views import FrameViews
@@ -40,6 +41,7 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
         warehouse: WarehouseResource,
         reporter: dg.ResourceParam[Reporter],
     ) -> Iterator[dg.MaterializeResult[None]]:
+        defer_events(context)
         opened = warehouse.open()
         opened.compute_metrics()
         opened.adopt_sql(study.sql_folder)
@@ -55,8 +57,10 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
                     reporter.view(context, view.name, rows, seconds)
                     metadata = {"dagster/row_count": rows, "seconds to count": round(seconds, 4)}
                     if rows:
-                        metadata |= view_plot(pictures, view.name)
-                    yield dg.MaterializeResult(asset_key=view.name, metadata=metadata)
+                        log_made(context, view.name, "", metadata | view_plot(pictures, view.name))
+                    else:
+                        log_not_made(context, view.name, "", metadata | {"status": "no rows yet"})
+                    yield dg.MaterializeResult(asset_key=view.name)
 
     return make
 

@@ -23,6 +23,7 @@ from xlwh.store import Warehouse
 from xlwh.store.views import Macro
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.tables.glossary import glossary, unit_of
 
 FILE = Path(__file__).with_name("reference.md")
 
@@ -148,8 +149,11 @@ def _tables_and_views() -> Iterator[str]:
             types = dict(row[:2] for row in database.execute(f'describe "{name}"').fetchall())
             described = views[name].columns
             return _grid(
-                ("column", "type", "meaning"),
-                [(f"`{column}`", type_, described.get(column, "")) for column, type_ in types.items()],
+                ("column", "type", "unit", "meaning"),
+                [
+                    (f"`{column}`", type_, unit_of(name, column) or "", described.get(column, ""))
+                    for column, type_ in types.items()
+                ],
             )
 
         yield "## Tables"
@@ -165,6 +169,12 @@ def _tables_and_views() -> Iterator[str]:
                 yield view.description
                 yield f"Key: {', '.join(view.key)}. Source: {view.source or 'see the columns'}."
                 yield columns(name)
+        yield "## Units"
+        yield "What columns are counted in, from `xlwh/tables/glossary.toml`, which has a line for every column name."
+        yield _grid(
+            ("unit", "range", "meaning"),
+            [(unit.name, unit.range, unit.meaning) for unit in glossary()[0].values()],
+        )
         yield "## Macros"
         macros = sorted((step for step in definitions.steps if isinstance(step, Macro)), key=lambda m: m.name)
         yield _grid(

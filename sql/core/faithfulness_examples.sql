@@ -1,6 +1,6 @@
 -- Faithfulness of one attribution method on one example: the mean over ratios and draws of one definition's score.
 -- key: model, dataset, split, language, example_id, method, importance, masking, side, variant
--- source: arXiv 2403.12809, section 3; strict and paper: Suff = 1 - max(0, p(x) - p(R)), Comp = max(0, p(x) - p(x without R)), both normalised by 1 - S0 = max(0, p(x) - p(empty)); published_code: id 0 as the mask, reversed soft masks, one draw, 1e-4 added to 1 - S0 (the code takes it from S0 again at every ratio, here once); eraser: p(x) - p, not clamped and not normalised (DeYoung et al. 2020, eq. 1 and 2)
+-- source: arXiv 2403.12809, section 3; strict and paper: Suff = 1 - max(0, p(x) - p(R)), Comp = max(0, p(x) - p(x without R)), both normalised by 1 - S0 = max(0, p(x) - p(empty)); published_code: id 0 as the mask and for every token of the empty input, soft masks reversed and after the first normalisation, one draw of random attributions, 1e-4 added to 1 - S0 (the code takes it from S0 again at every ratio and method, here once); eraser: p(x) - p, not clamped and not normalised (DeYoung et al. 2020, eq. 1 and 2)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -37,10 +37,11 @@ applicable as (
         on case definitions.variant
             when 'strict' then masking in ('mask', 'pad', 'delete', 'bernoulli')
             when 'paper' then masking in ('mask', 'bernoulli')
-            when 'published_code' then masking in ('zero_id', 'bernoulli_reversed')
+            -- Where a model is not of the layout that the code is written for, its baseline is another one.
+            when 'published_code' then masking in ('zero_id', 'bernoulli_reversed') and empty_input = 'all'
             else masking in ('mask', 'pad', 'delete')
         end
-    where not first_draw_only or repeat = 0 or (variant = 'paper' and mode = 'soft')
+    where not first_draw_only or repeat = 0 or mode = 'soft'
 ),
 scored as (
     select

@@ -11,6 +11,8 @@
 -- column word_index: Place of the word, counted over both segments.
 -- column segment: 0 first text, 1 second text.
 -- column word: Surface form.
+-- column char_start: First code point of the word in its segment's text; see the macro `surface`.
+-- column char_end: One past its last code point.
 -- column num_tokens: Sub-tokens of the word.
 -- column attribution: Signed attribution, in logits.
 -- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
@@ -18,6 +20,8 @@ select
     a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
     any_value(t.segment) as segment,
     any_value(t.word) as word,
+    any_value(t.word_start) as char_start,
+    any_value(t.word_end) as char_end,
     count(*) as num_tokens,
     sum(a.attribution::double) as attribution,
     any_value(r.converged) as converged

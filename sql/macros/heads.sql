@@ -56,8 +56,12 @@ create macro paper_radius(n, sd, delta) as
         finite(sd * sqrt(2 * ln(3 / delta) / n) + 3 * ln(3 / delta) / n)
     end;
 
--- What the released code computes, sd sqrt(2 ln(3/delta)) / n: it shrinks with n where it should with sqrt(n).
-create macro published_radius(n, sd, delta) as sd * sqrt(2 * ln(3 / delta)) / n;
+-- What the released code computes, sd sqrt(2 ln(3/delta)) / n + 3 R ln(3/delta) / n with R = 1: the first term shrinks
+-- with n where it should with sqrt(n), the second is Eq. 4's. Source: Helw150/ShapleyHeadPruning, shap_xnli.py.
+create macro published_radius(n, sd, delta) as
+    case when n > 0 and delta > 0 and delta <= 3 then
+        finite(sd * sqrt(2 * ln(3 / delta)) / n + 3 * ln(3 / delta) / n)
+    end;
 
 -- Observations until strict evidence reaches log_error, if they stay as they are: it grows by b |value| - b^2 square / 2
 -- with each, at the best bet b there is. In the middle of the bets their neighbours help, and averaging costs less.
@@ -198,6 +202,9 @@ create macro pruning_decisions_at(delta) as table
                 then greatest(1, ceil(head_effort(value, mean_square, log_error)) - n)
             when value <> 0 and variant = 'asymptotic'
                 then greatest(1, asymptotic_effort(value, sd, skewness, delta / players) - n)
+            -- A head is decided when the radius, which shrinks with n, is below its distance from -0.01 or from 0.
+            when variant = 'published_code'
+                then greatest(1, ceil(n * published_radius(n, sd, delta) / greatest(value + 0.01, -value)) - n)
             when value <> 0 then greatest(1, ceil(2 * sd ^ 2 * log_error / value ^ 2 + 3 * log_error / abs(value)) - n)
         end::double as more_observations
     from judged;

@@ -29,6 +29,7 @@
 -- column excess_shuffled_se: Standard error of it.
 -- column excess_shuffled_low: Lower end of the 95 % interval.
 -- column excess_shuffled_high: Upper end of it.
+-- column alignment: How both languages came into one space (see ccta_pairs.alignment); `none` means that nothing relates their vectors, so that score and nulls say nothing of meaning.
 -- column source_coverage: Mean share of the source weight on units that have a vector.
 -- column target_coverage: Mean share of the target weight on units that have a vector.
 -- column degenerate_share: Share of the pairs in which a side had only zero weights and was set to uniform.

@@ -1,6 +1,6 @@
 -- Agreement of an attribution method with the words that people gave as the reason.
 -- key: model, dataset, split, language, method, variant
--- source: DeYoung et al. 2020 (ERASER), section 4; mean over examples whose predicted class is attributed and that have a rationale; the words taken are the k of highest attribution, k = ceil(share of rationale words in the dataset * words that the model sees)
+-- source: DeYoung et al. 2020 (ERASER), section 4, and its released metrics.py for token_f1, auprc and iou_f1 of the same words taken; mean over examples whose predicted class is attributed and that have a rationale; the words taken are the k of highest attribution, k = ceil(share of rationale words in the dataset * words that the model sees)
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -13,9 +13,11 @@
 -- column token_f1: Mean harmonic mean of the two.
 -- column token_f1_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all examples agree.
 -- column token_f1_high: Upper end of it.
--- column auprc: Mean average precision of the words ranked by attribution: the area under the precision-recall steps.
--- column iou_f1: Mean F1 of spans, a span taken being right if it overlaps one of the rationale by at least half of their union.
--- column rationale_share: Mean share of words in the rationale: what auprc and precision are by chance.
+-- column average_precision: Mean average precision of the words ranked by attribution: the area under the precision-recall steps.
+-- column auprc: ERASER's: mean area under the precision-recall curve by trapezoids, from precision 1 at recall 0; optimistic.
+-- column iou_f1: ERASER's: F1 of the mean precision and the mean recall of spans, a span taken being right if it overlaps one of the rationale by at least half of their union; neighbouring rationale words are one span.
+-- column mean_iou_f1: Mean over examples of the F1 of spans, no more of them right than the rationale has.
+-- column rationale_share: Mean share of words in the rationale: what average_precision and token_precision are by chance.
 -- column converged_share: Share of the attributions that converged, whether they count or not; NULL for methods without completeness.
 -- column num_unconverged: Those that did not: left out.
 with
@@ -68,9 +70,30 @@ tokens_of as (
         any_value(converged) as converged,
         count(*) as size,
         -- Each rationale word adds its share of recall times the precision once it has entered.
-        sum(if(is_rationale, found / entered, 0)) / any_value(wanted) as auprc
+        sum(if(is_rationale, found / entered, 0)) / any_value(wanted) as average_precision
     from ranked
     where wanted > 0
+    group by all
+),
+-- The precision-recall curve, a point wherever words have entered, from (recall 0, precision 1).
+points as (
+    select
+        * exclude (attribution),
+        coalesce(lag(found) over curve, 0) as found_before,
+        coalesce(lag(found / entered) over curve, 1) as precision_before
+    from (
+        select distinct
+            model, dataset, split, language, example_id, method, attribution, entered, found, wanted
+        from ranked
+        where wanted > 0
+    )
+    window curve as (partition by model, dataset, split, language, example_id, method order by attribution desc)
+),
+curves_of as (
+    select
+        model, dataset, split, language, example_id, method,
+        sum((found - found_before) / wanted * (found / entered + precision_before) / 2) as auprc
+    from points
     group by all
 ),
 -- Runs of neighbouring words: word_index minus the count so far is constant within one.
@@ -127,8 +150,12 @@ examples_of as (
     select
         tokens_of.*,
         2.0 * hits / (taken + wanted) as token_f1,
-        2.0 * least(right_spans, gold_spans) / (taken_spans + gold_spans) as iou_f1
+        curves_of.auprc,
+        right_spans / taken_spans as span_precision,
+        right_spans / gold_spans as span_recall,
+        2.0 * least(right_spans, gold_spans) / (taken_spans + gold_spans) as span_f1
     from tokens_of
+    join curves_of using (model, dataset, split, language, example_id, method)
     join spans_of using (model, dataset, split, language, example_id, method)
     join gold_of using (model, dataset, split, language, example_id, method)
 ),
@@ -143,8 +170,10 @@ select
     avg(token_f1) filter (counts) as token_f1,
     normal_low(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_low,
     normal_high(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_high,
+    avg(average_precision) filter (counts) as average_precision,
     avg(auprc) filter (counts) as auprc,
-    avg(iou_f1) filter (counts) as iou_f1,
+    harmonic_mean(avg(span_precision) filter (counts), avg(span_recall) filter (counts)) as iou_f1,
+    avg(span_f1) filter (counts) as mean_iou_f1,
     avg(wanted / size) filter (counts) as rationale_share,
     avg(converged::int) as converged_share,
     (count(*) filter (not converged))::bigint as num_unconverged

@@ -9,8 +9,9 @@
 -- column language: Language evaluated; `overall` is the mean over the table's languages.
 -- column metric: Name of the metric.
 -- column variant: Variant that was published: paper or published_code.
--- column published: The printed number; percentages as shares.
--- column measured: The same metric measured here; NULL where there is none. `overall` averages the table's languages that are measured, the self pair included, as the papers do.
+-- column value_unit: Unit of published, measured and difference: what is printed in percent is a share here, BLEU is BLEU.
+-- column published: The printed number, in `value_unit`.
+-- column measured: The same metric measured here, in `value_unit`; NULL where there is none. `overall` averages the table's languages that are measured, the self pair included, as the papers do.
 -- column difference: measured - published; NULL for an `overall` over only some of the table's languages, since the weight of the self pair would differ.
 -- column model: Key of the measured model; NULL where there is none.
 -- column setting: What was measured: split, variant, and for consistency method, target policy, space, unit and normalization.
@@ -20,12 +21,9 @@
 with
 published as (
     select
-        * exclude (value),
-        -- These tables print percent, the warehouse holds shares; BLEU stays on its scale of 100.
-        if(
-            paper in ('shapley-heads', 'concept-alignment') and (metric like 'accuracy%' or metric = 'f1'),
-            value / 100, value
-        ) as published
+        * exclude (value, value_unit),
+        if(value_unit = 'percent', value / 100, value) as published,
+        if(value_unit = 'percent', 'share', value_unit) as value_unit
     from published_results
 ),
 known_models as (
@@ -42,7 +40,9 @@ measured as (
         -- The papers' names: accuracy of tags, F1 of entities.
         case metric when 'token_accuracy' then 'accuracy' when 'span_f1' then 'f1' else metric end as metric,
         concat_ws(' · ', split, variant) as setting,
-        value
+        -- The warehouse holds sacreBLEU's numbers as shares; papers print them as they are.
+        case metric when 'bleu' then 'BLEU' when 'chrf' then 'chrF' else 'share' end as value_unit,
+        if(metric in ('bleu', 'chrf'), 100 * value, value) as value
     from task_scores
     join known_models using (model)
     union all
@@ -51,6 +51,7 @@ measured as (
         plain_model, model, dataset, source_language, target_language,
         if(output = 'class', 'ccta', 'ccta_' || output),
         concat_ws(' · ', split, variant, method, target_policy, space, unit, normalization),
+        'share',
         score
     from ccta
     join known_models using (model)
@@ -69,6 +70,8 @@ cells as (
         and measured.source_language = published.source_language
         and measured.language = published.language
         and measured.metric = published.metric
+        -- Numbers of different units are not compared.
+        and measured.value_unit = published.value_unit
     where published.language <> 'overall'
 ),
 table_rows as (
@@ -108,6 +111,7 @@ select
     language,
     metric,
     variant,
+    value_unit,
     published,
     measured,
     if(languages_measured = languages_published, measured - published, null) as difference,

@@ -213,9 +213,18 @@ def _write_corpus(asked: Study, root: Path, sentences: int) -> None:
         ids = pl.col("example_id") + f".{copy:05d}"
         # Names grow with a corpus: one new word in every sentence.
         words = pl.col("words").list.head(SHORT).list.concat(pl.lit(f"name{copy}"))
+        # The new word stands at the text's end; what was cut off the words is passed over.
+        end = pl.col("text").str.len_chars().cast(pl.Int32)
+        added = pl.struct(start=end + 1, end=end + 1 + len(f"name{copy}"))
         copies.append(
             base.with_columns(
-                example_id=ids, words=words, word_labels=pl.lit(None, schema("examples")["word_labels"])
+                example_id=ids,
+                text=pl.col("text") + f" name{copy}",
+                words=words,
+                word_spans=pl.col("word_spans")
+                .list.head(SHORT)
+                .list.concat(added.cast(schema("examples")["word_spans"].inner)),
+                word_labels=pl.lit(None, schema("examples")["word_labels"]),
             )
         )
     frame = pl.concat(copies)[:sentences].with_columns(row_number=pl.int_range(sentences, dtype=pl.Int64))

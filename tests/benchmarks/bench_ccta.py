@@ -271,7 +271,7 @@ def _fill(warehouse: Warehouse, pairs: int, attributions: int) -> None:
         pair_columns = {
             "target_language": language, "source_language": "en", "method": "lig", "target_policy": "gold",
             "space": "space", "unit": "word", "normalization": "abs", "num_draws": 20, "source_units": 20,
-            "target_units": 20, "degenerate": False, "target": "yes", **_KEYS,
+            "target_units": 20, "degenerate": False, "alignment": "rotated", "target": "yes", **_KEYS,
         }  # fmt: skip
         measured = (
             "score",

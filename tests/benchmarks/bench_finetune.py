@@ -110,6 +110,7 @@ def _examples(shared: Path) -> Any:
             "text_pair": [row[1] for row in rows],
             "label": ["contradiction" if row[2] == "contradictory" else row[2] for row in rows],
             "words": pl.Series([None] * len(rows), dtype=pl.List(pl.String)),
+            "word_spans": None,
         }
     )
 

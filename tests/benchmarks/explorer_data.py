@@ -148,6 +148,8 @@ def _texts(
             position=(pl.int_range(pl.len(), dtype=pl.Int32).over("example_id") + 1 + pl.col("segment")),
             char_start=pl.col("begin") + pl.col("from"),
             char_end=pl.col("begin") + pl.col("to"),
+            word_start=pl.col("begin"),
+            word_end=pl.col("begin") + pl.col("word").str.len_chars().cast(pl.Int32),
             is_special=pl.lit(False),
         )
     )
@@ -165,8 +167,8 @@ def _texts(
     ).with_columns(is_special=pl.lit(True), concept=pl.lit(0, dtype=pl.Int64))
     both = pl.concat([cut, special], how="diagonal").sort("example_id", "position")
     tokens = both.select(
-        "example_id", "position", "segment", "word_index", "word", "token", "char_start", "char_end", "is_special",
-        "concept", token_id=pl.col("concept").cast(pl.Int32), is_unknown=pl.lit(False), segmenter=pl.lit("blanks"),
+        "example_id", "position", "segment", "word_index", "word", "token", "word_start", "word_end",
+        "char_start", "char_end", "is_special", "concept", token_id=pl.col("concept").cast(pl.Int32), is_unknown=pl.lit(False), segmenter=pl.lit("blanks"),
     )  # fmt: skip
     spelled = [
         [" ".join(known[c] for c in row[:half]), " ".join(known[c] for c in row[half:])] for row in concepts
@@ -301,7 +303,9 @@ def _attributions(
     }
 
 
-_SETTING = {"dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word"}
+_SETTING = {
+    "dataset": DATASET, "target_policy": "source_prediction", "space": SPACE, "unit": "word", "alignment": "given",
+}  # fmt: skip
 
 
 def _solved(

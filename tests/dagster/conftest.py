@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from xlwh.steps.base import Context, Key, StepResult, not_applicable
 from xlwh.steps.plan import Step
-from xlwh.store import Warehouse
+from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
+from xlwh.tables import TABLES
 
 
 @pytest.fixture
@@ -41,6 +43,25 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "warehouse"
 
 
+def schema_frame(table: str) -> pl.DataFrame:
+    return pl.DataFrame(schema=schema(table))
+
+
+def _slots(step: Step, key: Key) -> list[Slot]:
+    """Files of the step's tables for a partition; the fake predictions answer no questions and translate nothing."""
+    tables = [table for table in step.tables if table not in ("answer_spans", "translations")]
+    return [
+        Slot(
+            table,
+            tuple(
+                str(getattr(key, column.removeprefix("target_"), None) or "x")
+                for column in TABLES[table].partition_by
+            ),
+        )
+        for table in tables
+    ]
+
+
 class Fake:
     """What the steps do instead: report, or fail where they are told to."""
 
@@ -55,6 +76,7 @@ class Fake:
         context.progress("working", 1, 2)
         if key.language == "sw" and step.dimensions == ("model", "language"):
             return not_applicable("no such data")
+        context.warehouse.write({slot: schema_frame(slot.table) for slot in _slots(step, key)}, "f")
         return StepResult("written", rows=3, examples=2, duration_s=0.5, metadata={"shares": {"a": 0.5}})
 
     def keys(self, step: str) -> list[Key]:

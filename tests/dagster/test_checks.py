@@ -90,7 +90,7 @@ def _replace(warehouse, table, change):
     frame = pl.read_parquet(path)
     path.unlink()
     if change is not None:
-        change(frame).write_parquet(path, metadata={"xlwh.version": "1"})
+        change(frame).write_parquet(path, metadata={"xlwh.version": str(TABLES[table].version)})
     return entry
 
 

@@ -47,7 +47,7 @@ def test_a_partition_that_was_fresh_or_does_not_apply():
         "status": "fresh",
         "dagster/partition_row_count": 5,
     }
-    assert describe(Outcome(STEPS["tokens"], KEY, not_applicable("no such language")), 0) == {
+    assert describe(Outcome(STEPS["tokens"], KEY, not_applicable("no such language")), None) == {
         "status": "not applicable",
         "reason": "no such language",
     }
@@ -101,7 +101,7 @@ def test_pictures_of_scores_and_of_completeness(root):
     warehouse.write({Slot("attribution_runs", ("m", "en")): frame}, "f")
     _png(plot(warehouse, "attribution_runs"), "completeness")
     texts = {name: "x" for name, dtype in schema("ccta_pairs").items() if dtype == pl.String}
-    texts |= {"target_policy": "gold", "unit": "word", "normalization": "abs"}
+    texts |= {"target_policy": "gold", "unit": "word", "normalization": "abs", "alignment": "given"}
     numbers = {name: 0.5 for name, dtype in schema("ccta_pairs").items() if dtype == pl.Float64}
     counts = {name: 1 for name, dtype in schema("ccta_pairs").items() if dtype == pl.Int32}
     pairs = pl.DataFrame([{**texts, **numbers, **counts, "degenerate": False}], schema=schema("ccta_pairs"))

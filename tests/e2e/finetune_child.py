@@ -78,6 +78,7 @@ def make_rows(
                 "text_pair": " ".join(pair),
                 "label": label,
                 "words": None,
+                "word_spans": None,
                 "word_labels": None,
                 "answers": None,
                 "source_file": f"{language}.tsv",

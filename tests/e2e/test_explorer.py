@@ -5,8 +5,10 @@ Screenshots go to XLWH_SCREENSHOTS where that is set. Needs Playwright (a dev ex
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -285,3 +287,52 @@ def test_the_report_opens_from_disk(page, warehouse, tmp_path):
     assert page.locator("th button").count() > 10
     _kept(page, "report")
     assert _axe(page) == []
+
+
+def _boxes(pdf):
+    """Words of a PDF with their boxes, by page: (left, top, right, bottom, text)."""
+    out = subprocess.run(["pdftotext", "-bbox", pdf, "-"], check=True, capture_output=True, text=True).stdout
+    word = re.compile(r'<word xMin="([\d.]+)" yMin="([\d.]+)" xMax="([\d.]+)" yMax="([\d.]+)">(.*?)</word>')
+    return [
+        [(*map(float, found[:4]), html.unescape(found[4])) for found in word.findall(part)]
+        for part in out.split("<page ")[1:]
+    ]
+
+
+def _covered(words):
+    """Pairs of words that are printed over one another."""
+    found = []
+    words = sorted(words, key=lambda word: word[1])
+    for number, (left, top, right, bottom, text) in enumerate(words):
+        for other in words[number + 1 :]:
+            if other[1] >= bottom:
+                break
+            wide = min(right, other[2]) - max(left, other[0])
+            high = min(bottom, other[3]) - max(top, other[1])
+            if wide > 0.3 * min(right - left, other[2] - other[0]) and high > 0.4 * (bottom - top):
+                found.append((text, other[4]))
+    return found
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="poppler's pdftotext is not installed")
+def test_the_printed_report_has_every_row(page, warehouse, tmp_path):
+    """The last row of every table is on paper, and nothing is printed over it."""
+    from xlwh.report.static_report import write_report
+
+    write_report(warehouse, tmp_path / "report.html")
+    page.goto((tmp_path / "report.html").as_uri())
+    tables = page.locator("table").evaluate_all(
+        "ts => ts.map(t => [...t.rows].map(r => [...r.cells].map(c => c.textContent)))"
+    )
+    page.emulate_media(media="print")
+    page.pdf(path=tmp_path / "report.pdf", format="A4")
+    pages = _boxes(tmp_path / "report.pdf")
+    said = re.sub(r"\s", "", "".join(word[4] for words in pages for word in words))
+    assert len(tables) > 8
+    for rows in tables:
+        for row in rows[1:]:
+            longest = max((re.sub(r"\s", "", cell) for cell in row), key=len)
+            assert longest[:12] in said
+    assert [pair for words in pages for pair in _covered(words)] == []
+    # A4 is 595 points wide: a column beyond that is lost.
+    assert [word for words in pages for word in words if word[0] < 0 or word[2] > 595] == []

@@ -85,8 +85,8 @@ CASES: Mapping[str, tuple[dict[str, Any], dict[str, str | bytes], int]] = {
     "pawsx-xtreme": ({"reader": "pawsx"}, {"dev-en.tsv": _PAWS}, 9),
     "pawsx-original": (
         {"reader": "pawsx", "options": {"id": "column"}},
-        {"dev-en.tsv": "id\tsentence1\tsentence2\tlabel\n1\ta\té\t1\n2\tNS\td\t0\n"},
-        2,
+        {"dev-en.tsv": "id\tsentence1\tsentence2\tlabel\n1\ta\té\t1\n2\tNS\td\t0\n3\te\tf\t0\n4\tg\th\t1\n"},
+        4,
     ),
     "xquad": ({"reader": "xquad"}, {"xquad.en.json": _SQUAD}, 4),
     "conllu": ({"reader": "conllu"}, {"en_x-ud-dev.conllu": _CONLLU}, 3),
@@ -125,7 +125,7 @@ CASES: Mapping[str, tuple[dict[str, Any], dict[str, str | bytes], int]] = {
     "parallel-json": ({"reader": "parallel", "options": {"source": "de"}}, {"dev.json": _PAIRS}, 3),
     "eraser": ({"reader": "eraser"}, {"val.jsonl": _RATIONALES, "docs.jsonl": _DOCS}, 3),
     "eraser-docs": ({"reader": "eraser"}, {"docs.jsonl": _DOCS, "val.jsonl": _RATIONALES}, 3),
-    "hub-jsonl": ({"reader": "hub", "options": _TEXT}, {"validation.jsonl": '{"s": "good é", "y": 1}\n'}, 1),
+    "hub-jsonl": ({"reader": "hub", "options": _TEXT}, {"validation.jsonl": '{"s": "good é", "y": 1}\n{"s": "bad", "y": 0}\n'}, 2),
     "hub-parquet": ({"reader": "hub", "options": _TEXT}, {"data/validation-0.parquet": _parquet()}, 6),
 }  # fmt: skip
 

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "space": "vectors",
     "unit": "word",
     "normalization": "abs",
+    "alignment": "given",
     "kind": "path",
     "clustering": "d.encoder.1.monolingual-en.k2.s0",
     "corpus": "d",
@@ -58,8 +59,11 @@ DEFAULTS: dict[str, Any] = {
     "importance": "signed",
     "mode": "hard",
     "masking": "mask",
+    "masked_at": "tokens",
+    "empty_input": "all",
     "query": "none",
     "side": "sufficiency",
+    "value_unit": "share",
 }
 """Columns whose contract accepts few values, or that many tables share; every other column is NULL, zero, false
 or its own name, by type."""
@@ -161,11 +165,16 @@ MODELS = ("one", "two")
 DATASETS = ("xnli", "paws-x")
 SPLITS = ("dev", "test")
 LANGUAGES = ("en", "de")
+AUDIT = {"joined_by": "row", "verdict": "parallel", "aligned": "checked"}
 EXAMPLES = ("1", "2")
 METHODS = ("lig", "random")
 PLAYER = {"unit": "head", "layer": 0, "head": 0}
 MASK = {"ranking": "shapley.rows", "selection": "strict", "num_removed": 1}
-RATIONALE = {"words": ["w0", "w1"], "word_labels": ["rationale", "O"]}
+RATIONALE = {
+    "words": ["w0", "w1"],
+    "word_spans": [{"start": 0, "end": 2}, {"start": 3, "end": 5}],
+    "word_labels": ["rationale", "O"],
+}
 SIDES = ("sufficiency", "comprehensiveness")
 WAYS = (
     *(
@@ -328,6 +337,7 @@ def populated(warehouse: Callable[..., Warehouse]) -> Iterator[duckdb.DuckDBPyCo
                 for x in LANGUAGES
             ),
         ],
+        parallelism=[{"dataset": d, "target_language": x, **AUDIT} for d, x in product(DATASETS, LANGUAGES)],
         rejected_rows=[{"dataset": d, "language": x} for d, x in product(DATASETS, LANGUAGES)],
         models=[
             {

@@ -133,6 +133,31 @@ def test_the_published_code_reads_its_own_rows(connect):
     assert sorted(strict) == [("bernoulli",), ("mask",)]
 
 
+def test_the_published_code_takes_no_other_baseline_for_its_own(connect):
+    """Rows of models that the released code is not written for are no `published_code`; all its soft draws count."""
+    soft = [
+        {
+            **row,
+            "mode": "soft",
+            "ratio": None,
+            "masking": "bernoulli_reversed",
+            "masked_at": "embedding_output",
+        }
+        for repeat, p in ((0, 0.4), (1, 0.9))
+        for row in hard("1", "random", "sufficiency", {1.0: p}, repeat=repeat)
+    ]
+    database = connect(
+        perturbations=[
+            *hard("1", "lig", "sufficiency", {1.0: 0.6}, masking="zero_id", empty_input="attributable"),
+            *soft,
+        ]
+    )
+    rows = database.sql(
+        "select mode, score from faithfulness_examples where variant = 'published_code'"
+    ).fetchall()
+    assert rows == [("soft", pytest.approx((0.0001 / 0.5001 + 1) / 2))]
+
+
 def test_the_ratio_is_of_means_with_an_interval_over_examples(connect):
     rng = np.random.default_rng(0)
     method, chance = rng.uniform(0.3, 0.9, 200), rng.uniform(0.2, 0.6, 200)

@@ -13,8 +13,9 @@ def tables(scores, rationale, example="1"):
             {
                 **common,
                 "task": "sequence_classification",
-                "text": "t",
+                "text": " ".join(f"w{i}" for i in range(len(scores))),
                 "words": [f"w{i}" for i in range(len(scores))],
+                "word_spans": [{"start": 3 * i, "end": 3 * i + 2} for i in range(len(scores))],
                 "word_labels": ["rationale" if mark else "O" for mark in rationale],
             }
         ],
@@ -47,9 +48,11 @@ def test_one_example_by_hand(connect):
     assert (found["n"], found["rationale_share"]) == (1, pytest.approx(1 / 3))
     assert (found["token_precision"], found["token_recall"], found["token_f1"]) == (0.5, 0.5, 0.5)
     # Word 3 comes first (precision 1), word 2 third (precision 2 / 3).
-    assert found["auprc"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    # Points (recall, precision): (0, 1), (.5, 1), (.5, .5), (1, 2 / 3).
+    assert found["auprc"] == pytest.approx(0.5 * 1 + 0.5 * (1 / 2 + 2 / 3) / 2)
     # Spans {0} and {3} against {2, 3}: the second overlaps by one of two words, which is just enough.
-    assert found["iou_f1"] == pytest.approx(2 * 1 / (2 + 1))
+    assert found["iou_f1"] == found["mean_iou_f1"] == pytest.approx(2 * 1 / (2 + 1))
 
 
 def test_the_share_is_the_datasets_and_examples_are_averaged(connect):
@@ -61,7 +64,7 @@ def test_the_share_is_the_datasets_and_examples_are_averaged(connect):
     assert found["token_precision"] == pytest.approx((1 / 2 + 1) / 2)
     assert found["token_recall"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["token_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert found["auprc"] == pytest.approx(1.0)
+    assert found["average_precision"] == found["auprc"] == pytest.approx(1.0)
 
 
 def test_average_precision_is_scikit_learns_with_ties(connect):
@@ -70,7 +73,11 @@ def test_average_precision_is_scikit_learns_with_ties(connect):
     scores = rng.integers(0, 5, 30) / 4
     rationale = rng.integers(0, 2, 30)
     found = row(connect, tables(scores.tolist(), rationale.tolist()))
-    assert found["auprc"] == pytest.approx(metrics.average_precision_score(rationale, scores), abs=1e-6)
+    precision, recall, _ = metrics.precision_recall_curve(rationale, scores)
+    assert found["auprc"] == pytest.approx(metrics.auc(recall, precision), abs=1e-6)
+    assert found["average_precision"] == pytest.approx(
+        metrics.average_precision_score(rationale, scores), abs=1e-6
+    )
 
 
 def test_texts_without_a_rationale_or_attributions_of_the_prediction_do_not_count(connect):

@@ -131,3 +131,82 @@ def test_percentages_become_shares(database):
         where paper = 'shapley-heads' and dataset = 'xnli' and metric = 'accuracy' and "table" = '2' and language = 'en'
     """).fetchall()
     assert row == [(pytest.approx(0.841),)]
+
+
+@pytest.fixture(scope="module")
+def translated(warehouse):
+    """A translation model whose three sentences match in part: sacreBLEU's score of the counts is 66.5."""
+    key = {"model": "mt", "dataset": "iwslt-test11", "split": "test", "language": "en", "example_id": "1"}
+    published = {
+        "paper": "concept-alignment",
+        "model": "mT5 fr-en fine-tuned",
+        "source_language": "fr",
+        "language": "en",
+    }
+    printed = [
+        {
+            **published,
+            "table": "1",
+            "dataset": "iwslt-test11",
+            "metric": "bleu",
+            "value": 49.0,
+            "value_unit": "BLEU",
+        },
+        {
+            **published,
+            "table": "x",
+            "dataset": "iwslt-test11",
+            "metric": "bleu",
+            "value": 49.0,
+            "value_unit": "percent",
+        },
+        {
+            **published,
+            "table": "y",
+            "dataset": "iwslt-test11",
+            "metric": "bleu",
+            "value": 0.49,
+            "value_unit": "share",
+        },
+    ]
+    made = warehouse(
+        published_results=printed,
+        models=[
+            {
+                "model": "mt",
+                "published_as": "mT5 fr-en fine-tuned",
+                "finetuned_languages": ["fr"],
+                "finetuned_dataset": "x",
+            }
+        ],
+        translation_statistics=[
+            {**key, "metric": "bleu", "signature": "s", "statistics": [10, 10, 8, 6, 5, 4, 10, 9, 8, 7]}
+        ],
+        predictions=[{**key, "task": "translation", "label": "a", "predicted": "a"}],
+    )
+    with made.connect() as connection:
+        yield connection
+
+
+def test_bleu_is_compared_with_bleu(translated):
+    [(share,)] = translated.sql("select value from task_scores where metric = 'bleu'").fetchall()
+    rows = translated.sql("""
+        select "table", value_unit, published, measured, difference from published_vs_measured order by 1
+    """).fetchall()
+    assert rows[0] == ("1", "BLEU", 49.0, pytest.approx(100 * share), pytest.approx(100 * share - 49))
+    assert 1 < rows[0][3] <= 100
+    # What is in another unit is not compared at all.
+    assert [row[3:] for row in rows[1:]] == [(None, None)] * 2
+
+
+def test_a_percentage_is_compared_as_a_share(database):
+    units = database.sql(
+        "select distinct value_unit from published_vs_measured where measured is not null"
+    ).fetchall()
+    assert units == [("share",)]
+    assert (
+        database.sql(
+            "from published_vs_measured where value_unit = 'share' and abs(published) > 1"
+        ).fetchall()
+        == []
+    )

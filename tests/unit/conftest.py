@@ -84,13 +84,13 @@ def _tokenizer(model_type: str, folder: Path) -> Any:
     if model_type == "roberta":
         vocab, merges = _bpe(byte_level=True)
         return hf.RobertaTokenizer(vocab=vocab, merges=merges)
-    if model_type == "xlm-roberta":
+    if model_type in ("xlm-roberta", "camembert"):
         return hf.XLMRobertaTokenizer(vocab=_unigram(["<s>", "<pad>", "</s>", "<unk>"]))
     if model_type == "xlm":
         return _xlm_tokenizer(folder)
     if model_type in ("t5", "mt5"):
         return hf.T5Tokenizer(vocab=_unigram(["<pad>", "</s>", "<unk>"]), extra_ids=2)
-    if model_type == "llama":
+    if model_type in ("llama", "mistral"):
         vocab, merges = _bpe(byte_level=False)
         return hf.LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>")
     vocab, merges = _bpe(byte_level=True)
@@ -138,23 +138,49 @@ def _config(model_type: str, tokenizer: Any, **extra: Any) -> Any:
         "intermediate_size": 32,
         "max_position_embeddings": 64,
     }
-    if model_type in ("llama", "qwen2", "qwen3"):
+    if model_type in ("llama", "mistral", "qwen2", "qwen3"):
         shape["num_key_value_heads"] = 2
     if model_type == "qwen3":
         shape["head_dim"] = 8
-    if model_type in ("roberta", "xlm-roberta"):
+    if model_type in ("roberta", "xlm-roberta", "camembert"):
         shape |= {"max_position_embeddings": 66, "type_vocab_size": 1}
     return AutoConfig.for_model(model_type, **shape, **common)
 
 
+def closing_tokenizer(closing: str, opening: str = "") -> Any:
+    """A tokenizer whose padding token also closes each text, as those of decoders that embed texts do."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocab, merges = _bpe(byte_level=True)
+    made = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    named = [token for token in (opening, closing) if token]
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{opening} $A {closing}".strip(),
+        pair=f"{opening} $A {closing} $B {closing}".strip(),
+        special_tokens=[(token, vocab[token]) for token in named],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token=closing,
+        **({"bos_token": opening} if opening else {}),
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
 def make_checkpoint(
-    model_type: str, folder: Path, head: str = "ForSequenceClassification", seed: int = 0
+    model_type: str,
+    folder: Path,
+    head: str = "ForSequenceClassification",
+    seed: int = 0,
+    tokenizer: Any = None,
 ) -> Path:
     """Save a tiny random model with its tokenizer. Weights are wide, so that every part of it matters."""
     import torch
     import transformers as hf
 
-    tokenizer = _tokenizer(model_type, folder / "source")
+    tokenizer = tokenizer or _tokenizer(model_type, folder / "source")
     labels = {"ForSequenceClassification": LABELS, "ForTokenClassification": TAGS}.get(head)
     extra: dict[str, Any] = {} if labels is None else {"id2label": dict(enumerate(labels))}
     if labels is not None:
@@ -192,6 +218,21 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def folder(model_type: str, head: str = "ForSequenceClassification") -> Path:
         made = root / f"{model_type}-{head or 'bare'}"
         return made if made.is_dir() else make_checkpoint(model_type, made, head)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def closing_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """closing_checkpoint(model_type): a decoder whose padding token closes each text; llama's also opens them."""
+    root = tmp_path_factory.mktemp("closing")
+
+    def folder(model_type: str) -> Path:
+        made = root / model_type
+        tokenizer = (
+            closing_tokenizer("</s>", "<s>") if model_type == "llama" else closing_tokenizer("<|endoftext|>")
+        )
+        return made if made.is_dir() else make_checkpoint(model_type, made, tokenizer=tokenizer)
 
     return folder
 
@@ -248,13 +289,23 @@ def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]
     return build
 
 
+def joined_spans(words: list[str]) -> list[dict[str, int]]:
+    """`examples.word_spans` of words that are joined by blanks."""
+    spans, at = [], 0
+    for word in words:
+        spans.append({"start": at, "end": at + len(word)})
+        at += len(word) + 1
+    return spans
+
+
 def examples_frame(
     pairs: list[tuple[str, str | None]],
     language: str = "en",
     labels: list[str | None] | None = None,
     words: list[list[str] | None] | None = None,
+    spans: list[list[dict[str, int]] | None] | None = None,
 ) -> pl.DataFrame:
-    """Rows of the `examples` table."""
+    """Rows of the `examples` table; words stand in their texts as if joined by blanks, unless `spans` says where."""
     from xlwh.store import schema
 
     n = len(pairs)
@@ -268,6 +319,7 @@ def examples_frame(
         "text_pair": [second for _, second in pairs],
         "label": labels or [LABELS[i % 3] for i in range(n)],
         "words": words or [None] * n,
+        "word_spans": spans or [own and joined_spans(own) for own in words or [None] * n],
         "word_labels": [None] * n,
         "answers": [None] * n,
         "source_file": ["nli.tsv"] * n,

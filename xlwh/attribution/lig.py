@@ -1,6 +1,7 @@
 """Integrated gradients at the word-embedding output, adaptive or with a fixed number of steps.
 
-`lig` starts from PAD; `integrated_gradients` from a baseline of choice.
+`lig` starts from PAD; `integrated_gradients` from a baseline of choice. Baselines at which the model has no gradient are
+refused (`xlwh.attribution.baselines`).
 
 Sundararajan et al. 2017, eq. 1. The fixed Gauss-Legendre rule is the papers' variant; the adaptive one refines
 every example until its completeness error is known to be within the tolerance.
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from xlwh.attribution.base import EPSILON, Attribution, Item
+from xlwh.attribution.baselines import baseline_of
 from xlwh.attribution.path import PathModel, Value
 from xlwh.attribution.quadrature import PathIntegral, gauss_legendre
 from xlwh.models.tokenize import Encoded
@@ -31,9 +34,11 @@ def lig(
 ) -> Iterator[tuple[int, Attribution]]:
     """Yield (position in `items`, attribution) as examples finish.
 
-    Memory: one model call of `batch_tokens` sub-tokens and WINDOW_BYTES of densities, whatever the corpus.
+    Memory: one model call of `batch_tokens` sub-tokens and WINDOW_BYTES of densities, whatever the corpus. ModelError
+    where the path from PAD is singular.
     """
-    yield from _integrated(PathModel(loaded, encoded, items, batch_tokens), encoded, items, parameters)
+    model = PathModel(loaded, encoded, items, batch_tokens, baseline_of(loaded, "pad"))
+    yield from _integrated(model, encoded, items, parameters)
 
 
 def integrated_gradients(
@@ -43,9 +48,11 @@ def integrated_gradients(
     parameters: IntegratedGradients,
     batch_tokens: int,
 ) -> Iterator[tuple[int, Attribution]]:
-    """The same from the baseline of the parameters: zero vectors, the mask token or PAD."""
-    model = PathModel(loaded, encoded, items, batch_tokens, parameters.baseline)
-    yield from _integrated(model, encoded, items, parameters)
+    """The same from the baseline of the parameters; the one that is used stands in the details of each attribution."""
+    used = baseline_of(loaded, parameters.baseline)
+    model = PathModel(loaded, encoded, items, batch_tokens, used)
+    for index, attribution in _integrated(model, encoded, items, parameters):
+        yield index, replace(attribution, details={"baseline": used})
 
 
 def _integrated(

@@ -37,17 +37,21 @@ class Registered:
 
 
 _SALIENCY = "xlwh.attribution.saliency:saliency"
+_RELEASED = "xlwh.attribution.released:released"
 
 METHODS: dict[str, Registered] = {
     "lig": Registered("xlwh.attribution.lig:lig"),
-    "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients"),
-    "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients"),
+    "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
+    "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
     "input_x_gradient": Registered(_SALIENCY, shared=True),
-    "attention": Registered(_SALIENCY, shared=True),
-    "scaled_attention": Registered(_SALIENCY, shared=True),
+    "attention": Registered(_SALIENCY, "2", shared=True),
+    "scaled_attention": Registered(_SALIENCY, "2", shared=True),
     "deeplift": Registered("xlwh.attribution.with_captum:deeplift"),
-    "gradient_shap": Registered("xlwh.attribution.with_captum:gradient_shap"),
+    "gradient_shap": Registered("xlwh.attribution.with_captum:gradient_shap", "2"),
     "occlusion": Registered("xlwh.attribution.occlusion:occlusion"),
+    "released_scaled_attention": Registered(_RELEASED, shared=True),
+    "released_input_x_gradient": Registered(_RELEASED, shared=True),
+    "released_integrated_gradients": Registered(_RELEASED, shared=True),
     "random": Registered("xlwh.attribution.random:random_attribution"),
 }
 """Method by the name it has under `[attribution.methods]` in the study."""

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Item
-from xlwh.attribution.vectors import Baseline, baseline_vectors, by_output, explained, output_replaced
+from xlwh.attribution.baselines import Baseline
+from xlwh.attribution.vectors import baseline_vectors, by_output, explained, output_replaced
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, plan
 from xlwh.models.tokenize import Encoded
@@ -23,8 +24,8 @@ class PathModel:
     """Evaluates F and the token densities at points of the paths of `items`.
 
     The path runs at the word-embedding module's output from the baseline (special tokens kept; PAD, the mask
-    token or zeros elsewhere) to the input; attention mask, position ids and token types are those of the real input throughout, because
-    RoBERTa and XLM-R would derive shifted positions from the PADs of the baseline.
+    token, zeros or the mean vector elsewhere) to the input; attention mask, position ids and token types are those of
+    the real input throughout, because RoBERTa and XLM-R would derive shifted positions from the PADs of the baseline.
     """
 
     def __init__(

@@ -85,7 +85,9 @@ def noisy(loaded: LoadedModel, encoded: Encoded, example: int, noise: NDArray[np
     left = loaded.family.padding_side == "left"
 
     def shift(_: Any, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
-        length = inputs[0].shape[1]
+        length = inputs[0].shape[-1]
+        if inputs[0].dim() != 2 or length < len(ids):
+            return vectors  # ids of something else, such as a baseline's
         start = length - len(ids) if left else 0
         place = slice(start, start + len(ids))
         same = inputs[0][:, place] == ids

@@ -22,8 +22,9 @@ from xlwh.attribution.vectors import (
     positions,
     word_vectors,
 )
-from xlwh.models.attentions import attentions, last_reading_site, pooled_row
+from xlwh.models.attentions import attentions, last_reading_site, rows_at
 from xlwh.models.batches import Batch
+from xlwh.models.reading import reading
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
@@ -51,15 +52,20 @@ def saliency(
     gradients = bool(wanted & GRADIENTS)
     for chosen, batch in batches(loaded, encoded, items, batch_tokens):
         vectors = word_vectors(loaded, batch).requires_grad_(gradients)
+        mine = [items[index] for index in chosen]
+        read = positions(loaded, batch, mine)
+        # Of a classifier the position that its head reads is found in the same pass.
+        find = read is None and bool(wanted & ATTENTION)
         with (
-            torch.set_grad_enabled(gradients),
+            torch.set_grad_enabled(gradients or find),
             loaded.family.pooled_only(loaded.model),
             output_replaced(embedding, vectors) if gradients else nullcontext(),
+            reading(loaded) if find else nullcontext() as head,
         ):
             output, weights = _forward(loaded, batch, bool(wanted & ATTENTION))
-            mine = [items[index] for index in chosen]
             f = explained(loaded, batch, output, mine)
-            read = positions(loaded, batch, mine)
+            if head is not None:
+                read = head.positions(output.logits)
             found = _attributions(loaded, batch, wanted, f, vectors, weights, read, parameters)
         rows = {name: per_token(loaded, batch, values) for name, values in found.items()}
         outputs = f.detach().double().cpu().tolist()
@@ -97,7 +103,7 @@ def _attributions(
     read: Tensor | None,
     parameters: Mapping[str, Any],
 ) -> dict[str, Tensor]:
-    """Method -> `[rows, length]`; `read` `[rows]` are the positions that are read, None for the classifier's."""
+    """Method -> `[rows, length]`; `read` `[rows]` are the positions whose attention is taken."""
     inputs = {"input_x_gradient": vectors} if "input_x_gradient" in wanted else {}
     if "scaled_attention" in wanted and weights is not None:
         inputs["scaled_attention"] = weights
@@ -109,18 +115,10 @@ def _attributions(
         product = (slopes["input_x_gradient"] * vectors).float()
         reduction = parameters["input_x_gradient"].reduction
         found["input_x_gradient"] = product.norm(dim=-1) if reduction == "l2" else product.sum(-1)
-    if weights is not None:
-        attention = _read_row(loaded, batch, weights, read).mean(1)
+    if weights is not None and read is not None:
+        attention = rows_at(weights, read).mean(1)
         if "attention" in wanted:
             found["attention"] = attention
         if "scaled_attention" in wanted:
-            slope = _read_row(loaded, batch, slopes["scaled_attention"], read).mean(1)
-            found["scaled_attention"] = attention * slope
+            found["scaled_attention"] = attention * rows_at(slopes["scaled_attention"], read).mean(1)
     return found
-
-
-def _read_row(loaded: LoadedModel, batch: Batch, weights: Tensor, read: Tensor | None) -> Tensor:
-    """Attention of the position that is read to every input token: `[rows, heads, keys]`."""
-    if read is None:
-        return pooled_row(loaded, batch.attention_mask, weights)
-    return weights[torch.arange(len(read), device=read.device), :, read]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xlwh.attribution.base import Item
+from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
 from xlwh.models.batches import Batch, collate, plan
-from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
-
-Baseline = Literal["pad", "mask", "zero"]
 
 
 def batches(
@@ -52,18 +50,12 @@ def word_vectors(loaded: LoadedModel, batch: Batch) -> Tensor:
 
 
 def baseline_vectors(loaded: LoadedModel, batch: Batch, kind: Baseline) -> Tensor:
-    """Word vectors where all but the special tokens are PAD, the mask token, or zero: `[rows, length, width]`.
+    """Word vectors where all but the special tokens are those of a baseline: `[rows, length, width]`.
 
     A tokenizer without a mask token has PAD in its place.
     """
-    embedding = loaded.family.word_embedding(loaded.model)
-    with torch.no_grad():
-        if kind == "zero":
-            vectors: Tensor = embedding(batch.input_ids) * batch.special[..., None]
-        else:
-            stand_in = mask_token_id(loaded) if kind == "mask" else pad_token_id(loaded)
-            vectors = embedding(torch.where(batch.special, batch.input_ids, stand_in))
-    return vectors
+    vectors = word_vectors(loaded, batch)
+    return torch.where(batch.special[..., None], vectors, stand_in(loaded, kind).to(vectors))
 
 
 def columns(output: Any, name: str) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from xlwh.attribution.base import Attribution, Item
+from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
 from xlwh.attribution.vectors import (
     VectorModel,
     baseline_vectors,
@@ -82,20 +83,23 @@ def gradient_shap(
 ) -> Iterator[tuple[int, Attribution]]:
     """captum's GradientShap (Lundberg and Lee 2017): mean gradient at random points between baselines and input.
 
-    The baselines are the PAD and the mask vectors, drawn at random (zero vectors are none: a model that normalises
-    them at once has no bounded gradient there). Draws are seeded by the example, and items
-    are taken one by one, so that neither the order nor the batch changes a number.
+    The baselines are the PAD and the mask vectors, drawn at random, as far as they are not singular; where both are, the
+    model's default baseline. `details` names them. Draws are seeded by the example, and items are taken one by one, so
+    that neither the order nor the batch changes a number.
     """
     from captum.attr import GradientShap as Explainer
 
     model = VectorModel(loaded)
     explainer = Explainer(model)
+    asked: tuple[Baseline, ...] = ("pad", "mask")
+    kinds = [
+        kind for kind in asked if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR
+    ]
+    kinds = kinds or [baseline_of(loaded, "default")]
     for index, item in enumerate(items):
         ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
         vectors = word_vectors(loaded, batch)
-        baselines = torch.cat(
-            [baseline_vectors(loaded, batch, "pad"), baseline_vectors(loaded, batch, "mask")]
-        )
+        baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
         model.output = item.output
         arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
         with _quiet(), _seeded(f"{encoded.names[item.example]}\x00gradient_shap"):
@@ -110,7 +114,16 @@ def gradient_shap(
         with torch.no_grad():
             f_input = float(model(vectors, *arguments)[0, target])
         (values,) = per_token(loaded, batch, found.sum(-1))
-        yield index, Attribution(values, f_input, num_gradient_rows=parameters.samples, num_forward_rows=1)
+        yield (
+            index,
+            Attribution(
+                values,
+                f_input,
+                num_gradient_rows=parameters.samples,
+                num_forward_rows=1,
+                details={"baselines": kinds},
+            ),
+        )
 
 
 @contextmanager

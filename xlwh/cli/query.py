@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -147,14 +147,19 @@ def tables(as_json: bool, root: Path) -> None:
 def describe(name: str, root: Path) -> None:
     """Show what a table or view holds.
 
-    What a row means, its key, where its equation comes from, and every column with its type and unit.
+    What a row means, its key, where its equation comes from, and every column with its type and unit. Of the name of a
+    column instead: what it is counted in, and where it stands.
     """
     from xlwh.store.views import load, with_shipped
     from xlwh.store.warehouse import OWN_SQL
     from xlwh.tables import TABLES
+    from xlwh.tables.glossary import glossary, unit_of
 
     folders = with_shipped(root / OWN_SQL)
     views = load(folders).views
+    if name not in views and name in glossary()[1]:
+        _describe_column(name, {view: v.columns for view, v in views.items() if name in v.columns})
+        return
     if name not in views:
         near = difflib.get_close_matches(name, views, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
@@ -172,7 +177,32 @@ def describe(name: str, root: Path) -> None:
     for what, text in facts:
         if text:
             click.echo(f"{click.style(what, bold=True)}: {text}")
-    grid(["column", "type", "description"], [[c, t, view.columns.get(c, "")] for c, t in types.items()])
+    grid(
+        ["column", "type", "unit", "description"],
+        [[c, t, unit_of(name, c) or "", view.columns.get(c, "")] for c, t in types.items()],
+    )
+
+
+def _describe_column(name: str, views: Mapping[str, Mapping[str, str]]) -> None:
+    """A column name over all tables and views: its unit, the unit's range, and what it is in each."""
+    from xlwh.tables.glossary import glossary, unit_of
+
+    units, columns = glossary()
+    entry = columns[name]
+    unit = units[entry.unit]
+    facts = [
+        ("kind", "column"),
+        ("meaning", entry.meaning),
+        ("unit", f"{unit.name}. {unit.meaning}"),
+        ("range", unit.range),
+    ]
+    for what, text in facts:
+        if text:
+            click.echo(f"{click.style(what, bold=True)}: {text}")
+    grid(
+        ["table or view", "unit", "description"],
+        [[view, unit_of(view, name) or "", described[name]] for view, described in views.items()],
+    )
 
 
 def column_types(name: str, sql_dirs: Sequence[Path]) -> dict[str, str]:

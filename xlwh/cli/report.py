@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -79,6 +80,14 @@ def report(
 
     if out is None and figures is None:
         raise click.UsageError("give OUT.html, --figures FOLDER, or both")
+    if figures is None and (chosen or only):
+        raise click.UsageError("--set and --only choose what is written to --figures FOLDER: give it too")
+    pairs = [each.partition("=") for each in chosen]
+    if any(not between for _, between, _ in pairs):
+        raise click.UsageError("--set takes COLUMN=VALUE")
+    selection = {column: value for column, _, value in pairs}
+    if len(selection) < len(pairs):
+        raise click.UsageError("--set names a column twice; a figure has one value of each")
     warehouse = Warehouse(root)
     if out is not None:
         from xlwh.report.static_report import write_report
@@ -89,11 +98,8 @@ def report(
     if figures is not None:
         from xlwh.report.export import export
 
-        pairs = [each.partition("=") for each in chosen]
-        if any(not between for _, between, _ in pairs):
-            raise click.UsageError("--set takes COLUMN=VALUE")
-        selection = {column: value for column, _, value in pairs}
-        for path in export(warehouse, figures, only, formats, tables, selection, theme):
+        left_out = partial(click.echo, err=True)
+        for path in export(warehouse, figures, only, formats, tables, selection, theme, left_out):
             click.echo(f"Wrote {path}")
 
 

@@ -43,9 +43,6 @@ class Spans:
     last: NDArray[np.int64]
     count: NDArray[np.int64]
     """`[words]`, sub-tokens of the word."""
-    char_start: NDArray[np.int64]
-    """`[words]`, code points in the segment's text; NONE where unknown."""
-    char_end: NDArray[np.int64]
     reason: NDArray[np.object_]
     """`[words]`, `truncated` or `no_tokens` where the model sees nothing, or not all, of the word; else None."""
     token: NDArray[np.int64]
@@ -86,18 +83,14 @@ def find_words(encoded: Encoded, examples: NDArray[np.int64], word_indices: NDAr
     taken = places[np.repeat(low - bounds[:-1], count) + np.arange(bounds[-1])]
     position = taken - encoded.bounds[np.repeat(examples, count)]
     present = count > 0
-    first, last, start, end = (np.full(len(wanted), NONE, dtype=np.int64) for _ in range(4))
+    first, last = (np.full(len(wanted), NONE, dtype=np.int64) for _ in range(2))
     first[present], last[present] = position[bounds[:-1][present]], position[bounds[1:][present] - 1]
-    start[present] = encoded.char_start[taken[bounds[:-1][present]]]
-    end[present] = encoded.char_end[taken[bounds[1:][present] - 1]]
     return Spans(
         example=examples,
         first=first,
         last=last,
         count=count,
-        char_start=start,
-        char_end=end,
-        reason=_reasons(encoded, examples, word_indices, count, start, end),
+        reason=_reasons(encoded, examples, word_indices, count),
         token=position,
         bounds=bounds,
     )
@@ -108,8 +101,6 @@ def _reasons(
     examples: NDArray[np.int64],
     word_indices: NDArray[np.int64],
     count: NDArray[np.int64],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
 ) -> NDArray[np.object_]:
     reasons = np.full(len(examples), None, dtype=object)
     reasons[count == 0] = "no_tokens"
@@ -120,8 +111,7 @@ def _reasons(
         later = segments[seen > word]
         own = segments[(seen <= word) & (seen != NONE)]
         at_the_end = not len(later) or not len(own) or later.min() != own.max()
-        covered = end[at] - start[at]
-        if at_the_end and (count[at] == 0 or 0 <= covered < len(encoded.words[int(examples[at])][word])):
+        if int(word) in encoded.partial[int(examples[at])] or (count[at] == 0 and at_the_end):
             reasons[at] = "truncated"
     return reasons
 

@@ -1,4 +1,4 @@
-"""Word alignment: IBM model 2 with a diagonal prior, the model of fast_align, by EM over sparse co-occurrences.
+"""Word alignment: IBM model 2 with a diagonal prior, as in fast_align's paper, by EM over sparse co-occurrences.
 
 Each target word j of a sentence pair picks one source word i, or NULL with probability p0, and is then drawn from
 t(word | source word). The prior of picking i falls with the distance from the diagonal:
@@ -9,6 +9,11 @@ Source: Dyer, Chahuneau and Smith (2013), "A Simple, Fast, and Effective Reparam
 section 3; the mean-field update under a symmetric Dirichlet prior is Riley and Gildea (2012). There is no random
 number in it: the same text gives the same links.
 
+With a fixed tension the links are those of the program fast_align, one by one. The tension that the two fit is not the
+same: here it follows the gradient of the likelihood, which on nearly monotone text leads to the upper end of its range;
+the program's step differs from that in two places (see `_shifted` and `_released_expectation`) and stays lower. `tension_update = "released"`
+takes the program's step, and then all of its links (`tests/oracles` has them).
+
 Nothing is looped over by word: sentence pairs of the same two lengths are one array, and what is estimated is one
 number for each pair of words that ever stand in the same sentence pair.
 """
@@ -18,7 +23,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +38,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AlignerSettings:
-    """How the model is trained; the defaults are those of `fast_align -d -o -v`."""
+    """How the model is trained; the numbers are those of `fast_align -d -o -v`, the step of the tension is not."""
 
     model1_iterations: int = 0
     """Passes without a preference for the diagonal (IBM model 1) to begin with; fast_align has none."""
@@ -45,6 +50,8 @@ class AlignerSettings:
     """How strongly the diagonal is preferred, to begin with."""
     optimise_tension: bool = True
     """Fit the tension to the expected distance from the diagonal after every pass but the first."""
+    tension_update: Literal["gradient", "released"] = "gradient"
+    """`gradient` of the likelihood, or the step that the program fast_align takes."""
     alpha: float = 0.01
     """Symmetric Dirichlet prior of the translation probabilities (variational Bayes); 0 is plain EM."""
 
@@ -252,7 +259,8 @@ def _train(
             shape = (index.shape[1], index.shape[2])
             if shape not in priors:
                 prior, off = _prior(shape, tension)
-                priors[shape] = (1 - settings.null_probability) * prior, off
+                measured = _shifted(shape) if settings.tension_update == "released" else off
+                priors[shape] = (1 - settings.null_probability) * prior, measured
             prior, off = priors[shape]
             weight = pairs[index]
             weight *= prior
@@ -273,7 +281,10 @@ def _train(
             words += chooser.size
         if not last:
             if settings.optimise_tension and number > 0 and words:
-                tension = _fitted(tension, distance / words, shapes, words)
+                expected = (
+                    _expected_distance if settings.tension_update == "gradient" else _released_expectation
+                )
+                tension = _fitted(tension, distance / words, shapes, words, expected)
             pairs = _normalised(counts, given, given_count, settings.alpha)
             null = _normalised(null_counts, np.zeros(drawn_count, dtype=np.int32), 1, settings.alpha, seen)
         passed()
@@ -299,19 +310,75 @@ def _prior(shape: tuple[int, int], tension: float) -> tuple[Floats, Floats]:
     return prior, off
 
 
-def _fitted(tension: float, observed: float, shapes: dict[tuple[int, int], int], words: int) -> float:
+def _fitted(
+    tension: float,
+    observed: float,
+    shapes: dict[tuple[int, int], int],
+    words: int,
+    expectation: Callable[[tuple[int, int], float], float],
+) -> float:
     """Move the tension towards the mean distance from the diagonal that the posteriors show.
 
-    Eight gradient steps of rate 20, kept in [0.1, 14], as in fast_align: the gradient of the log-likelihood is the
-    prior's expected distance less the observed one.
+    Eight steps of rate 20, kept in [0.1, 14], as in fast_align: the gradient of the log-likelihood is the prior's
+    expected distance less the observed one.
     """
     for _ in range(8):
-        expected = 0.0
-        for shape, count in shapes.items():
-            prior, off = _prior(shape, tension)
-            expected += count * float((prior * off).sum())
+        expected = sum(count * expectation(shape, tension) for shape, count in shapes.items())
         tension = min(14.0, max(0.1, tension + 20.0 * (expected / words - observed)))
     return tension
+
+
+def _expected_distance(shape: tuple[int, int], tension: float) -> float:
+    """Distance from the diagonal that the prior expects, summed over the drawn words."""
+    prior, off = _prior(shape, tension)
+    return float((prior * off).sum())
+
+
+def _shifted(shape: tuple[int, int]) -> Floats:
+    """What fast_align observes as distances, `[m, n]`: its drawn words count from 0 there, elsewhere from 1."""
+    m, n = shape
+    return np.abs(np.arange(1, n + 1)[None, :] / n - np.arange(m)[:, None] / m)
+
+
+def _released_expectation(shape: tuple[int, int], tension: float) -> float:
+    """What fast_align takes for the expected distance, summed over the drawn words.
+
+    The numerator is that of m drawn and n given words, over the normaliser of n drawn and m given ones: the two are
+    swapped in its call. Where they are equally many the two agree.
+    """
+    m, n = shape
+    place = np.arange(1, m + 1)
+    above, below = _series(place, m, n, tension)
+    return float(((above + below) / _normaliser(place, n, m, tension)).sum())
+
+
+def _halves(place: NDArray[np.int64], m: int, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Last given word at or before the diagonal, and how many lie after it: `[m]` both.
+
+    Beyond the text (a place greater than m) the second is an unsigned number in fast_align, and so endless.
+    """
+    floor = (place * n / m).astype(np.int64)
+    after = n - floor
+    return floor, np.where(after < 0, after + (1 << 32), after)
+
+
+def _normaliser(place: NDArray[np.int64], m: int, n: int, tension: float) -> Floats:
+    """Sum of exp(-tension * distance) over the given words on either side of the diagonal, as geometric series."""
+    floor, after = _halves(place, m, n)
+    ratio = np.exp(-tension / n)
+    first_after = np.exp(-tension * np.abs((floor + 1) / n - place / m))
+    first_before = np.exp(-tension * np.abs(floor / n - place / m))
+    found: Floats = (first_after * (1 - ratio**after) + first_before * (1 - ratio**floor)) / (1 - ratio)
+    return found
+
+
+def _series(place: NDArray[np.int64], m: int, n: int, tension: float) -> tuple[Floats, Floats]:
+    """Sum of distance * exp(-tension * distance) after the diagonal and before it: `[m]` both."""
+    _, off = _prior((m, n), tension)
+    weighted = off * np.exp(-tension * off)
+    floor, _ = _halves(place, m, n)
+    before = np.arange(1, n + 1)[None, :] <= floor[:, None]
+    return np.where(before, 0.0, weighted).sum(axis=1), np.where(before, weighted, 0.0).sum(axis=1)
 
 
 def _normalised(

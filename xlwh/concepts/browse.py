@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from xlwh.errors import MissingDataError
+from xlwh.store.occurrences import CORPUS, cut, texts
 
 if TYPE_CHECKING:
     from xlwh.store import Warehouse
-
-KEYS = ["dataset", "split", "language", "example_id"]
 
 
 @dataclass(frozen=True)
@@ -67,45 +67,25 @@ def sentences(warehouse: Warehouse, members: pl.DataFrame, limit: int) -> pl.Dat
     """
     order = pl.int_range(pl.len()).over("language", "word")
     chosen = members.filter(order < 2).group_by("language", maintain_order=True).head(limit)
-    rows = []
-    for (dataset, language), own in chosen.partition_by("dataset", "language", as_dict=True).items():
-        examples = warehouse.scan("examples", dataset=dataset, language=language)
-        if not examples.select(pl.len()).collect().item():
-            # The source side of translations, which lies in the partition of their language.
-            examples = warehouse.scan("examples", dataset=dataset).with_columns(
-                text_pair=pl.lit(None, pl.String)
-            )
-        elif "translation" in examples.select("task").head(1).collect()["task"]:
-            examples = examples.with_columns(text=pl.col("text_pair"), text_pair=pl.lit(None, pl.String))
-        wanted = own.select("split", "example_id").unique()
-        texts = examples.join(wanted.lazy(), on=["split", "example_id"], how="semi").collect()
-        by_id = {(row["split"], row["example_id"]): row for row in texts.to_dicts()}
-        for member in own.to_dicts():
-            row = by_id.get((member["split"], member["example_id"]))
-            if row is not None:
-                rows.append({**member, "sentence": marked(row, language, member["word_index"])})
+    examples = warehouse.entries("examples")
+    parts = []
+    for (dataset, split, language), own in chosen.partition_by(CORPUS, as_dict=True).items():
+        found = texts(warehouse.root, examples, dataset, split, language).select(
+            "example_id", "text", "text_pair"
+        )
+        parts.append(own.join(found.collect(), on="example_id", maintain_order="left"))
+    rows = [
+        {**row, "sentence": marked(str(row["text_pair" if row["segment"] else "text"]), row)}
+        for part in parts
+        for row in part.iter_rows(named=True)
+    ]
     frame = pl.DataFrame(
         rows, schema={"language": pl.String, "word": pl.String, "sentence": pl.String, "distance": pl.Float32}
     )
     return frame.sort("language", "distance", maintain_order=True)
 
 
-def marked(example: dict[str, object], language: str, word_index: int) -> str:
-    """The segment of an example that a word is in, the word in guillemets."""
-    from xlwh.models.words import segment
-
-    own = example["words"]
-    if isinstance(own, list):
-        if word_index < len(own):
-            return " ".join([*own[:word_index], f"«{own[word_index]}»", *own[word_index + 1 :]])
-        word_index -= len(own)
-        texts = [example["text_pair"]]
-    else:
-        texts = [example["text"], example["text_pair"]]
-    for text in texts:
-        spans = segment(text, language) if isinstance(text, str) else []
-        if word_index < len(spans):
-            start, end = spans[word_index]
-            return f"{str(text)[:start]}«{str(text)[start:end]}»{str(text)[end:]}"
-        word_index -= len(spans)
-    return ""
+def marked(text: str, place: Mapping[str, Any]) -> str:
+    """The text of a segment with what stands at `char_start` to `char_end` in guillemets."""
+    before, surface, after = cut(text, place["char_start"], place["char_end"])
+    return f"{before}«{surface}»{after}"

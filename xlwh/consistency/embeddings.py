@@ -70,6 +70,7 @@ def _examples(words: Sequence[str], language: str) -> pl.DataFrame:
             "text": [f" {word}" for word in words],
             "text_pair": None,
             "words": None,
+            "word_spans": None,
         },
         schema_overrides={"text_pair": pl.String, "words": pl.List(pl.String)},
     )

@@ -12,8 +12,10 @@ from xlwh.corpora.registry import (
     ReaderInfo,
     check,
     inapplicable,
+    is_of_translations,
     locate,
     read,
+    read_all,
     readers,
 )
 
@@ -25,8 +27,10 @@ __all__ = [
     "Reading",
     "check",
     "inapplicable",
+    "is_of_translations",
     "locate",
     "read",
+    "read_all",
     "readers",
     "sample",
 ]

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xlwh.corpora.files import Document
+from xlwh.corpora import spans
+from xlwh.corpora.files import Document, split_named
+from xlwh.corpora.spans import Span
 from xlwh.errors import CorpusError, StudyError
 from xlwh.study import Dataset
 from xlwh.tables import Examples, RejectedRows
@@ -26,6 +29,15 @@ RAW_CHARACTERS = 10_000
 """Longest `rejected_rows.raw`."""
 
 _MAX_OFFSET = 2**31 - 1
+_LETTER = re.compile(r"[^\W\d_]")
+_LABEL = re.compile(
+    r"-?\d{1,2}|entailment|neutral|contradiction|contradictory|not_entailment|positive|negative|"
+    r"O|[BIES]-[A-Z]{2,}|ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNCT|SCONJ|SYM|VERB|X|_"
+)
+"""Labels of the classes and tags of common corpora, which are no text where nothing else stands in a column."""
+_MOST_LABELS = 60
+_MANY_ROWS = 10
+"""Rows from which on as many labels as rows are no accident."""
 
 
 class Options(BaseModel):
@@ -47,6 +59,25 @@ class FileOptions(Options):
     )
     splits: Mapping[str, str] = Field(
         default_factory=dict, description="Split of the study -> how the file names write it."
+    )
+    member: str | None = Field(
+        None,
+        min_length=1,
+        description="Member of the archive that `path` or `file` names; {split} and {language} are filled in. "
+        "Default: by the names that the reader knows.",
+    )
+
+
+Value = str | int | float | bool
+
+
+class TableOptions(FileOptions):
+    """For readers of tables and records: which rows are read."""
+
+    where: Mapping[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Rows to read: column -> its value, or a list of values; {split} and {language} are filled in. "
+        "Default: all rows, which is refused where a column shows other languages or splits.",
     )
 
 
@@ -103,7 +134,7 @@ class Reading:
     records: int
     """Input records of this language."""
     elsewhere: int = 0
-    """Records of other languages in the same files: not ours, so neither accepted nor rejected."""
+    """Records of other languages or splits in the same files: not ours, so neither accepted nor rejected."""
     left_out: int = 0
     """Accepted records that `max_examples` left out."""
     files: tuple[str, ...] = ()
@@ -135,6 +166,9 @@ class Reader(Protocol):
     @property
     def option_model(self) -> type[Options]: ...
 
+    parallel: bool = False
+    """Whether the format is one of translations: languages whose rows do not go together are a fault then."""
+
     def locate(self, request: Request) -> tuple[Document, ...]:
         """The files to read, found but not opened; `CorpusError` says what is there instead."""
         ...
@@ -155,7 +189,10 @@ class Reader(Protocol):
 class Collector:
     """Gathers a reader's rows, refuses those that the contract cannot hold, and counts all of them.
 
-    Refused whatever the format: empty text, NUL characters, lone surrogates, a second row with the same id.
+    Refused whatever the format: empty text, NUL characters, lone surrogates, a second row with the same id, words
+    that have no place in the text. A file is refused as a whole where what its rows hold says that it is of another
+    format: most of them are refused, most texts hold no letter, a column of labels stands where text is expected, or the
+    labels are as many as the rows.
     """
 
     def __init__(self, request: Request, task: str, documents: Sequence[Document]) -> None:
@@ -165,6 +202,9 @@ class Collector:
         self._ids: set[str] = set()
         self._rows: list[tuple[object, ...]] = []
         self._rejected: list[tuple[str, int, str, str]] = []
+        self._letterless = {"text": 0, "second text": 0}
+        self._same = 0
+        self._few = {"text": _Few(), "second text": _Few()}
         self.elsewhere = 0
         self.notes: dict[str, str] = {}
 
@@ -179,10 +219,14 @@ class Collector:
         *,
         label: str | None = None,
         words: list[str] | None = None,
+        word_spans: list[Span] | None = None,
         word_labels: list[str] | None = None,
         answers: list[dict[str, object]] | None = None,
     ) -> None:
-        """Take a row, or reject it with the reason; `raw` is what a rejected row shows."""
+        """Take a row, or reject it with the reason; `raw` is what a rejected row shows.
+
+        Without `word_spans`, words have to be the text, white space aside.
+        """
         flaw = _flaw(text, "text")
         if not flaw and text_pair is not None:
             flaw = _flaw(text_pair, "second text")
@@ -192,6 +236,8 @@ class Collector:
             # One string for all: a check per token costs more than the rest of reading.
             blank = not all(words) or any(map(str.isspace, words))
             flaw = "empty token" if blank else _flaw("\x1f".join(words), "tokens")
+            if not flaw:
+                word_spans, flaw = _placed(text, words, word_spans)
         if not flaw:
             flaw = _flaw(example_id, "id")
         if not flaw and example_id in self._ids:
@@ -200,17 +246,81 @@ class Collector:
             self.reject(document, row, flaw, raw)
             return
         self._ids.add(example_id)
+        if words is None:
+            self._look(text, "text")
+            if text_pair is not None:
+                self._look(text_pair, "second text")
+                self._same += text == text_pair
         self._rows.append(
-            (example_id, text, text_pair, label, words, word_labels, answers, document.name, row)
+            (example_id, text, text_pair, label, words, word_spans, word_labels, answers, document.name, row)
         )
 
     def reject(self, document: Document, row: int, reason: str, raw: object) -> None:
         """Put a row in quarantine."""
         self._rejected.append((document.name, row, printable(reason), printable(raw)))
 
+    @property
+    def is_test(self) -> bool:
+        """Whether the split may come without labels: every one but train and dev, by whatever name."""
+        return split_named(self._request.split) not in ("train", "dev")
+
+    def _look(self, text: str, what: str) -> None:
+        self._letterless[what] += _LETTER.search(text) is None
+        self._few[what].add(text)
+
+    def refuse(self, reason: str) -> CorpusError:
+        """The error that refuses the files as a whole."""
+        names = ", ".join(document.name for document in self._documents[:3])
+        more = f" and {len(self._documents) - 3} more" if len(self._documents) > 3 else ""
+        reader = self._request.dataset.reader
+        return CorpusError(f"{names}{more}, read by `{reader}` as {self._request.language}: {reason}")
+
+    def _require_format(self) -> None:
+        """Refuse files whose rows say that they are of another format."""
+        accepted, rejected = len(self._rows), len(self._rejected)
+        records, key = accepted + rejected, self._request.key
+        allowed = self._request.dataset.max_rejected
+        if rejected and (not accepted or rejected > allowed * records):
+            reasons = Counter(reason for _, _, reason, _ in self._rejected).most_common(3)
+            shown = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+            _, number, _, raw = self._rejected[0]
+            help_ = (
+                f" At most a share of {allowed:g} may be refused (`datasets.{key}.max_rejected`)."
+                if accepted
+                else ""
+            )
+            raise self.refuse(
+                f"{rejected} of {records} rows are refused, so the file is not of the format that the reader reads: "
+                f"{shown}. The first one, row {number}: {raw[:80]!r}.{help_} Change `datasets.{key}.reader` or its options."
+            )
+        for what, count in self._letterless.items():
+            if 2 * count > accepted:
+                raise self.refuse(
+                    f"the {what} of {count} of {accepted} rows holds no letter: a column of numbers or labels is read "
+                    f"as text. Change `datasets.{key}.options` or `datasets.{key}.reader`."
+                )
+        for what, few in self._few.items():
+            if few.values and all(_LABEL.fullmatch(value) for value in few.values):
+                raise self.refuse(
+                    f"the {what} of every row is a label ({', '.join(sorted(few.values)[:5])}): the columns are others "
+                    f"than the reader takes them for. Change `datasets.{key}.options` or `datasets.{key}.reader`."
+                )
+        if self._task == "translation" and accepted >= _MANY_ROWS and 2 * self._same > accepted:
+            raise self.refuse(
+                f"both sides are the same text in {self._same} of {accepted} rows, so they are one language twice. Change "
+                f"`datasets.{key}.path` or `datasets.{key}.options`."
+            )
+        labels = {row[3] for row in self._rows if row[3] is not None}
+        if accepted >= _MANY_ROWS and 2 * len(labels) > accepted:
+            raise self.refuse(
+                f"{len(labels)} different labels in {accepted} rows are no classes: the column of labels is another one. "
+                f"Change `datasets.{key}.options`."
+            )
+
     def reading(self) -> Reading:
-        """All rows as frames; `CorpusError` where the files hold no record at all."""
+        """All rows as frames; `CorpusError` where there is no record, or where they are of another format."""
         records = len(self._rows) + len(self._rejected)
+        self._require_format()
         names = tuple(document.name for document in self._documents)
         if records == 0 and self.elsewhere == 0:
             raise CorpusError(
@@ -219,7 +329,9 @@ class Collector:
             )
         request = self._request
         place = {"dataset": request.key, "split": request.split, "language": request.language}
-        columns = ("example_id", "text", "text_pair", "label", "words", "word_labels", "answers")
+        columns = (
+            "example_id", "text", "text_pair", "label", "words", "word_spans", "word_labels", "answers",
+        )  # fmt: skip
         return Reading(
             examples=_frame(
                 Examples, (*columns, "source_file", "row_number"), self._rows, {**place, "task": self._task}
@@ -234,6 +346,22 @@ class Collector:
         )
 
 
+class _Few:
+    """The distinct values of a column as long as they are few; none at all once they are many."""
+
+    def __init__(self) -> None:
+        self.values: set[str] = set()
+        self._many = False
+
+    def add(self, value: str) -> None:
+        if self._many:
+            return
+        self.values.add(value)
+        if len(self.values) > _MOST_LABELS:
+            self._many = True
+            self.values.clear()
+
+
 def _frame(
     contract: Any, names: Sequence[str], rows: Sequence[tuple[object, ...]], constants: Mapping[str, str]
 ) -> pl.DataFrame:
@@ -241,11 +369,26 @@ def _frame(
     # By column: building a frame from rows goes through a Series for every list in it.
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
     frame = pl.DataFrame(
-        {name: list(column) for name, column in zip(names, columns, strict=True)},
+        {
+            name: spans.column(column) if name == "word_spans" else list(column)
+            for name, column in zip(names, columns, strict=True)
+        },
         schema={name: schema[name] for name in names},
     )
     constant = [pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()]
     return frame.with_columns(constant).select(schema.names())
+
+
+def _placed(text: str, words: list[str], stated: list[Span] | None) -> tuple[list[Span] | None, str]:
+    """Where the words stand in the text, and why they cannot (empty where they can)."""
+    if stated is not None:
+        return stated, spans.flaw(text, words, stated)
+    if text == " ".join(words):
+        return spans.joined(words), ""
+    found = spans.aligned(text, words)
+    if found is None:
+        return None, f"the words are not the text: {spans.disagreement(text, words)}"
+    return found, ""
 
 
 def _flaw(text: str, what: str) -> str:

@@ -5,6 +5,8 @@
 - hunalign: `target @ source`; its first entry is the foreign one.
 - Moses (`lex.f2e`, `lex.e2f`): `target source p(target | source)`, separated by blanks; lines with NULL are no words.
 - counted: `source -> target: Probability = p, Count = c`.
+
+A file of another form is refused, and so is a line that is no entry: a header, a comment.
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xlwh.corpora import content
+from xlwh.corpora.files import Document, members
+from xlwh.corpora.lines import split_lines
+from xlwh.corpora.sniff import Form, is_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 _HUNALIGN = " @ "
 _COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d+)")
 _NULL = "NULL"
+_COMMENTS = ("#", "%", ";", "//", "--")
+_LETTER = re.compile(r"[^\W\d_]")
+_OTHERS: tuple[Form, ...] = ("json", "xml", "conllu", "blocks", "columns", "vectors", "alignments", "bars")
+"""Forms of lines that are no dictionary."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +57,12 @@ class Dictionary:
 def read_dictionary(path: Path, foreign_first: bool = False) -> Dictionary:
     """Read the word pairs of a dictionary in any of the formats; the first entry decides which.
 
-    `foreign_first` says that the left word is the foreign one, as it always is in hunalign's form and in Moses'. Blank
-    lines are passed over. Raises `CorpusError` naming the line for an entry of another form, and for a file without
-    entries.
+    The pivot's word is the source, by which hunalign's form and Moses' list the foreign word first and the others the
+    pivot's. `foreign_first` says that this file is the other way round: its source is the foreign language. Blank lines
+    are passed over. Raises `CorpusError` naming the line for an entry of another form, and for a file without entries.
     """
-    entries, target_first = _read(path)
-    pairs = [(entry.source, entry.target) for entry in entries]
-    if foreign_first and not target_first:
+    pairs = [(entry.source, entry.target) for entry in _read(path)]
+    if foreign_first:
         pairs = [(right, left) for left, right in pairs]
     distinct = tuple(dict.fromkeys(pairs))
     return Dictionary(distinct, rows=len(pairs), duplicates=len(pairs) - len(distinct))
@@ -65,35 +74,83 @@ def read_entries(path: Path, swapped: bool = False) -> list[DictionaryEntry]:
     `swapped` reads the file in the other direction: what its format calls the target is the source here. A
     probability is one of the format's direction, so it is dropped then.
     """
-    entries, _ = _read(path)
+    entries = _read(path)
     if not swapped:
         return entries
     return [replace(e, source=e.target, target=e.source, probability=None) for e in entries]
 
 
-def _read(path: Path) -> tuple[list[DictionaryEntry], bool]:
-    """Entries as the format orders them, and whether it writes the target first."""
+def _read(path: Path) -> list[DictionaryEntry]:
+    """Entries, source first."""
+    if not path.is_file():
+        raise CorpusError(f"No dictionary {path}. {content.absent(path)}")
+    document = Document(path, path.name, tuple(_member(path)))
+    data = document.read()
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise CorpusError(f"No dictionary {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise CorpusError(f"Dictionary {path} cannot be read as UTF-8 text: {error}.") from None
+    refuse_other_format(document, split_lines(data), *_OTHERS)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
     lines = [(number, line) for number, line in lines if line]
     if not lines:
         raise CorpusError(f"Dictionary {path} holds no entries.")
     split, form, target_first = _format(lines[0][1])
+    _refuse_header(path, lines[0][1])
     entries = []
     for number, line in lines:
         entry = split(line)
         if entry is None or not entry.source or not entry.target:
             raise CorpusError(f"{path}, line {number}: {form} is expected, got {line[:80]!r}.")
+        if any(entry.source.startswith(mark) and not entry.target.startswith(mark) for mark in _COMMENTS):
+            raise CorpusError(f"{path}, line {number}: a comment, no entry: {line[:80]!r}. Delete it.")
         if target_first:
             entry = replace(entry, source=entry.target, target=entry.source)
         if _NULL not in (entry.source, entry.target) or split is not _moses:
             entries.append(entry)
-    return entries, target_first
+    _require_words(path, entries)
+    return entries
+
+
+def _member(path: Path) -> list[str]:
+    """The one file of an archive; nothing for a plain file."""
+    names = members(path)
+    if names is None:
+        return []
+    data = [name for name in names if not content.is_document(name)]
+    if len(data) != 1:
+        raise CorpusError(
+            f"{path}: the archive holds {len(data)} files ({', '.join(data[:5])}); unpack it, and name one."
+        )
+    return data
+
+
+def _refuse_header(path: Path, line: str) -> None:
+    """Refuse a first line that names the columns, or the languages as the file's name does."""
+    fields = [field.strip() for field in re.split(r"\t| @ | ", line)]
+    codes = [field.lower() for field in fields]
+    named = (
+        len(codes) == 2
+        and all(codes)
+        and re.search(
+            rf"(?<![a-z]){re.escape(codes[0])}[-_.]?{re.escape(codes[1])}(?![a-z])", path.name.lower()
+        )
+    )
+    if is_header(fields) or (named and codes[0] != codes[1]):
+        raise CorpusError(f"{path}, line 1: names of columns, no entry: {line[:80]!r}. Delete it.")
+
+
+def _require_words(path: Path, entries: list[DictionaryEntry]) -> None:
+    """Refuse a file whose entries are no words: numbers, or whole sentences."""
+    for side, texts in (("left", [e.source for e in entries]), ("right", [e.target for e in entries])):
+        if 2 * sum(_LETTER.search(text) is None for text in texts) > len(texts):
+            raise CorpusError(
+                f"{path}: most entries have no letter on one side ({side}): no dictionary of words."
+            )
+        if 2 * sum(text.count(" ") > 3 for text in texts) > len(texts):
+            raise CorpusError(
+                f"{path}: most entries are sentences, such as {texts[0][:60]!r}: no dictionary of words."
+            )
 
 
 def _format(line: str) -> tuple[Callable[[str], DictionaryEntry | None], str, bool]:

@@ -45,7 +45,9 @@ class Eraser(Reader):
         options = request.options(EraserOptions)
         annotations = find(request, options, _ANNOTATIONS)
         require_own_file(request, annotations)
-        documents = search_all(request, options.model_copy(update={"file": None}), _DOCUMENTS)
+        documents = search_all(
+            request, options.model_copy(update={"file": None, "member": None}), _DOCUMENTS, one_split=False
+        )
         if not documents:
             raise CorpusError(
                 f"Dataset `{request.key}`: no `docs.jsonl` and no folder `docs` beside {annotations.name}."
@@ -70,14 +72,16 @@ class Eraser(Reader):
 
 def _words(documents: Sequence[Document]) -> dict[str, list[str]]:
     """docid -> the words of its document."""
-    if len(documents) == 1 and documents[0].name.endswith((".jsonl", ".jsonl.gz")):
-        found = {}
+    if len(documents) == 1 and ".jsonl" in documents[0].name.rsplit("/", 1)[-1]:
+        found: dict[str, list[str]] = {}
         for record in read_records(documents[0], "jsonl", False, "none").rows:
             docid, text = record.values.get("docid"), record.values.get("document")
+            if isinstance(docid, str) and docid in found:
+                raise CorpusError(f"{documents[0].path}: the document `{docid}` occurs a second time")
             if isinstance(docid, str) and isinstance(text, str):
                 found[docid] = text.split()
         return found
-    return {document.path.name: _text(document).split() for document in documents}
+    return {document.name.rsplit("/", 1)[-1]: _text(document).split() for document in documents}
 
 
 def _text(document: Document) -> str:

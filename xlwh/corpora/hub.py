@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions
+from xlwh.corpora.choice import Choice, chooses_language
 from xlwh.corpora.files import Document, base_path, filled, require_own_file, search_all, shown_name
-from xlwh.corpora.mapping import Columns, emit, require_columns
+from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import (
     SUFFIXES,
     Record,
@@ -47,7 +48,7 @@ _FILES = tuple(stem + suffix for stem in _STEMS for suffix in SUFFIXES)
 _SAVED = ("dataset_dict.json", "state.json")
 
 
-class HubOptions(FileOptions):
+class HubOptions(TableOptions):
     """Options of the reader `hub`."""
 
     splits: Mapping[str, str] = Field(
@@ -62,7 +63,9 @@ class HubOptions(FileOptions):
     text_pair: str | None = Field(None, description="Column of the second text, context or translation.")
     label: str | None = Field(None, description="Column of the label; class numbers become their names.")
     id: str | None = Field(None, description="Column of the id; default: the row number.")
-    words: str | None = Field(None, description="Column of the tokens.")
+    words: str | None = Field(
+        None, description="Column of the tokens; with `text` they have to be that text, white space aside."
+    )
     word_labels: str | None = Field(None, description="Column of one tag per token.")
     answers: str | None = Field(None, description="Column of the answers, as SQuAD has them.")
     labels: Mapping[str, str] = Field(
@@ -91,7 +94,7 @@ class Hub(Reader):
 
     name = "hub"
     description = "Hugging Face datasets by hub id and revision, or a local folder of one, by column names"
-    version = 1
+    version = 2
     option_model = HubOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:
@@ -131,13 +134,12 @@ class Hub(Reader):
         else:
             sources = [_load_file(document) for document in documents]
         collector = Collector(request, options.task or columns.task(), [document for document, _ in sources])
-        count = 0
+        choice, count = Choice(request, options, columns.names()), 0
         for document, records in sources:
             _require_language(request, options, document)
             require_columns(document.name, records, columns, request.key)
-            for record in records.rows:
-                emit(collector, document, record, row_id(count), columns, records.features)
-                count += 1
+            count = emit_all(collector, document, records, columns, choice, count)
+        choice.finish([document for document, _ in sources], numbered=columns.id is None)
         return collector.reading()
 
 
@@ -160,8 +162,10 @@ def _columns(request: Request, options: HubOptions) -> Columns:
 def _require_language(request: Request, options: HubOptions, document: Document) -> None:
     """Refuse to read the same rows as several languages: a file, a configuration or a column tells them apart."""
     named = (options.config, options.text, options.text_pair, options.words)
+    if chooses_language(options):
+        return
     if not any(pattern is not None and "{language}" in pattern for pattern in named):
-        require_own_file(request, document)
+        require_own_file(request, document, table=True)
 
 
 def _folder(request: Request, options: HubOptions) -> Path:
@@ -257,7 +261,7 @@ def _records(document: Document, loaded: Any) -> Records:
             yield from arrow_records(table, start)
             start += table.num_rows
 
-    return Records(tuple(loaded.column_names), _guarded(document, rows()), loaded.features.to_dict())
+    return Records(tuple(loaded.column_names), _guarded(document, rows()), loaded.features.to_dict(), "arrow")
 
 
 def _guarded(document: Document, rows: Iterator[Record]) -> Iterator[Record]:

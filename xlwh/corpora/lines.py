@@ -18,6 +18,10 @@ from xlwh.errors import CorpusError
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
+_FEW_LINES, _FEW_SHARE = 10, 0.02
+"""As many lines may be damaged; a file with more that are not UTF-8 is of another encoding, of which the lines that
+happen to be ASCII would be left."""
+
 NOT_UTF8 = "not UTF-8"
 HAS_NUL = "NUL character"
 
@@ -58,17 +62,35 @@ class Lines:
 
 
 def read_lines(document: Document) -> Lines:
-    """The lines of a file; `CorpusError` where it is empty or UTF-16."""
-    data = document.read()
-    if data.startswith(_UTF16_MARKS):
+    """The lines of a file; `CorpusError` as of `lines_of`."""
+    return lines_of(document, document.read())
+
+
+def lines_of(document: Document, data: bytes) -> Lines:
+    """The lines of a file's bytes; `CorpusError` where it is empty, of another encoding, or ends its lines with CR."""
+    refuse_utf16(document, data)
+    if data.count(b"\r") > 1 and b"\n" not in data.rstrip(b"\n"):
         raise CorpusError(
-            f"{document.path}: starts like UTF-16, but only UTF-8 is read. "
-            "Convert it: iconv -f UTF-16 -t UTF-8 FILE"
+            f"{document.path}: its lines end with CR alone, as on old Macs, and not with LF. Convert it: tr '\\r' '\\n'"
         )
     lines = split_lines(data)
     if not lines.texts:
         raise CorpusError(f"{document.path}: the file is empty")
+    foreign = sum(flaw.reason == NOT_UTF8 for flaw in lines.broken.values())
+    if foreign > _FEW_LINES and foreign > _FEW_SHARE * len(lines.texts):
+        raise CorpusError(
+            f"{document.path}: {foreign} of {len(lines.texts)} lines are not UTF-8, so it is of another encoding. "
+            "Convert it, for example: iconv -f LATIN1 -t UTF-8 FILE"
+        )
     return lines
+
+
+def refuse_utf16(document: Document, data: bytes) -> None:
+    """Refuse UTF-16 and UTF-32 by their byte order mark, or by the zero bytes that they are half made of."""
+    if data.startswith(_UTF16_MARKS) or 5 * data.count(0, 0, 4096) > 2 * min(len(data), 4096) > 0:
+        raise CorpusError(
+            f"{document.path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE"
+        )
 
 
 def split_lines(data: bytes) -> Lines:

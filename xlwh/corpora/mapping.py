@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlwh.corpora.base import Collector, verified_answers
+from xlwh.corpora.base import Collector, row_id, verified_answers
+from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.files import Document
 from xlwh.corpora.records import Record, Records
 from xlwh.corpora.xnli import unknown_label
@@ -56,6 +57,50 @@ def require_columns(where: object, records: Records, columns: Columns, key: str)
                 f"{where}: no column `{name}`; there are: {', '.join(records.fields)}. "
                 f"Change `datasets.{key}.options`."
             )
+
+
+def emit_all(
+    collector: Collector,
+    document: Document,
+    records: Records,
+    columns: Columns,
+    choice: Choice,
+    first: int = 0,
+) -> int:
+    """Hand all records that are chosen to the collector; the number of the next record.
+
+    Records without an id are numbered as they lie in the file or, where the filter tells languages apart, among those
+    chosen: so rows of a file that holds all languages one behind the other are joined as rows of several files are.
+    """
+    if records.fields is not None:
+        choice.require(document, records.fields)
+    number, absent = first, set(columns.names())
+    fields: dict[str, None] = {}
+    for record in records.rows:
+        if record.reason:
+            choice.unplaced(record.reason)
+            collector.reject(document, record.number, record.reason, record.raw)
+        else:
+            if records.fields is None and absent:
+                absent -= {
+                    name for name in absent if name in record.values or name.split(".")[0] in record.values
+                }
+                fields.update(dict.fromkeys(record.values))
+            verdict = choice.row(record.values, records.features)
+            if verdict == ELSEWHERE:
+                collector.elsewhere += 1
+            elif verdict:
+                collector.reject(document, record.number, verdict, record.raw)
+            else:
+                row = choice.ours - 1 if choice.by_language else number
+                emit(collector, document, record, row_id(row), columns, records.features)
+        number += 1
+    if records.fields is None and fields and absent:
+        raise CorpusError(
+            f"{document.path}: no record has the field `{min(absent)}`; there are: {', '.join(list(fields)[:20])}. "
+            f"Change the options of the dataset."
+        )
+    return number
 
 
 def emit(

@@ -9,23 +9,27 @@ The language of a partition is the target; the option `source` names the other s
 - tmx: Translation Memory eXchange, XML (TICO-19, zip too). Joined by `tuid`, where units have one.
 - json: an array or JSON lines of objects keyed by language code. Joined by the field `id`, if there is one.
 
-No quoting, no trimming: spaces at the ends of lines are kept.
+No quoting, no trimming: spaces at the ends of lines are kept. Of the inline elements of TMX, the native codes (`bpt`,
+`ept`, `ph`, `it`, `ut`) are no text and are left out, and highlighted text (`hi`) is text.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
-from xlwh.corpora.columns import tsv_rows, usual_width
+from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
+from xlwh.corpora.choice import ELSEWHERE, Choice
+from xlwh.corpora.columns import Row, tsv_rows, usual_width
+from xlwh.corpora.content import ARCHIVES, PACKINGS
 from xlwh.corpora.files import Document, find, require_own_file, search
-from xlwh.corpora.lines import Broken, read_lines, require_same_length
+from xlwh.corpora.lines import Broken, Lines, read_lines, require_same_length
 from xlwh.corpora.mapping import Columns, emit
-from xlwh.corpora.records import read_records
+from xlwh.corpora.records import Format, read_records
+from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 
 Layout = Literal["lines", "tsv", "tmx", "json"]
@@ -43,10 +47,13 @@ _SINGLE_FILES = (
     "{split}.json",
     "{split}.jsonl",
 )
+_CODES = frozenset(["bpt", "ept", "ph", "it", "ut"])
+"""Inline elements of TMX whose content is code: `<bpt>&lt;b&gt;</bpt>`."""
+_CLASSES = frozenset(["0", "1", "2", "entailment", "neutral", "contradiction", "contradictory"])
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
-class ParallelOptions(FileOptions):
+class ParallelOptions(TableOptions):
     """Options of the reader `parallel`."""
 
     file: str | None = Field(
@@ -59,6 +66,10 @@ class ParallelOptions(FileOptions):
     source_column: int = Field(0, ge=0, description="tsv: column of the source text, from 0.")
     target_column: int = Field(1, ge=0, description="tsv: column of the target text, from 0.")
     id: str = Field("id", description="json: field of the id.")
+    header: bool | None = Field(
+        None,
+        description="tsv: the first line names the columns; default: it does not, and one that seems to is refused.",
+    )
 
 
 class Parallel(Reader):
@@ -66,8 +77,9 @@ class Parallel(Reader):
 
     name = "parallel"
     description = "Translations: line pairs, TSV (Anki), TMX or JSON, also gzip and zip; text -> text_pair"
-    version = 1
+    version = 2
     option_model = ParallelOptions
+    parallel = True
 
     def inapplicable(self, request: Request) -> str:
         source = request.options(ParallelOptions).source
@@ -108,33 +120,45 @@ class Parallel(Reader):
             )
         collector = Collector(request, "translation", documents)
         collector.notes["layout"] = layout
+        choice = Choice(request, options)
+        if choice.set and (layout in ("lines", "tmx") or two):
+            raise StudyError(
+                f"`datasets.{request.key}.options.where`: the layout `{layout}` of {len(documents)} files has no columns "
+                "to choose rows by; drop it"
+            )
         if layout == "lines":
             _lines(documents[0], documents[1], collector)
         elif two:
             _two_tsv(documents[0], documents[1], options, collector)
         elif layout == "tsv":
-            require_own_file(request, documents[0])
-            _tsv(documents[0], options, collector)
+            if not choice.by_language:
+                require_own_file(request, documents[0], table=True)
+            _tsv(documents[0], options, collector, choice)
         else:
             source = options.names.get(options.source, options.source)
             target = options.names.get(request.language, request.language)
             if layout == "tmx":
                 _tmx(documents[0], source, target, collector)
             else:
-                _json(documents[0], source, target, options.id, collector)
+                _json(documents[0], source, target, options.id, collector, choice)
         return collector.reading()
 
 
 def _layout(document: Document) -> Layout:
-    name = document.name.lower().removesuffix(".gz").removesuffix(".zip")
+    name = document.name.lower()
+    for packed in (*PACKINGS, *ARCHIVES):
+        name = name.removesuffix(packed)
     if name.endswith(".tmx"):
         return "tmx"
-    return "json" if name.endswith((".json", ".jsonl")) else "tsv"
+    return "json" if name.endswith((".json", ".jsonl", ".ndjson")) else "tsv"
 
 
 def _lines(first: Document, second: Document, collector: Collector) -> None:
     sources, targets = read_lines(first), read_lines(second)
+    for document, lines in ((first, sources), (second, targets)):
+        refuse_other_format(document, lines, *NO_TABLE, "table", "probabilities")
     require_same_length(first, sources, second, targets)
+    _refuse_names(first, sources.texts[0], second, targets.texts[0])
     for (row, source), (_, target) in zip(sources.rest(0), targets.rest(0), strict=True):
         if isinstance(source, Broken):
             collector.reject(first, row, source.reason, source.raw)
@@ -144,27 +168,79 @@ def _lines(first: Document, second: Document, collector: Collector) -> None:
             collector.accept(second, row, f"{source}\t{target}", row_id(row), source, target)
 
 
-def _tsv(document: Document, options: ParallelOptions, collector: Collector) -> None:
-    lines = read_lines(document)
+def _refuse_names(first: Document, source: str | None, second: Document, target: str | None) -> None:
+    """Refuse a first line that names the columns: (source, target), (text, text), (English, German)."""
+    names = [(source or "").strip(), (target or "").strip()]
+    if is_header(names) or names[0] == names[1] == "text":
+        raise CorpusError(
+            f"{first.path}, {second.path}: line 1 names columns ({', '.join(names)}), it is no pair; delete it in both."
+        )
+
+
+def _tsv(document: Document, options: ParallelOptions, collector: Collector, choice: Choice) -> None:
+    lines = _table(document)
     least = max(options.source_column, options.target_column) + 1
     # Newer Anki files have a third column with the attribution.
     width = usual_width(lines, tuple(range(least, least + 8)))
-    for row in tsv_rows(lines, 0, width):
+    start = 1 if options.header else 0
+    names = _names(lines, width) if options.header else [str(i) for i in range(width)]
+    choice.require(document, names)
+    rows = list(tsv_rows(lines, start, width))
+    if options.header is None:
+        refuse_header(document, [row.fields for row in rows[:200] if not row.reason])
+    used = (options.source_column, options.target_column)
+    _refuse_labels(
+        document, rows, [i for i in range(width) if i not in used and names[i] not in options.where]
+    )
+    for row in rows:
         if row.reason:
+            choice.unplaced(row.reason)
             collector.reject(document, row.number, row.reason, row.raw)
             continue
+        if choice.row(dict(zip(names, row.fields, strict=True))) == ELSEWHERE:
+            collector.elsewhere += 1
+            continue
         source, target = row.fields[options.source_column], row.fields[options.target_column]
-        collector.accept(document, row.number, row.raw, row_id(row.number), source, target)
+        number = choice.ours - 1 if choice.by_language else row.number
+        collector.accept(document, row.number, row.raw, row_id(number), source, target)
+    choice.finish([document], numbered=True)
+
+
+def _table(document: Document) -> Lines:
+    lines = read_lines(document)
+    refuse_other_format(document, lines, *NO_TABLE, "probabilities")
+    return lines
+
+
+def _names(lines: Lines, width: int) -> list[str]:
+    """Names of the columns by the first line, by position where it names fewer or one twice."""
+    names = (lines.texts[0] or "").split("\t")
+    return names if len(set(names)) == width else [str(i) for i in range(width)]
+
+
+def _refuse_labels(document: Document, rows: Sequence[Row], others: Sequence[int]) -> None:
+    """Refuse a table whose other columns hold the classes of sentence pairs: those are no translations."""
+    for column in others:
+        values = {row.fields[column] for row in rows if not row.reason}
+        if values and values <= _CLASSES:
+            raise CorpusError(
+                f"{document.path}: column {column} holds classes ({', '.join(sorted(values))}): these are labelled sentence "
+                "pairs (readers `xnli`, `pawsx`), no translations."
+            )
 
 
 def _two_tsv(first: Document, second: Document, options: ParallelOptions, collector: Collector) -> None:
-    sources, targets = read_lines(first), read_lines(second)
+    sources, targets = _table(first), _table(second)
     require_same_length(first, sources, second, targets)
     columns = options.source_column, options.target_column
-    rows = (
-        tsv_rows(lines, 0, usual_width(lines, tuple(range(column + 1, column + 9))))
-        for lines, column in zip((sources, targets), columns, strict=True)
-    )
+    start = 1 if options.header else 0
+    pairs = tuple(zip((first, second), (sources, targets), columns, strict=True))
+    rows = []
+    for document, lines, column in pairs:
+        found = list(tsv_rows(lines, start, usual_width(lines, tuple(range(column + 1, column + 9)))))
+        if options.header is None:
+            refuse_header(document, [row.fields for row in found[:200] if not row.reason])
+        rows.append(found)
     for source, target in zip(*rows, strict=True):
         if source.reason:
             collector.reject(first, source.number, source.reason, source.raw)
@@ -204,7 +280,7 @@ def _units(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
                 language = variant.get(_XML_LANG) or variant.get("lang") or ""
                 segment = next((child for child in variant if _tag(child) == "seg"), None)
                 if segment is not None:
-                    segments.setdefault(language.lower(), "".join(segment.itertext()))
+                    segments.setdefault(language.lower(), _text(segment))
             yield element.get("tuid", ""), segments
     except (ET.ParseError, ValueError, LookupError) as error:
         raise CorpusError(f"{document.path}: not TMX: {error}") from None
@@ -212,6 +288,16 @@ def _units(document: Document) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 def _tag(element: ET.Element) -> str:
     return element.tag.rsplit("}", 1)[-1] if isinstance(element.tag, str) else ""
+
+
+def _text(segment: ET.Element) -> str:
+    """The text of a segment without the native codes of the tool that it comes from."""
+    parts = [segment.text or ""]
+    for child in segment:
+        if _tag(child) not in _CODES:
+            parts.append(_text(child))
+        parts.append(child.tail or "")
+    return "".join(parts)
 
 
 def _segment(segments: Mapping[str, str], language: str) -> str | None:
@@ -223,14 +309,32 @@ def _segment(segments: Mapping[str, str], language: str) -> str | None:
     return variants[0] if len(variants) == 1 else None
 
 
-def _json(document: Document, source: str, target: str, id_field: str, collector: Collector) -> None:
-    name = document.name.lower()
-    rows = read_records(document, "jsonl" if ".jsonl" in name else "json", False, "none").rows
+def _json(
+    document: Document, source: str, target: str, id_field: str, collector: Collector, choice: Choice
+) -> None:
     plain = Columns(text=source, text_pair=target)
     named = Columns(text=source, text_pair=target, id=id_field)
-    for record in rows:
+    numbered = False
+    format_: Format = (
+        "jsonl" if any(end in document.name.lower() for end in (".jsonl", ".ndjson")) else "json"
+    )
+    for record in read_records(document, format_, False, "none").rows:
+        if record.reason:
+            choice.unplaced(record.reason)
+            collector.reject(document, record.number, record.reason, record.raw)
+            continue
+        verdict = choice.row(record.values)
+        if verdict == ELSEWHERE:
+            collector.elsewhere += 1
+            continue
+        if verdict:
+            collector.reject(document, record.number, verdict, record.raw)
+            continue
         columns = named if id_field in record.values else plain
-        emit(collector, document, record, row_id(record.number), columns, {})
+        numbered |= columns is plain
+        number = choice.ours - 1 if choice.by_language else record.number
+        emit(collector, document, record, row_id(number), columns, {})
+    choice.finish([document], numbered)
 
 
 READER: Reader = Parallel()

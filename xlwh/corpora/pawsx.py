@@ -11,6 +11,8 @@ Quoting: the XTREME and original files keep CSV-style quoting per field, other c
 default looks at the whole file: `csv` if most fields with a quote are quoted properly, else `none`. A file
 in which nearly every quote happens to wrap a whole field would be misread: set `quoting` then.
 
+Labels may lack in a test set only.
+
 Untranslated rows, where a side is only "NS", are refused: their labels are not those of the other languages.
 """
 
@@ -20,12 +22,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
+from xlwh.corpora.choice import ELSEWHERE, Choice, chooses_language
 from xlwh.corpora.columns import detect_quoting, tsv_rows, unquote, usual_width
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import read_lines
+from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
 from xlwh.corpora.xnli import unknown_label
-from xlwh.errors import CorpusError
+from xlwh.errors import CorpusError, StudyError
 
 LABELS = ("0", "1")
 
@@ -38,7 +42,7 @@ _FILES = (
 _UNTRANSLATED = "NS"
 
 
-class PawsxOptions(FileOptions):
+class PawsxOptions(TableOptions):
     """Options of the reader `pawsx`."""
 
     quoting: Literal["auto", "csv", "none"] = Field(
@@ -55,12 +59,15 @@ class Pawsx(Reader):
 
     name = "pawsx"
     description = "PAWS-X: TSV as XTREME or the original release lays it out, either quoting"
-    version = 1
+    version = 2
     option_model = PawsxOptions
+    parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(PawsxOptions), _FILES)
-        require_own_file(request, document)
+        options = request.options(PawsxOptions)
+        document = find(request, options, _FILES)
+        if not chooses_language(options):
+            require_own_file(request, document, table=True)
         return (document,)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
@@ -69,7 +76,8 @@ class Pawsx(Reader):
         lines = read_lines(document)
         collector = Collector(request, "sentence_pair", documents)
         header = (lines.texts[0] or "").split("\t")
-        named = header[:2] == ["id", "sentence1"] or lines.ends_like_a_header()
+        refuse_other_format(document, lines, *NO_TABLE)
+        named = is_header(header) or header[:2] == ["id", "sentence1"] or lines.ends_like_a_header()
         if named:
             if not {"sentence1", "sentence2"} <= set(header):
                 shown = ", ".join(header) if lines.texts[0] else lines.broken[0].reason
@@ -78,6 +86,19 @@ class Pawsx(Reader):
         else:
             width = usual_width(lines, (3, 2))
             names = ["sentence1", "sentence2", "label"][:width]
+        if named and "label" not in names and not set(names) <= {"id", "sentence1", "sentence2"}:
+            raise CorpusError(f"{document.path}: header without `label`: {', '.join(names)}")
+        if "label" not in names and not collector.is_test:
+            raise CorpusError(
+                f"{document.path}: {len(names)} columns, none of them labels. Only a test set comes without; name the split "
+                "so, or read pairs without labels by the reader `text_classification`."
+            )
+        if not named and options.where:
+            raise StudyError(
+                f"`datasets.{request.key}.options.where`: {document.name} has no columns to choose rows by; drop it"
+            )
+        choice = Choice(request, options, ("id", "sentence1", "sentence2", "label"))
+        choice.require(document, names)
         if options.id == "column" and "id" not in names:
             raise CorpusError(
                 f'{document.path}: has no column of ids; drop `id = "column"` from '
@@ -92,7 +113,11 @@ class Pawsx(Reader):
         collector.notes.update(layout="original" if named else "xtreme", quoting=quoting)
         for row in rows:
             if row.reason:
+                choice.unplaced(row.reason)
                 collector.reject(document, row.number, row.reason, row.raw)
+                continue
+            if choice.row(dict(zip(names, row.fields, strict=True))) == ELSEWHERE:
+                collector.elsewhere += 1
                 continue
             first, second = row.fields[left], row.fields[right]
             label = None if gold is None else row.fields[gold]
@@ -104,10 +129,11 @@ class Pawsx(Reader):
             elif label is not None and label not in LABELS:
                 collector.reject(document, row.number, unknown_label(label), row.raw)
             else:
-                example_id = row_id(row.number)
+                example_id = row_id(choice.ours - 1 if choice.by_language else row.number)
                 if options.id == "column":
                     example_id = row.fields[names.index("id")]
                 collector.accept(document, row.number, row.raw, example_id, one, two, label=label)
+        choice.finish([document], numbered=options.id == "row")
         return collector.reading()
 
 

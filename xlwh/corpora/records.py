@@ -11,11 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from xlwh.corpora.columns import Quoting, Row, csv_rows, tsv_rows
+from xlwh.corpora.content import ARCHIVES, PACKINGS
 from xlwh.corpora.files import Document
-from xlwh.corpora.lines import Broken, read_lines
+from xlwh.corpora.lines import Broken, Lines, lines_of, refuse_utf16
+from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 Format = Literal["tsv", "csv", "json", "jsonl", "parquet"]
@@ -28,7 +31,9 @@ SUFFIXES: Mapping[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_LOOKED_AT = 1000
 _MOST_COLUMNS = 10_000
+_PARQUET = b"PAR1"
 
 
 class Record(NamedTuple):
@@ -55,12 +60,14 @@ class Records:
     rows: Iterable[Record]
     features: Mapping[str, Any]
     """Feature types as Hugging Face `datasets` stores them in Parquet; empty elsewhere."""
+    format: str
+    """What the file turned out to be."""
 
 
 def format_of(document: Document) -> Format:
-    """The format by the file's suffix, .gz and .zip aside; `CorpusError` names the suffixes known."""
+    """The format by the file's suffix, .gz and the like aside; `CorpusError` names the suffixes known."""
     name = document.name.lower()
-    for packed in (".gz", ".zip"):
+    for packed in (*PACKINGS, *ARCHIVES):
         name = name.removesuffix(packed)
     for suffix, format_ in SUFFIXES.items():
         if name.endswith(suffix):
@@ -70,20 +77,32 @@ def format_of(document: Document) -> Format:
     )
 
 
-def read_records(document: Document, format_: Format, header: bool, quoting: Quoting) -> Records:
-    """The records of a file; `header` and `quoting` are for CSV and TSV."""
-    if format_ == "json":
-        return Records(None, _json_records(document), {})
-    if format_ == "jsonl":
-        return Records(None, _jsonl_records(document), {})
+def read_records(document: Document, format_: Format, header: bool | None, quoting: Quoting) -> Records:
+    """The records of a file; `header` and `quoting` are for CSV and TSV (None: no header, and none may be there).
+
+    Whether JSON is one array or an object a line is told by the content, whatever the suffix says. `CorpusError` where
+    the file is of another format than the one named.
+    """
+    data = document.read()
     if format_ == "parquet":
-        return _parquet(document)
-    return _delimited(document, format_, header, quoting)
+        return _parquet(document, data)
+    if data.startswith(_PARQUET):
+        raise CorpusError(
+            f"{document.path}: is a Parquet file, not {format_}; set the option `format`, or rename it"
+        )
+    if format_ in ("json", "jsonl"):
+        return _json(document, data, format_)
+    return _delimited(document, data, format_, header, quoting)
 
 
 def load_json(document: Document) -> Any:
     """A whole JSON file; `CorpusError` where it is not UTF-8 or not JSON."""
     data = document.read()
+    refuse_utf16(document, data)
+    return _whole_json(document, data)
+
+
+def _whole_json(document: Document, data: bytes) -> Any:
     if not data.strip():
         raise CorpusError(f"{document.path}: the file is empty")
     try:
@@ -97,8 +116,40 @@ def load_json(document: Document) -> Any:
         raise CorpusError(f"{document.path}: not JSON: {error}") from None
 
 
-def _json_records(document: Document) -> Iterator[Record]:
-    content = load_json(document)
+def _json(document: Document, data: bytes, format_: Format) -> Records:
+    """Records of an array, of the array `data` of an object, or of an object a line: what the content is."""
+    lines = lines_of(document, data)
+    filled = [index for index, text in enumerate(lines.texts) if text is None or text.strip()]
+    first = lines.texts[filled[0]] if filled else ""
+    begins = (first or "").lstrip()[:1]
+    # One object on the only line is a whole file of either form: the suffix says which.
+    by_line = len(filled) > 1 and begins == "{" and _is_object(first or "")
+    if by_line or (format_ == "jsonl" and not (begins == "[" and _is_whole(data))):
+        if begins == "{" and not by_line and _is_whole(data):
+            # An object over several lines; or one with an array `data`, on one line.
+            content = _whole_json(document, data)
+            if len(filled) > 1 or isinstance(content.get("data"), list):
+                return Records(None, _items(document, content), {}, "json")
+        return Records(None, _line_records(lines), {}, "jsonl")
+    return Records(None, _items(document, _whole_json(document, data)), {}, "json")
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _items(document: Document, content: Any) -> Iterator[Record]:
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         content = content["data"]
     if not isinstance(content, list):
@@ -110,8 +161,8 @@ def _json_records(document: Document) -> Iterator[Record]:
             yield Record(number, {}, "not a JSON object", item)
 
 
-def _jsonl_records(document: Document) -> Iterator[Record]:
-    for number, line in read_lines(document).rest(0):
+def _line_records(lines: Lines) -> Iterator[Record]:
+    for number, line in lines.rest(0):
         if isinstance(line, Broken):
             yield Record(number, {}, line.reason, line.raw)
             continue
@@ -126,8 +177,11 @@ def _jsonl_records(document: Document) -> Iterator[Record]:
             yield Record(number, {}, "not a JSON object", line)
 
 
-def _delimited(document: Document, format_: Format, header: bool, quoting: Quoting) -> Records:
-    lines = read_lines(document)
+def _delimited(
+    document: Document, data: bytes, format_: Format, header: bool | None, quoting: Quoting
+) -> Records:
+    lines = lines_of(document, data)
+    refuse_other_format(document, lines, *NO_TABLE)
     delimiter = "," if format_ == "csv" else "\t"
     quoted = quoting == "csv"
 
@@ -136,6 +190,7 @@ def _delimited(document: Document, format_: Format, header: bool, quoting: Quoti
             return csv_rows(lines, first, width, delimiter)
         return tsv_rows(lines, first, width, delimiter)
 
+    _require_delimiter(document, lines, delimiter)
     if header:
         top = next(iter(rows(0, None)))
         flaw = top.reason
@@ -147,31 +202,56 @@ def _delimited(document: Document, format_: Format, header: bool, quoting: Quoti
             raise CorpusError(f"{document.path}: line 1 is no header: {flaw}")
         fields, first = tuple(top.fields), 1
     else:
+        if header is None:
+            refuse_header(document, [row.fields for row in islice(rows(0, None), 200) if not row.reason])
         counts = Counter(len(row.fields) for row in rows(0, None) if not row.reason)
         width = counts.most_common(1)[0][0] if counts else 1
         if width > _MOST_COLUMNS:
             raise CorpusError(f"{document.path}: {width} columns are no table")
         fields, first = tuple(str(i) for i in range(width)), 0
-    records = (
-        Record(
-            row.number, {} if row.reason else dict(zip(fields, row.fields, strict=True)), row.reason, row.raw
-        )
-        for row in rows(first, len(fields))
-    )
-    return Records(fields, records, {})
+
+    def records() -> Iterator[Record]:
+        for row in rows(first, len(fields)):
+            reason = row.reason
+            if not reason and header and tuple(row.fields) == fields:
+                reason = "the header a second time"
+            yield Record(
+                row.number, {} if reason else dict(zip(fields, row.fields, strict=True)), reason, row.raw
+            )
+
+    return Records(fields, records(), {}, format_)
 
 
-def _parquet(document: Document) -> Records:
+def _require_delimiter(document: Document, lines: Lines, delimiter: str) -> None:
+    """Refuse a table that another character separates: it would be one column of text.
+
+    Every line holds it equally often, or it separates the names of a header; a comma or semicolon in TSV only so.
+    """
+    texts = [text for text in lines.texts[:_LOOKED_AT] if text]
+    if not texts or any(delimiter in text for text in texts):
+        return
+    for other in "\t;,|":
+        counts = {text.count(other) for text in texts}
+        even = delimiter == "," and other in "\t;" and len(counts) == 1 and 0 not in counts
+        if other != delimiter and (even or is_header(texts[0].split(other))):
+            shown = {"\t": "TABs", ";": "semicolons", ",": "commas", "|": "bars"}
+            raise CorpusError(
+                f"{document.path}: no {shown[delimiter]}, but {shown[other]} separate its columns ({texts[0][:60]!r}). "
+                "CSV is read with commas and TSV with TABs: set the option `format`, or convert the file."
+            )
+
+
+def _parquet(document: Document, data: bytes) -> Records:
     # pyarrow, not Polars: a damaged file is an exception there, a panic here.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(document.read()))
+        table = pq.read_table(io.BytesIO(data))
         table.validate()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorpusError(f"{document.path}: not a readable Parquet file: {error}") from None
-    return Records(tuple(table.column_names), arrow_records(table), arrow_features(table.schema))
+    return Records(tuple(table.column_names), arrow_records(table), arrow_features(table.schema), "parquet")
 
 
 def arrow_features(schema: Any) -> Mapping[str, Any]:

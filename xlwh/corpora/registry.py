@@ -17,6 +17,9 @@ from xlwh.corpora.files import Document
 from xlwh.errors import StudyError
 from xlwh.study import Study
 
+_UNSET = ("member", "where")
+"""Options that are left out of a fingerprint where they are not set, since they were added later."""
+
 _MODULES = (
     "conllu",
     "eraser",
@@ -68,10 +71,13 @@ class Corpus:
         chosen = self.max_examples is not None or dataset.skip_examples is not None
         # Left out where it is not set, so that what was read before stays fresh.
         skipped = {} if dataset.skip_examples is None else {"skip_examples": dataset.skip_examples}
+        options = self.request.options(self.reader.option_model).model_dump(mode="json")
+        options = {name: value for name, value in options.items() if value or name not in _UNSET}
+        strict = {"max_rejected": dataset.max_rejected} if dataset.max_rejected < 0.5 else {}
         return {
             "reader": self.reader.name,
             "reader_version": self.reader.version,
-            "options": self.request.options(self.reader.option_model).model_dump(mode="json"),
+            "options": options,
             "dataset": self.request.key,
             "split": dataset.split,
             "language": self.request.language,
@@ -79,6 +85,7 @@ class Corpus:
             # The seed matters only where there is something to choose.
             "seed": self.seed if chosen else None,
             **skipped,
+            **strict,
         }
 
     def identity(self) -> list[str]:
@@ -114,6 +121,17 @@ def locate(study: Study, dataset_key: str, language: str) -> Corpus:
 def read(study: Study, dataset_key: str, language: str) -> Reading:
     """Read one language of a dataset: accepted rows, refused rows, and the counts of both."""
     return locate(study, dataset_key, language).read()
+
+
+def read_all(study: Study, dataset_key: str, language: str) -> Reading:
+    """As `read`, but every row of the files, whatever the study keeps of them."""
+    corpus = locate(study, dataset_key, language)
+    return corpus.reader.parse(corpus.request, corpus.documents)
+
+
+def is_of_translations(study: Study, dataset_key: str) -> bool:
+    """Whether the dataset's format is one of translations, so that its languages have to go together."""
+    return reader_named(study.datasets[dataset_key].reader, dataset_key).parallel
 
 
 def inapplicable(study: Study, dataset_key: str, language: str) -> str:

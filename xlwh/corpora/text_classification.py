@@ -2,6 +2,7 @@
 
 SST-2, for example: `options = { text = 0, label = 1 }`. Examples are joined by row number, or by
 the column `id`. TSV is read without quoting and CSV with it (RFC 4180), unless `quoting` says otherwise.
+`where` chooses rows by the values of columns: `where = { language = "{language}", split = "{split}" }`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions
+from xlwh.corpora.choice import Choice, chooses_language
 from xlwh.corpora.columns import Quoting
 from xlwh.corpora.files import Document, find, require_own_file
-from xlwh.corpora.mapping import Columns, emit, require_columns
+from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import SUFFIXES, Format, format_of, read_records
 
 _STEMS = ("{split}-{language}", "{split}.{language}", "{language}/{split}", "{split}")
 _FILES = tuple(stem + suffix for stem in _STEMS for suffix in SUFFIXES)
 
 
-class TextOptions(FileOptions):
+class TextOptions(TableOptions):
     """Options of the reader `text_classification`."""
 
     text: str | int = Field(description="Column of the text: a name, or a position from 0 without a header.")
@@ -52,8 +54,10 @@ class TextClassification(Reader):
     option_model = TextOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:
-        document = find(request, request.options(TextOptions), _FILES)
-        require_own_file(request, document)
+        options = request.options(TextOptions)
+        document = find(request, options, _FILES)
+        if not chooses_language(options):
+            require_own_file(request, document, table=True)
         return (document,)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
@@ -61,7 +65,9 @@ class TextClassification(Reader):
         options = request.options(TextOptions)
         format_ = options.format or format_of(document)
         quoting: Quoting = options.quoting or ("csv" if format_ == "csv" else "none")
-        headed = isinstance(options.text, str) if options.header is None else options.header
+        headed = options.header
+        if headed is None and isinstance(options.text, str):
+            headed = True
         records = read_records(document, format_, headed, quoting)
         header = records.fields if headed and format_ in ("csv", "tsv") else None
         columns = Columns(
@@ -73,9 +79,10 @@ class TextClassification(Reader):
         )
         require_columns(document.path, records, columns, request.key)
         collector = Collector(request, columns.task(), documents)
-        collector.notes["format"] = format_
-        for record in records.rows:
-            emit(collector, document, record, row_id(record.number), columns, records.features)
+        collector.notes["format"] = records.format
+        choice = Choice(request, options, columns.names())
+        emit_all(collector, document, records, columns, choice)
+        choice.finish(documents, numbered=columns.id is None)
         return collector.reading()
 
 

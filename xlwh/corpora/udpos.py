@@ -20,7 +20,7 @@ class Udpos(OneFileReader):
 
     name = "udpos"
     description = "XTREME UDPOS: TSV of token and universal tag, blank line between sentences"
-    version = 1
+    version = 2
     patterns = _PATTERNS
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:

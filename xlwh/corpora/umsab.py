@@ -14,6 +14,7 @@ from pydantic import Field
 from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import Broken, read_lines, require_same_length
+from xlwh.corpora.sniff import NO_TABLE, refuse_other_format
 from xlwh.corpora.xnli import unknown_label
 
 LABELS = {"0": "negative", "1": "neutral", "2": "positive"}
@@ -68,6 +69,7 @@ class Umsab(Reader):
         text_file, label_file = documents
         labels = request.options(UmsabOptions).labels
         texts, golds = read_lines(text_file), read_lines(label_file)
+        refuse_other_format(text_file, texts, *NO_TABLE, "table", "probabilities")
         require_same_length(text_file, texts, label_file, golds)
         collector = Collector(request, "sequence_classification", documents)
         for (row, text), (_, gold) in zip(texts.rest(0), golds.rest(0), strict=True):

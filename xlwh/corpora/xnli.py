@@ -6,7 +6,8 @@
 - original (`xnli.dev.tsv`, esXNLI, MultiNLI): 19 or so columns with a header, all languages in one file, one
   column `language`. Joined by `pairID`.
 
-No quoting in any of them: quotes are text.
+No quoting in any of them: quotes are text. Labels may lack in a test set only. XNLI's JSON lines are read by the reader
+`text_classification` with `where = { language = "{language}" }`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
+from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.columns import tsv_rows, usual_width
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import Lines, read_lines
-from xlwh.errors import CorpusError
+from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
+from xlwh.errors import CorpusError, StudyError
 
 # The integers are those of XNLIvar and of the Hugging Face copies.
 LABELS = {
@@ -38,10 +41,12 @@ _FILES = (
     "xnli.{split}.tsv",
 )
 _ORIGINAL = ("gold_label", "sentence1", "sentence2", "pairID")
-_HEADERS = (["premise", "hypo"], ["premise", "hypothesis"])
+_PREMISE = ("premise", "sentence1", "sentence_1", "text_a")
+_HYPOTHESIS = ("hypothesis", "hypo", "sentence2", "sentence_2", "text_b")
+_LABEL = ("label", "gold_label")
 
 
-class XnliOptions(FileOptions):
+class XnliOptions(TableOptions):
     """Options of the reader `xnli`."""
 
     labels: Mapping[str, str] = Field(
@@ -56,8 +61,9 @@ class Xnli(Reader):
 
     name = "xnli"
     description = "XNLI, esXNLI, MultiNLI: TSV as XTREME, XNLI-MT or the original 19 columns lay it out"
-    version = 1
+    version = 2
     option_model = XnliOptions
+    parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
         return (find(request, request.options(XnliOptions), _FILES),)
@@ -73,37 +79,78 @@ class Xnli(Reader):
             _original(request, document, lines, header, labels, collector)
         else:
             require_own_file(request, document)
-            named = [name.lower() for name in header[:2]] in _HEADERS or lines.ends_like_a_header()
+            if request.options(XnliOptions).where:
+                raise StudyError(
+                    f"`datasets.{request.key}.options.where`: {document.name} has no columns to choose rows by; drop it"
+                )
+            refuse_other_format(document, lines, *NO_TABLE)
+            named = _is_header(header) or lines.ends_like_a_header()
             if lines.texts[0] is None and named:
                 raise CorpusError(f"{document.path}: line 1 is a damaged header: {lines.broken[0].reason}")
             collector.notes["layout"] = "header" if named else "xtreme"
-            _simple(document, lines, len(header) if named else None, labels, collector)
+            _simple(document, lines, header if named else None, labels, collector)
         return collector.reading()
 
 
+def _is_header(fields: list[str]) -> bool:
+    return is_header(fields) or [field.lower() for field in fields[:2]] in [
+        ["premise", "hypo"],
+        ["premise", "hypothesis"],
+    ]
+
+
 def _simple(
-    document: Document, lines: Lines, width: int | None, labels: Mapping[str, str], collector: Collector
+    document: Document,
+    lines: Lines,
+    header: list[str] | None,
+    labels: Mapping[str, str],
+    collector: Collector,
 ) -> None:
-    """Premise, hypothesis and, where given, label; `width` is that of the header, None without one."""
-    first = 0 if width is None else 1
-    if width not in (None, 2, 3):
+    """Premise, hypothesis and, where given, label, by the names of a header or in this order."""
+    first = 0 if header is None else 1
+    if header is not None and len(header) not in (2, 3):
         raise CorpusError(
-            f"{document.path}: the header has {width} columns; expected premise, hypothesis and perhaps label"
+            f"{document.path}: the header has {len(header)} columns; expected premise, hypothesis and perhaps label"
         )
-    width = width or usual_width(lines, (3, 2))
+    width = len(header) if header is not None else usual_width(lines, (3, 2))
+    premise, hypothesis, gold = _places(document, header)
+    if width == 2 and not collector.is_test:
+        raise CorpusError(
+            f"{document.path}: two columns, so no labels. Only a test set comes without; name the split so, or read pairs "
+            "without labels by the reader `text_classification`."
+        )
     for row in tsv_rows(lines, first, width):
         if row.reason:
             collector.reject(document, row.number, row.reason, row.raw)
             continue
         label = None
         if width == 3:
-            label = labels.get(row.fields[2])
+            label = labels.get(row.fields[gold])
             if label is None:
-                collector.reject(document, row.number, unknown_label(row.fields[2]), row.raw)
+                collector.reject(document, row.number, unknown_label(row.fields[gold]), row.raw)
                 continue
-        collector.accept(
-            document, row.number, row.raw, row_id(row.number), row.fields[0], row.fields[1], label=label
-        )
+        one, two = row.fields[premise], row.fields[hypothesis]
+        collector.accept(document, row.number, row.raw, row_id(row.number), one, two, label=label)
+
+
+def _places(document: Document, header: list[str] | None) -> tuple[int, int, int]:
+    """Columns of premise, hypothesis and label: by name where all of them are known, else in this order."""
+    plain = (0, 1, 2)
+    if header is None:
+        return plain
+    names = [name.strip().lower() for name in header]
+    found = [
+        next((names.index(name) for name in known if name in names), None)
+        for known in (_PREMISE, _HYPOTHESIS, _LABEL)[: len(header)]
+    ]
+    if None in found:
+        if is_header(header) or any(place not in (None, i) for i, place in enumerate(found)):
+            raise CorpusError(
+                f"{document.path}: the header names {', '.join(header)}; expected premise, hypothesis and perhaps label"
+            )
+        return plain
+    premise, hypothesis, *gold = (place for place in found if place is not None)
+    return premise, hypothesis, gold[0] if gold else 2
 
 
 def _original(
@@ -118,7 +165,10 @@ def _original(
     code = header.index("language") if "language" in header else None
     if code is None:
         require_own_file(request, document)
-    wanted = request.options(XnliOptions).names.get(request.language, request.language)
+    options = request.options(XnliOptions)
+    wanted = options.names.get(request.language, request.language)
+    choice = Choice(request, options, ("language", *_ORIGINAL))
+    choice.require(document, header)
     others: set[str] = set()
     ours = 0
     for row in tsv_rows(lines, 1, len(header)):
@@ -131,6 +181,9 @@ def _original(
             collector.elsewhere += 1
             continue
         ours += 1
+        if choice.row(dict(zip(header, row.fields, strict=True))) == ELSEWHERE:
+            collector.elsewhere += 1
+            continue
         label = labels.get(row.fields[gold])
         if label is None:
             collector.reject(document, row.number, unknown_label(row.fields[gold]), row.raw)
@@ -144,6 +197,7 @@ def _original(
             row.fields[hypothesis],
             label=label,
         )
+    choice.finish([document], numbered=False)
     if others and not ours:
         raise CorpusError(
             f"{document.path}: no rows in language `{wanted}`; the file has: {', '.join(sorted(others)[:40])}. "

@@ -27,6 +27,7 @@ class Xquad(OneFileReader):
     description = "XQuAD, MLQA, SQuAD: JSON with answers at code point offsets"
     version = 1
     patterns = _PATTERNS
+    parallel = True
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,12 @@ from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
 from xlwh.models.batches import Batch, collate, plan
 from xlwh.models.masking import mask_token_id, pad_token_id
+from xlwh.models.scaling import output_scaled
 from xlwh.models.tokenize import Encoded
 from xlwh.models.zoo import LoadedModel
 
-Multiplier = Callable[[NDArray[np.int64], int], NDArray[np.float32]]
-"""multiplier(rows, length): factors of the word vectors of some rows of a batch, `[rows, length, width]`."""
+Multiplier = Callable[[NDArray[np.int64]], Sequence[NDArray[np.bool_]]]
+"""multiplier(rows): which entries of the word vectors of some rows are kept, `[tokens, width]` each."""
 
 
 def stand_in(loaded: LoadedModel, masking: str) -> int | None:
@@ -93,22 +96,38 @@ def probabilities(
     targets: NDArray[np.int64],
     batch_tokens: int,
     multiplier: Multiplier | None = None,
+    unperturbed: Encoded | None = None,
+    after_norm: bool = False,
 ) -> NDArray[np.float64]:
     """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
 
-    `multiplier` scales the word vectors. ModelError if a logit is not finite.
+    `multiplier` keeps entries of the word vectors or, with `after_norm`, of what enters the first layer: word, position
+    and type vectors, added up and normalised. `unperturbed` are the same rows before tokens of theirs were replaced: a
+    head that looks for the place it reads in the token ids (decoders: the last that is not PAD; T5: the last end token)
+    looks there, so that a PAD in place of a word does not move it. ModelError if a logit is not finite, or where a model
+    has no such sum.
     """
     embedding = loaded.family.word_embedding(loaded.model)
-    ordinary = _ordinary_id(loaded)
+    normalised = embedding_output(loaded) if after_norm else None
     found = np.zeros(len(inputs))
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
-            batch = collate(loaded, inputs, rows, length)
-            vectors = embedding(batch.input_ids)
+            batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
+            shown = batch.input_ids
+            if unperturbed is not None:
+                shown = shown.clone()
+                _at_tokens(shown, batch, [inputs.input_ids[inputs.row(row)] for row in rows.tolist()])
+            vectors = embedding(shown)
+            scaled: AbstractContextManager[None] = nullcontext()
             if multiplier is not None:
-                factors = torch.from_numpy(multiplier(rows, length)).to(loaded.device)
-                vectors = vectors * factors.to(vectors.dtype)
-            logits = _logits(loaded, batch, embedding, vectors, ordinary)
+                factors = torch.zeros_like(vectors)
+                _at_tokens(factors, batch, multiplier(rows))
+                if normalised is None:
+                    vectors = vectors * factors
+                else:
+                    scaled = output_scaled(normalised, factors)
+            with scaled:
+                logits = _logits(loaded, batch, embedding, shown, vectors)
             if not bool(torch.isfinite(logits).all()):
                 raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
             target = torch.from_numpy(targets[rows]).to(loaded.device)
@@ -117,17 +136,20 @@ def probabilities(
     return found
 
 
-def _logits(
-    loaded: LoadedModel, batch: Batch, embedding: nn.Module, vectors: Tensor, ordinary: int
-) -> Tensor:
-    """Logits of a batch with the given word vectors.
+def _at_tokens(padded: Tensor, batch: Batch, values: Sequence[NDArray[Any]]) -> None:
+    """Put the values of each row's tokens, `[tokens, ...]`, where the batch has them in `padded` `[rows, length, ...]`."""
+    flat = torch.from_numpy(np.concatenate(values)).to(padded.device)
+    padded[batch.attention_mask.bool()] = flat.to(padded.dtype)
 
-    Decoders read their class off the last token that is not PAD: a PAD inside the text must not move that, so the
-    ids handed to the model have none.
+
+def _logits(
+    loaded: LoadedModel, batch: Batch, embedding: nn.Module, shown: Tensor, vectors: Tensor
+) -> Tensor:
+    """Logits of a batch with the given word vectors, of the ids `shown`; the head looks for its place in the batch's.
+
+    A decoder beside an encoder reads the text that is shown too.
     """
-    inputs = batch.inputs(loaded)
-    pads = (batch.input_ids == loaded.tokenizer.pad_token_id) & batch.attention_mask.bool()
-    inputs["input_ids"] = torch.where(pads, ordinary, batch.input_ids)
+    inputs = replace(batch, input_ids=shown).inputs(loaded) | {"input_ids": batch.input_ids}
     handle = embedding.register_forward_hook(lambda *_: vectors)
     try:
         logits: Tensor = loaded.model(**inputs).logits
@@ -136,7 +158,13 @@ def _logits(
     return logits
 
 
-def _ordinary_id(loaded: LoadedModel) -> int:
-    """An id without a meaning for the structure of the input."""
-    structure = loaded.family.special_ids(loaded.tokenizer)
-    return next(index for index in range(len(structure) + 1) if index not in structure)
+def embedding_output(loaded: LoadedModel) -> nn.Module:
+    """What leaves the normalised sum of word, position and type vectors; ModelError where a model has no such sum."""
+    module = loaded.family.embedding_output(loaded.model)
+    if module is None:
+        raise ModelError(
+            f"Model `{loaded.key}` ({loaded.config.model_type}) does not normalise a sum of word, position and type "
+            "vectors, which the soft masks `bernoulli_reversed` are multiplied into. Leave it out of "
+            "`faithfulness.soft_masking`, or this model out of the study; `bernoulli` works for every model."
+        )
+    return module

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.faithfulness.inputs import perturbed, probabilities, repeated, stand_in
+from xlwh.faithfulness.inputs import embedding_output, perturbed, probabilities, repeated, stand_in
 from xlwh.faithfulness.selection import (
     Mask,
+    Released,
     Scores,
     attributable,
     keep_probability,
@@ -27,6 +28,7 @@ from xlwh.faithfulness.selection import (
     kept_hash,
     order,
     rationale_size,
+    released,
     reversed_probability,
 )
 from xlwh.models.tokenize import Encoded
@@ -35,6 +37,9 @@ from xlwh.study import Faithfulness
 from xlwh.tables.faithfulness import SIDES
 
 SOFT = {"bernoulli": keep_probability, "bernoulli_reversed": reversed_probability}
+
+RELEASED = frozenset({"zero_id", "bernoulli_reversed"})
+"""Ways of masking of the released code, which cuts inputs in its own way and is written for BERT's layout."""
 
 
 class Ranking(NamedTuple):
@@ -65,6 +70,8 @@ class Row(NamedTuple):
     importance: str
     mode: str
     masking: str
+    masked_at: str
+    empty_input: str
     mask_token: str | None
     query: str
     side: str
@@ -125,7 +132,9 @@ class _Hard:
         masking: str,
     ) -> None:
         self._loaded, self._encoded, self._subjects = loaded, encoded, subjects
-        self._free, self._settings, self._masking = free, settings, masking
+        self._settings, self._masking = settings, masking
+        self._released = _released(loaded, encoded, subjects, settings) if masking in RELEASED else None
+        self._free = free if self._released is None else [cut.rankable for cut in self._released]
         self._inputs: list[tuple[int, Mask]] = []
         self._known: dict[tuple[int, bytes], int] = {}
         self.num_evaluated = 0
@@ -133,7 +142,7 @@ class _Hard:
     def rows(self, whole: NDArray[np.float64]) -> list[Row]:
         """Rows of all subjects; `whole` `[subjects]` are the probabilities of the unperturbed inputs."""
         planned = list(self._planned())
-        empty = [self._input(subject, ~free) for subject, free in enumerate(self._free)]
+        empty = [self._input(subject, self._empty(subject)) for subject in range(len(self._free))]
         values = self._evaluate(whole)
         replaced = stand_in(self._loaded, self._masking)
         token = None if replaced is None else str(self._loaded.tokenizer.convert_ids_to_tokens(replaced))
@@ -145,6 +154,8 @@ class _Hard:
                 importance,
                 "hard",
                 self._masking,
+                "tokens",
+                "attributable" if self._released is None else "all",
                 token,
                 _query(self._encoded, self._subjects[subject], self._settings),
                 side,
@@ -162,16 +173,28 @@ class _Hard:
 
     def _planned(self) -> Iterator[tuple[int, Ranking, str, str, float, int, int]]:
         for subject, free in enumerate(self._free):
-            size = int(free.sum())
-            sizes = {ratio: rationale_size(ratio, size) for ratio in self._settings.ratios}
+            sizes = {ratio: self._size(subject, ratio) for ratio in self._settings.ratios}
             for ranking, importance in product(self._subjects[subject].rankings, self._settings.importance):
                 ordered = order(_important(ranking.scores, importance), free)
                 places = {
-                    (k, side): self._input(subject, kept(ordered, k, free, side))
+                    (k, side): self._input(subject, self._kept(subject, ordered, k, side))
                     for k, side in product(set(sizes.values()), SIDES)
                 }
                 for (ratio, k), side in product(sizes.items(), SIDES):
                     yield subject, ranking, importance, side, ratio, k, places[k, side]
+
+    def _size(self, subject: int, ratio: float) -> int:
+        if self._released is not None:
+            return self._released[subject].size(ratio)
+        return rationale_size(ratio, int(self._free[subject].sum()))
+
+    def _kept(self, subject: int, ordered: NDArray[np.int64], k: int, side: str) -> Mask:
+        if self._released is not None:
+            return self._released[subject].kept(ordered, k, side)
+        return kept(ordered, k, self._free[subject], side)
+
+    def _empty(self, subject: int) -> Mask:
+        return ~self._free[subject] if self._released is None else self._released[subject].empty
 
     def _input(self, subject: int, keep: Mask) -> int:
         """Number of the perturbed input that keeps these tokens."""
@@ -194,7 +217,15 @@ class _Hard:
             self._masking,
         )
         targets = np.array([self._subjects[subject].target for subject, _ in chosen], dtype=np.int64)
-        values[wanted] = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens)
+        replaced = stand_in(self._loaded, self._masking) is not None
+        unperturbed = repeated(self._encoded, [self._subjects[subject].example for subject, _ in chosen])
+        values[wanted] = probabilities(
+            self._loaded,
+            inputs,
+            targets,
+            self._settings.batch_tokens,
+            unperturbed=unperturbed if replaced else None,
+        )
         self.num_evaluated = len(wanted)
         return values
 
@@ -212,7 +243,12 @@ class _Soft:
         masking: str,
     ) -> None:
         self._loaded, self._encoded, self._subjects = loaded, encoded, subjects
-        self._free, self._settings, self._masking = free, settings, masking
+        self._settings, self._masking = settings, masking
+        self._released = None
+        if masking in RELEASED:
+            embedding_output(loaded)  # Refused by name, before anything is computed.
+            self._released = _released(loaded, encoded, subjects, settings)
+        self._free = free if self._released is None else [cut.rankable for cut in self._released]
         self._width = loaded.family.hidden_size(loaded.config)
         self._noise = lru_cache(maxsize=8)(self._drawn)
         self.num_evaluated = 0
@@ -224,23 +260,23 @@ class _Soft:
         points: list[tuple[int, int, Scores]] = [
             (subject, draw, probability) for subject, draw, *_, probability in planned
         ]
-        points += [(subject, 0, np.where(free, -1.0, 1.0)) for subject, free in enumerate(self._free)]
+        if self._released is None:
+            points += [(subject, 0, np.where(free, -1.0, 1.0)) for subject, free in enumerate(self._free)]
         inputs = repeated(self._encoded, [self._subjects[subject].example for subject, *_ in points])
         targets = np.array([self._subjects[subject].target for subject, *_ in points], dtype=np.int64)
-        left = self._loaded.family.padding_side == "left"
 
-        def multiplier(rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-            factors = np.zeros((len(rows), length, self._width), dtype=np.float32)
-            for place, row in enumerate(rows.tolist()):
-                subject, draw, probability = points[row]
-                size = len(probability)
-                target = slice(length - size, length) if left else slice(0, size)
-                factors[place, target] = self._noise(subject, draw) < probability[:, None]
-            return factors
+        def multiplier(rows: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+            chosen = [points[row] for row in rows.tolist()]
+            return [
+                self._noise(subject, draw) < probability[:, None] for subject, draw, probability in chosen
+            ]
 
-        values = probabilities(self._loaded, inputs, targets, self._settings.batch_tokens, multiplier)
+        after_norm = self._released is not None
+        values = probabilities(
+            self._loaded, inputs, targets, self._settings.batch_tokens, multiplier, after_norm=after_norm
+        )
         self.num_evaluated = len(points)
-        empty = values[len(planned) :]
+        empty = values[len(planned) :] if self._released is None else self._hard_baseline(self._released)
         return [
             Row(
                 subject,
@@ -248,6 +284,8 @@ class _Soft:
                 importance,
                 "soft",
                 self._masking,
+                "word_vectors" if self._released is None else "embedding_output",
+                "attributable" if self._released is None else "all",
                 None,
                 _query(self._encoded, self._subjects[subject], self._settings),
                 side,
@@ -267,10 +305,27 @@ class _Soft:
         probability = SOFT[self._masking]
         for subject, free in enumerate(self._free):
             for draw in range(self._settings.soft_draws):
-                for ranking in _of_draw(self._subjects[subject].rankings, draw):
+                # Of random scores the released code draws one set an example, and soft masks of it.
+                for ranking in _of_draw(
+                    self._subjects[subject].rankings, draw if self._released is None else 0
+                ):
                     for importance, side in product(self._settings.importance, SIDES):
                         scores = _important(ranking.scores, importance)
                         yield subject, draw, ranking, importance, side, probability(scores, free, side)
+
+    def _hard_baseline(self, cuts: Sequence[Released]) -> NDArray[np.float64]:
+        """Probabilities with id 0 everywhere but in the query, `[subjects]`: the soft baseline of the released code."""
+        examples = [subject.example for subject in self._subjects]
+        inputs = perturbed(self._loaded, self._encoded, examples, [cut.empty for cut in cuts], "zero_id")
+        targets = np.array([subject.target for subject in self._subjects], dtype=np.int64)
+        self.num_evaluated += len(examples)
+        return probabilities(
+            self._loaded,
+            inputs,
+            targets,
+            self._settings.batch_tokens,
+            unperturbed=repeated(self._encoded, examples),
+        )
 
     def _drawn(self, subject: int, draw: int) -> NDArray[np.float32]:
         """Uniform numbers in [0, 1), `[tokens, width]`, seeded by the example and the draw."""
@@ -279,6 +334,16 @@ class _Soft:
         seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
         size = int(self._encoded.lengths[example])
         return np.random.default_rng(seed).random((size, self._width), dtype=np.float32)
+
+
+def _released(
+    loaded: LoadedModel, encoded: Encoded, subjects: Sequence[Subject], settings: Faithfulness
+) -> list[Released] | None:
+    """How the released code cuts each example; None for models that are not of the layout it is written for."""
+    separator = loaded.tokenizer.sep_token_id
+    if loaded.family.embedding_output(loaded.model) is None or not isinstance(separator, int):
+        return None
+    return [released(encoded, subject.example, separator, settings.keep_query) for subject in subjects]
 
 
 def _of_draw(rankings: Sequence[Ranking], draw: int) -> Iterator[Ranking]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from xlwh.errors import ModelError
 from xlwh.heads.players import Player
 from xlwh.models.families import family_of
 from xlwh.models.families.base import base_model
+from xlwh.models.pins import refuse_foreign
 
 if TYPE_CHECKING:
     from xlwh.models.zoo import LoadedModel
@@ -92,19 +93,47 @@ def save_pruned(loaded: LoadedModel, removed: Iterable[Player], folder: Path, **
 
 
 def load_pruned(folder: Path) -> nn.Module:
-    """The model that `save_pruned` wrote, in evaluation mode. ModelError where the folder holds none."""
+    """The model that `save_pruned` wrote, in evaluation mode.
+
+    ModelError where the folder holds none, or where its weights are not all those of its mask and configuration.
+    """
     import transformers
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not (folder / MASK_FILE).is_file():
         raise ModelError(f"{folder} holds no pruned model: there is no {MASK_FILE}.")
     removed = read_mask((folder / MASK_FILE).read_text(encoding="utf-8"))
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    (name,) = config.architectures
-    model: nn.Module = getattr(transformers, name)(config)
-    pruned = without_heads(model, removed)
-    pruned.load_state_dict(load_file(folder / "model.safetensors"))
+    refuse_foreign(str(folder), folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        (name,) = config.architectures
+        made = getattr(transformers, name)(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder}/config.json is not usable: {error}") from None
+    pruned = without_heads(made, removed)
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{folder}/model.safetensors cannot be read: {error}") from None
+    own = pruned.state_dict()
+    wrong = [
+        f"{key} {_shape(weights, key)} (mask and configuration make it {_shape(own, key)})"
+        for key in sorted(own.keys() | weights.keys())
+        if _shape(own, key) != _shape(weights, key)
+    ]
+    if wrong:
+        raise ModelError(
+            f"{folder}: {len(wrong)} weights do not fit {MASK_FILE} and config.json: {'; '.join(wrong[:5])}"
+        )
+    pruned.load_state_dict(weights)
     return pruned.eval()
+
+
+def _shape(weights: Mapping[str, Tensor], key: str) -> list[int] | None:
+    return list(weights[key].shape) if key in weights else None
 
 
 def _take_out(attention: Any, heads: list[int], num_heads: int, head_size: int) -> None:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xlwh.errors import ModelError
 from xlwh.models.batches import to_device
+from xlwh.models.labels import require_known
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +82,7 @@ def gold_of(
     if loaded.task == "token_classification":
         return _tags(encoded, examples["word_labels"].to_list(), index, loaded, tagged_piece)
     labels = examples["label"].to_list()
-    _known(set(labels), index, loaded)
+    require_known(loaded.key, loaded.labels or (), labels, "the examples")
     return Gold(np.array([index[label] for label in labels], dtype=np.int64), np.ones(len(labels), np.int64))
 
 
@@ -96,7 +96,8 @@ def _tags(
     from xlwh.models.tagging import word_places
     from xlwh.models.tokenize import NONE
 
-    _known({tag for row in tags for tag in row if tag is not None}, index, loaded)
+    known = {tag for row in tags for tag in row if tag is not None}
+    require_known(loaded.key, loaded.labels or (), known, "the examples")
     places = word_places(encoded, tagged_piece)
     classes = np.full((len(encoded), int(encoded.lengths.max(initial=1))), NO_GOLD, dtype=np.int64)
     for row, gold in enumerate(tags):
@@ -105,13 +106,3 @@ def _tags(
                 classes[row, place] = index[tag]
     weights = np.array([sum(tag is not None for tag in gold) for gold in tags], dtype=np.int64)
     return Gold(classes, weights)
-
-
-def _known(labels: set[str], index: dict[str, int], loaded: LoadedModel) -> None:
-    unknown = labels - set(index)
-    if unknown:
-        raise ModelError(
-            f"Model `{loaded.key}` has the labels {', '.join(index)}; the examples also have "
-            f"{', '.join(sorted(unknown))}. Name the model's classes as the dataset names them: `labels = [...]` "
-            f"under `[models.{loaded.key}]`."
-        )

@@ -129,8 +129,12 @@ def paper_radius(count: NDArray[np.int64], sd: Values, delta: float, reach: floa
 
 
 def published_radius(count: NDArray[np.int64], sd: Values, delta: float) -> Values:
-    """What the released code computes, sd sqrt(2 ln(3/delta)) / t: it shrinks with t where it should with sqrt(t)."""
-    radius: Values = sd * np.sqrt(2 * np.log(3 / delta)) / count
+    """What the released code computes: sd sqrt(2 ln(3/delta)) / t + 3 R ln(3/delta) / t with R = 1.
+
+    The first term shrinks with t where it should with sqrt(t); the second is Eq. 4's.
+    """
+    log = np.log(3 / delta)
+    radius: Values = sd * np.sqrt(2 * log) / count + 3 * log / count
     return radius
 
 

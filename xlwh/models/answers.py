@@ -254,9 +254,11 @@ def _answer(
 ) -> Answer:
     _, window, first, last = best
     row = encoded.row(window)
-    begin, end = int(encoded.char_start[row][first]), int(encoded.char_end[row][last])
+    # Offsets need not rise: XLM writes `",` as `,"`.
+    begin = int(encoded.char_start[row][first : last + 1].min())
+    end = int(encoded.char_end[row][first : last + 1].max())
     text = context[begin:end]
-    # Some tokenizers count the blank before a word as part of it.
+    # A blank alone may begin or end the span.
     begin += len(text) - len(text.lstrip())
     text = text.strip()
     chosen = [(values[row].astype(np.float64), place) for values, place in ((starts, first), (ends, last))]

@@ -81,12 +81,11 @@ def last_reading_site(loaded: LoadedModel) -> int:
     return max(index for index, site in enumerate(sites) if site.kind == kind)
 
 
-def pooled_row(loaded: LoadedModel, attention_mask: Tensor, weights: Tensor) -> Tensor:
-    """Attention of the position that the classifier reads to every input token: `[rows, heads, keys]`.
+def rows_at(weights: Tensor, position: Tensor) -> Tensor:
+    """Attention of one position of each row, `[rows]`, to every input token: `[rows, heads, keys]`.
 
-    CLS in encoders, the last token in decoders, the position that predicts the end token in encoder-decoders.
+    The position that a classifier reads is found by `xlwh.models.reading`.
     """
-    position = loaded.family.pooled_position(attention_mask)
     rows = torch.arange(len(position), device=position.device)
     return weights[rows, :, position]
 

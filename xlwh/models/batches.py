@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,17 +90,31 @@ def to_device(values: NDArray[np.int64] | NDArray[np.bool_], device: torch.devic
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def collate(loaded: LoadedModel, encoded: Encoded, rows: NDArray[np.int64], length: int) -> Batch:
-    """The chosen examples padded to `length` on the side that the family expects, on the model's device."""
-    left = loaded.family.padding_side == "left"
+def collate(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    rows: NDArray[np.int64],
+    length: int,
+    side: Literal["left", "right"] | None = None,
+) -> Batch:
+    """The chosen examples padded to `length` on one side (None: the family's), on the model's device.
+
+    The heads of decoders take the rightmost token that is not PAD, and the first column where there is none: an
+    example of PADs alone (an empty text whose closing token is PAD too) is padded on the right, so that the first
+    column is its own.
+    """
+    pad = loaded.tokenizer.pad_token_id
+    left = (side or loaded.family.padding_side) == "left"
+    pooled = left and loaded.task == "sequence_classification"
     shape = (len(rows), length)
-    ids = np.full(shape, loaded.tokenizer.pad_token_id, dtype=np.int64)
+    ids = np.full(shape, pad, dtype=np.int64)
     mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     special = np.zeros(shape, dtype=bool)
     for place, index in enumerate(rows.tolist()):
         source = encoded.row(index)
         size = source.stop - source.start
-        target = slice(length - size, length) if left else slice(0, size)
+        own_left = left and not (pooled and bool((encoded.input_ids[source] == pad).all()))
+        target = slice(length - size, length) if own_left else slice(0, size)
         ids[place, target] = encoded.input_ids[source]
         mask[place, target] = 1
         special[place, target] = encoded.special[source]

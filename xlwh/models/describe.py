@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,11 +12,12 @@ from xlwh.models.zoo import LoadedModel
 from xlwh.store import schema
 
 if TYPE_CHECKING:
+    from xlwh.selftest import Result
     from xlwh.study import Model
 
 
 def describe(pin: Pin, loaded: LoadedModel, spec: Model) -> dict[str, Any]:
-    """Every column of `models`; those about fine-tuning are None, for the fine-tuning to fill."""
+    """Every column of `models`; those about fine-tuning and the self-test are None, to be filled in."""
     family, config = loaded.family, loaded.config
     embedding = family.word_embedding(loaded.model)
     known = {
@@ -49,6 +51,11 @@ def noted(spec: Model) -> dict[str, str | None]:
         "weights_of": spec.weights_of,
         "randomized": None if spec.randomization is None else spec.randomization.parts,
     }
+
+
+def self_tested(results: Sequence[Result], with_: str) -> dict[str, Any]:
+    """The columns about the self-test: `with_` are the versions that it was run with."""
+    return {"self_test": [result.row() for result in results], "self_tested_with": with_}
 
 
 def models_row(described: dict[str, Any]) -> pl.DataFrame:

@@ -5,34 +5,56 @@ from __future__ import annotations
 from pathlib import Path
 
 from xlwh.errors import ModelError
+from xlwh.models.pins import NEVER_READ, lacking_weights, tokenizer_files
 
-FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+UNWANTED = (*(pattern for pattern in NEVER_READ if pattern != "*.safetensors"), "*.py", ".*", "*/*")
+"""What is never fetched: weights in other formats, code, pages, pictures and sub-folders (ONNX exports and the like)."""
 
 
 def snapshot(key: str, repository: str, revision: str) -> Path:
     """Folder of one commit of a hub model. Downloads only what is missing, and nothing when offline.
 
-    Weights in other formats, code and sub-folders (ONNX exports and the like) are never fetched.
+    What another program has cached in part, or a download that was interrupted, is completed. ModelError where it
+    cannot be, with what is missing.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    by_hand = f"hf download {repository} --revision {revision}"
+    lacking: list[str] = []
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        # Another program may have cached a part of it only, the tokenizer say.
-        if constants.HF_HUB_OFFLINE or any(folder.glob("*.safetensors")):
+        lacking = missing_files(folder)
+        if not lacking:
             return folder
     except LocalEntryNotFoundError:
         if constants.HF_HUB_OFFLINE:
             raise ModelError(
                 f"Model `{key}`: {repository} at {revision} is not in the hub cache {constants.HF_HUB_CACHE}, "
-                f"and HF_HUB_OFFLINE is set. With a network: hf download {repository} --revision {revision}"
+                f"and HF_HUB_OFFLINE is set. With a network: {by_hand}"
             ) from None
-    try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=list(FILES), ignore_patterns=["*/*"]
+    if constants.HF_HUB_OFFLINE:
+        # Without weights at all, or with those of another format, what is there says more when it is pinned.
+        if any(name.endswith(".safetensors") for name in lacking):
+            raise ModelError(
+                f"Model `{key}`: the hub cache {constants.HF_HUB_CACHE} has only a part of {repository} at "
+                f"{revision}: {', '.join(lacking)} missing, as after an interrupted download, and HF_HUB_OFFLINE is "
+                f"set. With a network: {by_hand}"
             )
-        )
+        return folder
+    try:
+        return Path(snapshot_download(repository, revision=revision, ignore_patterns=list(UNWANTED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"Model `{key}`: {repository} at {revision} cannot be fetched: {error}") from None
+        part = f" (of it, {', '.join(lacking)} missing in the cache)" if lacking else ""
+        raise ModelError(
+            f"Model `{key}`: {repository} at {revision}{part} cannot be fetched: {error}"
+        ) from None
+
+
+def missing_files(folder: Path) -> list[str]:
+    """What a snapshot visibly lacks of a checkpoint: config.json, weights or some of their shards, a tokenizer."""
+    lacking = [] if (folder / "config.json").is_file() else ["config.json"]
+    lacking += lacking_weights(folder)
+    if not any(file.is_file() for file in folder.glob("*.safetensors")) and not lacking_weights(folder):
+        lacking.append("weights (*.safetensors)")
+    return lacking if tokenizer_files(folder) else [*lacking, "the tokenizer's files"]

@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
-from xlwh.models.pins import Pin
+from xlwh.models.pins import Pin, weight_files
+from xlwh.models.weights import refuse_other_weights
 from xlwh.models.zoo import LoadedModel
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ HEADS: dict[str, Any] = {
 """End of an architecture's name -> the class that restores the checkpoint with its head."""
 
 
+LABELLED = ("sequence_classification", "token_classification")
+"""Tasks whose heads have one logit per class, exactly one of which is right."""
+
+
 TRAINABLE: dict[str, Any] = {
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "token_classification": transformers.AutoModelForTokenClassification,
@@ -45,11 +50,11 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
-    labelled = pin.task in ("sequence_classification", "token_classification")
-    labels = _labels(pin, options, config) if labelled else None
+    labels = _labels(pin, options, config) if pin.task in LABELLED else None
     dtype: torch.dtype = getattr(torch, options.dtype)
-    model, missing = _from_pretrained(_class(pin), pin, options, dtype)
-    _refuse_missing(pin, model, missing, headless=pin.task is None)
+    model, report = _from_pretrained(_class(pin), pin, options, dtype)
+    _refuse_not_finite(pin, model)
+    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -75,23 +80,17 @@ def load_trainable(
 ) -> LoadedModel:
     """The checkpoint under a head of the kind `head` (TRAINABLE) for `labels`, float32, in training mode.
 
-    Weights that the checkpoint lacks (the head, a pooler) are drawn from `seed`; the caller's random state is
-    left as it was.
+    The head and the pooler are drawn from `seed` where the checkpoint has none that fits, and its former head is left
+    out; ModelError where any other weight would be. The caller's random state is left as it was.
     """
     family = family_of(_config(pin))
     tokenizer = _tokenizer(pin, family)
     # The generator that initialises weights is the CPU's: models are built there and moved afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, missing = _from_pretrained(
-            TRAINABLE[head],
-            pin,
-            options,
-            torch.float32,
-            ignore_mismatched_sizes=True,
-            **_outputs(labels),
-        )
-    _refuse_missing(pin, model, missing, headless=True)
+        model, report = _from_pretrained(TRAINABLE[head], pin, options, torch.float32, **_outputs(labels))
+    _refuse_not_finite(pin, model)
+    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=True)
     _check(pin, model, family, tokenizer)
     model.to(device).train()
     return LoadedModel(
@@ -120,16 +119,29 @@ def _outputs(labels: tuple[str, ...]) -> dict[str, Any]:
 def _config(pin: Pin) -> Any:
     family_of(pin.model_type)
     try:
-        return AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
+    positions = getattr(config, "position_embedding_type", None)
+    if positions not in (None, "absolute"):
+        raise ModelError(
+            f"Model `{pin.key}`: {pin.folder}/config.json has `position_embedding_type` = `{positions}`: relative "
+            "positions, which transformers 5 no longer computes. The model would be another one."
+        )
+    return config
 
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
+    # Else a folder that has one is read by mistral-common wherever that package is installed.
+    tekken = {"mistral_format": False} if (pin.folder / "tekken.json").is_file() else {}
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                pin.folder, local_files_only=True, trust_remote_code=False, padding_side=family.padding_side
+                pin.folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                padding_side=family.padding_side,
+                **tekken,
             )
     except ImportError as error:
         raise ModelError(f"Model `{pin.key}`: its tokenizer needs a package: {error}") from None
@@ -161,19 +173,51 @@ def _class(pin: Pin) -> Any:
 
 
 def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
+    """Names of the classes in the order of the logits; ModelError for a head that does not choose one of several."""
+    kind = getattr(config, "problem_type", None)
+    if kind not in (None, "single_label_classification"):
+        raise ModelError(
+            f"Model `{pin.key}`: its head is for {str(kind).replace('_', ' ')} (`problem_type` in "
+            f"{pin.folder / 'config.json'}): its outputs are no scores of classes of which one is right, and no "
+            "analysis here reads others. It can serve as the `base` of a `finetune`, under a new head."
+        )
+    count = int(config.num_labels)
+    if count < 2:
+        raise ModelError(
+            f"Model `{pin.key}`: its head has one output, of which the probability would be 1 for every text "
+            "(a regression, or a binary classifier with one logit). A head with an output per class is needed. It can "
+            "serve as the `base` of a `finetune`, under a new head."
+        )
     if options.labels is not None:
-        if len(options.labels) != config.num_labels:
+        if len(options.labels) != count:
             raise ModelError(
                 f"Model `{pin.key}`: the study gives {len(options.labels)} labels ({', '.join(options.labels)}), "
-                f"the checkpoint has {config.num_labels} classes."
+                f"the checkpoint has {count} classes."
             )
-        return options.labels
-    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        return _distinct(pin, options.labels, f"`labels` under `[models.{pin.key}]`")
+    named: dict[int, str] = config.id2label
+    back = getattr(config, "label2id", None) or {}
+    swapped = [label for index, label in named.items() if label in back and int(back[label]) != int(index)]
+    if set(named) != set(range(count)) or swapped:
+        raise ModelError(
+            f"Model `{pin.key}`: {pin.folder / 'config.json'} does not say which class is which: `id2label` has "
+            f"{dict(sorted(named.items()))}, `label2id` has {back}. Name the classes in the order of the logits: "
+            f"`labels = [...]` under `[models.{pin.key}]`."
+        )
+    return _distinct(pin, tuple(str(named[index]) for index in range(count)), "`id2label` in config.json")
+
+
+def _distinct(pin: Pin, labels: tuple[str, ...], where: str) -> tuple[str, ...]:
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ModelError(f"Model `{pin.key}`: {where} has `{twice[0]}` twice: no label may name two classes.")
+    return labels
 
 
 def _from_pretrained(
     auto: Any, pin: Pin, options: Model, dtype: torch.dtype, **overrides: Any
-) -> tuple[Any, set[str]]:
+) -> tuple[Any, dict[str, Any]]:
+    """The model, and transformers' report of what it found for it, which the caller judges."""
     supported = family_of(pin.model_type).attention
     attention = options.attention if options.attention in supported else supported[0]
     try:
@@ -186,33 +230,26 @@ def _from_pretrained(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # Else the shapes are only written to a log; `refuse_other_weights` names them.
+                ignore_mismatched_sizes=True,
                 **overrides,
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files
         raise ModelError(f"Model `{pin.key}`: {pin.folder} cannot be loaded: {error}") from None
-    return model, set(info["missing_keys"])
-
-
-def _refuse_missing(pin: Pin, model: PreTrainedModel, missing: set[str], headless: bool) -> None:
-    """Weights that would be random numbers: none are accepted, but a head or pooler that is to be trained."""
-    if headless:
-        prefix = model.base_model_prefix + "."
-        body = model.base_model is not model
-        missing = {
-            name for name in missing if ".pooler." not in f".{name}" and (not body or name.startswith(prefix))
-        }
-    if missing:
-        names = ", ".join(sorted(missing)[:5])
+    if model.config._attn_implementation != attention:
         raise ModelError(
-            f"Model `{pin.key}`: {len(missing)} weights of {type(model).__name__} are not in {pin.folder}: "
-            f"{names}{', ...' if len(missing) > 5 else ''}"
+            f"Model `{pin.key}`: transformers runs attention as `{model.config._attn_implementation}`, not as `{attention}`."
         )
+    return model, dict(info)
 
 
-def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrainedTokenizerBase) -> None:
+def _refuse_not_finite(pin: Pin, model: PreTrainedModel) -> None:
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"Model `{pin.key}`: weight `{name}` holds NaN or infinite values.")
+
+
+def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = family.word_embedding(model).weight.shape[0]
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= rows:

@@ -5,9 +5,13 @@ Reads configuration and bytes only: torch and transformers are never imported he
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
+import re
 import sqlite3
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +19,35 @@ from typing import Any, Literal
 
 from xlwh.errors import ModelError
 
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "chat_template.jinja",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
+NEVER_READ = (
+    *("README*", "LICEN[CS]E*", "NOTICE*", "CITATION*", "CHANGELOG*", "*.md", "*.rst", "*.pdf", "*.html"),
+    *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.ico"),
+    # Weights: the safetensors files that are loaded have a hash of their own, other formats are never opened.
+    *(
+        "*.safetensors",
+        "*.bin",
+        "*.pt",
+        "*.pth",
+        "*.ckpt",
+        "*.pkl",
+        "*.h5",
+        "*.msgpack",
+        "*.ot",
+        "*.onnx",
+        "*.gguf",
+    ),
+    *("pytorch_model*.index.json", "tf_model*.index.json", "flax_model*.index.json"),
+    # What this project and transformers' Trainer note beside a model.
+    *("training.json", "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"),
+    "events.out.tfevents*",
 )
+"""Files of a checkpoint that loading never opens. Hidden files are not opened either; every other one may be."""
+MODEL_FILES = ("config.json", "generation_config.json", "*.index.json")
+"""Files that the model is made by; whatever else loading may open belongs to the tokenizer."""
+TEMPLATES = "chat_templates"
+"""The one folder inside a checkpoint that loading looks into."""
+ADAPTERS = ("adapter_config.json", "adapter_model.*", "pytorch_adapter.*", "adapter_config.*")
+"""Files of an adapter, which loading applies where the package `peft` is installed, and else leaves out."""
 TASKS = {
     "ForSequenceClassification": "sequence_classification",
     "ForTokenClassification": "token_classification",
@@ -38,7 +58,34 @@ TASKS = {
 """End of an architecture's name -> task of its head."""
 Kind = Literal["hub", "path", "finetuned", "scratch"]
 """Where a model comes from."""
+TOKENIZATION = "2"
+"""How texts become sub-tokens with their characters and words (xlwh.models.tokenize): raised when that changes."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+ATTENTION = frozenset({"eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"})
+"""Attention implementations that are transformers' own; any other name is that of code on the hub."""
+CODE = {
+    "auto_map": "its own code",
+    "custom_code": "its own code",
+    "custom_pipelines": "its own code",
+    "custom_generate": "its own code",
+    "kernel_config": "kernels, which are code from the hub",
+    "use_kernels": "kernels, which are code from the hub",
+}
+"""Keys of configuration files that name code, and what that is: it is never run."""
+OTHER_WEIGHTS = {
+    "quantization_config": "quantised weights, of which the loaded numbers depend on packages and device. Use the "
+    "checkpoint that is not quantised",
+    "compression_config": "compressed weights, of which the loaded numbers depend on packages. Use the checkpoint "
+    "that is not compressed",
+    "fusion_config": "fused layers, which change the numbers. Remove that entry",
+    "transformers_weights": "weights in another file than the usual one. Rename that file to model.safetensors and "
+    "remove the entry",
+    "distributed_config": "weights in parts for several devices. Save the whole model with `save_pretrained`",
+}
+"""Keys of configuration files that make the loaded weights other ones than those of the safetensors files."""
+SHARD = re.compile(r"(?P<stem>model)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
+SETTLED_S = 2.0
+"""A file that was changed less than this before it was read could be changed again without another time stamp."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +102,20 @@ class Pin:
     weight_hash: str
     """SHA-256 over the bytes of the safetensors files in order of their names (of one file: its own)."""
     tokenizer_hash: str
-    """SHA-256 over the names and bytes of the tokenizer's files."""
+    """SHA-256 over the names and bytes of every file that a tokenizer may open (`tokenizer_files`)."""
     config_hash: str
-    """SHA-256 over config.json."""
+    """SHA-256 over the names and bytes of the files that say how the model is made (MODEL_FILES)."""
     folder: Path
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """The content hashes: what a fingerprint of anything computed with the model must include."""
-        return self.weight_hash, self.tokenizer_hash, self.config_hash
+    def identity(self) -> tuple[str, ...]:
+        """What a fingerprint of anything computed with the model must include: its contents, and how it is given texts."""
+        return self.weight_hash, *self.token_identity
+
+    @property
+    def token_identity(self) -> tuple[str, ...]:
+        """What a fingerprint of its sub-tokens alone must include."""
+        return self.tokenizer_hash, self.config_hash, f"tokenization {TOKENIZATION}"
 
     @property
     def task(self) -> str | None:
@@ -87,15 +139,24 @@ class Pin:
 
 
 class HashCache:
-    """SHA-256 of files, remembered by path, size and modification time in a small SQLite file."""
+    """SHA-256 of files, remembered in a small SQLite file as long as the files are the same ones, unchanged.
+
+    Known by path, device, inode, size, and the times of the last modification and of the last change. Programs can set
+    a file's modification time, but not the time of its last change (of content, name or times), which the kernel keeps.
+    That clock ticks every few milliseconds: a digest is kept only of files that had rested for SETTLED_S when reading
+    began, and that were the same before and after. So a file with other bytes never has a remembered digest.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def digest(self, files: list[Path], named: bool = False) -> str:
-        """SHA-256 over the files' bytes, one after the other; `named` puts each file's name before its bytes."""
-        # The stat of the resolved file: snapshots of the hub cache are links into its blobs.
-        stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        """SHA-256 over the files' bytes, one after the other; `named` puts each file's name and size before its bytes.
+
+        Modification times are no part of it.
+        """
+        began = time.time_ns()
+        stats = [_state(file) for file in files]
         key = hashlib.sha256(json.dumps([named, stats]).encode()).hexdigest()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
@@ -104,16 +165,32 @@ class HashCache:
         if row is not None:
             return str(row[0])
         digest = _sha256(files, named)
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            connection.execute("insert or replace into digests values (?, ?)", (key, digest))
+        rested = all(changed < began - SETTLED_S * 1e9 for *_, changed in stats)
+        if rested and stats == [_state(file) for file in files]:
+            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+                connection.execute("insert or replace into digests values (?, ?)", (key, digest))
         return digest
+
+
+def _state(file: Path) -> tuple[str, int, int, int, int, int]:
+    # Of the resolved file: snapshots of the hub cache are links into its blobs.
+    found = file.stat()
+    return (
+        str(file.resolve()),
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
 
 
 def _sha256(files: list[Path], named: bool) -> str:
     total = hashlib.sha256()
     for file in files:
         if named:
-            total.update(file.name.encode() + b"\0")
+            # With its size: else bytes could move from one file to the next without another hash.
+            total.update(file.name.encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 total.update(block)
@@ -130,10 +207,10 @@ def pin_folder(
 ) -> Pin:
     """Check the files of a checkpoint and take its hashes; ModelError where it may not be loaded."""
     config = _read_config(key, folder)
-    tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    refuse_foreign(key, folder)
+    tokenizer = tokenizer_files(folder)
     if not tokenizer:
         raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
-    _refuse_remote_code(key, folder, config)
     return Pin(
         key=key,
         kind=kind,
@@ -143,9 +220,55 @@ def pin_folder(
         architecture=next(iter(config.get("architectures") or ()), None),
         weight_hash=cache.digest(weight_files(key, folder)),
         tokenizer_hash=cache.digest(tokenizer, named=True),
-        config_hash=cache.digest([folder / "config.json"]),
+        config_hash=cache.digest(_model_files(folder), named=True),
         folder=folder,
     )
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Every file that a tokenizer may open, in order of their names.
+
+    Vocabularies, merges, codes, templates and tables have names that a class or tokenizer_config.json gives, so no list
+    of names is complete: these are all files but those that make the model and those that nothing opens, with the files
+    outside the rule that tokenizer_config.json names.
+    """
+    model = set(_model_files(folder))
+    found = {file for file in _opened(folder) if file not in model}
+    return sorted(
+        found | _named_files(folder), key=lambda file: (file.parent != folder, file.name, str(file))
+    )
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return [file for file in _opened(folder) if _matches(file.name, MODEL_FILES)]
+
+
+def _opened(folder: Path) -> list[Path]:
+    """Files of a checkpoint, but for weights, that loading may open."""
+    found = [*folder.iterdir(), *folder.glob(f"{TEMPLATES}/*")]
+    return sorted(
+        file
+        for file in found
+        if file.is_file() and not file.name.startswith(".") and not _matches(file.name, NEVER_READ)
+    )
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _named_files(folder: Path) -> set[Path]:
+    """Files that tokenizer_config.json has under a key like `vocab_file`, wherever they are, as far as they exist."""
+    config = folder / "tokenizer_config.json"
+    if not config.is_file():
+        return set()
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()  # refused where it is read
+    entries = content.items() if isinstance(content, dict) else ()
+    named = [folder / value for key, value in entries if key.endswith("_file") and isinstance(value, str)]
+    return {file for file in named if file.is_file()}
 
 
 def weight_files(key: str, folder: Path) -> list[Path]:
@@ -154,13 +277,19 @@ def weight_files(key: str, folder: Path) -> list[Path]:
     if whole.is_file():
         return [whole]
     if index.is_file():
-        names = sorted(set(_read_json(key, index).get("weight_map", {}).values()))
+        names = _named_shards(key, index)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise ModelError(
                 f"Model `{key}`: {index} names weights that are missing: {', '.join(missing) or 'all'}."
             )
         return [folder / name for name in names]
+    shards = lacking_weights(folder)
+    if shards:
+        raise ModelError(
+            f"Model `{key}`: a part of the weights in {folder} is missing, as after an interrupted download or copy: "
+            f"{', '.join(shards)}."
+        )
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     found = f"only pickle files ({', '.join(pickles)}), which can run code when opened" if pickles else "none"
     raise ModelError(
@@ -168,6 +297,39 @@ def weight_files(key: str, folder: Path) -> list[Path]:
         "model.safetensors, or convert the checkpoint once where you trust it with "
         "`model.save_pretrained(folder)` and name that folder as `path`."
     )
+
+
+def lacking_weights(folder: Path) -> list[str]:
+    """Names of shards, or of their index, that a folder with a part of a sharded checkpoint lacks; none: it has all.
+
+    A folder without any safetensors file lacks nothing here.
+    """
+    if (folder / "model.safetensors").is_file():
+        return []
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return [name for name in _named_shards("", index) if not (folder / name).is_file()]
+    # A link whose file is gone is a shard too.
+    shards = [match for file in folder.iterdir() if (match := SHARD.fullmatch(file.name))]
+    if not shards:
+        return []
+    expected = {
+        f"{match['stem']}-{number + shift:05d}-of-{match['total']}.safetensors"
+        for match in shards
+        for shift in [0 if any(int(other["number"]) == 0 for other in shards) else 1]
+        for number in range(int(match["total"]))
+    }
+    absent = sorted(name for name in expected if not (folder / name).is_file())
+    return [index.name, *absent]
+
+
+def _named_shards(key: str, index: Path) -> list[str]:
+    weights = _read_json(key, index).get("weight_map")
+    names = weights.values() if isinstance(weights, dict) else ()
+    outside = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if outside:
+        raise ModelError(f"Model `{key}`: {index} names files outside its folder: {outside[0]}.")
+    return sorted(set(names))
 
 
 def _read_config(key: str, folder: Path) -> dict[str, Any]:
@@ -188,14 +350,71 @@ def _read_json(key: str, file: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_remote_code(key: str, folder: Path, config: dict[str, Any]) -> None:
-    sources = {"config.json": config}
-    if (folder / "tokenizer_config.json").is_file():
-        sources["tokenizer_config.json"] = _read_json(key, folder / "tokenizer_config.json")
-    for name, content in sources.items():
-        for entry in ("auto_map", "custom_code"):
-            if content.get(entry):
-                raise ModelError(
-                    f"Model `{key}`: {folder / name} has `{entry}`: the checkpoint brings its own code, "
-                    "which is never run. Use a checkpoint of an architecture that transformers has."
-                )
+def refuse_foreign(key: str, folder: Path) -> None:
+    """ModelError where a folder holds an adapter, or configuration that names code or other weights than its own."""
+    _refuse_adapter(key, folder)
+    _refuse_code(key, folder)
+
+
+def _refuse_adapter(key: str, folder: Path) -> None:
+    found = sorted(file.name for file in folder.iterdir() if _matches(file.name, ADAPTERS))
+    if found:
+        raise ModelError(
+            f"Model `{key}`: {folder} holds an adapter ({', '.join(found)}). Adapters are not supported: whether one is "
+            "applied would depend on the packages installed. Merge it into its base once (peft: "
+            "`model.merge_and_unload().save_pretrained(folder)`) and name that folder, or move the adapter's files "
+            "elsewhere to use the base alone."
+        )
+
+
+def _refuse_code(key: str, folder: Path) -> None:
+    """Refuse configuration files that name code, or that make the weights others than those of the files."""
+    if (folder / "custom_generate").exists():
+        raise ModelError(
+            f"Model `{key}`: {folder / 'custom_generate'} is the checkpoint's own code: never run."
+        )
+    for file in _opened(folder):
+        # Vocabularies and indices are JSON too, large, and have keys of their own.
+        if _matches(file.name, ("config.json", "*_config.json")):
+            for path, entry, value in _entries(_read_json(key, file), ()):
+                _refuse_entry(key, f"{file} has `{'.'.join(path)}`", entry, value)
+
+
+def _entries(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str, Any]]:
+    """(path, last key, value) of every entry of nested objects."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield (*path, name), name, value
+            # Names of classes and tokens are keys of the checkpoint's own.
+            if name not in ("id2label", "label2id", "added_tokens_decoder"):
+                yield from _entries(value, (*path, name))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _entries(value, (*path, str(index)))
+
+
+def _refuse_entry(key: str, where: str, entry: str, value: Any) -> None:
+    if value in (None, False, "", [], {}):
+        return
+    if entry in CODE:
+        raise ModelError(
+            f"Model `{key}`: {where}: the checkpoint brings {CODE[entry]}, "
+            "which is never run. Use a checkpoint of an architecture that transformers has."
+        )
+    if entry in OTHER_WEIGHTS:
+        raise ModelError(f"Model `{key}`: {where}: {OTHER_WEIGHTS[entry]}.")
+    if entry == "init_inputs":
+        raise ModelError(
+            f"Model `{key}`: {where}: files are read by their names in the folder only. Remove it."
+        )
+    if entry.removesuffix("_internal").endswith("_implementation"):
+        names = [str(name) for name in (value.values() if isinstance(value, dict) else [value]) if name]
+        attention = "attn" in entry
+        strange = [
+            name for name in names if re.search("[/:@|]", name) or (attention and name not in ATTENTION)
+        ]
+        if strange:
+            raise ModelError(
+                f"Model `{key}`: {where} = `{strange[0]}`: kernels from the hub are code, which is never run. Remove "
+                f"that entry; the study says which attention is used (`attention` under `[models.{key}]`)."
+            )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.models.pieces import Speller, is_byte, locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Cut = Callable[[str, np.random.Generator], list[str] | None]
 """Pieces of one word, joined without gaps, or None where it cannot be cut."""
-
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Resegmented:
     """`[new tokens]`, the first old token of the word that it is a part of."""
     ids: list[int]
     offsets: NDArray[np.int32]
-    """`[new tokens, 2]`; within a word, characters are shared out in proportion to the letters of the pieces."""
+    """`[new tokens, 2]`, code points in the segment's text."""
 
 
 class Resegmenter:
@@ -56,6 +54,8 @@ class Resegmenter:
             raise ModelError(f"Model `{key}`: `tokenization.sampling` needs a fast tokenizer.")
         backend: Any = tokenizer
         model = json.loads(backend.backend_tokenizer.to_str())["model"]
+        self._tokenizer = tokenizer
+        self._spelt = Speller(tokenizer)
         self._vocabulary: dict[str, int] = tokenizer.get_vocab()
         self._unknown = tokenizer.unk_token
         self._prefix = model.get("continuing_subword_prefix") or ""
@@ -65,14 +65,16 @@ class Resegmenter:
     def __call__(
         self,
         example: str,
-        pieces: Sequence[str],
+        old_ids: Sequence[int],
         words: Sequence[tuple[int, int] | None],
         offsets: NDArray[np.int32],
+        texts: Sequence[str],
     ) -> Resegmented:
-        """Cut one input. `words` names the word of each token, None for those that are to stay as they are.
+        """Cut one input. `words` names the segment and word of each token, None for those that stay as they are.
 
-        `example` seeds the draws.
+        `example` seeds the draws. A word whose new pieces cannot be found in its text stays as it is, too.
         """
+        pieces = self._tokenizer.convert_ids_to_tokens(list(old_ids))
         digest = hashlib.blake2b(f"{self._seed}\x00{example}".encode(), digest_size=8).digest()
         rng = np.random.default_rng(int.from_bytes(digest))
         source: list[int] = []
@@ -83,37 +85,33 @@ class Resegmenter:
             end = start + 1
             while end < len(pieces) and words[start] is not None and words[end] == words[start]:
                 end += 1
-            old = list(pieces[start:end])
-            new = None if words[start] is None else self._new_pieces(old, rng)
-            if new is None or new == old:
+            old, word = list(pieces[start:end]), words[start]
+            new = None if word is None else self._new_pieces(old, rng)
+            places = None
+            if word is not None and new is not None and new != old:
+                low, high = int(offsets[start, 0]), int(offsets[start:end, 1].max())
+                places = locate(self._spelt, new, texts[word[0]][low:high])
+            if places is None or new is None:
                 source += range(start, end)
-                ids += [self._vocabulary[piece] for piece in old]
-                spans += [(int(low), int(high)) for low, high in offsets[start:end]]
+                ids += old_ids[start:end]
+                spans += [(int(first), int(last)) for first, last in offsets[start:end]]
             else:
                 source += [start] * len(new)
                 ids += [self._vocabulary[piece] for piece in new]
-                spans += self._shared(new, int(offsets[start, 0]), int(offsets[end - 1, 1]))
+                spans += [(low + int(first), low + int(last)) for first, last in places]
             start = end
         return Resegmented(
             np.array(source, dtype=np.int64), ids, np.array(spans, dtype=np.int32).reshape(-1, 2)
         )
 
     def _new_pieces(self, old: list[str], rng: np.random.Generator) -> list[str] | None:
-        if any(piece == self._unknown or _BYTE.fullmatch(piece) for piece in old):
+        if any(piece == self._unknown or is_byte(piece) for piece in old):
             return None
         word = "".join(self._letters(piece, place) for place, piece in enumerate(old))
         return self._cut(word, rng)
 
     def _letters(self, piece: str, place: int) -> str:
         return piece.removeprefix(self._prefix) if place and self._prefix else piece
-
-    def _shared(self, new: list[str], start: int, end: int) -> list[tuple[int, int]]:
-        lengths = np.cumsum([0, *(len(self._letters(piece, place)) for place, piece in enumerate(new))])
-        # A blank's mark at the beginning has no character of its own in most tokenizers.
-        surplus = max(0, int(lengths[-1]) - (end - start)) if new[0][0] in "▁Ġ" else 0
-        ends = np.maximum(lengths - min(surplus, 1), 0)
-        places = start + np.round(ends / max(int(ends[-1]), 1) * (end - start)).astype(int)
-        return list(zip(places[:-1].tolist(), places[1:].tolist(), strict=True))
 
 
 def _cutter(key: str, model: dict[str, Any], prefix: str, options: Tokenization) -> Cut:

@@ -1,20 +1,27 @@
 """Examples to the sub-tokens that a model sees, each tied to its segment, its characters and its word.
 
-Fast tokenizers work on the text as found and words come from character overlap; slow ones (XLM), which know no
-offsets, go word by word. Pre-tokenised examples are their own words, joined by blanks. Inputs longer than the
-model takes are cut from the longer segment first, and what is cut is counted.
+The sub-tokens are those that the tokenizer itself makes of the whole text (or pair), but that a text which spells a
+special token is text. Words come from character overlap. Tokenizers that know no offsets (XLM, ByT5, PhoBERT) have
+their pieces aligned to the text afterwards; what cannot be aligned is refused. Offsets never begin or end in white
+space, unless a sub-token is white space only. Pre-tokenised examples are their own words, joined by blanks. Inputs
+longer than the model takes are cut from the longer segment first, and what is cut is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.errors import ModelError
+from xlwh.models.pieces import Mender, are_blank
+from xlwh.models.placing import trimmed
+from xlwh.models.slow import SlowTokenizer, UnalignedError, unaligned
 from xlwh.models.words import segment, segmenter_name
 
 if TYPE_CHECKING:
@@ -24,14 +31,25 @@ if TYPE_CHECKING:
     from xlwh.models.zoo import LoadedModel
 
 KEYS = ("dataset", "split", "language", "example_id")
+_TEXTS = ("text", "text_pair", "words", "word_spans")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
 
-_MARKERS = frozenset("▁Ġ Ċĉ")
-"""What tokenizers write for a blank, a newline and a tab."""
-
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
+
+
+class Occurrence(NamedTuple):
+    """A word where it stands in its example."""
+
+    word: str
+    segment: int
+    """0 first text, 1 second."""
+    start: int
+    """First code point in the segment's text."""
+    end: int
+    """One past the last. What stands there is the word, but for words of multiword tokens: there, what the source
+    states in `examples.word_spans`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +72,17 @@ class Encoded:
     """`[tokens]`, code points in the segment's text; NONE for special tokens."""
     char_end: NDArray[np.int32]
     word_index: NDArray[np.int32]
-    """`[tokens]`, into `words[i]`; NONE for special tokens and lone blanks."""
+    """`[tokens]`, into `words[i]`; NONE for special tokens, lone blanks and what is in no word (control characters)."""
     words: tuple[tuple[str, ...], ...]
     """Words of each example, of both segments, whether or not a token is left of them."""
     segmenters: tuple[str, ...]
     """What split each example into words."""
     num_truncated: NDArray[np.int32]
     """`[examples]`, sub-tokens cut off."""
+    occurrences: tuple[tuple[Occurrence, ...], ...] = field(default=(), kw_only=True)
+    """Where the words of each example stand; empty where an input is no text as found."""
+    partial: tuple[frozenset[int], ...] = field(default=(), kw_only=True)
+    """Words of each example of which only a beginning is left, its end being cut off."""
     forced: Sequence[Sequence[int]] | None = field(default=None, kw_only=True)
     """Sub-tokens of an output text for each example, forced on the decoder; None where there is none."""
 
@@ -95,6 +117,8 @@ class _Row:
     word_index: NDArray[np.int32] | None = None
     pretokens: list[int | None] = field(default_factory=list)
     """What the tokenizer itself takes for the word of each token."""
+    partial: frozenset[int] = frozenset()
+    """Words whose end is cut off."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +127,27 @@ class _Text:
 
     string: str
     words: list[tuple[int, int]]
-    moved: list[int | None] | None = None
-    """For pre-tokenised text: start of each word in the original minus its start in `string`."""
+    places: list[tuple[int, int]] | None = None
+    """Of pre-tokenised text: where each word stands in the original, as the source states it."""
+    exact: list[bool] = field(default_factory=list)
+    """Of pre-tokenised text: whether a word stands there as it is, character by character."""
 
     @property
     def surfaces(self) -> list[str]:
         return [self.string[start:end] for start, end in self.words]
+
+    def original(self, word: int, start: int, end: int) -> tuple[int, int]:
+        """Characters `start:end` of the string in the original, kept inside their word.
+
+        Of a word that is written otherwise there (`de` of `du`), no part can be told: the whole place.
+        """
+        if self.places is None:
+            return start, end
+        low, high = self.words[word]
+        first, last = self.places[word]
+        if not self.exact[word]:
+            return first, last
+        return first + min(max(start, low), high) - low, first + min(max(end, low), high) - low
 
 
 def _names(examples: pl.DataFrame) -> list[str]:
@@ -117,19 +156,16 @@ def _names(examples: pl.DataFrame) -> list[str]:
 
 def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
-    tokenizer, limit = loaded.tokenizer, loaded.max_length
-    rows = examples.select(*KEYS, "text", "text_pair", "words").to_dicts()
+    tokenizer = loaded.tokenizer
+    rows = examples.select(*KEYS, *_TEXTS).to_dicts()
     texts = [_segments(row) for row in rows]
-    encoded = (
-        _fast(tokenizer, texts, limit, loaded.family.pair_separator)
-        if tokenizer.is_fast
-        else _slow(loaded, texts, [row["language"] for row in rows])
-    )
+    names = _names(examples)
+    encoded = _fast(loaded, texts, names) if tokenizer.is_fast else _slow(loaded, texts, names)
     if loaded.tokenization is not None:
-        encoded = _resegmented(loaded, encoded, _names(examples))
-    blanks = _blank_ids(tokenizer)
+        encoded = _resegmented(loaded, encoded, texts, names)
+    _place(tokenizer, encoded, texts)
     for row, segments in zip(encoded, texts, strict=True):
-        _assign_words(row, segments, blanks)
+        _to_original(row, segments)
     uses_types = "token_type_ids" in tokenizer.model_input_names
     offsets = _concat([row.offsets for row in encoded], np.int32).reshape(-1, 2)
     ids = _concat([row.ids for row in encoded], np.int32)
@@ -153,12 +189,28 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
             SOURCE_WORDS if row["words"] is not None else segmenter_name(row["language"]) for row in rows
         ),
         num_truncated=np.array([row.truncated for row in encoded], dtype=np.int32),
+        occurrences=tuple(_occurrences(segments) for segments in texts),
+        partial=tuple(row.partial for row in encoded),
+    )
+
+
+def occurrences(examples: pl.DataFrame) -> list[tuple[Occurrence, ...]]:
+    """Every word of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
+    rows = examples.select("language", *_TEXTS).to_dicts()
+    return [_occurrences(_segments(row)) for row in rows]
+
+
+def _occurrences(segments: list[_Text]) -> tuple[Occurrence, ...]:
+    return tuple(
+        Occurrence(word, side, *place)
+        for side, text in enumerate(segments)
+        for word, place in zip(text.surfaces, text.places or text.words, strict=True)
     )
 
 
 def words_of(examples: pl.DataFrame) -> list[tuple[str, ...]]:
     """Words of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
-    rows = examples.select("language", "text", "text_pair", "words").to_dicts()
+    rows = examples.select("language", *_TEXTS).to_dicts()
     return [tuple(word for text in _segments(row) for word in text.surfaces) for row in rows]
 
 
@@ -176,6 +228,10 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
         encoded.words[i][w] if w != NONE else None
         for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
     ]
+    spans = [
+        encoded.occurrences[i][w][2:] if w != NONE else (None, None)
+        for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
+    ]
     position = np.arange(len(example)) - np.repeat(encoded.bounds[:-1], lengths)
     keys = encoded.keys[example]
     unknown = loaded.tokenizer.unk_token_id
@@ -187,6 +243,8 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
             "segment": _nullable(encoded.segment),
             "word_index": _nullable(encoded.word_index),
             "word": pl.Series(words, dtype=pl.String),
+            "word_start": pl.Series([start for start, _ in spans], dtype=pl.Int32),
+            "word_end": pl.Series([end for _, end in spans], dtype=pl.Int32),
             "token_id": encoded.input_ids,
             "token": pl.Series(pieces[inverse].tolist() if len(ids) else [], dtype=pl.String),
             "char_start": _nullable(encoded.char_start),
@@ -205,30 +263,37 @@ def _segments(row: dict[str, Any]) -> list[_Text]:
     first = (
         _Text(row["text"], segment(row["text"], language))
         if row["words"] is None
-        else _pretokenised(row["words"], row["text"])
+        else _pretokenised(row["words"], row["word_spans"], row["text"])
     )
     if row["text_pair"] is None:
         return [first]
     return [first, _Text(row["text_pair"], segment(row["text_pair"], language))]
 
 
-def _pretokenised(words: Sequence[str], text: str) -> _Text:
-    """The words joined by blanks, as taggers are trained on them, and where each one lies in the text."""
-    spans, moved, position, cursor = [], list[int | None](), 0, 0
-    for word in words:
-        spans.append((position, position + len(word)))
-        found = text.find(word, cursor)
-        moved.append(None if found < 0 else found - position)
-        if found >= 0:
-            cursor = found + len(word)
-        position += len(word) + 1
-    return _Text(" ".join(words), spans, moved)
+def _pretokenised(words: Sequence[str], spans: Sequence[dict[str, int]], text: str) -> _Text:
+    """The words joined by blanks, as taggers are trained on them, and where each one stands in the text."""
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    places = [(span["start"], span["end"]) for span in spans]
+    return _Text(
+        " ".join(words),
+        [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)],
+        places,
+        [_same(word, text[start:end]) for word, (start, end) in zip(words, places, strict=True)],
+    )
 
 
-def _fast(
-    tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], limit: int, separator: str
-) -> list[_Row]:
+def _same(word: str, written: str) -> bool:
+    """Whether a word is written as it is; white space may be another."""
+    if word == written:
+        return True
+    pairs = zip(word, written, strict=False)
+    return len(word) == len(written) and all(a == b or (a.isspace() and b.isspace()) for a, b in pairs)
+
+
+def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
     """Encode in two calls (with and without a second segment), and once more what is too long."""
+    tokenizer, limit, separator = loaded.tokenizer, loaded.max_length, loaded.family.pair_separator
+    mender = Mender(tokenizer)
     rows: dict[int, _Row] = {}
     for count in (1, 2):
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
@@ -240,27 +305,39 @@ def _fast(
             kept = cut.get(k, encoding)
             segments = np.array([NONE if s is None else s for s in kept.sequence_ids], dtype=np.int32)
             special = np.array(kept.special_tokens_mask, dtype=bool) | (segments == NONE)
-            offsets = np.array(kept.offsets, dtype=np.int32).reshape(-1, 2)
-            # The separator stands before the second text, and is none of it.
-            second = segments == 1
-            offsets[second] -= len(separator)
-            special |= second & (offsets[:, 1] <= 0) & bool(separator)
-            offsets = np.maximum(offsets, 0)
-            offsets[special] = NONE
-            segments[special] = NONE
-            rows[i] = _Row(
+            row = _Row(
                 ids=kept.ids,
                 types=kept.type_ids,
                 special=special,
                 segment=segments,
-                offsets=offsets,
+                offsets=np.array(kept.offsets, dtype=np.int32).reshape(-1, 2),
                 truncated=len(encoding.ids) - len(kept.ids),
                 pretokens=kept.word_ids,
             )
+            if mender:
+                strings = [separator * side + text.string for side, text in enumerate(texts[i])]
+                with _named(loaded, names[i]):
+                    _mend(row, encoding, strings, mender, tokenizer.truncation_side)
+            rows[i] = _without_separator(row, separator)
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
 
 
-def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> list[_Row]:
+def _mend(row: _Row, whole: Any, strings: list[str], mender: Mender, cut: str) -> None:
+    """Offsets of an input of which the library's may be wrong; `whole` is its encoding before truncation."""
+    of, special = np.array(whole.sequence_ids, dtype=object), np.array(whole.special_tokens_mask, dtype=bool)
+    for side, string in enumerate(strings):
+        pieces = [whole.tokens[place] for place in np.flatnonzero((of == side) & ~special)]
+        if mender.needed(string, pieces):
+            spans = mender.locate(pieces, string)
+            if spans is None:
+                raise unaligned(string, pieces)
+            kept = np.flatnonzero((row.segment == side) & ~row.special)
+            row.offsets[kept] = spans[len(spans) - len(kept) :] if cut == "left" else spans[: len(kept)]
+
+
+def _resegmented(
+    loaded: LoadedModel, rows: list[_Row], texts: list[list[_Text]], names: list[str]
+) -> list[_Row]:
     """The rows with their words cut anew, and what then is too long cut off; `names` seed the draws."""
     from xlwh.models.resegment import Resegmenter
 
@@ -268,14 +345,16 @@ def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> lis
         return rows
     resegmenter = Resegmenter(loaded.key, loaded.tokenizer, loaded.tokenization)
     made = []
-    for row, name in zip(rows, names, strict=True):
+    for row, parts, name in zip(rows, texts, names, strict=True):
         segments = row.segment.tolist()
         words = [
             None if side == NONE or word is None else (side, word)
             for side, word in zip(segments, row.pretokens or [None] * len(segments), strict=True)
         ]
-        new = resegmenter(name, loaded.tokenizer.convert_ids_to_tokens(row.ids), words, row.offsets)
-        keep = _longest_cut(row.segment[new.source], loaded.max_length)
+        strings = tuple(text.string for text in parts)
+        new = resegmenter(name, row.ids, words, row.offsets, strings)
+        left = loaded.tokenizer.truncation_side == "left"
+        keep = _longest_cut(row.segment[new.source], loaded.max_length, left)
         source = new.source[keep]
         made.append(
             _Row(
@@ -290,15 +369,15 @@ def _resegmented(loaded: LoadedModel, rows: list[_Row], names: list[str]) -> lis
     return made
 
 
-def _longest_cut(segment: NDArray[np.int32], limit: int) -> list[int]:
-    """Places that are left when the end of the longer segment is cut until `limit` tokens remain."""
+def _longest_cut(segment: NDArray[np.int32], limit: int, left: bool) -> list[int]:
+    """Places that are left when the end (or beginning) of the longer segment is cut until `limit` tokens remain."""
     places = list(range(len(segment)))
     while len(places) > limit:
         counts = {side: [place for place in places if segment[place] == side] for side in (0, 1)}
         longer = max(counts.values(), key=len)
         if not longer:
             break
-        places.remove(longer[-1])
+        places.remove(longer[0 if left else -1])
     return places
 
 
@@ -327,7 +406,10 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     """An empty text under a tokenizer without special tokens: a blank, so that there is an input."""
     if row.ids:
         return row
-    blank = tokenizer(" ", add_special_tokens=False)["input_ids"] or [tokenizer.eos_token_id]
+    blank = tokenizer(" ", add_special_tokens=False)["input_ids"]
+    if not blank:
+        names = (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+        blank = [next(index for index in names if index is not None)]
     size = len(blank)
     return _Row(
         ids=blank,
@@ -339,79 +421,117 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     )
 
 
-def _slow(loaded: LoadedModel, texts: list[list[_Text]], languages: list[str]) -> list[_Row]:
-    """Word by word: every piece of a word has the whole word's characters."""
-    tokenizer: Any = loaded.tokenizer
-    known: dict[tuple[str, str], list[int]] = {}
+def _slow(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
+    """The tokenizer's own call for each example, and its pieces aligned to the text."""
+    from xlwh.models.loading import quiet
 
-    def pieces(word: str, language: str) -> list[int]:
-        if (word, language) not in known:
-            found = loaded.family.word_pieces(tokenizer, word, language)
-            known[word, language] = [int(tokenizer.convert_tokens_to_ids(piece)) for piece in found]
-        return known[word, language]
-
+    separator = loaded.family.pair_separator
+    slow = SlowTokenizer(loaded.tokenizer, loaded.max_length)
     rows = []
-    for segments, language in zip(texts, languages, strict=True):
-        sides = [
-            [(piece, index) for index, word in enumerate(text.surfaces) for piece in pieces(word, language)]
-            for text in segments
-        ]
-        added = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
-        truncated = _cut_longest(sides, loaded.max_length - added)
-        ids = [[piece for piece, _ in side] for side in sides]
-        special = np.array(tokenizer.get_special_tokens_mask(*ids), dtype=np.bool_)
-        size = len(special)
-        row = _Row(
-            ids=tokenizer.build_inputs_with_special_tokens(*ids),
-            types=tokenizer.create_token_type_ids_from_sequences(*ids),
-            special=special,
-            segment=np.full(size, NONE, np.int32),
-            offsets=np.full((size, 2), NONE, np.int32),
-            truncated=truncated,
-            word_index=np.full(size, NONE, np.int32),
-        )
-        places, first = np.flatnonzero(~special), 0
-        for side, (text, tokens) in enumerate(zip(segments, sides, strict=True)):
-            at = places[: len(tokens)]
-            places = places[len(tokens) :]
-            row.segment[at] = side
-            local = [index for _, index in tokens]
-            row.offsets[at] = np.array([text.words[w] for w in local], np.int32).reshape(-1, 2)
-            row.word_index[at] = np.array(local, np.int32) + first  # type: ignore[index]
-            first += len(text.words)
-        rows.append(row)
+    with quiet():
+        for name, segments in zip(names, texts, strict=True):
+            with _named(loaded, name):
+                made = slow([separator * side + text.string for side, text in enumerate(segments)])
+            row = _Row(
+                ids=made.ids,
+                types=made.types,
+                special=made.segment == NONE,
+                segment=made.segment,
+                offsets=made.offsets,
+                truncated=made.truncated,
+            )
+            rows.append(_never_empty(loaded.tokenizer, _without_separator(row, separator)))
     return rows
 
 
-def _cut_longest(sides: list[list[Any]], room: int) -> int:
-    """Drop tokens from the end of the longer side until both fit; how many were dropped."""
-    excess = max(0, sum(map(len, sides)) - room)
-    for _ in range(excess):
-        max(sides, key=len).pop()
-    return excess
+@contextmanager
+def _named(loaded: LoadedModel, example: str) -> Iterator[None]:
+    """Refuse an example, by name, whose sub-tokens cannot be aligned to its text."""
+    try:
+        yield
+    except UnalignedError as problem:
+        raise ModelError(
+            f"Model `{loaded.key}`: which characters the sub-tokens of example {'/'.join(example.split(chr(0)))} "
+            f"stand for cannot be told: {problem}. Its tokenizer ({type(loaded.tokenizer).__name__}) does not say, "
+            "and changes more of the text than case, accents and punctuation. Leave the example out, or use a "
+            "checkpoint with another tokenizer."
+        ) from None
 
 
-def _assign_words(row: _Row, segments: list[_Text], blanks: frozenset[int]) -> None:
-    """Fill `word_index` from character overlap, and move the offsets of pre-tokenised text to the original."""
-    if row.word_index is None:
-        row.word_index = np.full(len(row.ids), NONE, np.int32)
-        first = 0
-        for side, text in enumerate(segments):
-            at = np.flatnonzero(row.segment == side)
-            local = words_of_offsets(row.offsets[at], text.words)
-            row.word_index[at] = np.where(local == NONE, NONE, local + first)
-            first += len(text.words)
-        lone = np.fromiter((piece in blanks for piece in row.ids), bool, len(row.ids))
-        row.word_index[lone] = NONE
-    moved = segments[0].moved
-    if moved is not None:
+def _without_separator(row: _Row, separator: str) -> _Row:
+    """The separator stands before the second text, and is none of it."""
+    if separator:
+        second = row.segment == 1
+        row.offsets[second] -= len(separator)
+        row.special |= second & (row.offsets[:, 1] <= 0)
+        row.offsets = np.maximum(row.offsets, 0)
+    row.offsets[row.special] = NONE
+    row.segment[row.special] = NONE
+    return row
+
+
+def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[_Text]]) -> None:
+    """Leave the white space around tokens out of their offsets, and fill `word_index` from character overlap."""
+    if not rows:
+        return
+    ids = _concat([row.ids for row in rows], np.int32)
+    spans = _concat([row.offsets for row in rows], np.int32).reshape(-1, 2)
+    segment = _concat([row.segment for row in rows], np.int32)
+    sizes = [len(row.ids) for row in rows]
+    owner = np.repeat(np.arange(len(rows)), sizes)
+    inside = np.flatnonzero(segment != NONE)
+    # All texts in one, a blank after each: offsets become places in it.
+    strings = [text.string + " " for segments in texts for text in segments]
+    bases = np.cumsum([0, *map(len, strings)])
+    text = np.cumsum([0, *map(len, texts)])[owner[inside]] + segment[inside]
+    shift = bases[text][:, None]
+    cut = np.array([row.truncated > 0 for row in rows])[owner[inside]]
+    placed, blank = trimmed(
+        spans[inside] + shift, text, "".join(strings), are_blank(tokenizer, ids[inside]), cut
+    )
+    spans[inside] = placed - shift
+    flat = [part for segments in texts for part in segments]
+    words = [
+        (a + base, b + base) for part, base in zip(flat, bases.tolist(), strict=False) for a, b in part.words
+    ]
+    found = words_of_offsets(placed, words)
+    before = np.cumsum([0, *(sum(len(part.words) for part in segments) for segments in texts)])
+    index = np.full(len(ids), NONE, np.int32)
+    index[inside] = np.where(blank | (found == NONE), NONE, found - before[owner[inside]])
+    for row, stop in zip(rows, np.cumsum(sizes).tolist(), strict=True):
+        at = slice(stop - len(row.ids), stop)
+        row.offsets, row.word_index = spans[at], index[at]
+
+
+def _to_original(row: _Row, segments: list[_Text]) -> None:
+    """Note which words are cut, and move the offsets of pre-tokenised text to the original."""
+    row.partial = _partial(row, segments)
+    if segments[0].places is not None and row.word_index is not None:
         for place in np.flatnonzero(row.segment == 0):
-            word = row.word_index[place]
-            shift = None if word == NONE else moved[word]
-            row.offsets[place] = NONE if shift is None else row.offsets[place] + shift
+            word = int(row.word_index[place])
+            start, end = row.offsets[place].tolist()
+            row.offsets[place] = NONE if word == NONE else segments[0].original(word, start, end)
 
 
-def words_of_offsets(offsets: NDArray[np.int32], words: list[tuple[int, int]]) -> NDArray[np.int32]:
+def _partial(row: _Row, segments: list[_Text]) -> frozenset[int]:
+    """Of each text that something was cut off from: its last word, if the sub-tokens that are left end inside it."""
+    if not row.truncated or row.word_index is None:
+        return frozenset()
+    found: set[int] = set()
+    first = 0
+    for side, text in enumerate(segments):
+        at = np.flatnonzero((row.segment == side) & (row.word_index != NONE))
+        if len(at):
+            last = int(row.word_index[at].max())
+            if int(row.offsets[at[row.word_index[at] == last], 1].max()) < text.words[last - first][1]:
+                found.add(last)
+        first += len(text.words)
+    return frozenset(found)
+
+
+def words_of_offsets(
+    offsets: NDArray[np.int32] | NDArray[np.int64], words: list[tuple[int, int]]
+) -> NDArray[np.int32]:
     """Word with which each `[tokens, 2]` span shares most characters (the first of equals); NONE if none.
 
     Tokenizers that put the preceding blank inside the span (Qwen) and those that do not (RoBERTa) come out the
@@ -431,11 +551,6 @@ def words_of_offsets(offsets: NDArray[np.int32], words: list[tuple[int, int]]) -
         shared = np.minimum(ends[candidates], high[place]) - np.maximum(starts[candidates], low[place])
         found[place] = candidates[np.argmax(shared)]
     return found
-
-
-def _blank_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Pieces that stand for white space only."""
-    return frozenset(index for piece, index in tokenizer.get_vocab().items() if set(piece) <= _MARKERS)
 
 
 def _concat(parts: Iterable[Any], dtype: type) -> NDArray[Any]:

@@ -142,7 +142,13 @@ class Workspace:
 
     def restore_best(self, model: torch.nn.Module) -> None:
         """Give the model the weights of the best evaluation."""
-        _copy(unique_tensors(model), load_file(self._best_path))
+        try:
+            _copy(unique_tensors(model), load_file(self._best_path))
+        except (SafetensorError, ValueError, OSError) as error:
+            raise ModelError(
+                f"The best weights {self._best_path} of model `{self.key}` cannot be read: {error}. "
+                f"Remove the folder {self.folder} to start that fine-tuning again."
+            ) from None
 
     def _drop_other_best(self) -> None:
         for other in self.folder.glob("best-*.safetensors"):
@@ -227,6 +233,8 @@ def _set(model: torch.nn.Module, optimizer: torch.optim.Optimizer, stored: dict[
         if kind == "model":
             continue
         parameter = parameters[of]
+        if tensor.numel() > 1 and tensor.shape != parameter.shape:
+            raise ValueError(f"`{name}` has the shape {list(tensor.shape)}, not {list(parameter.shape)}")
         optimizer.state[parameter][kind] = tensor.to(parameter.device, copy=True)
 
 
@@ -234,6 +242,10 @@ def _copy(into: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     if into.keys() != weights.keys():
         odd = sorted(into.keys() ^ weights.keys())
         raise ValueError(f"its tensors are not this model's, for example {odd[0]}")
+    for name, tensor in into.items():
+        # `copy_` would repeat a smaller tensor.
+        if tensor.shape != weights[name].shape:
+            raise ValueError(f"`{name}` has the shape {list(weights[name].shape)}, not {list(tensor.shape)}")
     with torch.no_grad():
         for name, tensor in into.items():
             tensor.copy_(weights[name])

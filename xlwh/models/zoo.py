@@ -124,6 +124,7 @@ class Zoo:
         if options.weights_of is not None and options.labels is None:
             options = options.model_copy(update={"labels": self._model(options.weights_of).labels})
         loaded = load_checkpoint(pin, options, self.device())
+        self._require_unchanged(pin)
         if options.randomization is not None:
             from xlwh.models.randomize import shuffle_weights
 
@@ -149,7 +150,17 @@ class Zoo:
             raise ModelError(
                 f"Model `{key}`: {num_labels} classes but {len(labels)} labels ({', '.join(labels)})."
             )
-        return load_trainable(self.pin(key), self._model(key), self.device(), labels, seed, head)
+        pin = self.pin(key)
+        loaded = load_trainable(pin, self._model(key), self.device(), labels, seed, head)
+        self._require_unchanged(pin)
+        return loaded
+
+    def _require_unchanged(self, pin: Pin) -> None:
+        """ModelError where a file changed between the hashes that were taken and the end of loading."""
+        if self.pin(pin.key) != pin:
+            raise ModelError(
+                f"Model `{pin.key}`: files in {pin.folder} changed while it was being loaded. Run the command again."
+            )
 
     def device(self) -> torch.device:
         """Where models run: the one asked for, or CUDA if there is one, else the CPU."""

@@ -1,6 +1,7 @@
 """The numbers printed in the papers' tables, as one long table. Only data and its loader belong here.
 
-One CSV file a paper, in the columns of the contract `PublishedResults`, values as printed:
+One CSV file a paper, in the columns of the contract `PublishedResults`, values as printed and the unit they are printed
+in (`value_unit`):
 
 - `ccta.csv`: "Do multi-lingual pre-trained language models reveal consistent token attributions in different
   languages?", tables 1 to 5. Shares. `overall` is the mean over the table's languages, the self pair included

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.report.charts import Picture, svg
-from xlwh.report.figures import Drawn, all_figures, figure, render
-from xlwh.report.figures.base import Selection
+from xlwh.report.charts.base import label
+from xlwh.report.charts.layout import above
+from xlwh.report.figures import Drawn, Figure, Missing, all_figures, figure, render
+from xlwh.report.figures.base import Selection, chosen_text
+from xlwh.report.markup import join, text_width, visible
 from xlwh.report.tables import latex, markdown, safe_csv
 from xlwh.report.theme import COLOURS, Mode, plain
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
 
-_TABLES = {"csv": (safe_csv, "csv"), "latex": (latex, "tex"), "markdown": (markdown, "md")}
+ENDINGS = {"csv": "csv", "latex": "tex", "markdown": "md", "parquet": "parquet"}
+"""Kind of a table's file -> the end of its name."""
+_CAPTION = 10.0
+"""Font size of what was chosen, in pixels."""
 PNG_SCALE = 3.0
 """Pixels per unit of a drawing: about 290 dots an inch at its printed size."""
 
@@ -29,38 +38,96 @@ def export(
     tables: Sequence[str],
     chosen: Selection,
     mode: Mode,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Path]:
     """Write figures and their tables into a folder, those that have rows unless they are named; yields the paths.
 
-    Raises `MissingDataError` where nothing could be written.
+    `chosen` holds for the figures that know its columns; `tell` is called for each figure that is left out. Raises
+    `XlwhError` for a column or value that none of the figures has, before anything is written, and `MissingDataError`
+    where a named figure, or all, could not be written.
     """
-    names = list(only) or list(all_figures())
-    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [figure(name) for name in only] or list(all_figures().values())
     reasons = []
     with closing(warehouse.connect()) as connection:
         views = FrameViews(connection.cursor)
-        for name in names:
-            wanted = figure(name)
-            drawn = render(wanted, views, chosen)
-            if not isinstance(drawn, Drawn):
-                reasons.append(f"{name}: {drawn.reason} Run: {drawn.command}")
+        drawn = [(each, render(each, views, chosen)) for each in wanted]
+        _refuse_unknown(drawn, chosen)
+        folder.mkdir(parents=True, exist_ok=True)
+        for each, found in drawn:
+            reason = _unusable(found)
+            if reason or not isinstance(found, Drawn):
+                reasons.append(f"{each.name}: {reason}")
                 continue
             for kind in formats:
-                path = folder / f"{name}.{kind}"
-                path.write_bytes(picture(drawn.picture, wanted.title, kind, mode))
+                path = folder / f"{each.name}.{kind}"
+                path.write_bytes(picture(found, each.title, kind, mode))
                 yield path
             for kind in tables:
-                write, ending = _TABLES[kind]
-                path = folder / f"{name}.{ending}"
-                path.write_text(write(drawn.table), encoding="utf-8")
+                path = folder / f"{each.name}.{ENDINGS[kind]}"
+                path.write_bytes(table(found, kind))
                 yield path
-    if reasons and (only or len(reasons) == len(names)):
+    if reasons and (only or len(reasons) == len(wanted)):
         raise MissingDataError("\n".join(reasons))
+    for reason in reasons:
+        tell(f"Left out {reason}")
 
 
-def picture(drawing: Picture, description: str, kind: str, mode: Mode = "light") -> bytes:
-    """A drawing as a file: svg, png or pdf. The last two need the package `vl-convert-python`."""
-    markup = plain(svg(drawing, description), mode)
+def _refuse_unknown(drawn: Sequence[tuple[Figure, Drawn | Missing]], chosen: Selection) -> None:
+    """Refuse a choice that no figure knows: the files would show something else than what was asked for."""
+    known = {each.column: each for figure, _ in drawn for each in figure.filters}
+    offers = [offer for _, found in drawn for offer in found.offers]
+    for column, value in chosen.items():
+        if column not in known:
+            raise XlwhError(
+                f"--set {column}={value}: none of these figures has a choice `{column}`. "
+                f"Choices: {', '.join(known)}."
+            )
+        own = [offer for offer in offers if offer.filter.column == column]
+        if own and all(offer.unmet for offer in own):
+            there = dict.fromkeys(known_value for offer in own for known_value in offer.values)
+            raise XlwhError(f"--set {column}={value}: there is no such value. Values: {', '.join(there)}.")
+
+
+def _unusable(found: Drawn | Missing) -> str:
+    """Why a figure is not written: nothing to draw, or a choice that it cannot meet. Empty where it is written."""
+    unmet = "; ".join(offer.refusal for offer in found.offers if offer.unmet)
+    if unmet:
+        return f"there is {unmet}."
+    return f"{found.reason} Run: {found.command}" if isinstance(found, Missing) else ""
+
+
+def refuse_unmet(found: Drawn | Missing) -> Drawn:
+    """The drawing, for a file: `MissingDataError` where there is none, or where it shows another choice than asked."""
+    reason = _unusable(found)
+    if reason or not isinstance(found, Drawn):
+        raise MissingDataError(reason[0].upper() + reason[1:])
+    return found
+
+
+def table(drawn: Drawn, kind: str) -> bytes:
+    """A figure's numbers as a file: csv, latex, markdown or parquet, with what was chosen.
+
+    CSV and Parquet have a column for each choice, LaTeX a comment and Markdown a line.
+    """
+    if kind in ("csv", "parquet"):
+        constant = [pl.lit(v).alias(k) for k, v in drawn.choice.items() if k not in drawn.table.columns]
+        frame = drawn.table.select(pl.all(), *constant)
+        if kind == "csv":
+            return safe_csv(frame).encode("utf-8")
+        out = io.BytesIO()
+        frame.write_parquet(out)
+        return out.getvalue()
+    said = visible(chosen_text(drawn.offers)).replace("\n", " ")
+    if kind == "latex":
+        return f"% {said}\n{latex(drawn.table)}".encode()
+    return f"{markdown(drawn.table)}\n{said}\n".encode()
+
+
+def picture(drawn: Drawn, title: str, kind: str, mode: Mode = "light") -> bytes:
+    """A drawing as a file: svg, png or pdf, with what was chosen below it. The last two need `vl-convert-python`."""
+    said = chosen_text(drawn.offers)
+    drawing = above(drawn.picture, _caption(said, drawn.picture.width)) if said else drawn.picture
+    markup = plain(svg(drawing, f"{title}. {said}".rstrip(". ")), mode)
     if kind == "svg":
         return markup.encode("utf-8")
     # Without a background a dark drawing would be unreadable on paper.
@@ -68,6 +135,21 @@ def picture(drawing: Picture, description: str, kind: str, mode: Mode = "light")
     ground = f'<rect {size} fill="{COLOURS[mode]["panel"]}"/>'
     at = markup.index(">") + 1
     return _converted(markup[:at] + ground + markup[at:], kind)
+
+
+def _caption(text: str, width: float) -> Picture:
+    """A text in as many lines as it needs below a drawing."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer, _CAPTION) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    step = _CAPTION * 1.4
+    widest = max(width, *(text_width(line, _CAPTION) for line in lines))
+    parts = [label(0, step * (n + 0.5), line, size=_CAPTION) for n, line in enumerate(lines)]
+    return Picture(widest, step * len(lines), join(parts))
 
 
 def _converted(markup: str, kind: str) -> bytes:

@@ -67,7 +67,7 @@ def view(
 ) -> Markup:
     """Drawing, note and numbers of a figure, or what is missing."""
     if isinstance(drawn, Missing):
-        return missing(drawn.reason, drawn.command)
+        return el("div", unmet(drawn.offers), missing(drawn.reason, drawn.command))
     chosen = [o for o in drawn.offers if len(o.values) > 1 or o.filter.values]
     caption = f"{figure.title}. {', '.join(f'{o.filter.label} {o.chosen}' for o in chosen)}".rstrip(". ")
     numbers = html_table(drawn.table, describe=describe, caption=f"Numbers of: {figure.title}")
@@ -75,6 +75,7 @@ def view(
         "div",
         el(
             "div",
+            unmet(drawn.offers),
             el("div", svg(drawn.picture, f"{caption}. The numbers follow in a table."), class_="drawing"),
             el("p", drawn.note, class_="note"),
             more,
@@ -84,6 +85,15 @@ def view(
         else el("details", el("summary", f"Numbers ({drawn.table.height:,} rows)"), numbers),
         class_="view beside" if beside else "view",
     )
+
+
+def unmet(offers: Sequence[Offer]) -> list[Markup]:
+    """What was asked for and is not there, with what is shown in its place."""
+    return [
+        el("p", data(f"There is {offer.refusal}. Shown: {offer.chosen}."), class_="hint unmet")
+        for offer in offers
+        if offer.unmet
+    ]
 
 
 def missing(reason: str, command: str) -> Markup:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from xlwh.report.figures import Missing, everything, sections
+from xlwh.report.figures import Everything, everything, sections
+from xlwh.report.figures.base import chosen_text
 from xlwh.report.markup import Markup, data, el
 from xlwh.report.page import asset, document, missing, settings, stored, styles, theme_button, versions, view
 from xlwh.report.status import Status, ago, status
@@ -58,23 +59,16 @@ def report(warehouse: Warehouse, study: Path | None = None) -> str:
                 el("h2", section.title, id=section.name),
                 el("p", section.question, class_="lead"),
             ]
-            for figure, pictures in drawn:
-                # What is missing is said once a figure, and only where nothing of it is there.
-                pictures = [each for each in pictures if not isinstance(each, Missing)] or pictures[:1]
-                if not isinstance(pictures[0], Missing):
+            for figure, found_of in drawn:
+                if found_of.drawn:
                     side.append(el("a", figure.title, href=f"#{figure.name}", class_="go deeper"))
-                blocks = [
-                    missing(each.reason, each.command)
-                    if isinstance(each, Missing)
-                    else el("div", settings(each.offers), view(figure, each))
-                    for each in pictures
-                ]
                 body.append(
                     el(
                         "section",
                         el("h3", figure.title, id=figure.name),
                         el("p", figure.question, class_="question"),
-                        blocks,
+                        [el("div", settings(each.offers), view(figure, each)) for each in found_of.drawn],
+                        _undrawn(found_of),
                         class_="figure",
                     )
                 )
@@ -88,6 +82,30 @@ def report(warehouse: Warehouse, study: Path | None = None) -> str:
         el("style", Markup(styles())),
     ]
     return document(f"xlwh report: {Path(found.root).name}", head, side, body, el("script", Markup(script)))
+
+
+def _undrawn(found: Everything) -> list[Markup]:
+    """What of a figure is not in the report: choices without rows, and choices beyond the limit."""
+    parts = []
+    if not found.drawn:
+        # The same reason for every choice, then: said once.
+        parts += [missing(each.reason, each.command) for each in found.missing[:1]]
+    else:
+        parts += [
+            el("p", "Nothing to draw for ", chosen_text(each.offers), f": {each.reason}", class_="hint")
+            for each in found.missing
+        ]
+    if found.left_out:
+        left = "; ".join(", ".join(f"{k} {v}" for k, v in each.items()) for each in found.left_out)
+        parts.append(
+            el(
+                "p",
+                f"Not drawn here, {len(found.left_out)} more choices: {left}. "
+                "`xlwh report --figures FOLDER --set COLUMN=VALUE` and `xlwh explore` draw them.",
+                class_="hint",
+            )
+        )
+    return parts
 
 
 def _head(found: Status, models: pl.DataFrame, study: Path | None) -> Markup:

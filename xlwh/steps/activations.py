@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.study import Concepts
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 TABLES = ("activations", "sentence_vectors")
 
 WINDOW_BYTES = 1 << 26
@@ -67,7 +67,7 @@ def run(context: Context, key: Key) -> StepResult:
     )
     if not jobs:
         return StepResult(status="fresh")
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "activations")
     metadata: dict[str, object] = {}
     choices: dict[str, Choice] = {}
     for corpus in found:
@@ -163,7 +163,7 @@ def _extract(
                 finished = chunk["example_id"].is_in(list(done))
                 kept = kept.filter(~finished.gather(kept["example"]))
             for window in _windows(kept, most):
-                _stage(loaded, chunk, window, places, settings, slots, staging)
+                _stage(loaded, corpus, chunk, window, places, settings, slots, staging)
                 seen = examples + int(window["example"][-1]) + 1
                 context.progress(f"{corpus.dataset}: activations", seen, corpus.rows)
             examples += chunk.height
@@ -188,6 +188,7 @@ def _windows(kept: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
 
 def _stage(
     loaded: LoadedModel,
+    corpus: Sentences,
     chunk: pl.DataFrame,
     window: pl.DataFrame,
     places: list[Place],
@@ -204,6 +205,8 @@ def _stage(
     vectors = word_vectors(
         loaded, encoded, spans, places, settings.aggregation, batch_tokens=settings.batch_tokens
     )
+    indices = window["word_index"].to_list()
+    where = [encoded.occurrences[at][word] for at, word in zip(example.tolist(), indices, strict=True)]
     keys = encoded.keys[example.tolist()].with_columns(
         model=pl.lit(loaded.key),
         aggregation=pl.lit(settings.aggregation),
@@ -211,8 +214,9 @@ def _stage(
         word=window["word"],
         position=_nullable(spans.first),
         num_tokens=pl.Series(spans.count),
-        char_start=_nullable(spans.char_start),
-        char_end=_nullable(spans.char_end),
+        segment=pl.Series([place.segment + corpus.segment for place in where], dtype=pl.Int32),
+        char_start=pl.Series([place.start for place in where], dtype=pl.Int32),
+        char_end=pl.Series([place.end for place in where], dtype=pl.Int32),
     )
     frames: dict[Slot, pl.DataFrame] = {}
     for place, found in vectors.items():

@@ -11,6 +11,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import Corpus
+from xlwh.steps.parallelism import refuse_differing
 from xlwh.steps.upstream import identity
 from xlwh.steps.valued import fitting, head_settings, input_parameters, valued_examples
 from xlwh.store import Slot, fingerprint, schema
@@ -43,6 +44,7 @@ def run(context: Context, key: Key) -> StepResult:
     pin, stale = context.zoo.pin(model), []
     for dataset in datasets:
         parallel = _in_all_languages(context, model, dataset)
+        refuse_differing(context, dataset, [corpus.language for corpus in parallel])
         slot = Slot("attention_maps", (model, language), dataset)
         parameters = {
             **input_parameters(context, model),
@@ -55,7 +57,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((found[dataset], parallel, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "attention_weights")
     rows = examples = 0
     for number, (own, parallel, slot, current) in enumerate(stale):
         context.progress(f"{own.dataset}: attention", number, len(stale))

@@ -6,7 +6,7 @@ pass of the model are made together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from xlwh.corpora import sample
 from xlwh.steps.attributed import MethodJob, Stored, passes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import Corpus, corpora
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.targets import EXPLAINED
 from xlwh.steps.upstream import identity, keep_only, required
 from xlwh.store import Slot, fingerprint, schema
@@ -63,26 +64,37 @@ def run(context: Context, key: Key) -> StepResult:
     ]
     if not found:
         return not_applicable(f"`{model}` has nothing to check in `{language}`.")
-    jobs = [job for corpus in found for job in _jobs(context, settings, model, corpus)]
+    chosen = [
+        name
+        for name, parameters in context.study.attribution.methods
+        if parameters is not None and (settings.methods is None or name in settings.methods)
+    ]
+    refused = refused_methods(context, model, chosen)
+    require_some(refused, chosen)
+    jobs = [job for corpus in found for job in _jobs(context, settings, model, corpus, refused)]
     keep_only(context, ("attribution_probes",), (model, language), [job.slot for job in jobs])
     if not context.force:
         jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
     if not jobs:
-        return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+        return StepResult(status="fresh", reason=without(model, refused))
+    watch, loaded = Stopwatch(), context.load(model, "attributions")
     rows = examples = 0
     for together in passes(jobs):
         made = _finished(context, settings, loaded, together)
         rows += made[0]
         examples += made[1]
-    return StepResult("written", rows, examples, watch.seconds)
+    return StepResult("written", rows, examples, watch.seconds, reason=without(model, refused))
 
 
-def _jobs(context: Context, settings: Probes, model: str, corpus: Corpus) -> Iterator[_Job]:
+def _jobs(
+    context: Context, settings: Probes, model: str, corpus: Corpus, refused: Collection[str]
+) -> Iterator[_Job]:
     """Every method that is checked on one dataset, with the fingerprint of what it depends on."""
     keys = (model, corpus.language)
     for name, parameters in context.study.attribution.methods:
         if parameters is None or (settings.methods is not None and name not in settings.methods):
+            continue
+        if name in refused:
             continue
         part = f"{corpus.dataset}.{name}"
         attributed = required(

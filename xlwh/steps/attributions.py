@@ -16,6 +16,7 @@ from xlwh.attribution.methods import registered, shared_pass
 from xlwh.steps.attributed import MethodJob, passes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.targets import EXPLAINED, explains_own, num_explained_own, sources
 from xlwh.steps.translations import TRANSLATION
 from xlwh.store import Slot, Staging, fingerprint, schema
@@ -67,6 +68,7 @@ def run(context: Context, key: Key) -> StepResult:
         wanted = EXPLAINED[str(offered[0].task)].head.replace("_", " ")
         return not_applicable(f"`{model}` has no {wanted} head.")
     jobs = [job for corpus in found for job in _jobs(context, model, corpus)]
+    methods = list(dict.fromkeys(job.method for job in jobs))
     if not context.force:
         jobs = [
             job
@@ -76,6 +78,11 @@ def run(context: Context, key: Key) -> StepResult:
     if not jobs:
         return StepResult(status="fresh")
     watch, loaded = Stopwatch(), context.zoo.load(model)
+    refused = refused_methods(context, model, methods, loaded)
+    require_some(refused, methods)
+    jobs = [job for job in jobs if job.method not in refused]
+    if not jobs:
+        return StepResult(status="fresh", reason=without(model, refused))
     metadata: dict[str, object] = {}
     rows = examples = 0
     for together in passes(jobs):
@@ -83,7 +90,9 @@ def run(context: Context, key: Key) -> StepResult:
             rows += frames["token_attributions"].height
             examples += frames["attribution_runs"].height
             metadata.update(_summary(job, frames["attribution_runs"]))
-    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+    return StepResult(
+        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
+    )
 
 
 def _jobs(context: Context, model: str, corpus: Corpus) -> Iterator[_Job]:

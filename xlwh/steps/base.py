@@ -11,7 +11,8 @@ from xlwh.store import Warehouse
 from xlwh.study import Study
 
 if TYPE_CHECKING:
-    from xlwh.models import Zoo
+    from xlwh.models import LoadedModel, Zoo
+    from xlwh.selftest import Capability
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a step works."""
@@ -54,6 +55,14 @@ class Context:
     zoo: Zoo
     force: bool = False
     progress: Progress = no_progress
+
+    def load(self, model: str, capability: Capability) -> LoadedModel:
+        """A model that is to be used for something; ModelError by name where its self-test refuses that."""
+        from xlwh.steps.selftests import require
+
+        loaded = self.zoo.load(model)
+        require(self, loaded, capability)
+        return loaded
 
 
 def not_applicable(reason: str) -> StepResult:

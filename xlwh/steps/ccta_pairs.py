@@ -17,15 +17,17 @@ from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
+from xlwh.steps.parallelism import require_parallel
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.upstream import command, identity, required
-from xlwh.steps.word_vectors import current_fingerprint, reason_not_covered, slot_of
+from xlwh.steps.word_vectors import alignment_of, current_fingerprint, reason_not_covered, slot_of
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Consistency
 
 if TYPE_CHECKING:
     from xlwh.consistency.pairs import Vectors
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 PAIRED = {
     **dict.fromkeys(CLASSIFICATION, "sequence_classification"),
@@ -73,6 +75,10 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(
             f"No dataset of `{model}` has vectors and texts in a source language ({wanted})."
         )
+    refused = refused_methods(context, model, consistency.methods)
+    require_some(refused, consistency.methods)
+    left = tuple(method for method in consistency.methods if method not in refused)
+    consistency = consistency.model_copy(update={"methods": left})
     jobs = [
         _job(context, consistency, model, language, dataset, task, sources[dataset])
         for dataset, task in datasets.items()
@@ -81,7 +87,7 @@ def run(context: Context, key: Key) -> StepResult:
     if not context.force:
         jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
     if not jobs:
-        return StepResult(status="fresh")
+        return StepResult(status="fresh", reason=without(model, refused))
     watch, rows, examples = Stopwatch(), 0, 0
     metadata: dict[str, object] = {}
     for job in jobs:
@@ -90,7 +96,9 @@ def run(context: Context, key: Key) -> StepResult:
         rows += entry.rows
         examples += int(summary.unique("source_language")["examples_in_both"].sum())
         metadata[job.dataset] = summary.to_dicts()
-    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+    return StepResult(
+        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
+    )
 
 
 def _datasets(context: Context, model: str, language: str) -> dict[str, str]:
@@ -125,7 +133,11 @@ def _job(
     task: str,
     sources: tuple[str, ...],
 ) -> _Job:
-    """What one dataset depends on; MissingDataError naming the first input that is still to be made."""
+    """What one dataset depends on; MissingDataError naming the first input that is still to be made.
+
+    CorpusError where the languages are not translations of each other.
+    """
+    require_parallel(context, dataset, (*sources, language))
     inputs = []
     for side in dict.fromkeys((*sources, language)):
         key = Key(model, language=side)
@@ -183,6 +195,10 @@ def _frames(
     """Rows of `ccta_pairs` of some examples, source language by source language."""
     from xlwh.consistency.pairs import ccta_pairs, explained
 
+    alignments = {
+        source: _alignment(context, source, language, vectors[source], vectors[language])
+        for source in job.sources
+    }
     columns = schema("ccta_pairs")
     target_units = _units(context, consistency, model, language, job.dataset, examples)
     for source in job.sources:
@@ -203,6 +219,7 @@ def _frames(
             "dataset": job.dataset,
             "source_language": source,
             "target_language": language,
+            "alignment": alignments[source],
             "target_policy": "own_prediction"
             if job.task == QUESTION_ANSWERING
             else context.study.attribution.target,
@@ -212,6 +229,21 @@ def _frames(
         yield scored.with_columns(
             pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()
         ).select(list(columns))
+
+
+def _alignment(
+    context: Context, source: str, target: str, source_vectors: Vectors, target_vectors: Vectors
+) -> str:
+    """How two languages came into one space, as `ccta_pairs.alignment` says it."""
+    from xlwh.consistency.spaces import agree
+
+    if source == target:
+        return "same_language"
+    kinds = {alignment_of(context.study, language) for language in (source, target)}
+    if kinds == {"given"}:
+        near = agree(source_vectors, target_vectors)
+        return "unchecked" if near is None else "given" if near else "none"
+    return "none" if "none" in kinds else "rotated"
 
 
 def _vectors(context: Context, model: str, language: str) -> Vectors:
@@ -290,6 +322,7 @@ def _summary(context: Context, model: str, language: str, job: _Job, entry: Entr
             pl.col("score", "null_uniform", "null_shuffled").mean().round(4),
             pl.col("source_coverage", "target_coverage").mean().round(4),
             pl.col("degenerate").sum(),
+            pl.col("alignment").first(),
         )
         .collect()
     )

@@ -6,6 +6,7 @@ import polars as pl
 
 from xlwh.concepts.kinds import commonest, entity_type, kind_of_tags, shared_affixes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.concepts import stored_clusterings
 from xlwh.steps.upstream import identity, keep_only
 from xlwh.store import Entry, Slot, fingerprint, schema
 
@@ -19,14 +20,19 @@ def run(context: Context, key: Key) -> StepResult:
     model, settings = str(key.model), context.study.concepts
     if settings is None or model not in (settings.models or context.study.models):
         return not_applicable(f"The study asks for no concepts of `{model}`.")
-    members = [e for e in context.warehouse.entries("concept_members") if e.slot.keys == (model,)]
+    members = stored_clusterings(context, model, settings, "concept_members")
     if not members:
         return not_applicable(f"No concepts of `{model}` are stored.")
     keep_only(
         context, ("concept_kinds",), (model,), {Slot("concept_kinds", (model,), e.slot.part) for e in members}
     )
     watch, rows, tags = Stopwatch(), 0, None
-    examples = [e for e in context.warehouse.entries("examples") if e.slot.keys[0] in settings.datasets]
+    wanted = {
+        Slot("examples", (dataset, language), context.study.datasets[dataset].split)
+        for dataset in settings.datasets
+        for language in context.study.dataset_languages(dataset)
+    }
+    examples = [entry for entry in context.warehouse.entries("examples") if entry.slot in wanted]
     for number, entry in enumerate(members):
         slot = Slot("concept_kinds", (model,), entry.slot.part)
         current = fingerprint("concept_kinds", CODE_VERSION, {}, map(identity, [entry, *examples]))

@@ -9,6 +9,7 @@ import polars as pl
 from xlwh.concepts.labels import read
 from xlwh.errors import CorpusError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.concepts import stored_clusterings
 from xlwh.steps.upstream import identity
 from xlwh.store import Slot, fingerprint, schema
 
@@ -28,13 +29,16 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(f"The study asks for no concepts of `{model}`.")
     watch, path = Stopwatch(), context.study.folder / settings.labels
     labels = read(path).filter(pl.col("model") == model)
-    members = [e for e in context.warehouse.entries("concepts") if e.slot.keys == (model,)]
+    members = stored_clusterings(context, model, settings, "concepts")
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     current = fingerprint("concept_labels", CODE_VERSION, {}, [content, *map(identity, members)])
     slot = Slot("concept_labels", (model,))
     if not context.force and context.warehouse.is_fresh(slot, current):
         return StepResult(status="fresh")
-    known = context.warehouse.scan("concepts", model=model).select("clustering", "concept").collect()
+    columns = ("clustering", "concept")
+    none = pl.DataFrame(schema={name: schema("concepts")[name] for name in columns})
+    files = [context.warehouse.root / entry.file for entry in members]
+    known = pl.concat([none, *(pl.read_parquet(file, columns=list(columns)) for file in files)])
     lost = labels.join(known, on=["clustering", "concept"], how="anti")
     if lost.height:
         row = lost.row(0, named=True)

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 TABLES = ("clusterings", "concepts", "concept_members")
 
-WORD = ("dataset", "split", "language", "example_id", "word_index", "word")
+WORD = (
+    "dataset",
+    "split",
+    "language",
+    "example_id",
+    "word_index",
+    "word",
+    "segment",
+    "char_start",
+    "char_end",
+)
 
 
 @dataclass(frozen=True)
@@ -95,30 +105,45 @@ def jobs(context: Context, model: str, settings: Concepts) -> list[Job]:
     Languages that none of the concepts' datasets is read in have no job; MissingDataError for activations that are
     still to be computed.
     """
-    places = places_of(context.zoo.pin(model), settings)
     languages = settings.needed_languages(context.study.languages)
     present = {language: [texts.dataset for texts in sentences(context, language)] for language in languages}
+    found = []
+    for group, place, scope in _asked(context, model, settings):
+        slots = [
+            (language, f"{dataset}.{place}")
+            for language in scope
+            for dataset in group
+            if dataset in present[language]
+        ]
+        if {language for language, _ in slots} == set(scope):
+            entries = tuple(
+                required(context, Slot("activations", (model, language), part), Key(model, None, language))
+                for language, part in slots
+            )
+            found.append(Job(model, "+".join(group), place, scope, entries))
+    return found
+
+
+def stored_clusterings(context: Context, model: str, settings: Concepts, table: str) -> list[Entry]:
+    """Files of one of the tables of concepts that are stored and that the study still asks for."""
+    parts = {
+        Job(model, "+".join(group), place, scope, ()).part
+        for group, place, scope in _asked(context, model, settings)
+    }
+    entries = context.warehouse.entries(table)
+    return [entry for entry in entries if entry.slot.keys == (model,) and entry.slot.part in parts]
+
+
+def _asked(
+    context: Context, model: str, settings: Concepts
+) -> Iterator[tuple[tuple[str, ...], Place, tuple[str, ...]]]:
+    """(datasets, place, languages) of everything that the study asks to be clustered."""
     scopes = [(language,) for language in settings.monolingual_languages(context.study.languages)]
     groups = [settings.datasets] if settings.pool else [(dataset,) for dataset in settings.datasets]
-    found = []
     for group in groups:
-        for place in places:
+        for place in places_of(context.zoo.pin(model), settings):
             for scope in (*scopes, *settings.mixed):
-                slots = [
-                    (language, f"{dataset}.{place}")
-                    for language in scope
-                    for dataset in group
-                    if dataset in present[language]
-                ]
-                if {language for language, _ in slots} == set(scope):
-                    entries = tuple(
-                        required(
-                            context, Slot("activations", (model, language), part), Key(model, None, language)
-                        )
-                        for language, part in slots
-                    )
-                    found.append(Job(model, "+".join(group), place, scope, entries))
-    return found
+                yield group, place, scope
 
 
 def _fingerprint(settings: Concepts, job: Job) -> str:

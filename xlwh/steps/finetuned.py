@@ -15,10 +15,11 @@ import polars as pl
 
 from xlwh.corpora import sample
 from xlwh.errors import MissingDataError, ModelError
-from xlwh.models.describe import describe, models_row, noted
+from xlwh.models.describe import describe, models_row, noted, self_tested
 from xlwh.models.training_data import canonical_labels, gold_labels, objective_of
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.store import Entry, Slot, Warehouse, fingerprint
+from xlwh.steps.selftests import require_base, results_of, tested_with
+from xlwh.store import Entry, Slot, Warehouse, fingerprint, schema
 from xlwh.study import Finetune, Model
 from xlwh.tables import TABLES
 
@@ -66,8 +67,9 @@ def run(context: Context, key: Key) -> StepResult:
     folder = Path(warehouse.root) / "models" / name / mark[:16]
     if not context.force and warehouse.is_fresh(slot, mark):
         if folder.is_dir():
-            return _refresh(warehouse, slot, mark, spec, watch)
+            return refresh(context, name, slot, mark, spec, watch)
         warehouse.drop([slot])  # a row about a checkpoint that somebody removed
+    require_base(context, recipe.base)
     record = _train(context, name, spec, recipe, dev_languages, folder)
     row, pin = _row(context, name, spec, recipe, folder, record)
     warehouse.write({slot: row}, mark, {**pin.provenance, "xlwh.base_weight_hash": base.weight_hash})
@@ -81,13 +83,26 @@ def run(context: Context, key: Key) -> StepResult:
     )
 
 
-def _refresh(warehouse: Warehouse, slot: Slot, mark: str, spec: Model, watch: Stopwatch) -> StepResult:
-    """The training is fresh; what the study says beside the recipe may have changed, and is only noted."""
-    row = warehouse.scan("models", model=slot.keys[0]).collect()
-    current = row.with_columns(pl.lit(value, pl.String).alias(name) for name, value in noted(spec).items())
+def refresh(context: Context, name: str, slot: Slot, mark: str, spec: Model, watch: Stopwatch) -> StepResult:
+    """The training is fresh; what the study says beside the recipe may have changed, and is only noted.
+
+    A self-test by other versions is run again.
+    """
+    warehouse = context.warehouse
+    row = pl.concat(
+        [pl.DataFrame(schema=schema("models")), warehouse.scan("models", model=name).collect()],
+        how="diagonal",
+    )
+    current = row.with_columns(
+        pl.lit(value, pl.String).alias(column) for column, value in noted(spec).items()
+    )
     entry = warehouse.current(slot)
-    if current.equals(row) and entry is not None and entry.version == TABLES["models"].version:
+    tested = row["self_tested_with"].item() == tested_with()
+    if tested and current.equals(row) and entry is not None and entry.version == TABLES["models"].version:
         return StepResult(status="fresh", rows=1, duration_s=watch.seconds)
+    if not tested:
+        found = self_tested(results_of(context, context.zoo.load(name)), tested_with())
+        current = models_row(current.row(0, named=True) | found)
     warehouse.write({slot: current}, mark)
     return StepResult(
         status="written", rows=1, duration_s=watch.seconds, reason="only its description changed"
@@ -228,7 +243,9 @@ def _row(
 
     hashes = HashCache(Path(context.warehouse.root) / "cache" / "hashes.sqlite")
     pin = pin_folder(name, "finetuned", recipe.base, None, folder, hashes)
-    described = describe(pin, load_checkpoint(pin, spec, context.zoo.device()), spec)
+    loaded = load_checkpoint(pin, spec, context.zoo.device())
+    described = describe(pin, loaded, spec)
+    described |= self_tested(results_of(context, loaded, again=context.force), tested_with())
     described |= {
         "finetuned_dataset": recipe.dataset,
         "finetuned_languages": list(recipe.languages),

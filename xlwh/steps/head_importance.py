@@ -52,7 +52,9 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "heads")
+    if not all(method.startswith("gradient") for method in heads.importance):
+        context.load(model, "attention_weights")
     rows = examples = 0
     for number, (corpus, slot, current) in enumerate(stale):
         context.progress(f"{corpus.dataset}: importance", number, len(stale))

@@ -194,7 +194,7 @@ def _engine(context: Context, heads: Heads, model: str, examples: pl.DataFrame, 
 
     from xlwh.heads.engine import Engine, check_precision
 
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "heads")
     players, encoded, gold = game_of(context, loaded, examples, sampler.players, heads)
     engine = Engine(loaded, encoded, players, gold, heads.score, heads.precision)
     if heads.precision != "float32":

@@ -14,6 +14,7 @@ import polars as pl
 from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.models.pins import HashCache
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.parallelism import require_parallel
 from xlwh.steps.upstream import command, identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Lexicon, LexiconFile
@@ -127,6 +128,7 @@ def _aligned(context: Context, job: _Job) -> Ranked:
             null_probability=aligner.null_probability,
             tension=aligner.tension,
             optimise_tension=aligner.optimise_tension,
+            tension_update=aligner.tension_update,
             alpha=aligner.alpha,
         ),
         n_best=job.lexicon.n_best,
@@ -152,7 +154,10 @@ class _Text:
 
 
 def _texts(context: Context, key: str, lexicon: Lexicon, source: str, target: str) -> list[_Text]:
-    """The datasets of a lexicon that have both languages; MissingDataError for one that is still to be read."""
+    """The datasets of a lexicon that have both languages; MissingDataError for one that is still to be read.
+
+    CorpusError for one whose languages are not translations of each other.
+    """
     found = []
     for dataset in lexicon.datasets:
         named = context.study.datasets[dataset]
@@ -168,6 +173,7 @@ def _texts(context: Context, key: str, lexicon: Lexicon, source: str, target: st
             )
             for language in languages
         )
+        require_parallel(context, dataset, (source, target))
         found.append(_Text(dataset, pivot, entries))
     if not found:
         raise StudyError(

@@ -17,6 +17,7 @@ from xlwh.corpora import sample
 from xlwh.steps.attributed import Stored
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
+from xlwh.steps.selftests import refused_methods, require_some, without
 from xlwh.steps.targets import num_explained_own
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Slot, Staging, fingerprint, schema
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 RANDOM = "random"
 """The method that needs no attributions: its scores are drawn here."""
@@ -60,16 +61,17 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
     if context.zoo.pin(model).task != "sequence_classification":
         return not_applicable(f"`{model}` has no sequence classification head.")
-    jobs = [
-        [_job(context, settings, model, corpus, method) for method in methods(context)] for corpus in found
-    ]
+    refused = refused_methods(context, model, methods(context))
+    require_some(refused, methods(context))
+    tried = [method for method in methods(context) if method not in refused]
+    jobs = [[_job(context, settings, model, corpus, method) for method in tried] for corpus in found]
     if not context.force:
         jobs = [
             [job for job in row if not context.warehouse.is_fresh(job.slot, job.fingerprint)] for row in jobs
         ]
     if not any(jobs):
-        return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+        return StepResult(status="fresh", reason=without(model, refused))
+    watch, loaded = Stopwatch(), context.load(model, "perturbations")
     metadata: dict[str, object] = {}
     rows = examples = 0
     for together in filter(None, jobs):
@@ -77,7 +79,9 @@ def run(context: Context, key: Key) -> StepResult:
         rows += made.rows
         examples += made.examples
         metadata[together[0].corpus.dataset] = made.summary
-    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+    return StepResult(
+        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
+    )
 
 
 def methods(context: Context) -> tuple[str, ...]:

@@ -69,7 +69,14 @@ STEPS: dict[str, Step] = {
         # Neighbours of the same dimensions run together: the fewer changes, the fewer runs.
         Step("published_results", ("published_results",), (), "corpora"),
         Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
-        Step("lexicon", ("lexicon",), _LANGUAGES, "concepts", (Reads("examples", _LANGUAGES),)),
+        Step("parallelism", ("parallelism",), ("dataset",), "corpora", (Reads("examples", _LANGUAGES),)),
+        Step(
+            "lexicon",
+            ("lexicon",),
+            _LANGUAGES,
+            "concepts",
+            (Reads("examples", _LANGUAGES), Reads("parallelism")),
+        ),
         Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
         Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
         Step(
@@ -99,6 +106,7 @@ STEPS: dict[str, Step] = {
                 Reads("predictions", _LANGUAGES),
                 Reads("token_predictions"),
                 Reads("models"),
+                Reads("parallelism"),
             ),
             True,
         ),
@@ -120,6 +128,7 @@ STEPS: dict[str, Step] = {
                 Reads("predictions", _LANGUAGES),
                 Reads("attributions", _LANGUAGES),
                 Reads("word_vectors", _LANGUAGES),
+                Reads("parallelism"),
             ),
         ),
         Step(
@@ -160,7 +169,7 @@ STEPS: dict[str, Step] = {
             _RUN,
             "heads",
             # Which examples are short is asked in all languages.
-            (Reads("examples", _LANGUAGES), Reads("models")),
+            (Reads("examples", _LANGUAGES), Reads("models"), Reads("parallelism")),
             True,
         ),
         Step(
@@ -191,7 +200,7 @@ STEPS: dict[str, Step] = {
             ("representation_similarities",),
             ("model",),
             "concepts",
-            (Reads("activations"),),
+            (Reads("activations"), Reads("parallelism")),
         ),
         Step(
             "concepts",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from xlwh.errors import ModelError
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, Corpus, corpora
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.study import Model
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 Frames = dict[str, pl.DataFrame]
 """Rows by table."""
@@ -72,7 +71,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slots, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "predictions")
     rows, summaries = 0, dict[str, Any]()
     for corpus, slots, current in stale:
         frames = head.predict(context, loaded, corpus)
@@ -94,13 +93,15 @@ def _classes(context: Context, loaded: LoadedModel, corpus: Corpus) -> Frames:
     """Rows of `predictions` of a classifier, in the order of the examples."""
     import numpy as np
 
+    from xlwh.models.labels import require_known
     from xlwh.models.predict import predict, softmax
     from xlwh.models.tokenize import KEYS, encode
 
+    gold = corpus.frame.select(pl.col("label").drop_nulls().unique()).collect()["label"]
+    require_known(loaded.key, loaded.labels or (), gold, f"dataset `{corpus.dataset}`")
     labels = np.array(loaded.labels, dtype=object)
     parts, before, total = [], 0, corpus.entry.rows
     for chunk in corpus.chunks():
-        _same_labels(loaded, corpus, chunk)
         encoded = encode(loaded, chunk)
 
         def report(done: int, _: int, before: int = before) -> None:
@@ -119,17 +120,6 @@ def _classes(context: Context, loaded: LoadedModel, corpus: Corpus) -> Frames:
         }
         parts.append(pl.DataFrame(columns, schema=schema("predictions")))
     return {"predictions": pl.concat(parts)}
-
-
-def _same_labels(loaded: LoadedModel, corpus: Corpus, chunk: pl.DataFrame) -> None:
-    """ModelError if the dataset has labels that the model does not know."""
-    gold = set(chunk["label"].drop_nulls().unique())
-    if not gold <= set(loaded.labels or ()):
-        raise ModelError(
-            f"Model `{loaded.key}` has the labels {', '.join(loaded.labels or ())}; dataset `{corpus.dataset}` "
-            f"has {', '.join(sorted(gold))}. Name the model's classes, in the order of its logits, as the "
-            f"dataset names them: `labels = [...]` under `[models.{loaded.key}]`."
-        )
 
 
 def _accuracy(frames: Frames) -> float | None:
@@ -183,6 +173,7 @@ def _answers(context: Context, loaded: LoadedModel, corpus: Corpus) -> Frames:
                     "window_end": last,
                     "start_position": int(positions[answer.start]),
                     "end_position": int(positions[answer.end]),
+                    "segment": 1,
                     "char_start": answer.char_start,
                     "char_end": answer.char_end,
                     "start_logit": answer.logits[0],

@@ -104,12 +104,19 @@ def _job(context: Context, heads: Heads, model: str, valued: Corpus, evaluated: 
 
 
 def _samples(context: Context, heads: Heads, model: str, dataset: str) -> list[Entry]:
-    """Rounds of samples on a dataset in every language of the study, by the samplers that the study has now."""
+    """Rounds of samples on a dataset, in the languages that the model is evaluated in on it, by the samplers of the study.
+
+    As the study has both now: samples that it no longer names may still be stored.
+    """
+    study = context.study
+    languages = {name for name in study.all_languages() if dataset in study.evaluations(model, name)}
     wanted = {f"{dataset}.{sampler}" for sampler in heads.samplers}
     return [
         entry
         for entry in context.warehouse.entries("head_samples")
-        if entry.slot.keys[0] == model and entry.slot.part.rpartition(".")[0] in wanted
+        if entry.slot.keys[0] == model
+        and entry.slot.keys[1] in languages
+        and entry.slot.part.rpartition(".")[0] in wanted
     ]
 
 
@@ -140,7 +147,7 @@ def _pruned(context: Context, heads: Heads, model: str, job: _Job) -> dict[str, 
     examples = evaluated_examples(context, heads, valued, job.evaluated)
     if examples.is_empty() or not games:
         return {"pruning_masks": made, **{t: pl.DataFrame(schema=schema(t)) for t in TABLES[1:]}}
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "heads")
     evaluations, tests = [], []
     whole: NDArray[np.float32] | None = None
     for game in games:

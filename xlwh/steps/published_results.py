@@ -6,7 +6,7 @@ from xlwh import published
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch
 from xlwh.store import Slot, fingerprint
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def run(context: Context, key: Key) -> StepResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xlwh.concepts.places import Place, places_of
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.parallelism import not_parallel, refuse_differing
 from xlwh.steps.sentences import sentences
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
@@ -61,12 +62,15 @@ def run(context: Context, key: Key) -> StepResult:
         slot = Slot("representation_similarities", (model,), corpus)
         if not context.force and context.warehouse.is_fresh(slot, current):
             continue
+        refuse_differing(context, corpus, present)
+        # Languages that are no translations are compared as wholes, but not sentence by sentence.
+        apart = {str(row["target_language"]) for row in not_parallel(context, corpus, present)}
         frames = []
         for number, place in enumerate(places):
             context.progress(f"{corpus}: comparing languages", number, len(places))
             found = [
                 {"measure": measure, "source_language": source, "target_language": target, **_told(score)}
-                for measure, source, target, score in _measured(context, files, place, present)
+                for measure, source, target, score in _measured(context, files, place, present, apart)
             ]
             frames.append(_frame(found, model, corpus, place))
         context.progress(f"{corpus}: comparing languages", len(places), len(places))
@@ -79,15 +83,20 @@ def run(context: Context, key: Key) -> StepResult:
 
 
 def _measured(
-    context: Context, files: Files, place: Place, languages: list[str]
+    context: Context, files: Files, place: Place, languages: list[str], apart: Collection[str]
 ) -> Iterator[tuple[str, str, str, Score]]:
-    """(measure, source language, target language, score) of everything at one place."""
+    """(measure, source language, target language, score) of everything at one place.
+
+    Languages that are `apart` are no translations of the others, so their sentences are not paired.
+    """
     from xlwh.concepts.similarity import anisotropy, language_probe, linear_cka, retrieval
 
     means = {
         language: _sentences(context, files["sentence_vectors", language, place]) for language in languages
     }
     for source, target in combinations(languages, 2):
+        if source in apart or target in apart:
+            continue
         both = means[source].join(means[target], on="example_id", maintain_order="left", suffix="_target")
         # Translations share their example ids; a handful may do so by accident.
         if both.height < 10:

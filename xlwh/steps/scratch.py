@@ -10,9 +10,11 @@ import polars as pl
 
 from xlwh.corpora import sample
 from xlwh.errors import ModelError
-from xlwh.models.describe import describe, models_row, noted
-from xlwh.models.pins import TOKENIZER_FILES
+from xlwh.models.describe import describe, models_row, self_tested
+from xlwh.models.pins import tokenizer_files
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.finetuned import refresh
+from xlwh.steps.selftests import results_of, tested_with
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot, fingerprint
 from xlwh.study import Scratch
@@ -43,14 +45,7 @@ def run(context: Context, key: Key) -> StepResult:
     slot = Slot("models", (name,))
     folder = Path(warehouse.root) / "models" / name / mark[:16]
     if not context.force and folder.is_dir() and warehouse.is_fresh(slot, mark):
-        row = warehouse.scan("models", model=name).collect()
-        current = row.with_columns(
-            pl.lit(value, pl.String).alias(column) for column, value in noted(spec).items()
-        )
-        if current.equals(row):
-            return StepResult(status="fresh", rows=1)
-        warehouse.write({slot: current}, mark)
-        return StepResult("written", 1, duration_s=watch.seconds, reason="only its description changed")
+        return refresh(context, name, slot, mark, spec, watch)
     if not folder.is_dir():
         _make(context, name, scratch, entries, folder)
     from xlwh.models.loading import load_checkpoint
@@ -59,7 +54,9 @@ def run(context: Context, key: Key) -> StepResult:
     hashes = HashCache(Path(warehouse.root) / "cache" / "hashes.sqlite")
     source = str(scratch.tokenizer_of or scratch.dataset)
     pin = pin_folder(name, "scratch", source, None, folder, hashes)
-    described = describe(pin, load_checkpoint(pin, spec, context.zoo.device()), spec) | {"seed": scratch.seed}
+    loaded = load_checkpoint(pin, spec, context.zoo.device())
+    described = describe(pin, loaded, spec) | {"seed": scratch.seed}
+    described |= self_tested(results_of(context, loaded, again=context.force), tested_with())
     warehouse.write({slot: models_row(described)}, mark, pin.provenance)
     return StepResult(
         "written",
@@ -97,9 +94,10 @@ def _make(context: Context, name: str, scratch: Scratch, entries: Sequence[Entry
         unigram(_texts(context, scratch, entries), scratch.vocab_size).save_pretrained(unfinished)
     else:
         source = context.zoo.pin(scratch.tokenizer_of).folder
-        for file in TOKENIZER_FILES:
-            if (source / file).is_file():
-                shutil.copy(source / file, unfinished / file)
+        for file in tokenizer_files(source):
+            copy = unfinished / (file.relative_to(source) if file.is_relative_to(source) else file.name)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(file, copy)
     try:
         tokenizer = AutoTokenizer.from_pretrained(unfinished, local_files_only=True, trust_remote_code=False)
         create(scratch, tokenizer, unfinished)

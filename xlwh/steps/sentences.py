@@ -30,6 +30,8 @@ class Sentences:
     """Examples."""
     frame: pl.LazyFrame
     """Columns of `examples`; of translations only this language's side, as `text`."""
+    segment: int = 0
+    """What `text` is in `examples`: 0 the first text, 1 the second, as of translations into this language."""
 
     def chunks(self) -> Iterator[pl.DataFrame]:
         """The examples in their order, in parts of about CHUNK rows, read as they are needed."""
@@ -57,19 +59,21 @@ def _texts(context: Context, dataset: str, language: str) -> Sentences | None:
         return _source_side(context, dataset, language)
     entry = required(context, slot, Key(dataset=dataset, language=language))
     frame = _scan(context, entry)
-    if _is_translation(frame):
+    translated = _is_translation(frame)
+    if translated:
         frame = frame.with_columns(text=pl.col("text_pair"), text_pair=pl.lit(None, pl.String))
-    return Sentences(dataset, split, language, (identity(entry),), entry.rows, frame)
+    return Sentences(dataset, split, language, (identity(entry),), entry.rows, frame, int(translated))
 
 
 def _source_side(context: Context, dataset: str, language: str) -> Sentences | None:
     """The language that a dataset's translations are from, out of the partitions of the languages they are into.
 
-    Of translations into several languages each source text counts once.
+    Of translations into several languages each source text counts once: that of the first language, by name, as in
+    the view `example_texts`.
     """
     split = context.study.datasets[dataset].split
     entries = []
-    for other in context.study.dataset_languages(dataset):
+    for other in sorted(context.study.dataset_languages(dataset)):
         if not inapplicable(context.study, dataset, other):
             entries.append(
                 required(context, Slot("examples", (dataset, other), split), Key(None, dataset, other))

@@ -19,6 +19,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, Corpus
+from xlwh.steps.parallelism import require_parallel
 from xlwh.steps.translations import TRANSLATION
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot
@@ -79,6 +80,8 @@ def num_explained_own(context: Context) -> int | None:
 def _entries(table: str) -> Callable[[Context, str, Corpus], list[Entry]]:
     def entries(context: Context, model: str, corpus: Corpus) -> list[Entry]:
         languages = dict.fromkeys((*sources(context, model, corpus), corpus.language))
+        # A class that another language's row chose explains this one only if it says the same.
+        require_parallel(context, corpus.dataset, languages)
         return [
             required(context, Slot(table, (model, language), corpus.dataset), Key(model, language=language))
             for language in languages

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from xlwh.errors import ModelError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
 from xlwh.store import Slot, fingerprint, schema
@@ -48,7 +47,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "predictions")
     rows = examples = 0
     metadata: dict[str, object] = {}
     for corpus, slot, current in stale:
@@ -62,15 +61,18 @@ def run(context: Context, key: Key) -> StepResult:
 
 def _predicted(context: Context, loaded: LoadedModel, corpus: Corpus) -> pl.DataFrame:
     """Rows of `token_predictions`, in the order of the examples and their words."""
+    from xlwh.models.labels import require_tags
     from xlwh.models.predict import predict_tokens, softmax
     from xlwh.models.tagging import TAGGED, word_places
     from xlwh.models.tokenize import KEYS, NONE, encode
 
+    # Of the whole dataset: a chunk may have few tags.
+    gold = corpus.frame.select(pl.col("word_labels").explode().drop_nulls().unique()).collect()
+    require_tags(loaded.key, loaded.labels or (), gold["word_labels"], f"dataset `{corpus.dataset}`")
     labels = np.array(loaded.labels, dtype=object)
     piece = context.study.models[loaded.key].tagged_piece
     parts, before, total = [], 0, corpus.entry.rows
     for chunk in corpus.chunks():
-        _same_labels(loaded, corpus, chunk)
         encoded = encode(loaded, chunk)
         places = word_places(encoded, piece)
 
@@ -102,12 +104,16 @@ def _predicted(context: Context, loaded: LoadedModel, corpus: Corpus) -> pl.Data
         )
         assert NONE not in places.position[tagged]
         keys = encoded.keys[example]
+        where = [word for words in encoded.occurrences for word in words]
         words = pl.DataFrame(
             {
                 "model": pl.repeat(loaded.key, len(example), dtype=pl.String, eager=True),
                 **{name: keys[name] for name in KEYS},
                 "word_index": np.arange(len(example)) - np.repeat(places.bounds[:-1], sizes),
-                "word": pl.Series([word for words in encoded.words for word in words], dtype=pl.String),
+                "word": pl.Series([place.word for place in where], dtype=pl.String),
+                "segment": pl.Series([place.segment for place in where], dtype=pl.Int32),
+                "char_start": pl.Series([place.start for place in where], dtype=pl.Int32),
+                "char_end": pl.Series([place.end for place in where], dtype=pl.Int32),
                 "status": pl.Series(places.status.tolist(), dtype=pl.String),
                 "label": pl.Series(_gold(chunk), dtype=pl.String),
                 "row": np.arange(len(example), dtype=np.int64),
@@ -139,17 +145,3 @@ def _summary(frame: pl.DataFrame, labels: Sequence[str]) -> dict[str, object]:
         "token_accuracy": None if right is None else round(right, 4),
         **({"tags_unknown_to_the_model": strange} if strange else {}),
     }
-
-
-def _same_labels(loaded: LoadedModel, corpus: Corpus, chunk: pl.DataFrame) -> None:
-    """ModelError if the dataset has no tag that the model knows: then they only go by other names.
-
-    A few tags that the training data lacks are to be expected in another language; the model gets those wrong.
-    """
-    gold = set(chunk["word_labels"].explode().drop_nulls().unique())
-    if gold and gold.isdisjoint(loaded.labels or ()):
-        raise ModelError(
-            f"Model `{loaded.key}` has the labels {', '.join(loaded.labels or ())}; dataset `{corpus.dataset}` "
-            f"has others: {', '.join(sorted(gold))}. Name the model's classes, in the order of its logits, as the "
-            f"dataset names them: `labels = [...]` under `[models.{loaded.key}]`."
-        )

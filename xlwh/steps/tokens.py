@@ -37,7 +37,7 @@ def run(context: Context, key: Key) -> StepResult:
     stale = []
     for corpus in found:
         slot = Slot("tokens", (model, language), corpus.dataset)
-        inputs = (pin.tokenizer_hash, pin.config_hash, corpus.entry.fingerprint)
+        inputs = (*pin.token_identity, corpus.entry.fingerprint)
         current = fingerprint("tokens", CODE_VERSION, parameters, inputs)
         if context.force or not context.warehouse.is_fresh(slot, current):
             stale.append((corpus, slot, current))
@@ -48,7 +48,7 @@ def run(context: Context, key: Key) -> StepResult:
     from xlwh.models.tokenize import encode, tokens_frame
     from xlwh.models.translation import sources
 
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "tokens")
     rows = examples = truncated = cut = 0
     for corpus, slot, current in stale:
         parts = []

@@ -48,7 +48,7 @@ def run(context: Context, key: Key, found: list[Corpus]) -> StepResult:
             stale.append((corpus, slots, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.zoo.load(model)
+    watch, loaded = Stopwatch(), context.load(model, "predictions")
     rows, metadata = 0, dict[str, object]()
     for corpus, slots, current in stale:
         examples = corpus.frame.collect()

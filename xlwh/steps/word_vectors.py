@@ -7,7 +7,8 @@ is identified by the file and those words. A space of input embeddings belongs t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +25,13 @@ from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Space, Study
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+
+_SHOWN = 5
+_EVIDENCE = 5
+"""Words that say which side of a dictionary is which."""
+_KEY = re.compile(r"/(\w+/)+|\w{2,12}(:|__|#)(?=\w)")
+"""Prefixes of words: ConceptNet's `/c/en/`, and `en:`, `en__`, `en#`."""
 
 PAIRED = (*CLASSIFICATION, QUESTION_ANSWERING, None)
 """Tasks whose texts are compared between languages; None: a dataset without examples."""
@@ -126,7 +133,10 @@ def current_fingerprint(context: Context, model: str, language: str) -> str:
         words = "\n".join(_vocabulary(context, _all_token_entries(context, language)))
         content = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         return fingerprint(
-            "word_vectors", CODE_VERSION, {}, [_digest(context, space.files[language]), f"words {content}"]
+            "word_vectors",
+            CODE_VERSION,
+            {"min_coverage": space.min_coverage},
+            [_digest(context, space.files[language]), f"words {content}"],
         )
     pin, used = context.zoo.pin(model), _dictionaries_used(space, language)
     inputs = [pin.weight_hash, pin.tokenizer_hash, *map(identity, tokens)]
@@ -135,6 +145,7 @@ def current_fingerprint(context: Context, model: str, language: str) -> str:
         "unit": study.consistency.unit if study.consistency is not None else None,
         "pivot": space.pivot,
         "alignment": alignment_of(study, language),
+        "min_coverage": space.min_coverage,
         "foreign_first": sorted(set(space.reversed_dictionaries) & set(used)),
     }
     return fingerprint("word_vectors", CODE_VERSION, parameters, inputs)
@@ -189,7 +200,11 @@ def _from_file(context: Context, model: str, language: str, space: Space) -> _Ma
     from xlwh.consistency.vectors import read_vectors
 
     words = _vocabulary(context, _all_token_entries(context, language))
-    found = read_vectors(context.study.data_path(space.files[language]), words)
+    path = context.study.data_path(space.files[language])
+    found = read_vectors(path, words)
+    _require_coverage(
+        context.study, language, len(words), len(found.words), found.missing, f"{path}: ", found.examples
+    )
     return _Made(found.words, found.matched, found.vectors, asdict(found.report))
 
 
@@ -197,7 +212,7 @@ def _from_embeddings(context: Context, model: str, language: str, space: Space, 
     from xlwh.consistency.embeddings import input_embedding, word_embedder
     from xlwh.consistency.spaces import Rotation, align, pivot_mean
 
-    loaded = context.zoo.load(model)
+    loaded = context.load(model, "tokens")
     embedding, pivot = input_embedding(loaded), str(space.pivot)
     embed_pivot = word_embedder(loaded, pivot)
     dictionaries = {
@@ -206,21 +221,81 @@ def _from_embeddings(context: Context, model: str, language: str, space: Space, 
     mean: NDArray[np.floating[Any]] = np.zeros(embedding.shape[1])
     if dictionaries:
         mean = pivot_mean(next(iter(dictionaries.values())), embed_pivot)
+    entries = _token_entries(context, model, language)
+    vocabulary = _vocabulary(context, entries)
+    own = language if language in dictionaries else next(iter(dictionaries), None)
+    if own is not None and (own == language or language == pivot):
+        _require_direction(context.study, space, own, dictionaries[own], language, vocabulary)
     rotation, metadata = Rotation(mean, None), dict[str, object]()
     if alignment_of(context.study, language) == "procrustes":
         rotation, report = align(dictionaries[language], embed_pivot, word_embedder(loaded, language), mean)
         metadata = {f"dictionary_{name}": value for name, value in asdict(report).items()}
-    entries = _token_entries(context, model, language)
     if tokens:
         pieces = _sub_tokens(context, entries)
         asked, raw = pieces["token"].to_list(), embedding[pieces["token_id"].to_numpy()]
         covered = np.ones(len(asked), dtype=bool)
     else:
-        asked = _vocabulary(context, entries)
+        asked = vocabulary
         raw, covered = word_embedder(loaded, language)(asked)
     words = [word for word, has in zip(asked, covered.tolist(), strict=True) if has]
+    without = [word for word, has in zip(asked, covered.tolist(), strict=True) if not has]
+    _require_coverage(context.study, language, len(asked), len(words), without, f"`{model}`: ")
     metadata |= {"asked": len(asked), "found": len(words), "dimension": embedding.shape[1]}
     return _Made(words, words, rotation.apply(raw[covered]), metadata)
+
+
+def _require_coverage(
+    study: Study,
+    language: str,
+    asked: int,
+    found: int,
+    missing: Sequence[str],
+    where: str,
+    examples: Sequence[str] = (),
+) -> None:
+    """Stop where so few words have a vector that similarities would say nothing; `CorpusError` shows both sides."""
+    space = _space(study)
+    if not asked or (found and found >= space.min_coverage * asked):
+        return
+    assert study.consistency is not None
+    shown = f" Not found: {', '.join(missing[:_SHOWN])}." if missing else ""
+    has = f" The file has: {', '.join(examples)}." if examples else ""
+    raise CorpusError(
+        f"{where}{found} of {asked} distinct words of the corpora in `{language}` have a vector ({found / asked:.0%}); at "
+        f"least {space.min_coverage:.0%} are needed (`spaces.{study.consistency.space}.min_coverage`).{shown}{has}"
+        f"{_why_not_found(examples)}"
+    )
+
+
+def _why_not_found(examples: Sequence[str]) -> str:
+    """What the file's words have in common that would explain it, as a sentence."""
+    prefixes = [match[0] for word in examples if (match := _KEY.match(word))]
+    if prefixes:
+        return (
+            f" Its keys begin with a prefix such as `{prefixes[0]}`: write plain words, one language a file."
+        )
+    if examples and all(word.isupper() or not word.islower() for word in examples if word.isalpha()):
+        return " Its words are capitalised: words are looked up as they are and in lower case."
+    return " Is it a file of another language?" if examples else ""
+
+
+def _require_direction(
+    study: Study, space: Space, name: str, dictionary: Dictionary, language: str, vocabulary: Sequence[str]
+) -> None:
+    """Stop where a dictionary is read backwards: the corpora's words are those of its other side."""
+    known = {word.lower() for word in vocabulary}
+    pivots, foreigns = ({word.lower() for word in side} for side in zip(*dictionary.pairs, strict=True))
+    own, other = (pivots, foreigns) if language == space.pivot else (foreigns, pivots)
+    hits, wrong = len((own - other) & known), len((other - own) & known)
+    if wrong >= _EVIDENCE and wrong > 2 * hits:
+        reversed_ = name in space.reversed_dictionaries
+        action = "Take it out of" if reversed_ else "Name the language in"
+        assert study.consistency is not None
+        raise CorpusError(
+            f"{study.data_path(space.dictionaries[name])}: the dictionary of `{name}` seems to be read backwards: of the words "
+            f"of the corpora in `{language}`, {hits} stand on its side of `{language}` and {wrong} on the other. {action} "
+            f"`spaces.{study.consistency.space}.reversed_dictionaries`."
+        )
 
 
 def _sub_tokens(context: Context, entries: Iterable[Entry]) -> pl.DataFrame:

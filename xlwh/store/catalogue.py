@@ -1,10 +1,15 @@
 """The catalogue: a DuckDB file of views only, each naming its exact files, swapped whole.
 
 Nobody writes to a catalogue that readers can see: it is built under another name and renamed into place.
+
+Its paths are absolute, so in a copied or moved warehouse they would lead to the files of the place that it was built
+for, as long as those exist. So every view over files also asks DuckDB where the catalogue itself lies, and refuses to
+show anything when that is elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,16 +22,19 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.store.connect import open_private
+from xlwh.store.connect import PRIVATE, open_private
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
+from xlwh.store.metrics import FOLDER as METRICS
 from xlwh.store.slots import Entry
 from xlwh.store.views import Definitions, Sources, View
 from xlwh.tables import TABLES
 
 _LOCK_WAIT_S = 300.0
+
+NAME = "catalog.duckdb"
 
 _TYPES = {
     pl.String: "VARCHAR",
@@ -68,7 +76,7 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     One builder at a time: whoever waited for another one finds its work done, or a newer commit to show. Where only
     stored files have changed, the views over those are replaced in a copy: making all views anew takes a second.
     """
-    path = root / "catalog.duckdb"
+    path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         snapshot = manifest.snapshot()
         found = read_info(path)
@@ -97,7 +105,7 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
     """
     definitions = sources.load()
     with duckdb.connect(path) as database:
-        fill(database, root, snapshot, definitions, TABLES)
+        fill(database, root, snapshot, definitions, TABLES, _place_guard(root))
         _inform(database, root, snapshot, sources)
         _comment(database, definitions.views.values())
 
@@ -108,8 +116,41 @@ def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, so
     with duckdb.connect(path) as database:
         for table, entries in _by_table(after, TABLES).items():
             if shown is None or entries != shown[table]:
-                _make_files_view(database, root, table, entries)
+                _make_files_view(database, root, table, entries, _place_guard(root))
         _inform(database, root, after, sources)
+
+
+def _place_guard(root: Path) -> str:
+    """A condition that holds where the catalogue is opened at its own place, or privately; anywhere else it is an error.
+
+    Private copies are made by who has looked at the place already. The condition costs a query about a millisecond.
+    """
+    own = root / NAME
+    path, shown = "path", str(own)
+    if _ignores_case(root):
+        path, shown = "lower(path)", shown.lower()
+    message = (
+        f"This catalogue was built for {root} and has been copied or moved: it would show the files of that place. "
+        "Build it anew for the place where it is now: xlwh catalogue --warehouse FOLDER"
+    )
+    return (
+        f"(select case when count(*) > 0 then true else error({_quoted(message)}) end from duckdb_databases() "
+        f"where {path} = {_quoted(shown)} or contains(path, {_quoted(PRIVATE)}))"
+    )
+
+
+def _ignores_case(root: Path) -> bool:
+    """Whether names that differ in case only are one file there, as DuckDB may spell a path as it was typed."""
+    swapped = root.with_name(root.name.swapcase())
+    return swapped != root and same_place(swapped, root)
+
+
+def same_place(one: Path | str, other: Path | str) -> bool:
+    """Whether two paths lead to one folder, however they are spelt: through links, or in another case."""
+    try:
+        return str(one) == str(other) or os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, sources: Sources) -> None:
@@ -142,13 +183,18 @@ def fill(
     snapshot: Snapshot,
     definitions: Definitions,
     tables: Collection[str],
+    guard: str = "true",
 ) -> None:
-    """Create `files.<table>` for each of `tables`, the macros and the views."""
+    """Create `files.<table>` for each of `tables`, the macros and the views; `guard` is a condition on all files."""
     database.execute("create schema files")
     for table, entries in _by_table(snapshot, tables).items():
-        _make_files_view(database, root, table, entries)
+        _make_files_view(database, root, table, entries, guard)
     for step in definitions.steps:
-        sql = f'create view "{step.name}" as\n{step.sql}' if isinstance(step, View) else step.sql
+        sql = step.sql
+        if isinstance(step, View):
+            # Results of installed packages' metrics are files too.
+            shown = f"select * from ({sql}) where {guard}" if step.folder == METRICS else sql
+            sql = f'create view "{step.name}" as\n{shown}'
         try:
             database.execute(sql)
         except duckdb.Error as error:
@@ -156,13 +202,15 @@ def fill(
 
 
 def _make_files_view(
-    database: duckdb.DuckDBPyConnection, root: Path, table: str, entries: Sequence[Entry]
+    database: duckdb.DuckDBPyConnection, root: Path, table: str, entries: Sequence[Entry], guard: str
 ) -> None:
     for entry in entries:
         if not (root / entry.file).is_file():
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`.")
     try:
-        database.execute(f"create or replace view files.{table} as {_files_view(root, table, entries)}")
+        database.execute(
+            f"create or replace view files.{table} as {_files_view(root, table, entries, guard)}"
+        )
     except duckdb.Error as error:
         raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
 
@@ -180,7 +228,7 @@ def read_info(path: Path) -> CatalogueInfo | None:
     return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
 
 
-def _files_view(root: Path, table: str, entries: Sequence[Entry]) -> str:
+def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:
     columns = schema(table)
     names = ", ".join(f'"{name}"' for name in columns)
     nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
@@ -190,11 +238,11 @@ def _files_view(root: Path, table: str, entries: Sequence[Entry]) -> str:
     # The folder names prune files before one is opened; the values are those of the columns inside.
     options = "hive_partitioning = true, hive_types_autocast = false"
     if {entry.version for entry in entries} == {TABLES[table].version}:
-        return f"select {names} from read_parquet([{paths}], {options})"
+        return f"select {names} from read_parquet([{paths}], {options}) where {guard}"
     # Files of an earlier contract stay readable until they are computed again: absent columns are NULL.
     return (
         f"select {names} from (select {nothing} where false union all by name "
-        f"select * from read_parquet([{paths}], {options}, union_by_name = true))"
+        f"select * from read_parquet([{paths}], {options}, union_by_name = true)) where {guard}"
     )
 
 

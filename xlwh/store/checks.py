@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,10 +10,11 @@ from typing import Literal
 import polars as pl
 
 from xlwh.errors import ContractError
-from xlwh.store.catalogue import read_info
-from xlwh.store.contract import checked
+from xlwh.store.catalogue import read_info, same_place
+from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
+from xlwh.store.occurrences import POINTERS, misplaced, told
 from xlwh.store.slots import Entry, contract
 
 Kind = Literal[
@@ -22,6 +23,7 @@ Kind = Literal[
     "wrong_metadata",
     "broken_contract",
     "old_contract",
+    "wrong_offsets",
     "orphan_file",
     "stale_catalogue",
 ]
@@ -45,8 +47,12 @@ class Finding:
 def findings(root: Path, manifest: Manifest, definitions: str) -> Iterator[Finding]:
     """All findings, one file in memory at a time. `definitions` is the digest a current catalogue would carry."""
     snapshot = manifest.snapshot()
+    sound = []
     for entry in snapshot.entries:
-        yield from _file(root, entry)
+        faults = list(_file(root, entry))
+        yield from faults
+        sound += [entry] if not faults else []
+    yield from _offsets(root, sound)
     yield from _orphans(root, manifest)
     yield from _catalogue(root, snapshot.commit, definitions)
 
@@ -89,6 +95,27 @@ def _file(root: Path, entry: Entry) -> Iterator[Finding]:
         yield Finding("broken_contract", entry.file, f"{error} {mend}")
 
 
+def _offsets(root: Path, sound: Sequence[Entry]) -> Iterator[Finding]:
+    """Words that are not where their rows say, in files that are otherwise as they should be."""
+    examples = [entry for entry in sound if entry.slot.table == "examples"]
+    predicted = [root / entry.file for entry in sound if entry.slot.table == "predictions"]
+    predictions = (
+        pl.scan_parquet(predicted, hive_partitioning=False, glob=False)
+        if predicted
+        else pl.LazyFrame(schema=schema("predictions"))
+    )
+    for entry in sound:
+        table = entry.slot.table
+        if table in POINTERS:
+            frame = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False)
+            wrong = misplaced(root, frame, table, examples, predictions)
+            if wrong.height:
+                message = (
+                    f"the text has another word at {told(wrong)}; run `xlwh materialize {table} --force`"
+                )
+                yield Finding("wrong_offsets", entry.file, message)
+
+
 def _orphans(root: Path, manifest: Manifest) -> Iterator[Finding]:
     known = manifest.files()
     for path in sorted((root / "tables").rglob("*")):
@@ -108,7 +135,7 @@ def _catalogue(root: Path, commit: int, definitions: str) -> Iterator[Finding]:
     info = read_info(path)
     if info is None:
         yield Finding("stale_catalogue", path.name, f"it cannot be read; {mend}")
-    elif info.root != str(root):
+    elif not same_place(info.root, root):
         yield Finding("stale_catalogue", path.name, f"it was built for {info.root}; {mend}")
     elif info.commit != commit:
         yield Finding(

@@ -16,6 +16,9 @@ from xlwh.store.files import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PRIVATE = "xlwh-private-"
+"""How the folder of a private copy of a catalogue begins."""
+
 
 def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
     """A read-only DuckDB connection with every view of the warehouse at `path`.
@@ -51,7 +54,7 @@ def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
     Private, since within one process DuckDB opens the same path only once: a second connection to the catalogue would
     see it as it was when the first one was opened, however often it was replaced since.
     """
-    with tempfile.TemporaryDirectory(prefix="xlwh-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PRIVATE) as folder:
         path = Path(folder) / "catalog.duckdb"
         make(path)
         return duckdb.connect(path, read_only=True)

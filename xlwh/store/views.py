@@ -23,6 +23,9 @@ from xlwh.tables import TABLES
 if TYPE_CHECKING:
     from sqlglot import exp
 
+_FORM = 2
+"""Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
+
 FOLDERS = ("source", "core", "metric", "mart")
 """Folders of views inside a SQL folder; `macros` stands beside them."""
 
@@ -118,7 +121,7 @@ class Sources:
     @cached_property
     def digest(self) -> str:
         """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, DuckDB's version."""
-        state = hashlib.blake2b(duckdb.__version__.encode(), digest_size=8)
+        state = hashlib.blake2b(f"{duckdb.__version__} {_FORM}".encode(), digest_size=8)
         for folder in self.folders:
             for path in sorted(folder.rglob("*.sql")):
                 state.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -190,35 +191,53 @@ class Warehouse:
 
     def catalogue_is_current(self) -> bool:
         """Whether `catalog.duckdb` shows the last commit, the present SQL and this place."""
-        from xlwh.store.catalogue import read_info
+        from xlwh.store.catalogue import NAME, read_info, same_place
 
-        info = read_info(self.root / "catalog.duckdb")
-        wanted = (self.manifest.head(), str(self.root), self.sources().digest)
-        return info is not None and (info.commit, info.root, info.definitions) == wanted
+        info = read_info(self.root / NAME)
+        wanted = (self.manifest.head(), self.sources().digest)
+        return (
+            info is not None
+            and (info.commit, info.definitions) == wanted
+            and same_place(info.root, self.root)
+        )
 
     def connect(
         self, as_of: datetime | int | None = None, memory_limit: str | None = None
     ) -> duckdb.DuckDBPyConnection:
         """A read-only, sandboxed connection to the catalogue as it stands, or to an earlier commit or time.
 
-        A catalogue that is missing, or was built before the warehouse was moved, is built first; one that is merely
-        older than the last commit is not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB.
+        A catalogue that is missing, or was built for another place (the warehouse was copied or moved), is built first,
+        for this connection alone where the folder cannot be written; one that is merely older than the last commit is
+        not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB.
         """
-        from xlwh.store.catalogue import build, read_info
+        from xlwh.store.catalogue import NAME, read_info, same_place
         from xlwh.store.connect import open_sandboxed
 
         if as_of is not None:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
-            sources = self.sources()
-            return open_sandboxed(
-                lambda path: build(path, self.root, snapshot, sources), self.root, memory_limit
-            )
-        path = self.root / "catalog.duckdb"
+            return self._connect_privately(snapshot, memory_limit)
+        path, root = self.root / NAME, self.root
         info = read_info(path)
-        if info is None or info.root != str(self.root):
-            self.build_catalogue()
-        return open_sandboxed(partial(copyfile, path), self.root, memory_limit)
+        if info is not None and same_place(info.root, self.root):
+            # As its own paths spell it, which need not be as we do.
+            root = Path(info.root)
+        else:
+            try:
+                self.build_catalogue()
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                return self._connect_privately(self.manifest.snapshot(), memory_limit)
+        return open_sandboxed(partial(copyfile, path), root, memory_limit)
+
+    def _connect_privately(self, snapshot: Snapshot, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
+        """A connection to a catalogue of a snapshot that is made for it alone."""
+        from xlwh.store.catalogue import build
+        from xlwh.store.connect import open_sandboxed
+
+        sources = self.sources()
+        return open_sandboxed(lambda path: build(path, self.root, snapshot, sources), self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
         gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from xlwh.study.base import Key, Part
 
@@ -33,15 +33,18 @@ class RandomAttribution(Part):
 class IntegratedGradients(Lig):
     """Integrated gradients from another baseline than PAD."""
 
-    baseline: Literal["zero", "mask", "pad"] = Field(
-        "zero", description="What all but the special tokens are at the start of the path."
+    baseline: Literal["default", "zero", "mask", "pad", "mean"] = Field(
+        "default",
+        description="What all but the special tokens are at the start of the path. `default`: the first of zero, mask, pad "
+        "and the mean of all word vectors at which the model has a gradient (not zero where word vectors are normalised "
+        "at once, as in T5, Llama and Qwen); each run's parameters say which.",
     )
 
 
 class IntegratedGradientsMask(IntegratedGradients):
     """The same from the mask token by default, so that a study can have both."""
 
-    baseline: Literal["zero", "mask", "pad"] = "mask"
+    baseline: Literal["default", "zero", "mask", "pad", "mean"] = "mask"
 
 
 class InputXGradient(Part):
@@ -58,6 +61,18 @@ class AttentionWeights(Part):
 
 class ScaledAttention(Part):
     """The same, times the mean over heads of its gradient."""
+
+
+class ReleasedScaledAttention(Part):
+    """What the released code of arXiv 2403.12809 calls scaled attention: nearly attention squared. Its `attention` is ours."""
+
+
+class ReleasedInputXGradient(Part):
+    """The released code's gradients: those of the word embedding's weight times the word vector, absolute."""
+
+
+class ReleasedIntegratedGradients(Part):
+    """The released code's integrated gradients: 11 such gradients, the embeddings scaled after their LayerNorm."""
 
 
 class DeepLift(Part):
@@ -93,7 +108,7 @@ class OwnMethod(Part):
 
 
 class Methods(Part):
-    """Methods by name; any other name is one of the user's own."""
+    """Methods by name; any other name is one of the user's own. `false` instead of a table leaves one out."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[Key, OwnMethod] = Field(init=False)
@@ -107,7 +122,16 @@ class Methods(Part):
     deeplift: DeepLift | None = None
     gradient_shap: GradientShap | None = None
     occlusion: Occlusion | None = None
+    released_scaled_attention: ReleasedScaledAttention | None = None
+    released_input_x_gradient: ReleasedInputXGradient | None = None
+    released_integrated_gradients: ReleasedIntegratedGradients | None = None
     random: RandomAttribution | None = Field(default_factory=RandomAttribution)
+
+    @field_validator("lig", "random", mode="before")
+    @classmethod
+    def _left_out(cls, value: Any) -> Any:
+        # TOML has no null.
+        return None if value is False else value
 
 
 class Probes(Part):

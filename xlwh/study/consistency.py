@@ -15,7 +15,7 @@ class Space(Part):
 
     kind: Literal["vec", "input_embeddings"]
     files: Mapping[Key, str] = Field(
-        default_factory=dict, description="vec: language -> .vec or .vec.gz file under data_root."
+        default_factory=dict, description="vec: language -> .vec file under data_root, packed or not."
     )
     pivot: Key | None = Field(
         None, description="input_embeddings: the language that the others are rotated onto."
@@ -25,7 +25,15 @@ class Space(Part):
         description="input_embeddings: language -> dictionary file under data_root, pivot word first.",
     )
     reversed_dictionaries: tuple[Key, ...] = Field(
-        (), description="Languages whose dictionary lists the foreign word first (hunalign form)."
+        (),
+        description="Languages whose dictionary is one from the language into the pivot: the foreign word is first, or "
+        "last in hunalign's form and Moses', which list the target first.",
+    )
+    min_coverage: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Least share of a language's distinct words that must have a vector; below it nothing is computed.",
     )
 
     @model_validator(mode="after")

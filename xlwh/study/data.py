@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,17 @@ class Dataset(Part):
         ge=1,
         description="Leave out the examples that `max_examples` of this number keeps: to train on one part of a "
         "corpus and evaluate on the rest.",
+    )
+    max_rejected: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest share of rows that may be refused; a file with more is taken to be of another format.",
+    )
+    aligned: Literal["checked", "unchecked"] = Field(
+        "checked",
+        description="Whether languages that are joined by row or id have to be translations of one another; `unchecked` "
+        "lets pass what the table `parallelism` finds to differ.",
     )
     options: Mapping[str, Any] = Field(
         default_factory=dict, description="What the reader needs beyond the path."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -23,7 +24,7 @@ class LexiconFile(Part):
 
 
 class Aligner(Part):
-    """The word alignment model: IBM 2 with a diagonal prior, as in fast_align."""
+    """The word alignment model: IBM 2 with a diagonal prior, as in the paper of fast_align."""
 
     iterations: int = Field(5, ge=1, description="Passes over the text with a preference for the diagonal.")
     model1_iterations: int = Field(
@@ -32,6 +33,11 @@ class Aligner(Part):
     null_probability: float = Field(0.08, gt=0, lt=1, description="That a word is linked to none.")
     tension: float = Field(4.0, ge=0, le=14, description="Preference for the diagonal, to begin with.")
     optimise_tension: bool = Field(True, description="Fit the tension to the text.")
+    tension_update: Literal["gradient", "released"] = Field(
+        "gradient",
+        description="How it is fitted: by the likelihood's gradient, or by the step of the program fast_align, "
+        "whose links come out then.",
+    )
     alpha: float = Field(0.01, ge=0, description="Prior of variational Bayes; 0 is plain EM.")
     lower_case: bool = Field(True, description="Align without case; the lexicon keeps it.")
     command: str | None = Field(

@@ -24,7 +24,7 @@ from xlwh.tables.concepts import (
     SentenceVectors,
 )
 from xlwh.tables.consistency import CctaPairs, WordVectors
-from xlwh.tables.corpora import Examples, PublishedResults, RejectedRows
+from xlwh.tables.corpora import Examples, Parallelism, PublishedResults, RejectedRows
 from xlwh.tables.faithfulness import Perturbations
 from xlwh.tables.heads import (
     AttentionMaps,
@@ -42,6 +42,7 @@ from xlwh.tables.translation import Translations, TranslationStatistics
 TABLES: dict[str, type[Table]] = {
     "examples": Examples,
     "rejected_rows": RejectedRows,
+    "parallelism": Parallelism,
     "models": Models,
     "tokens": Tokens,
     "predictions": Predictions,
@@ -99,6 +100,7 @@ __all__ = [
     "HeadSamples",
     "Lexicon",
     "Models",
+    "Parallelism",
     "Perturbations",
     "Predictions",
     "PruningEvaluations",

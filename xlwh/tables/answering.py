@@ -10,6 +10,7 @@ from xlwh.tables.base import (
     example_id_column,
     language_column,
     model_column,
+    segment_column,
     split_column,
 )
 
@@ -17,6 +18,7 @@ from xlwh.tables.base import (
 class AnswerSpans(Table):
     """One row per (model, question that got an answer): the span behind `predictions.predicted`."""
 
+    version = 2
     partition_by = ("model", "language")
     key = ("model", "dataset", "split", "language", "example_id")
 
@@ -43,6 +45,7 @@ class AnswerSpans(Table):
     end_position = dy.Int32(
         nullable=False, min=0, description="Last sub-token of the answer, as in `tokens`."
     )
+    segment = segment_column()
     char_start = dy.Int32(
         nullable=False, min=0, description="First code point of the answer in `examples.text_pair`."
     )

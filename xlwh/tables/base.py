@@ -68,6 +68,30 @@ def target_column() -> dy.String:
     )
 
 
+def segment_column() -> dy.Int32:
+    return dy.Int32(
+        nullable=False,
+        min=0,
+        max=1,
+        description="Text of the example that it stands in: 0 `text`, 1 `text_pair`; of translations 0 is the source.",
+    )
+
+
+def start_column() -> dy.Int32:
+    return dy.Int32(
+        nullable=False, min=0, description="Its first code point in that text. See the macro `surface`."
+    )
+
+
+def end_column() -> dy.Int32:
+    return dy.Int32(
+        nullable=False,
+        min=1,
+        description="One past its last code point. What is cut out is the word itself, but for words of multiword "
+        "tokens: there, what `examples.word_spans` says.",
+    )
+
+
 def probability_column(description: str) -> dy.Float64:
     return dy.Float64(
         nullable=False, min=0, max=1 + 1e-9, allow_inf=False, allow_nan=False, description=description

@@ -9,12 +9,15 @@ from xlwh.tables.base import (
     Float16,
     Table,
     dataset_column,
+    end_column,
     example_id_column,
     language_column,
     model_column,
     name_column,
     probability_column,
+    segment_column,
     split_column,
+    start_column,
 )
 
 STACKS = ("encoder", "decoder")
@@ -82,6 +85,7 @@ class Activations(Table):
     the reason.
     """
 
+    version = 2
     partition_by = ("model", "language")
     key = (
         "model", "dataset", "split", "language", "stack", "convention", "layer", "aggregation",
@@ -100,17 +104,18 @@ class Activations(Table):
     aggregation = aggregation_column()
     example_id = example_id_column()
     word_index = dy.Int32(
-        nullable=False, min=0, description="Index of the word in its example, over both segments."
+        nullable=False,
+        min=0,
+        description="Index of the word in its example, over both segments; of translations, in this language's side.",
     )
     word = dy.String(nullable=False, min_length=1, description="Surface form of the word, case kept.")
     position = dy.Int32(
         nullable=True, min=0, description="Its first sub-token in the model's input; NULL if it has none."
     )
     num_tokens = dy.Int32(nullable=False, min=0, description="Sub-tokens of the word that the model saw.")
-    char_start = dy.Int32(nullable=True, min=0, description="First code point in its segment's text.")
-    char_end = dy.Int32(
-        nullable=True, min=0, description="One past the last code point in its segment's text."
-    )
+    segment = segment_column()
+    char_start = start_column()
+    char_end = end_column()
     vector = vector_column(
         Float16(nullable=True, allow_nan=True, allow_inf=True),
         True,
@@ -348,6 +353,7 @@ class Concepts(Table):
 class ConceptMembers(Table):
     """One row per (clustering, word occurrence): the concept that it belongs to."""
 
+    version = 2
     partition_by = ("model",)
     key = ("model", "clustering", "dataset", "split", "language", "example_id", "word_index")
 
@@ -363,9 +369,14 @@ class ConceptMembers(Table):
     language = language_column()
     example_id = example_id_column()
     word_index = dy.Int32(
-        nullable=False, min=0, description="Index of the word in its example, over both segments."
+        nullable=False,
+        min=0,
+        description="Index of the word in its example, over both segments; of translations, in this language's side.",
     )
     word = dy.String(nullable=False, min_length=1, description="Surface form of the word, case kept.")
+    segment = segment_column()
+    char_start = start_column()
+    char_end = end_column()
     distance = dy.Float32(
         nullable=False, min=0, allow_nan=False, description="Euclidean distance to the concept's centroid."
     )

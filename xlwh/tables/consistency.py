@@ -41,6 +41,7 @@ class WordVectors(Table):
 class CctaPairs(Table):
     """One row per parallel pair: its optimal-transport score and the two nulls (CCTA)."""
 
+    version = 2
     partition_by = ("model", "target_language")
     key = (
         "model", "dataset", "split", "source_language", "target_language", "example_id",
@@ -80,6 +81,12 @@ class CctaPairs(Table):
     num_draws = dy.Int32(nullable=False, min=1, description="Draws of the shuffled null.")
     source_units = dy.Int32(nullable=False, min=1, description="Words (or tokens) on the source side.")
     target_units = dy.Int32(nullable=False, min=1, description="Words (or tokens) on the target side.")
+    alignment = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(["same_language", "rotated", "given", "unchecked", "none"]),
+        description="How both languages came into one space: same_language; rotated by a dictionary; given by the vector "
+        "files, whose shared words agree; unchecked, where they share too few words to tell; none: nothing relates them.",
+    )
     source_coverage = probability_column("Share of the source weight on units that have a vector.")
     target_coverage = probability_column("Share of the target weight on units that have a vector.")
     degenerate = dy.Bool(nullable=False, description="A side had only zero weights and was set to uniform.")

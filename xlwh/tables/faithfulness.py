@@ -18,6 +18,8 @@ from xlwh.tables.base import (
 
 SIDES = ("sufficiency", "comprehensiveness")
 MODES = ("hard", "soft")
+MASKED_AT = ("tokens", "word_vectors", "embedding_output")
+EMPTY_INPUTS = ("attributable", "all")
 MASKINGS = ("mask", "pad", "delete", "zero_id", "bernoulli", "bernoulli_reversed")
 
 
@@ -27,6 +29,8 @@ class Perturbations(Table):
     A kept set that several rows share was evaluated once; its probability is repeated, so that no metric needs a join.
     """
 
+    # 2: `zero_id` and `bernoulli_reversed` are the released code's in every respect; `masked_at`, `empty_input`.
+    version = 2
     partition_by = ("model", "language")
     key = (
         "model",
@@ -65,6 +69,18 @@ class Perturbations(Table):
         description="What becomes of tokens not kept. hard: mask (the mask token), pad, delete, zero_id (token id 0); "
         "soft: bernoulli, bernoulli_reversed (with the published code's reversed probabilities).",
     )
+    masked_at = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(list(MASKED_AT)),
+        description="What is masked: tokens; word_vectors, before positions are added; embedding_output, the normalised "
+        "sum of word, position and type vectors, as in the released code.",
+    )
+    empty_input = dy.String(
+        nullable=False,
+        check=lambda c: c.is_in(list(EMPTY_INPUTS)),
+        description="What `p_empty` is without: attributable (every attributable token, masked in the same way) or all "
+        "(every token but a kept query is id 0, special tokens too: the released code's baseline).",
+    )
     mask_token = dy.String(
         nullable=True,
         description="Token that stood in; `mask` uses PAD where a tokenizer has no mask token. NULL: none did.",
@@ -72,7 +88,8 @@ class Perturbations(Table):
     query = dy.String(
         nullable=False,
         check=lambda c: c.is_in(["none", "kept", "perturbed"]),
-        description="Second text of a pair: kept as it is, perturbed like the first, or there is none.",
+        description="Second text of a pair: kept as it is, perturbed like the first, or there is none. The released "
+        "code's comprehensiveness (zero_id) removes it where one separator stands between the texts.",
     )
     side = dy.String(
         nullable=False,
@@ -88,12 +105,14 @@ class Perturbations(Table):
     num_attributable = dy.Int32(
         nullable=False,
         min=0,
-        description="Sub-tokens that can be perturbed: not special, not of a kept query.",
+        description="Sub-tokens that can be perturbed: not special, not of a kept query; the released code's rows count "
+        "the closing separator of a single text among them.",
     )
     k = dy.Int32(
         nullable=True,
         min=0,
-        description="ceil(ratio * num_attributable): the rationale's sub-tokens; NULL for soft.",
+        description="The rationale's sub-tokens: ceil(ratio * num_attributable), in the released code's rows (zero_id) "
+        "ceil(ratio * place of the first separator); NULL for soft.",
     )
     kept_hash = dy.String(
         nullable=True,
@@ -103,4 +122,4 @@ class Perturbations(Table):
     )
     p_full = probability_column("Probability of the target class for the whole input.")
     p_perturbed = probability_column("The same for the perturbed input.")
-    p_empty = probability_column("The same with every attributable token removed in the same way.")
+    p_empty = probability_column("The same for the empty input, see `empty_input`.")

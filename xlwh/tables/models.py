@@ -19,7 +19,7 @@ class Models(Table):
 
     partition_by = ("model",)
     key = ("model",)
-    version = 3
+    version = 4
 
     model = model_column()
     kind = dy.String(
@@ -72,11 +72,30 @@ class Models(Table):
     )
     train_steps = dy.Int64(nullable=True, min=0, description="Optimiser steps done.")
     duration_s = dy.Float64(nullable=True, min=0, description="Seconds of fine-tuning.")
+    self_test = dy.List(
+        dy.Struct(
+            {
+                "item": dy.String(nullable=False),
+                "capability": dy.String(nullable=False),
+                "status": dy.String(nullable=False),
+                "deviation": dy.Float64(nullable=True),
+                "tolerance": dy.Float64(nullable=True),
+                "detail": dy.String(nullable=False),
+            }
+        ),
+        nullable=True,
+        description="What was tried with it on a few examples: passed, failed (the capability is refused) or "
+        "not_applicable, with the deviation measured and the one allowed.",
+    )
+    self_tested_with = dy.String(
+        nullable=True, description="Version of the self-test and of the libraries that it was run with."
+    )
 
 
 class Tokens(Table):
     """One row per sub-token that the model sees, special tokens included, padding not."""
 
+    version = 2
     partition_by = ("model", "language")
     key = ("model", "dataset", "split", "language", "example_id", "position")
 
@@ -97,9 +116,23 @@ class Tokens(Table):
         description="Word the sub-token belongs to, counted over both segments; NULL for special tokens and lone blanks.",
     )
     word = dy.String(nullable=True, description="Surface form of that word.")
+    word_start = dy.Int32(
+        nullable=True, min=0, description="First code point of that word in the segment's text."
+    )
+    word_end = dy.Int32(
+        nullable=True,
+        min=1,
+        description="One past its last code point. What is cut out is the word itself, but for words of multiword "
+        "tokens: there, what `examples.word_spans` says.",
+    )
     token_id = dy.Int32(nullable=False, min=0, description="Row of the input embedding.")
     token = dy.String(nullable=False, description="The tokenizer's piece.")
-    char_start = dy.Int32(nullable=True, min=0, description="First code point in the segment's text.")
+    char_start = dy.Int32(
+        nullable=True,
+        min=0,
+        description="First code point in the segment's text; NULL for special tokens, and for lone blanks between "
+        "pre-tokenised words, which may not stand there.",
+    )
     char_end = dy.Int32(
         nullable=True, min=0, description="One past the last code point in the segment's text."
     )

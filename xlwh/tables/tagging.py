@@ -7,16 +7,20 @@ import dataframely as dy
 from xlwh.tables.base import (
     Table,
     dataset_column,
+    end_column,
     example_id_column,
     language_column,
     model_column,
+    segment_column,
     split_column,
+    start_column,
 )
 
 
 class TokenPredictions(Table):
     """One row per (model, example, gold word): its tag as predicted, or why there is none."""
 
+    version = 2
     partition_by = ("model", "language")
     key = ("model", "dataset", "split", "language", "example_id", "word_index")
 
@@ -27,6 +31,9 @@ class TokenPredictions(Table):
     example_id = example_id_column()
     word_index = dy.Int32(nullable=False, min=0, description="Place of the word in `examples.words`.")
     word = dy.String(nullable=False, description="The word, as the source has it.")
+    segment = segment_column()
+    char_start = start_column()
+    char_end = end_column()
     status = dy.String(
         nullable=False,
         check=lambda c: c.is_in(["tagged", "dropped", "truncated"]),

@@ -39,6 +39,7 @@ def filled(tmp_path):
             "text_pair": None,
             "label": "neutral",
             "words": ["a", "b"],
+            "word_spans": [{"start": 0, "end": 1}, {"start": 1, "end": 2}],
             "word_labels": None,
             "answers": None,
             "source_file": "f",

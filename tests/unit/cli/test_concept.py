@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from xlwh.corpora.spans import joined
 from xlwh.store import Slot, Warehouse, schema
 
 NAME = "pud.encoder.1.mixed-en+de.k2.s0"
@@ -40,11 +41,15 @@ def warehouse(tmp_path):
     for language, words in WORDS.items():
         key = {"dataset": "pud", "split": "test", "language": language, "example_id": "1"}
         surfaces = [word for word, _ in words]
+        spans = [{"start": a, "end": b} for a, b in joined(surfaces)]
         example = {**key, "task": "token_classification", "text": " ".join(surfaces), "words": surfaces}
+        example["word_spans"] = spans
         rows = [{**example, "source_file": "f", "row_number": 0}]
         made.write({Slot("examples", ("pud", language), "test"): frame("examples", rows)}, "f")
         occurrences = [
-            {**key, "word_index": index, "word": word, "model": "m"} for index, word in enumerate(surfaces)
+            {**key, "word_index": index, "word": word, "model": "m", "segment": 0}
+            | {"char_start": spans[index]["start"], "char_end": spans[index]["end"]}
+            for index, word in enumerate(surfaces)
         ]
         activations = [
             {

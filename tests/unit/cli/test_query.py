@@ -141,6 +141,15 @@ def test_describe_says_what_every_column_is(xlwh, name):
         assert description in out
 
 
+def test_describe_says_what_a_column_is_counted_in(xlwh):
+    code, out, _ = xlwh("describe", "fertility_difference")
+    assert code == 0
+    assert "sub-tokens per word" in out
+    assert "language_pair_scorecard" in out
+    assert "tokenization_intervention" in out
+    assert "task_scores" not in out
+
+
 def test_describe_of_something_unknown(xlwh):
     code, _, errors = xlwh("describe", "ccat")
     assert code == 1

@@ -118,9 +118,7 @@ def test_vectors_are_the_models_own(
     assert checked > len(places) * 15
 
 
-def test_spans_know_positions_and_characters(
-    load: Callable[..., LoadedModel], frame: Callable[..., pl.DataFrame]
-) -> None:
+def test_spans_know_positions(load: Callable[..., LoadedModel], frame: Callable[..., pl.DataFrame]) -> None:
     loaded = load("bert")
     encoded = encode(loaded, frame([("The cat!", "cat"), ("mat", None)]))
     spans = find_words(encoded, np.array([0, 0, 0]), np.array([1, 2, 3]))
@@ -128,7 +126,8 @@ def test_spans_know_positions_and_characters(
     assert words == ["cat", "!", "cat"]
     tokens = loaded.tokenizer.convert_ids_to_tokens(encoded.input_ids[encoded.row(0)].tolist())
     assert [tokens[position] for position in spans.first] == ["cat", "!", "cat"]
-    assert (spans.char_start.tolist(), spans.char_end.tolist()) == ([4, 7, 0], [7, 8, 3])
+    places = [encoded.occurrences[0][index] for index in (1, 2, 3)]
+    assert places == [("cat", 0, 4, 7), ("!", 0, 7, 8), ("cat", 1, 0, 3)]
     assert spans.count.tolist() == [1, 1, 1]
 
 
@@ -147,7 +146,8 @@ def test_what_is_cut_off_is_truncated(
     assert reasons[:last] == [None] * last
     assert reasons[last + 1 : -1] == ["truncated"] * (len(reasons) - last - 2)
     # The last word that is seen is cut as well, unless all its characters are there.
-    whole = spans.char_end[last] - spans.char_start[last] == len(encoded.words[0][last])
+    ends = encoded.char_end[encoded.row(0)][encoded.word_index[encoded.row(0)] == last]
+    whole = ends.max() == encoded.occurrences[0][last].end
     assert reasons[last] == (None if whole else "truncated")
 
 

@@ -178,3 +178,20 @@ def test_error_rate_on_the_demo(language, passes, limit):
 def test_word_order_unlike_the_source_needs_model_1():
     gold = demo("hi")
     assert error_rate(gold) > 2 * error_rate(gold, 5)
+
+
+def test_the_released_step_is_the_programs_sum_term_by_term():
+    """Its closed forms against the sums they stand for, on shapes where drawn and given words differ in number."""
+    for m, n in [(1, 1), (5, 5), (3, 7), (8, 3), (2, 1), (12, 11)]:
+        for tension in (0.1, 4.0, 14.0):
+            equal = m == n
+            found = alignment._released_expectation((m, n), tension)
+            above, below = alignment._series(np.arange(1, m + 1), m, n, tension)
+            total = sum(
+                abs(i / n - j / m) * math.exp(-tension * abs(i / n - j / m))
+                for i in range(1, n + 1)
+                for j in range(1, m + 1)
+            )
+            assert (above + below).sum() == pytest.approx(total)
+            if equal:
+                assert found == pytest.approx(alignment._expected_distance((m, n), tension))

@@ -78,12 +78,14 @@ def test_words_of_examples():
             "text": ["It isn't.", "a b", "我在家"],
             "text_pair": ["Yes!", None, None],
             "words": [None, ["a", "b c"], None],
+            "word_spans": [None, [{"start": 0, "end": 1}, {"start": 2, "end": 3}], None],
         },
         schema={
             "language": pl.String,
             "text": pl.String,
             "text_pair": pl.String,
             "words": pl.List(pl.String),
+            "word_spans": pl.List(pl.Struct({"start": pl.Int32, "end": pl.Int32})),
         },
     )
     *spaced, chinese = parallel_words(frame)

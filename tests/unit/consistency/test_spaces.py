@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import ortho_group
 
-from xlwh.consistency.spaces import Rotation, align, mean_of_pieces, pivot_mean, procrustes, unit
+from xlwh.consistency.pairs import vectors
+from xlwh.consistency.spaces import Rotation, agree, align, mean_of_pieces, pivot_mean, procrustes, unit
 from xlwh.corpora.dictionaries import Dictionary
 from xlwh.errors import CorpusError
 
@@ -118,3 +120,23 @@ def test_held_out_words_do_not_depend_on_the_order(generator):
     first = align(dictionary, pivot, foreign, mean)[1]
     second = align(Dictionary(reversed_pairs, 600, 0), pivot, foreign, mean)[1]
     assert first == second
+
+
+def _space(words, matrix):
+    return vectors(pl.DataFrame({"word": words, "vector": matrix.tolist()}))
+
+
+def test_files_that_nobody_aligned_are_told_by_the_words_they_share(generator):
+    """Names and numbers are spelt alike: near each other in aligned files, anywhere in others."""
+    shared = [f"Name{i}" for i in range(60)]
+    common = generator.normal(size=(60, 50))
+    source = _space([*shared, "house"], np.vstack([common, generator.normal(size=(1, 50))]))
+    noisy = common + generator.normal(size=common.shape)
+    turned = noisy @ ortho_group.rvs(50, random_state=1)
+    german = generator.normal(size=(1, 50))
+    assert agree(source, _space([*shared, "haus"], np.vstack([noisy, german]))) is True
+    assert agree(source, _space([*shared, "haus"], np.vstack([turned, german]))) is False
+    # A direction that all vectors share, as raw embeddings have one, is no agreement.
+    assert agree(_space(shared, common + 3), _space(shared, turned + 3)) is False
+    assert agree(source, _space(shared[:19], noisy[:19])) is None
+    assert agree(source, _space(["haus"], german)) is None

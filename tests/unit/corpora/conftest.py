@@ -39,7 +39,10 @@ def checked(reading: corpora.Reading) -> corpora.Reading:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Write some files and read one language: read({"dev-en.tsv": "..."}, "en", reader="xnli")."""
+    """Write some files and read one language: read({"dev-en.tsv": "..."}, "en", reader="xnli").
+
+    Files of a few rows, most of them refused on purpose, are read: `max_rejected` is 1 unless the test says otherwise.
+    """
 
     def read(
         files: Mapping[str, str | bytes], language: str = "en", languages: Sequence[str] = (), **dataset: Any
@@ -48,7 +51,7 @@ def read(tmp_path: Path) -> Read:
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        study = study_of(tmp_path, languages or [language], **{"path": ".", **dataset})
+        study = study_of(tmp_path, languages or [language], **{"path": ".", "max_rejected": 1, **dataset})
         return checked(corpora.read(study, "d", language))
 
     return read

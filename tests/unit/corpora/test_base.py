@@ -16,7 +16,9 @@ DOCUMENT = Document(Path("f"), "f")
 
 @pytest.fixture
 def collector() -> Collector:
-    request = Request("d", Dataset(reader="xnli", path="."), Path("."), Path("."), "en", ("en",))
+    request = Request(
+        "d", Dataset(reader="xnli", path=".", max_rejected=1), Path("."), Path("."), "en", ("en",)
+    )
     return Collector(request, "sentence_pair", [DOCUMENT])
 
 

@@ -14,7 +14,7 @@ from .conftest import Read, study_of
 TMX = """<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE tmx SYSTEM "tmx14.dtd">
 <tmx version="1.4"><header srclang="en"/><body>
-<tu tuid="A:1"><prop>x</prop><tuv xml:lang="en"><seg>Hello <bpt i="1">big</bpt> world</seg></tuv>
+<tu tuid="A:1"><prop>x</prop><tuv xml:lang="en"><seg>Hello <bpt i="1">&lt;b&gt;</bpt><hi>big</hi><ept i="1">&lt;/b&gt;</ept> world<ph x="1">{0<sub>x</sub>}</ph></seg></tuv>
 <tuv xml:lang="ar"><seg>مرحبا</seg></tuv></tu>
 <tu tuid="A:2"><tuv xml:lang="EN-gb"><seg>Only English</seg></tuv></tu>
 <tu><tuv lang="en"><seg>No id</seg></tuv><tuv lang="ar-EG"><seg>بلا</seg></tuv></tu>
@@ -104,7 +104,7 @@ def test_tmx(read: Read) -> None:
     "content",
     [
         TMX[:-40],
-        "",
+        " ",
         "plain text",
         '<?xml version="1.0" encoding="no-such"?><tmx/>',
         "<!DOCTYPE x [" + '<!ENTITY a "' + "x" * 5000 + '"><!ENTITY b "' + "&a;" * 5000 + '">]><tmx><tu>&b;</tu></tmx>',

@@ -61,7 +61,8 @@ def test_panx_prefixes_are_cut_at_the_first_colon(read: Read) -> None:
 def test_panx_without_prefixes(read: Read) -> None:
     reading = read({"dev-en.tsv": "en:x\tO\nParis\tB-LOC\n!\tO\n"}, reader="panx")
     assert reading.examples["words"].to_list() == [["en:x", "Paris", "!"]]
-    forced = read({"dev-en.tsv": "en:x\tO\nParis\tB-LOC\n!\tO\n"}, reader="panx", options={"prefix": "yes"})
+    text = "en:x\tO\nParis\tB-LOC\n!\tO\n\nen:y\tO\n"
+    forced = read({"dev-en.tsv": text}, reader="panx", options={"prefix": "yes"})
     assert forced.rejected.height == 1
 
 

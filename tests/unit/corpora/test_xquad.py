@@ -71,7 +71,7 @@ def test_broken_parts_cost_only_themselves(read: Read) -> None:
 
 
 def test_strings_that_json_can_spell_and_utf8_cannot(read: Read) -> None:
-    data = squad(question("a", more="x")).replace("What a?", "What \\ud800?")
+    data = squad(question("a", more="x"), question("b")).replace("What a?", "What \\ud800?")
     reading = read({"xquad.en.json": data}, reader="xquad")
     assert reading.reasons() == {"lone surrogate in the text": 1}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from xlwh.errors import ModelError
 from xlwh.faithfulness.perturbations import Perturbed, Row, Subject, perturb
 from xlwh.models import LoadedModel
 from xlwh.models.predict import predict
@@ -46,9 +47,41 @@ def one_probability(
     return float(logits.softmax(-1)[subject.target])
 
 
+def is_released(loaded: LoadedModel, row: Row) -> bool:
+    """Whether a row is cut as the released code of the paper does it, which knows BERT's layout only."""
+    return row.masking == "zero_id" and loaded.family.name in ("bert", "roberta", "xlm")
+
+
+def released_by_hand(
+    loaded: LoadedModel, encoded: Encoded, subject: Subject, row: Row
+) -> tuple[list[int], list[int]]:
+    """Positions that the released code keeps, of the perturbed and of the empty input."""
+    place = encoded.row(subject.example)
+    ids, segment = encoded.input_ids[place].tolist(), encoded.segment[place].tolist()
+    ends = [i for i, token in enumerate(ids) if token == loaded.tokenizer.sep_token_id]
+    scores = next(r.scores for r in subject.rankings if (r.method, r.repeat) == (row.method, row.repeat))
+    pair = 1 in segment
+    ranked = range(1, ends[0]) if pair else range(1, len(ids))
+    assert row.ratio is not None
+    k = math.ceil(np.float32(ends[0]) * np.float32(row.ratio))
+    top = sorted(ranked, key=lambda i: (-scores[i], i))[:k]
+    assert (row.k, row.num_attributable) == (len(top), len(ranked))
+    query = list(range(ends[-2], ends[-1] + 1)) if pair else []
+    between = list(range(ends[0], ends[1] + 1)) if pair else []
+    if row.side == "sufficiency":
+        left = {0, ends[0], *top, *query, *between}
+    else:
+        left = ({*range(len(ids))} - {*top, *between}) | {0, ends[0]}
+    return sorted(left), query
+
+
 def by_hand(loaded: LoadedModel, encoded: Encoded, subject: Subject, row: Row) -> float:
     """The probability of one hard row, worked out from its scores alone."""
     place = encoded.row(subject.example)
+    if is_released(loaded, row):
+        left, _ = released_by_hand(loaded, encoded, subject, row)
+        shown = [token if i in left else 0 for i, token in enumerate(encoded.input_ids[place].tolist())]
+        return one_probability(loaded, encoded, subject, shown, list(range(len(shown))))
     special, segment = encoded.special[place], encoded.segment[place]
     free = [i for i in range(len(special)) if not special[i] and segment[i] != 1]
     scores = next(r.scores for r in subject.rankings if (r.method, r.repeat) == (row.method, row.repeat))
@@ -87,14 +120,36 @@ def test_hard_rows_are_those_made_by_hand(any_case: Case) -> None:
 
 def test_the_ends_are_the_whole_and_the_empty_input(any_case: Case) -> None:
     for row in found(any_case, HARD).rows:
-        if row.ratio == 1.0:
+        if row.ratio == 1.0 and not is_released(any_case[0], row):
             assert row.p_perturbed == (row.p_full if row.side == "sufficiency" else row.p_empty)
+
+
+def test_the_released_baseline_is_of_id_0_but_for_the_query(any_case: Case) -> None:
+    loaded, encoded, subjects = any_case
+    rows = [row for row in found(any_case, HARD).rows if row.masking == "zero_id"]
+    released = loaded.family.name in ("bert", "roberta", "xlm")
+    assert {row.empty_input for row in rows} == {"all" if released else "attributable"}
+    for row in rows[::11] if released else []:
+        subject = subjects[row.subject]
+        _, query = released_by_hand(loaded, encoded, subject, row)
+        ids = encoded.input_ids[encoded.row(subject.example)].tolist()
+        shown = [token if i in query else 0 for i, token in enumerate(ids)]
+        expected = one_probability(loaded, encoded, subject, shown, list(range(len(ids))))
+        assert row.p_empty == pytest.approx(expected, abs=1e-4)
 
 
 def test_equal_kept_sets_are_evaluated_once(any_case: Case) -> None:
     made = found(any_case, HARD)
-    seen = {(row.subject, row.masking, row.kept_hash): row.p_perturbed for row in made.rows}
-    assert all(seen[row.subject, row.masking, row.kept_hash] == row.p_perturbed for row in made.rows)
+    # The released code's comprehensiveness takes the query away too, so one set of the first text is two inputs there.
+    seen = {
+        (row.subject, row.masking, row.kept_hash, is_released(any_case[0], row) and row.side): row.p_perturbed
+        for row in made.rows
+    }
+    assert all(
+        seen[row.subject, row.masking, row.kept_hash, is_released(any_case[0], row) and row.side]
+        == row.p_perturbed
+        for row in made.rows
+    )
     assert made.num_evaluated < len(made.rows)
     # The whole inputs, and every set that is not the whole input (or the empty one, which is looked at anyway).
     assert made.num_evaluated <= len(any_case[2]) + len(seen)
@@ -111,7 +166,7 @@ def test_the_query_is_kept_unless_told_otherwise(case_of: Callable[[str], Case])
             assert row.num_attributable == int(free.sum())
             assert row.query == word
     # Its first text is empty: nothing can be perturbed, and nothing changes.
-    empty = [row for row in found(case, HARD).rows if row.subject == 2]
+    empty = [row for row in found(case, HARD).rows if row.subject == 2 and row.masking != "zero_id"]
     assert {row.num_attributable for row in empty} == {0}
     assert all(row.p_perturbed == row.p_full == row.p_empty for row in empty)
 
@@ -181,6 +236,76 @@ def test_soft_draws_depend_on_the_example_and_the_draw_alone(case_of: Callable[[
     assert {(row.method, row.repeat) for row in together} == {
         (method, draw) for method in ("up", "down", "random") for draw in (0, 1)
     }
+
+
+REVERSED = Faithfulness(ratios=(1.0,), soft_draws=2, random_draws=2, soft_masking=("bernoulli_reversed",))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
+def test_the_released_soft_mask_is_multiplied_in_after_the_first_norm(
+    family: str, case_of: Callable[[str], Case]
+) -> None:
+    """Scores of -1 and 1 leave no chance, so that what enters the first layer can be made by hand.
+
+    The model's own embeddings (words, positions, types, norm) come from its hidden state 0 of the unmasked input.
+    """
+    loaded, encoded, subjects = case_of(family)
+    sharp = []
+    for subject in subjects[:2]:
+        place = encoded.row(subject.example)
+        scores = np.where(np.arange(place.stop - place.start) % 2 == 1, 1.0, -1.0)
+        sharp.append(Subject(subject.example, subject.target, (subject.rankings[0]._replace(scores=scores),)))
+    rows = [row for row in perturb(loaded, encoded, sharp, REVERSED).rows if row.mode == "soft"]
+    assert len(rows) == 2 * 2 * 2
+    assert {(row.masked_at, row.empty_input) for row in rows} == {("embedding_output", "all")}
+    layers = loaded.family.hidden_sites(loaded.model)
+    for row in rows:
+        subject = sharp[row.subject]
+        place = encoded.row(subject.example)
+        ids = torch.from_numpy(encoded.input_ids[place].astype(np.int64))[None]
+        ends = torch.nonzero(ids[0] == loaded.tokenizer.sep_token_id)[:, 0].tolist()
+        pair = 1 in encoded.segment[place].tolist()
+        scores = torch.from_numpy(subject.rankings[0].scores).clone()
+        ranked = torch.arange(len(scores))
+        scores[~((ranked > 0) & ((ranked < ends[0]) if pair else (ranked > -1)))] = -1.0
+        keep = scores == (-1 if row.side == "sufficiency" else 1)
+        types = encoded.token_type_ids
+        inputs = loaded.family.model_inputs(
+            loaded.model,
+            ids,
+            torch.ones_like(ids),
+            None if types is None else torch.from_numpy(types[place])[None].long(),
+        )
+        handle = layers[0].module.register_forward_pre_hook(
+            lambda _, args, kept=keep: (args[0] * kept[None, :, None], *args[1:])
+        )
+        with torch.inference_mode():
+            logits = loaded.model(**inputs).logits[0].double()
+        handle.remove()
+        assert row.p_perturbed == pytest.approx(float(logits.softmax(-1)[subject.target]), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_the_released_soft_mask_is_refused_by_name_where_there_is_nothing_to_multiply_it_into(
+    family: str, case_of: Callable[[str], Case]
+) -> None:
+    with pytest.raises(ModelError, match=r"Model `m`.*does not normalise a sum.*soft_masking"):
+        perturb(*case_of(family), REVERSED)
+
+
+def test_the_released_code_draws_random_scores_once(case_of: Callable[[str], Case]) -> None:
+    rows = [row for row in perturb(*case_of("bert"), REVERSED).rows if row.mode == "soft"]
+    assert {(row.method, row.repeat) for row in rows if row.method == "random"} == {
+        ("random", 0),
+        ("random", 1),
+    }
+    alone = [
+        row
+        for row in perturb(*case_of("bert"), REVERSED.model_copy(update={"soft_draws": 1})).rows
+        if row.mode == "soft" and row.method == "random"
+    ]
+    first = [row for row in rows if row.method == "random" and row.repeat == 0]
+    assert [row.p_perturbed for row in alone] == pytest.approx([row.p_perturbed for row in first], abs=1e-5)
 
 
 def test_batching_changes_nothing(any_case: Case) -> None:

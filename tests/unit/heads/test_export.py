@@ -61,3 +61,39 @@ def test_what_is_not_there_is_refused(game, tmp_path):
         without_heads(game("bert").loaded.model, [Player("head", 2, 0)])
     with pytest.raises(ModelError, match="no pruned model"):
         load_pruned(tmp_path)
+
+
+def test_a_pruned_model_that_is_not_that_of_its_mask_is_refused(game, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "pruned"
+    save_pruned(game("bert").loaded, REMOVED, folder)
+    mask, file, config = folder / "pruned_heads.json", folder / "model.safetensors", folder / "config.json"
+    whole = {path: path.read_bytes() for path in (mask, file, config)}
+    weights = load_file(file)
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+
+    def refused(pattern):
+        with pytest.raises(ModelError, match=pattern):
+            load_pruned(folder)
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+    mask.write_text(mask_json(REMOVED[1:]))
+    refused(
+        rf"do not fit pruned_heads\.json.*{name} \[18, 24\] \(mask and configuration make it \[24, 24\]\)"
+    )
+    config.write_text(json.dumps(json.loads(whole[config]) | {"type_vocab_size": 3}))
+    refused(r"token_type_embeddings\.weight \[2, 24\] .*make it \[3, 24\]")
+    save_file(weights | {f"{name}.lora_A": torch.zeros(2)}, file)
+    refused(r"lora_A \[2\] \(mask and configuration make it None\)")
+    save_file({key: value for key, value in weights.items() if key != name}, file)
+    refused(rf"{name} None")
+    file.write_bytes(whole[file][:-9])
+    refused(r"model\.safetensors cannot be read")
+    config.write_text(json.dumps(json.loads(whole[config]) | {"architectures": ["Nothing"]}))
+    refused(r"config\.json is not usable")
+    config.write_text(json.dumps(json.loads(whole[config]) | {"auto_map": {"AutoModel": "evil.Model"}}))
+    refused(r"`auto_map`: the checkpoint brings its own code")
+    (folder / "adapter_config.json").write_text("{}")
+    refused("holds an adapter")

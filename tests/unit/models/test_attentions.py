@@ -17,10 +17,11 @@ from xlwh.models.attentions import (
     eager_attention,
     input_gradients,
     last_reading_site,
-    pooled_row,
+    rows_at,
 )
 from xlwh.models.batches import Batch, collate
 from xlwh.models.hidden import hidden_states
+from xlwh.models.reading import read_positions
 from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
@@ -112,9 +113,9 @@ def test_the_position_that_the_classifier_reads(loaded: LoadedModel, batch: Batc
     with input_gradients(loaded):
         found = attentions(loaded, inputs, [site])
     (gradient,) = found.gradients(found.output[0][:, 0]).values()
-    rows = pooled_row(loaded, batch.attention_mask, found.weights[site])
+    position = read_positions(loaded, inputs)
+    rows = rows_at(found.weights[site], position)
     assert rows.shape == (3, found.weights[site].shape[1], batch.input_ids.shape[1])
-    position = loaded.family.pooled_position(batch.attention_mask)
     # Of the last attention the logit depends on the row of that position alone.
     magnitude = gradient.abs().amax(dim=(1, 3))
     for row in range(3):

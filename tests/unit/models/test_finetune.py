@@ -412,6 +412,34 @@ def test_damaged_checkpoint_says_what_to_remove(
         finetune(job, load_base)
 
 
+@pytest.mark.parametrize("part", ["model", "exp_avg", "best"])
+def test_weights_of_another_shape_are_not_repeated_to_fit(
+    job: Job, load_base: Callable[[], LoadedModel], part: str
+) -> None:
+    """A tensor of one row would be copied into all rows."""
+
+    def stop(step: int, total: int) -> None:
+        if step == (total if part == "best" else 5):
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(job, load_base, progress=stop, checkpoint_every_s=0)
+    pattern = "best-*.safetensors" if part == "best" else "checkpoint.safetensors"
+    (name,) = (path.name for path in job.workspace.glob(pattern))
+    with safe_open(job.workspace / name, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(job.workspace / name)
+    key = next(
+        key
+        for key, value in sorted(tensors.items())
+        if key.startswith("" if part == "best" else part) and value.ndim == 2
+    )
+    tensors[key] = tensors[key][:1].clone()
+    training_state.save_file(tensors, job.workspace / name, metadata=metadata)
+    with pytest.raises(ModelError, match=rf"(?s){name} of model `tuned`.*has the shape \[1, "):
+        finetune(job, load_base)
+
+
 def test_work_under_former_recipes_is_swept(job: Job, load_base: Callable[[], LoadedModel]) -> None:
     former = job.workspace.with_name("tuned-fedcba9876543210")
     neighbour = job.workspace.with_name("tuned-b-fedcba9876543210")

@@ -27,6 +27,29 @@ def test_every_table_is_there():
     ]
 
 
+def test_every_number_says_what_it_is_printed_in():
+    """Percentages lie between 1 and 100 where shares lie between -1 and 1: none is taken for the other."""
+    units = load().group_by("paper", "value_unit").agg(pl.len(), low=pl.min("value"), high=pl.max("value"))
+    found = {(paper, unit): (low, high) for paper, unit, _, low, high in units.iter_rows()}
+    assert set(found) == {
+        ("ccta", "share"),
+        ("concept-alignment", "BLEU"),
+        ("concept-alignment", "percent"),
+        ("faithfulness", "count"),
+        ("faithfulness", "ratio"),
+        ("faithfulness", "share"),
+        ("faithfulness", "sub-tokens per word"),
+        ("shapley-heads", "count"),
+        ("shapley-heads", "percent"),
+    }
+    for (_, unit), (low, high) in found.items():
+        if unit == "share":
+            assert -1 <= low < high <= 1
+        if unit in ("percent", "BLEU"):
+            assert 0 <= low < high <= 100
+            assert high > 1
+
+
 def test_only_released_code_is_marked_as_such():
     variants = load().select("paper", "variant").unique().sort("paper").rows()
     assert variants == [

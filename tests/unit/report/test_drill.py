@@ -42,10 +42,12 @@ def _frame(table, rows):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     warehouse = Warehouse(tmp_path_factory.mktemp("drill") / "w", create=True)
-    texts = {"en": "The <b>war</b> was long", "ar": "كانت الحرب طويلة"}
-    marks = {"en": ("<b>war</b>", 3, 14), "ar": ("الحرب", 5, 10)}
+    # The English word stands in both texts, at the same place; the second one is meant.
+    texts = {"en": ("One <b>war</b> ago", "The <b>war</b> was long"), "ar": ("كانت الحرب طويلة", None)}
+    marks = {"en": ("<b>war</b>", 1, 4, 14), "ar": ("الحرب", 0, 5, 10)}
     members = [
-        {"language": language, "example_id": "1", "word_index": 1, "word": marks[language][0], "concept": 3}
+        {"language": language, "example_id": "1", "word_index": 1, "concept": 3}
+        | dict(zip(("word", "segment", "char_start", "char_end"), marks[language], strict=True))
         for language in texts
     ]
     warehouse.write({Slot("clusterings", ("m",), "d"): _frame("clusterings", [{"num_clusters": 5}])}, "f")
@@ -60,9 +62,9 @@ def client(tmp_path_factory):
     warehouse.write({Slot("concept_members", ("m",), "d"): _frame("concept_members", members)}, "f")
     for member in members:
         language = member["language"]
-        _word, start, end = marks[language]
-        here = {**member, "char_start": start, "char_end": end, "vector": [0.5], "num_tokens": 1}
-        example = {"language": language, "example_id": "1", "text": texts[language]}
+        here = {**member, "vector": [0.5], "num_tokens": 1}
+        text, pair = texts[language]
+        example = {"language": language, "example_id": "1", "text": text, "text_pair": pair}
         warehouse.write({Slot("examples", ("d", language), "dev"): _frame("examples", [example])}, "f")
         warehouse.write({Slot("activations", ("m", language), "d"): _frame("activations", [here])}, "f")
     for language, worth in (("ar", 0.2), ("en", -0.3)):
@@ -109,7 +111,8 @@ def test_concepts_are_listed_and_found(client):
 def test_one_concept_shows_its_words_and_sentences(client):
     text = client.get("/concept?model=m&clustering=c&concept=3").text
     assert '<bdi dir="auto">الحرب</bdi>' in text
-    # The blank that a tokenizer counted to the word is not marked, and the word's own markup is text.
+    # The word's own markup is text.
+    assert "One " not in text
     assert "The <mark>&lt;b&gt;war&lt;/b&gt;</mark> was long" in text
     assert "كانت <mark>الحرب</mark> طويلة" in text
     assert "no concept of another language" in client.get("/evidence?model=m&clustering=c&concept=3").text

@@ -105,7 +105,7 @@ def test_filters_change_a_figure(client):
 
 @pytest.mark.parametrize(
     ("kind", "start"),
-    [("svg", b"<svg"), ("csv", b"model,"), ("tex", b"\\begin"), ("md", b"| model"), ("parquet", b"PAR1")],
+    [("svg", b"<svg"), ("csv", b"model,"), ("tex", b"% measure"), ("md", b"| model"), ("parquet", b"PAR1")],
 )
 def test_figures_as_files(client, kind, start):
     answer = client.get(f"/figure/ccta_matrix.{kind}")
@@ -279,3 +279,14 @@ def test_an_empty_warehouse_is_explored_too(tmp_path):
         for path in ("/", "/examples", "/tables", "/rows/ccta", *(f"/paper/{s.name}" for s in sections())):
             assert empty.get(path).status_code == 200, path
         assert "xlwh materialize" in empty.get("/examples").text
+
+
+def test_a_choice_that_is_not_there_is_told_on_the_page_and_refused_for_a_file(client):
+    page = client.get("/figure/ccta_matrix?method=nosuch").text
+    assert "There is no method `nosuch`" in page
+    assert "Shown: lig" in page
+    assert "There is no" not in client.get("/figure/ccta_matrix?method=random").text
+    refused = client.get("/figure/ccta_matrix.svg?method=nosuch")
+    assert refused.status_code == 404
+    assert "no method `nosuch`" in refused.text
+    assert "method random" in client.get("/figure/ccta_matrix.md?method=random").text

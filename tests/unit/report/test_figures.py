@@ -67,7 +67,7 @@ def test_wishes_that_cannot_be_met_fall_back(views):
 
 def test_each_model_on_paper(views):
     drawn = everything(figure("ccta_excess"), views)
-    chosen = [{o.filter.column: o.chosen for o in each.offers}["model"] for each in drawn]
+    chosen = [{o.filter.column: o.chosen for o in each.offers}["model"] for each in drawn.drawn]
     assert chosen == ["alpha", "beta"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import xml.etree.ElementTree as ET
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 
 from xlwh.report.charts import svg
 from xlwh.report.figures import Drawn, Missing, all_figures, everything, figure, render
+from xlwh.report.figures.base import Filter, first
 from xlwh.report.figures.heads import ONE_HEAD
 from xlwh.store import Warehouse
 from xlwh.store.views import load_views
@@ -50,15 +52,13 @@ OPTIONS = {
 MOST = 20_000
 
 
-def _made_up(view, schema):
+def _made_up(view, schema, options=OPTIONS):
     rng = np.random.default_rng(zlib.crc32(view.name.encode()))
     keys = [name for name in schema if name in OPTIONS and (name in view.key or name in ("layer", "seed"))]
     if view.name in ("ccta", "task_scores"):
-        options = {**OPTIONS, "scope": ["study"], "metric": ["accuracy"]}
+        options = {**options, "scope": ["study"], "metric": ["accuracy"]}
     elif view.name == "concept_profiles":
-        options = {**OPTIONS, "metric": ["calign", "colap"]}
-    else:
-        options = OPTIONS
+        options = {**options, "metric": ["calign", "colap"]}
     rows = list(itertools.islice(itertools.product(*(options[name] for name in keys)), MOST))
     frame = pl.DataFrame(rows, schema=keys, orient="row")
     columns = []
@@ -103,13 +103,80 @@ class MadeUp:
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory):
+def schemas(tmp_path_factory):
     needed = {view for each in all_figures().values() for view in each.views}
-    definitions = {view.name: view for view in load_views()}
-    assert needed <= set(definitions)
     with Warehouse(tmp_path_factory.mktemp("empty") / "w", create=True).connect() as connection:
-        schemas = {name: connection.sql(f'from "{name}" limit 0').pl().schema for name in needed}
+        return {name: connection.sql(f'from "{name}" limit 0').pl().schema for name in needed}
+
+
+@pytest.fixture(scope="module")
+def views(schemas):
+    definitions = {view.name: view for view in load_views()}
+    assert set(schemas) <= set(definitions)
     return MadeUp({name: _made_up(definitions[name], schema) for name, schema in schemas.items()})
+
+
+MANY = [f"q{number:02d}" for number in range(30)]
+"""More languages than any figure has panels or colours for."""
+
+
+@pytest.fixture(scope="module")
+def crowded(schemas):
+    """The same with thirty languages, pairs and scopes, and otherwise as little as a figure can do with."""
+    few = {name: values[:1] for name, values in OPTIONS.items()}
+    few |= {"metric": OPTIONS["metric"], "measure": OPTIONS["measure"], "cells": OPTIONS["cells"]}
+    few |= {"layer": [0, 1], "head": [0, 1], "num_removed": [0, 4], "permutations": [1, 2], "seed": [0, 1]}
+    few |= {
+        "variant": ["strict"],
+        "multilingual_model": ["m1"],
+        "metric_a": ["ccta"],
+        "metric_b": ["calign_best"],
+    }
+    few |= dict.fromkeys(("language", "target_language", "mask_language"), MANY)
+    few |= {"languages": [f"en-{name}" for name in MANY]}
+    definitions = {view.name: view for view in load_views()}
+    frames = {}
+    for name, schema in schemas.items():
+        scoped = name in ("colap", "clusterings")
+        options = few | {"scope": [f"mixed:en+{q}" for q in MANY] if scoped else OPTIONS["scope"]}
+        frames[name] = _made_up(definitions[name], schema, options)
+    return MadeUp(frames)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(all_figures()) - {"faithfulness_disparity"})
+)  # a mean over languages
+def test_no_figure_leaves_a_language_out_without_a_word(name, crowded):
+    """Whatever is too much to draw is named in the note, or was chosen away by a filter that offers it."""
+    wanted = figure(name)
+    drawn = render(wanted, crowded, {})
+    assert isinstance(drawn, Drawn), drawn
+    offered = {value for offer in drawn.offers for value in offer.values}
+    said = drawn.picture.content + drawn.note + " ".join(offered)
+    rows = crowded.frame(wanted.views[0])
+    languages = {
+        name
+        for column in ("language", "target_language", "mask_language", "languages", "scope")
+        if rows.schema.get(column) == pl.String
+        for name in MANY
+        if rows[column].str.contains(name).any()
+    }
+    assert {name for name in languages if name not in said} == set()
+
+
+def test_first_names_what_it_leaves_out():
+    assert first(["a", "b"], 2, "pairs") == (["a", "b"], "")
+    assert first(["a", "b", "c"], 1, "pairs") == (
+        ["a"],
+        " 1 of 3 pairs are drawn; the table has the others: b, c.",
+    )
+
+
+def test_a_report_says_which_choices_it_leaves_out(crowded):
+    wanted = replace(figure("pruning_curves"), each=("language",), filters=(Filter("language", "Language"),))
+    found = everything(wanted, crowded, most=4)
+    assert len(found.drawn) == 4
+    assert [each["language"] for each in found.left_out] == MANY[4:]
 
 
 @pytest.mark.parametrize("name", list(all_figures()))
@@ -117,7 +184,8 @@ def test_every_figure_is_drawn_for_every_choice(name, views):
     wanted = figure(name)
     first = render(wanted, views, {})
     assert isinstance(first, Drawn), first
-    drawn = everything(wanted, views)
+    everywhere = everything(wanted, views)
+    drawn = [*everywhere.drawn, *everywhere.missing]
     for offer in first.offers:
         drawn += [render(wanted, views, {offer.filter.column: value}) for value in offer.values]
     found = [each for each in drawn if isinstance(each, Drawn)]

@@ -137,6 +137,7 @@ def _examples(language: str, pairs: list[tuple[str, str]]) -> pl.DataFrame:
         "text_pair": [second for _, second in pairs],
         "label": [*(LABELS[i % 3] for i in range(n - 1)), None],
         "words": [None] * n,
+        "word_spans": [None] * n,
         "word_labels": [None] * n,
         "answers": [None] * n,
         "source_file": ["nli.tsv"] * n,

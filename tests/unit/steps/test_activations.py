@@ -85,9 +85,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
     passed: list[int] = []
     real = activations._stage
 
-    def counted(loaded, chunk, window, *rest):
+    def counted(loaded, corpus, chunk, window, *rest):
         passed.append(window["example"].n_unique())
-        real(loaded, chunk, window, *rest)
+        real(loaded, corpus, chunk, window, *rest)
 
     monkeypatch.setattr(activations, "_stage", counted)
     activations.run(world.context(concepts=CONCEPTS), EN)

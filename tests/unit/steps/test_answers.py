@@ -50,6 +50,7 @@ def questions(language: str, split: str, count: int, words: int) -> pl.DataFrame
         "text_pair": contexts,
         "label": [None] * count,
         "words": [None] * count,
+        "word_spans": [None] * count,
         "word_labels": [None] * count,
         "answers": answers,
         "source_file": ["qa.json"] * count,

@@ -47,6 +47,8 @@ def test_every_method_normalization_and_source_is_scored(world):
     )
     assert constants.unique().rows() == [("a", "nli", "dev", "de", "source_prediction", "space", "word", 3)]
     assert frame["score"].is_between(0, 1).all()
+    alignments = frame.select("source_language", "alignment").unique().sort(pl.all()).rows()
+    assert alignments == [("en", "rotated"), ("es", "none")], "Spanish has no dictionary"
     assert frame["null_uniform"].n_unique() == 10, "one per source language and example"
     assert (frame["source_coverage"] == 1).all(), "sub-tokens give every word a vector"
     assert len(result.metadata["nli"]) == 8
@@ -240,11 +242,12 @@ def test_what_does_not_apply_says_so(world, checkpoint):
 def test_files_of_vectors(world):
     (world.folder / "en.vec").write_text("the 1 0\ncat 0 1\n")
     (world.folder / "de.vec").write_text("die 1 0\nkatze 0 1\n")
-    context = world.context({"kind": "vec", "files": {"en": "en.vec", "de": "de.vec"}})
+    context = world.context({"kind": "vec", "files": {"en": "en.vec", "de": "de.vec"}, "min_coverage": 0.05})
     world.upstream(context, "a")
     ccta_pairs.run(context, DE)
     frame = _rows(context).filter(method="lig").sort("example_id")
     assert frame["space"].unique().to_list() == ["space"]
+    assert frame["alignment"].unique().to_list() == ["unchecked"], "the files share no words"
     assert (frame["source_coverage"] < 1).all()
     assert frame.filter(example_id="2")["score"].item() == 0, "none of its words has a vector"
     assert (

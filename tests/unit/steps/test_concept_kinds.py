@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from xlwh.corpora import spans
 from xlwh.steps import activations, concept_kinds, concepts
 from xlwh.steps.base import Key
 from xlwh.store import Slot
@@ -20,6 +21,7 @@ def test_kinds_of_every_concept(world):
         split = pl.col("text").str.split(" ")
         tagged = frame.with_columns(
             words=split,
+            word_spans=spans.column([spans.joined(text.split(" ")) for text in frame["text"]]),
             word_labels=split.list.eval(
                 pl.when(pl.element().str.ends_with(".")).then(pl.lit("PUNCT")).otherwise(pl.lit("NOUN"))
             ),

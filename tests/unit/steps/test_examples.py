@@ -99,9 +99,10 @@ def test_what_does_not_apply_and_what_is_missing(folder: Path) -> None:
     assert there.warehouse.entries() == []
 
 
-def test_every_row_rejected_is_still_a_partition_that_says_so(folder: Path) -> None:
-    (folder / "data/dev-en.tsv").write_text("x\ny\n")
-    result = examples.run(context(folder), KEY)
-    assert (result.status, result.examples, result.rows) == ("written", 0, 2)
-    assert "2 of 2 rows rejected" in result.reason
-    assert examples.run(context(folder), KEY).status == "fresh"
+def test_a_file_most_of_whose_rows_are_refused_is_of_another_format(folder: Path) -> None:
+    there = context(folder)
+    for rows in ("x\ny\n", "a\tb\tneutral\nx\ty\tz\nx\ty\tz\n"):
+        (folder / "data/dev-en.tsv").write_text(rows)
+        with pytest.raises(CorpusError, match=r"2 of [23] rows are refused.*not of the format"):
+            examples.run(there, KEY)
+        assert there.warehouse.entries() == []

@@ -327,3 +327,36 @@ def test_metadata_is_json(trained: Path) -> None:
     WORLD["context"](trained).warehouse.drop([SLOT])
     text = json.dumps(dict(run(trained).metadata))
     assert re.search(r'"curve": \[\{"step": ', text)
+
+
+def test_a_base_that_fails_its_self_test_is_not_trained(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, before anything is trained on what the base would see otherwise than alone."""
+    context: Context = WORLD["context"](new)
+    models.run(context, Key("base"))
+    (file,) = (new / "warehouse" / "cache" / "self-tests").iterdir()
+    results = json.loads(file.read_text())
+    for result in results:
+        if result["item"] == "batched":
+            result |= {"status": "failed", "detail": "planted."}
+    file.write_text(json.dumps(results))
+    monkeypatch.setattr(training, "finetune", never)
+    with pytest.raises(ModelError, match=r"Model `base`: predictions are refused: .*`batched` failed"):
+        run(new)
+
+
+def test_a_row_by_another_self_test_is_tested_again_and_not_trained(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "finetune", never)
+    context: Context = WORLD["context"](trained)
+    slot = context.warehouse.current(SLOT)
+    assert slot is not None
+    old = context.warehouse.scan("models", model="tuned").collect()
+    empty_columns = old.with_columns(
+        pl.lit(None, old.schema[name]).alias(name) for name in ("self_test", "self_tested_with")
+    )
+    context.warehouse.write({SLOT: empty_columns}, slot.fingerprint)
+    result = run(trained)
+    assert (result.status, result.reason) == ("written", "only its description changed")
+    assert context.warehouse.scan("models", model="tuned").collect().equals(old)
+    assert run(trained).status == "fresh"

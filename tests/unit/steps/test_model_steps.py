@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError, ModelError
-from xlwh.models import Zoo
+from xlwh.models import Zoo, pins
 from xlwh.steps import evaluation, models, predictions, tokens
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.store import Slot, Warehouse
@@ -101,6 +101,7 @@ def test_what_changes_makes_stale_what_depends_on_it(
     tmp_path: Path,
     frame: Callable[..., pl.DataFrame],
     pairs: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -122,6 +123,9 @@ def test_what_changes_makes_stale_what_depends_on_it(
     context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): changed}, "read again")
     assert statuses(context, *runs) == ["fresh", "written", "written"]
     assert context.warehouse.scan("predictions").collect().height == 2
+    # Another way from texts to sub-tokens makes everything stale that a model says.
+    monkeypatch.setattr(pins, "TOKENIZATION", "other")
+    assert statuses(context, *runs) == ["written"] * 3
 
 
 def test_a_model_without_a_head_has_tokens_but_no_predictions(

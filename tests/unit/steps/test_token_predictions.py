@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from xlwh.corpora.spans import joined
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
@@ -36,6 +37,7 @@ def sentences(language: str, split: str, count: int, extra: list[list[str]] | No
         "text_pair": [None] * n,
         "label": [None] * n,
         "words": words,
+        "word_spans": [[{"start": a, "end": b} for a, b in joined(row)] for row in words],
         "word_labels": [[LEXICON.get(w, "SYM") for w in row] for row in words],
         "answers": [None] * n,
         "source_file": ["pos.tsv"] * n,

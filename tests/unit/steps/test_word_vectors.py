@@ -12,7 +12,7 @@ from xlwh.steps.base import Key
 from xlwh.store import Slot
 
 EN, DE, ES = (Key("a", language=language) for language in ("en", "de", "es"))
-FILES = {"kind": "vec", "files": {"en": "en.vec", "de": "de.vec"}}
+FILES = {"kind": "vec", "files": {"en": "en.vec", "de": "de.vec"}, "min_coverage": 0.05}
 
 
 @pytest.fixture
@@ -135,9 +135,55 @@ def test_models_share_a_space_of_files_without_making_each_other_stale(world, ve
     world.upstream(context, "b", vectors=False)
     assert word_vectors.run(context, Key("b", language="en")).status == "fresh", "the same words"
     assert word_vectors.run(context, EN).status == "fresh"
-    (vec_files / "en.vec").write_text("the 1 1\n")
+    (vec_files / "en.vec").write_text("the 1 1\n.. 1 2\n")
     assert word_vectors.run(context, EN).status == "written"
     assert word_vectors.run(context, Key("b", language="en")).status == "fresh"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("/c/en/the 1 0\n/c/de/haus 0 1\n", r"0 of 26 .*Not found: .*The file has: /c/en/the, /c/de/haus.*prefix such as `/c/en/`"),
+        ("en:the 1 0\nen:cat 0 1\n", "prefix such as `en:`"),
+        ("zzyzx 1 0\nqwerty 0 1\n", "another language"),
+        ("ZZYZX 1 0\nQWERTY 0 1\n", "capitalised"),
+        ("the 1 0\ncat 0 1\n", r"3 of 26 distinct words of the corpora in `en`.*12%.*50% are needed \(`spaces\.space\.min_coverage`\)"),
+    ],
+)  # fmt: skip
+def test_too_few_words_with_a_vector_stop_the_run(world, vec_files, rows, message):
+    (vec_files / "en.vec").write_text(rows)
+    context = world.upstream(world.context({**FILES, "min_coverage": 0.5}), "a", vectors=False)
+    with pytest.raises(CorpusError, match=message):
+        word_vectors.run(context, EN)
+    assert context.warehouse.current(Slot("word_vectors", ("space", "en"))) is None
+
+
+def test_no_word_with_a_vector_stops_the_run_whatever_the_study_allows(world, vec_files):
+    (vec_files / "en.vec").write_text("/c/en/the 1 0\n/c/en/cat 0 1\n")
+    context = world.upstream(world.context({**FILES, "min_coverage": 0}), "a", vectors=False)
+    with pytest.raises(CorpusError, match="0 of 26"):
+        word_vectors.run(context, EN)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_dictionary_that_is_read_backwards_is_refused(world, language):
+    context = world.upstream(world.context(), "a", vectors=False)
+    lines = (world.folder / "en-de.txt").read_text().splitlines()
+    backwards = [line.split("\t")[::-1] for line in lines]
+    space = {"kind": "input_embeddings", "pivot": "en"}
+    for name, separator in (("de-en.txt", "\t"), ("en-de.dict", " @ ")):
+        rows = backwards if separator == "\t" else [line.split("\t") for line in lines]
+        (world.folder / name).write_text("\n".join(separator.join(row) for row in rows))
+        context = world.context({**space, "dictionaries": {"de": name}})
+        with pytest.raises(
+            CorpusError, match=r"read backwards.*Name the language in `spaces\.space\.reversed_dictionaries`"
+        ):
+            word_vectors.run(context, Key("a", language=language))
+        context = world.context({**space, "dictionaries": {"de": name}, "reversed_dictionaries": ["de"]})
+        assert word_vectors.run(context, Key("a", language=language)).status == "written"
+    context = world.context({**space, "dictionaries": {"de": "en-de.txt"}, "reversed_dictionaries": ["de"]})
+    with pytest.raises(CorpusError, match="Take it out of"):
+        word_vectors.run(context, Key("a", language=language))
 
 
 def test_what_is_missing_is_named(world, vec_files):

@@ -69,7 +69,10 @@ class Family(ABC):
     """The `model_type` values of transformers that this adapter serves."""
 
     padding_side: ClassVar[Literal["left", "right"]] = "right"
-    """Side on which `model_inputs` expects the padding of a batch."""
+    """Side on which batches are padded."""
+
+    padding_sides: ClassVar[tuple[Literal["left", "right"], ...]] = ("right",)
+    """Sides on which padding changes nothing: the left is none where positions are counted from the first column."""
 
     attention: ClassVar[tuple[str, ...]] = ("sdpa", "eager")
     """Attention implementations that work; where the one asked for does not, the first one is used."""
@@ -103,6 +106,13 @@ class Family(ABC):
         attribution and perturbation do, moves nothing else.
         """
 
+    def embedding_output(self, model: nn.Module) -> nn.Module | None:
+        """The module that leaves word, position and type vectors added up and normalised, before the first layer.
+
+        None where an architecture has no such module.
+        """
+        return None
+
     @abstractmethod
     def attention_sites(self, model: nn.Module) -> tuple[AttentionSite, ...]:
         """Every attention block in the order of the forward pass."""
@@ -129,10 +139,6 @@ class Family(ABC):
             norm = self.final_norm(model, layer.stack) if last else None
             sites.append(HiddenSite(layer.stack, layer.index + 1, norm or layer.module, "output"))
         return tuple(sites)
-
-    def pooled_position(self, attention_mask: Tensor) -> Tensor:
-        """Index of the position that the classifier reads, `[rows]`: its row of `reading_attention`."""
-        return attention_mask.new_zeros(len(attention_mask))
 
     def attention_weights(self, output: Any, site: AttentionSite) -> Tensor:
         """Weights of one attention block in a model's output: `[rows, heads, queries, keys]`."""
@@ -186,11 +192,6 @@ class Family(ABC):
         ids = (getattr(tokenizer, name, None) for name in names)
         return frozenset(index for index in ids if index is not None)
 
-    def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
-        """Sub-tokens of one word, for tokenizers that know no offsets."""
-        pieces: list[str] = tokenizer.tokenize(word)
-        return pieces
-
 
 def base_model(model: nn.Module) -> Any:
     """The model without its head."""
@@ -203,11 +204,3 @@ def arange_positions(attention_mask: Tensor) -> Tensor:
 
     rows, length = attention_mask.shape
     return torch.arange(length, device=attention_mask.device).expand(rows, length)
-
-
-def last_position(attention_mask: Tensor) -> Tensor:
-    """Index of the last real column of every row, whichever side is padded: `[rows]`."""
-    import torch
-
-    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    return (columns * (attention_mask > 0)).argmax(dim=1)

@@ -22,6 +22,10 @@ class Bert(Family):
         module: nn.Embedding = base_model(model).embeddings.word_embeddings
         return module
 
+    def embedding_output(self, model: nn.Module) -> nn.Module | None:
+        module: nn.Module = base_model(model).embeddings.LayerNorm
+        return module
+
     def model_inputs(
         self,
         model: nn.Module,

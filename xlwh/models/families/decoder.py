@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xlwh.models.families.base import AttentionSite, Family, Layer, Stack, base_model, last_position
+from xlwh.models.families.base import AttentionSite, Family, Layer, Stack, base_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class Decoder(Family):
-    """Causal attention, rotary positions, the last token read by the classifier: batches are padded on the left.
+    """Causal attention, rotary positions, a classifier that reads the rightmost token that is not PAD.
+
+    Batches are padded on the left. Where PAD also closes each text, the token before the closing one is read.
 
     Their tokenizers would glue the two segments of a pair together: a line break goes between, which counts as one of
     the tokens that give the input its structure.
@@ -23,6 +25,7 @@ class Decoder(Family):
     name = "decoder"
     model_types = ("llama", "mistral", "qwen2", "qwen3")
     padding_side = "left"
+    padding_sides = ("left", "right")
     pair_separator = "\n"
     reading_attention = "decoder"
 
@@ -58,9 +61,6 @@ class Decoder(Family):
     def final_norm(self, model: nn.Module, stack: Stack) -> nn.Module:
         module: nn.Module = base_model(model).norm
         return module
-
-    def pooled_position(self, attention_mask: Tensor) -> Tensor:
-        return last_position(attention_mask)
 
     def head_size(self, config: Any) -> int:
         size = getattr(config, "head_dim", None)

@@ -10,7 +10,6 @@ from xlwh.models.families.base import (
     Layer,
     Stack,
     base_model,
-    last_position,
 )
 
 if TYPE_CHECKING:
@@ -90,10 +89,6 @@ class T5(Family):
     def final_norm(self, model: nn.Module, stack: Stack) -> nn.Module:
         module: nn.Module = getattr(base_model(model), stack).final_layer_norm
         return module
-
-    def pooled_position(self, attention_mask: Tensor) -> Tensor:
-        """The decoder's position that reads the token before the last end token, and so predicts that one."""
-        return last_position(attention_mask)
 
     def attention_weights(self, output: Any, site: AttentionSite) -> Tensor:
         names = {

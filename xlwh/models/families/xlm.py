@@ -15,7 +15,6 @@ from xlwh.models.families.base import (
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import PreTrainedTokenizerBase
 
 
 class Xlm(Family):
@@ -23,7 +22,8 @@ class Xlm(Family):
 
     Token types are never passed: XLM would look them up in the word embedding and add those vectors. Language
     ids are not passed either (as in most uses of these checkpoints): a checkpoint with language embeddings adds
-    none of them.
+    none of them. Nor does transformers pass a language on to the tokenizer: it cuts every text by the English rules
+    of Moses, Chinese, Japanese and Thai too, for which these models were trained on the output of segmenters.
     """
 
     name = "xlm"
@@ -32,6 +32,10 @@ class Xlm(Family):
 
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
         module: nn.Embedding = base_model(model).embeddings
+        return module
+
+    def embedding_output(self, model: nn.Module) -> nn.Module | None:
+        module: nn.Module = base_model(model).layer_norm_emb
         return module
 
     def model_inputs(
@@ -68,10 +72,3 @@ class Xlm(Family):
             *(HiddenSite("encoder", layer.index, layer.module, "input") for layer in layers),
             HiddenSite("encoder", len(layers), last, "output", zero_padding=True),
         )
-
-    def word_pieces(self, tokenizer: PreTrainedTokenizerBase, word: str, language: str) -> list[str]:
-        code = language.split("-")[0]
-        # These three would call for segmenters of their own, although words are already cut.
-        known = code in (tokenizer.lang2id or {}) and code not in tokenizer.lang_with_custom_tokenizer
-        pieces: list[str] = tokenizer.tokenize(word, lang=code if known else "en")
-        return pieces

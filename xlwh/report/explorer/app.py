@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ from xlwh.report.explorer import drill_pages, example_page, pages, sqlcell
 from xlwh.report.explorer import example as parallel
 from xlwh.report.explorer.security import Guard
 from xlwh.report.explorer.state import Explorer, Shown
-from xlwh.report.export import picture
+from xlwh.report.export import ENDINGS, picture, refuse_unmet, table
 from xlwh.report.figures import Missing, figure, render, sections
 from xlwh.report.markup import Markup, el
-from xlwh.report.tables import html_table, latex, markdown, safe_csv
+from xlwh.report.tables import html_table
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _KINDS = {
@@ -130,18 +129,11 @@ def _figure(shown: Shown, request: Request) -> Response:
         return _fragment(pages.figure_view(shown, found, _query(request)))
     if kind not in _KINDS:
         raise MissingDataError(f"There is no format {kind}. Formats: {', '.join(_KINDS)}.")
-    drawn = render(found, shown.views, _query(request))
-    if isinstance(drawn, Missing):
-        raise MissingDataError(f"{drawn.reason} Run: {drawn.command}")
+    drawn = refuse_unmet(render(found, shown.views, _query(request)))
     if kind in ("svg", "png", "pdf"):
-        content = picture(drawn.picture, found.title, kind)
-    elif kind == "parquet":
-        out = io.BytesIO()
-        drawn.table.write_parquet(out)
-        content = out.getvalue()
+        content = picture(drawn, found.title, kind)
     else:
-        write = {"csv": safe_csv, "tex": latex, "md": markdown}[kind]
-        content = write(drawn.table).encode("utf-8")
+        content = table(drawn, next(name for name, ending in ENDINGS.items() if ending == kind))
     attached = {"Content-Disposition": f'attachment; filename="{name}.{kind}"'}
     return Response(content, media_type=_KINDS[kind], headers=attached)
 

@@ -25,7 +25,8 @@ class Concept:
     words: pl.DataFrame
     """language, word, occurrences, distance: the mean distance to the centroid; commonest first."""
     sentences: pl.DataFrame
-    """language, example_id, text, char_start, char_end, word: the members closest to the centroid, one an example."""
+    """language, example_id, text, char_start, char_end, word, distance: the members closest to the centroid, one an
+    example. `text` is the segment that the word stands in."""
 
 
 def load(connection: duckdb.DuckDBPyConnection, model: str, clustering: str, concept: int) -> Concept:
@@ -50,30 +51,22 @@ def load(connection: duckdb.DuckDBPyConnection, model: str, clustering: str, con
         "group by all order by occurrences desc, distance limit 400",
         params=at,
     ).pl()
-    # Offsets count within a segment's text; it is the second one where the word does not stand in the first.
     sentences: pl.DataFrame = connection.sql(
         f"""
         with closest as (
-            select dataset, split, language, example_id, word_index, word, distance {members}
-            qualify row_number() over (partition by language, example_id order by distance) = 1
-            order by distance
+            select dataset, split, language, example_id, word, segment, char_start, char_end, distance {members}
+            qualify row_number() over (partition by dataset, split, language, example_id order by distance, word_index) = 1
+            order by distance, language, dataset, split, example_id
             limit {SENTENCES}
         )
-        select c.language, c.example_id, c.word, c.distance, a.char_start, a.char_end,
-            if(
-                a.char_start is null or substr(e.text, a.char_start + 1, a.char_end - a.char_start) = c.word,
-                e.text,
-                coalesce(e.text_pair, e.text)
-            ) as text
+        select
+            c.language, c.example_id, c.word, c.distance, c.segment, c.char_start, c.char_end,
+            segment_text(e.text, e.text_pair, c.segment) as text
         from closest c
-        join examples e on e.dataset = c.dataset and e.split = c.split and e.language = c.language
-            and e.example_id = c.example_id
-        left join activations a on a.model = ? and a.stack = ? and a.layer = ? and a.dataset = c.dataset
-            and a.split = c.split and a.language = c.language and a.example_id = c.example_id
-            and a.word_index = c.word_index and a.convention is not distinct from ?
-        order by c.distance
+        join example_texts e using (dataset, split, language, example_id)
+        order by c.distance, c.language, c.dataset, c.split, c.example_id
         """,
-        params=[*at, model, known["stack"], known["layer"], known["convention"]],
+        params=at,
     ).pl()
     return Concept(known, found, words, sentences)
 

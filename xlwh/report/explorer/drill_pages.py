@@ -17,6 +17,7 @@ from xlwh.report.figures.heads import ATTENDED, ONE_HEAD
 from xlwh.report.markup import Child, Markup, data, el
 from xlwh.report.page import missing, view
 from xlwh.report.tables import html_table
+from xlwh.store.occurrences import cut
 
 _CONCEPT_FILTERS = (
     Filter("model", "Model"),
@@ -142,15 +143,12 @@ def _cloud(words: pl.DataFrame, language: str) -> Markup:
 
 
 def _sentence(row: Mapping[str, object]) -> Markup:
-    text, start, end = str(row["text"]), row["char_start"], row["char_end"]
-    if not isinstance(start, int) or not isinstance(end, int):
-        return el("li", data(text))
-    # Some tokenizers count the blank before a word to it.
-    start += len(text[start:end]) - len(text[start:end].lstrip())
-    parts = [text[:start], el("mark", text[start:end]), text[end:]]
-    return el(
-        "li", el("small", str(row["language"])), " ", el("bdi", parts, dir="auto", lang=str(row["language"]))
-    )
+    before, surface, after = cut(str(row["text"]), int(str(row["char_start"])), int(str(row["char_end"])))
+    # A word of a multiword token is written otherwise.
+    word = None if surface == row["word"] else str(row["word"])
+    parts = [before, el("mark", surface, data_tip=word), after]
+    language = str(row["language"])
+    return el("li", el("small", language), " ", el("bdi", parts, dir="auto", lang=language))
 
 
 def evidence(rows: pl.DataFrame) -> Markup:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import zip_longest
 from typing import Any
 
 import polars as pl
@@ -138,38 +140,38 @@ def _sentence(side: Side, name: str, largest: float) -> Markup:
 
 
 def _marked(text: str, segment: int, side: Side, largest: float) -> list[Any]:
-    """The text as it is, cut where pieces end; a cut inside a character as people see it is moved to its end."""
-    ends = [0]
-    for match in _CLUSTER.finditer(text):
-        ends.append(match.end())
+    """The text as it is, cut where pieces end; a cut inside a character as people see it is moved to its end.
+
+    Pieces that share characters (bytes of one, words of one multiword token) are shown as one.
+    """
+    ends = [0, *(match.end() for match in _CLUSTER.finditer(text))]
     whole = set(ends)
+    shown = [
+        token
+        for token in side.tokens.iter_rows(named=True)
+        if token["segment"] == segment
+        and not token["is_special"]
+        and token["char_start"] is not None
+        and token["char_end"] > token["char_start"]
+    ]
     parts: list[Any] = []
-    at = 0
+    at = start = end = 0
     pending: list[dict[str, Any]] = []
-    start = 0
-    for token in side.tokens.iter_rows(named=True):
-        if token["segment"] != segment or token["is_special"] or token["char_start"] is None:
-            continue
-        if token["char_end"] <= token["char_start"]:
-            continue
-        if not pending:
-            start = max(at, token["char_start"])
+    for token, following in zip_longest(shown, shown[1:]):
+        start = token["char_start"] if not pending else min(start, token["char_start"])
+        end = max(token["char_end"], end if pending else 0)
         pending.append(token)
-        end = token["char_end"]
-        if end not in whole and end < len(text):
+        if following is not None and (end not in whole or following["char_start"] < end):
             continue
+        end = ends[bisect_left(ends, end)]
         # Some tokenizers count the blank before a word to it; it is not coloured.
+        start = max(at, start)
         while start < end and text[start].isspace():
             start += 1
-        if start > at:
-            parts.append(text[at:start])
-        parts.append(_piece(text[start:end], pending, largest))
-        at, pending = max(at, end), []
-    if pending:
-        parts += [text[at:start], _piece(text[start:], pending, largest)]
-        at = len(text)
+        parts += [text[at:start], _piece(text[start:end], pending, largest)]
+        at, pending = end, []
     parts.append(text[at:])
-    return parts
+    return [part for part in parts if part != ""]
 
 
 def _piece(text: str, tokens: list[dict[str, Any]], largest: float) -> Markup:

@@ -13,6 +13,7 @@ from xlwh.errors import XlwhError
 from xlwh.report.figures import concepts, consistency, faithfulness, heads, scorecards, scores
 from xlwh.report.figures.base import (
     Drawn,
+    Everything,
     Figure,
     Filter,
     Missing,
@@ -36,6 +37,7 @@ SECTIONS: tuple[Section, ...] = (
 __all__ = [
     "SECTIONS",
     "Drawn",
+    "Everything",
     "Figure",
     "Filter",
     "Missing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import polars as pl
 
@@ -46,6 +46,13 @@ class Offer:
     filter: Filter
     values: tuple[str, ...]
     chosen: str
+    unmet: str = ""
+    """What was asked for where the data does not have it: `chosen` stands for it, and the reader is told."""
+
+    @property
+    def refusal(self) -> str:
+        """What is wrong with the value that was asked for, and what there is."""
+        return f"no {self.filter.column} `{self.unmet}`; there is: {', '.join(self.values)}"
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Drawn:
     table: pl.DataFrame
     note: str
     offers: tuple[Offer, ...] = ()
+
+    @property
+    def choice(self) -> dict[str, str]:
+        """What was chosen, by the filters' columns."""
+        return {offer.filter.column: offer.chosen for offer in self.offers}
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ SPLIT = Filter("split", "Split", prefer=("test", "dev"))
 
 
 def render(figure: Figure, views: Views, wanted: Selection) -> Drawn | Missing:
-    """Draw a figure for what is wanted; wishes that the data cannot meet fall back to what it has."""
+    """Draw a figure for what is wanted; where the data cannot meet a wish, its offer says so (`Offer.unmet`)."""
     frames: dict[str, pl.DataFrame] = {}
     for name in figure.views:
         frame = views.frame(name)
@@ -126,9 +138,19 @@ def render(figure: Figure, views: Views, wanted: Selection) -> Drawn | Missing:
     return Drawn(drawn.picture, drawn.table, drawn.note, offers)
 
 
-def everything(figure: Figure, views: Views, most: int = 12) -> list[Drawn | Missing]:
-    """The figure for every combination of the filters in `each`, at most so many; otherwise as `render` draws it."""
-    drawn: list[Drawn | Missing] = []
+@dataclass(frozen=True)
+class Everything:
+    """A figure for every combination of the filters that a report on paper shows one by one."""
+
+    drawn: tuple[Drawn, ...]
+    missing: tuple[Missing, ...]
+    """Combinations of which there is nothing to draw."""
+    left_out: tuple[Mapping[str, str], ...]
+    """Combinations beyond the limit, by the filters' columns."""
+
+
+def everything(figure: Figure, views: Views, most: int = 24) -> Everything:
+    """The figure for every combination of the filters in `each`, at most so many; without such as `render` draws it."""
     waiting: list[dict[str, str]] = [{}]
     for column in figure.each:
         expanded = []
@@ -137,9 +159,12 @@ def everything(figure: Figure, views: Views, most: int = 12) -> list[Drawn | Mis
             found = [v for v in offers[column].values if v != ALL] if column in offers else []
             expanded += [{**selection, column: value} for value in found] or [selection]
         waiting = expanded
-    for selection in waiting[:most]:
-        drawn.append(render(figure, views, selection))
-    return drawn
+    made = [render(figure, views, selection) for selection in waiting[:most]]
+    return Everything(
+        tuple(each for each in made if isinstance(each, Drawn)),
+        tuple(each for each in made if isinstance(each, Missing)),
+        tuple(waiting[most:]),
+    )
 
 
 def offered(filters: Sequence[Filter], frame: pl.DataFrame, wanted: Selection) -> tuple[Offer, ...]:
@@ -148,7 +173,10 @@ def offered(filters: Sequence[Filter], frame: pl.DataFrame, wanted: Selection) -
     for each in filters:
         if each.values:
             chosen = wanted.get(each.column, "")
-            offers.append(Offer(each, each.values, chosen if chosen in each.values else each.values[0]))
+            known = chosen in each.values
+            offers.append(
+                Offer(each, each.values, chosen if known else each.values[0], "" if known else chosen)
+            )
             continue
         if each.column not in frame.columns:
             continue
@@ -157,10 +185,11 @@ def offered(filters: Sequence[Filter], frame: pl.DataFrame, wanted: Selection) -
             continue
         if each.optional:
             values = [ALL, *values]
-        choice = wanted.get(each.column, "")
+        choice, unmet = wanted.get(each.column, ""), ""
         if choice not in values:
+            unmet = choice
             choice = next((name for name in each.prefer if name in values), values[0])
-        offer = Offer(each, tuple(values), choice)
+        offer = Offer(each, tuple(values), choice, unmet)
         offers.append(offer)
         frame = narrow(frame, [offer])
     return tuple(offers)
@@ -173,6 +202,22 @@ def narrow(frame: pl.DataFrame, offers: Sequence[Offer]) -> pl.DataFrame:
         if not offer.filter.values and offer.chosen != ALL and column in frame.columns:
             frame = frame.filter(pl.col(column).cast(pl.String) == offer.chosen)
     return frame
+
+
+T = TypeVar("T")
+
+
+def first(items: Sequence[T], most: int, what: str) -> tuple[list[T], str]:
+    """The first so many, and a sentence for the figure's note on those that are left out; empty where none are."""
+    if len(items) <= most:
+        return list(items), ""
+    left = ", ".join(str(item) for item in items[most:])
+    return list(items[:most]), f" {most} of {len(items)} {what} are drawn; the table has the others: {left}."
+
+
+def chosen_text(offers: Sequence[Offer]) -> str:
+    """What was chosen, for captions: `model mbert, dataset xnli, variant strict`."""
+    return ", ".join(f"{offer.filter.label.lower()} {offer.chosen}" for offer in offers)
 
 
 def values(frame: pl.DataFrame, column: str) -> list[str]:

@@ -16,12 +16,13 @@ from xlwh.report.figures.base import (
     Missing,
     Section,
     Selection,
+    first,
     values,
 )
 from xlwh.report.figures.scores import named
-from xlwh.report.theme import colour, series
+from xlwh.report.theme import SERIES, colour, series
 
-_PANELS = 12
+_PANELS = 24
 _DASHES = {"base": "2 4", "fine-tuned": "", "zero-shot": "8 4"}
 """As the paper draws them: dotted, solid, dashed."""
 _PLACE = (
@@ -48,7 +49,8 @@ def profiles(frames: Frames, chosen: Selection) -> Drawn:
     names = list(dict.fromkeys(model for model, _ in models))
     tops = [v for column in ("score", "score_high", "null") for v in rows[column].drop_nulls().to_list()]
     panels = []
-    for pair in pairs[:_PANELS]:
+    shown_pairs, more = first(pairs, _PANELS, "pairs")
+    for pair in shown_pairs:
         part = rows.filter(pl.col("languages") == pair)
         curves = [
             _line(part.filter((pl.col("model") == m) & (pl.col("role") == role)), m, role, names)
@@ -69,7 +71,6 @@ def profiles(frames: Frames, chosen: Selection) -> Drawn:
         )
     keys = [Key(f"{m} ({role})", series(names.index(m)), _DASHES.get(role, "")) for m, role in models]
     keys.append(Key("chance", colour("s8"), "1 3"))
-    more = f" The first {_PANELS} of {len(pairs)} pairs are drawn." if len(pairs) > _PANELS else ""
     note = (
         "Dotted the base model, solid fine-tuned on all languages compared, dashed zero-shot; bands are 95 % intervals "
         f"over concepts; chance is a shuffled lexicon or random labels, the models' mean.{more}"
@@ -138,7 +139,8 @@ def overlap(frames: Frames, chosen: Selection) -> Drawn:
     rows = frames["colap"].sort("scope", "layer")
     scopes = values(rows, "scope")
     panels = []
-    for scope in scopes[:_PANELS]:
+    shown_scopes, more = first(scopes, _PANELS, "scopes")
+    for scope in shown_scopes:
         part = rows.filter(pl.col("scope") == scope).group_by("layer").agg(
             pl.col("score", "score_low", "score_high", "null_labels").mean()
         ).sort("layer")  # fmt: skip
@@ -170,7 +172,10 @@ def overlap(frames: Frames, chosen: Selection) -> Drawn:
         "concepts",
         "filled",
     ]
-    note = "Random labels overlap almost always: overlap is high where languages are mixed, not where they are understood."
+    note = (
+        "Random labels overlap almost always: overlap is high where languages are mixed, not where they are understood."
+        f"{more}"
+    )
     return Drawn(
         above(legend(keys), grid(panels, columns=2)), rows.select(c for c in shown if c in rows.columns), note
     )
@@ -188,7 +193,8 @@ def similarity(frames: Frames, chosen: Selection) -> Drawn | Missing:
     ).sort("pair", "layer")  # fmt: skip
     pairs = values(rows, "pair")
     curves = []
-    for place, pair in enumerate(pairs[:8]):
+    shown_pairs, more = first(pairs, SERIES, "pairs")
+    for place, pair in enumerate(shown_pairs):
         part = rows.filter(pl.col("pair") == pair)
         curves.append(Line(pair, part["layer"].to_list(), part["value"].to_list(), series(place)))
     chance = rows.group_by("layer").agg(pl.col("null_value").mean()).sort("layer")
@@ -203,7 +209,6 @@ def similarity(frames: Frames, chosen: Selection) -> Drawn | Missing:
     )
     chart = lines(curves, x_title="layer", y_title=chosen["kind"], width=640, height=340, include=(0.0,))
     keys = [Key(curve.name, curve.colour, curve.dash) for curve in curves]
-    more = f" The first 8 of {len(pairs)} are drawn; the table has all." if len(pairs) > 8 else ""
     shown = ["pair", "layer", "value", "null_value", "num_units"]
     return Drawn(above(legend(keys), chart), rows.select(shown), f"Grey is what chance gives.{more}")
 
@@ -257,7 +262,7 @@ def stability(frames: Frames, chosen: Selection) -> Drawn | Missing:
     rows = frames["clusterings"].filter(pl.col("stability").is_not_null()).sort("scope", "layer", "seed")
     if rows.is_empty():
         return Missing("Stability needs two seeds or more in the study.", "xlwh materialize clusterings")
-    names = values(rows, "scope")
+    names, more = first(values(rows, "scope"), SERIES, "scopes")
     marks = [
         Dot(f"layer {r['layer']}", r["scope"], r["stability"], note=f"{r['num_points']:,} words, {r['num_empty']} empty")
         for r in rows.group_by("scope", "layer", maintain_order=True).agg(pl.col("stability").mean(), pl.col("num_points", "num_empty").first()).iter_rows(named=True)
@@ -266,7 +271,7 @@ def stability(frames: Frames, chosen: Selection) -> Drawn | Missing:
     chart = dots(
         marks,
         rows=layers,
-        names=names[:8],
+        names=names,
         title="mean adjusted Rand index between seeds",
         include=(0.0, 1.0),
     )
@@ -282,9 +287,9 @@ def stability(frames: Frames, chosen: Selection) -> Drawn | Missing:
         "converged",
     ]
     return Drawn(
-        above(legend(named(names[:8])), chart),
+        above(legend(named(names)), chart),
         rows.select(c for c in shown if c in rows.columns),
-        "1 is the same clusters, 0 what chance gives. Findings about single concepts need it to be high.",
+        f"1 is the same clusters, 0 what chance gives. Findings about single concepts need it to be high.{more}",
     )
 
 

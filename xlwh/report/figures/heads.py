@@ -23,13 +23,14 @@ from xlwh.report.figures.base import (
     Missing,
     Section,
     Selection,
+    first,
     values,
 )
 from xlwh.report.figures.consistency import bounds
 from xlwh.report.figures.scores import named
 from xlwh.report.theme import series
 
-_PANELS = 12
+_PANELS = 24
 _MODEL = Filter("model", "Model")
 _SAMPLER = Filter("sampler", "Sampler")
 _UNIT = Filter("unit", "Unit", prefer=("head",))
@@ -49,7 +50,8 @@ def heat_maps(frames: Frames, chosen: Selection) -> Drawn:
     heads = [str(h) for h in rows["head"].unique().sort().to_list()]
     layers = [str(layer) for layer in rows["layer"].unique().sort(descending=True).to_list()]
     panels = []
-    for language in languages[:_PANELS]:
+    shown_languages, more = first(languages, _PANELS, "languages")
+    for language in shown_languages:
         cells = [
             Cell(
                 str(r["layer"]),
@@ -80,7 +82,10 @@ def heat_maps(frames: Frames, chosen: Selection) -> Drawn:
         scale(low, high, True, digits=4, title="mean marginal, a share"), grid(panels, columns=wide)
     )
     shown = ["language", "layer", "head", "value", "value_low", "value_high", "value_rank", "n"]
-    note = "Blue heads help, orange heads do harm. Point at a head for its interval, click for all its languages."
+    note = (
+        "Blue heads help, orange heads do harm. Point at a head for its interval, click for all its languages."
+        f"{more}"
+    )
     return Drawn(picture, rows.select(shown), note)
 
 
@@ -140,7 +145,7 @@ def ranks(frames: Frames, chosen: Selection) -> Drawn:
         )
         for r in rows.iter_rows(named=True)
     ]
-    languages = values(rows, "source_language")
+    languages = sorted({*values(rows, "source_language"), *values(rows, "target_language")})
     chart = heat(cells, rows=languages, columns=languages, low=-1.0, high=1.0, diverging=True)
     shown = [
         "source_language",
@@ -236,7 +241,8 @@ def curves(frames: Frames, chosen: Selection) -> Drawn:
     languages, rankings = values(rows, "language"), values(rows, "ranking")
     domain = [v for c in ("accuracy_min", "accuracy_max") for v in rows[c].drop_nulls().to_list()]
     panels = []
-    for language in languages[:_PANELS]:
+    shown_languages, more = first(languages, _PANELS, "languages")
+    for language in shown_languages:
         drawn = []
         for place, ranking in enumerate(rankings):
             part = rows.filter((pl.col("language") == language) & (pl.col("ranking") == ranking))
@@ -268,7 +274,7 @@ def curves(frames: Frames, chosen: Selection) -> Drawn:
     keys = [
         Key(name, series(place), "6 4" if name == "random" else "") for place, name in enumerate(rankings)
     ]
-    note = "The least valuable heads go first; the band of random removals spans its draws."
+    note = f"The least valuable heads go first; the band of random removals spans its draws.{more}"
     return Drawn(
         above(legend(keys, 820), grid(panels, columns=2)),
         rows.drop("model", "dataset", "split", strict=False),
@@ -406,8 +412,9 @@ def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     rows = next(iter(frames.values())).filter(pl.col("weights").is_not_null()).sort("language")
     if rows.is_empty():
         return Missing("No example is short enough in every language.", _ATTENTION)
-    first = rows.row(0, named=True)
+    example = rows.row(0, named=True)
     high = max(max(weights) for weights in rows["weights"].to_list())
+    _, more = first(rows["language"].to_list(), _PANELS, "languages")
     panels = [
         matrix(
             _square(r["weights"], len(r["tokens"])),
@@ -421,8 +428,8 @@ def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     wide = max(1, min(3, int(1040 // max(panel.width for panel in panels))))
     special = pl.DataFrame([_to_special(r) for r in rows.iter_rows(named=True)])
     note = (
-        f"Layer {first['layer']}, head {first['head']}: a row is a token, its squares what it attends to, in the text's "
-        "own order. Grey tokens are added by the tokenizer."
+        f"Layer {example['layer']}, head {example['head']}: a row is a token, its squares what it attends to, in the text's "
+        f"own order. Grey tokens are added by the tokenizer.{more}"
     )
     if rows.height == 1:
         note += " The page of one head sets all languages side by side."

@@ -106,7 +106,7 @@ def published(frames: Frames, chosen: Selection) -> Drawn | Missing:
     ]
     chart = scatter(points, names=models, x_title="published", y_title="measured here", diagonal=True)
     shown = [
-        "table", "published_model", "source_language", "language", "metric", "published", "measured",
+        "table", "published_model", "source_language", "language", "metric", "value_unit", "published", "measured",
         "difference", "setting",
     ]  # fmt: skip
     return Drawn(

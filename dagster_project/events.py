@@ -1,0 +1,49 @@
+"""What Dagster is told of what was made. A green cell means that the table has a file of that partition.
+
+Dagster by itself records every partition of a run as materialised, also those that do not apply to the study. An
+asset that yields nothing would say otherwise, but then Dagster skips whatever reads it in the same run. So its own
+events are put off, and each asset logs its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import EXTERNALLY_MANAGED_ASSETS_TAG
+
+
+def defer_events(context: dg.AssetExecutionContext) -> None:
+    """Keep Dagster from recording all partitions of the run as materialised; what was made is logged by `log_made`.
+
+    The tag is set on the run as this process holds it, and not before the run starts: Dagster would then not show
+    what is planned and under way.
+    """
+    tags: Any = context.run.tags
+    tags[EXTERNALLY_MANAGED_ASSETS_TAG] = "true"
+
+
+def log_made(context: dg.AssetExecutionContext, asset: str, partition: str, metadata: dict[str, Any]) -> None:
+    """Record that an asset, or one partition of it, holds something; `partition` is empty where it has none."""
+    context.log_event(
+        dg.AssetMaterialization(asset, metadata=metadata, partition=_key(context, asset, partition))
+    )
+
+
+def log_not_made(
+    context: dg.AssetExecutionContext, asset: str, partition: str, metadata: dict[str, Any]
+) -> None:
+    """Record that there is nothing to make: the cell says why, and stays empty."""
+    context.log_event(
+        dg.AssetObservation(asset, metadata=metadata, partition=_key(context, asset, partition))
+    )
+
+
+def _key(context: dg.AssetExecutionContext, asset: str, partition: str) -> str | None:
+    """The partition as Dagster names it: one of two dimensions is an object that knows both."""
+    if not partition:
+        return None
+    definition = context.assets_def.specs_by_key[dg.AssetKey(asset)].partitions_def
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        return definition.get_partition_key_from_str(partition)
+    return partition

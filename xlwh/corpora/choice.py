@@ -1,0 +1,214 @@
+"""Which rows of a table are read: the filter `where`, and the refusal of mixtures that nobody chose from.
+
+A column that is called `language`, `split` or the like says whose rows a file holds. Where it shows another language
+or split than the one asked for, or several, and `where` does not name the column, the file is refused: its rows would
+be read as what they are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from xlwh.corpora.base import Request, TableOptions, Value
+from xlwh.corpora.files import Document, filled, split_named
+from xlwh.errors import CorpusError
+
+OURS, ELSEWHERE = "", "elsewhere"
+_LANGUAGE = frozenset(
+    [
+        "language",
+        "lang",
+        "locale",
+        "langid",
+        "langcode",
+        "languagecode",
+        "languageid",
+        "localecode",
+        "isocode",
+    ]
+)
+_SPLIT = frozenset(["split", "partition", "set", "subset", "fold", "datasplit", "datasetsplit"])
+_LETTERS = re.compile(r"[^a-z]")
+_SHOWN = 20
+
+
+class Choice:
+    """Judges the rows of one reading, one by one; `finish` refuses what the values seen do not allow."""
+
+    def __init__(self, request: Request, options: TableOptions, used: Iterable[str | None] = ()) -> None:
+        """`used` are the columns that the reader takes texts and labels from: they say nothing of the rows."""
+        self._request = request
+        self.by_language = chooses_language(options)
+        """Whether the rows of other languages are left out here."""
+        self._wanted = {
+            column: {_text(self._filled(options, value)) for value in _listed(values)}
+            for column, values in options.where.items()
+        }
+        self._language = options.names.get(request.language, request.language)
+        self._split = options.splits.get(request.split, request.split)
+        self._skip = {*self._wanted, *(name for name in used if name)}
+        self._seen: dict[str, Counter[str]] = {column: Counter() for column in self._wanted}
+        self._shown: dict[str, Counter[str]] = {}
+        self._watched: dict[str, bool] = {}
+        self.ours = self._others = 0
+        self._unplaced = ""
+        self._names: dict[str, None] = {}
+
+    def _filled(self, options: TableOptions, value: Value) -> Value:
+        return filled(self._request, options, value) if isinstance(value, str) else value
+
+    @property
+    def set(self) -> bool:
+        """Whether the study chooses at all."""
+        return bool(self._wanted)
+
+    def require(self, document: Document, names: Sequence[str]) -> None:
+        """Refuse columns of `where` that a table does not have."""
+        for column in self._wanted:
+            if column not in names and column.split(".")[0] not in names:
+                raise CorpusError(
+                    f"{document.path}: no column `{column}`, which `datasets.{self._request.key}.options.where` names; "
+                    f"there are: {', '.join(names[:_SHOWN])}."
+                )
+
+    def row(self, values: Mapping[str, object], features: Mapping[str, object] | None = None) -> str:
+        """Whether a record is ours (empty), `elsewhere`, or why it cannot be said."""
+        for name in values:
+            if name not in self._names and len(self._names) < 1000:
+                self._names[name] = None
+        verdict = OURS
+        for column, wanted in self._wanted.items():
+            value = _value(values, column, features)
+            if value is None:
+                self._unplaced = self._unplaced or f"no field `{column}`"
+                return f"no field `{column}`, which `where` names"
+            self._count(self._seen[column], value)
+            if value not in wanted:
+                verdict = ELSEWHERE
+        if verdict == ELSEWHERE:
+            self._others += 1
+            return verdict
+        self.ours += 1
+        for name, held in values.items():
+            # Also one level down, as in `meta.language`.
+            for path in [f"{name}.{key}" for key in held] if isinstance(held, Mapping) else [name]:
+                if self._watches(path) and (value := _value(values, path, features)):
+                    self._count(self._shown.setdefault(path, Counter()), value)
+        return OURS
+
+    def unplaced(self, reason: str) -> None:
+        """A record that cannot be read, so that nobody knows whether it is ours."""
+        self._unplaced = self._unplaced or reason
+
+    @staticmethod
+    def _count(counter: Counter[str], value: str) -> None:
+        if value in counter or len(counter) < 1000:
+            counter[value] += 1
+
+    def _watches(self, name: str) -> bool:
+        found = self._watched.get(name)
+        if found is None:
+            plain = _plain(name)
+            found = name not in self._skip and (plain in _LANGUAGE or plain in _SPLIT)
+            self._watched[name] = found
+        return found
+
+    def finish(self, documents: Sequence[Document], numbered: bool) -> None:
+        """Refuse what was seen in all rows; `numbered`: rows are joined by their number among those chosen."""
+        where = ", ".join(document.name for document in documents[:3])
+        key = f"datasets.{self._request.key}.options.where"
+        if self.set and not self.ours and self._others:
+            shown = "; ".join(
+                f"`{column}` is never {' or '.join(sorted(map(repr, self._wanted[column])))} but {_values(counter)}"
+                for column, counter in self._seen.items()
+                if not self._wanted[column] & set(counter)
+            )
+            together = "no row has all of the values that it names"
+            raise CorpusError(f"{where}: `{key}` matches none of {self._others} rows: {shown or together}.")
+        if self.set and not self.ours and self._unplaced.startswith("no field"):
+            names = ", ".join(list(self._names)[:_SHOWN])
+            raise CorpusError(f"{where}: `{key}`: {self._unplaced} in any record; there are: {names}.")
+        if self.set and numbered and self._unplaced and self.by_language:
+            raise CorpusError(
+                f"{where}: a record cannot be read ({self._unplaced}), so nobody knows its language, and the rows "
+                f"behind it cannot be numbered alike in all languages. Mend it, or join by an id: "
+                f"`datasets.{self._request.key}.options.id`."
+            )
+        for name, counter in self._shown.items():
+            self._refuse_mixture(where, name, counter)
+
+    def _refuse_mixture(self, where: str, name: str, counter: Counter[str]) -> None:
+        of_language = _plain(name) in _LANGUAGE
+        asked = self._language if of_language else self._split
+        if len(counter) == 1:
+            (value,) = counter
+            if of_language and _same_language(value, (asked, self._request.language)):
+                return
+            if not of_language and (
+                not split_named(value) or split_named(value) == split_named(asked) or value == asked
+            ):
+                return
+        what = "language" if of_language else "split"
+        fitting = [value for value in counter if _same_language(value, (asked, self._request.language))]
+        if of_language:
+            write = "{language}" if asked in counter or not fitting else fitting[0]
+        else:
+            fitting = [
+                value for value in counter if split_named(value) and split_named(value) == split_named(asked)
+            ]
+            write = "{split}" if asked in counter or not fitting else fitting[0]
+        raise CorpusError(
+            f"{where}: read as {what} `{asked}`, but its column `{name}` holds {_values(counter)}. Say which rows are meant: "
+            f'`datasets.{self._request.key}.options.where = {{ {_bare(name)} = "{write}" }}`, or a list of values.'
+        )
+
+
+def _plain(name: str) -> str:
+    """A column's name without its path and signs, in small letters."""
+    return _LETTERS.sub("", name.rsplit(".", 1)[-1].lower())
+
+
+def chooses_language(options: TableOptions) -> bool:
+    """Whether `where` tells the languages of one file apart."""
+    return any("{language}" in str(value) for values in options.where.values() for value in _listed(values))
+
+
+def _listed(values: Value | tuple[Value, ...]) -> tuple[Value, ...]:
+    return values if isinstance(values, tuple) else (values,)
+
+
+def _text(value: object) -> str | None:
+    """A value as text, as the study writes it; None for one that is no plain value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _value(values: Mapping[str, object], name: str, features: Mapping[str, object] | None) -> str | None:
+    from xlwh.corpora.mapping import class_names, lookup
+
+    value = lookup(values, name)
+    classes = class_names((features or {}).get(name))
+    if classes and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
+        return classes[value]
+    return _text(value)
+
+
+def _same_language(value: str, codes: Sequence[str]) -> bool:
+    """Whether a value is one of the codes, perhaps with a region or script: de, de-DE, de_Latn."""
+    plain = value.lower().replace("_", "-")
+    return any(plain == code.lower() or plain.startswith(f"{code.lower()}-") for code in codes)
+
+
+def _values(counter: Counter[str]) -> str:
+    shown = ", ".join(f"{value[:40]!r} ({count})" for value, count in counter.most_common(_SHOWN))
+    return shown + (f" and {len(counter) - _SHOWN} more" if len(counter) > _SHOWN else "")
+
+
+def _bare(name: str) -> str:
+    """A column as a key of TOML."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'

@@ -1,0 +1,89 @@
+"""Which position of the last hidden state a classification head reads: found by what the model does.
+
+Heads differ (the first token, the last one that is not PAD, the last end token), and a rule that is right for one
+checkpoint is wrong for the next: where PAD also closes each text, a decoder reads the token before the closing one.
+The gradient of the logits to the last hidden state is zero wherever the head does not look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from xlwh.errors import ModelError
+
+if TYPE_CHECKING:
+    from xlwh.models.zoo import LoadedModel
+
+
+class Reading:
+    """The last hidden state of one forward pass, and what a head makes of it."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._state: Tensor | None = None
+
+    def record(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        """Forward hook of the module that the last hidden state leaves."""
+        state: Tensor = output[0] if isinstance(output, tuple) else output
+        self._state = state if state.requires_grad else state.detach().requires_grad_(True)
+        # A copy goes on: what comes after may change it in place.
+        passed = self._state * 1
+        return (passed, *output[1:]) if isinstance(output, tuple) else passed
+
+    def sensitivity(self, logits: Tensor) -> Tensor:
+        """Largest slope of the logits `[rows, classes]` to each position of the last hidden state: `[rows, length]`.
+
+        The pass that computed them is kept for further gradients.
+        """
+        if self._state is None:
+            raise ModelError(
+                f"The forward pass of model `{self._key}` did not come by its last hidden state."
+            )
+        # Unequal weights: the classes of a head may cancel out in a plain sum.
+        weights = torch.linspace(1, 2, logits.shape[-1], device=logits.device, dtype=torch.float32)
+        total = (logits.float() * weights).sum()
+        (slope,) = torch.autograd.grad(total, self._state, retain_graph=True, allow_unused=True)
+        if slope is None:
+            return self._state.new_zeros(self._state.shape[:2])
+        return slope.abs().amax(dim=-1)
+
+    def positions(self, logits: Tensor) -> Tensor:
+        """The position that each row's logits depend on: `[rows]`. ModelError where it is not exactly one."""
+        read = self.sensitivity(logits) > 0
+        counts = read.sum(dim=1)
+        if not bool((counts == 1).all()):
+            raise ModelError(
+                f"Model `{self._key}`: its head reads {int(counts.max())} positions of the last hidden state"
+                f"{'' if int(counts.min()) == int(counts.max()) else f' (of some examples {int(counts.min())})'}, not "
+                "one: there is no row of attention that is the classifier's. Leave out `attention` and "
+                "`scaled_attention` for it."
+            )
+        return read.int().argmax(dim=1)
+
+
+@contextmanager
+def reading(loaded: LoadedModel) -> Iterator[Reading]:
+    """Record the last hidden state of the forward pass inside, which has to run with gradients enabled.
+
+    With frozen weights and nothing before it that needs a gradient, only the head is differentiated.
+    """
+    found = Reading(loaded.key)
+    handle = loaded.family.hidden_sites(loaded.model)[-1].module.register_forward_hook(found.record)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def read_positions(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The position that the classification head reads in each row, `[rows]`, by a forward pass on `inputs`.
+
+    ModelError where the head reads several positions, or none.
+    """
+    with torch.enable_grad(), reading(loaded) as found:
+        return found.positions(loaded.model(**inputs).logits)
