@@ -55,7 +55,7 @@ moments as (
         avg(target_coverage) filter (counts) as target_coverage,
         avg(degenerate::int) filter (counts) as degenerate_share,
         avg(converged::int) as converged_share,
-        count_if(not converged)::bigint as num_unconverged
+        (count(*) filter (not converged))::bigint as num_unconverged
     from judged
     group by all
 )

@@ -1,5 +1,5 @@
 -- The bets of strict evidence, numbered 1 to 20: from .71 down by factors of sqrt(2). As in xlwh/heads/sequences.py.
-create macro head_bet(i) as pow(2.0, -i / 2.0);
+create macro head_bet(i) as finite(pow(2.0, -i / 2.0));
 
 -- ln of the mean of exp over a list of logarithms; NULL where one is missing.
 create macro log_mean_exp(logs) as
@@ -19,10 +19,10 @@ create macro strict_radius(n, square, delta) as
     end;
 
 -- Skewness of values from their spread and the mean of their third powers about the mean; 0 where all are equal.
-create macro skewness_of(sd, third) as case when sd > 0 then finite(third / sd ^ 3) when sd = 0 then 0.0 end;
+create macro skewness_of(sd, third) as case when sd > 0 then finite(third / sd ^ 3) when sd = 0 and isfinite(third) then 0.0 end;
 
 -- Observations below which a normal limit says nothing: the rarer the large values, the more.
-create macro asymptotic_least(skewness) as greatest(1024, 100 * skewness ^ 2);
+create macro asymptotic_least(skewness) as case when isfinite(skewness) then greatest(1024, 100 * skewness ^ 2) end;
 
 -- Half the width of an interval that holds at all times together in the limit of many values, with rho^2 = `scale`.
 -- Source: Waudby-Smith et al. (2024), "Time-uniform central limit theory and asymptotic confidence sequences", Theorem 2.2.
@@ -36,7 +36,7 @@ create macro scaled_asymptotic_radius(n, sd, delta, scale) as
 -- has not been seen yet: with probability 1 - delta it is rarer than ln(1 / delta) / n. So values that are all equal
 -- have an interval too. NULL, nothing is known, below asymptotic_least.
 create macro asymptotic_radius(n, value, sd, skewness, delta) as
-    case when n >= asymptotic_least(skewness) then
+    case when n >= asymptotic_least(skewness) and isfinite(n) and delta > 0 and delta <= 1 then
         scaled_asymptotic_radius(n, sd, delta, (-2 * ln(delta) + ln(1 - 2 * ln(delta))) / 2048)
         + finite((1 + abs(value)) * ln(1 / delta) / n)
     end;

@@ -5,14 +5,14 @@
 -- Wilson score interval of a share: `successes` of `n`, which may be an effective (fractional) sample size.
 -- Stays inside [0, 1] and keeps its coverage near the ends. NULL where n is 0. Source: Wilson (1927), eq. 4.
 create macro wilson_low(successes, n, z := 1.959963984540054) as
-    case when n > 0 and isfinite(n) and isfinite(successes) then greatest(0.0,
+    case when n > 0 and isfinite(n) and isfinite(successes) then greatest(0.0, least(1.0,
         (successes + z * z / 2 - z * sqrt(greatest(0.0, successes * (n - successes) / n) + z * z / 4)) / (n + z * z)
-    ) end;
+    )) end;
 
 create macro wilson_high(successes, n, z := 1.959963984540054) as
-    case when n > 0 and isfinite(n) and isfinite(successes) then least(1.0,
+    case when n > 0 and isfinite(n) and isfinite(successes) then greatest(0.0, least(1.0,
         (successes + z * z / 2 + z * sqrt(greatest(0.0, successes * (n - successes) / n) + z * z / 4)) / (n + z * z)
-    ) end;
+    )) end;
 
 -- Normal interval of a mean from its sample standard deviation. NULL for fewer than two values, and where all are equal.
 create macro normal_low(mean, sd, n, z := 1.959963984540054) as

@@ -55,7 +55,7 @@ means as (
         stddev_samp(sensitivity_max) filter (counts) as sensitivity_max_sd,
         avg(sensitivity_mean) filter (counts) as sensitivity_mean,
         avg(converged::int) as converged_share,
-        count_if(not converged)::bigint as num_unconverged
+        (count(*) filter (not converged))::bigint as num_unconverged
     from judged
     group by all
 )

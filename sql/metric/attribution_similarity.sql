@@ -89,6 +89,6 @@ select
     normal_high(avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts)) as spearman_high,
     avg(spearman_abs) filter (counts) as spearman_abs,
     avg(both_did::int) as converged_share,
-    count_if(not both_did)::bigint as num_unconverged
+    (count(*) filter (not both_did))::bigint as num_unconverged
 from judged
 group by all

@@ -58,7 +58,7 @@ cells as (
         avg(random_score) filter (is_scored) as random_score,
         avg(draw_sd) filter (is_scored) as draw_sd,
         avg(converged::int) as converged_share,
-        count_if(not converged)::bigint as num_unconverged,
+        (count(*) filter (not converged))::bigint as num_unconverged,
         list(score order by example_id) filter (is_scored) as scores,
         list(random_score order by example_id) filter (is_scored) as random_scores
     from paired

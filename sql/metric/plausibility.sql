@@ -176,6 +176,6 @@ select
     avg(span_f1) filter (counts) as mean_iou_f1,
     avg(wanted / size) filter (counts) as rationale_share,
     avg(converged::int) as converged_share,
-    count_if(not converged)::bigint as num_unconverged
+    (count(*) filter (not converged))::bigint as num_unconverged
 from judged
 group by all

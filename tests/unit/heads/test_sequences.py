@@ -141,9 +141,9 @@ def test_no_head_is_pruned_wrongly_by_the_asymptotic_interval_however_often_one_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GAMES)
 def test_its_error_is_at_most_a_tenth(name):
-    pruned, missed = false_prunes_and_misses(name, games=150, last=16_384)
-    # Two standard errors of 150 games.
-    assert max(pruned, missed) <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 150)
+    pruned, missed = false_prunes_and_misses(name, games=60, last=8192)
+    # Two standard errors of 60 games.
+    assert max(pruned, missed) <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 60)
 
 
 def test_the_asymptotic_interval_says_nothing_of_few_values_and_of_skewed_ones_later():

@@ -59,13 +59,24 @@ def _measure(chosen: Selection) -> _Measure:
     return next(m for m in _MEASURES if m.title == chosen["measure"])
 
 
+_NO_PAIRS = Missing(
+    "There are only self pairs, which score 1 by identity, or pairs whose attributions did not converge.",
+    _COMMAND,
+)
+
+
+def _others(rows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs of different languages that have a score: not those of which no attribution converged."""
+    return rows.filter(~pl.col("is_self") & pl.col("score").is_not_null())
+
+
 def matrix(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """Source against target languages, a block of rows per model."""
     measure = _measure(chosen)
     everything = frames["ccta"].sort("model", "source_language", "target_language")
-    rows = everything.filter(~pl.col("is_self"))
+    rows = _others(everything)
     if rows.is_empty():
-        return Missing("There are only self pairs, which score 1 by identity.", _COMMAND)
+        return _NO_PAIRS
     low, high = bounds(rows[measure.column], measure.signed)
     several = rows["model"].n_unique() > 1
 
@@ -97,7 +108,7 @@ def matrix(frames: Frames, chosen: Selection) -> Drawn | Missing:
     )
     shown = [
         "model", "source_language", "target_language", "n", "score", "null_uniform", "null_shuffled",
-        "excess_uniform", "excess_shuffled", "excess_shuffled_low", "excess_shuffled_high",
+        "excess_uniform", "excess_shuffled", "excess_shuffled_low", "excess_shuffled_high", *_converged(rows),
     ]  # fmt: skip
     colours = scale(low, high, measure.signed, title=measure.title)
     return Drawn(above(colours, chart), rows.select(shown), note)
@@ -106,9 +117,9 @@ def matrix(frames: Frames, chosen: Selection) -> Drawn | Missing:
 def excess(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """A measure per target language with its interval, one colour per attribution method."""
     measure = _measure(chosen)
-    rows = frames["ccta"].filter(~pl.col("is_self")).sort("method", "target_language")
+    rows = _others(frames["ccta"]).sort("method", "target_language")
     if rows.is_empty():
-        return Missing("There are only self pairs, which score 1 by identity.", _COMMAND)
+        return _NO_PAIRS
     methods = values(rows, "method")
     marks = [
         Dot(
@@ -135,7 +146,7 @@ def excess(frames: Frames, chosen: Selection) -> Drawn | Missing:
         reference=0.0 if measure.signed else None,
         reference_name="no excess" if measure.signed else "",
     )
-    shown = ["target_language", "method", "n", *_with_interval(measure.column)]
+    shown = ["target_language", "method", "n", *_with_interval(measure.column), *_converged(rows)]
     note = (
         "Rows of method random show what attributions without any meaning come to. Intervals are normal "
         "approximations over pairs taken as independent."
@@ -145,9 +156,9 @@ def excess(frames: Frames, chosen: Selection) -> Drawn | Missing:
 
 def nulls(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """The score beside its two nulls, per target language."""
-    rows = frames["ccta"].filter(~pl.col("is_self")).sort("target_language")
+    rows = _others(frames["ccta"]).sort("target_language")
     if rows.is_empty():
-        return Missing("There are only self pairs, which score 1 by identity.", _COMMAND)
+        return _NO_PAIRS
     names = ["score", "uniform weights", "shuffled weights"]
     marks = []
     for r in rows.iter_rows(named=True):
@@ -165,7 +176,7 @@ def nulls(frames: Frames, chosen: Selection) -> Drawn | Missing:
         together=True,
     )
     shown = ["target_language", "n", *_with_interval("score"), "null_uniform", "null_shuffled"]
-    shown += ["source_coverage", "target_coverage"]
+    shown += ["source_coverage", "target_coverage", *_converged(rows)]
     note = "A score that does not leave the shuffled null behind says nothing about where attributions lie."
     return Drawn(above(legend(named(names)), chart), rows.select(shown), note)
 
@@ -177,8 +188,7 @@ def performance(frames: Frames, chosen: Selection) -> Drawn | Missing:
     metric = next(iter(values(correlated, "metric")), "accuracy")
     scores = frames["task_scores"].filter(pl.col("metric") == metric)
     rows = (
-        frames["ccta"]
-        .filter(~pl.col("is_self"))
+        _others(frames["ccta"])
         .join(
             scores.select("model", "dataset", "split", "language", "value", "ci_low", "ci_high"),
             left_on=["model", "dataset", "split", "target_language"],
@@ -268,6 +278,11 @@ def correlations(frames: Frames, chosen: Selection) -> Drawn | Missing:
 
 def _scope(row: dict[str, object]) -> str:
     return "all models" if row["scope"] == "study" else f"{row['model']} from {row['source_language']}"
+
+
+def _converged(rows: pl.DataFrame) -> list[str]:
+    """The columns that say how many attributions are behind a number, where there are any."""
+    return [name for name in ("converged_share", "num_unconverged") if name in rows.columns]
 
 
 def _with_interval(column: str) -> list[str]:

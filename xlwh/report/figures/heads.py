@@ -229,7 +229,7 @@ def decisions(frames: Frames, chosen: Selection) -> Drawn:
         if "more_observations" in rows.columns
         else pl.Series([])
     )
-    note = "Strict decisions hold for all heads together at error 0.1, however often one looked; asymptotic ones in the limit of many observations."
+    note = "Strict decisions hold for all heads together at error 0.1, however often one looked; asymptotic ones in the limit of many observations, none below 1,024, or below 100 times the squared skewness."
     if waiting.len():
         note += f" The median undecided head needs about {int(waiting.median() or 0):,} more observations."  # type: ignore[arg-type]
     return Drawn(above(legend(named(order)), chart), counts, note)
