@@ -25,6 +25,7 @@ import polars as pl
 from xlwh.concepts.alignment import AlignerSettings, align, encode
 from xlwh.concepts.alignment_matches import covered, languages, matches, translations_of, types_of
 from xlwh.consistency.transport import consistency
+from xlwh.corpora.spans import joined
 from xlwh.store import Slot, Warehouse
 from xlwh.tables import TABLES
 
