@@ -140,13 +140,9 @@ def test_peer_metrics(connect):
         tokens=tokens,
         examples=[
             {
-                "example_id": e,
-                "text": "w0 w1 w2",
-                "words": ["w0", "w1", "w2"],
+                "example_id": e, "text": "w0 w1 w2", "words": ["w0", "w1", "w2"], "word_labels": ["rationale", "O", "O"],
                 "word_spans": [{"start": 3 * i, "end": 3 * i + 2} for i in range(3)],
-                "word_labels": ["rationale", "O", "O"],
-            }
-            for e in "01"
+            } for e in "01"
         ],
         predictions=[{"model": "m", "example_id": e, "predicted": "yes"} for e in "01"],
         token_attributions=[

@@ -32,6 +32,8 @@ counts_10 = st.none() | st.lists(count, max_size=12) | st.lists(st.integers(0, 9
 counts_18 = st.none() | st.lists(count, max_size=20) | st.lists(st.integers(0, 9), min_size=18, max_size=18)
 text = st.none() | st.sampled_from(["", " ", "%", "the", "ال", "…", "北", "\n", "a'b"]) | st.text(max_size=8)
 language = st.sampled_from([None, "", "en", "de", "es", "ar", "vi", "zh", "pt-BR", "-", "xx"])
+segment = st.sampled_from([None, -1, 0, 1, 2])
+place = st.none() | st.integers(-2, 12)
 word_list = st.none() | st.lists(st.none() | st.sampled_from(["a", "b", ""]), max_size=5)
 
 
@@ -75,6 +77,7 @@ SCALARS = {
     "f2": scalar(p, p),
     "faithfulness_span": scalar(x, x),
     "finite": scalar(x),
+    "harmonic_mean": scalar(p, p),
     "head_bet": scalar(x),
     "head_bet_slack": scalar(x, error, p),
     "head_effort": scalar(p, p, p),
@@ -101,6 +104,7 @@ SCALARS = {
     "resample_weights": scalar(("bigint", st.integers(0, 8)), natural),
     "resampled_mean": scalar(listed, listed),
     "scaled_asymptotic_radius": scalar(n, spread, error, x),
+    "segment_text": scalar(string, string, ("int", segment), null_in_null_out=False),
     "skewness_of": scalar(spread, x),
     "spearman_high": scalar(x, n),
     "spearman_low": scalar(x, n),
@@ -110,6 +114,9 @@ SCALARS = {
     "student_p": scalar(x, ("double", number)),
     "wilson_high": scalar(x, x),
     "wilson_low": scalar(x, x),
+    "surface": scalar(
+        string, string, ("int", segment), ("int", place), ("int", place), null_in_null_out=False
+    ),
     "without_prefix_article": scalar(string, code, null_in_null_out=False),
     "words_f1": scalar(words, words),
 }

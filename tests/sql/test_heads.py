@@ -69,7 +69,7 @@ def test_values_are_means_and_intervals_those_of_the_library(connect):
         assert paper[8:10] == (None, None)
         skewness = stats.skew(marginals)
         radius = asymptotic_radius(*(np.array([x]) for x in (n, value, sd, skewness)), 0.1 / 3)[0]
-        ends = max(-1, value - radius), min(1, value + radius)
+        ends = (max(-1, value - radius), min(1, value + radius))
         assert found[head, "asymptotic"][3:5] == pytest.approx(ends)
         assert found[head, "asymptotic"][11] == pytest.approx(skewness)
     assert [found[head, "strict"][5] for head in range(3)] == [3, 1, 2]
@@ -136,14 +136,36 @@ def test_no_head_has_an_interval_without_width(connect, value, n):
 
 
 def test_the_published_bound_is_offered_on_whole_sets_only(connect):
-    rows = samples({0: [0.02, 0.04, 0.03]}, estimator="whole_set", example_id="*", sampler="whole")
+    sets = [0.02, 0.04, 0.03, 0.05] * 100
+    rows = samples({0: sets}, estimator="whole_set", example_id="*", sampler="whole")
     database = connect(head_samples=[*rows, *samples({0: [1.0, 0.0, 0.0]})])
     query = "select value, sd, value_low, value_high from head_shapley where variant = 'published_code'"
     ((value, sd, low, high),) = database.sql(query).fetchall()
-    radius = published_radius(np.array([3]), np.array([sd]), 0.1)[0]
+    radius = published_radius(np.array([400]), np.array([sd]), 0.1)[0]
+    assert radius == pytest.approx((np.std(sets) * math.sqrt(2 * math.log(30)) + 3 * math.log(30)) / 400)
     assert (low, high) == (pytest.approx(value - radius), pytest.approx(value + radius))
     decision = "select decision from pruning_decisions where variant = 'published_code'"
     assert database.sql(decision).fetchall() == [("keep",)]
+
+
+@pytest.mark.parametrize(
+    ("mean", "decision"), [(0.03, "keep"), (0.0, "keep"), (-0.004, "keep"), (-0.03, "prune")]
+)
+def test_what_the_published_bound_still_takes_is_what_it_takes(connect, mean, decision):
+    """The number of further observations is the first one at which the decision falls."""
+
+    def judged(n):
+        rows = samples(
+            {0: [mean + 0.01, mean - 0.01] * (n // 2)}, estimator="whole_set", example_id="*", sampler="whole"
+        )
+        query = "select decision, more_observations from pruning_decisions where variant = 'published_code'"
+        return connect(head_samples=rows).sql(query).fetchall()[0]
+
+    before, more = judged(20)
+    assert before == "undecided"
+    needed = 20 + int(more)
+    assert judged(needed + needed % 2)[0] == decision
+    assert judged(needed - 2 - needed % 2)[0] == "undecided"
 
 
 def test_decisions_and_what_is_left_to_do(connect):
