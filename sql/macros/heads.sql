@@ -150,9 +150,9 @@ create macro head_values(delta := 0.1) as table
         game.sampler as sampler, player.unit as unit, player.layer as layer, player.head as head,
         variant, estimator, players, n, value, sd, skewness,
         -- Where there is no radius nothing is known, but that values are in [-1, 1].
-        -- A mean of marginals is in [-1, 1]; the released code does not use that.
-        if(variant = 'published_code', value - radius, greatest(-1.0, value - radius)) as value_low,
-        if(variant = 'published_code', value + radius, least(1.0, value + radius)) as value_high,
+        -- A mean of marginals is in [-1, 1]; the released code uses that of a single one only.
+        if(variant = 'published_code' and n > 1, value - radius, greatest(-1.0, value - radius)) as value_low,
+        if(variant = 'published_code' and n > 1, value + radius, least(1.0, value + radius)) as value_high,
         value_rank, value_even, value_odd,
         if(variant = 'strict', log_e_negative, null) as log_e_negative,
         if(variant = 'strict', log_e_positive, null) as log_e_positive,
