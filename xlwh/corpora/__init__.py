@@ -17,6 +17,7 @@ from xlwh.corpora.registry import (
     read,
     read_all,
     readers,
+    source_side,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "read_all",
     "readers",
     "sample",
+    "source_side",
 ]

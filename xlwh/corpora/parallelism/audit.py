@@ -31,7 +31,7 @@ class Audit:
     evidence: float
     """Mean evidence of a pair, in nats: above 0 for translations, below 0 for unrelated rows."""
     odd_rows: int
-    """Rows that match nothing, or one another, without being a fault of order: perhaps bad translations."""
+    """Rows that match nothing, or another row, without being a fault: perhaps bad translations."""
     first_divergence: int | None
     """Row of the source, from 0, where the two begin to differ."""
     reason: str
@@ -41,7 +41,7 @@ def audit(source: Side, target: Side, *, by_id: bool = False, translations: bool
     """Compare two sides.
 
     `by_id`: the data themselves say which rows belong together. A row that one side lacks then moves no other, and a
-    few rows in the wrong place are errors of whoever published the data: they are noted, and no fault.
+    few rows in the wrong place are errors of the data, not of the join: they are noted, and no fault.
     `translations`: the sides are meant to be translations, so that it is a fault if they match nowhere.
     """
     pair = pair_of(source, target)

@@ -21,16 +21,18 @@ class Side:
 
 
 def sides(
-    source: pl.DataFrame, target: pl.DataFrame, records: tuple[int, int]
+    source: pl.DataFrame, target: pl.DataFrame, records: tuple[int, int] | None
 ) -> tuple[Side, Side, list[str], bool]:
     """Two sides from `examples` in two languages, the id of each place, and whether the rows are joined by id.
 
     `records` counts the rows of the two files, refused ones included. Where every id is a row number, that number is
-    the place, and the sides may differ in length. Elsewhere the place is that of the same id in the source, and ids
-    that only the target has are left out.
+    the place, and the sides may differ in length. Elsewhere, and where `records` is None (the frames are samples), the
+    place is that of the same id in the source, and ids that only the target has are left out.
     """
     frames = (source, target)
-    if all(_are_row_numbers(frame["example_id"], n) for frame, n in zip(frames, records, strict=True)):
+    if records and all(
+        _are_row_numbers(frame["example_id"], n) for frame, n in zip(frames, records, strict=True)
+    ):
         first, second = (
             _side(frame, frame["example_id"].cast(pl.Int64).to_list(), n)
             for frame, n in zip(frames, records, strict=True)

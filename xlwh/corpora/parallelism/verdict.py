@@ -41,7 +41,7 @@ class Finding(NamedTuple):
     reason: str = ""
     first_divergence: int | None = None
     odd: Int = np.zeros(0, dtype=np.int64)
-    """Rows that match nothing, or one another, without being a fault of order."""
+    """Rows that match nothing, or another row, without being a fault: perhaps bad translations."""
     evidence: float = 0.0
     """Of all rows that both sides have with the row at the same place, in nats."""
 
@@ -50,7 +50,7 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
     """The verdict on two sides; for the arguments see `audit`."""
     rows = pair.rows
     if not len(rows):
-        return Finding("undecided", "they have no row in common")
+        return Finding("undecided", "no row has a text on both sides")
     pair, model, band = _fitted(pair)
     path = best_path(band)
     doubtful, odd = unmatched(path, band)
@@ -61,7 +61,7 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
 
     def differs(at: Int, reason: str) -> Finding:
         if by_id and len(at) <= ODD:
-            note = f"{reason}, first row {at.min()}: so in the source"
+            note = f"from row {at.min()}: {reason}; an error of the data, not of the join"
             return Finding("parallel", note, None, np.union1d(odd, at), evidence)
         return Finding("differs", reason, int(at.min()), odd, evidence)
 
@@ -75,16 +75,13 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
     if not _is_sure(path, band):
         if evidence < -_SURE:
             first = int(away[0]) if len(away) else int(rows[0])
-            reason = "; ".join(filter(None, (sizes, "rows go together nowhere")))
+            reason = "; ".join(filter(None, (sizes, "the rows match nowhere")))
             return Finding("not_parallel" if translations else "unrelated", reason, first, odd, evidence)
         if sizes and translations:
             return changed_size()
-        moved = exchanged(pair, model, band)
-        return (
-            changed_places(moved)
-            if moved
-            else Finding("undecided", "too little to tell by", None, odd, evidence)
-        )
+        if moved := exchanged(pair, model, band):
+            return changed_places(moved)
+        return Finding("undecided", "too little evidence", None, odd, evidence)
     moved = [] if sizes else exchanged(pair, model, band)
     # Where a stretch was moved, a longer cycle is made of what it left over; two rows are an exchange of their own.
     if len(away) and (len(moved) != 2 or away[0] <= moved[0]):
@@ -93,9 +90,9 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
         return changed_size()
     if moved:
         return changed_places(moved)
-    note = (
-        f"{len(odd)} rows go with nothing, the first is {odd[0]}: perhaps mistranslated" if len(odd) else ""
-    )
+    if not len(odd):
+        return Finding("parallel", evidence=evidence)
+    note = f"rows without a match: {len(odd)}, first row {odd[0]}; perhaps bad translations"
     return Finding("parallel", note, None, odd, evidence)
 
 
@@ -129,10 +126,10 @@ def _shift(path: Int, band: Band, first: int) -> str:
     if state == band.nothing:
         back = np.flatnonzero(after != state)
         if not len(back):
-            return "the rows go with nothing"
+            return "no row from here on has a match"
         state = int(after[back[0]])
         if state == band.here:
-            return f"{back[0]} rows go with nothing here"
+            return f"no match for the next {back[0]} rows"
     offset = int(band.offsets[state])
     length = int((after == state).sum())
-    return f"{length} rows go with those {abs(offset)} {'later' if offset > 0 else 'earlier'}"
+    return f"row i matches the target's row i {'+' if offset > 0 else '-'} {abs(offset)} ({length} rows)"

@@ -122,7 +122,8 @@ def matched_by(path: Int, band: Band, pair: Pair) -> Matched:
 def unmatched(path: Int, band: Band) -> Unmatched:
     """The rows of a path that match nothing, though the rows before and after them are at their place."""
     n = len(path)
-    doubtful, odd = [], []
+    doubtful: list[int] = []
+    odd: list[int] = []
     for begin, end in _stretches(path == band.nothing):
         if (begin and path[begin - 1] != band.here) or (end < n and path[end] != band.here):
             continue
