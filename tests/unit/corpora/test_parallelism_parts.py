@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
+from importlib import resources
 
 import numpy as np
 import pytest
 
+from xlwh.corpora.parallelism import audit
 from xlwh.corpora.parallelism.evidence import Pair, estimate, evidence, pair_of, spread
 from xlwh.corpora.parallelism.exchanged import exchanged
 from xlwh.corpora.parallelism.sides import Side
@@ -239,3 +243,39 @@ def misplaced(texts: tuple[str, ...]) -> tuple[str, ...]:
 def test_reasons(target, reason):
     pair = pair_of(numbered(60, "uno"), side(*target(numbered(60, "one").texts[0])))
     assert judge(pair, by_id=False, translations=True).reason.startswith(reason)
+
+
+def _tagged(language: str) -> list[str]:
+    """Sentences of the demo's tagged corpus: short, without labels, and parallel in six languages."""
+    text = (resources.files("xlwh.demo") / "data" / "tags" / f"dev-{language}.tsv").read_text("utf-8")
+    return [
+        " ".join(line.split("\t")[0] for line in block.split("\n")) for block in text.strip().split("\n\n")
+    ]
+
+
+def _plain(rows: Sequence[str]) -> Side:
+    return Side((tuple(rows),), (None,) * len(rows))
+
+
+@pytest.mark.parametrize("language", ["ar", "hi", "zh"])
+def test_languages_that_share_no_writing_are_told_by_pairs_of_words(language: str) -> None:
+    english, other = _tagged("en"), _tagged(language)
+    assert audit(_plain(english), _plain(other)).verdict == "parallel"
+    shuffled = random.Random(1).sample(other, len(other))
+    assert audit(_plain(english), _plain(shuffled)).verdict == "not_parallel"
+    assert audit(_plain(english), _plain(shuffled), translations=False).verdict == "unrelated"
+    for place in (2, 100, 300):
+        lost = audit(_plain(english), _plain(other[:place] + other[place + 1 :]))
+        assert (lost.verdict, lost.first_divergence) == ("differs", place)
+        doubled = audit(_plain(english), _plain(other[: place + 1] + other[place:]))
+        assert doubled.verdict == "differs"
+        assert abs(doubled.first_divergence - place) <= 3
+
+
+@pytest.mark.parametrize("language", ["ar", "hi", "zh"])
+@pytest.mark.parametrize("count", [20, 60, 199])
+def test_few_rows_that_tell_nothing_are_no_alarm(language: str, count: int) -> None:
+    english, other = _tagged("en")[:count], _tagged(language)[:count]
+    for translations in (True, False):
+        verdict = audit(_plain(english), _plain(other), translations=translations).verdict
+        assert verdict in ("parallel", "undecided")

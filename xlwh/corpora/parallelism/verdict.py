@@ -11,6 +11,7 @@ import numpy as np
 from xlwh.corpora.parallelism.evidence import Model, Pair, estimate
 from xlwh.corpora.parallelism.exchanged import exchanged
 from xlwh.corpora.parallelism.features import Int
+from xlwh.corpora.parallelism.start import learned_start
 from xlwh.corpora.parallelism.units import with_learned
 from xlwh.corpora.parallelism.walk import (
     ODD,
@@ -32,6 +33,9 @@ _SURE = 6.0
 """Evidence for or against the whole, in nats, from which it is called parallel or not."""
 _LEARN_FROM = 200
 """Rows that match from which on pairs of units are learned."""
+_TELLING = 0.25
+"""Mean evidence against a row, in nats, from which few rows are called no translations: less may be that nothing but
+lengths can be compared, and those are alike in all rows."""
 
 
 class Finding(NamedTuple):
@@ -51,7 +55,7 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
     rows = pair.rows
     if not len(rows):
         return Finding("undecided", "no row has a text on both sides")
-    pair, model, band = _fitted(pair)
+    pair, model, band, is_telling = _fitted(pair)
     path = best_path(band)
     doubtful, odd = unmatched(path, band)
     path[doubtful] = path[odd] = band.here
@@ -73,7 +77,7 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
         return differs(np.array(moved), f"rows {shown} have changed places")
 
     if not _is_sure(path, band):
-        if evidence < -_SURE:
+        if evidence < -_SURE and (is_telling or evidence < -_TELLING * len(rows)):
             first = int(away[0]) if len(away) else int(rows[0])
             reason = "; ".join(filter(None, (sizes, "the rows match nowhere")))
             return Finding("not_parallel" if translations else "unrelated", reason, first, odd, evidence)
@@ -96,13 +100,26 @@ def judge(pair: Pair, *, by_id: bool, translations: bool) -> Finding:
     return Finding("parallel", note, None, odd, evidence)
 
 
-def _fitted(pair: Pair) -> tuple[Pair, Model, Band]:
-    """The pair with learned units, what each feature says in the rows that match, and the evidence of all rows."""
+class _Fitted(NamedTuple):
+    """A pair with learned units, what each feature says in the rows that match, and the evidence of all rows."""
+
+    pair: Pair
+    model: Model
+    band: Band
+    is_telling: bool
+    """Whether pairs of units could be learned, or were looked for in vain: rows that match would have been seen."""
+
+
+def _fitted(pair: Pair) -> _Fitted:
     offsets = offsets_tried(pair.n, pair.m)
     model = estimate(pair, None)
     band = band_of(pair, model, offsets)
     for learn in (True, False):
         matched = matched_by(best_path(band), band, pair)
+        if learn and len(matched[0]) < max(_LEARN_FROM, pair.n // 10):
+            # Nothing speaks for the rows yet, as between languages that share no writing: what their words say is
+            # asked at once.
+            matched = learned_start(pair, offsets) or matched
         count = len(matched[0])
         if count < max(8, pair.n // 10):
             break
@@ -110,7 +127,7 @@ def _fitted(pair: Pair) -> tuple[Pair, Model, Band]:
             pair = replace(pair, units=with_learned(pair.units, pair.source, pair.target, matched))
         model = estimate(pair, matched)
         band = band_of(pair, model, offsets)
-    return pair, model, band
+    return _Fitted(pair, model, band, len(pair.rows) >= _LEARN_FROM)
 
 
 def _is_sure(path: Int, band: Band) -> bool:
