@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xlwh.attribution.base import Attribution
 from xlwh.attribution.base import Item as Explained
-from xlwh.attribution.lig import lig
+from xlwh.attribution.baselines import baseline_of
+from xlwh.attribution.lig import integrated_gradients, lig
 from xlwh.attribution.vectors import explained, output_replaced, word_vectors
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
@@ -22,10 +25,11 @@ from xlwh.models.batches import Batch, collate
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
 from xlwh.models.predict import predict
-from xlwh.models.reading import reading
+from xlwh.models.reading import read_positions
 from xlwh.models.tokenize import encode
 from xlwh.selftest.items import ITEMS, Capability, Item, Result
 from xlwh.study import Lig
+from xlwh.study.attribution import IntegratedGradients
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,6 +74,11 @@ class Measured:
     deviation: float
     tolerance: float
     detail: str
+
+    @property
+    def passed(self) -> bool:
+        """Never where the deviation is not a number."""
+        return self.deviation <= self.tolerance
 
 
 class Case:
@@ -258,22 +267,35 @@ def word_vectors_replaced(case: Case) -> Measured:
 
 
 def completeness(case: Case) -> Measured:
-    """The worst of two examples. Where PAD is refused as a baseline, other baselines are not."""
+    """The worst of two examples, from PAD; where that is refused as a baseline, from the model's default one."""
     loaded, items = case.loaded, case.explained()
-    parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
-    worst, told = 0.0, []
+    most = {"tolerance": COMPLETENESS_TOLERANCE / 2, "max_rows": LIG_ROWS}
     try:
-        made = list(lig(loaded, case.encoded, items, parameters, BATCH_TOKENS))
+        baseline_of(loaded, "pad")
     except ModelError as error:
-        raise OnlyError("lig", str(error)) from None
-    for index, found in made:
-        change = (found.f_input or 0.0) - (found.f_baseline or 0.0)
-        scale = max(abs(change), abs(found.f_input or 0.0) / 20, 1e-6)
-        worst = max(worst, abs(found.delta or 0.0) / scale)
-        told.append(f"example {index}: {float(found.values.sum()):.4g} of {change:.4g}")
+        parameters = IntegratedGradients(**most)
+        made = integrated_gradients(loaded, case.encoded, items, parameters, BATCH_TOKENS)
+        measured = _completeness(case, made)
+        if measured.passed:
+            raise OnlyError("lig", str(error)) from None
+        return measured
+    return _completeness(case, lig(loaded, case.encoded, items, Lig(**most), BATCH_TOKENS))
+
+
+def _completeness(case: Case, made: Iterable[tuple[int, Attribution]]) -> Measured:
+    errors, sums = [], []
+    for index, attribution in made:
+        f_input, f_baseline, delta = attribution.f_input, attribution.f_baseline, attribution.delta
+        if f_input is None or f_baseline is None or delta is None:
+            raise XlwhError("integrated gradients came without the outputs at both ends of their path.")
+        change = f_input - f_baseline
+        errors.append(abs(delta) / max(abs(change), abs(f_input) / 20, 1e-6))
+        sums.append(f"example {index}: {float(attribution.values.sum()):.4g} of {change:.4g}")
     tolerance = max(COMPLETENESS_TOLERANCE, 2 * case.tolerance)
     return Measured(
-        worst, tolerance, f"Sum of the attributions of the change of the output: {'; '.join(sorted(told))}."
+        _largest(errors),
+        tolerance,
+        f"Sum of the attributions of the change of the output: {'; '.join(sorted(sums))}.",
     )
 
 
@@ -283,21 +305,21 @@ def attention_weights(case: Case) -> Measured:
     with torch.inference_mode():
         attended = attentions(loaded, batch.inputs(loaded))
     real = batch.attention_mask.bool()
-    worst = 0.0
+    off = []
     for site, weights in attended.weights.items():
         kind = loaded.family.attention_sites(loaded.model)[site].kind
         # Of a decoder beside an encoder the queries are of another text.
         own = not loaded.config.is_encoder_decoder or kind == "encoder"
         queries = weights.float().transpose(1, 2)
         chosen = queries[real] if own else queries.flatten(0, 1)
-        worst = max(worst, float((chosen.sum(-1) - 1).abs().max()))
+        off.append(float((chosen.sum(-1) - 1).abs().max()))
         if own or kind == "cross":
             outside = (queries * ~real[:, None, None, :]).sum(-1)
-            worst = max(worst, float((outside[real] if own else outside).abs().max()))
+            off.append(float((outside[real] if own else outside).abs().max()))
     if loaded.task in (CLASSIFIER, TAGGER, READER):
-        worst = max(worst, _deviation(case.rows(attended.output, batch), case.batched))
+        off.append(_deviation(case.rows(attended.output, batch), case.batched))
     return Measured(
-        worst, case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
+        _largest(off), case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
     )
 
 
@@ -307,12 +329,10 @@ def read_position(case: Case) -> Measured:
     if loaded.task != CLASSIFIER:
         raise NotApplicable("Its outputs are of single tokens, whose own attention is taken.")
     inputs = case.together.inputs(loaded)
-    with torch.enable_grad(), reading(loaded) as found:
-        read = found.positions(loaded.model(**inputs).logits)
+    read = read_positions(loaded, inputs)
     starts = case.together.attention_mask.argmax(dim=1)
     for row in range(len(case.encoded)):
-        with torch.enable_grad(), reading(loaded) as found:
-            (alone,) = found.positions(loaded.model(**case.batch([row]).inputs(loaded)).logits).tolist()
+        (alone,) = read_positions(loaded, case.batch([row]).inputs(loaded)).tolist()
         moved = int(read[row] - starts[row])
         if alone != moved:
             raise XlwhError(f"alone the head reads position {alone}, in a batch {moved}.")
@@ -350,9 +370,10 @@ def p_full(case: Case) -> Measured:
         "all entries kept": probabilities(loaded, same, targets, BATCH_TOKENS, everything),
     }
     off = {way: float(np.abs(found - expected).max()) for way, found in ways.items()}
-    worst = max(off, key=lambda way: off[way])
+    worst = _largest(off.values())
     tolerance = PROBABILITY_TOLERANCES[loaded.model.dtype]
-    return Measured(off[worst], tolerance, f"Largest change of a probability: {off[worst]:.2g} ({worst}).")
+    changes = "; ".join(f"{way}: {change:.2g}" for way, change in off.items())
+    return Measured(worst, tolerance, f"Largest change of a probability: {changes}.")
 
 
 def own_hidden_states(case: Case) -> Measured:
@@ -371,21 +392,21 @@ def own_hidden_states(case: Case) -> Measured:
                 f"the model returns {len(states)} hidden states of its {stack}, {count} are known."
             )
         theirs.update({(stack, layer): state for layer, state in enumerate(states)})
-    worst, at = 0.0, ""
+    off: dict[str, float] = {}
     real = batch.attention_mask.bool()
     for place, state in ours.items():
         # A decoder beside an encoder has tokens of another text, or of the same moved by one.
         chosen = real if state.shape[:2] == real.shape else torch.ones(state.shape[:2], dtype=torch.bool)
-        off = _deviation([state[chosen]], [theirs[place][chosen]])
-        worst, at = max((worst, at), (off, f"{place[0]} {place[1]}"))
+        off[f"{place[0]} {place[1]}"] = _deviation([state[chosen]], [theirs[place][chosen]])
     first = places(loaded.model, [-1])[0]
     for row in range(len(case.encoded)):
         alone = case.batch([row])
         with torch.inference_mode():
             state = hidden_states(loaded, alone.inputs(loaded), [first[1]], [first[0]])[first][0]
-        off = _deviation([ours[first][row][real[row]]], [state])
-        worst, at = max((worst, at), (off, f"{first[0]} {first[1]} of an example alone"))
-    return Measured(worst, case.tolerance, f"{len(ours)} hidden states, the worst {at or 'equal'}.")
+        name = f"{first[0]} {first[1]} of example {row} alone"
+        off[name] = _deviation([ours[first][row][real[row]]], [state])
+    worst = max(off, key=lambda name: off[name])
+    return Measured(_largest(off.values()), case.tolerance, f"{len(ours)} hidden states, the worst {worst}.")
 
 
 def _depths(case: Case) -> list[int]:
@@ -417,7 +438,7 @@ def gates_closed(case: Case) -> Measured:
         raise XlwhError(
             "half of the heads make no difference: the projections are not where the heads pass by."
         )
-    off = max(_deviation(ours, theirs), _deviation(opened, case.batched))
+    off = _largest([_deviation(ours, theirs), _deviation(opened, case.batched)])
     return Measured(off, case.tolerance, f"{int(closed.sum())} of {closed.numel()} heads closed.")
 
 
@@ -442,7 +463,7 @@ def head_engine(case: Case) -> Measured:
         moved = rows(walk.move(order, [count] * stack.num_layers, Gates(gates, None)))
         with gated(loaded.model, gates):
             whole = case.rows(loaded.model(**batch.inputs(loaded)), batch)
-    off = max(_deviation(first, case.batched), _deviation(moved, whole))
+    off = _largest([_deviation(first, case.batched), _deviation(moved, whole)])
     return Measured(
         off, case.tolerance, f"{type(stack).__name__}: {stack.num_layers} x {stack.num_heads} heads."
     )
@@ -485,11 +506,10 @@ def _tried(item: Item, case: Case) -> Result:
     except Exception as error:  # whatever another layout raises is what there is to know
         told = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
         return Result(item.name, item.capability, "failed", None, None, " ".join(told.split()))
-    passed = found.deviation <= found.tolerance  # not so where it is not a number
     return Result(
         item.name,
         item.capability,
-        "passed" if passed else "failed",
+        "passed" if found.passed else "failed",
         found.deviation,
         found.tolerance,
         found.detail,
@@ -509,8 +529,14 @@ def _compared(case: Case, ours: Sequence[Tensor], theirs: Sequence[Tensor], what
 
 def _deviation(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """Largest difference, relative to the largest value of `theirs`; infinite where a number is not finite."""
-    scale = max(max(float(value.float().abs().max()) for value in theirs), 1e-6)
-    off = max(
+    scale = _largest(float(value.float().abs().max()) for value in theirs)
+    off = _largest(
         float((mine.float() - their.float()).abs().max()) for mine, their in zip(ours, theirs, strict=True)
     )
-    return off / scale if np.isfinite(off) and np.isfinite(scale) else float("inf")
+    return off / max(scale, 1e-6) if math.isfinite(scale) else math.inf
+
+
+def _largest(values: Iterable[float]) -> float:
+    """The largest value; infinite where one is not finite: `max` passes over NaN that is not the first."""
+    found = list(values)
+    return max(found) if all(map(math.isfinite, found)) else math.inf
