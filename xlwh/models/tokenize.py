@@ -210,8 +210,7 @@ def _occurrences(segments: list[_Text]) -> tuple[Occurrence, ...]:
 
 def words_of(examples: pl.DataFrame) -> list[tuple[str, ...]]:
     """Words of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
-    rows = examples.select("language", *_TEXTS).to_dicts()
-    return [tuple(word for text in _segments(row) for word in text.surfaces) for row in rows]
+    return [tuple(place.word for place in places) for places in occurrences(examples)]
 
 
 def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
