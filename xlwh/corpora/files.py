@@ -184,7 +184,7 @@ def _inside(
             raise _several(request, name, archive, found, "member")
         if found:
             return _document(request, options, archive, (*inside, found[0]), patterns, fill, own, pattern)
-    data = [name for name in names if not content.is_document(name)]
+    data = content.data_files(names)
     if chosen or len(data) != 1:
         return None
     wanted = _split_asked(request, options)
@@ -264,7 +264,7 @@ def search_all(
                 inside = members(path)
                 if inside is None:
                     found.append((path, ()))
-                elif len(data := [member for member in inside if not content.is_document(member)]) == 1:
+                elif len(data := content.data_files(inside)) == 1:
                     found.append((path, (data[0],)))
                 else:
                     raise CorpusError(

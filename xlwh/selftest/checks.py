@@ -204,8 +204,10 @@ def token_ids(case: Case) -> Measured:
             wrong.append(f"`{case.examples['example_id'][row]}` ({case.examples['language'][row]})")
     if not tried:
         raise NotApplicable("Every example is longer than the model takes.")
-    told = f"other ids than the tokenizer's own: {', '.join(wrong)}" if wrong else "the tokenizer's own ids"
-    return Measured(len(wrong) / tried, 0.0, f"{tried} texts, {told}.")
+    outcome = (
+        f"other ids than the tokenizer's own: {', '.join(wrong)}" if wrong else "the tokenizer's own ids"
+    )
+    return Measured(len(wrong) / tried, 0.0, f"{tried} texts, {outcome}.")
 
 
 def own_forward(case: Case) -> Measured:
@@ -504,8 +506,8 @@ def _tried(item: Item, case: Case) -> Result:
     except OnlyError as error:
         return Result(item.name, error.capability, "failed", None, None, " ".join(str(error).split()))
     except Exception as error:  # whatever another layout raises is what there is to know
-        told = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
-        return Result(item.name, item.capability, "failed", None, None, " ".join(told.split()))
+        message = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
+        return Result(item.name, item.capability, "failed", None, None, " ".join(message.split()))
     return Result(
         item.name,
         item.capability,

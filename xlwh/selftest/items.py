@@ -158,7 +158,7 @@ def refusal(model: str, results: Sequence[Result], capability: Capability) -> st
     failed = [result for result in results if result.status == "failed" and result.capability in guarding]
     if not failed:
         return None
-    told = "; ".join(
+    reasons = "; ".join(
         f"self-test item `{result.item}` failed"
         + (
             ""
@@ -169,8 +169,8 @@ def refusal(model: str, results: Sequence[Result], capability: Capability) -> st
         for result in failed
     )
     return (
-        f"Model `{model}`: {_LABELS.get(capability, capability.replace('_', ' '))} are refused: {told} See `models.self_test`, and docs/selftest.md "
-        "on what to do."
+        f"Model `{model}`: {_LABELS.get(capability, capability.replace('_', ' '))} are refused: {reasons} "
+        "See `models.self_test`, and docs/selftest.md on what to do."
     )
 
 

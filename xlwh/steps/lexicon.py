@@ -22,7 +22,7 @@ from xlwh.study import Lexicon, LexiconFile
 if TYPE_CHECKING:
     from xlwh.concepts.lexicon import Ranked, Sentences
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True)

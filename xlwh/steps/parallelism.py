@@ -40,11 +40,11 @@ def run(context: Context, key: Key) -> StepResult:
     if len(languages) < 2 and not _pivot(context, dataset):
         _forget(context, slot)
         return not_applicable(f"Dataset `{dataset}` is in one language.")
-    mark, watch = _mark(context, dataset, entries), Stopwatch()
-    if context.force or not context.warehouse.is_fresh(slot, mark):
+    current, watch = _fingerprint(context, dataset, entries), Stopwatch()
+    if context.force or not context.warehouse.is_fresh(slot, current):
         rows = list(_rows(context, dataset, languages))
         frame = pl.DataFrame(rows, schema=schema("parallelism"))
-        context.warehouse.write({slot: frame}, mark)
+        context.warehouse.write({slot: frame}, current)
         status = "written"
     else:
         frame, status = context.warehouse.scan("parallelism", dataset=dataset).collect(), "fresh"
@@ -60,14 +60,14 @@ def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
     faults = frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
     if faults.is_empty():
         return
-    told = [_told(row) for row in faults.iter_rows(named=True)]
+    differences = [_difference(row) for row in faults.iter_rows(named=True)]
     places = faults["first_divergence"].drop_nulls()
     suspect = ""
     if 1 < faults.height == frame.height and len(places) and places.max() - places.min() <= CLOSE:  # type: ignore[operator]
         suspect = f" All differ from `{faults['source_language'][0]}` there: look at that file first."
     raise CorpusError(
         f"Dataset `{dataset}`: its languages are joined by row, but are not translations of each other: "
-        f"{'; '.join(told)}.{suspect} Fetch the files again, leave the language out of "
+        f"{'; '.join(differences)}.{suspect} Fetch the files again, leave the language out of "
         f'`datasets.{dataset}.languages`, or, if this is meant, set `datasets.{dataset}.aligned = "unchecked"`. '
         f"See: xlwh sql \"from parallelism where dataset = '{dataset}'\""
     )
@@ -80,10 +80,10 @@ def require_parallel(context: Context, dataset: str, languages: Iterable[str]) -
     """
     unlike = not_parallel(context, dataset, languages)
     if unlike:
-        told = "; ".join(_told(row) for row in unlike)
+        differences = "; ".join(_difference(row) for row in unlike)
         raise CorpusError(
             f"Dataset `{dataset}`: rows of different languages would be joined that are not translations of each other: "
-            f"{told}. Leave the dataset out of what compares languages (or explain each language's own prediction), or, "
+            f"{differences}. Leave the dataset out of what compares languages (or explain each language's own prediction), or, "
             f'if this is meant, set `datasets.{dataset}.aligned = "unchecked"`.'
         )
 
@@ -122,7 +122,7 @@ def _stored(context: Context, dataset: str) -> list[Row] | None:
         return None
     # Asked as a fact: whether the audit is up to date says nothing of the step that joins the languages.
     entry = context.warehouse.current(_slot(dataset))
-    if entry is None or entry.fingerprint != _mark(context, dataset, present):
+    if entry is None or entry.fingerprint != _fingerprint(context, dataset, present):
         return None
     return list(context.warehouse.scan("parallelism", dataset=dataset).collect().iter_rows(named=True))
 
@@ -229,7 +229,7 @@ def _row(
     }
 
 
-def _told(row: Row) -> str:
+def _difference(row: Row) -> str:
     place = f" from row {row['first_divergence']} on" if row["first_divergence"] is not None else ""
     name = f" (id {row['example_id']})" if row["example_id"] is not None else ""
     return f"`{row['target_language']}` differs from `{row['source_language']}`{place}{name}: {row['reason']}"
@@ -259,7 +259,7 @@ def _slot(dataset: str) -> Slot:
     return Slot("parallelism", (dataset,))
 
 
-def _mark(context: Context, dataset: str, entries: Iterable[Entry]) -> str:
+def _fingerprint(context: Context, dataset: str, entries: Iterable[Entry]) -> str:
     # What the rows are of is in the fingerprints of the examples: files, options, language, split.
     parameters = {"aligned": context.study.datasets[dataset].aligned}
     return fingerprint("parallelism", CODE_VERSION, parameters, map(identity, entries))
