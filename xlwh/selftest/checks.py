@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +10,6 @@ import torch
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution
-from xlwh.attribution.base import Item as Explained
 from xlwh.attribution.baselines import baseline_of
 from xlwh.attribution.lig import integrated_gradients, lig
 from xlwh.attribution.vectors import explained, output_replaced, word_vectors
@@ -21,158 +17,38 @@ from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import Gates, stack_of
 from xlwh.models.attentions import attentions
-from xlwh.models.batches import Batch, collate
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
 from xlwh.models.predict import predict
 from xlwh.models.reading import read_positions
-from xlwh.models.tokenize import encode
-from xlwh.selftest.items import ITEMS, Capability, Item, Result
+from xlwh.selftest.case import (
+    CLASSIFIER,
+    READER,
+    TAGGER,
+    Case,
+    Measured,
+    NotApplicable,
+    OnlyError,
+    compared,
+    deviation,
+    largest,
+)
+from xlwh.selftest.items import ITEMS, Item, Result
 from xlwh.study import Lig
 from xlwh.study.attribution import IntegratedGradients
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from xlwh.models.tokenize import Encoded
     from xlwh.models.zoo import LoadedModel
 
-CLASSIFIER, TAGGER, READER, WRITER = (
-    "sequence_classification",
-    "token_classification",
-    "question_answering",
-    "translation",
-)
-
-TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Deviation allowed in outputs and hidden states, relative to the largest of them, by number format."""
 PROBABILITY_TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""The same for probabilities, absolute."""
+"""Deviation allowed in probabilities, absolute, by number format."""
 COMPLETENESS_TOLERANCE = 0.1
 """Completeness error allowed, relative to the change of the output (or a twentieth of the output, if that is more)."""
 LIG_ROWS = 512
 """Gradient rows an example at most; few are needed, since the item asks for the right path and not for the last digit."""
 BATCH_TOKENS = 1024
-
-
-class NotApplicable(Exception):  # noqa: N818 (no error)
-    """The model has nothing that the item could try; the text says why."""
-
-
-class OnlyError(Exception):
-    """What failed takes less than the whole capability of the item."""
-
-    def __init__(self, capability: Capability, reason: str) -> None:
-        super().__init__(reason)
-        self.capability: Capability = capability
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an item measured; it passes where the deviation is within the tolerance."""
-
-    deviation: float
-    tolerance: float
-    detail: str
-
-    @property
-    def passed(self) -> bool:
-        """Never where the deviation is not a number."""
-        return self.deviation <= self.tolerance
-
-
-class Case:
-    """A model, some examples, and what several items ask for, computed when it is first asked for."""
-
-    def __init__(self, loaded: LoadedModel, examples: pl.DataFrame) -> None:
-        self.loaded = loaded
-        self.examples = examples
-
-    @cached_property
-    def encoded(self) -> Encoded:
-        """The examples as every step encodes them; a writer is made to write its source text."""
-        encoded = encode(self.loaded, self.examples)
-        if self.loaded.task != WRITER:
-            return encoded
-        return replace(
-            encoded, forced=[encoded.input_ids[encoded.row(row)].tolist() for row in range(len(encoded))]
-        )
-
-    @property
-    def tolerance(self) -> float:
-        """Deviation allowed in the model's number format."""
-        return TOLERANCES[self.loaded.model.dtype]
-
-    def batch(
-        self, rows: Sequence[int], side: Literal["left", "right"] | None = None, extra: int = 0
-    ) -> Batch:
-        """Some examples, padded to the longest of them and, where the model has room, `extra` more columns."""
-        chosen = np.array(rows, dtype=np.int64)
-        longest = int(self.encoded.lengths[chosen].max())
-        length = max(longest, min(longest + extra, self.loaded.max_length))
-        return collate(self.loaded, self.encoded, chosen, length, side)
-
-    @cached_property
-    def together(self) -> Batch:
-        """All examples in one batch, the longest padded too."""
-        return self.batch(range(len(self.encoded)), extra=3)
-
-    def outputs(self, batch: Batch, inputs: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        """What the model says of each row: logits, of each token where there are some per token, in float32.
-
-        The last hidden state of the tokens where there is no head for the input's tokens.
-        """
-        given = batch.inputs(self.loaded) if inputs is None else inputs
-        bare = self.loaded.task not in (CLASSIFIER, TAGGER, READER)
-        with torch.inference_mode():
-            output = self.loaded.model(**given, **({"output_hidden_states": True} if bare else {}))
-        return self.rows(output, batch)
-
-    def rows(self, output: Any, batch: Batch) -> list[Tensor]:
-        """The same of an output that is there already."""
-        task = self.loaded.task
-        if task == CLASSIFIER:
-            return list(output.logits.float())
-        if task == TAGGER:
-            values = output.logits
-        elif task == READER:
-            values = torch.stack([output.start_logits, output.end_logits], dim=-1)
-        else:
-            states = getattr(output, "encoder_hidden_states", None) or output.hidden_states
-            values = states[-1]
-        real = batch.attention_mask.bool()
-        return [row[mask].float() for row, mask in zip(values, real, strict=True)]
-
-    @cached_property
-    def alone(self) -> list[Tensor]:
-        """Outputs of each example by itself, without padding."""
-        found = []
-        for row in range(len(self.encoded)):
-            found += self.outputs(self.batch([row]))
-        return found
-
-    @cached_property
-    def batched(self) -> list[Tensor]:
-        """Outputs of the batch of all."""
-        return self.outputs(self.together)
-
-    def explained(self) -> list[Explained]:
-        """An output of the first two examples to explain: the likeliest class, of the last token where there are many."""
-        task, found = self.loaded.task, []
-        for row in range(min(2, len(self.encoded))):
-            own = ~self.encoded.special[self.encoded.row(row)]
-            last = int(np.flatnonzero(own)[-1]) if own.any() else 0
-            if task == CLASSIFIER:
-                found.append(Explained(row, int(self.alone[row].argmax())))
-            elif task == TAGGER:
-                found.append(Explained(row, int(self.alone[row][last].argmax()), last))
-            elif task == READER:
-                found.append(Explained(row, 0, last, "start_logits"))
-            elif task == WRITER and self.encoded.forced is not None:
-                found.append(Explained(row, int(self.encoded.forced[row][0]), 0))
-            else:
-                raise NotApplicable("The model has no head whose outputs are explained.")
-        return found
 
 
 def token_ids(case: Case) -> Measured:
@@ -225,13 +101,13 @@ def own_forward(case: Case) -> Measured:
         theirs += case.outputs(batch, given)
     if loaded.task == CLASSIFIER:
         ours = list(torch.from_numpy(predict(loaded, encoded)).to(loaded.device))
-        return _compared(case, ours, theirs, "`predictions`, with what they leave out of the last layer")
-    return _compared(case, case.alone, theirs, "each example")
+        return compared(case, ours, theirs, "`predictions`, with what they leave out of the last layer")
+    return compared(case, case.alone, theirs, "each example")
 
 
 def batched(case: Case) -> Measured:
     """The family's own padding, more of it than is needed."""
-    return _compared(case, case.batched, case.alone, f"{len(case.encoded)} examples together")
+    return compared(case, case.batched, case.alone, f"{len(case.encoded)} examples together")
 
 
 def padded(case: Case, side: Literal["left", "right"]) -> Measured:
@@ -240,7 +116,7 @@ def padded(case: Case, side: Literal["left", "right"]) -> Measured:
     if side not in family.padding_sides and side != family.padding_side:
         raise NotApplicable(f"Batches of this family are padded on the {family.padding_side} only.")
     batch = case.batch(range(len(case.encoded)), side, extra=5)
-    return _compared(case, case.outputs(batch), case.alone, f"padding on the {side}")
+    return compared(case, case.outputs(batch), case.alone, f"padding on the {side}")
 
 
 def word_vectors_replaced(case: Case) -> Measured:
@@ -258,14 +134,14 @@ def word_vectors_replaced(case: Case) -> Measured:
 
     whole = outputs(None)
     nothing = outputs(torch.zeros_like(vectors))
-    if _deviation(nothing, whole) <= case.tolerance:
+    if deviation(nothing, whole) <= case.tolerance:
         raise XlwhError(
             "zero vectors in place of all word vectors change nothing: it is not there that they pass by."
         )
     if loaded.task == CLASSIFIER:
         stored = [torch.stack([case.alone[item.example][item.target] for item in items])]
-        return _compared(case, outputs(vectors), stored, "the same vectors")
-    return _compared(case, outputs(vectors), whole, "the same vectors")
+        return compared(case, outputs(vectors), stored, "the same vectors")
+    return compared(case, outputs(vectors), whole, "the same vectors")
 
 
 def completeness(case: Case) -> Measured:
@@ -295,7 +171,7 @@ def _completeness(case: Case, made: Iterable[tuple[int, Attribution]]) -> Measur
         sums.append(f"example {index}: {float(attribution.values.sum()):.4g} of {change:.4g}")
     tolerance = max(COMPLETENESS_TOLERANCE, 2 * case.tolerance)
     return Measured(
-        _largest(errors),
+        largest(errors),
         tolerance,
         f"Sum of the attributions of the change of the output: {'; '.join(sorted(sums))}.",
     )
@@ -319,9 +195,9 @@ def attention_weights(case: Case) -> Measured:
             outside = (queries * ~real[:, None, None, :]).sum(-1)
             off.append(float((outside[real] if own else outside).abs().max()))
     if loaded.task in (CLASSIFIER, TAGGER, READER):
-        off.append(_deviation(case.rows(attended.output, batch), case.batched))
+        off.append(deviation(case.rows(attended.output, batch), case.batched))
     return Measured(
-        _largest(off), case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
+        largest(off), case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
     )
 
 
@@ -350,7 +226,7 @@ def read_position(case: Case) -> Measured:
         kept = case.outputs(case.together)
     finally:
         handle.remove()
-    return _compared(case, kept, case.batched, f"positions {read.tolist()} of the batch alone")
+    return compared(case, kept, case.batched, f"positions {read.tolist()} of the batch alone")
 
 
 def p_full(case: Case) -> Measured:
@@ -372,7 +248,7 @@ def p_full(case: Case) -> Measured:
         "all entries kept": probabilities(loaded, same, targets, BATCH_TOKENS, everything),
     }
     off = {way: float(np.abs(found - expected).max()) for way, found in ways.items()}
-    worst = _largest(off.values())
+    worst = largest(off.values())
     tolerance = PROBABILITY_TOLERANCES[loaded.model.dtype]
     changes = "; ".join(f"{way}: {change:.2g}" for way, change in off.items())
     return Measured(worst, tolerance, f"Largest change of a probability: {changes}.")
@@ -399,16 +275,16 @@ def own_hidden_states(case: Case) -> Measured:
     for place, state in ours.items():
         # A decoder beside an encoder has tokens of another text, or of the same moved by one.
         chosen = real if state.shape[:2] == real.shape else torch.ones(state.shape[:2], dtype=torch.bool)
-        off[f"{place[0]} {place[1]}"] = _deviation([state[chosen]], [theirs[place][chosen]])
+        off[f"{place[0]} {place[1]}"] = deviation([state[chosen]], [theirs[place][chosen]])
     first = places(loaded.model, [-1])[0]
     for row in range(len(case.encoded)):
         alone = case.batch([row])
         with torch.inference_mode():
             state = hidden_states(loaded, alone.inputs(loaded), [first[1]], [first[0]])[first][0]
         name = f"{first[0]} {first[1]} of example {row} alone"
-        off[name] = _deviation([ours[first][row][real[row]]], [state])
+        off[name] = deviation([ours[first][row][real[row]]], [state])
     worst = max(off, key=lambda name: off[name])
-    return Measured(_largest(off.values()), case.tolerance, f"{len(ours)} hidden states, the worst {worst}.")
+    return Measured(largest(off.values()), case.tolerance, f"{len(ours)} hidden states, the worst {worst}.")
 
 
 def _depths(case: Case) -> list[int]:
@@ -436,11 +312,11 @@ def gates_closed(case: Case) -> Measured:
         with gated(model, gates):
             ours = case.rows(model(**inputs, **bare), batch)
         theirs = case.rows(torch.func.functional_call(model, zeroed, kwargs={**inputs, **bare}), batch)
-    if _deviation(theirs, case.batched) <= case.tolerance:
+    if deviation(theirs, case.batched) <= case.tolerance:
         raise XlwhError(
             "half of the heads make no difference: the projections are not where the heads pass by."
         )
-    off = _largest([_deviation(ours, theirs), _deviation(opened, case.batched)])
+    off = largest([deviation(ours, theirs), deviation(opened, case.batched)])
     return Measured(off, case.tolerance, f"{int(closed.sum())} of {closed.numel()} heads closed.")
 
 
@@ -465,7 +341,7 @@ def head_engine(case: Case) -> Measured:
         moved = rows(walk.move(order, [count] * stack.num_layers, Gates(gates, None)))
         with gated(loaded.model, gates):
             whole = case.rows(loaded.model(**batch.inputs(loaded)), batch)
-    off = _largest([_deviation(first, case.batched), _deviation(moved, whole)])
+    off = largest([deviation(first, case.batched), deviation(moved, whole)])
     return Measured(
         off, case.tolerance, f"{type(stack).__name__}: {stack.num_layers} x {stack.num_heads} heads."
     )
@@ -523,22 +399,3 @@ def _half(case: Case) -> Tensor:
     sites = case.loaded.family.attention_sites(case.loaded.model)
     draw = np.random.default_rng(0).permutation(len(sites) * sites[0].num_heads) % 2 == 0
     return torch.from_numpy(draw.reshape(len(sites), -1)).to(case.loaded.device)
-
-
-def _compared(case: Case, ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> Measured:
-    return Measured(_deviation(ours, theirs), case.tolerance, f"Largest deviation with {what}.")
-
-
-def _deviation(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """Largest difference, relative to the largest value of `theirs`; infinite where a number is not finite."""
-    scale = _largest(float(value.float().abs().max()) for value in theirs)
-    off = _largest(
-        float((mine.float() - their.float()).abs().max()) for mine, their in zip(ours, theirs, strict=True)
-    )
-    return off / max(scale, 1e-6) if math.isfinite(scale) else math.inf
-
-
-def _largest(values: Iterable[float]) -> float:
-    """The largest value; infinite where one is not finite: `max` passes over NaN that is not the first."""
-    found = list(values)
-    return max(found) if all(map(math.isfinite, found)) else math.inf

@@ -13,6 +13,7 @@ import torch
 
 import xlwh.faithfulness.inputs as inputs
 import xlwh.models.gates as gates
+import xlwh.selftest.case as case
 import xlwh.selftest.checks as checks
 from xlwh.errors import ModelError
 from xlwh.heads.stack import Layered
@@ -30,14 +31,14 @@ Patch = pytest.MonkeyPatch
 
 def other_ids(loaded: LoadedModel, patch: Patch) -> None:
     """A tokenizer that is followed word by word loses a piece here and there."""
-    encode = checks.encode
+    encode = case.encode
 
     def wrong(*arguments: Any) -> Any:
         encoded = encode(*arguments)
         encoded.input_ids[int(encoded.bounds[0]) + 1] += 1
         return encoded
 
-    patch.setattr(checks, "encode", wrong)
+    patch.setattr(case, "encode", wrong)
 
 
 def _inputs_changed(
@@ -252,11 +253,11 @@ def test_one_example_without_numbers_is_enough(
         found = outputs(self, output, batch)
         return [torch.full_like(value, torch.nan) if value is found[row] else value for value in found]
 
-    case = checks.Case(loaded, built_in(True))
-    assert case.alone
+    tried = checks.Case(loaded, built_in(True))
+    assert tried.alone
     monkeypatch.setattr(checks.Case, "rows", broken)
     for item in ("batched", "padded_right", "attention_weights", "gates", "head_engine"):
-        assert not checks.CHECKS[item](case).passed, item
+        assert not checks.CHECKS[item](tried).passed, item
 
 
 def test_an_attribution_without_numbers_is_not_complete(
