@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -384,13 +385,14 @@ def _tried(item: Item, case: Case) -> Result:
     except Exception as error:  # whatever another layout raises is what there is to know
         message = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
         return Result(item.name, item.capability, "failed", None, None, " ".join(message.split()))
+    finite = math.isfinite(found.deviation)
     return Result(
         item.name,
         item.capability,
         "passed" if found.passed else "failed",
-        found.deviation,
+        found.deviation if finite else None,
         found.tolerance,
-        found.detail,
+        found.detail if finite else f"Numbers that are not finite. {found.detail}",
     )
 
 

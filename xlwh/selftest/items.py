@@ -130,7 +130,8 @@ class Result:
     capability: Capability
     status: Status
     deviation: float | None
-    """Largest deviation, relative to the largest value compared (of probabilities: absolute)."""
+    """Largest deviation, relative to the largest value compared (of probabilities: absolute); None where nothing was
+    measured, or what was is not finite."""
     tolerance: float | None
     detail: str
 

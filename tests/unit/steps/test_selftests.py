@@ -117,6 +117,20 @@ def test_other_versions_are_tested_again(
     )
 
 
+@pytest.mark.parametrize("deviation", [float("inf"), float("nan")])
+def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
+    world: Any, monkeypatch: pytest.MonkeyPatch, deviation: float
+) -> None:
+    measured = checks.Measured(deviation, 1e-4, "Largest deviation with each example.")
+    monkeypatch.setitem(checks.CHECKS, "own_forward", lambda case: measured)
+    context = world.context()
+    models.run(context, Key("a"))
+    row = next(row for row in stored(context) if row["item"] == "own_forward")
+    assert (row["status"], row["deviation"]) == ("failed", None)
+    with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
+        context.load("a", "predictions")
+
+
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
     context = world.context()
     context.warehouse.drop([Slot("examples", ("nli", language), "dev") for language in ("en", "de", "es")])
