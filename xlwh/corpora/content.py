@@ -239,9 +239,7 @@ def read(path: Path, inside: tuple[str, ...] = ()) -> bytes:
     except ERRORS as error:
         raise unreadable(where, error) from None
     if data.startswith(_ZIPS) or _is_tar(io.BytesIO(data[: tarfile.BLOCKSIZE])):
-        raise CorpusError(
-            f"{where}: is an archive; its members were expected to be named, not the whole of it."
-        )
+        raise CorpusError(f"{where}: is an archive. Name the member to read, not the archive.")
     refuse_placeholder(data, where)
     return data
 
@@ -252,7 +250,7 @@ def _read(stream: IO[bytes], inside: tuple[str, ...], where: str) -> bytes:
             return plain.read()
     with _archive(stream) as archive:
         if archive is None:
-            raise CorpusError(f"{where}: no archive, so that there is no `{inside[0]}` in it")
+            raise CorpusError(f"{where}: not an archive, so it has no member `{inside[0]}`")
         member = archive.open(inside[0])
         return _read(member if len(inside) == 1 else io.BytesIO(member.read()), inside[1:], where)
 

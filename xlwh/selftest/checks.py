@@ -137,7 +137,7 @@ def word_vectors_replaced(case: Case) -> Measured:
     nothing = outputs(torch.zeros_like(vectors))
     if deviation(nothing, whole) <= case.tolerance:
         raise XlwhError(
-            "zero vectors in place of all word vectors change nothing: it is not there that they pass by."
+            "zero vectors in place of all word vectors change nothing: the model does not read them there."
         )
     if loaded.task == CLASSIFIER:
         stored = [torch.stack([case.alone[item.example][item.target] for item in items])]
@@ -314,9 +314,7 @@ def gates_closed(case: Case) -> Measured:
             ours = case.rows(model(**inputs, **bare), batch)
         theirs = case.rows(torch.func.functional_call(model, zeroed, kwargs={**inputs, **bare}), batch)
     if deviation(theirs, case.batched) <= case.tolerance:
-        raise XlwhError(
-            "half of the heads make no difference: the projections are not where the heads pass by."
-        )
+        raise XlwhError("half of the heads make no difference: these are not the projections of the heads.")
     off = largest([deviation(ours, theirs), deviation(opened, case.batched)])
     return Measured(off, case.tolerance, f"{int(closed.sum())} of {closed.numel()} heads closed.")
 

@@ -81,7 +81,7 @@ ITEMS: tuple[Item, ...] = (
     Item(
         "word_vectors",
         "attributions",
-        "Word vectors put in the place of themselves change no output; zero vectors change it.",
+        "Word vectors replaced by themselves change no output; zero vectors change it.",
     ),
     Item(
         "completeness",

@@ -65,7 +65,7 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
 
 
 def require_base(context: Context, base: str) -> None:
-    """ModelError by name where a model may not be trained further: its training would see what it does not see alone."""
+    """ModelError by name where a model may not be trained further: its training would rest on other outputs than its own."""
     known = _read(_file(context, context.zoo.pin(base)))
     reason = refusal(
         base, results_of(context, context.zoo.load(base)) if known is None else known, "predictions"
