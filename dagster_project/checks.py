@@ -171,7 +171,7 @@ def languages_are_parallel(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def no_odd_rows(warehouse: Warehouse, table: str) -> Verdict:
-    """Of languages that are translations no row goes with nothing or with another one (a warning: so in the source)."""
+    """In languages that are translations every row matches the row at its place (a warning: the data are published so)."""
     frame = warehouse.scan(table)
     odd = frame.filter((pl.col("odd_rows") > 0) & (pl.col("verdict") == "parallel"))
     shown = ["dataset", "source_language", "target_language", "odd_rows", "reason"]

@@ -129,7 +129,7 @@ class Launcher:
         return {key for key in keys if (step.name, key) not in self._collector.outcomes}
 
     def _blocked(self, step: Step, keys: set[Key]) -> dict[Key, str]:
-        """The partitions that read one that failed for the same model and language, with what they wait for."""
+        """The partitions that read one that failed for the same model, dataset and language, with what they wait for."""
         blocked: dict[Key, str] = {}
         for key in keys:
             for source, other in upstream(self._study, step, key):
@@ -224,8 +224,14 @@ def _join(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _same_cell(key: Key, other: Key) -> bool:
-    """Whether two partitions agree in the model and in the language, where both have one."""
-    return all(
-        mine is None or theirs is None or mine == theirs
-        for mine, theirs in ((key.model, other.model), (key.language, other.language))
-    )
+    """Whether two partitions agree in every dimension that both have, of which there is at least one."""
+    shared = [
+        (mine, theirs)
+        for mine, theirs in (
+            (key.model, other.model),
+            (key.dataset, other.dataset),
+            (key.language, other.language),
+        )
+        if mine is not None and theirs is not None
+    ]
+    return bool(shared) and all(mine == theirs for mine, theirs in shared)

@@ -13,6 +13,7 @@ from dagster_project.plots import learning_curve
 from xlwh.steps.plan import Outcome
 from xlwh.store import Warehouse
 from xlwh.tables import TABLES
+from xlwh.tables.glossary import described
 
 
 def table_metadata(table: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def table_metadata(table: str) -> dict[str, Any]:
         dg.TableColumn(
             name,
             type=str(column.dtype),
-            description=column.description,
+            description=described(table, name, column.description or ""),
             constraints=dg.TableColumnConstraints(nullable=column.nullable),
         )
         for name, column in contract.columns().items()

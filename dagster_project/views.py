@@ -17,6 +17,7 @@ from xlwh.store.metrics import registered
 from xlwh.store.views import View, load, with_shipped
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.tables.glossary import described
 
 
 def derived_views(study: Study) -> list[View]:
@@ -66,7 +67,10 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
 
 
 def _spec(view: View) -> dg.AssetSpec:
-    columns = [dg.TableColumn(name, description=text) for name, text in view.columns.items()]
+    columns = [
+        dg.TableColumn(name, description=described(view.name, name, text))
+        for name, text in view.columns.items()
+    ]
     return dg.AssetSpec(
         view.name,
         deps=list(view.depends_on),

@@ -2,7 +2,8 @@
 
 A module per format, one way through all of them: `registry` finds the reader that a study names, `files` finds
 and unpacks the files, `lines`, `columns` and `records` take them apart, `base` collects the rows and counts what
-is refused. Nothing here knows of models, tokenizers or metrics, and no text is normalised.
+is refused. `parallelism` compares the rows of two languages. Nothing here knows of models, tokenizers or
+metrics, and no text is normalised.
 """
 
 from xlwh.corpora.base import Reader, Reading, sample
@@ -17,6 +18,7 @@ from xlwh.corpora.registry import (
     read,
     read_all,
     readers,
+    source_side,
 )
 
 __all__ = [
@@ -33,4 +35,5 @@ __all__ = [
     "read_all",
     "readers",
     "sample",
+    "source_side",
 ]

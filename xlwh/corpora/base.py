@@ -167,7 +167,7 @@ class Reader(Protocol):
     def option_model(self) -> type[Options]: ...
 
     parallel: bool = False
-    """Whether the format is one of translations: languages whose rows do not go together are a fault then."""
+    """Whether the format is one of translations: it is a fault then if the rows of two languages do not match."""
 
     def locate(self, request: Request) -> tuple[Document, ...]:
         """The files to read, found but not opened; `CorpusError` says what is there instead."""
@@ -180,6 +180,10 @@ class Reader(Protocol):
     def inapplicable(self, request: Request) -> str:
         """Why this language has no rows by the nature of the data; empty where it has."""
         return ""
+
+    def source_side(self, request: Request) -> str | None:
+        """The language that all rows are translated from, where each holds a text and its translation."""
+        return None
 
     def identity(self, request: Request, documents: tuple[Document, ...]) -> list[str]:
         """What the rows depend on besides the options: the name and SHA-256 of every file."""

@@ -81,8 +81,11 @@ class Parallel(Reader):
     option_model = ParallelOptions
     parallel = True
 
+    def source_side(self, request: Request) -> str:
+        return request.options(ParallelOptions).source
+
     def inapplicable(self, request: Request) -> str:
-        source = request.options(ParallelOptions).source
+        source = self.source_side(request)
         return f"`{source}` is the source side of every pair" if request.language == source else ""
 
     def locate(self, request: Request) -> tuple[Document, ...]:

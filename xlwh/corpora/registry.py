@@ -130,8 +130,14 @@ def read_all(study: Study, dataset_key: str, language: str) -> Reading:
 
 
 def is_of_translations(study: Study, dataset_key: str) -> bool:
-    """Whether the dataset's format is one of translations, so that its languages have to go together."""
+    """Whether the dataset's format is one of translations, so that its languages have to be translations of one another."""
     return reader_named(study.datasets[dataset_key].reader, dataset_key).parallel
+
+
+def source_side(study: Study, dataset_key: str) -> str | None:
+    """The language that the rows of a dataset are translated from, if each holds a text and its translation."""
+    request = _request(study, dataset_key, study.dataset_languages(dataset_key)[0])
+    return reader_named(request.dataset.reader, dataset_key).source_side(request)
 
 
 def inapplicable(study: Study, dataset_key: str, language: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from xlwh.corpora import source_side
 from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
@@ -161,7 +162,7 @@ def _texts(context: Context, key: str, lexicon: Lexicon, source: str, target: st
     found = []
     for dataset in lexicon.datasets:
         named = context.study.datasets[dataset]
-        pivot = str(named.options.get("source", "en")) if named.reader == "parallel" else None
+        pivot = source_side(context.study, dataset)
         if pivot is not None and pivot not in (source, target):
             continue
         languages = [language for language in (source, target) if language != pivot]

@@ -31,6 +31,7 @@ from xlwh.store.metrics import FOLDER as METRICS
 from xlwh.store.slots import Entry
 from xlwh.store.views import Definitions, Sources, View
 from xlwh.tables import TABLES
+from xlwh.tables.glossary import described
 
 _LOCK_WAIT_S = 300.0
 
@@ -273,7 +274,8 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
                     f"Columns: {', '.join(sorted(present.get(view.name, set())))}."
                 )
             statements.append(
-                f"comment on column {_name(view.name)}.{_name(column)} is {_quoted(description)}"
+                f"comment on column {_name(view.name)}.{_name(column)} is "
+                f"{_quoted(described(view.name, column, description))}"
             )
     if statements:
         database.execute("begin; " + "; ".join(statements) + "; commit")

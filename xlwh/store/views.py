@@ -18,7 +18,7 @@ import duckdb
 
 from xlwh.errors import SqlError
 from xlwh.store.query import checked, words
-from xlwh.tables import TABLES
+from xlwh.tables import TABLES, glossary
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -120,8 +120,8 @@ class Sources:
 
     @cached_property
     def digest(self) -> str:
-        """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, DuckDB's version."""
-        state = hashlib.blake2b(f"{duckdb.__version__} {_FORM}".encode(), digest_size=8)
+        """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, units, DuckDB's version."""
+        state = hashlib.blake2b(f"{duckdb.__version__} {_FORM} {glossary.digest()}".encode(), digest_size=8)
         for folder in self.folders:
             for path in sorted(folder.rglob("*.sql")):
                 state.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())

@@ -138,27 +138,27 @@ class Parallelism(Table):
     odd_rows = dy.Int64(
         nullable=False,
         min=0,
-        description="Rows in stretches of at most ten that go with nothing, among rows that are as they should be.",
+        description="Rows that match nothing, or (joined by id) another row, at most ten in a stretch: perhaps bad translations.",
     )
     verdict = dy.String(
         nullable=False,
         check=lambda c: c.is_in(["parallel", "differs", "not_parallel", "unrelated", "undecided"]),
-        description="parallel; differs: some rows, or from one on; not_parallel: nowhere, though the format is one of "
-        "translations; unrelated: nowhere, which is a fault only of who joins them; undecided: too little to tell by.",
+        description="parallel; differs: some rows, or all from one on; not_parallel: no rows match, though the format is one "
+        "of translations; unrelated: no rows match, a fault only if they are joined; undecided: too little evidence.",
     )
     aligned = dy.String(
         nullable=False,
         check=lambda c: c.is_in(["checked", "unchecked"]),
-        description="What the study says: `unchecked` lets pass what differs.",
+        description="What the study says: `unchecked` lets a fault pass.",
     )
-    is_refused = dy.Bool(nullable=False, description="Whether nothing may be computed from joining the two.")
+    is_refused = dy.Bool(nullable=False, description="Whether steps refuse to join the two.")
     first_divergence = dy.Int64(
         nullable=True,
         min=0,
         description="Row of the source language, from 0, at which the two begin to differ, give or take three.",
     )
     example_id = dy.String(nullable=True, description="Id of that row; NULL where there is no such row.")
-    reason = dy.String(nullable=True, description="What was found there.")
+    reason = dy.String(nullable=True, description="What was found, in words.")
 
 
 PUBLISHED_UNITS = ("share", "percent", "BLEU", "ratio", "count", "sub-tokens per word")

@@ -6,6 +6,7 @@ glossary says so. Contracts, the reference, `xlwh describe` and the checks of wh
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,22 @@ def glossary() -> tuple[Mapping[str, Unit], Mapping[str, Entry]]:
         for name, about in read["columns"].items()
     }
     return units, columns
+
+
+WITHOUT_UNIT = frozenset({"identifier", "category", "text", "flag", "by value_unit", "by measure"})
+"""Units of columns that hold no quantity, or several: their descriptions say what they hold."""
+
+
+def described(table: str, column: str, description: str) -> str:
+    """The description of a column of a table or view with its unit, as the catalogue and Dagster show it."""
+    unit = unit_of(table, column)
+    return description if unit is None or unit in WITHOUT_UNIT else f"{description} [{unit}]"
+
+
+def digest() -> str:
+    """Hex digest of the glossary's file: what shows units depends on it."""
+    content = (resources.files(__package__) / "glossary.toml").read_bytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def unit_of(table: str, column: str) -> str | None:

@@ -108,7 +108,9 @@ def test_info_and_comments(warehouse, sql, frames):
         )
     )
     assert columns["spread.model"] == "Key; isn't it."
-    assert columns["predictions.num_tokens"] == "Sub-tokens the model saw, special ones included."
+    assert (
+        columns["predictions.num_tokens"] == "Sub-tokens the model saw, special ones included. [sub-tokens]"
+    )
 
 
 def test_it_is_built_only_when_something_changed(warehouse, sql, frames):

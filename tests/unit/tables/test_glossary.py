@@ -12,8 +12,9 @@ import sqlglot
 from sqlglot import exp
 
 from xlwh.store import Warehouse
-from xlwh.store.views import View, load, shipped_sql
+from xlwh.store.views import Sources, View, load, shipped_sql
 from xlwh.tables import TABLES
+from xlwh.tables import glossary as glossary_module
 from xlwh.tables.glossary import glossary, unit_of
 
 UNITS, COLUMNS = glossary()
@@ -128,3 +129,25 @@ def test_ranges_are_said():
     assert UNITS["share"].range == "-1 to 1"
     assert UNITS["count"].range == "from 0"
     assert UNITS["logit"].range == ""
+
+
+def test_the_catalogue_and_dagster_say_the_unit(tmp_path):
+    with closing(Warehouse(tmp_path, create=True).connect()) as connection:
+        comments = dict(
+            connection.execute(
+                "select table_name || '.' || column_name, comment from duckdb_columns() where schema_name = 'main'"
+            ).fetchall()
+        )
+    assert comments["ccta.score"].endswith(" [share]")
+    assert comments["models.duration_s"].endswith(" [seconds]")
+    assert comments["models.model"] == "Key of the model in the study."
+    from dagster_project.metadata import table_metadata
+
+    columns = {c.name: c.description for c in table_metadata("models")["dagster/column_schema"].columns}
+    assert columns["duration_s"].endswith(" [seconds]")
+
+
+def test_another_glossary_is_another_catalogue(monkeypatch):
+    before = Sources((), {}).digest
+    monkeypatch.setattr(glossary_module, "digest", lambda: "other")
+    assert Sources((), {}).digest != before
