@@ -93,6 +93,13 @@ def without(model: str, refused: dict[str, str]) -> str:
     return f"without {', '.join(refused)}, which the self-test of `{model}` refuses (see `models.self_test`)"
 
 
+def forget_refused(context: Context, slots: Iterable[Slot]) -> None:
+    """Drop what is stored of refused methods: views would go on showing it."""
+    stored = [slot for slot in slots if context.warehouse.current(slot) is not None]
+    if stored:
+        context.warehouse.drop(stored)
+
+
 def require_some(refused: dict[str, str], methods: Sequence[str]) -> None:
     """ModelError with the reasons if all of some methods are refused."""
     if methods and all(method in refused for method in methods):

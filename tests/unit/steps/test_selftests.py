@@ -230,6 +230,32 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     assert set(context.warehouse.scan("ccta_pairs", model="a").collect()["method"]) == {"occlusion"}
 
 
+def test_what_was_stored_of_a_method_that_is_refused_by_now_is_shown_no_more(
+    world: Any, counted: Counted
+) -> None:
+    context = world.context(**SECTIONS)
+    upstream(context)
+    attributions.run(context, KEY)
+    perturbations.run(context, KEY)
+    steps = {
+        "token_attributions": attributions,
+        "attribution_runs": attributions,
+        "perturbations": perturbations,
+    }
+
+    def methods(table: str) -> set[str]:
+        rows = context.warehouse.scan(table, model="a", language=str(KEY.language)).collect()
+        return set(rows["method"])
+
+    assert all("lig" in methods(table) for table in steps)
+    counted.failing = {"completeness"}
+    models.run(replace(context, force=True), Key("a"))
+    for table, step in steps.items():
+        step.run(replace(context, force=True), KEY)
+        assert methods(table)
+        assert "lig" not in methods(table)
+
+
 def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Counted) -> None:
     context = world.context(
         attribution={"methods": {"lig": {}, "random": None}},
