@@ -16,7 +16,7 @@ from xlwh.concepts.health import LAYER, per_layer
 from xlwh.corpora.parallelism import FAULTS
 from xlwh.steps.evaluation import CLASSIFICATION
 from xlwh.store import Warehouse, schema
-from xlwh.store.occurrences import POINTERS, misplaced, told
+from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.tables import TABLES
 
 CONVERGED_SHARE = 0.99
@@ -197,7 +197,7 @@ def offsets_cut_out_the_word(warehouse: Warehouse, table: str) -> Verdict:
         frame = pl.scan_parquet(warehouse.root / entry.file, hive_partitioning=False, glob=False)
         if entry.version == TABLES[table].version:
             wrong = misplaced(warehouse.root, frame, table, examples, warehouse.scan("predictions"))
-            faults += [(str(entry.slot), told(wrong))] if wrong.height else []
+            faults += [(str(entry.slot), summary(wrong))] if wrong.height else []
     return Verdict(_frame(faults, "file", "fault"), sum(entry.rows for entry in entries))
 
 

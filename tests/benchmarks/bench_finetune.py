@@ -46,8 +46,9 @@ def measure(
     """One row per variant; variants take turns, the first two steps of each turn are not counted."""
     import torch
 
+    from xlwh.digests import HashCache
     from xlwh.models.loading import load_trainable
-    from xlwh.models.pins import HashCache, pin_folder
+    from xlwh.models.pins import pin_folder
     from xlwh.study import Model
 
     examples = _examples(shared)

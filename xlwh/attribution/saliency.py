@@ -66,7 +66,7 @@ def saliency(
             f = explained(loaded, batch, output, mine)
             if head is not None:
                 read = head.positions(output.logits)
-            found = _attributions(loaded, batch, wanted, f, vectors, weights, read, parameters)
+            found = _attributions(wanted, f, vectors, weights, read, parameters)
         rows = {name: per_token(loaded, batch, values) for name, values in found.items()}
         outputs = f.detach().double().cpu().tolist()
         for place, index in enumerate(chosen):
@@ -94,8 +94,6 @@ def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[A
 
 
 def _attributions(
-    loaded: LoadedModel,
-    batch: Batch,
     wanted: frozenset[str],
     f: Tensor,
     vectors: Tensor,

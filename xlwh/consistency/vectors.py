@@ -25,8 +25,6 @@ from xlwh.corpora import content
 from xlwh.errors import CorpusError
 
 _HEADER = re.compile(rb"(\d+)\s+(\d+)")
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LONGEST_LINE = 1 << 20
 """Bytes; a longer line is no row of vectors (1,000 dimensions take about 12,000)."""
 _SAMPLE = 100
@@ -128,7 +126,7 @@ class _Lines:
     def __iter__(self) -> Iterator[bytes]:
         first = True
         while line := self._stream.readline(_LONGEST_LINE):
-            kept = line.removeprefix(_UTF8_MARK).rstrip() if first else line.rstrip()
+            kept = line.removeprefix(content.UTF8_MARK).rstrip() if first else line.rstrip()
             first = False
             while len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
                 line = self._stream.readline(_LONGEST_LINE)
@@ -189,7 +187,7 @@ def _scan(
 def _layout(path: Path, lines: Iterator[bytes]) -> tuple[int | None, int, Iterator[bytes]]:
     """Rows by the header or None, the dimension, and all rows; `CorpusError` where the first rows are no vectors."""
     first = list(islice(lines, _SAMPLE))
-    if first and first[0].startswith(_UTF16_MARKS):
+    if first and first[0].startswith(content.UTF16_MARKS):
         raise CorpusError(
             f"{path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE"
         )

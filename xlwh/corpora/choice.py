@@ -132,8 +132,8 @@ class Choice:
             raise CorpusError(f"{where}: `{key}`: {self._unplaced} in any record; there are: {names}.")
         if self.set and numbered and self._unplaced and self.by_language:
             raise CorpusError(
-                f"{where}: a record cannot be read ({self._unplaced}), so nobody knows its language, and the rows "
-                f"behind it cannot be numbered alike in all languages. Mend it, or join by an id: "
+                f"{where}: a record cannot be read ({self._unplaced}), so its language is unknown, and the rows "
+                f"after it cannot be numbered alike in all languages. Repair it, or join by an id: "
                 f"`datasets.{self._request.key}.options.id`."
             )
         for name, counter in self._shown.items():

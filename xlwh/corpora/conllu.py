@@ -104,7 +104,7 @@ def _sentence(collector: Collector, document: Document, block: Block) -> None:
     text, places = _rebuilt(tokens)
     stated = comments.get("text")
     if not flaw and stated and stated != text:
-        # The spacing is told twice, and not the same: the text's own is the one that was read.
+        # Forms and text disagree on spacing: the text is what was read.
         forms = [token.form for token in tokens]
         found = aligned(stated, forms)
         if found is None:

@@ -15,7 +15,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Literal, cast
@@ -57,7 +57,22 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tar
 ERRORS = (*DAMAGE, KeyError, RuntimeError, ValueError, OverflowError)
 """What they raise at the start. RuntimeError: the archive is encrypted, or packed in a way that Python lacks."""
 
-_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""Byte order marks."""
+_FOR_PEOPLE = frozenset(
+    [
+        "README",
+        "LICENSE",
+        "LICENCE",
+        "COPYING",
+        "CHANGELOG",
+        "CHANGES",
+        "CITATION",
+        "NOTICE",
+        "AUTHORS",
+    ]
+)
 _HEAD = 4096
 _SMALL = 64 * 1024
 _NUL_RUN = b"\0" * 1024
@@ -139,7 +154,7 @@ def placeholder(data: bytes) -> str:
     for magic, what in _OTHERS.items():
         if data.startswith(magic):
             return f"is {what}."
-    head = data[:_HEAD].removeprefix(_MARK).lstrip()
+    head = data[:_HEAD].removeprefix(UTF8_MARK).lstrip()
     if _LFS.match(head):
         return "is a pointer of Git LFS, not the data. Fetch it: git lfs pull"
     if len(data) < _HEAD and _ANNEX.fullmatch(head):
@@ -165,7 +180,7 @@ def placeholder(data: bytes) -> str:
 
 def xml_root(data: bytes) -> str:
     """Name of the first element of an XML document; empty where the bytes do not begin like one."""
-    match = _XML.match(data[:_HEAD].removeprefix(_MARK).lstrip())
+    match = _XML.match(data[:_HEAD].removeprefix(UTF8_MARK).lstrip())
     if match is None or (match[1] is None and not data.rstrip().endswith(b">")):
         return ""
     return match[3].decode("ascii")
@@ -224,9 +239,7 @@ def read(path: Path, inside: tuple[str, ...] = ()) -> bytes:
     except ERRORS as error:
         raise unreadable(where, error) from None
     if data.startswith(_ZIPS) or _is_tar(io.BytesIO(data[: tarfile.BLOCKSIZE])):
-        raise CorpusError(
-            f"{where}: is an archive; its members were expected to be named, not the whole of it."
-        )
+        raise CorpusError(f"{where}: is an archive. Name the member to read, not the archive.")
     refuse_placeholder(data, where)
     return data
 
@@ -237,7 +250,7 @@ def _read(stream: IO[bytes], inside: tuple[str, ...], where: str) -> bytes:
             return plain.read()
     with _archive(stream) as archive:
         if archive is None:
-            raise CorpusError(f"{where}: no archive, so that there is no `{inside[0]}` in it")
+            raise CorpusError(f"{where}: not an archive, so it has no member `{inside[0]}`")
         member = archive.open(inside[0])
         return _read(member if len(inside) == 1 else io.BytesIO(member.read()), inside[1:], where)
 
@@ -378,20 +391,19 @@ def _names(stream: IO[bytes], inside: tuple[str, ...]) -> list[str] | None:
         return _names(io.BytesIO(archive.open(inside[0]).read()), inside[1:])
 
 
-def is_document(name: str) -> bool:
-    """Whether a member is there for people: README, LICENSE and the like."""
-    stem = PurePosixPath(name).name.split(".")[0].upper()
-    return stem in (
-        "README",
-        "LICENSE",
-        "LICENCE",
-        "COPYING",
-        "CHANGELOG",
-        "CHANGES",
-        "CITATION",
-        "NOTICE",
-        "AUTHORS",
-    )
+def data_files(names: Iterable[str]) -> list[str]:
+    """Members without those that are there for people: README, LICENSE and the like."""
+    return [name for name in names if PurePosixPath(name).name.split(".")[0].upper() not in _FOR_PEOPLE]
+
+
+def only_member(path: Path, names: Iterable[str]) -> str:
+    """The one data file among the members of an archive; `CorpusError` where there is none, or several."""
+    data = data_files(names)
+    if len(data) != 1:
+        raise CorpusError(
+            f"{path}: the archive holds {len(data)} data files ({', '.join(data[:5])}); unpack it, and name one."
+        )
+    return data[0]
 
 
 @contextmanager
@@ -407,14 +419,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             with unpacked(stream) as plain:
                 yield _checked(plain, path)
             return
-        data = [name for name in names if not is_document(name)]
-        if len(data) != 1:
-            raise CorpusError(
-                f"{path}: the archive holds {len(data)} data files ({', '.join(data[:5])}); unpack it, and name one."
-            )
         with _archive(stream) as archive:
             assert archive is not None
-            with unpacked(archive.open(data[0])) as plain:
+            with unpacked(archive.open(only_member(path, names))) as plain:
                 yield _checked(plain, path)
 
 

@@ -84,7 +84,8 @@ def _read(path: Path) -> list[DictionaryEntry]:
     """Entries, source first."""
     if not path.is_file():
         raise CorpusError(f"No dictionary {path}. {content.absent(path)}")
-    document = Document(path, path.name, tuple(_member(path)))
+    names = members(path)
+    document = Document(path, path.name, () if names is None else (content.only_member(path, names),))
     data = document.read()
     try:
         text = data.decode("utf-8-sig")
@@ -110,19 +111,6 @@ def _read(path: Path) -> list[DictionaryEntry]:
             entries.append(entry)
     _require_words(path, entries)
     return entries
-
-
-def _member(path: Path) -> list[str]:
-    """The one file of an archive; nothing for a plain file."""
-    names = members(path)
-    if names is None:
-        return []
-    data = [name for name in names if not content.is_document(name)]
-    if len(data) != 1:
-        raise CorpusError(
-            f"{path}: the archive holds {len(data)} files ({', '.join(data[:5])}); unpack it, and name one."
-        )
-    return data
 
 
 def _refuse_header(path: Path, line: str) -> None:

@@ -7,15 +7,14 @@ meant, they are listed.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from xlwh.corpora import content
+from xlwh.digests import FileMemo, sha256
 from xlwh.errors import CorpusError, StudyError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ _SPLITS = {
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
 
-_MEMBERS = ("{split}", "{split}.*")
+_MEMBER_PATTERNS = ("{split}", "{split}.*")
 """Members of an archive that are tried after a reader's own patterns, which are for folders."""
 
 
@@ -56,34 +55,27 @@ class Document:
     def sha256(self) -> str:
         """Hash of the file on disk: the whole archive for a member of one."""
         try:
-            status = self.path.stat()
-            return _sha256(self.path, status.st_mtime_ns, status.st_size)
+            return _HASHES.get(self.path, lambda: sha256([self.path]))
         except OSError as error:
             raise CorpusError(f"{self.path}: cannot be read: {error}") from None
 
 
-@lru_cache(maxsize=64)
-def _sha256(path: Path, modified: int, size: int) -> str:
-    # Two files of one archive, or two languages of one file, are hashed once. Time and size are only there
-    # so that a changed file is a different entry.
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# Two members of one archive, or two languages of one file, are hashed once; to list a packed tar is to unpack it.
+_HASHES = FileMemo[str](64)
+_MEMBERS = FileMemo[tuple[str, ...] | None](256)
 
 
 def members(path: Path, inside: tuple[str, ...] = ()) -> tuple[str, ...] | None:
     """Data files of an archive; None where the file is none."""
+
+    def listed() -> tuple[str, ...] | None:
+        names = content.members(path, inside)
+        return None if names is None else tuple(names)
+
     try:
-        status = path.stat()
+        return _MEMBERS.get(path, listed, inside)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error}") from None
-    return _members(path, inside, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=256)
-def _members(path: Path, inside: tuple[str, ...], modified: int, size: int) -> tuple[str, ...] | None:
-    # As above: to list a packed tar is to unpack it.
-    names = content.members(path, inside)
-    return None if names is None else tuple(names)
 
 
 def split_named(name: str) -> str:
@@ -185,14 +177,14 @@ def _inside(
         raise StudyError(
             f"`datasets.{request.key}.options`: in an archive, `file` names the member; drop `member`"
         )
-    for pattern in [chosen] if chosen else (*patterns, *_MEMBERS):
+    for pattern in [chosen] if chosen else (*patterns, *_MEMBER_PATTERNS):
         name = filled(request, options, pattern, fill)
         found = _matching(names, name)
         if len(found) > 1:
             raise _several(request, name, archive, found, "member")
         if found:
             return _document(request, options, archive, (*inside, found[0]), patterns, fill, own, pattern)
-    data = [name for name in names if not content.is_document(name)]
+    data = content.data_files(names)
     if chosen or len(data) != 1:
         return None
     wanted = _split_asked(request, options)
@@ -228,12 +220,12 @@ def _archive(
     """The archive in which a member was looked for, if it was, and what was looked for."""
     if place.is_file():
         chosen = options.file or options.member
-        return place, [chosen] if chosen else [*patterns, *_MEMBERS]
+        return place, [chosen] if chosen else [*patterns, *_MEMBER_PATTERNS]
     wanted = [options.file] if options.file else list(patterns)
     for pattern in wanted:
         for path in _files(place, filled(request, options, pattern, fill), request.key):
             if members(path) is not None:
-                return path, [options.member] if options.member else [*patterns, *_MEMBERS]
+                return path, [options.member] if options.member else [*patterns, *_MEMBER_PATTERNS]
     return None, wanted
 
 
@@ -272,7 +264,7 @@ def search_all(
                 inside = members(path)
                 if inside is None:
                     found.append((path, ()))
-                elif len(data := [member for member in inside if not content.is_document(member)]) == 1:
+                elif len(data := content.data_files(inside)) == 1:
                     found.append((path, (data[0],)))
                 else:
                     raise CorpusError(

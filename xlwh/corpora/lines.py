@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from xlwh.corpora.content import UTF8_MARK, UTF16_MARKS
 from xlwh.corpora.files import Document
 from xlwh.errors import CorpusError
-
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _FEW_LINES, _FEW_SHARE = 10, 0.02
 """As many lines may be damaged; a file with more that are not UTF-8 is of another encoding, of which the lines that
@@ -87,7 +85,7 @@ def lines_of(document: Document, data: bytes) -> Lines:
 
 def refuse_utf16(document: Document, data: bytes) -> None:
     """Refuse UTF-16 and UTF-32 by their byte order mark, or by the zero bytes that they are half made of."""
-    if data.startswith(_UTF16_MARKS) or 5 * data.count(0, 0, 4096) > 2 * min(len(data), 4096) > 0:
+    if data.startswith(UTF16_MARKS) or 5 * data.count(0, 0, 4096) > 2 * min(len(data), 4096) > 0:
         raise CorpusError(
             f"{document.path}: looks like UTF-16, but only UTF-8 is read. Convert it: iconv -f UTF-16 -t UTF-8 FILE"
         )
@@ -95,7 +93,7 @@ def refuse_utf16(document: Document, data: bytes) -> None:
 
 def split_lines(data: bytes) -> Lines:
     """Lines of a file's bytes, see the module."""
-    data = data.removeprefix(_UTF8_MARK)
+    data = data.removeprefix(UTF8_MARK)
     if not data:
         return Lines([], {})
     data = data.removesuffix(b"\n")

@@ -18,7 +18,7 @@ from xlwh.corpora.columns import Quoting, Row, csv_rows, tsv_rows
 from xlwh.corpora.content import ARCHIVES, PACKINGS
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import Broken, Lines, lines_of, refuse_utf16
-from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
+from xlwh.corpora.sniff import NO_TABLE, is_header, is_json_object, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 Format = Literal["tsv", "csv", "json", "jsonl", "parquet"]
@@ -123,7 +123,7 @@ def _json(document: Document, data: bytes, format_: Format) -> Records:
     first = lines.texts[filled[0]] if filled else ""
     begins = (first or "").lstrip()[:1]
     # One object on the only line is a whole file of either form: the suffix says which.
-    by_line = len(filled) > 1 and begins == "{" and _is_object(first or "")
+    by_line = len(filled) > 1 and begins == "{" and is_json_object(first or "")
     if by_line or (format_ == "jsonl" and not (begins == "[" and _is_whole(data))):
         if begins == "{" and not by_line and _is_whole(data):
             # An object over several lines; or one with an array `data`, on one line.
@@ -132,13 +132,6 @@ def _json(document: Document, data: bytes, format_: Format) -> Records:
                 return Records(None, _items(document, content), {}, "json")
         return Records(None, _line_records(lines), {}, "jsonl")
     return Records(None, _items(document, _whole_json(document, data)), {}, "json")
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _is_whole(data: bytes) -> bool:

@@ -166,7 +166,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,30}")
 
 
 _TESTS: Mapping[Form, Callable[[str], object]] = {
-    "json": lambda line: _is_json(line),
+    "json": lambda line: is_json_object(line),
     "conllu": _CONLLU.fullmatch,
     "blocks": lambda line: line.count("\t") == 1 and _TAGGED.fullmatch(line),
     "columns": _TAGGED.fullmatch,
@@ -203,7 +203,8 @@ def form_of(lines: Lines) -> Form | None:
     return None
 
 
-def _is_json(line: str) -> bool:
+def is_json_object(line: str) -> bool:
+    """Whether a line is a whole JSON object."""
     line = line.strip()
     if not (line.startswith("{") and line.endswith("}")):
         return False

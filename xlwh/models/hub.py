@@ -54,7 +54,8 @@ def snapshot(key: str, repository: str, revision: str) -> Path:
 def missing_files(folder: Path) -> list[str]:
     """What a snapshot visibly lacks of a checkpoint: config.json, weights or some of their shards, a tokenizer."""
     lacking = [] if (folder / "config.json").is_file() else ["config.json"]
-    lacking += lacking_weights(folder)
-    if not any(file.is_file() for file in folder.glob("*.safetensors")) and not lacking_weights(folder):
-        lacking.append("weights (*.safetensors)")
+    weights = lacking_weights(folder)
+    if not weights and not any(file.is_file() for file in folder.glob("*.safetensors")):
+        weights = ["weights (*.safetensors)"]
+    lacking += weights
     return lacking if tokenizer_files(folder) else [*lacking, "the tokenizer's files"]

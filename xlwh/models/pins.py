@@ -6,17 +6,14 @@ Reads configuration and bytes only: torch and transformers are never imported he
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import re
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from xlwh.digests import HashCache
 from xlwh.errors import ModelError
 
 NEVER_READ = (
@@ -84,8 +81,6 @@ OTHER_WEIGHTS = {
 }
 """Keys of configuration files that make the loaded weights other ones than those of the safetensors files."""
 SHARD = re.compile(r"(?P<stem>model)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
-SETTLED_S = 2.0
-"""A file that was changed less than this before it was read could be changed again without another time stamp."""
 
 
 @dataclass(frozen=True)
@@ -136,65 +131,6 @@ class Pin:
             "xlwh.tokenizer_hash": self.tokenizer_hash,
         }
         return {name: value for name, value in named.items() if value is not None}
-
-
-class HashCache:
-    """SHA-256 of files, remembered in a small SQLite file as long as the files are the same ones, unchanged.
-
-    Known by path, device, inode, size, and the times of the last modification and of the last change. Programs can set
-    a file's modification time, but not the time of its last change (of content, name or times), which the kernel keeps.
-    That clock ticks every few milliseconds: a digest is kept only of files that had rested for SETTLED_S when reading
-    began, and that were the same before and after. So a file with other bytes never has a remembered digest.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def digest(self, files: list[Path], named: bool = False) -> str:
-        """SHA-256 over the files' bytes, one after the other; `named` puts each file's name and size before its bytes.
-
-        Modification times are no part of it.
-        """
-        began = time.time_ns()
-        stats = [_state(file) for file in files]
-        key = hashlib.sha256(json.dumps([named, stats]).encode()).hexdigest()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            connection.execute("create table if not exists digests (key text primary key, sha256 text)")
-            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
-        if row is not None:
-            return str(row[0])
-        digest = _sha256(files, named)
-        rested = all(changed < began - SETTLED_S * 1e9 for *_, changed in stats)
-        if rested and stats == [_state(file) for file in files]:
-            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                connection.execute("insert or replace into digests values (?, ?)", (key, digest))
-        return digest
-
-
-def _state(file: Path) -> tuple[str, int, int, int, int, int]:
-    # Of the resolved file: snapshots of the hub cache are links into its blobs.
-    found = file.stat()
-    return (
-        str(file.resolve()),
-        found.st_dev,
-        found.st_ino,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-    )
-
-
-def _sha256(files: list[Path], named: bool) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        if named:
-            # With its size: else bytes could move from one file to the next without another hash.
-            total.update(file.name.encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                total.update(block)
-    return total.hexdigest()
 
 
 def pin_folder(

@@ -42,7 +42,7 @@ class Reading:
         """
         if self._state is None:
             raise ModelError(
-                f"The forward pass of model `{self._key}` did not come by its last hidden state."
+                f"The forward pass of model `{self._key}` did not go through its last hidden state."
             )
         # Unequal weights: the classes of a head may cancel out in a plain sum.
         weights = torch.linspace(1, 2, logits.shape[-1], device=logits.device, dtype=torch.float32)

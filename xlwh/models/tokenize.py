@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from xlwh.errors import ModelError
 from xlwh.models.pieces import Mender, are_blank
 from xlwh.models.placing import trimmed
+from xlwh.models.segments import TEXTS, Occurrence, Segment, occurrences_of, segments_of
 from xlwh.models.slow import SlowTokenizer, UnalignedError, unaligned
-from xlwh.models.words import segment, segmenter_name
+from xlwh.models.words import segmenter_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,25 +32,11 @@ if TYPE_CHECKING:
     from xlwh.models.zoo import LoadedModel
 
 KEYS = ("dataset", "split", "language", "example_id")
-_TEXTS = ("text", "text_pair", "words", "word_spans")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
-
-
-class Occurrence(NamedTuple):
-    """A word where it stands in its example."""
-
-    word: str
-    segment: int
-    """0 first text, 1 second."""
-    start: int
-    """First code point in the segment's text."""
-    end: int
-    """One past the last. What stands there is the word, but for words of multiword tokens: there, what the source
-    states in `examples.word_spans`."""
 
 
 @dataclass(frozen=True)
@@ -121,35 +108,6 @@ class _Row:
     """Words whose end is cut off."""
 
 
-@dataclass(frozen=True)
-class _Text:
-    """One segment: the string given to the tokenizer, its words there, and where they are in the original."""
-
-    string: str
-    words: list[tuple[int, int]]
-    places: list[tuple[int, int]] | None = None
-    """Of pre-tokenised text: where each word stands in the original, as the source states it."""
-    exact: list[bool] = field(default_factory=list)
-    """Of pre-tokenised text: whether a word stands there as it is, character by character."""
-
-    @property
-    def surfaces(self) -> list[str]:
-        return [self.string[start:end] for start, end in self.words]
-
-    def original(self, word: int, start: int, end: int) -> tuple[int, int]:
-        """Characters `start:end` of the string in the original, kept inside their word.
-
-        Of a word that is written otherwise there (`de` of `du`), no part can be told: the whole place.
-        """
-        if self.places is None:
-            return start, end
-        low, high = self.words[word]
-        first, last = self.places[word]
-        if not self.exact[word]:
-            return first, last
-        return first + min(max(start, low), high) - low, first + min(max(end, low), high) - low
-
-
 def _names(examples: pl.DataFrame) -> list[str]:
     return ["\x00".join(map(str, key)) for key in examples.select(KEYS).iter_rows()]
 
@@ -157,8 +115,8 @@ def _names(examples: pl.DataFrame) -> list[str]:
 def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
     """Tokenize examples (columns of the `examples` table) for a model, in the order given."""
     tokenizer = loaded.tokenizer
-    rows = examples.select(*KEYS, *_TEXTS).to_dicts()
-    texts = [_segments(row) for row in rows]
+    rows = examples.select(*KEYS, *TEXTS).to_dicts()
+    texts = [segments_of(row) for row in rows]
     names = _names(examples)
     encoded = _fast(loaded, texts, names) if tokenizer.is_fast else _slow(loaded, texts, names)
     if loaded.tokenization is not None:
@@ -189,29 +147,9 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
             SOURCE_WORDS if row["words"] is not None else segmenter_name(row["language"]) for row in rows
         ),
         num_truncated=np.array([row.truncated for row in encoded], dtype=np.int32),
-        occurrences=tuple(_occurrences(segments) for segments in texts),
+        occurrences=tuple(occurrences_of(segments) for segments in texts),
         partial=tuple(row.partial for row in encoded),
     )
-
-
-def occurrences(examples: pl.DataFrame) -> list[tuple[Occurrence, ...]]:
-    """Every word of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
-    rows = examples.select("language", *_TEXTS).to_dicts()
-    return [_occurrences(_segments(row)) for row in rows]
-
-
-def _occurrences(segments: list[_Text]) -> tuple[Occurrence, ...]:
-    return tuple(
-        Occurrence(word, side, *place)
-        for side, text in enumerate(segments)
-        for word, place in zip(text.surfaces, text.places or text.words, strict=True)
-    )
-
-
-def words_of(examples: pl.DataFrame) -> list[tuple[str, ...]]:
-    """Words of examples (columns of the `examples` table), of both segments, as `encode` numbers them."""
-    rows = examples.select("language", *_TEXTS).to_dicts()
-    return [tuple(word for text in _segments(row) for word in text.surfaces) for row in rows]
 
 
 def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
@@ -258,39 +196,7 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
     )
 
 
-def _segments(row: dict[str, Any]) -> list[_Text]:
-    language = row["language"]
-    first = (
-        _Text(row["text"], segment(row["text"], language))
-        if row["words"] is None
-        else _pretokenised(row["words"], row["word_spans"], row["text"])
-    )
-    if row["text_pair"] is None:
-        return [first]
-    return [first, _Text(row["text_pair"], segment(row["text_pair"], language))]
-
-
-def _pretokenised(words: Sequence[str], spans: Sequence[dict[str, int]], text: str) -> _Text:
-    """The words joined by blanks, as taggers are trained on them, and where each one stands in the text."""
-    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
-    places = [(span["start"], span["end"]) for span in spans]
-    return _Text(
-        " ".join(words),
-        [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)],
-        places,
-        [_same(word, text[start:end]) for word, (start, end) in zip(words, places, strict=True)],
-    )
-
-
-def _same(word: str, written: str) -> bool:
-    """Whether a word is written as it is; white space may be another."""
-    if word == written:
-        return True
-    pairs = zip(word, written, strict=False)
-    return len(word) == len(written) and all(a == b or (a.isspace() and b.isspace()) for a, b in pairs)
-
-
-def _fast(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
+def _fast(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> list[_Row]:
     """Encode in two calls (with and without a second segment), and once more what is too long."""
     tokenizer, limit, separator = loaded.tokenizer, loaded.max_length, loaded.family.pair_separator
     mender = Mender(tokenizer)
@@ -336,7 +242,7 @@ def _mend(row: _Row, whole: Any, strings: list[str], mender: Mender, cut: str) -
 
 
 def _resegmented(
-    loaded: LoadedModel, rows: list[_Row], texts: list[list[_Text]], names: list[str]
+    loaded: LoadedModel, rows: list[_Row], texts: list[list[Segment]], names: list[str]
 ) -> list[_Row]:
     """The rows with their words cut anew, and what then is too long cut off; `names` seed the draws."""
     from xlwh.models.resegment import Resegmenter
@@ -382,7 +288,7 @@ def _longest_cut(segment: NDArray[np.int32], limit: int, left: bool) -> list[int
 
 
 def _call(
-    tokenizer: PreTrainedTokenizerBase, texts: list[list[_Text]], separator: str, limit: int | None
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[Segment]], separator: str, limit: int | None
 ) -> list[Any]:
     if not texts:
         return []
@@ -421,7 +327,7 @@ def _never_empty(tokenizer: PreTrainedTokenizerBase, row: _Row) -> _Row:
     )
 
 
-def _slow(loaded: LoadedModel, texts: list[list[_Text]], names: list[str]) -> list[_Row]:
+def _slow(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> list[_Row]:
     """The tokenizer's own call for each example, and its pieces aligned to the text."""
     from xlwh.models.loading import quiet
 
@@ -470,7 +376,7 @@ def _without_separator(row: _Row, separator: str) -> _Row:
     return row
 
 
-def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[_Text]]) -> None:
+def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[list[Segment]]) -> None:
     """Leave the white space around tokens out of their offsets, and fill `word_index` from character overlap."""
     if not rows:
         return
@@ -503,7 +409,7 @@ def _place(tokenizer: PreTrainedTokenizerBase, rows: list[_Row], texts: list[lis
         row.offsets, row.word_index = spans[at], index[at]
 
 
-def _to_original(row: _Row, segments: list[_Text]) -> None:
+def _to_original(row: _Row, segments: list[Segment]) -> None:
     """Note which words are cut, and move the offsets of pre-tokenised text to the original."""
     row.partial = _partial(row, segments)
     if segments[0].places is not None and row.word_index is not None:
@@ -513,7 +419,7 @@ def _to_original(row: _Row, segments: list[_Text]) -> None:
             row.offsets[place] = NONE if word == NONE else segments[0].original(word, start, end)
 
 
-def _partial(row: _Row, segments: list[_Text]) -> frozenset[int]:
+def _partial(row: _Row, segments: list[Segment]) -> frozenset[int]:
     """Of each text that something was cut off from: its last word, if the sub-tokens that are left end inside it."""
     if not row.truncated or row.word_index is None:
         return frozenset()

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.families import Family
-from xlwh.models.pins import HashCache, Pin, pin_folder
+from xlwh.models.pins import Pin, pin_folder
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ class Zoo:
         self._study = study
         self._warehouse = warehouse
         self._device = device
-        self._hashes = HashCache(Path(warehouse.root) / "cache" / "hashes.sqlite")
+        self._hashes = HashCache.of(warehouse.root)
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def pin(self, key: str) -> Pin:

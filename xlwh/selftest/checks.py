@@ -2,168 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xlwh.attribution.base import Item as Explained
-from xlwh.attribution.lig import lig
+from xlwh.attribution.base import Attribution
+from xlwh.attribution.baselines import baseline_of
+from xlwh.attribution.lig import integrated_gradients, lig
 from xlwh.attribution.vectors import explained, output_replaced, word_vectors
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import Gates, stack_of
 from xlwh.models.attentions import attentions
-from xlwh.models.batches import Batch, collate
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
 from xlwh.models.predict import predict
-from xlwh.models.reading import reading
-from xlwh.models.tokenize import encode
-from xlwh.selftest.items import ITEMS, Capability, Item, Result
+from xlwh.models.reading import read_positions
+from xlwh.selftest.case import (
+    CLASSIFIER,
+    READER,
+    TAGGER,
+    Case,
+    Measured,
+    NotApplicable,
+    OnlyError,
+    compared,
+    deviation,
+    largest,
+)
+from xlwh.selftest.items import ITEMS, Item, Result
 from xlwh.study import Lig
+from xlwh.study.attribution import IntegratedGradients
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from xlwh.models.tokenize import Encoded
     from xlwh.models.zoo import LoadedModel
 
-CLASSIFIER, TAGGER, READER, WRITER = (
-    "sequence_classification",
-    "token_classification",
-    "question_answering",
-    "translation",
-)
-
-TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Deviation allowed in outputs and hidden states, relative to the largest of them, by number format."""
 PROBABILITY_TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""The same for probabilities, absolute."""
+"""Deviation allowed in probabilities, absolute, by number format."""
 COMPLETENESS_TOLERANCE = 0.1
 """Completeness error allowed, relative to the change of the output (or a twentieth of the output, if that is more)."""
 LIG_ROWS = 512
 """Gradient rows an example at most; few are needed, since the item asks for the right path and not for the last digit."""
 BATCH_TOKENS = 1024
-
-
-class NotApplicable(Exception):  # noqa: N818 (no error)
-    """The model has nothing that the item could try; the text says why."""
-
-
-class OnlyError(Exception):
-    """What failed takes less than the whole capability of the item."""
-
-    def __init__(self, capability: Capability, reason: str) -> None:
-        super().__init__(reason)
-        self.capability: Capability = capability
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an item measured; it passes where the deviation is within the tolerance."""
-
-    deviation: float
-    tolerance: float
-    detail: str
-
-
-class Case:
-    """A model, some examples, and what several items ask for, computed when it is first asked for."""
-
-    def __init__(self, loaded: LoadedModel, examples: pl.DataFrame) -> None:
-        self.loaded = loaded
-        self.examples = examples
-
-    @cached_property
-    def encoded(self) -> Encoded:
-        """The examples as every step encodes them; a writer is made to write its source text."""
-        encoded = encode(self.loaded, self.examples)
-        if self.loaded.task != WRITER:
-            return encoded
-        return replace(
-            encoded, forced=[encoded.input_ids[encoded.row(row)].tolist() for row in range(len(encoded))]
-        )
-
-    @property
-    def tolerance(self) -> float:
-        """Deviation allowed in the model's number format."""
-        return TOLERANCES[self.loaded.model.dtype]
-
-    def batch(
-        self, rows: Sequence[int], side: Literal["left", "right"] | None = None, extra: int = 0
-    ) -> Batch:
-        """Some examples, padded to the longest of them and, where the model has room, `extra` more columns."""
-        chosen = np.array(rows, dtype=np.int64)
-        longest = int(self.encoded.lengths[chosen].max())
-        length = max(longest, min(longest + extra, self.loaded.max_length))
-        return collate(self.loaded, self.encoded, chosen, length, side)
-
-    @cached_property
-    def together(self) -> Batch:
-        """All examples in one batch, the longest padded too."""
-        return self.batch(range(len(self.encoded)), extra=3)
-
-    def outputs(self, batch: Batch, inputs: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        """What the model says of each row: logits, of each token where there are some per token, in float32.
-
-        The last hidden state of the tokens where there is no head for the input's tokens.
-        """
-        given = batch.inputs(self.loaded) if inputs is None else inputs
-        bare = self.loaded.task not in (CLASSIFIER, TAGGER, READER)
-        with torch.inference_mode():
-            output = self.loaded.model(**given, **({"output_hidden_states": True} if bare else {}))
-        return self.rows(output, batch)
-
-    def rows(self, output: Any, batch: Batch) -> list[Tensor]:
-        """The same of an output that is there already."""
-        task = self.loaded.task
-        if task == CLASSIFIER:
-            return list(output.logits.float())
-        if task == TAGGER:
-            values = output.logits
-        elif task == READER:
-            values = torch.stack([output.start_logits, output.end_logits], dim=-1)
-        else:
-            states = getattr(output, "encoder_hidden_states", None) or output.hidden_states
-            values = states[-1]
-        real = batch.attention_mask.bool()
-        return [row[mask].float() for row, mask in zip(values, real, strict=True)]
-
-    @cached_property
-    def alone(self) -> list[Tensor]:
-        """Outputs of each example by itself, without padding."""
-        found = []
-        for row in range(len(self.encoded)):
-            found += self.outputs(self.batch([row]))
-        return found
-
-    @cached_property
-    def batched(self) -> list[Tensor]:
-        """Outputs of the batch of all."""
-        return self.outputs(self.together)
-
-    def explained(self) -> list[Explained]:
-        """An output of the first two examples to explain: the likeliest class, of the last token where there are many."""
-        task, found = self.loaded.task, []
-        for row in range(min(2, len(self.encoded))):
-            own = ~self.encoded.special[self.encoded.row(row)]
-            last = int(np.flatnonzero(own)[-1]) if own.any() else 0
-            if task == CLASSIFIER:
-                found.append(Explained(row, int(self.alone[row].argmax())))
-            elif task == TAGGER:
-                found.append(Explained(row, int(self.alone[row][last].argmax()), last))
-            elif task == READER:
-                found.append(Explained(row, 0, last, "start_logits"))
-            elif task == WRITER and self.encoded.forced is not None:
-                found.append(Explained(row, int(self.encoded.forced[row][0]), 0))
-            else:
-                raise NotApplicable("The model has no head whose outputs are explained.")
-        return found
 
 
 def token_ids(case: Case) -> Measured:
@@ -195,8 +81,10 @@ def token_ids(case: Case) -> Measured:
             wrong.append(f"`{case.examples['example_id'][row]}` ({case.examples['language'][row]})")
     if not tried:
         raise NotApplicable("Every example is longer than the model takes.")
-    told = f"other ids than the tokenizer's own: {', '.join(wrong)}" if wrong else "the tokenizer's own ids"
-    return Measured(len(wrong) / tried, 0.0, f"{tried} texts, {told}.")
+    outcome = (
+        f"other ids than the tokenizer's own: {', '.join(wrong)}" if wrong else "the tokenizer's own ids"
+    )
+    return Measured(len(wrong) / tried, 0.0, f"{tried} texts, {outcome}.")
 
 
 def own_forward(case: Case) -> Measured:
@@ -214,13 +102,13 @@ def own_forward(case: Case) -> Measured:
         theirs += case.outputs(batch, given)
     if loaded.task == CLASSIFIER:
         ours = list(torch.from_numpy(predict(loaded, encoded)).to(loaded.device))
-        return _compared(case, ours, theirs, "`predictions`, with what they leave out of the last layer")
-    return _compared(case, case.alone, theirs, "each example")
+        return compared(case, ours, theirs, "`predictions`, with what they leave out of the last layer")
+    return compared(case, case.alone, theirs, "each example")
 
 
 def batched(case: Case) -> Measured:
     """The family's own padding, more of it than is needed."""
-    return _compared(case, case.batched, case.alone, f"{len(case.encoded)} examples together")
+    return compared(case, case.batched, case.alone, f"{len(case.encoded)} examples together")
 
 
 def padded(case: Case, side: Literal["left", "right"]) -> Measured:
@@ -229,7 +117,7 @@ def padded(case: Case, side: Literal["left", "right"]) -> Measured:
     if side not in family.padding_sides and side != family.padding_side:
         raise NotApplicable(f"Batches of this family are padded on the {family.padding_side} only.")
     batch = case.batch(range(len(case.encoded)), side, extra=5)
-    return _compared(case, case.outputs(batch), case.alone, f"padding on the {side}")
+    return compared(case, case.outputs(batch), case.alone, f"padding on the {side}")
 
 
 def word_vectors_replaced(case: Case) -> Measured:
@@ -247,33 +135,46 @@ def word_vectors_replaced(case: Case) -> Measured:
 
     whole = outputs(None)
     nothing = outputs(torch.zeros_like(vectors))
-    if _deviation(nothing, whole) <= case.tolerance:
+    if deviation(nothing, whole) <= case.tolerance:
         raise XlwhError(
-            "zero vectors in place of all word vectors change nothing: it is not there that they pass by."
+            "zero vectors in place of all word vectors change nothing: the model does not read them there."
         )
     if loaded.task == CLASSIFIER:
         stored = [torch.stack([case.alone[item.example][item.target] for item in items])]
-        return _compared(case, outputs(vectors), stored, "the same vectors")
-    return _compared(case, outputs(vectors), whole, "the same vectors")
+        return compared(case, outputs(vectors), stored, "the same vectors")
+    return compared(case, outputs(vectors), whole, "the same vectors")
 
 
 def completeness(case: Case) -> Measured:
-    """The worst of two examples. Where PAD is refused as a baseline, other baselines are not."""
+    """The worst of two examples, from PAD; where that is refused as a baseline, from the model's default one."""
     loaded, items = case.loaded, case.explained()
-    parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
-    worst, told = 0.0, []
+    most = {"tolerance": COMPLETENESS_TOLERANCE / 2, "max_rows": LIG_ROWS}
     try:
-        made = list(lig(loaded, case.encoded, items, parameters, BATCH_TOKENS))
+        baseline_of(loaded, "pad")
     except ModelError as error:
-        raise OnlyError("lig", str(error)) from None
-    for index, found in made:
-        change = (found.f_input or 0.0) - (found.f_baseline or 0.0)
-        scale = max(abs(change), abs(found.f_input or 0.0) / 20, 1e-6)
-        worst = max(worst, abs(found.delta or 0.0) / scale)
-        told.append(f"example {index}: {float(found.values.sum()):.4g} of {change:.4g}")
+        parameters = IntegratedGradients(**most)
+        made = integrated_gradients(loaded, case.encoded, items, parameters, BATCH_TOKENS)
+        measured = _completeness(case, made)
+        if measured.passed:
+            raise OnlyError("lig", str(error)) from None
+        return measured
+    return _completeness(case, lig(loaded, case.encoded, items, Lig(**most), BATCH_TOKENS))
+
+
+def _completeness(case: Case, made: Iterable[tuple[int, Attribution]]) -> Measured:
+    errors, sums = [], []
+    for index, attribution in made:
+        f_input, f_baseline, delta = attribution.f_input, attribution.f_baseline, attribution.delta
+        if f_input is None or f_baseline is None or delta is None:
+            raise XlwhError("integrated gradients came without the outputs at both ends of their path.")
+        change = f_input - f_baseline
+        errors.append(abs(delta) / max(abs(change), abs(f_input) / 20, 1e-6))
+        sums.append(f"example {index}: {float(attribution.values.sum()):.4g} of {change:.4g}")
     tolerance = max(COMPLETENESS_TOLERANCE, 2 * case.tolerance)
     return Measured(
-        worst, tolerance, f"Sum of the attributions of the change of the output: {'; '.join(sorted(told))}."
+        largest(errors),
+        tolerance,
+        f"Sum of the attributions of the change of the output: {'; '.join(sorted(sums))}.",
     )
 
 
@@ -283,21 +184,21 @@ def attention_weights(case: Case) -> Measured:
     with torch.inference_mode():
         attended = attentions(loaded, batch.inputs(loaded))
     real = batch.attention_mask.bool()
-    worst = 0.0
+    off = []
     for site, weights in attended.weights.items():
         kind = loaded.family.attention_sites(loaded.model)[site].kind
         # Of a decoder beside an encoder the queries are of another text.
         own = not loaded.config.is_encoder_decoder or kind == "encoder"
         queries = weights.float().transpose(1, 2)
         chosen = queries[real] if own else queries.flatten(0, 1)
-        worst = max(worst, float((chosen.sum(-1) - 1).abs().max()))
+        off.append(float((chosen.sum(-1) - 1).abs().max()))
         if own or kind == "cross":
             outside = (queries * ~real[:, None, None, :]).sum(-1)
-            worst = max(worst, float((outside[real] if own else outside).abs().max()))
+            off.append(float((outside[real] if own else outside).abs().max()))
     if loaded.task in (CLASSIFIER, TAGGER, READER):
-        worst = max(worst, _deviation(case.rows(attended.output, batch), case.batched))
+        off.append(deviation(case.rows(attended.output, batch), case.batched))
     return Measured(
-        worst, case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
+        largest(off), case.tolerance, f"{len(attended.weights)} attention blocks of {len(real)} examples."
     )
 
 
@@ -307,12 +208,10 @@ def read_position(case: Case) -> Measured:
     if loaded.task != CLASSIFIER:
         raise NotApplicable("Its outputs are of single tokens, whose own attention is taken.")
     inputs = case.together.inputs(loaded)
-    with torch.enable_grad(), reading(loaded) as found:
-        read = found.positions(loaded.model(**inputs).logits)
+    read = read_positions(loaded, inputs)
     starts = case.together.attention_mask.argmax(dim=1)
     for row in range(len(case.encoded)):
-        with torch.enable_grad(), reading(loaded) as found:
-            (alone,) = found.positions(loaded.model(**case.batch([row]).inputs(loaded)).logits).tolist()
+        (alone,) = read_positions(loaded, case.batch([row]).inputs(loaded)).tolist()
         moved = int(read[row] - starts[row])
         if alone != moved:
             raise XlwhError(f"alone the head reads position {alone}, in a batch {moved}.")
@@ -328,7 +227,7 @@ def read_position(case: Case) -> Measured:
         kept = case.outputs(case.together)
     finally:
         handle.remove()
-    return _compared(case, kept, case.batched, f"positions {read.tolist()} of the batch alone")
+    return compared(case, kept, case.batched, f"positions {read.tolist()} of the batch alone")
 
 
 def p_full(case: Case) -> Measured:
@@ -350,9 +249,10 @@ def p_full(case: Case) -> Measured:
         "all entries kept": probabilities(loaded, same, targets, BATCH_TOKENS, everything),
     }
     off = {way: float(np.abs(found - expected).max()) for way, found in ways.items()}
-    worst = max(off, key=lambda way: off[way])
+    worst = largest(off.values())
     tolerance = PROBABILITY_TOLERANCES[loaded.model.dtype]
-    return Measured(off[worst], tolerance, f"Largest change of a probability: {off[worst]:.2g} ({worst}).")
+    changes = "; ".join(f"{way}: {change:.2g}" for way, change in off.items())
+    return Measured(worst, tolerance, f"Largest change of a probability: {changes}.")
 
 
 def own_hidden_states(case: Case) -> Measured:
@@ -371,21 +271,21 @@ def own_hidden_states(case: Case) -> Measured:
                 f"the model returns {len(states)} hidden states of its {stack}, {count} are known."
             )
         theirs.update({(stack, layer): state for layer, state in enumerate(states)})
-    worst, at = 0.0, ""
+    off: dict[str, float] = {}
     real = batch.attention_mask.bool()
     for place, state in ours.items():
         # A decoder beside an encoder has tokens of another text, or of the same moved by one.
         chosen = real if state.shape[:2] == real.shape else torch.ones(state.shape[:2], dtype=torch.bool)
-        off = _deviation([state[chosen]], [theirs[place][chosen]])
-        worst, at = max((worst, at), (off, f"{place[0]} {place[1]}"))
+        off[f"{place[0]} {place[1]}"] = deviation([state[chosen]], [theirs[place][chosen]])
     first = places(loaded.model, [-1])[0]
     for row in range(len(case.encoded)):
         alone = case.batch([row])
         with torch.inference_mode():
             state = hidden_states(loaded, alone.inputs(loaded), [first[1]], [first[0]])[first][0]
-        off = _deviation([ours[first][row][real[row]]], [state])
-        worst, at = max((worst, at), (off, f"{first[0]} {first[1]} of an example alone"))
-    return Measured(worst, case.tolerance, f"{len(ours)} hidden states, the worst {at or 'equal'}.")
+        name = f"{first[0]} {first[1]} of example {row} alone"
+        off[name] = deviation([ours[first][row][real[row]]], [state])
+    worst = max(off, key=lambda name: off[name])
+    return Measured(largest(off.values()), case.tolerance, f"{len(ours)} hidden states, the worst {worst}.")
 
 
 def _depths(case: Case) -> list[int]:
@@ -413,11 +313,9 @@ def gates_closed(case: Case) -> Measured:
         with gated(model, gates):
             ours = case.rows(model(**inputs, **bare), batch)
         theirs = case.rows(torch.func.functional_call(model, zeroed, kwargs={**inputs, **bare}), batch)
-    if _deviation(theirs, case.batched) <= case.tolerance:
-        raise XlwhError(
-            "half of the heads make no difference: the projections are not where the heads pass by."
-        )
-    off = max(_deviation(ours, theirs), _deviation(opened, case.batched))
+    if deviation(theirs, case.batched) <= case.tolerance:
+        raise XlwhError("half of the heads make no difference: these are not the projections of the heads.")
+    off = largest([deviation(ours, theirs), deviation(opened, case.batched)])
     return Measured(off, case.tolerance, f"{int(closed.sum())} of {closed.numel()} heads closed.")
 
 
@@ -442,7 +340,7 @@ def head_engine(case: Case) -> Measured:
         moved = rows(walk.move(order, [count] * stack.num_layers, Gates(gates, None)))
         with gated(loaded.model, gates):
             whole = case.rows(loaded.model(**batch.inputs(loaded)), batch)
-    off = max(_deviation(first, case.batched), _deviation(moved, whole))
+    off = largest([deviation(first, case.batched), deviation(moved, whole)])
     return Measured(
         off, case.tolerance, f"{type(stack).__name__}: {stack.num_layers} x {stack.num_heads} heads."
     )
@@ -483,16 +381,16 @@ def _tried(item: Item, case: Case) -> Result:
     except OnlyError as error:
         return Result(item.name, error.capability, "failed", None, None, " ".join(str(error).split()))
     except Exception as error:  # whatever another layout raises is what there is to know
-        told = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
-        return Result(item.name, item.capability, "failed", None, None, " ".join(told.split()))
-    passed = found.deviation <= found.tolerance  # not so where it is not a number
+        message = str(error) if isinstance(error, XlwhError) else f"{type(error).__name__}: {error}"
+        return Result(item.name, item.capability, "failed", None, None, " ".join(message.split()))
+    finite = math.isfinite(found.deviation)
     return Result(
         item.name,
         item.capability,
-        "passed" if passed else "failed",
-        found.deviation,
+        "passed" if found.passed else "failed",
+        found.deviation if finite else None,
         found.tolerance,
-        found.detail,
+        found.detail if finite else f"Numbers that are not finite. {found.detail}",
     )
 
 
@@ -501,16 +399,3 @@ def _half(case: Case) -> Tensor:
     sites = case.loaded.family.attention_sites(case.loaded.model)
     draw = np.random.default_rng(0).permutation(len(sites) * sites[0].num_heads) % 2 == 0
     return torch.from_numpy(draw.reshape(len(sites), -1)).to(case.loaded.device)
-
-
-def _compared(case: Case, ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str) -> Measured:
-    return Measured(_deviation(ours, theirs), case.tolerance, f"Largest deviation with {what}.")
-
-
-def _deviation(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """Largest difference, relative to the largest value of `theirs`; infinite where a number is not finite."""
-    scale = max(max(float(value.float().abs().max()) for value in theirs), 1e-6)
-    off = max(
-        float((mine.float() - their.float()).abs().max()) for mine, their in zip(ours, theirs, strict=True)
-    )
-    return off / scale if np.isfinite(off) and np.isfinite(scale) else float("inf")

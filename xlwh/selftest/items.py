@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-VERSION = "1"
+VERSION = "2"
 """Raise it when an item is added or judged otherwise: every model is then tested again."""
 
 Status = Literal["passed", "failed", "not_applicable"]
@@ -81,7 +81,7 @@ ITEMS: tuple[Item, ...] = (
     Item(
         "word_vectors",
         "attributions",
-        "Word vectors put in the place of themselves change no output; zero vectors change it.",
+        "Word vectors replaced by themselves change no output; zero vectors change it.",
     ),
     Item(
         "completeness",
@@ -130,7 +130,8 @@ class Result:
     capability: Capability
     status: Status
     deviation: float | None
-    """Largest deviation, relative to the largest value compared (of probabilities: absolute)."""
+    """Largest deviation, relative to the largest value compared (of probabilities: absolute); None where nothing was
+    measured, or what was is not finite."""
     tolerance: float | None
     detail: str
 
@@ -158,7 +159,7 @@ def refusal(model: str, results: Sequence[Result], capability: Capability) -> st
     failed = [result for result in results if result.status == "failed" and result.capability in guarding]
     if not failed:
         return None
-    told = "; ".join(
+    reasons = "; ".join(
         f"self-test item `{result.item}` failed"
         + (
             ""
@@ -169,8 +170,8 @@ def refusal(model: str, results: Sequence[Result], capability: Capability) -> st
         for result in failed
     )
     return (
-        f"Model `{model}`: {_LABELS.get(capability, capability.replace('_', ' '))} are refused: {told} See `models.self_test`, and docs/selftest.md "
-        "on what to do."
+        f"Model `{model}`: {_LABELS.get(capability, capability.replace('_', ' '))} are refused: {reasons} "
+        "See `models.self_test`, and docs/selftest.md on what to do."
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from xlwh.concepts.frequency import Choice, Policy, choose, occurrences
 from xlwh.concepts.health import health
 from xlwh.concepts.places import Place, places_of
-from xlwh.models.tokenize import words_of
+from xlwh.models.segments import words_of
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.sentences import Sentences, sentences

@@ -16,7 +16,7 @@ from xlwh.attribution.methods import registered, shared_pass
 from xlwh.steps.attributed import MethodJob, passes
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import TAGGING, Corpus, corpora
-from xlwh.steps.selftests import refused_methods, require_some, without
+from xlwh.steps.selftests import forget_refused, refused_methods, require_some, without
 from xlwh.steps.targets import EXPLAINED, explains_own, num_explained_own, sources
 from xlwh.steps.translations import TRANSLATION
 from xlwh.store import Slot, Staging, fingerprint, schema
@@ -80,6 +80,7 @@ def run(context: Context, key: Key) -> StepResult:
     watch, loaded = Stopwatch(), context.zoo.load(model)
     refused = refused_methods(context, model, methods, loaded)
     require_some(refused, methods)
+    forget_refused(context, (slot for job in jobs if job.method in refused for slot in job.slots(model)))
     jobs = [job for job in jobs if job.method not in refused]
     if not jobs:
         return StepResult(status="fresh", reason=without(model, refused))

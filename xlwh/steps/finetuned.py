@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from xlwh.corpora import sample
+from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.describe import describe, models_row, noted, self_tested
 from xlwh.models.training_data import canonical_labels, gold_labels, objective_of
@@ -239,9 +240,9 @@ def _row(
 ) -> tuple[pl.DataFrame, Pin]:
     """The row of `models`, after loading the checkpoint once as everything later will."""
     from xlwh.models.loading import load_checkpoint
-    from xlwh.models.pins import HashCache, pin_folder
+    from xlwh.models.pins import pin_folder
 
-    hashes = HashCache(Path(context.warehouse.root) / "cache" / "hashes.sqlite")
+    hashes = HashCache.of(context.warehouse.root)
     pin = pin_folder(name, "finetuned", recipe.base, None, folder, hashes)
     loaded = load_checkpoint(pin, spec, context.zoo.device())
     described = describe(pin, loaded, spec)

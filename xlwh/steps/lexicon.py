@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from xlwh.corpora import source_side
+from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, StudyError
-from xlwh.models.pins import HashCache
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.parallelism import require_parallel
 from xlwh.steps.upstream import command, identity, required
@@ -23,7 +23,7 @@ from xlwh.study import Lexicon, LexiconFile
 if TYPE_CHECKING:
     from xlwh.concepts.lexicon import Ranked, Sentences
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _job(context: Context, key: str, lexicon: Lexicon, source: str, target: str)
         path = context.study.data_path(file.path)
         if not path.is_file():
             raise CorpusError(f"No file {path}, which `lexica.{key}.files` in the study names.")
-        digest = HashCache(context.warehouse.root / "cache" / "hashes.sqlite").digest([path])
+        digest = HashCache.of(context.warehouse.root).digest([path])
         inputs = [f"{file.path} {digest}"]
         parameters["reversed"] = file.reversed
     else:

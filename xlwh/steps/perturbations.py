@@ -17,7 +17,7 @@ from xlwh.corpora import sample
 from xlwh.steps.attributed import Stored
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, Corpus, corpora
-from xlwh.steps.selftests import refused_methods, require_some, without
+from xlwh.steps.selftests import forget_refused, refused_methods, require_some, without
 from xlwh.steps.targets import num_explained_own
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Slot, Staging, fingerprint, schema
@@ -63,6 +63,7 @@ def run(context: Context, key: Key) -> StepResult:
         return not_applicable(f"`{model}` has no sequence classification head.")
     refused = refused_methods(context, model, methods(context))
     require_some(refused, methods(context))
+    forget_refused(context, (_slot(model, corpus, method) for corpus in found for method in refused))
     tried = [method for method in methods(context) if method not in refused]
     jobs = [[_job(context, settings, model, corpus, method) for method in tried] for corpus in found]
     if not context.force:
@@ -108,7 +109,11 @@ def _job(context: Context, settings: Faithfulness, model: str, corpus: Corpus, m
     }
     identities = (*context.zoo.pin(model).identity, *map(identity, inputs))
     print_ = fingerprint("perturbations", CODE_VERSION, parameters, identities)
-    return _Job(corpus, method, Slot("perturbations", keys, f"{corpus.dataset}.{method}"), print_)
+    return _Job(corpus, method, _slot(model, corpus, method), print_)
+
+
+def _slot(model: str, corpus: Corpus, method: str) -> Slot:
+    return Slot("perturbations", (model, corpus.language), f"{corpus.dataset}.{method}")
 
 
 @dataclass(frozen=True)

@@ -56,15 +56,20 @@ def run(context: Context, key: Key) -> StepResult:
             for language in present
             for place in places
         }
-        parameters = {"languages": present, "places": list(map(str, places)), "seed": context.study.seed}
+        # Languages that are no translations are compared as wholes, but not sentence by sentence.
+        apart = sorted({str(row["target_language"]) for row in not_parallel(context, corpus, present)})
+        parameters = {
+            "languages": present,
+            "places": list(map(str, places)),
+            "seed": context.study.seed,
+            "apart": apart,
+        }
         inputs = map(identity, files.values())
+        refuse_differing(context, corpus, present)
         current = fingerprint("representation_similarities", CODE_VERSION, parameters, inputs)
         slot = Slot("representation_similarities", (model,), corpus)
         if not context.force and context.warehouse.is_fresh(slot, current):
             continue
-        refuse_differing(context, corpus, present)
-        # Languages that are no translations are compared as wholes, but not sentence by sentence.
-        apart = {str(row["target_language"]) for row in not_parallel(context, corpus, present)}
         frames = []
         for number, place in enumerate(places):
             context.progress(f"{corpus}: comparing languages", number, len(places))

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.corpora import sample
+from xlwh.digests import HashCache
 from xlwh.errors import ModelError
 from xlwh.models.describe import describe, models_row, self_tested
 from xlwh.models.pins import tokenizer_files
@@ -49,9 +50,9 @@ def run(context: Context, key: Key) -> StepResult:
     if not folder.is_dir():
         _make(context, name, scratch, entries, folder)
     from xlwh.models.loading import load_checkpoint
-    from xlwh.models.pins import HashCache, pin_folder
+    from xlwh.models.pins import pin_folder
 
-    hashes = HashCache(Path(warehouse.root) / "cache" / "hashes.sqlite")
+    hashes = HashCache.of(warehouse.root)
     source = str(scratch.tokenizer_of or scratch.dataset)
     pin = pin_folder(name, "scratch", source, None, folder, hashes)
     loaded = load_checkpoint(pin, spec, context.zoo.device())

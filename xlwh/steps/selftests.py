@@ -65,7 +65,7 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
 
 
 def require_base(context: Context, base: str) -> None:
-    """ModelError by name where a model may not be trained further: its training would see what it does not see alone."""
+    """ModelError by name where a model may not be trained further: its training would rest on other outputs than its own."""
     known = _read(_file(context, context.zoo.pin(base)))
     reason = refusal(
         base, results_of(context, context.zoo.load(base)) if known is None else known, "predictions"
@@ -91,6 +91,13 @@ def without(model: str, refused: dict[str, str]) -> str:
     if not refused:
         return ""
     return f"without {', '.join(refused)}, which the self-test of `{model}` refuses (see `models.self_test`)"
+
+
+def forget_refused(context: Context, slots: Iterable[Slot]) -> None:
+    """Drop what is stored of refused methods: views would go on showing it."""
+    stored = [slot for slot in slots if context.warehouse.current(slot) is not None]
+    if stored:
+        context.warehouse.drop(stored)
 
 
 def require_some(refused: dict[str, str], methods: Sequence[str]) -> None:

@@ -17,8 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.corpora.dictionaries import Dictionary, read_dictionary
+from xlwh.digests import HashCache
 from xlwh.errors import CorpusError
-from xlwh.models.pins import HashCache
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.evaluation import CLASSIFICATION, QUESTION_ANSWERING, corpora
 from xlwh.steps.upstream import identity, required
@@ -62,7 +62,7 @@ def run(context: Context, key: Key) -> StepResult:
     watch = Stopwatch()
     space, alignment = _space(context.study), alignment_of(context.study, language)
     if space.kind == "vec":
-        made = _from_file(context, model, language, space)
+        made = _from_file(context, language, space)
     elif context.study.consistency is not None and context.study.consistency.unit == "token":
         made = _from_embeddings(context, model, language, space, tokens=True)
     else:
@@ -168,7 +168,7 @@ def _digest(context: Context, file: str) -> str:
     path = context.study.data_path(file)
     if not path.is_file():
         raise CorpusError(f"No file {path}, which `{file}` in the study's [spaces] names.")
-    return HashCache(context.warehouse.root / "cache" / "hashes.sqlite").digest([path])
+    return HashCache.of(context.warehouse.root).digest([path])
 
 
 def _token_entries(context: Context, model: str, language: str) -> list[Entry]:
@@ -196,7 +196,7 @@ def _vocabulary(context: Context, entries: Iterable[Entry]) -> list[str]:
     return sorted(words.to_list())
 
 
-def _from_file(context: Context, model: str, language: str, space: Space) -> _Made:
+def _from_file(context: Context, language: str, space: Space) -> _Made:
     from xlwh.consistency.vectors import read_vectors
 
     words = _vocabulary(context, _all_token_entries(context, language))

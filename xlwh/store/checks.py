@@ -14,7 +14,7 @@ from xlwh.store.catalogue import read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
-from xlwh.store.occurrences import POINTERS, misplaced, told
+from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.slots import Entry, contract
 
 Kind = Literal[
@@ -111,7 +111,7 @@ def _offsets(root: Path, sound: Sequence[Entry]) -> Iterator[Finding]:
             wrong = misplaced(root, frame, table, examples, predictions)
             if wrong.height:
                 message = (
-                    f"the text has another word at {told(wrong)}; run `xlwh materialize {table} --force`"
+                    f"the text has another word at {summary(wrong)}; run `xlwh materialize {table} --force`"
                 )
                 yield Finding("wrong_offsets", entry.file, message)
 

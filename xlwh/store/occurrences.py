@@ -94,7 +94,7 @@ def misplaced(
     return pl.concat(found)
 
 
-def told(wrong: pl.DataFrame) -> str:
+def summary(wrong: pl.DataFrame) -> str:
     """How many rows are misplaced, and the first of them; for messages."""
     columns = (*CORPUS, "example_id", "word_index", "position", "segment", "char_start", "char_end")
     first = wrong.select(c for c in columns if c in wrong.columns).row(0, named=True)

@@ -15,7 +15,8 @@ from xlwh.concepts.activations import find_words, word_vectors
 from xlwh.concepts.places import Place, places_of, states_of
 from xlwh.errors import ModelError
 from xlwh.models import LoadedModel, Zoo
-from xlwh.models.tokenize import Encoded, encode, words_of
+from xlwh.models.segments import words_of
+from xlwh.models.tokenize import Encoded, encode
 from xlwh.study.concepts import Concepts
 
 TEXTS = [

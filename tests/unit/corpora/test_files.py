@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import os
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from xlwh import corpora
+from xlwh import corpora, digests
+from xlwh.corpora import content, files
+from xlwh.corpora.files import Document, members
 from xlwh.errors import CorpusError, StudyError
 
 from .conftest import Read, study_of
@@ -15,10 +20,10 @@ from .conftest import Read, study_of
 ROWS = "A man.\tA person.\tentailment\nA man.\tA cat.\tcontradiction\n"
 
 
-def zipped(**members: str) -> bytes:
+def zipped(**entries: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for name, content in members.items():
+        for name, content in entries.items():
             archive.writestr(name.replace("__", "/"), content)
     return out.getvalue()
 
@@ -46,6 +51,39 @@ def test_files_are_found_and_unpacked(
     assert reading.examples.height == 2
     assert reading.examples["source_file"].to_list() == [source] * 2
     assert reading.files == (source,)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_other_bytes_of_the_same_size_and_date_are_another_file(
+    tmp_path: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the hash and the members of the former bytes are remembered."""
+    monkeypatch.setattr(digests, "SETTLED_S", 0.05)
+    path = tmp_path / "x.zip"
+    path.write_bytes(zipped(a="1"))
+    state = path.stat()
+    time.sleep(0.1)
+    first = Document(path, "x.zip").sha256(), members(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sha256", lambda *_: pytest.fail("hashed again"))
+        patch.setattr(content, "members", lambda *_: pytest.fail("listed again"))
+        assert (Document(path, "x.zip").sha256(), members(path)) == first
+    other = path if in_place else tmp_path / "new"
+    other.write_bytes(zipped(b="1"))
+    other.rename(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert members(path) == ("b",)
+    assert Document(path, "x.zip").sha256() == hashlib.sha256(path.read_bytes()).hexdigest() != first[0]
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
+    """It could be written again within the same tick of the kernel's clock."""
+    path, document = tmp_path / "x", Document(tmp_path / "x", "x")
+    for text in ("one", "two", "six"):
+        path.write_text(text)
+        os.utime(path, ns=(1, 1))
+        assert document.sha256() == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_missing_language_names_path_files_and_key(read: Read) -> None:

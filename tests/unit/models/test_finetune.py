@@ -20,12 +20,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from xlwh.digests import HashCache
 from xlwh.errors import ModelError, StoreError
 from xlwh.models import finetune as module
 from xlwh.models import training_state
 from xlwh.models.finetune import Job, finetune, learning_rate, read_training
 from xlwh.models.loading import load_trainable
-from xlwh.models.pins import HashCache, pin_folder
+from xlwh.models.pins import pin_folder
 from xlwh.models.training_data import OBJECTIVES, canonical_labels, epoch_batches, prepare
 from xlwh.models.zoo import LoadedModel
 from xlwh.store import empty

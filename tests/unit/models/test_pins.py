@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from xlwh import digests
+from xlwh.digests import HashCache
 from xlwh.errors import ModelError
 from xlwh.models import pins
-from xlwh.models.pins import HashCache, Pin, pin_folder, weight_files
+from xlwh.models.pins import Pin, pin_folder, weight_files
 
 Checkpoint = Callable[..., Path]
 
@@ -67,10 +69,10 @@ def test_shards_are_hashed_in_order_of_their_names(folder: Path) -> None:
 def test_files_are_hashed_once_and_again_when_they_change(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pins, "SETTLED_S", 0)
+    monkeypatch.setattr(digests, "SETTLED_S", 0)
     first = pin(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(pins, "_sha256", lambda *_: pytest.fail("hashed again"))
+        patch.setattr(digests, "sha256", lambda *_: pytest.fail("hashed again"))
         assert pin(folder) == first
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[::-1])
@@ -325,7 +327,7 @@ def test_other_bytes_of_the_same_size_and_date_are_another_model(
     folder: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the digest of the former bytes is remembered."""
-    monkeypatch.setattr(pins, "SETTLED_S", 0.05)
+    monkeypatch.setattr(digests, "SETTLED_S", 0.05)
     for name, place in (("model.safetensors", 0), ("tokenizer.json", 1), ("config.json", 2)):
         file = folder / name
         time.sleep(0.1)

@@ -11,7 +11,8 @@ import pytest
 
 from xlwh import corpora
 from xlwh.models import Zoo
-from xlwh.models.tokenize import encode, occurrences, tokens_frame, words_of
+from xlwh.models.segments import occurrences, words_of
+from xlwh.models.tokenize import encode, tokens_frame
 from xlwh.study import Study
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")

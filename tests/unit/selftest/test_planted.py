@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import xlwh.faithfulness.inputs as inputs
 import xlwh.models.gates as gates
+import xlwh.selftest.case as case
 import xlwh.selftest.checks as checks
 from xlwh.errors import ModelError
 from xlwh.heads.stack import Layered
@@ -28,14 +31,14 @@ Patch = pytest.MonkeyPatch
 
 def other_ids(loaded: LoadedModel, patch: Patch) -> None:
     """A tokenizer that is followed word by word loses a piece here and there."""
-    encode = checks.encode
+    encode = case.encode
 
     def wrong(*arguments: Any) -> Any:
         encoded = encode(*arguments)
         encoded.input_ids[int(encoded.bounds[0]) + 1] += 1
         return encoded
 
-    patch.setattr(checks, "encode", wrong)
+    patch.setattr(case, "encode", wrong)
 
 
 def _inputs_changed(
@@ -238,6 +241,38 @@ def _hooks(loaded: LoadedModel) -> int:
     )
 
 
+@pytest.mark.parametrize("row", [0, 1, -1])
+def test_one_example_without_numbers_is_enough(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], row: int, monkeypatch: Patch
+) -> None:
+    """Wherever it stands: `max` passes over NaN that is not the first."""
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    outputs = checks.Case.rows
+
+    def broken(self: Any, output: Any, batch: Any) -> Any:
+        found = outputs(self, output, batch)
+        return [torch.full_like(value, torch.nan) if value is found[row] else value for value in found]
+
+    tried = checks.Case(loaded, built_in(True))
+    assert tried.alone
+    monkeypatch.setattr(checks.Case, "rows", broken)
+    for item in ("batched", "padded_right", "attention_weights", "gates", "head_engine"):
+        assert not checks.CHECKS[item](tried).passed, item
+
+
+def test_an_attribution_without_numbers_is_not_complete(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: Patch
+) -> None:
+    loaded, lig = zoo_of(m={"path": str(checkpoint("bert"))}).load("m"), checks.lig
+
+    def broken(*arguments: Any) -> Any:
+        for index, attribution in lig(*arguments):
+            yield index, replace(attribution, values=attribution.values * np.nan) if index else attribution
+
+    monkeypatch.setattr(checks, "lig", broken)
+    assert not checks.completeness(checks.Case(loaded, built_in(True))).passed
+
+
 def test_a_baseline_that_is_refused_refuses_lig_alone(
     checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: Patch
 ) -> None:
@@ -245,11 +280,29 @@ def test_a_baseline_that_is_refused_refuses_lig_alone(
         raise ModelError("no path begins at PAD.")
 
     loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
-    monkeypatch.setattr(checks, "lig", refusing)
-    results = checks.self_test(loaded, built_in(True))
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "baseline_of", refusing)
+        results = checks.self_test(loaded, built_in(True))
     assert [(r.item, r.capability, r.detail) for r in results if r.status == "failed"] == [
         ("completeness", "lig", "no path begins at PAD.")
     ]
     refused = [name for name in CAPABILITIES if refusal("m", results, name)]
     assert refused == ["lig"]
     assert (capability_of("lig"), capability_of("integrated_gradients")) == ("lig", "integrated_gradients")
+
+
+@pytest.mark.parametrize("singular", [False, True])
+def test_what_else_goes_wrong_on_the_path_refuses_all_integrated_gradients(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: Patch, singular: bool
+) -> None:
+    def refusing(*_: Any) -> Any:
+        raise ModelError("not finite.")
+
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    if singular:
+        monkeypatch.setattr(checks, "baseline_of", refusing)
+    monkeypatch.setattr(checks, "integrated_gradients" if singular else "lig", refusing)
+    results = checks.self_test(loaded, built_in(True))
+    assert [(r.item, r.capability) for r in results if r.status == "failed"] == [
+        ("completeness", "integrated_gradients")
+    ]

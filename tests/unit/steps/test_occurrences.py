@@ -19,7 +19,7 @@ from dagster_project.checks import checks_of
 from xlwh import connect
 from xlwh.concepts import browse
 from xlwh.corpora import spans
-from xlwh.models.tokenize import occurrences
+from xlwh.models.segments import occurrences
 from xlwh.report.explorer import concept as concept_page
 from xlwh.report.explorer.drill_pages import _sentence
 from xlwh.steps import activations, concepts, tokens

@@ -63,3 +63,14 @@ def test_sentence_vectors_must_be_there(context):
 
 def test_what_does_not_apply(world):
     assert representation_similarities.run(world.context(), KEY).status == "not_applicable"
+
+
+def test_whether_languages_may_be_paired_is_part_of_what_is_stored(context, monkeypatch):
+    """Also where everything else is the same: a verdict, or `aligned`, that has changed."""
+    paired = ["cka", "mutual_retrieval", "retrieval"]
+    for unlike, measures in (([], paired), ([{"target_language": "de", "verdict": "unrelated"}], [])):
+        monkeypatch.setattr(representation_similarities, "not_parallel", lambda *_, rows=unlike: rows)
+        assert representation_similarities.run(context, KEY).status == "written"
+        assert representation_similarities.run(context, KEY).status == "fresh"
+        stored = context.warehouse.scan("representation_similarities").collect()["measure"]
+        assert sorted(set(stored) & set(paired)) == measures

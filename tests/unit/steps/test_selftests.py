@@ -117,6 +117,20 @@ def test_other_versions_are_tested_again(
     )
 
 
+@pytest.mark.parametrize("deviation", [float("inf"), float("nan")])
+def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
+    world: Any, monkeypatch: pytest.MonkeyPatch, deviation: float
+) -> None:
+    measured = checks.Measured(deviation, 1e-4, "Largest deviation with each example.")
+    monkeypatch.setitem(checks.CHECKS, "own_forward", lambda case: measured)
+    context = world.context()
+    models.run(context, Key("a"))
+    row = next(row for row in stored(context) if row["item"] == "own_forward")
+    assert (row["status"], row["deviation"]) == ("failed", None)
+    with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
+        context.load("a", "predictions")
+
+
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
     context = world.context()
     context.warehouse.drop([Slot("examples", ("nli", language), "dev") for language in ("en", "de", "es")])
@@ -214,6 +228,32 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     pairs = ccta_pairs.run(context, KEY)
     assert "without lig" in pairs.reason
     assert set(context.warehouse.scan("ccta_pairs", model="a").collect()["method"]) == {"occlusion"}
+
+
+def test_what_was_stored_of_a_method_that_is_refused_by_now_is_shown_no_more(
+    world: Any, counted: Counted
+) -> None:
+    context = world.context(**SECTIONS)
+    upstream(context)
+    attributions.run(context, KEY)
+    perturbations.run(context, KEY)
+    steps = {
+        "token_attributions": attributions,
+        "attribution_runs": attributions,
+        "perturbations": perturbations,
+    }
+
+    def methods(table: str) -> set[str]:
+        rows = context.warehouse.scan(table, model="a", language=str(KEY.language)).collect()
+        return set(rows["method"])
+
+    assert all("lig" in methods(table) for table in steps)
+    counted.failing = {"completeness"}
+    models.run(replace(context, force=True), Key("a"))
+    for table, step in steps.items():
+        step.run(replace(context, force=True), KEY)
+        assert methods(table)
+        assert "lig" not in methods(table)
 
 
 def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Counted) -> None:

@@ -1,0 +1,108 @@
+"""Hashes of files by content: computed once, and again as soon as the bytes may be other ones.
+
+A file is known by path, device, inode, size, and the times of its last modification and of its last change. Programs
+can set a file's modification time, but not the time of its last change (of content, name or times), which the kernel
+keeps. That clock ticks every few milliseconds: something is remembered only of files that had rested for SETTLED_S when
+reading began, and that were the same before and after. So a file with other bytes never has a remembered result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Generic, TypeVar
+
+SETTLED_S = 2.0
+"""A file that was changed less than this before it was read could be changed again without another time stamp."""
+
+State = tuple[str, int, int, int, int, int]
+T = TypeVar("T")
+
+
+class HashCache:
+    """SHA-256 of files, remembered in a small SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, root: Path | str) -> HashCache:
+        """The cache of the warehouse at `root`."""
+        return cls(Path(root) / "cache" / "hashes.sqlite")
+
+    def digest(self, files: Sequence[Path], named: bool = False) -> str:
+        """SHA-256 over the files' bytes, one after the other; `named` puts each file's name and size before its bytes.
+
+        Modification times are no part of it. OSError where a file cannot be read.
+        """
+        began = time.time_ns()
+        states = [_state(file) for file in files]
+        key = hashlib.sha256(json.dumps([named, states]).encode()).hexdigest()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            connection.execute("create table if not exists digests (key text primary key, sha256 text)")
+            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
+        if row is not None:
+            return str(row[0])
+        digest = sha256(files, named)
+        if _rested(states, began) and states == [_state(file) for file in files]:
+            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+                connection.execute("insert or replace into digests values (?, ?)", (key, digest))
+        return digest
+
+
+class FileMemo(Generic[T]):
+    """What was read off single files, remembered within this process: the last `size` results."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._known: dict[Hashable, tuple[T]] = {}
+
+    def get(self, file: Path, read: Callable[[], T], part: Hashable = None) -> T:
+        """The result of `read` for a file, or for a `part` of it. OSError where the file cannot be read."""
+        began = time.time_ns()
+        state = _state(file)
+        known = self._known.get((state, part))
+        if known is not None:
+            return known[0]
+        result = read()
+        if _rested([state], began) and state == _state(file):
+            self._known[state, part] = (result,)
+            if len(self._known) > self._size:
+                self._known.pop(next(iter(self._known)), None)
+        return result
+
+
+def sha256(files: Iterable[Path], named: bool = False) -> str:
+    """SHA-256 over the files' bytes, as `HashCache.digest`, always computed anew."""
+    total = hashlib.sha256()
+    for file in files:
+        if named:
+            # With its size: else bytes could move from one file to the next without another hash.
+            total.update(file.name.encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                total.update(block)
+    return total.hexdigest()
+
+
+def _state(file: Path) -> State:
+    # Of the resolved file: snapshots of the hub cache are links into its blobs.
+    status = file.stat()
+    return (
+        str(file.resolve()),
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _rested(states: Iterable[State], began: int) -> bool:
+    return all(changed < began - SETTLED_S * 1e9 for *_, changed in states)
