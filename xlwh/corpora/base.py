@@ -35,6 +35,8 @@ _LABEL = re.compile(
     r"O|[BIES]-[A-Z]{2,}|ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNCT|SCONJ|SYM|VERB|X|_"
 )
 """Labels of the classes and tags of common corpora, which are no text where nothing else stands in a column."""
+_IDENTIFIER = re.compile(r"(?=[^\d]*\d)[A-Za-z0-9]+([-_.:/#][A-Za-z0-9]+)+")
+"""Ids as corpora write them, ha_train_00042 or n/118200.3, which are no text."""
 _MOST_LABELS = 60
 _MANY_ROWS = 10
 """Rows from which on as many labels as rows are no accident."""
@@ -203,6 +205,7 @@ class Collector:
         self._rows: list[tuple[object, ...]] = []
         self._rejected: list[tuple[str, int, str, str]] = []
         self._letterless = {"text": 0, "second text": 0}
+        self._ids_as_text = {"text": 0, "second text": 0}
         self._same = 0
         self._few = {"text": _Few(), "second text": _Few()}
         self.elsewhere = 0
@@ -266,6 +269,7 @@ class Collector:
 
     def _look(self, text: str, what: str) -> None:
         self._letterless[what] += _LETTER.search(text) is None
+        self._ids_as_text[what] += _IDENTIFIER.fullmatch(text) is not None
         self._few[what].add(text)
 
     def refuse(self, reason: str) -> CorpusError:
@@ -299,6 +303,12 @@ class Collector:
                     f"the {what} of {count} of {accepted} rows holds no letter: a column of numbers or labels is read "
                     f"as text. Change `datasets.{key}.options` or `datasets.{key}.reader`."
                 )
+        for what, count in self._ids_as_text.items():
+            if accepted >= _MANY_ROWS and 2 * count > accepted:
+                raise self.refuse(
+                    f"the {what} of {count} of {accepted} rows is an id, such as `{self._rows[0][2 if what != 'text' else 1]}`: "
+                    f"a column of ids is read as text. Change `datasets.{key}.options`."
+                )
         for what, few in self._few.items():
             if few.values and all(_LABEL.fullmatch(value) for value in few.values):
                 raise self.refuse(
@@ -311,6 +321,14 @@ class Collector:
                 f"`datasets.{key}.path` or `datasets.{key}.options`."
             )
         labels = {row[3] for row in self._rows if row[3] is not None}
+        forms: dict[str, str] = {}
+        for label in sorted(map(str, labels)):
+            other = forms.setdefault(" ".join(label.split()).casefold(), label)
+            if other != label:
+                raise self.refuse(
+                    f"the labels {other!r} and {label!r} differ in nothing but blanks or capitals, so one class would be counted "
+                    f"as two. Mend the file, or write both alike by `datasets.{key}.options.labels`."
+                )
         if accepted >= _MANY_ROWS and 2 * len(labels) > accepted:
             raise self.refuse(
                 f"{len(labels)} different labels in {accepted} rows are no classes: the column of labels is another one. "

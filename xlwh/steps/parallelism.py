@@ -9,19 +9,22 @@ who joins them, by `require_parallel`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from xlwh import corpora
-from xlwh.corpora.parallelism import FAULTS, Audit, audit, halves, sides
+from xlwh.corpora.parallelism import FAULTS, Audit, Side, audit, halves, sides
 from xlwh.errors import CorpusError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+FEWEST = 8
+"""Rows from which on it is no accident that most texts are the same in two languages."""
 CLOSE = 3
 """Rows by which the place of a difference may be off."""
 
@@ -156,7 +159,7 @@ def _audited_files(files: tuple[tuple[str, Path], ...], pivot: str, declared: bo
         # What `max_examples` left out is no gap: by id, whatever the ids are.
         source, target = frames[first], frames[other]
         a, b, ids, _ = sides(source, target, (0, 0))
-        found = audit(a, b, by_id=True, translations=declared)
+        found = _refuse_copy(audit(a, b, by_id=True, translations=declared), a, b, first)
         made.append(_row(first, other, "id", (source.height, target.height), found, ids))
     return tuple(made)
 
@@ -167,6 +170,7 @@ def _rows(context: Context, dataset: str, languages: list[str]) -> Iterator[Row]
     declared = corpora.is_of_translations(context.study, dataset)
     pivot = _pivot(context, dataset)
     first: corpora.Reading | None = None
+    seen: dict[str, pl.DataFrame] = {}
     for number, language in enumerate(languages):
         context.progress(f"{dataset}: comparing languages", number, len(languages))
         reading = corpora.read_all(context.study, dataset, language)
@@ -182,11 +186,17 @@ def _rows(context: Context, dataset: str, languages: list[str]) -> Iterator[Row]
                 *_halved(reading.examples, one_file),
             )
         elif first is None:
-            first = reading
+            first, seen[language] = reading, _hashed(reading.examples)
             continue
         else:
             a, b, ids, by_id = sides(first.examples, reading.examples, (first.records, records))
-            found = audit(a, b, by_id=by_id, translations=declared)
+            found = _refuse_copy(audit(a, b, by_id=by_id, translations=declared), a, b, languages[0])
+            hashed = _hashed(reading.examples)
+            for earlier, others in list(seen.items())[1:]:
+                same = others.join(hashed, on=["example_id", "text"]).height
+                if found.verdict == "parallel":
+                    found = _refuse_same(found, same, min(others.height, hashed.height), earlier)
+            seen[language] = hashed
             row = _row(languages[0], language, "id" if by_id else "row", (first.records, records), found, ids)
         refused = row["verdict"] in (*FAULTS, "unrelated") and settings.aligned == "checked"
         yield {
@@ -197,6 +207,26 @@ def _rows(context: Context, dataset: str, languages: list[str]) -> Iterator[Row]
             "is_refused": refused,
         }
     context.progress(f"{dataset}: comparing languages", len(languages), len(languages))
+
+
+def _hashed(frame: pl.DataFrame) -> pl.DataFrame:
+    """What is needed to find out whether a later language has the same texts: a hash of each."""
+    return frame.select("example_id", pl.col("text").hash(seed=0))
+
+
+def _refuse_copy(found: Audit, a: Side, b: Side, source: str) -> Audit:
+    """The audit, but a fault where the target's texts are the source's own: a file that was copied or named twice."""
+    if found.verdict != "parallel":
+        return found
+    same = sum(x is not None and x == y for x, y in zip(a.texts[0], b.texts[0], strict=False))
+    return _refuse_same(found, same, found.pairs, source)
+
+
+def _refuse_same(found: Audit, same: int, pairs: int, other: str) -> Audit:
+    if pairs < FEWEST or 2 * same <= pairs:
+        return found
+    reason = f"{same} of {pairs} texts are those of `{other}`, so it is one language twice"
+    return replace(found, verdict="differs", first_divergence=0, reason=reason)
 
 
 def _halved(frame: pl.DataFrame, one_file: bool) -> tuple[Audit, list[str]]:

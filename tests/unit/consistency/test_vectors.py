@@ -61,7 +61,7 @@ def test_bad_rows_are_counted_and_skipped(write):
 
 
 def test_falls_back_to_composed_and_lower_case(write):
-    content = "4 1\nhouse 1\nThe 2\nthe 3\ncafé 4\n"
+    content = "4 2\nhouse 1 0\nThe 2 0\nthe 3 0\ncafé 4 0\n"
     decomposed = "Cafe\u0301"
     found = read_vectors(write(content), ["House", "The", "THE", decomposed])
     assert dict(zip(found.words, found.matched, strict=True)) == {
