@@ -371,8 +371,11 @@ def members(path: Path, inside: tuple[str, ...] = ()) -> list[str] | None:
                 f"{where}: is no zip archive, whatever its name says. Fetch it again, or rename it if it is the data."
             )
         return None
-    hidden = ("_", ".")
-    return sorted(name for name in names if not any(part.startswith(hidden) for part in name.split("/")))
+    return sorted(name for name in names if not any(map(_is_hidden, name.split("/"))))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(("_", ".")) and part != ".."
 
 
 def _names(stream: IO[bytes], inside: tuple[str, ...]) -> list[str] | None:

@@ -60,7 +60,7 @@ def run(context: Context, key: Key) -> StepResult:
 
 def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
     """`CorpusError` for rows of `parallelism` that say that languages are not what they should be."""
-    faults = frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
+    faults = refused(frame)
     if faults.is_empty():
         return
     told = [_told(row) for row in faults.iter_rows(named=True)]
@@ -74,6 +74,11 @@ def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
         f'`datasets.{dataset}.languages`, or, if this is meant, set `datasets.{dataset}.aligned = "unchecked"`. '
         f"See: xlwh sql \"from parallelism where dataset = '{dataset}'\""
     )
+
+
+def refused(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `parallelism` that say that languages are not what they should be, whoever joins them."""
+    return frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
 
 
 def require_parallel(context: Context, dataset: str, languages: Iterable[str]) -> None:
