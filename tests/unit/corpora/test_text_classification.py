@@ -118,3 +118,33 @@ def test_positions_count_through_a_header_that_is_said_to_be_there(read: Read) -
 def test_what_is_no_table(read: Read, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         read({name: content}, reader="text_classification", options={"text": "s"})
+
+
+@pytest.mark.parametrize(
+    "ids", ["ha_train_{:05d}", "n/118200.{}", "sw-{}", "GEN_{}"], ids=["names", "paths", "dashes", "capitals"]
+)
+def test_ids_are_no_text(read: Read, ids: str) -> None:
+    rows = "".join(f"{ids.format(n)}\tsome text {n}\t{n % 2}\n" for n in range(12))
+    options = {"text": 0, "label": 2}
+    with pytest.raises(CorpusError, match=r"the text of 12 of 12 rows is an id"):
+        read({"dev.tsv": rows}, reader="text_classification", options=options)
+    with pytest.raises(CorpusError, match=r"the second text of 12 of 12 rows is an id"):
+        read({"dev.tsv": rows}, reader="text_classification", options={"text": 1, "text_pair": 0})
+    assert read({"dev.tsv": rows}, reader="text_classification", options={"text": 1, "label": 2}).records == 12
+
+
+@pytest.mark.parametrize("other", ["positive ", "Positive", " POSITIVE", "positive\u00a0"])
+def test_labels_that_only_look_like_two_are_refused(read: Read, other: str) -> None:
+    rows = "good text\tpositive\nbad text\tnegative\nfine text\t" + other + "\n"
+    options: dict[str, object] = {"text": 0, "label": 1}
+    with pytest.raises(CorpusError, match="one class would be counted as two"):
+        read({"dev.tsv": rows}, reader="text_classification", options=options)
+    options["labels"] = {"positive": "positive", other: "positive", "negative": "negative"}
+    labels = read({"dev.tsv": rows}, reader="text_classification", options=options).examples["label"]
+    assert labels.to_list() == ["positive", "negative", "positive"]
+
+
+@pytest.mark.parametrize("marks", ["\ufeff", "\ufeff\ufeff"])
+def test_byte_order_marks_are_no_text(read: Read, marks: str) -> None:
+    found = read({"dev.tsv": marks + "a text\t1\n"}, reader="text_classification", options={"text": 0})
+    assert found.examples["text"].to_list() == ["a text"]
