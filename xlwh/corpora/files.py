@@ -309,6 +309,15 @@ def search_all(
                 f"({', '.join(document.name for document in documents[:5])}), which are never merged. "
                 f"Put {{split}} into `datasets.{request.key}.options.file`."
             )
+        languages = set().union(*(_languages_of(document.name) for document in documents))
+        if len(documents) > 1 and len(languages) > 1 and not all(
+            _languages_of(document.name) == languages for document in documents
+        ):
+            raise CorpusError(
+                f"Dataset `{request.key}`: `{name}` matches files of different languages "
+                f"({', '.join(document.name for document in documents[:5])}), which are never merged. "
+                f"Put {{language}} into `datasets.{request.key}.options.file`."
+            )
         if documents:
             _require_shards(request, documents)
             return documents

@@ -48,8 +48,9 @@ def test_check_finds_languages_that_are_not_parallel(xlwh, filled, verdict, is_r
     }
     frame = pl.DataFrame([row], schema=empty("parallelism").schema)
     filled.write({Slot("parallelism", ("nli",)): frame}, "f")
+    filled.build_catalogue()
     found, out, _ = xlwh("check")
-    assert found == code
+    assert found == code, out
     assert ("dataset nli: de and en, row 23: 60 rows against 59" in out) is bool(code)
 
 
