@@ -330,9 +330,13 @@ class Collector:
                     f"than the reader takes them for. Change `datasets.{key}.options` or `datasets.{key}.reader`."
                 )
         distinct = [len(few.values) for few in self._few.values()]
-        if accepted >= _MANY_ROWS and distinct in ([1, 0], [1, 1]) and len({row[2] for row in self._rows}) == 1:
+        if (
+            accepted >= _MANY_ROWS
+            and distinct in ([1, 0], [1, 1])
+            and len({row[2] for row in self._rows}) == 1
+        ):
             raise self.refuse(
-                f"all {accepted} rows have the same text ({self._rows[0][1][:40]!r}): the column is another one, or its "
+                f"all {accepted} rows have the same text ({str(self._rows[0][1])[:40]!r}): the column is another one, or its "
                 f"values are missing. Change `datasets.{key}.options`."
             )
         if self._task == "translation" and accepted >= _MANY_ROWS and 2 * self._same > accepted:

@@ -41,14 +41,14 @@ _SPLIT = frozenset(["split", "partition", "set", "subset", "fold", "datasplit", 
 _LETTERS = re.compile(r"[^a-z]")
 _CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4}){0,2}")
 _LONGER: Mapping[str, str] = dict(
-    pair.split(":")
-    for pair in (
+    re.findall(
+        r"(\w+):(\w+)",
         "afr:af amh:am ara:ar arb:ar asm:as ben:bn bul:bg cat:ca ces:cs cze:cs cym:cy dan:da deu:de ger:de ell:el eng:en "
         "est:et eus:eu fas:fa pes:fa fin:fi fra:fr fre:fr gle:ga glg:gl guj:gu hau:ha heb:he hin:hi hrv:hr hun:hu ibo:ig "
         "ind:id isl:is ita:it jav:jv jpn:ja kat:ka kaz:kk kor:ko lit:lt lvs:lv lav:lv mal:ml mar:mr mlt:mt mya:my nld:nl "
         "nob:nb ory:or pan:pa pol:pl por:pt quy:qu ron:ro rus:ru slk:sk slv:sl spa:es srp:sr swe:sv swa:sw swh:sw tam:ta "
-        "tel:te tgl:tl tha:th tur:tr ukr:uk urd:ur vie:vi xho:xh yor:yo cmn:zh zho:zh chi:zh zul:zu"
-    ).split()
+        "tel:te tgl:tl tha:th tur:tr ukr:uk urd:ur vie:vi xho:xh yor:yo cmn:zh zho:zh chi:zh zul:zu",
+    )
 )
 """Codes of three letters, as in FLORES and Tatoeba, and those of two letters that mean the same."""
 _SHOWN = 20

@@ -105,7 +105,9 @@ def _read(path: Path) -> list[DictionaryEntry]:
         if entry is None or not entry.source or not entry.target:
             raise CorpusError(f"{path}, line {number}: {form} is expected, got {line[:80]!r}.")
         if "\0" in line:
-            raise CorpusError(f"{path}, line {number}: a NUL character, so the file is damaged: {line[:80]!r}.")
+            raise CorpusError(
+                f"{path}, line {number}: a NUL character, so the file is damaged: {line[:80]!r}."
+            )
         if any(entry.source.startswith(mark) and not entry.target.startswith(mark) for mark in _COMMENTS):
             raise CorpusError(f"{path}, line {number}: a comment, no entry: {line[:80]!r}. Delete it.")
         if target_first:

@@ -32,10 +32,11 @@ _SPLITS = {
 """Words of file names and of columns that name a split, and the split they name."""
 
 _CODES = frozenset(
-    (
-        "af ar bg bn ca cs da de el en es et eu fa fi fr gl gu ha he hi hr hu id ig ja jv ka kk ko lt lv ml mr ms my nl no pl "
-        "pt ro ru sk sl sr sv sw ta te th tl tr uk ur vi yo zh"
-    ).split()
+    re.findall(
+        r"\w+",
+        "af ar bg bn ca cs da de el en es et eu fa fi fr gl gu ha he hi hr hu id ig ja jv ka kk ko lt lv ml mr ms my nl no "
+        "pl pt ro ru sk sl sr sv sw ta te th tl tr uk ur vi yo zh",
+    )
 )
 """Codes of languages that corpora name files by; of a file that only seems to name one, the member has to be named."""
 
@@ -310,8 +311,10 @@ def search_all(
                 f"Put {{split}} into `datasets.{request.key}.options.file`."
             )
         languages = set().union(*(_languages_of(document.name) for document in documents))
-        if len(documents) > 1 and len(languages) > 1 and not all(
-            _languages_of(document.name) == languages for document in documents
+        if (
+            len(documents) > 1
+            and len(languages) > 1
+            and not all(_languages_of(document.name) == languages for document in documents)
         ):
             raise CorpusError(
                 f"Dataset `{request.key}`: `{name}` matches files of different languages "

@@ -94,7 +94,7 @@ class Hub(Reader):
 
     name = "hub"
     description = "Hugging Face datasets by hub id and revision, or a local folder of one, by column names"
-    version = 2
+    version = 3
     option_model = HubOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:

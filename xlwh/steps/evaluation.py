@@ -77,7 +77,9 @@ def refuse_leak(context: Context, model: str, dataset: str, language: str) -> No
     trained: str | None = model
     while trained is not None and (recipe := study.models[trained].finetune) is not None:
         part = study.datasets[recipe.dataset]
-        same = all(getattr(part, name) == getattr(settings, name) for name in ("reader", "path", "hub", "split"))
+        same = all(
+            getattr(part, name) == getattr(settings, name) for name in ("reader", "path", "hub", "split")
+        )
         if same and recipe.dataset != dataset:
             if part.max_examples is None or part.max_examples > settings.skip_examples:
                 raise StudyError(

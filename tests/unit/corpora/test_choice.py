@@ -322,7 +322,9 @@ def test_readers_without_columns_have_no_filter(read: Read, reader: str) -> None
 def test_codes_of_three_letters_are_the_same_language(read: Read, value: str) -> None:
     rows = [{"s": f"some text {n}", "lang": value, "of": value} for n in range(3)]
     content = "\n".join(map(json.dumps, rows))
-    assert read({"dev.jsonl": content}, "de", reader="text_classification", options={"text": "s"}).records == 3
+    assert (
+        read({"dev.jsonl": content}, "de", reader="text_classification", options={"text": "s"}).records == 3
+    )
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,9 @@ def test_a_packed_file_that_is_called_a_zip_is_read(read: Read) -> None:
 
 
 @pytest.mark.parametrize("name", ["/data/dev-en.tsv", "../../dev-en.tsv", "./dev-en.tsv"])
-def test_members_may_have_any_name_since_none_is_unpacked_to_disk(read: Read, name: str, tmp_path: Path) -> None:
+def test_members_may_have_any_name_since_none_is_unpacked_to_disk(
+    read: Read, name: str, tmp_path: Path
+) -> None:
     assert read({"x/a.tar": tarred({name: ROWS})}, reader="xnli", path="x/a.tar").records == 2
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tar"]
 

@@ -159,7 +159,14 @@ def test_copies_count_where_only_stored_rows_can_be_looked_at(context):
 # Training on a part of a corpus and evaluating on the rest
 
 
-def leaking(context, most: int | None = 20, skip: int = 20, languages: tuple = ("en", "de"), de=None, aligned="checked"):
+def leaking(
+    context,
+    most: int | None = 20,
+    skip: int = 20,
+    languages: tuple = ("en", "de"),
+    de=None,
+    aligned="checked",
+):
     nli = {"reader": "xnli", "path": "nli"}
     recipe = {"base": "base", "dataset": "part", "languages": ["en"]}
     rest = {**nli, "skip_examples": skip, "languages": languages, "aligned": aligned}
