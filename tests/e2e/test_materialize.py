@@ -148,3 +148,22 @@ def test_force_makes_a_partition_anew(materialised, xlwh):
     assert code == 0, errors
     changed = {str(e.slot) for e in warehouse.entries() if before[e.slot] != e.commit}
     assert changed == {"predictions/model=plain/language=es/nli"}
+
+
+@pytest.mark.slow
+def test_a_row_that_a_language_lacks_is_told_and_nothing_is_joined(materialised, xlwh):
+    nli = materialised.parent / "data" / "nli" / "dev-de.tsv"
+    rows = nli.read_text(encoding="utf-8").splitlines(keepends=True)
+    nli.write_text("".join(rows[:4] + rows[5:]), encoding="utf-8")
+    code, _, errors = xlwh("materialize", "--study", materialised)
+    told = " ".join(errors.split())
+    assert code == 1
+    assert "`de` differs from `en` from row 4 on" in told
+    assert "9 rows against 8" in told
+    code, out, _ = xlwh("check")
+    assert code == 1
+    assert "dataset nli: de and en, row 4:" in " ".join(out.split())
+    # With the file mended, all is well again.
+    nli.write_text("".join(rows), encoding="utf-8")
+    assert xlwh("materialize", "--study", materialised)[0] == 0
+    assert xlwh("check")[:2] == (0, "No faults found.\n")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.render import console, grid, shown
 from xlwh.store.files import size
+
+if TYPE_CHECKING:
+    from xlwh.store import Warehouse
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -34,17 +38,34 @@ class Duration(click.ParamType[timedelta]):
 def check(root: Path) -> int:
     """Check every stored file.
 
-    Contract, fingerprint, orphans, and whether it can be read; exit code 1 if anything is amiss.
+    Contract, fingerprint, orphans, whether it can be read, and languages that are not parallel though they are joined by
+    row; exit code 1 if anything is amiss.
     """
     from xlwh.store import Warehouse
 
-    findings = Warehouse(root).check()
+    warehouse = Warehouse(root)
+    damaged = warehouse.check()
+    findings = [[finding.kind, finding.message] for finding in damaged]
+    if not any("parallelism" in finding.file for finding in damaged):
+        findings += [["not parallel", told] for told in _not_parallel(warehouse)]
     if not findings:
         click.echo("No faults found.")
         return 0
-    grid(["fault", "what"], [[finding.kind, finding.message] for finding in findings])
-    console(stderr=True).print(f"{shown(len(findings))} findings")
+    grid(["fault", "what"], findings)
+    console(stderr=True).print(f"{shown(len(findings))} finding{'s' * (len(findings) != 1)}")
     return 1
+
+
+def _not_parallel(warehouse: Warehouse) -> list[str]:
+    """What the audit of languages has refused."""
+    from xlwh.steps.parallelism import refused
+
+    frame = refused(warehouse.scan("parallelism").collect())
+    return [
+        f"dataset {row['dataset']}: {row['target_language']} and {row['source_language']}, row {row['first_divergence']}: "
+        f"{row['reason']}"
+        for row in frame.sort("dataset", "target_language").iter_rows(named=True)
+    ]
 
 
 @command()

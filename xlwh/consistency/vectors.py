@@ -9,6 +9,7 @@ holds other rows than the header promises, where it ends within a row, and where
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -48,7 +49,7 @@ class VectorReport:
     wrong_length: int
     """Rows that do not hold `dimension` numbers; skipped."""
     not_finite: int
-    """Rows asked for with a NaN, an infinity or something that is no number; skipped."""
+    """Rows asked for with a NaN, an infinity, something that is no number, or zeros alone, which have no direction; skipped."""
     duplicates: int
     """Rows asked for whose word had come before; the first one is kept."""
     asked: int = 0
@@ -206,10 +207,10 @@ def _layout(path: Path, lines: Iterator[bytes]) -> tuple[int | None, int, Iterat
     if usual > dimension and 2 * sum(_is_vector(line, usual) for line in sample) > len(sample):
         # Of whole numbers, the surplus could be taken for a part of the word.
         vectors = 0
-    if not header and dimension < _LEAST_DIMENSION:
+    if dimension < _LEAST_DIMENSION:
         raise CorpusError(
-            f"{path}: rows such as {_shown(sample[0])} hold {dimension} numbers, which is no vector (a list of words or of "
-            "counts?); word2vec text format (.vec) is expected."
+            f"{path}: rows such as {_shown(sample[0])} hold {dimension} number{'s' * (dimension != 1)}, which is no vector (a "
+            "list of words or of counts?); word2vec text format (.vec) is expected."
         )
     if 2 * vectors <= len(sample):
         seen = f"; most rows hold {usual}" if usual != dimension else ""
@@ -239,7 +240,14 @@ def _shown(line: bytes) -> str:
 def _too_many_numbers(line: bytes, dimension: int) -> bool:
     """Whether a row with too many blanks has a surplus of numbers, rather than a word with blanks in it."""
     extra = line.rsplit(b" ", dimension)[0].split(b" ")[1:]
-    return bool(extra) and any(b"." in piece and _parsed([piece]) is not None for piece in extra)
+    return bool(extra) and any(b"." in piece and _is_number(piece) for piece in extra)
+
+
+def _is_number(piece: bytes) -> bool:
+    try:
+        return math.isfinite(float(piece))
+    except ValueError:
+        return False
 
 
 def _parsed(numbers: list[bytes]) -> NDArray[np.float32] | None:
@@ -249,4 +257,4 @@ def _parsed(numbers: list[bytes]) -> NDArray[np.float32] | None:
         return None
     with np.errstate(over="ignore"):
         narrow = vector.astype(np.float32)
-    return narrow if np.isfinite(narrow).all() else None
+    return narrow if np.isfinite(narrow).all() and narrow.any() else None

@@ -35,6 +35,12 @@ _LABEL = re.compile(
     r"O|[BIES]-[A-Z]{2,}|ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNCT|SCONJ|SYM|VERB|X|_"
 )
 """Labels of the classes and tags of common corpora, which are no text where nothing else stands in a column."""
+_IDENTIFIER = re.compile(r"(?=[^\d]*\d)[A-Za-z0-9]+([-_.:/#][A-Za-z0-9]+)+")
+"""Ids as corpora write them, ha_train_00042 or n/118200.3, which are no text."""
+_LOST = re.compile("\ufffd|[\u00c2\u00c3][\u0080-\u00bf]")
+"""What a conversion between encodings leaves: the sign for lost characters, UTF-8 that was read as Latin-1 (Ã¤)."""
+_FEW_LOST = 5
+"""One row in so many may hold it."""
 _MOST_LABELS = 60
 _MANY_ROWS = 10
 """Rows from which on as many labels as rows are no accident."""
@@ -207,8 +213,12 @@ class Collector:
         self._rows: list[tuple[object, ...]] = []
         self._rejected: list[tuple[str, int, str, str]] = []
         self._letterless = {"text": 0, "second text": 0}
+        self._ids_as_text = {"text": 0, "second text": 0}
         self._same = 0
         self._few = {"text": _Few(), "second text": _Few()}
+        self._lost = {"text": 0, "second text": 0}
+        self.expects_labels = False
+        """Whether the study names where labels are."""
         self.elsewhere = 0
         self.notes: dict[str, str] = {}
 
@@ -270,6 +280,8 @@ class Collector:
 
     def _look(self, text: str, what: str) -> None:
         self._letterless[what] += _LETTER.search(text) is None
+        self._ids_as_text[what] += _IDENTIFIER.fullmatch(text) is not None
+        self._lost[what] += not text.isascii() and _LOST.search(text) is not None
         self._few[what].add(text)
 
     def refuse(self, reason: str) -> CorpusError:
@@ -303,18 +315,57 @@ class Collector:
                     f"the {what} of {count} of {accepted} rows holds no letter: a column of numbers or labels is read "
                     f"as text. Change `datasets.{key}.options` or `datasets.{key}.reader`."
                 )
+        for what, count in self._ids_as_text.items():
+            if accepted >= _MANY_ROWS and 2 * count > accepted:
+                raise self.refuse(
+                    f"the {what} of {count} of {accepted} rows is an id, such as `{self._rows[0][2 if what != 'text' else 1]}`: "
+                    f"a column of ids is read as text. Change `datasets.{key}.options`."
+                )
+        for what, count in self._lost.items():
+            if accepted >= _MANY_ROWS and _FEW_LOST * count > accepted:
+                raise self.refuse(
+                    f"the {what} of {count} of {accepted} rows holds characters that were lost in a conversion (\ufffd, or Ã¤ for "
+                    "ä). Fetch the original again; it is UTF-8 that was taken for another encoding, or the other way round."
+                )
         for what, few in self._few.items():
             if few.values and all(_LABEL.fullmatch(value) for value in few.values):
                 raise self.refuse(
                     f"the {what} of every row is a label ({', '.join(sorted(few.values)[:5])}): the columns are others "
                     f"than the reader takes them for. Change `datasets.{key}.options` or `datasets.{key}.reader`."
                 )
+        distinct = [len(few.values) for few in self._few.values()]
+        if (
+            accepted >= _MANY_ROWS
+            and distinct in ([1, 0], [1, 1])
+            and len({row[2] for row in self._rows}) == 1
+        ):
+            raise self.refuse(
+                f"all {accepted} rows have the same text ({str(self._rows[0][1])[:40]!r}): the column is another one, or its "
+                f"values are missing. Change `datasets.{key}.options`."
+            )
         if self._task == "translation" and accepted >= _MANY_ROWS and 2 * self._same > accepted:
             raise self.refuse(
                 f"both sides are the same text in {self._same} of {accepted} rows, so they are one language twice. Change "
                 f"`datasets.{key}.path` or `datasets.{key}.options`."
             )
         labels = {row[3] for row in self._rows if row[3] is not None}
+        if labels == {"-1"} or (self.expects_labels and accepted and not labels):
+            if not self.is_test:
+                raise self.refuse(
+                    "no row has a label (all are null or -1, as where labels are withheld). Only a test set comes without; "
+                    f"name another file, or drop `datasets.{key}.options.label`."
+                )
+            self._rows = [(*row[:3], None, *row[4:]) for row in self._rows]
+            self.notes["labels"] = "withheld"
+            labels = set()
+        forms: dict[str, str] = {}
+        for label in sorted(map(str, labels)):
+            other = forms.setdefault(" ".join(label.split()).casefold(), label)
+            if other != label:
+                raise self.refuse(
+                    f"the labels {other!r} and {label!r} differ in nothing but blanks or capitals, so one class would be counted "
+                    f"as two. Mend the file, or write both alike by `datasets.{key}.options.labels`."
+                )
         if accepted >= _MANY_ROWS and 2 * len(labels) > accepted:
             raise self.refuse(
                 f"{len(labels)} different labels in {accepted} rows are no classes: the column of labels is another one. "

@@ -1,8 +1,9 @@
 """Which rows of a table are read: the filter `where`, and the refusal of mixtures that nobody chose from.
 
-A column that is called `language`, `split` or the like says whose rows a file holds. Where it shows another language
-or split than the one asked for, or several, and `where` does not name the column, the file is refused: its rows would
-be read as what they are not.
+A column that is called `language`, `split` or the like says whose rows a file holds, and so does one, whatever it is
+called, whose every value is the name of a split, or a language code among which is the one asked for. Where it shows
+another language or split than the one asked for, or several, and `where` does not name the column, the file is refused:
+its rows would be read as what they are not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from xlwh.corpora.files import Document, filled, split_named
 from xlwh.errors import CorpusError
 
 OURS, ELSEWHERE = "", "elsewhere"
+_OPEN: Counter[str] = Counter()
 _LANGUAGE = frozenset(
     [
         "language",
@@ -27,10 +29,28 @@ _LANGUAGE = frozenset(
         "languageid",
         "localecode",
         "isocode",
+        "iso",
+        "languages",
+        "languagename",
+        "langname",
+        "lan",
+        "lg",
     ]
 )
-_SPLIT = frozenset(["split", "partition", "set", "subset", "fold", "datasplit", "datasetsplit"])
+_SPLIT = frozenset(["split", "partition", "set", "subset", "fold", "datasplit", "datasetsplit", "splitname"])
 _LETTERS = re.compile(r"[^a-z]")
+_CODE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4}){0,2}")
+_LONGER: Mapping[str, str] = dict(
+    re.findall(
+        r"(\w+):(\w+)",
+        "afr:af amh:am ara:ar arb:ar asm:as ben:bn bul:bg cat:ca ces:cs cze:cs cym:cy dan:da deu:de ger:de ell:el eng:en "
+        "est:et eus:eu fas:fa pes:fa fin:fi fra:fr fre:fr gle:ga glg:gl guj:gu hau:ha heb:he hin:hi hrv:hr hun:hu ibo:ig "
+        "ind:id isl:is ita:it jav:jv jpn:ja kat:ka kaz:kk kor:ko lit:lt lvs:lv lav:lv mal:ml mar:mr mlt:mt mya:my nld:nl "
+        "nob:nb ory:or pan:pa pol:pl por:pt quy:qu ron:ro rus:ru slk:sk slv:sl spa:es srp:sr swe:sv swa:sw swh:sw tam:ta "
+        "tel:te tgl:tl tha:th tur:tr ukr:uk urd:ur vie:vi xho:xh yor:yo cmn:zh zho:zh chi:zh zul:zu",
+    )
+)
+"""Codes of three letters, as in FLORES and Tatoeba, and those of two letters that mean the same."""
 _SHOWN = 20
 
 
@@ -51,6 +71,8 @@ class Choice:
         self._skip = {*self._wanted, *(name for name in used if name)}
         self._seen: dict[str, Counter[str]] = {column: Counter() for column in self._wanted}
         self._shown: dict[str, Counter[str]] = {}
+        self._telling: dict[str, Counter[str] | None] = {}
+        """Columns of other names, as long as all their values are splits or codes; None once one is not."""
         self._watched: dict[str, bool] = {}
         self.ours = self._others = 0
         self._unplaced = ""
@@ -94,9 +116,23 @@ class Choice:
         for name, held in values.items():
             # Also one level down, as in `meta.language`.
             for path in [f"{name}.{key}" for key in held] if isinstance(held, Mapping) else [name]:
-                if self._watches(path) and (value := _value(values, path, features)):
-                    self._count(self._shown.setdefault(path, Counter()), value)
+                if path in self._skip or self._telling.get(path, _OPEN) is None:
+                    continue
+                value = _value(values, path, features)
+                if self._watches(path):
+                    if value:
+                        self._count(self._shown.setdefault(path, Counter()), value)
+                else:
+                    self._listen(path, value)
         return OURS
+
+    def _listen(self, path: str, value: str | None) -> None:
+        if value and (split_named(value) or _CODE.fullmatch(value)):
+            counter = self._telling.setdefault(path, Counter())
+            assert counter is not None
+            self._count(counter, value)
+        elif value or value is None:
+            self._telling[path] = None
 
     def unplaced(self, reason: str) -> None:
         """A record that cannot be read, so that nobody knows whether it is ours."""
@@ -111,8 +147,7 @@ class Choice:
         found = self._watched.get(name)
         if found is None:
             plain = _plain(name)
-            found = name not in self._skip and (plain in _LANGUAGE or plain in _SPLIT)
-            self._watched[name] = found
+            found = self._watched[name] = plain in _LANGUAGE or plain in _SPLIT
         return found
 
     def finish(self, documents: Sequence[Document], numbered: bool) -> None:
@@ -137,31 +172,46 @@ class Choice:
                 f"`datasets.{self._request.key}.options.id`."
             )
         for name, counter in self._shown.items():
-            self._refuse_mixture(where, name, counter)
+            self._refuse_mixture(where, name, counter, _plain(name) in _LANGUAGE)
+        for name, told in self._telling.items():
+            if told and all(map(split_named, told)):
+                self._refuse_mixture(where, name, told, of_language=False)
+            elif told and len(told) > 1 and any(map(self._is_asked, told)):
+                self._refuse_mixture(where, name, told, of_language=True)
 
-    def _refuse_mixture(self, where: str, name: str, counter: Counter[str]) -> None:
-        of_language = _plain(name) in _LANGUAGE
+    def _is_asked(self, value: str) -> bool:
+        return _same_language(value, (self._language, self._request.language))
+
+    def _refuse_mixture(self, where: str, name: str, counter: Counter[str], of_language: bool) -> None:
         asked = self._language if of_language else self._split
         if len(counter) == 1:
             (value,) = counter
-            if of_language and _same_language(value, (asked, self._request.language)):
+            if of_language and self._is_asked(value):
                 return
             if not of_language and (
                 not split_named(value) or split_named(value) == split_named(asked) or value == asked
             ):
                 return
         what = "language" if of_language else "split"
-        fitting = [value for value in counter if _same_language(value, (asked, self._request.language))]
         if of_language:
+            fitting = [value for value in counter if self._is_asked(value)]
             write = "{language}" if asked in counter or not fitting else fitting[0]
         else:
             fitting = [
                 value for value in counter if split_named(value) and split_named(value) == split_named(asked)
             ]
             write = "{split}" if asked in counter or not fitting else fitting[0]
+        key, column = f"datasets.{self._request.key}.options.where", _bare(name)
+        advice = f'Say which rows are meant: `{key} = {{ {column} = "{write}" }}`, or a list of values.'
+        if not fitting and len(counter) > 1:
+            advice = f'Name the value that is meant, `{key} = {{ {column} = "..." }}`, or another file.'
+        elif not fitting:
+            advice = (
+                f'Name another file, or, if that is another name of the same {what}, allow it: `{key} = {{ {column} = "{min(counter)}" }}`'
+                f"{' (a list of those of all languages, where each has its own file)' * of_language}."
+            )
         raise CorpusError(
-            f"{where}: read as {what} `{asked}`, but its column `{name}` holds {_values(counter)}. Say which rows are meant: "
-            f'`datasets.{self._request.key}.options.where = {{ {_bare(name)} = "{write}" }}`, or a list of values.'
+            f"{where}: read as {what} `{asked}`, but its column `{name}` holds {_values(counter)}. {advice}"
         )
 
 
@@ -199,9 +249,13 @@ def _value(values: Mapping[str, object], name: str, features: Mapping[str, objec
 
 
 def _same_language(value: str, codes: Sequence[str]) -> bool:
-    """Whether a value is one of the codes, perhaps with a region or script: de, de-DE, de_Latn."""
+    """Whether a value is one of the codes, perhaps with a region or script, or longer: de, de-DE, deu, deu_Latn."""
     plain = value.lower().replace("_", "-")
-    return any(plain == code.lower() or plain.startswith(f"{code.lower()}-") for code in codes)
+    first, dash, rest = plain.partition("-")
+    spelled = (plain, _LONGER.get(first, first) + dash + rest)
+    return any(
+        found == code.lower() or found.startswith(f"{code.lower()}-") for code in codes for found in spelled
+    )
 
 
 def _values(counter: Counter[str]) -> str:

@@ -375,11 +375,20 @@ def members(path: Path, inside: tuple[str, ...] = ()) -> list[str] | None:
         if not inside and path.name.lower().endswith(".zip"):
             refuse_part(path)
             with path.open("rb") as stream:
-                refuse_placeholder(stream.read(_SMALL), where)
-            raise CorpusError(f"{where}: not a readable zip archive")
+                head = stream.read(_SMALL)
+            if head.startswith(_PACKED):
+                # Packed, and only called otherwise.
+                return None
+            refuse_placeholder(head, where)
+            raise CorpusError(
+                f"{where}: is no zip archive, whatever its name says. Fetch it again, or rename it if it is the data."
+            )
         return None
-    hidden = ("_", ".")
-    return sorted(name for name in names if not any(part.startswith(hidden) for part in name.split("/")))
+    return sorted(name for name in names if not any(map(_is_hidden, name.split("/"))))
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(("_", ".")) and part != ".."
 
 
 def _names(stream: IO[bytes], inside: tuple[str, ...]) -> list[str] | None:

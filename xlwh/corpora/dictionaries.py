@@ -26,6 +26,8 @@ _HUNALIGN = " @ "
 _COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d+)")
 _NULL = "NULL"
 _COMMENTS = ("#", "%", ";", "//", "--")
+_SEPARATORS = frozenset(",;:|=")
+"""Marks that other formats set between columns."""
 _LETTER = re.compile(r"[^\W\d_]")
 _OTHERS: tuple[Form, ...] = ("json", "xml", "conllu", "blocks", "columns", "vectors", "alignments", "bars")
 """Forms of lines that are no dictionary."""
@@ -103,6 +105,10 @@ def _read(path: Path) -> list[DictionaryEntry]:
         entry = split(line)
         if entry is None or not entry.source or not entry.target:
             raise CorpusError(f"{path}, line {number}: {form} is expected, got {line[:80]!r}.")
+        if "\0" in line:
+            raise CorpusError(
+                f"{path}, line {number}: a NUL character, so the file is damaged: {line[:80]!r}."
+            )
         if any(entry.source.startswith(mark) and not entry.target.startswith(mark) for mark in _COMMENTS):
             raise CorpusError(f"{path}, line {number}: a comment, no entry: {line[:80]!r}. Delete it.")
         if target_first:
@@ -129,11 +135,17 @@ def _refuse_header(path: Path, line: str) -> None:
 
 
 def _require_words(path: Path, entries: list[DictionaryEntry]) -> None:
-    """Refuse a file whose entries are no words: numbers, or whole sentences."""
+    """Refuse a file whose entries are no words: numbers, whole sentences, or words with the mark that separates columns."""
     for side, texts in (("left", [e.source for e in entries]), ("right", [e.target for e in entries])):
         if 2 * sum(_LETTER.search(text) is None for text in texts) > len(texts):
             raise CorpusError(
                 f"{path}: most entries have no letter on one side ({side}): no dictionary of words."
+            )
+        marks = {text[-1:] for text in texts}
+        if len(texts) > 1 and len(marks) == 1 and marks <= _SEPARATORS:
+            raise CorpusError(
+                f"{path}: every entry ends with `{marks.pop()}` on one side ({side}), such as {texts[0][:60]!r}: the mark "
+                "separates the columns. Put one TAB in its place."
             )
         if 2 * sum(text.count(" ") > 3 for text in texts) > len(texts):
             raise CorpusError(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xlwh.corpora.base import FileOptions, Request
 
 _SHOWN = 20
+_PATTERNS_SHOWN = 5
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _WORDS = re.compile(r"[a-z]+")
 _SPLITS = {
@@ -28,6 +29,15 @@ _SPLITS = {
     "valid": "dev", "val": "dev", "test": "test", "testing": "test", "devtest": "devtest", "extra": "extra",
 }  # fmt: skip
 """Words of file names and of columns that name a split, and the split they name."""
+
+_CODES = frozenset(
+    re.findall(
+        r"\w+",
+        "af ar bg bn ca cs da de el en es et eu fa fi fr gl gu ha he hi hr hu id ig ja jv ka kk ko lt lv ml mr ms my nl no "
+        "pl pt ro ru sk sl sr sv sw ta te th tl tr uk ur vi yo zh",
+    )
+)
+"""Codes of languages that corpora name files by; of a file that only seems to name one, the member has to be named."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
 
@@ -88,6 +98,13 @@ def _splits_of(path: str) -> set[str]:
     return {found for word in _WORDS.findall(path.rsplit("/", 1)[-1].lower()) if (found := split_named(word))}
 
 
+def _languages_of(path: str) -> set[str]:
+    """Languages that a file's name, without its folders, names by a code of two letters, as in dev-de.tsv and xnli.de.txt."""
+    stem = path.rsplit("/", 1)[-1].lower().split(".")
+    words = {word for part in (stem[:-1] or stem) for word in re.split(r"[^a-z]+", part)}
+    return words & _CODES
+
+
 def find(
     request: Request, options: FileOptions, patterns: Sequence[str], fill: Mapping[str, str] | None = None
 ) -> Document:
@@ -101,7 +118,10 @@ def find(
         return document
     place = base_path(request, options, fill)
     archive, wanted = _archive(request, options, place, patterns, fill)
-    names = " or ".join(f"`{filled(request, options, pattern, fill)}`" for pattern in wanted)
+    looked = [f"`{filled(request, options, pattern, fill)}`" for pattern in wanted]
+    names = " or ".join(looked[:_PATTERNS_SHOWN])
+    if len(looked) > _PATTERNS_SHOWN:
+        names += f" or {len(looked) - _PATTERNS_SHOWN} other names"
     if archive is not None:
         raise CorpusError(
             f"Dataset `{request.key}`: {archive} is an archive in which no single member is the one of language "
@@ -189,6 +209,9 @@ def _inside(
         return None
     wanted = _split_asked(request, options)
     if wanted and _splits_of(data[0]) - {wanted}:
+        return None
+    asked = {request.language, options.names.get(request.language, request.language).lower()}
+    if (named := _languages_of(data[0])) and not named & asked:
         return None
     return _document(request, options, archive, (*inside, data[0]), patterns, fill, own, "")
 
@@ -278,6 +301,17 @@ def search_all(
                 f"Dataset `{request.key}`: `{name}` matches files of different splits "
                 f"({', '.join(document.name for document in documents[:5])}), which are never merged. "
                 f"Put {{split}} into `datasets.{request.key}.options.file`."
+            )
+        languages = set().union(*(_languages_of(document.name) for document in documents))
+        if (
+            len(documents) > 1
+            and len(languages) > 1
+            and not all(_languages_of(document.name) == languages for document in documents)
+        ):
+            raise CorpusError(
+                f"Dataset `{request.key}`: `{name}` matches files of different languages "
+                f"({', '.join(document.name for document in documents[:5])}), which are never merged. "
+                f"Put {{language}} into `datasets.{request.key}.options.file`."
             )
         if documents:
             _require_shards(request, documents)

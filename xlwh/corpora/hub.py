@@ -94,7 +94,7 @@ class Hub(Reader):
 
     name = "hub"
     description = "Hugging Face datasets by hub id and revision, or a local folder of one, by column names"
-    version = 2
+    version = 3
     option_model = HubOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:
@@ -172,8 +172,12 @@ def _folder(request: Request, options: HubOptions) -> Path:
     place = base_path(request, options)
     if options.config is not None:
         below = place / filled(request, options, options.config)
-        if below.is_dir():
-            return below
+        if not below.is_dir():
+            raise CorpusError(
+                f"Dataset `{request.key}`: no folder {below}, which `datasets.{request.key}.options.config` names. Change it, "
+                f"or `datasets.{request.key}.options.names`."
+            )
+        return below
     return place
 
 

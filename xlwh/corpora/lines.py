@@ -93,7 +93,9 @@ def refuse_utf16(document: Document, data: bytes) -> None:
 
 def split_lines(data: bytes) -> Lines:
     """Lines of a file's bytes, see the module."""
-    data = data.removeprefix(UTF8_MARK)
+    # More than one: files with a mark that were saved with a mark again.
+    while data.startswith(UTF8_MARK):
+        data = data.removeprefix(UTF8_MARK)
     if not data:
         return Lines([], {})
     data = data.removesuffix(b"\n")

@@ -53,9 +53,11 @@ def require_columns(where: object, records: Records, columns: Columns, key: str)
         return
     for name in columns.names():
         if name not in records.fields and name.split(".")[0] not in records.fields:
+            quoted = f'"{name}"' in records.fields
+            advice = f'`datasets.{key}.options.quoting = "csv"` takes the quotes off' if quoted else ""
             raise CorpusError(
                 f"{where}: no column `{name}`; there are: {', '.join(records.fields)}. "
-                f"Change `datasets.{key}.options`."
+                f"{advice or f'Change `datasets.{key}.options`'}."
             )
 
 
@@ -74,6 +76,7 @@ def emit_all(
     """
     if records.fields is not None:
         choice.require(document, records.fields)
+    collector.expects_labels = columns.label is not None
     number, absent = first, set(columns.names())
     fields: dict[str, None] = {}
     for record in records.rows:

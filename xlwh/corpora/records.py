@@ -102,11 +102,28 @@ def load_json(document: Document) -> Any:
     return _whole_json(document, data)
 
 
+class _RepeatedKeyError(ValueError):
+    """An object that names a field twice, of which only one value would be left."""
+
+
+def _parse(text: str) -> Any:
+    """A JSON text; `ValueError` where it is none, or where an object has the same key twice."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        name = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise _RepeatedKeyError(f"the key `{name[:40]}` occurs twice")
+    return made
+
+
 def _whole_json(document: Document, data: bytes) -> Any:
     if not data.strip():
         raise CorpusError(f"{document.path}: the file is empty")
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return _parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise CorpusError(f"{document.path}: not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -160,7 +177,10 @@ def _line_records(lines: Lines) -> Iterator[Record]:
             yield Record(number, {}, line.reason, line.raw)
             continue
         try:
-            item = json.loads(line)
+            item = _parse(line)
+        except _RepeatedKeyError as error:
+            yield Record(number, {}, str(error), line)
+            continue
         except (ValueError, RecursionError):
             yield Record(number, {}, "not JSON" if line.strip() else "empty line", line)
             continue

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import polars as pl
+
 from xlwh.corpora.base import Reader, Reading, Request, sample
 from xlwh.corpora.files import Document
 from xlwh.errors import StudyError
@@ -19,6 +21,9 @@ from xlwh.study import Study
 
 _UNSET = ("member", "where")
 """Options that are left out of a fingerprint where they are not set, since they were added later."""
+
+_SKIP_VERSION = 2
+"""Raised when `skip_examples` leaves out other rows."""
 
 _MODULES = (
     "conllu",
@@ -70,7 +75,11 @@ class Corpus:
         dataset = self.request.dataset
         chosen = self.max_examples is not None or dataset.skip_examples is not None
         # Left out where it is not set, so that what was read before stays fresh.
-        skipped = {} if dataset.skip_examples is None else {"skip_examples": dataset.skip_examples}
+        skipped = (
+            {}
+            if dataset.skip_examples is None
+            else {"skip_examples": dataset.skip_examples, "skip_version": _SKIP_VERSION}
+        )
         options = self.request.options(self.reader.option_model).model_dump(mode="json")
         options = {name: value for name, value in options.items() if value or name not in _UNSET}
         strict = {"max_rejected": dataset.max_rejected} if dataset.max_rejected < 0.5 else {}
@@ -97,9 +106,10 @@ class Corpus:
         reading = self.reader.parse(self.request, self.documents)
         kept, skipped = reading.examples, self.request.dataset.skip_examples
         if skipped is not None:
-            kept = kept.join(
-                sample(kept, skipped, self.seed), on="example_id", how="anti", maintain_order="left"
-            )
+            # Copies of what is left out are left out with it: they would be trained on and evaluated.
+            texts = pl.struct("text", "text_pair")
+            left_out = sample(kept, skipped, self.seed)
+            kept = kept.filter(~texts.is_in(left_out.select(texts.alias("text"))["text"].implode()))
         if self.max_examples is not None:
             kept = sample(kept, self.max_examples, self.seed)
         return replace(reading, examples=kept, left_out=reading.examples.height - kept.height)

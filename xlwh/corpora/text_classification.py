@@ -50,7 +50,7 @@ class TextClassification(Reader):
     description = (
         "Labelled text or text pairs in TSV, CSV, JSON, JSONL or Parquet, by column names (SST-2 ...)"
     )
-    version = 1
+    version = 2
     option_model = TextOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:

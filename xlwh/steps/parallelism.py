@@ -10,7 +10,7 @@ refused, by `require_parallel`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+FEWEST = 8
+"""Rows from which on it is no accident that most texts are the same in two languages."""
 CLOSE = 3
 """Rows within which several languages begin to differ at the same place: an estimate of it is a few rows off."""
 
@@ -60,7 +62,7 @@ def run(context: Context, key: Key) -> StepResult:
 
 def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
     """CorpusError if rows of `parallelism` hold a fault that the study does not let pass."""
-    faults = frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
+    faults = refused(frame)
     if faults.is_empty():
         return
     described = "; ".join(map(_described, faults.iter_rows(named=True)))
@@ -74,6 +76,11 @@ def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
         f'`datasets.{dataset}.languages`, or, if this is meant, set `datasets.{dataset}.aligned = "unchecked"`. '
         f"See: xlwh sql \"from parallelism where dataset = '{dataset}'\""
     )
+
+
+def refused(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `parallelism` that say that languages are not what they should be, whoever joins them."""
+    return frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
 
 
 def require_parallel(context: Context, dataset: str, languages: Iterable[str]) -> None:
@@ -166,13 +173,18 @@ def _audits(languages: Iterable[_Rows], pivot: str | None, translations: bool) -
     `pivot`: each row holds a text in that language and its translation, and these are compared.
     """
     first: _Rows | None = None
+    seen: dict[str, pl.DataFrame] = {}
     for rows in languages:
         if pivot is not None:
             a, b, ids = halves(rows.examples)
             found = audit(a, b, by_id=rows.one_file, translations=translations)
+            same = rows.examples.filter(pl.col("text") == pl.col("text_pair")).height
+            found = _unless_copied(found, same, rows.examples.height, pivot)
             joined_by = "pair" if rows.one_file else "row"
             yield _row((pivot, rows.language), joined_by, (_count(rows), _count(rows)), found, ids)
-        elif first is None:
+            continue
+        texts = rows.examples.select("example_id", pl.col("text").hash(seed=0))
+        if first is None:
             first = rows
         else:
             whole = first.records is not None and rows.records is not None
@@ -180,7 +192,19 @@ def _audits(languages: Iterable[_Rows], pivot: str | None, translations: bool) -
             # A row that a sample left out is no gap: samples are joined by id, whatever the ids are.
             a, b, ids, by_id = sides(first.examples, rows.examples, counts if whole else None)
             found = audit(a, b, by_id=by_id, translations=translations)
+            for earlier, others in seen.items():
+                same = others.join(texts, on=["example_id", "text"]).height
+                found = _unless_copied(found, same, min(others.height, texts.height), earlier)
             yield _row((first.language, rows.language), "id" if by_id else "row", counts, found, ids)
+        seen[rows.language] = texts
+
+
+def _unless_copied(found: Audit, same: int, pairs: int, other: str) -> Audit:
+    """The audit, but a fault where most texts are those of another language: a file that was copied or named twice."""
+    if found.verdict != "parallel" or pairs < FEWEST or 2 * same <= pairs:
+        return found
+    reason = f"{same} of {pairs} texts are those of `{other}`, so it is one language twice"
+    return replace(found, verdict="differs", first_divergence=0, reason=reason)
 
 
 def _count(rows: _Rows) -> int:

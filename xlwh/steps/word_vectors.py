@@ -25,7 +25,7 @@ from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Space, Study
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 _SHOWN = 5
 _EVIDENCE = 5

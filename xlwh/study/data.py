@@ -25,8 +25,8 @@ class Dataset(Part):
     skip_examples: int | None = Field(
         None,
         ge=1,
-        description="Leave out the examples that `max_examples` of this number keeps: to train on one part of a "
-        "corpus and evaluate on the rest.",
+        description="Leave out the examples that `max_examples` of this number keeps, and copies of them: to train on one "
+        "part of a corpus and evaluate on the rest.",
     )
     max_rejected: float = Field(
         0.5,

@@ -25,6 +25,35 @@ def test_check_finds_a_missing_file(xlwh, filled):
     assert gone.file in out
 
 
+@pytest.mark.parametrize(("verdict", "is_refused", "code"), [("differs", True, 1), ("not_parallel", True, 1), ("differs", False, 0), ("unrelated", True, 0), ("parallel", False, 0)])  # fmt: skip
+def test_check_finds_languages_that_are_not_parallel(xlwh, filled, verdict, is_refused, code):
+    row = {
+        **dict.fromkeys(empty("parallelism").columns),
+        "dataset": "nli",
+        "split": "dev",
+        "source_language": "en",
+        "target_language": "de",
+        "joined_by": "row",
+        "source_rows": 60,
+        "target_rows": 59,
+        "pairs": 59,
+        "length_outliers": 0.0,
+        "evidence": -1.0,
+        "odd_rows": 0,
+        "verdict": verdict,
+        "first_divergence": 23,
+        "reason": "60 rows against 59",
+        "aligned": "checked",
+        "is_refused": is_refused,
+    }
+    frame = pl.DataFrame([row], schema=empty("parallelism").schema)
+    filled.write({Slot("parallelism", ("nli",)): frame}, "f")
+    filled.build_catalogue()
+    found, out, _ = xlwh("check")
+    assert found == code, out
+    assert ("dataset nli: de and en, row 23: 60 rows against 59" in out) is bool(code)
+
+
 def test_gc_keeps_what_is_young(xlwh, filled):
     slot = Slot("examples", ("nli", "en"), "dev")
     old = filled.root / filled.current(slot).file

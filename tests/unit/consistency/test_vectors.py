@@ -61,7 +61,7 @@ def test_bad_rows_are_counted_and_skipped(write):
 
 
 def test_falls_back_to_composed_and_lower_case(write):
-    content = "4 1\nhouse 1\nThe 2\nthe 3\ncafé 4\n"
+    content = "4 2\nhouse 1 0\nThe 2 0\nthe 3 0\ncafé 4 0\n"
     decomposed = "Cafe\u0301"
     found = read_vectors(write(content), ["House", "The", "THE", decomposed])
     assert dict(zip(found.words, found.matched, strict=True)) == {
@@ -139,3 +139,14 @@ def test_what_is_not_found_is_shown(write):
         ("/c/en/the", "/c/de/haus"),
         ("the", "house"),
     )
+
+
+def test_vectors_of_zeros_have_no_direction_and_are_not_found(write):
+    found = read_vectors(write("a 0 0 0\nb 1 0 0\n"), ["a", "b"])
+    assert (found.words, found.report.not_finite, found.report.found) == (["b"], 1, 1)
+
+
+@pytest.mark.parametrize("header", ["", "3 1\n"])
+def test_one_number_a_word_is_no_vector(write, header):
+    with pytest.raises(CorpusError, match=r"hold 1 number, which is no vector"):
+        read_vectors(write(header + "a 1\nb 2\nc 3\n"), ["a"])

@@ -118,7 +118,15 @@ class TestEveryFormat:
         ("Lang", ["en", "en"], "de", "dev"),
         ("locale", ["de-DE", "fr-FR"], "de", "dev"),
         ("locale", ["zh-CN", "zh-TW"], "zh", "dev"),
-        ("lang_code", ["deu", "deu"], "de", "dev"),
+        ("lang_code", ["fra", "fra"], "de", "dev"),
+        ("Language", ["German", "English"], "de", "dev"),
+        ("split_name", ["dev", "test"], "de", "dev"),
+        # Whatever the column is called, where its values say what it is.
+        ("usage", ["train", "dev"], "de", "dev"),
+        ("data_type", ["Test", "Test"], "de", "dev"),
+        ("lg", ["de", "en"], "de", "dev"),
+        ("iso639-3", ["deu", "eng"], "de", "dev"),
+        ("of", ["de_DE", "fr_FR"], "de", "dev"),
         ("split", ["train", "dev"], "de", "dev"),
         ("split", ["test", "test"], "de", "dev"),
         ("partition", ["train", "test"], "de", "train"),
@@ -308,3 +316,48 @@ def test_layouts_of_their_own(read: Read) -> None:
 def test_readers_without_columns_have_no_filter(read: Read, reader: str) -> None:
     with pytest.raises(StudyError, match=r"options\.where`: reader .* has no such option"):
         read({"dev-en.tsv": "x"}, reader=reader, options={"where": {"a": "b"}})
+
+
+@pytest.mark.parametrize("value", ["de", "de-DE", "deu", "ger", "deu_Latn"])
+def test_codes_of_three_letters_are_the_same_language(read: Read, value: str) -> None:
+    rows = [{"s": f"some text {n}", "lang": value, "of": value} for n in range(3)]
+    content = "\n".join(map(json.dumps, rows))
+    assert (
+        read({"dev.jsonl": content}, "de", reader="text_classification", options={"text": "s"}).records == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        # One value of a column of another name may say where a text comes from.
+        ("translated_from", ["en", "en"]),
+        ("usage", ["Validation", "Validation"]),
+        ("usage", ["dev", "other"]),
+        ("code", ["fr", "es"]),
+        ("code", ["de", "German text"]),
+        ("label", ["train", "test"]),
+    ],
+)
+def test_columns_that_say_nothing(read: Read, column: str, values: list[str]) -> None:
+    rows = [{"s": f"some text {n}", column: value} for n, value in enumerate(values)]
+    options = {"text": "s", **({"label": "label"} if column == "label" else {})}
+    content = "\n".join(map(json.dumps, rows))
+    assert read({"dev.jsonl": content}, "de", reader="text_classification", options=options).records == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "advice"),
+    [
+        ("lang", ["bar", "bar"], r'where = \{ lang = "bar" \}` \(a list'),
+        ("Language", ["German", "English"], r'Name the value that is meant, .*\{ Language = "..." \}'),
+        ("of", ["train", "test"], r'Name the value that is meant, .*\{ of = "..." \}'),
+        ("of", ["train", "dev"], r'where = \{ of = "\{split\}" \}'),
+        ("of", ["deu", "eng"], r'where = \{ of = "deu" \}'),
+    ],
+)
+def test_what_is_advised_would_work(read: Read, column: str, values: list[str], advice: str) -> None:
+    rows = [{"s": f"some text {n}", column: value} for n, value in enumerate(values)]
+    content = "\n".join(map(json.dumps, rows))
+    with pytest.raises(CorpusError, match=advice):
+        read({"dev.jsonl": content}, "de", reader="text_classification", options={"text": "s"})

@@ -289,3 +289,27 @@ def test_other_encodings_are_refused_by_name(read: Read, encoding: str) -> None:
     tmx = '<?xml version="1.0" encoding="UTF-16"?><tmx><tu><tuv lang="en"><seg>a</seg></tuv><tuv lang="de"><seg>b</seg></tuv></tu></tmx>'
     if encoding == "utf-16":
         assert read({"en-de.tmx": tmx.encode(encoding)}, "de", reader="parallel").examples.height == 1
+
+
+def test_a_packed_file_that_is_called_a_zip_is_read(read: Read) -> None:
+    files = {"dev-en.tsv.zip": gzip.compress(ROWS.encode())}
+    assert read(files, reader="xnli", options={"file": "dev-en.tsv.zip"}).records == 2
+    with pytest.raises(CorpusError, match=r"is no zip archive, whatever its name says"):
+        read({"dev-en.tsv.zip": ROWS}, reader="xnli", options={"file": "dev-en.tsv.zip"})
+
+
+@pytest.mark.parametrize("name", ["/data/dev-en.tsv", "../../dev-en.tsv", "./dev-en.tsv"])
+def test_members_may_have_any_name_since_none_is_unpacked_to_disk(
+    read: Read, name: str, tmp_path: Path
+) -> None:
+    assert read({"x/a.tar": tarred({name: ROWS})}, reader="xnli", path="x/a.tar").records == 2
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tar"]
+
+
+@pytest.mark.parametrize("member", ["dev-de.tsv", "de.tsv", "data/xnli.de.tsv"])
+def test_the_only_member_is_not_read_as_a_language_that_its_name_denies(read: Read, member: str) -> None:
+    files = {"x.zip": zipped({member: ROWS, "README": "no data"})}
+    with pytest.raises(CorpusError, match="no single member is the one of language `en`"):
+        read(files, "en", reader="xnli", path="x.zip")
+    assert read(files, "de", reader="xnli", path="x.zip").records == 2
+    assert read(files, "en", reader="xnli", path="x.zip", options={"member": member}).records == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,17 @@ def test_the_other_direction_has_no_probability(write):
 def test_other_forms_further_down_are_errors(write, content):
     with pytest.raises(CorpusError, match="line 2"):
         read_entries(write(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("cat Katze\na\0 b\n", "line 2: a NUL character"),
+        ("cat, Katze\ndog, Hund\n", "every entry ends with `,` on one side"),
+        ("cat;\tKatze\ndog;\tHund\n", "every entry ends with `;` on one side"),
+        ("cat\tKatze|\ndog\tHund|\n", "every entry ends with `|` on one side"),
+    ],
+)
+def test_marks_between_columns_are_no_part_of_words(write, content, message):
+    with pytest.raises(CorpusError, match=re.escape(message)):
+        read_dictionary(write(content))

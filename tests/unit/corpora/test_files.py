@@ -205,6 +205,22 @@ def test_skipped_examples_are_the_ones_that_another_part_keeps(read: Read) -> No
     assert not set(some) & set(kept)
 
 
+@pytest.mark.parametrize("pair", ["\th{}", ""])
+def test_copies_of_skipped_examples_are_left_out_too(read: Read, pair: str) -> None:
+    texts = [f"text {n % 20}" + pair.format(n % 20) for n in range(40)]
+    options = {"text": 0, "text_pair": 1 if pair else None, "label": 2 if pair else 1}
+    files = {"dev-en.tsv": "".join(f"{text}\t{n % 2}\n" for n, text in enumerate(texts))}
+    settings = {"reader": "text_classification", "options": options}
+    columns = ["text", "text_pair"]
+    trained = set(read(files, **settings, max_examples=10).examples.select(columns).rows())
+    rest = read(files, **settings, skip_examples=10)
+    evaluated = rest.examples.select(columns).rows()
+    assert evaluated
+    assert not trained & set(evaluated)
+    assert len(evaluated) == 2 * (20 - len(trained))
+    assert rest.left_out == 40 - len(evaluated)
+
+
 def test_max_examples_keeps_the_same_ids_in_every_language(read: Read) -> None:
     rows = "".join(f"p{i}\th{i}\tneutral\n" for i in range(50))
     files = {"dev-en.tsv": rows, "dev-de.tsv": rows.replace("p7\t", "\t")}

@@ -165,3 +165,22 @@ def test_a_hub_dataset(datasets: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     alike = study_of(tmp_path, ["en", "de"], **source, options=NLI)
     with pytest.raises(CorpusError, match="would be read as each of en, de"):
         corpora.read(alike, "d", "de")
+
+
+def test_a_configuration_that_is_not_there_is_not_replaced_by_the_folder_above(read: Read) -> None:
+    files = {"de/validation.jsonl": '{"s": "ein Text"}\n', "validation.jsonl": '{"s": "some text"}\n'}
+    options = {"text": "s", "config": "{language}"}
+    assert read(files, "de", ["de", "fr"], reader="hub", options=options).examples["text"].to_list() == [
+        "ein Text"
+    ]
+    with pytest.raises(CorpusError, match=r"no folder .*fr, which `datasets.d.options.config` names"):
+        read(files, "fr", ["de", "fr"], reader="hub", options=options)
+
+
+@pytest.mark.parametrize("names", [("de.jsonl", "en.jsonl"), ("dev-de-0.jsonl", "dev-fr-0.jsonl")])
+def test_files_of_several_languages_are_never_merged(read: Read, names: tuple[str, str]) -> None:
+    files = dict.fromkeys(names, '{"s": "a text"}\n')
+    with pytest.raises(CorpusError, match="files of different languages"):
+        read(files, "de", reader="hub", options={"text": "s", "file": "*.jsonl"})
+    shards = {"x/en-de-0.jsonl": '{"s": "a text"}\n', "x/en-de-1.jsonl": '{"s": "a text"}\n'}
+    assert read(shards, "de", reader="hub", options={"text": "s", "file": "x/*.jsonl"}).records == 2

@@ -118,3 +118,87 @@ def test_positions_count_through_a_header_that_is_said_to_be_there(read: Read) -
 def test_what_is_no_table(read: Read, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         read({name: content}, reader="text_classification", options={"text": "s"})
+
+
+@pytest.mark.parametrize(
+    "ids", ["ha_train_{:05d}", "n/118200.{}", "sw-{}", "GEN_{}"], ids=["names", "paths", "dashes", "capitals"]
+)
+def test_ids_are_no_text(read: Read, ids: str) -> None:
+    rows = "".join(f"{ids.format(n)}\tsome text {n}\t{n % 2}\n" for n in range(12))
+    options = {"text": 0, "label": 2}
+    with pytest.raises(CorpusError, match=r"the text of 12 of 12 rows is an id"):
+        read({"dev.tsv": rows}, reader="text_classification", options=options)
+    with pytest.raises(CorpusError, match=r"the second text of 12 of 12 rows is an id"):
+        read({"dev.tsv": rows}, reader="text_classification", options={"text": 1, "text_pair": 0})
+    assert (
+        read({"dev.tsv": rows}, reader="text_classification", options={"text": 1, "label": 2}).records == 12
+    )
+
+
+@pytest.mark.parametrize("other", ["positive ", "Positive", " POSITIVE", "positive\u00a0"])
+def test_labels_that_only_look_like_two_are_refused(read: Read, other: str) -> None:
+    rows = "good text\tpositive\nbad text\tnegative\nfine text\t" + other + "\n"
+    options: dict[str, object] = {"text": 0, "label": 1}
+    with pytest.raises(CorpusError, match="one class would be counted as two"):
+        read({"dev.tsv": rows}, reader="text_classification", options=options)
+    options["labels"] = {"positive": "positive", other: "positive", "negative": "negative"}
+    labels = read({"dev.tsv": rows}, reader="text_classification", options=options).examples["label"]
+    assert labels.to_list() == ["positive", "negative", "positive"]
+
+
+@pytest.mark.parametrize("marks", ["\ufeff", "\ufeff\ufeff"])
+def test_byte_order_marks_are_no_text(read: Read, marks: str) -> None:
+    found = read({"dev.tsv": marks + "a text\t1\n"}, reader="text_classification", options={"text": 0})
+    assert found.examples["text"].to_list() == ["a text"]
+
+
+@pytest.mark.parametrize("withheld", [None, -1])
+def test_labels_that_are_withheld(read: Read, withheld: int | None) -> None:
+    content = "\n".join(json.dumps({"s": f"a text {n}", "y": withheld}) for n in range(3))
+    options = {"text": "s", "label": "y"}
+    with pytest.raises(CorpusError, match="no row has a label"):
+        read({"dev.jsonl": content}, reader="text_classification", options=options)
+    tested = read({"test.jsonl": content}, split="test", reader="text_classification", options=options)
+    assert tested.examples["label"].to_list() == [None] * 3
+    assert tested.notes["labels"] == "withheld"
+    # Among other classes, -1 is one of them.
+    mixed = content + '\n{"s": "good", "y": 1}'
+    labels = read({"dev.jsonl": mixed}, reader="text_classification", options=options).examples["label"]
+    assert labels[0] == (None if withheld is None else "-1")
+
+
+def test_one_text_in_all_rows_is_no_text(read: Read) -> None:
+    rows = "".join(f"nan,{n},{n % 2}\n" for n in range(12))
+    options = {"text": 0, "label": 2}
+    with pytest.raises(CorpusError, match=r"all 12 rows have the same text \('nan'\)"):
+        read({"dev.csv": rows}, reader="text_classification", options=options)
+    pairs = "".join(f"one premise\tsome hypothesis {n}\t{n % 2}\n" for n in range(12))
+    assert read({"dev.tsv": pairs}, reader="text_classification", options={**options, "text_pair": 1}).records
+
+
+@pytest.mark.parametrize("text", ["Das sch\ufffdne Buch {}", "Das schÃ¶ne Buch {}"])
+def test_characters_that_a_conversion_lost(read: Read, text: str) -> None:
+    rows = [f"{text.format(n)}\t{n % 2}\n" for n in range(12)]
+    options = {"text": 0, "label": 1}
+    with pytest.raises(CorpusError, match="lost in a conversion"):
+        read({"dev.tsv": "".join(rows)}, reader="text_classification", options=options)
+    # A damaged row now and then is the source's own.
+    few = rows[:2] + [f"Das schöne Buch {n}\t{n % 2}\n" for n in range(10)]
+    assert read({"dev.tsv": "".join(few)}, reader="text_classification", options=options).records == 12
+
+
+def test_a_key_that_occurs_twice_is_not_overwritten(read: Read) -> None:
+    line = '{"s": "one", "s": "two"}'
+    options = {"text": "s"}
+    found = read({"dev.jsonl": line + '\n{"s": "a text"}\n'}, reader="text_classification", options=options)
+    assert found.rejected.select("row_number", "reason").rows() == [(0, "the key `s` occurs twice")]
+    with pytest.raises(CorpusError, match="the key `s` occurs twice"):
+        read({"dev.json": f"[{line}]"}, reader="text_classification", options=options, path="dev.json")
+
+
+def test_a_header_in_quotes_is_told(read: Read) -> None:
+    rows = {"dev.tsv": '"s"\t"y"\n"a text"\t"1"\n'}
+    with pytest.raises(CorpusError, match='quoting = "csv"` takes the quotes off'):
+        read(rows, reader="text_classification", options={"text": "s", "label": "y"})
+    options = {"text": "s", "label": "y", "quoting": "csv"}
+    assert read(rows, reader="text_classification", options=options).examples["text"].to_list() == ["a text"]

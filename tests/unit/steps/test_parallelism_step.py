@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from dagster_project.checks import checks_of
-from xlwh.errors import CorpusError
+from xlwh.errors import CorpusError, StudyError
 from xlwh.models import Zoo
 from xlwh.steps import attributions, ccta_pairs, examples, lexicon, parallelism
 from xlwh.steps.base import Context, Key
+from xlwh.steps.evaluation import corpora as evaluated
+from xlwh.steps.evaluation import refuse_leak
 from xlwh.steps.freshness import fresh, probe
 from xlwh.steps.plan import STEPS, partitions, upstream
 from xlwh.store import Slot, Warehouse
@@ -125,6 +127,81 @@ def test_the_study_may_let_it_pass(context):
     again = context(en=lines("en"), de=without(lines("de"), 23))
     with pytest.raises(CorpusError, match="aligned = "):
         parallelism.run(again, DATASET)
+
+
+@pytest.mark.parametrize("of", ["en", "de"])
+def test_a_file_that_is_another_languages_is_refused(context, of):
+    files = {code: lines(code) for code in ("en", "de", "es")}
+    files["es"] = files[of]
+    made = context(**files)
+    told = f"`es` differs from `en` from row 0 on .*60 of 60 texts are those of `{of}`, so it is one language twice"
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=told):
+            parallelism.run(made, DATASET)
+    with pytest.raises(CorpusError, match="one language twice"):
+        parallelism.require_parallel(made, "nli", ["en", "es"])
+    assert parallelism.run(context({"aligned": "unchecked"}, **files), DATASET).status == "written"
+
+
+def test_some_texts_may_be_the_same(context):
+    half = [b if n % 3 else a for n, (a, b) in enumerate(zip(lines("en"), lines("de"), strict=True))]
+    made = context(en=lines("en"), de=half)
+    parallelism.run(made, DATASET)
+    assert stored(made)["verdict"] == "parallel"
+
+
+def test_copies_count_where_only_stored_rows_can_be_looked_at(context):
+    made = context(en=lines("en"), de=lines("en"))
+    with pytest.raises(CorpusError, match="60 of 60 texts are those of `en`"):
+        parallelism.require_parallel(made, "nli", ["en", "de"])
+
+
+# Training on a part of a corpus and evaluating on the rest
+
+
+def leaking(
+    context,
+    most: int | None = 20,
+    skip: int = 20,
+    languages: tuple = ("en", "de"),
+    de=None,
+    aligned="checked",
+):
+    nli = {"reader": "xnli", "path": "nli"}
+    recipe = {"base": "base", "dataset": "part", "languages": ["en"]}
+    rest = {**nli, "skip_examples": skip, "languages": languages, "aligned": aligned}
+    sections = {
+        "datasets": {"nli": nli, "part": {**nli, "max_examples": most, "languages": ["en"]}, "rest": rest},
+        "models": {"base": {"path": "base"}, "m": {"datasets": ["rest"], "finetune": recipe}},
+    }
+    made = context(sections=sections, en=lines("en"), de=de or lines("de"))
+    for language in languages:
+        examples.run(made, Key(dataset="rest", language=language))
+    return made
+
+
+def test_the_rest_of_a_corpus_is_evaluated_on(context):
+    for model, language in (("m", "en"), ("m", "de"), ("base", "de")):
+        refuse_leak(leaking(context), model, "rest", language)
+    refuse_leak(leaking(context, most=None), "m", "nli", "de")
+    refuse_leak(leaking(context, languages=("de",), aligned="unchecked"), "m", "rest", "de")
+
+
+@pytest.mark.parametrize("most", [None, 21])
+def test_a_larger_part_than_is_skipped_is_refused(context, most):
+    with pytest.raises(StudyError, match=r"`datasets.part.max_examples` to at most"):
+        refuse_leak(leaking(context, most=most), "m", "rest", "en")
+
+
+def test_the_rest_in_another_language_has_to_be_the_rest(context):
+    made = leaking(context, de=without(lines("de"), 23))
+    refuse_leak(made, "m", "rest", "en")
+    with pytest.raises(CorpusError, match="that are not translations of each other"):
+        refuse_leak(made, "m", "rest", "de")
+    with pytest.raises(CorpusError, match="that are not translations of each other"):
+        list(evaluated(made, "m", "de"))
+    with pytest.raises(StudyError, match=r"add en to `datasets.rest.languages`"):
+        refuse_leak(leaking(context, languages=("de",)), "m", "rest", "de")
 
 
 def test_other_files_are_looked_at_again(context):
