@@ -1,4 +1,7 @@
-"""What Dagster is told of what was made. A green cell means that the table has a file of that partition.
+"""What Dagster is told of what was made. A cell becomes green where the table has a file of that partition.
+
+It stays green where that file is dropped later, as when the study no longer asks for it: Dagster's storage cannot take
+back one partition. The latest event of the cell, an observation, then says that there is nothing.
 
 Dagster by itself records every partition of a run as materialised, also those that do not apply to the study. An
 asset that yields nothing would say otherwise, but then Dagster skips whatever reads it in the same run. So its own

@@ -32,8 +32,8 @@ counted as (
         clustering,
         kind,
         count(*) as concepts,
-        count_if(can_tell) as judged,
-        count_if(can_tell and is_kind) as found
+        count_if(can_tell)::bigint as judged,
+        count_if(can_tell and is_kind)::bigint as found
     from judged
     group by all
 )

@@ -14,12 +14,17 @@ create macro wilson_high(successes, n, z := 1.959963984540054) as
         (successes + z * z / 2 + z * sqrt(greatest(0.0, successes * (n - successes) / n) + z * z / 4)) / (n + z * z)
     )) end;
 
--- Normal interval of a mean from its sample standard deviation. NULL for fewer than two values, and where all are equal.
-create macro normal_low(mean, sd, n, z := 1.959963984540054) as
-    case when n > 1 and isfinite(n) and sd > 0 and isfinite(sd) and isfinite(mean) then mean - z * sd / sqrt(n) end;
+-- Whether a standard deviation says more than that of equal numbers, which is what rounding leaves and seldom 0.
+create macro has_spread(mean, sd) as
+    coalesce(isfinite(mean) and isfinite(sd) and sd > 1e-12 * greatest(1.0, abs(mean)), false);
 
-create macro normal_high(mean, sd, n, z := 1.959963984540054) as
-    case when n > 1 and isfinite(n) and sd > 0 and isfinite(sd) and isfinite(mean) then mean + z * sd / sqrt(n) end;
+-- Normal interval of a mean from its sample standard deviation. NULL for fewer than two values, and where all are equal.
+-- It ends where the values can lie no further, at `lowest` or `highest` where there is such a bound.
+create macro normal_low(mean, sd, n, z := 1.959963984540054, lowest := null) as
+    case when n > 1 and isfinite(n) and has_spread(mean, sd) then greatest(mean - z * sd / sqrt(n), lowest) end;
+
+create macro normal_high(mean, sd, n, z := 1.959963984540054, highest := null) as
+    case when n > 1 and isfinite(n) and has_spread(mean, sd) then least(mean + z * sd / sqrt(n), highest) end;
 
 -- Fisher interval of a Pearson correlation r over n pairs: tanh(atanh(r) -/+ z / sqrt(n - 3)).
 -- NULL for fewer than four pairs, an undefined r, and an r of 1 or -1. Source: Fisher (1915).

@@ -85,8 +85,12 @@ select
     model, weights_of, randomized, dataset, split, language, method, variant,
     count_if(counts)::bigint as n,
     avg(spearman) filter (counts) as spearman,
-    normal_low(avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts)) as spearman_low,
-    normal_high(avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts)) as spearman_high,
+    normal_low(
+        avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts), lowest := -1.0
+    ) as spearman_low,
+    normal_high(
+        avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts), highest := 1.0
+    ) as spearman_high,
     avg(spearman_abs) filter (counts) as spearman_abs,
     avg(both_did::int) as converged_share,
     (count(*) filter (not both_did))::bigint as num_unconverged

@@ -114,8 +114,8 @@ select
     disparity,
     ends[1] as disparity_low,
     ends[2] as disparity_high,
-    disparity / nullif(disparity_sd / sqrt(n), 0) as t,
-    student_p(disparity / nullif(disparity_sd / sqrt(n), 0), n - 1) as p_value,
+    if(has_spread(disparity, disparity_sd), disparity / (disparity_sd / sqrt(n)), null) as t,
+    if(has_spread(disparity, disparity_sd), student_p(disparity / (disparity_sd / sqrt(n)), n - 1), null) as p_value,
     converged_share,
     num_unconverged
 from summaries

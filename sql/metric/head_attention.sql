@@ -21,6 +21,8 @@ pairs as (
         unnest(weights)::float as weight,
         generate_subscripts(weights, 1) - 1 as place
     from attention_maps
+    -- Whole-number division by 0 is an error, and ends the view for all models.
+    where len(tokens) > 0
 )
 select
     model, dataset, split, language, example_id, layer, head,

@@ -168,8 +168,12 @@ select
     avg(hits / taken) filter (counts) as token_precision,
     avg(hits / wanted) filter (counts) as token_recall,
     avg(token_f1) filter (counts) as token_f1,
-    normal_low(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_low,
-    normal_high(avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts)) as token_f1_high,
+    normal_low(
+        avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts), lowest := 0.0
+    ) as token_f1_low,
+    normal_high(
+        avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts), highest := 1.0
+    ) as token_f1_high,
     avg(average_precision) filter (counts) as average_precision,
     avg(auprc) filter (counts) as auprc,
     harmonic_mean(avg(span_precision) filter (counts), avg(span_recall) filter (counts)) as iou_f1,

@@ -78,6 +78,7 @@ SCALARS = {
     "faithfulness_span": scalar(x, x),
     "finite": scalar(x),
     "harmonic_mean": scalar(p, p),
+    "has_spread": scalar(x, spread, null_in_null_out=False),
     "head_bet": scalar(x),
     "head_bet_slack": scalar(x, error, p),
     "head_effort": scalar(p, p, p),

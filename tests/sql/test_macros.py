@@ -60,6 +60,23 @@ def test_no_spread_gives_null_and_not_an_interval_without_width(catalogue):
     assert found.fetchall()[0] == (None,) * 6
 
 
+def test_rounding_is_no_spread(catalogue):
+    """Three correlations of 1 that were added up differently."""
+    found = catalogue.sql(
+        "select normal_low(1.0, 1.2e-16, 9), normal_high(1.0, 1.2e-16, 9), normal_low(1e9, 1e-5, 9), "
+        "normal_low(0.0, 1e-17, 9), normal_low(0.0, 1e-9, 9) < 0"
+    )
+    assert found.fetchall()[0] == (None, None, None, None, True)
+
+
+def test_an_interval_ends_where_values_can_lie_no_further(catalogue):
+    found = catalogue.sql(
+        "select normal_low(.1, .5, 4, lowest := 0.0), normal_high(.9, .5, 4, highest := 1.0), "
+        "normal_low(null, .5, 4, lowest := 0.0), normal_low(.1, .5, 1, lowest := 0.0)"
+    )
+    assert found.fetchall()[0] == (0.0, 1.0, None, None)
+
+
 def test_normal_interval(catalogue):
     found = catalogue.sql("select normal_low(.5, .2, 16), normal_high(.5, .2, 16)").fetchall()[0]
     assert found == pytest.approx((0.5 - 1.959964 * 0.05, 0.5 + 1.959964 * 0.05), abs=1e-6)

@@ -42,9 +42,9 @@ def export(
 ) -> Iterator[Path]:
     """Write figures and their tables into a folder, those that have rows unless they are named; yields the paths.
 
-    `chosen` holds for the figures that know its columns; `tell` is called for each figure that is left out. Raises
-    `XlwhError` for a column or value that none of the figures has, before anything is written, and `MissingDataError`
-    where a named figure, or all, could not be written.
+    `chosen` holds for the figures that know its columns; `tell` is called for each figure that does not, and for each
+    that is left out. Raises `XlwhError` for a column or value that none of the figures has, before anything is
+    written, and `MissingDataError` where a named figure, or all, could not be written.
     """
     wanted = [figure(name) for name in only] or list(all_figures().values())
     reasons = []
@@ -58,6 +58,9 @@ def export(
             if reason or not isinstance(found, Drawn):
                 reasons.append(f"{each.name}: {reason}")
                 continue
+            foreign = [column for column in chosen if column not in found.choice]
+            if foreign:
+                tell(f"{each.name} has no choice {', '.join(foreign)}: it is drawn for all that there is")
             for kind in formats:
                 path = folder / f"{each.name}.{kind}"
                 path.write_bytes(picture(found, each.title, kind, mode))
@@ -82,6 +85,8 @@ def _refuse_unknown(drawn: Sequence[tuple[Figure, Drawn | Missing]], chosen: Sel
                 f"--set {column}={value}: none of these figures has a choice `{column}`. "
                 f"Choices: {', '.join(known)}."
             )
+        if not value:
+            raise XlwhError(f"--set {column}=: a value is missing.")
         own = [offer for offer in offers if offer.filter.column == column]
         if own and all(offer.unmet for offer in own):
             there = dict.fromkeys(known_value for offer in own for known_value in offer.values)
@@ -124,8 +129,10 @@ def table(drawn: Drawn, kind: str) -> bytes:
 
 
 def picture(drawn: Drawn, title: str, kind: str, mode: Mode = "light") -> bytes:
-    """A drawing as a file: svg, png or pdf, with what was chosen below it. The last two need `vl-convert-python`."""
+    """A drawing as a file: svg, png or pdf, with what was chosen, and what is not drawn, below it. The last two need `vl-convert-python`."""
     said = chosen_text(drawn.offers)
+    if drawn.cut:
+        said = f"{said}. {drawn.cut.strip()}".removeprefix(". ")
     drawing = above(drawn.picture, _caption(said, drawn.picture.width)) if said else drawn.picture
     markup = plain(svg(drawing, f"{title}. {said}".rstrip(". ")), mode)
     if kind == "svg":

@@ -3,12 +3,13 @@
 Nobody writes to a catalogue that readers can see: it is built under another name and renamed into place.
 
 Its paths are absolute, so in a copied or moved warehouse they would lead to the files of the place that it was built
-for, as long as those exist. So every view over files also asks DuckDB where the catalogue itself lies, and refuses to
-show anything when that is elsewhere.
+for, as long as those exist. So every view over files also asks DuckDB where the catalogues lie that are open, and refuses
+to show anything when one that was built for its place is elsewhere.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from xlwh.tables.glossary import described
 _LOCK_WAIT_S = 300.0
 
 NAME = "catalog.duckdb"
+
+_MARK = "built_for_"
 
 _TYPES = {
     pl.String: "VARCHAR",
@@ -124,7 +127,9 @@ def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, so
 def _place_guard(root: Path) -> str:
     """A condition that holds where the catalogue is opened at its own place, or privately; anywhere else it is an error.
 
-    Private copies are made by who has looked at the place already. The condition costs a query about a millisecond.
+    A view cannot ask which database it is in, so all that are attached and were built for `root` have to lie there: a
+    copy shows nothing beside the original either. Private copies are made by who has looked at the place already. The
+    condition costs a query about two milliseconds.
     """
     own = root / NAME
     path, shown = "path", str(own)
@@ -134,10 +139,17 @@ def _place_guard(root: Path) -> str:
         f"This catalogue was built for {root} and has been copied or moved: it would show the files of that place. "
         "Build it anew for the place where it is now: xlwh catalogue --warehouse FOLDER"
     )
+    here = f"{path} = {_quoted(shown)} or contains(path, {_quoted(PRIVATE)})"
     return (
-        f"(select case when count(*) > 0 then true else error({_quoted(message)}) end from duckdb_databases() "
-        f"where {path} = {_quoted(shown)} or contains(path, {_quoted(PRIVATE)}))"
+        f"(select case when count(*) > 0 and bool_and({here}) then true else error({_quoted(message)}) end "
+        "from duckdb_schemas() join duckdb_databases() using (database_oid) "
+        f"where schema_name = {_quoted(_place_mark(root))})"
     )
+
+
+def _place_mark(root: Path) -> str:
+    """Name of the empty schema that says in a catalogue for which place it was built."""
+    return _MARK + hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
 
 def _ignores_case(root: Path) -> bool:
@@ -156,6 +168,14 @@ def same_place(one: Path | str, other: Path | str) -> bool:
 
 def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, sources: Sources) -> None:
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    mark = _place_mark(root)
+    found = database.execute(
+        "select schema_name from duckdb_schemas() where starts_with(schema_name, $1)", [_MARK]
+    )
+    for (other,) in found.fetchall():
+        if other != mark:
+            database.execute(f'drop schema "{other}"')
+    database.execute(f'create schema if not exists "{mark}"')
     database.execute(
         "create or replace view catalogue_info as select "
         f"{snapshot.commit}::bigint as commit, {_quoted(now)}::timestamp as built_at, "

@@ -57,7 +57,13 @@ def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
     with tempfile.TemporaryDirectory(prefix=PRIVATE) as folder:
         path = Path(folder) / "catalog.duckdb"
         make(path)
-        return duckdb.connect(path, read_only=True)
+        return silenced(duckdb.connect(path, read_only=True))
+
+
+def silenced(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The same connection without a progress bar, which DuckDB draws on standard output, amid what is printed there."""
+    database.execute("set enable_progress_bar = false")
+    return database
 
 
 def open_sandboxed(

@@ -23,7 +23,7 @@ from xlwh.tables import TABLES, glossary
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_FORM = 2
+_FORM = 3
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
 
 FOLDERS = ("source", "core", "metric", "mart")

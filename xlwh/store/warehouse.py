@@ -126,9 +126,10 @@ class Warehouse:
         import duckdb
 
         from xlwh.store.catalogue import fill
+        from xlwh.store.connect import silenced
 
         definitions = self.definitions().needed_for(name)
-        with duckdb.connect() as database:
+        with silenced(duckdb.connect()) as database:
             fill(database, self.root, self.manifest.snapshot(), definitions, definitions.files)
             _check_columns(name, database.sql(f'from "{name}"').columns, filters)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"

@@ -290,3 +290,9 @@ def test_a_choice_that_is_not_there_is_told_on_the_page_and_refused_for_a_file(c
     assert refused.status_code == 404
     assert "no method `nosuch`" in refused.text
     assert "method random" in client.get("/figure/ccta_matrix.md?method=random").text
+
+
+def test_a_file_of_a_choice_that_the_figure_does_not_have_is_refused(client):
+    refused = client.get("/figure/ccta_matrix.csv?modle=m")
+    assert refused.status_code == 400
+    assert "The figure ccta_matrix has no choice modle. Choices: measure" in refused.text

@@ -58,6 +58,7 @@ def test_every_file_says_what_was_chosen(filled, tmp_path):
     [
         ({"modle": "m"}, "none of these figures has a choice `modle`. Choices: measure"),
         ({"dataset": "xnli"}, "--set dataset=xnli: there is no such value. Values: "),
+        ({"method": ""}, "--set method=: a value is missing."),
         ({"method": "LIG"}, "there is no such value. Values: lig, random"),
     ],
 )
@@ -74,6 +75,8 @@ def test_a_figure_that_cannot_meet_a_choice_is_left_out_and_named(filled, tmp_pa
     assert "ccta_matrix" in names
     # Figures without the choice are drawn as they are; those that have it, but not this value, are not.
     assert "task_scores" in names
+    assert any(line.startswith("task_scores has no choice method") for line in told)
+    assert not any(line.startswith("ccta_matrix") for line in told)
     left = [line for line in told if "no method `random`" in line]
     assert all(line.removeprefix("Left out ").partition(":")[0] not in names for line in left)
     for path in paths:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from xlwh.report.charts import svg
+from xlwh.report.export import picture
 from xlwh.report.figures import Drawn, Missing, all_figures, everything, figure, render
 from xlwh.report.figures.base import Filter, first
 from xlwh.report.figures.heads import ONE_HEAD
@@ -147,12 +148,13 @@ def crowded(schemas):
     "name", sorted(set(all_figures()) - {"faithfulness_disparity"})
 )  # a mean over languages
 def test_no_figure_leaves_a_language_out_without_a_word(name, crowded):
-    """Whatever is too much to draw is named in the note, or was chosen away by a filter that offers it."""
+    """Whatever is too much to draw is named in the file, or was chosen away by a filter that offers it."""
     wanted = figure(name)
     drawn = render(wanted, crowded, {})
     assert isinstance(drawn, Drawn), drawn
     offered = {value for offer in drawn.offers for value in offer.values}
-    said = drawn.picture.content + drawn.note + " ".join(offered)
+    assert drawn.note.endswith(drawn.cut)
+    said = picture(drawn, "", "svg").decode() + " ".join(offered)
     rows = crowded.frame(wanted.views[0])
     languages = {
         name

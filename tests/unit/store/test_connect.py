@@ -67,6 +67,14 @@ def test_large_queries_may_spill_beside_the_tables(root):
     assert folder.startswith(f"{root}/.tmp-spill-")
 
 
+def test_nothing_is_drawn_on_standard_output(root):
+    """DuckDB's progress bar would stand in the CSV of every query that takes two seconds."""
+    setting = "select current_setting('enable_progress_bar')"
+    with xlwh.connect(root) as database, database.cursor() as cursor:
+        assert str(database.execute(setting).fetchall()[0][0]).lower() == "false"
+        assert str(cursor.execute(setting).fetchall()[0][0]).lower() == "false"
+
+
 def test_changing_the_settings_is_refused(root):
     import duckdb
 

@@ -154,3 +154,29 @@ def test_an_earlier_contract_is_guarded(frames, tmp_path):
     text = catalogue._files_view(tmp_path, "predictions", [replace(entry, version=0)], "GUARD")
     assert text.endswith("where GUARD")
     assert catalogue._files_view(tmp_path, "predictions", [entry], "GUARD").endswith("where GUARD")
+
+
+@pytest.mark.parametrize("order", [("original", "copy"), ("copy", "original")])
+def test_a_copy_attached_beside_the_original_is_refused_too(order, filled, tmp_path):
+    """Both are open then, so that one at the right place is not enough."""
+    places = {"original": filled.root, "copy": tmp_path / "copy"}
+    shutil.copytree(filled.root, places["copy"])
+
+    def both(name: str) -> list[tuple]:
+        with duckdb.connect() as database:
+            for each in order:
+                database.execute(f"attach '{places[each]}/catalog.duckdb' as {each} (read_only)")
+            return database.execute(f"select count(*) from {name}.predictions").fetchall()
+
+    with pytest.raises(duckdb.Error, match="copied or moved"):
+        both("copy")
+    Warehouse(places["copy"]).build_catalogue()
+    assert both("copy") == both("original") == [(2,)]
+
+
+def test_a_catalogue_says_for_one_place_that_it_was_built(filled, sql, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(filled.root, copy)
+    Warehouse(copy, sql_dirs=[sql]).build_catalogue()
+    marks = "select schema_name from duckdb_schemas() where starts_with(schema_name, 'built_for_')"
+    assert plainly(copy, marks) == [(catalogue._place_mark(copy),)]

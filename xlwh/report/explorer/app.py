@@ -129,6 +129,12 @@ def _figure(shown: Shown, request: Request) -> Response:
         return _fragment(pages.figure_view(shown, found, _query(request)))
     if kind not in _KINDS:
         raise MissingDataError(f"There is no format {kind}. Formats: {', '.join(_KINDS)}.")
+    known = [each.column for each in found.filters]
+    unknown = [column for column in _query(request) if column not in known]
+    if unknown:
+        raise XlwhError(
+            f"The figure {name} has no choice {', '.join(unknown)}. Choices: {', '.join(known) or 'none'}."
+        )
     drawn = refuse_unmet(render(found, shown.views, _query(request)))
     if kind in ("svg", "png", "pdf"):
         content = picture(drawn, found.title, kind)

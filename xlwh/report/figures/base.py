@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import polars as pl
@@ -63,6 +63,8 @@ class Drawn:
     table: pl.DataFrame
     note: str
     offers: tuple[Offer, ...] = ()
+    cut: str = ""
+    """What of the rows is not drawn: the end of the note, which stands below the drawing in a file too."""
 
     @property
     def choice(self) -> dict[str, str]:
@@ -135,7 +137,7 @@ def render(figure: Figure, views: Views, wanted: Selection) -> Drawn | Missing:
     drawn = figure.draw(narrowed, chosen)
     if isinstance(drawn, Missing):
         return Missing(drawn.reason, drawn.command, offers)
-    return Drawn(drawn.picture, drawn.table, drawn.note, offers)
+    return replace(drawn, offers=offers)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def profiles(frames: Frames, chosen: Selection) -> Drawn:
         above(legend(keys, 820), grid(panels, columns=2)),
         rows.select(c for c in shown if c in rows.columns),
         note,
+        cut=more,
     )
 
 
@@ -177,7 +178,10 @@ def overlap(frames: Frames, chosen: Selection) -> Drawn:
         f"{more}"
     )
     return Drawn(
-        above(legend(keys), grid(panels, columns=2)), rows.select(c for c in shown if c in rows.columns), note
+        above(legend(keys), grid(panels, columns=2)),
+        rows.select(c for c in shown if c in rows.columns),
+        note,
+        cut=more,
     )
 
 
@@ -210,7 +214,9 @@ def similarity(frames: Frames, chosen: Selection) -> Drawn | Missing:
     chart = lines(curves, x_title="layer", y_title=chosen["kind"], width=640, height=340, include=(0.0,))
     keys = [Key(curve.name, curve.colour, curve.dash) for curve in curves]
     shown = ["pair", "layer", "value", "null_value", "num_units"]
-    return Drawn(above(legend(keys), chart), rows.select(shown), f"Grey is what chance gives.{more}")
+    return Drawn(
+        above(legend(keys), chart), rows.select(shown), f"Grey is what chance gives.{more}", cut=more
+    )
 
 
 def kinds(frames: Frames, chosen: Selection) -> Drawn | Missing:
@@ -290,6 +296,7 @@ def stability(frames: Frames, chosen: Selection) -> Drawn | Missing:
         above(legend(named(names)), chart),
         rows.select(c for c in shown if c in rows.columns),
         f"1 is the same clusters, 0 what chance gives. Findings about single concepts need it to be high.{more}",
+        cut=more,
     )
 
 

@@ -86,7 +86,7 @@ def heat_maps(frames: Frames, chosen: Selection) -> Drawn:
         "Blue heads help, orange heads do harm. Point at a head for its interval, click for all its languages."
         f"{more}"
     )
-    return Drawn(picture, rows.select(shown), note)
+    return Drawn(picture, rows.select(shown), note, cut=more)
 
 
 def _link(row: dict[str, object]) -> str:
@@ -279,6 +279,7 @@ def curves(frames: Frames, chosen: Selection) -> Drawn:
         above(legend(keys, 820), grid(panels, columns=2)),
         rows.drop("model", "dataset", "split", strict=False),
         note,
+        cut=more,
     )
 
 
@@ -409,12 +410,16 @@ def convergence(frames: Frames, chosen: Selection) -> Drawn:
 
 def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     """What a head attends to on one example, a panel for each language that the first view has a row of."""
-    rows = next(iter(frames.values())).filter(pl.col("weights").is_not_null()).sort("language")
+    everything = next(iter(frames.values())).sort("language")
+    rows = everything.filter(pl.col("weights").is_not_null())
     if rows.is_empty():
         return Missing("No example is short enough in every language.", _ATTENTION)
     example = rows.row(0, named=True)
     high = max(max(weights) for weights in rows["weights"].to_list())
     _, more = first(rows["language"].to_list(), _PANELS, "languages")
+    long = everything.filter(pl.col("weights").is_null())["language"].unique().sort().to_list()
+    if long:
+        more += f" Too long to have stored weights: {', '.join(long)}."
     panels = [
         matrix(
             _square(r["weights"], len(r["tokens"])),
@@ -434,7 +439,7 @@ def attention(frames: Frames, chosen: Selection) -> Drawn | Missing:
     if rows.height == 1:
         note += " The page of one head sets all languages side by side."
     picture = above(scale(0.0, high, title="share of attention"), grid(panels, columns=wide))
-    return Drawn(picture, special, note)
+    return Drawn(picture, special, note, cut=more)
 
 
 def _square(weights: Sequence[float], length: int) -> list[Sequence[float]]:
