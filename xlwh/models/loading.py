@@ -140,6 +140,10 @@ def _config(pin: Pin) -> Any:
             f"makes another architecture of {pin.model_type}: its tokens would see the ones before them only. Set it "
             "to `false` if the checkpoint was trained as an encoder; others are not supported."
         )
+    try:
+        family.max_positions(config)
+    except ModelError as error:
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
     return config
 
 

@@ -117,7 +117,7 @@ def test_where_nothing_is_regular_that_is_said(case_of: Callable[..., Case]) -> 
         ModelError, match="there is no baseline for integrated gradients: at each of zero, mask, pad, mean"
     ):
         baseline_of(loaded, "default")
-    with pytest.raises(ModelError, match="at each of pad, mask, mean .*`lig = false`"):
+    with pytest.raises(ModelError, match=r"at each of pad, mask, mean .*`lig = false`"):
         list(lig(loaded, encoded, items, Lig(), 512))
 
 

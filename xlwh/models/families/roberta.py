@@ -36,7 +36,5 @@ class Roberta(Bert):
 
     def max_positions(self, config: Any) -> int:
         if config.pad_token_id is None:
-            raise ModelError(
-                f"config.json of a {config.model_type} model needs `pad_token_id`: positions are counted from it."
-            )
+            raise ModelError(f"`pad_token_id` is missing, from which {config.model_type} counts positions.")
         return int(config.max_position_embeddings) - int(config.pad_token_id) - 1
