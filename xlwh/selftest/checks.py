@@ -258,7 +258,7 @@ def word_vectors_replaced(case: Case) -> Measured:
 
 
 def completeness(case: Case) -> Measured:
-    """The worst of two examples. Where PAD is refused as a baseline, other baselines are not."""
+    """The worst of two examples. Where `lig` finds no baseline, another may be named for other methods."""
     loaded, items = case.loaded, case.explained()
     parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
     worst, told = 0.0, []
