@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-VERSION = "1"
-"""Raise it when an item is added or judged otherwise: every model is then tested again."""
+VERSION = "2"
+"""Raise it when an item is added, judged otherwise, or what it tries works otherwise: every model is then tested again."""
 
 Status = Literal["passed", "failed", "not_applicable"]
 
