@@ -14,6 +14,8 @@
 -- column spearman_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all agree.
 -- column spearman_high: Upper end of it.
 -- column spearman_abs: Mean rank correlation of their absolute values.
+-- column path_baseline: Where the paths of the model's attributions begin: zero, mask, pad or mean word vectors; NULL for other methods.
+-- column twin_path_baseline: The same of the twin; where it is another one, the correlation also measures that difference.
 -- column converged_share: Share of the examples whose attributions converged on both models, whether they count or not; NULL for methods without completeness.
 -- column num_unconverged: Those that did not: left out.
 with
@@ -68,7 +70,9 @@ judged as (
         correlations.*,
         'strict' as variant,
         both_converged(twin.converged, original.converged) as both_did,
-        counts_in(variant, both_did) as counts
+        counts_in(variant, both_did) as counts,
+        original.parameters ->> '$.baseline' as path_baseline,
+        twin.parameters ->> '$.baseline' as twin_path_baseline
     from correlations
     left join attribution_runs as twin using (model, dataset, split, language, example_id, method, target)
     left join attribution_runs as original
@@ -92,6 +96,8 @@ select
         avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts), highest := 1.0
     ) as spearman_high,
     avg(spearman_abs) filter (counts) as spearman_abs,
+    max(path_baseline) as path_baseline,
+    max(twin_path_baseline) as twin_path_baseline,
     avg(both_did::int) as converged_share,
     (count(*) filter (not both_did))::bigint as num_unconverged
 from judged

@@ -40,3 +40,29 @@ def test_ranks_are_correlated_by_example_for_the_same_class(connect):
     assert row["spearman"] == pytest.approx((expected - 1) / 2, abs=1e-6)
     by_size = stats.spearmanr([abs(x) for x in ONE], [abs(x) for x in TWIN]).statistic
     assert row["spearman_abs"] == pytest.approx((by_size + 1) / 2, abs=1e-6)
+
+
+def test_it_says_from_which_baselines_the_paths_begin(connect):
+    key = {"example_id": "1", "target": "yes"}
+    database = connect(
+        models=[{"model": "m"}, {"model": "t", "weights_of": "m", "randomized": "all"}],
+        tokens=[
+            {"model": "m", "example_id": "1", "position": i, "is_special": False, "segment": 0}
+            for i in range(3)
+        ],
+        token_attributions=[
+            {"model": model, "method": method, **key, "position": i, "attribution": value}
+            for model in "mt"
+            for method in ("lig", "random")
+            for i, value in enumerate([1.0, 3.0, 2.0])
+        ],
+        attribution_runs=[
+            {"model": "m", "method": "lig", **key, "parameters": '{"baseline": "mean", "steps": 50}'},
+            {"model": "t", "method": "lig", **key, "parameters": '{"baseline": "pad", "steps": 50}'},
+            {"model": "m", "method": "random", **key, "parameters": '{"draws": 10}'},
+        ],
+    )
+    found = database.sql(
+        "select method, n, path_baseline, twin_path_baseline from attribution_similarity order by method"
+    ).fetchall()
+    assert found == [("lig", 1, "mean", "pad"), ("random", 1, None, None)]

@@ -8,7 +8,7 @@ normalise the word vectors themselves. It is asked of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,19 +38,29 @@ PROBE = 16
 """Tokens, taken evenly from the vocabulary, that a model is asked with."""
 
 
+PREFERRED_BY_LIG: tuple[Baseline, ...] = ("pad", "mask", "mean")
+"""The same for `lig`, which starts from PAD wherever it can."""
+
+
+def first_regular(loaded: LoadedModel, preferred: Sequence[Baseline]) -> Baseline:
+    """The first of some baselines that is not singular for the model; ModelError where all are."""
+    for kind in preferred:
+        if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR:
+            return kind
+    raise ModelError(
+        f"Model `{loaded.key}`: there is no baseline for integrated gradients: at each of "
+        f"{', '.join(preferred)} word vectors, a normalisation gets an input of length zero. Leave `lig` out "
+        "(`lig = false` under `[attribution.methods]`) and the other methods that integrate."
+    )
+
+
 def baseline_of(loaded: LoadedModel, asked: Baseline | Literal["default"]) -> Baseline:
     """The baseline to use: `asked`, or the first of PREFERRED that is not singular for the model.
 
     A tokenizer without a mask token has `pad` in its place. ModelError where what is asked for is singular.
     """
     if asked == "default":
-        for kind in PREFERRED:
-            if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR:
-                return kind
-        raise ModelError(
-            f"Model `{loaded.key}`: there is no baseline for integrated gradients: at each of "
-            f"{', '.join(PREFERRED)} word vectors, a normalisation gets an input of length zero."
-        )
+        return first_regular(loaded, PREFERRED)
     used = available(loaded, asked)
     if length_at(loaded, used) < SINGULAR:
         good = [kind for kind in PREFERRED if available(loaded, kind) == kind and kind != used]
@@ -58,9 +68,8 @@ def baseline_of(loaded: LoadedModel, asked: Baseline | Literal["default"]) -> Ba
         raise ModelError(
             f"Model `{loaded.key}`: a path from `{used}` word vectors is singular: {type(loaded.model).__name__} "
             "normalises them, and they have no length, so integrated gradients explode there. Not singular: "
-            f"{', '.join(good) or 'none'}. Use `[attribution.methods.integrated_gradients]` with one of these as its "
-            "`baseline` (by default it takes the first), and leave out what starts elsewhere (`lig = false` under "
-            "`[attribution.methods]`)."
+            f"{', '.join(good) or 'none'}. Name one of these as the method's `baseline`, or leave `baseline` out: the "
+            "default is the first of them."
         )
     return used
 

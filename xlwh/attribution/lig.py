@@ -1,7 +1,8 @@
 """Integrated gradients at the word-embedding output, adaptive or with a fixed number of steps.
 
-`lig` starts from PAD; `integrated_gradients` from a baseline of choice. Baselines at which the model has no gradient are
-refused (`xlwh.attribution.baselines`).
+`lig` starts from PAD, or where the model has no gradient there, from the first other baseline at which it has one;
+`integrated_gradients` from a baseline of choice, which is refused where there is no gradient
+(`xlwh.attribution.baselines`). The baseline that was used stands in the details of each attribution.
 
 Sundararajan et al. 2017, eq. 1. The fixed Gauss-Legendre rule is the papers' variant; the adaptive one refines
 every example until its completeness error is known to be within the tolerance.
@@ -16,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from xlwh.attribution.base import EPSILON, Attribution, Item
-from xlwh.attribution.baselines import baseline_of
+from xlwh.attribution.baselines import PREFERRED_BY_LIG, Baseline, baseline_of, first_regular
 from xlwh.attribution.path import PathModel, Value
 from xlwh.attribution.quadrature import PathIntegral, gauss_legendre
 from xlwh.models.tokenize import Encoded
@@ -35,10 +36,11 @@ def lig(
     """Yield (position in `items`, attribution) as examples finish.
 
     Memory: one model call of `batch_tokens` sub-tokens and WINDOW_BYTES of densities, whatever the corpus. ModelError
-    where the path from PAD is singular.
+    where the path is singular from every baseline.
     """
-    model = PathModel(loaded, encoded, items, batch_tokens, baseline_of(loaded, "pad"))
-    yield from _integrated(model, encoded, items, parameters)
+    yield from _integrated(
+        loaded, encoded, items, parameters, batch_tokens, first_regular(loaded, PREFERRED_BY_LIG)
+    )
 
 
 def integrated_gradients(
@@ -48,19 +50,24 @@ def integrated_gradients(
     parameters: IntegratedGradients,
     batch_tokens: int,
 ) -> Iterator[tuple[int, Attribution]]:
-    """The same from the baseline of the parameters; the one that is used stands in the details of each attribution."""
+    """The same from the baseline of the parameters."""
     used = baseline_of(loaded, parameters.baseline)
-    model = PathModel(loaded, encoded, items, batch_tokens, used)
-    for index, attribution in _integrated(model, encoded, items, parameters):
-        yield index, replace(attribution, details={"baseline": used})
+    yield from _integrated(loaded, encoded, items, parameters, batch_tokens, used)
 
 
 def _integrated(
-    model: PathModel, encoded: Encoded, items: Sequence[Item], parameters: Lig
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    parameters: Lig,
+    batch_tokens: int,
+    baseline: Baseline,
 ) -> Iterator[tuple[int, Attribution]]:
+    model = PathModel(loaded, encoded, items, batch_tokens, baseline)
     lengths = [int(encoded.lengths[item.example]) for item in items]
     integrate = _fixed if parameters.quadrature == "fixed" else _adaptive
-    yield from integrate(model, lengths, parameters)
+    for index, attribution in integrate(model, lengths, parameters):
+        yield index, replace(attribution, details={"baseline": baseline})
 
 
 def _adaptive(model: PathModel, lengths: Sequence[int], parameters: Lig) -> Iterator[tuple[int, Attribution]]:

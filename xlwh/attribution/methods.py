@@ -40,7 +40,7 @@ _SALIENCY = "xlwh.attribution.saliency:saliency"
 _RELEASED = "xlwh.attribution.released:released"
 
 METHODS: dict[str, Registered] = {
-    "lig": Registered("xlwh.attribution.lig:lig"),
+    "lig": Registered("xlwh.attribution.lig:lig", "2"),
     "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
     "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
     "input_x_gradient": Registered(_SALIENCY, shared=True),

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Item
-from xlwh.attribution.baselines import Baseline
-from xlwh.attribution.vectors import baseline_vectors, by_output, explained, output_replaced
+from xlwh.attribution.baselines import Baseline, stand_in
+from xlwh.attribution.vectors import by_output, explained, output_replaced
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, plan
 from xlwh.models.tokenize import Encoded
@@ -41,7 +41,8 @@ class PathModel:
         self._items = items
         self._batch_tokens = batch_tokens
         self._embedding = loaded.family.word_embedding(loaded.model)
-        self._baseline = baseline
+        # Once: the mean is over the whole vocabulary.
+        self._stand_in = stand_in(loaded, baseline)
 
     def evaluate(self, points: Sequence[tuple[int, float]]) -> list[Value]:
         """F and densities for every (item, position in [0, 1]), in the order given."""
@@ -62,8 +63,9 @@ class PathModel:
         batch = collate(loaded, self._encoded, examples, length)
         position = torch.tensor([position for _, position in points], device=device)
         with torch.no_grad():
-            source = baseline_vectors(loaded, batch, self._baseline)
-            step = self._embedding(batch.input_ids) - source
+            vectors = self._embedding(batch.input_ids)
+            source = torch.where(batch.special[..., None], vectors, self._stand_in.to(vectors))
+            step = vectors - source
             point = source + position[:, None, None].to(source.dtype) * step
         point.requires_grad_(True)
         with (

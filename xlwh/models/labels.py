@@ -35,13 +35,13 @@ def require_tags(key: str, labels: tuple[str, ...], gold: Iterable[str], where: 
 def _other_names(key: str, labels: tuple[str, ...], gold: set[str], where: str, verb: str) -> ModelError:
     by_spelling = {_normal(label): label for label in sorted(gold)}
     same = [by_spelling.get(_normal(label)) for label in labels]
-    example = "[...]"
+    example, task = "[...]", " If it was trained for another task, take the dataset out of its `datasets`."
     if None not in same and len(set(same)) == len(labels):
-        example = "[" + ", ".join(f'"{label}"' for label in same) + "]"
+        example, task = "[" + ", ".join(f'"{label}"' for label in same) + "]", ""
     return ModelError(
         f"Model `{key}` has the labels {', '.join(labels)}; {where} {verb} {', '.join(sorted(gold))}. Name the "
         f"model's classes, in the order of its logits, as the dataset names them: `labels = {example}` under "
-        f"`[models.{key}]`."
+        f"`[models.{key}]`.{task}"
     )
 
 

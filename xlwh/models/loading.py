@@ -117,17 +117,33 @@ def _outputs(labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _config(pin: Pin) -> Any:
-    family_of(pin.model_type)
     try:
-        config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
+        family = family_of(pin.model_type)
+    except ModelError as error:
+        raise ModelError(f"Model `{pin.key}`: {error}") from None
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # configurations check their entries in ways of their own
+        reason = " ".join(str(error).split())
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {reason}") from None
     positions = getattr(config, "position_embedding_type", None)
     if positions not in (None, "absolute"):
         raise ModelError(
             f"Model `{pin.key}`: {pin.folder}/config.json has `position_embedding_type` = `{positions}`: relative "
             "positions, which transformers 5 no longer computes. The model would be another one."
         )
+    changed = [entry for entry in family.no_encoder if getattr(config, entry, False)]
+    if changed:
+        raise ModelError(
+            f"Model `{pin.key}`: {pin.folder}/config.json has `{changed[0]}` = `{getattr(config, changed[0])}`, which "
+            f"makes another architecture of {pin.model_type}: its tokens would see the ones before them only. Set it "
+            "to `false` if the checkpoint was trained as an encoder; others are not supported."
+        )
+    try:
+        family.max_positions(config)
+    except ModelError as error:
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
     return config
 
 
@@ -150,7 +166,25 @@ def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
         raise ModelError(
             f"Model `{pin.key}`: the tokenizer in {pin.folder} cannot be read: {reason}"
         ) from None
+    if _draws(tokenizer):
+        raise ModelError(
+            f"Model `{pin.key}`: its tokenizer draws other sub-tokens for the same text each time (BPE dropout or "
+            f"SentencePiece sampling, in the tokenizer's files in {pin.folder}). Set `dropout` to null, or "
+            "`enable_sampling` to false. Random sub-tokens by a fixed seed are to be had as "
+            f"`tokenization` under `[models.{pin.key}]`."
+        )
     return tokenizer
+
+
+def _draws(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is random, as some are left after training."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and getattr(backend.model, "dropout", None):
+        return True
+    sampling: Any = getattr(tokenizer, "sp_model_kwargs", None) or tokenizer.init_kwargs.get(
+        "sp_model_kwargs"
+    )
+    return bool(sampling and sampling.get("enable_sampling"))
 
 
 def _sentencepiece_reason(pin: Pin) -> str | None:
@@ -196,9 +230,10 @@ def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
             )
         return _distinct(pin, options.labels, f"`labels` under `[models.{pin.key}]`")
     named: dict[int, str] = config.id2label
-    back = getattr(config, "label2id", None) or {}
-    swapped = [label for index, label in named.items() if label in back and int(back[label]) != int(index)]
-    if set(named) != set(range(count)) or swapped:
+    back: Any = getattr(config, "label2id", None) or {}
+    readable = isinstance(back, dict)
+    swapped = readable and [x for index, x in named.items() if x in back and str(back[x]) != str(index)]
+    if set(named) != set(range(count)) or swapped or not readable:
         raise ModelError(
             f"Model `{pin.key}`: {pin.folder / 'config.json'} does not say which class is which: `id2label` has "
             f"{dict(sorted(named.items()))}, `label2id` has {back}. Name the classes in the order of the logits: "
@@ -230,6 +265,8 @@ def _from_pretrained(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # How outputs are returned, not what they are: all that reads them wants them by name.
+                return_dict=True,
                 # Else the shapes are only written to a log; `refuse_other_weights` names them.
                 ignore_mismatched_sizes=True,
                 **overrides,

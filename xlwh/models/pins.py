@@ -153,12 +153,21 @@ def pin_folder(
         source=source,
         revision=revision,
         model_type=str(config.get("model_type")),
-        architecture=next(iter(config.get("architectures") or ()), None),
+        architecture=_architecture(key, folder, config),
         weight_hash=cache.digest(weight_files(key, folder)),
         tokenizer_hash=cache.digest(tokenizer, named=True),
         config_hash=cache.digest(_model_files(folder), named=True),
         folder=folder,
     )
+
+
+def _architecture(key: str, folder: Path, config: dict[str, Any]) -> str | None:
+    named = config.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ModelError(
+            f"Model `{key}`: {folder / 'config.json'} has `architectures` = {named}: it is a list of the names of classes."
+        )
+    return named[0] if named else None
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -227,7 +236,13 @@ def weight_files(key: str, folder: Path) -> list[Path]:
             f"{', '.join(shards)}."
         )
     pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    others = sorted(file.name for file in folder.glob("*.safetensors"))
     found = f"only pickle files ({', '.join(pickles)}), which can run code when opened" if pickles else "none"
+    if others:
+        raise ModelError(
+            f"Model `{key}`: {folder} has weights under other names than transformers reads ({', '.join(others)}): "
+            "model.safetensors is missing. Rename the file if it is the whole model in transformers' own layout."
+        )
     raise ModelError(
         f"Model `{key}`: no safetensors weights in {folder}: {found}. Use a revision that has "
         "model.safetensors, or convert the checkpoint once where you trust it with "

@@ -9,8 +9,7 @@ longer than the model takes are cut from the longer segment first, and what is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 KEYS = ("dataset", "split", "language", "example_id")
 NONE = -1
 """Stands for NULL in the integer arrays below."""
+
+NAMED = 200
+"""Examples that an error names."""
 
 SOURCE_WORDS = "source"
 """`segmenter` of pre-tokenised examples."""
@@ -201,6 +203,7 @@ def _fast(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> 
     tokenizer, limit, separator = loaded.tokenizer, loaded.max_length, loaded.family.pair_separator
     mender = Mender(tokenizer)
     rows: dict[int, _Row] = {}
+    refused: list[tuple[str, UnalignedError]] = []
     for count in (1, 2):
         chosen = [i for i, segments in enumerate(texts) if len(segments) == count]
         whole = _call(tokenizer, [texts[i] for i in chosen], separator, None)
@@ -222,9 +225,12 @@ def _fast(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> 
             )
             if mender:
                 strings = [separator * side + text.string for side, text in enumerate(texts[i])]
-                with _named(loaded, names[i]):
+                try:
                     _mend(row, encoding, strings, mender, tokenizer.truncation_side)
+                except UnalignedError as problem:
+                    refused.append((names[i], problem))
             rows[i] = _without_separator(row, separator)
+    _require_aligned(loaded, refused, len(texts))
     return [_never_empty(tokenizer, rows[i]) for i in range(len(texts))]
 
 
@@ -334,10 +340,14 @@ def _slow(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> 
     separator = loaded.family.pair_separator
     slow = SlowTokenizer(loaded.tokenizer, loaded.max_length)
     rows = []
+    refused: list[tuple[str, UnalignedError]] = []
     with quiet():
         for name, segments in zip(names, texts, strict=True):
-            with _named(loaded, name):
+            try:
                 made = slow([separator * side + text.string for side, text in enumerate(segments)])
+            except UnalignedError as problem:
+                refused.append((name, problem))
+                continue
             row = _Row(
                 ids=made.ids,
                 types=made.types,
@@ -347,21 +357,25 @@ def _slow(loaded: LoadedModel, texts: list[list[Segment]], names: list[str]) -> 
                 truncated=made.truncated,
             )
             rows.append(_never_empty(loaded.tokenizer, _without_separator(row, separator)))
+    _require_aligned(loaded, refused, len(texts))
     return rows
 
 
-@contextmanager
-def _named(loaded: LoadedModel, example: str) -> Iterator[None]:
-    """Refuse an example, by name, whose sub-tokens cannot be aligned to its text."""
-    try:
-        yield
-    except UnalignedError as problem:
-        raise ModelError(
-            f"Model `{loaded.key}`: which characters the sub-tokens of example {'/'.join(example.split(chr(0)))} "
-            f"stand for cannot be told: {problem}. Its tokenizer ({type(loaded.tokenizer).__name__}) does not say, "
-            "and changes more of the text than case, accents and punctuation. Leave the example out, or use a "
-            "checkpoint with another tokenizer."
-        ) from None
+def _require_aligned(
+    loaded: LoadedModel, refused: Sequence[tuple[str, UnalignedError]], examples: int
+) -> None:
+    """ModelError that names every one of some examples whose sub-tokens could not be aligned to their text."""
+    if not refused:
+        return
+    names = ["/".join(name.split("\x00")) for name, _ in sorted(refused, key=lambda pair: pair[0])]
+    raise ModelError(
+        f"Model `{loaded.key}`: which characters the sub-tokens stand for cannot be told in {len(refused):,} of "
+        f"{examples:,} examples. In {'/'.join(refused[0][0].split(chr(0)))}, {refused[0][1]}. The tokenizer "
+        f"({type(loaded.tokenizer).__name__}) does not say, and changes more of the text than case, accents and "
+        "punctuation. Use a checkpoint with another tokenizer, or take these examples out of the data (of all "
+        f"languages, where they are parallel): {', '.join(names[:NAMED])}"
+        + (f" and {len(names) - NAMED:,} more." if len(names) > NAMED else ".")
+    )
 
 
 def _without_separator(row: _Row, separator: str) -> _Row:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 VERSION = "2"
-"""Raise it when an item is added or judged otherwise: every model is then tested again."""
+"""Raise it when an item is added, judged otherwise, or what it tries works otherwise: every model is then tested again."""
 
 Status = Literal["passed", "failed", "not_applicable"]
 

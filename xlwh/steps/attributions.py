@@ -288,4 +288,7 @@ def _summary(job: _Job, runs: pl.DataFrame) -> dict[str, object]:
         summary[f"{name}: converged"] = runs["converged"].mean()
         summary[f"{name}: median relative delta"] = runs["relative_delta"].median()
         summary[f"{name}: median gradient rows"] = runs["num_gradient_rows"].median()
+    used = {json.loads(text).get("baseline") for text in runs["parameters"].unique()} - {None}
+    if used:
+        summary[f"{name}: baseline"] = ", ".join(sorted(used))
     return summary

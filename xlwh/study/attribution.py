@@ -10,7 +10,11 @@ from xlwh.study.base import Key, Part
 
 
 class Lig(Part):
-    """Layer integrated gradients along the path from a PAD baseline."""
+    """Layer integrated gradients along the path from a PAD baseline.
+
+    Where a model has no gradient there (word vectors are normalised at once, and that of PAD is zero), from the mask
+    token's vector or the mean of all word vectors; each run's parameters say which.
+    """
 
     quadrature: Literal["adaptive", "fixed"] = Field(
         "adaptive", description="Adaptive panels, or `fixed` Gauss-Legendre (the papers' variant)."

@@ -55,11 +55,35 @@ def test_a_singular_baseline_is_refused_by_name(family: str, case_of: Callable[.
     with pytest.raises(ModelError, match=r"from `zero` word vectors is singular: .*Not singular: pad, mean"):
         list(integrated_gradients(loaded, encoded, items, IntegratedGradients(baseline="zero"), 512))
     without_padding_vector(loaded)
-    with pytest.raises(
-        ModelError, match=r"from `pad` word vectors is singular: .*Not singular: mean.*`lig = false`"
-    ):
-        list(lig(loaded, encoded, items, Lig(), 512))
+    with pytest.raises(ModelError, match=r"from `pad` word vectors is singular: .*Not singular: mean\. Name"):
+        list(integrated_gradients(loaded, encoded, items, IntegratedGradients(baseline="pad"), 512))
     assert baseline_of(loaded, "default") == "mean"
+
+
+def test_lig_starts_from_pad_where_it_can_and_says_where_it_started(any_case: Case) -> None:
+    loaded, encoded, items = any_case
+    few = Lig(steps=2, quadrature="fixed")
+    assert {a.details["baseline"] for _, a in lig(loaded, encoded, items, few, 512)} == {"pad"}
+    without_padding_vector(loaded)
+    normalised = loaded.config.model_type in NORMALISED
+    used = "mean" if normalised else "pad"
+    made = dict(lig(loaded, encoded, items, few, 512))
+    assert {attribution.details["baseline"] for attribution in made.values()} == {used}
+    same = dict(
+        integrated_gradients(
+            loaded, encoded, items, IntegratedGradients(baseline=used, steps=2, quadrature="fixed"), 512
+        )
+    )
+    for index, attribution in made.items():
+        assert (attribution.values == same[index].values).all()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_lig_converges_where_pad_is_singular(family: str, case_of: Callable[..., Case]) -> None:
+    loaded, encoded, items = case_of(family)
+    without_padding_vector(loaded)
+    found = dict(lig(loaded, encoded, items, Lig(tolerance=0.02), 512))
+    assert max(attribution.relative_delta or 0 for attribution in found.values()) <= 0.02
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
@@ -82,7 +106,7 @@ def test_a_padding_vector_of_zeros_is_no_fault_where_positions_are_added(
 
 
 def test_where_nothing_is_regular_that_is_said(case_of: Callable[..., Case]) -> None:
-    loaded, *_ = case_of("llama")
+    loaded, encoded, items = case_of("llama")
     without_padding_vector(loaded)
     weight = loaded.family.word_embedding(loaded.model).weight
     with torch.no_grad():
@@ -93,6 +117,8 @@ def test_where_nothing_is_regular_that_is_said(case_of: Callable[..., Case]) -> 
         ModelError, match="there is no baseline for integrated gradients: at each of zero, mask, pad, mean"
     ):
         baseline_of(loaded, "default")
+    with pytest.raises(ModelError, match=r"at each of pad, mask, mean .*`lig = false`"):
+        list(lig(loaded, encoded, items, Lig(), 512))
 
 
 def test_gradient_shap_leaves_singular_baselines_out(case_of: Callable[..., Case]) -> None:

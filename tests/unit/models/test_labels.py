@@ -146,3 +146,11 @@ def test_tags_by_other_names_are_refused_although_o_is_shared(gold: set[str]) ->
 @pytest.mark.parametrize("gold", [{"O"}, set(), {"B-PER", "O", "B-MISC"}, set(TAGS)])
 def test_tags_that_the_training_data_lacked_are_no_fault(gold: set[str]) -> None:
     require_tags("m", TAGS, gold, "dataset `ner`")
+
+
+def test_a_dataset_of_another_task_is_told_from_another_spelling() -> None:
+    with pytest.raises(ModelError, match="trained for another task, take the dataset out of its `datasets`"):
+        require_known("m", ("contradiction", "entailment", "neutral"), ("0", "1"), "dataset `paws`")
+    with pytest.raises(ModelError) as caught:
+        require_known("m", ("YES", "NO"), ("yes", "no"), "dataset `qa`")
+    assert "another task" not in str(caught.value)

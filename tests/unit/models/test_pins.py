@@ -384,3 +384,9 @@ def test_an_index_of_files_elsewhere_is_refused(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "../model.safetensors"}}')
     with pytest.raises(ModelError, match="names files outside its folder"):
         pin(folder)
+
+
+def test_weights_under_another_name_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    with pytest.raises(ModelError, match=r"\(model\.fp16\.safetensors\): model\.safetensors is missing"):
+        pin(folder)

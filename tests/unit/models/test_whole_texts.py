@@ -18,7 +18,7 @@ from xlwh.errors import ModelError
 from xlwh.models import LoadedModel
 from xlwh.models.families import family_of
 from xlwh.models.pieces import Mender, Speller
-from xlwh.models.tokenize import NONE, Encoded, encode
+from xlwh.models.tokenize import NAMED, NONE, Encoded, encode
 from xlwh.models.words import segment
 from xlwh.study import Tokenization
 
@@ -336,10 +336,15 @@ def test_what_cannot_be_aligned_is_refused_by_name(make: Make, frame: Frame) -> 
     fine = encode(loaded, frame([("the cat", None)]))
     assert fine.words == (("the", "cat"),)
     message = (
-        "Model `m`: which characters the sub-tokens of example nli/dev/en/1 stand for cannot be told: '@bob"
+        "Model `m`: which characters the sub-tokens stand for cannot be told in 2 of 3 examples. "
+        "In nli/dev/en/1, '@bob.*of all languages.*: nli/dev/en/1, nli/dev/en/2\\.$"
     )
     with pytest.raises(ModelError, match=message):
-        encode(loaded, frame([("the cat", None), ("@bob the cat", None)]))
+        encode(loaded, frame([("the cat", None), ("@bob the cat", None), ("@bob", None)]))
+    many = [("@bob the cat", None)] * (NAMED + 5)
+    with pytest.raises(ModelError, match=r"nli/dev/en/0, nli/dev/en/1, .* and 5 more\.$") as caught:
+        encode(loaded, frame(many))
+    assert str(caught.value).count("nli/dev/en/") == NAMED + 1
 
 
 @pytest.mark.parametrize("name", ["bert", "uncased", "xlm-roberta", "undecoded"])

@@ -301,3 +301,94 @@ def test_a_base_with_another_head_gets_a_new_one(checkpoint: Checkpoint, zoo_of:
     assert loaded.model.classifier.weight.shape[0] == 5
     with pytest.raises(ModelError, match=r"`m`: 2 classes but 1 labels \(a\)"):
         zoo_of(m={"path": str(checkpoint("bert"))}).load_base("m", 2, ("a",), 0)
+
+
+WRONG: tuple[Any, ...] = (None, "x", -1, [1, 2], {"a": 1}, 3.5)
+"""Values that most entries of a configuration cannot have."""
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta", "mt5", "qwen3"])
+def test_whatever_a_configuration_says_it_is_read_or_refused_by_name(
+    model_type: str, checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf
+) -> None:
+    folder = Path(shutil.copytree(checkpoint(model_type), tmp_path / "model"))
+    whole = json.loads((folder / "config.json").read_text())
+    entries = [*whole, "use_return_dict", "is_decoder", "rope_parameters", "layer_types", "head_dim"]
+    for place, entry in enumerate(dict.fromkeys(entries)):
+        value = WRONG[place % len(WRONG)]
+        (folder / "config.json").write_text(json.dumps(whole | {entry: value}))
+        refused = ""
+        try:
+            zoo_of(m={"path": "model"}).load("m")
+        except ModelError as error:  # any other error fails the test
+            refused = str(error)
+        assert not refused or refused.startswith("Model `m`"), (entry, value)
+        assert "\n" not in refused, (entry, value)
+
+
+def test_roberta_needs_to_know_its_padding(checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf) -> None:
+    folder = Path(shutil.copytree(checkpoint("xlm-roberta"), tmp_path / "model"))
+    edit(folder / "config.json", pad_token_id=None)
+    with pytest.raises(ModelError, match=r"`m`: .*not usable: `pad_token_id` is missing"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "entry"),
+    [
+        (model_type, entry)
+        for model_type in ("bert", "roberta", "xlm-roberta")
+        for entry in ("is_decoder", "add_cross_attention")
+    ]
+    + [("xlm", "causal")],
+)
+def test_an_encoder_that_sees_earlier_tokens_only_is_refused(
+    model_type: str, entry: str, checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf
+) -> None:
+    folder = Path(shutil.copytree(checkpoint(model_type), tmp_path / "model"))
+    edit(folder / "config.json", **{entry: True})
+    zoo = zoo_of(m={"path": "model"}, twin={"weights_of": "m", "randomization": {}})
+    for load in (
+        lambda: zoo.load("m"),
+        lambda: zoo.load("twin"),
+        lambda: zoo.load_base("m", 3, ("a", "b", "c"), 0),
+    ):
+        with pytest.raises(ModelError, match=f"`{entry}` = `True`"):
+            load()
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm", "mt5", "qwen3"])
+def test_how_outputs_are_returned_changes_nothing(
+    model_type: str, checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf
+) -> None:
+    from xlwh.selftest.checks import self_test
+    from xlwh.selftest.texts import built_in
+
+    folder = Path(shutil.copytree(checkpoint(model_type), tmp_path / "model"))
+    edit(folder / "config.json", return_dict=False)
+    loaded = zoo_of(m={"path": "model"}).load("m")
+    assert not [result for result in self_test(loaded, built_in(True)) if result.status == "failed"]
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.01])
+def test_a_tokenizer_that_draws_is_refused(
+    probability: float, closing_checkpoint: Checkpoint, tmp_path: Path, zoo_of: ZooOf
+) -> None:
+    folder = Path(shutil.copytree(closing_checkpoint("llama"), tmp_path / "model"))
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["dropout"] = probability
+    file.write_text(json.dumps(content))
+    zoo = zoo_of(m={"path": "model"})
+    if not probability:
+        zoo.load("m")
+        return
+    for load in (lambda: zoo.load("m"), lambda: zoo.load_base("m", 3, ("a", "b", "c"), 0)):
+        with pytest.raises(ModelError, match="draws other sub-tokens for the same text each time"):
+            load()
+
+
+def test_a_tokenizer_that_samples_is_refused(folder: Path, zoo_of: ZooOf) -> None:
+    edit(folder / "tokenizer_config.json", sp_model_kwargs={"enable_sampling": True, "alpha": 0.1})
+    with pytest.raises(ModelError, match="`enable_sampling` to false"):
+        zoo_of(m={"path": "model"}).load("m")

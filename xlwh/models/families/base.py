@@ -80,6 +80,9 @@ class Family(ABC):
     pair_separator: ClassVar[str] = ""
     """Text between the segments of a pair, where tokenizers of the family put no special token there."""
 
+    no_encoder: ClassVar[tuple[str, ...]] = ()
+    """Entries of a configuration that would make something else than an encoder of an encoder."""
+
     reading_attention: ClassVar[AttentionKind] = "encoder"
     """The attention by which the classifier's position reads the input's tokens (its last layer is nearest to it)."""
 

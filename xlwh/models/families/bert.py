@@ -17,6 +17,7 @@ class Bert(Family):
 
     name = "bert"
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
+    no_encoder = ("is_decoder", "add_cross_attention")
 
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
         module: nn.Embedding = base_model(model).embeddings.word_embeddings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from xlwh.errors import ModelError
 from xlwh.models.families.base import base_model
 from xlwh.models.families.bert import Bert
 
@@ -34,4 +35,6 @@ class Roberta(Bert):
         }
 
     def max_positions(self, config: Any) -> int:
+        if config.pad_token_id is None:
+            raise ModelError(f"`pad_token_id` is missing, from which {config.model_type} counts positions.")
         return int(config.max_position_embeddings) - int(config.pad_token_id) - 1

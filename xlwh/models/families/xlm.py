@@ -29,6 +29,7 @@ class Xlm(Family):
     name = "xlm"
     model_types = ("xlm",)
     attention = ("eager",)
+    no_encoder = ("causal",)
 
     def word_embedding(self, model: nn.Module) -> nn.Embedding:
         module: nn.Embedding = base_model(model).embeddings
