@@ -55,7 +55,10 @@ _SQUAD = json.dumps(
 )  # fmt: skip
 _CONLLU = "".join(
     f"# sent_id = {i}\n# text = im Wald\n1-2\tim\t_\t_\t_\t_\t_\t_\t_\t_\n"
-    + "".join(f"{n}\t{w}\t_\t{t}\t_\t_\t_\t_\t_\t_\n" for n, w, t in ((1, "in", "ADP"), (2, "dém", "DET")))
+    + "".join(
+        f"{n}\t{w}\t_\t{t}\t_\t_\t_\t_\t_\t_\n"
+        for n, w, t in ((1, "in", "ADP"), (2, "dém", "DET"), (3, "Wald", "NOUN"))
+    )
     + "\n"
     for i in range(3)
 )
