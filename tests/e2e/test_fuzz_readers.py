@@ -54,8 +54,11 @@ _SQUAD = json.dumps(
     ensure_ascii=False,
 )  # fmt: skip
 _CONLLU = "".join(
-    f"# sent_id = {i}\n# text = im\n1-2\tim\t_\t_\t_\t_\t_\t_\t_\t_\n"
-    + "".join(f"{n}\t{w}\t_\t{t}\t_\t_\t_\t_\t_\t_\n" for n, w, t in ((1, "in", "ADP"), (2, "dém", "DET")))
+    f"# sent_id = {i}\n# text = im Wald\n1-2\tim\t_\t_\t_\t_\t_\t_\t_\t_\n"
+    + "".join(
+        f"{n}\t{w}\t_\t{t}\t_\t_\t_\t_\t_\t_\n"
+        for n, w, t in ((1, "in", "ADP"), (2, "dém", "DET"), (3, "Wald", "NOUN"))
+    )
     + "\n"
     for i in range(3)
 )
