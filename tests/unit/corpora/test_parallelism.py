@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -220,6 +221,45 @@ def test_whole_files_raise_no_alarm(rows_of):
 def lines(n: int, seed: int, first: str) -> Side:
     rng = np.random.default_rng(seed)
     return Side((tuple(f"{first} " + "word " * int(k) for k in rng.integers(2, 30, n)),), (None,) * n)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+
+
+def _aligned_pairs(shared: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Sentence pairs of the gold word alignments, one after the other: name, source, target."""
+    folder = shared / "data" / "wordalign"
+    for path in sorted(folder.glob("hansards_enfr/**/*.e")):
+        yield str(path), _lines(path), _lines(path.with_suffix(".f"))
+    for path in sorted(folder.glob("xlwa/*/*.tsv")):
+        rows = [line.split("\t") for line in _lines(path)]
+        yield str(path), [row[0] for row in rows], [row[1] for row in rows]
+    for path in sorted(folder.glob("awesome_align/*.src-tgt")):
+        rows = [line.split(" ||| ") for line in _lines(path)]
+        yield str(path), [row[0] for row in rows], [row[1] for row in rows]
+    for path in sorted(folder.glob("golden_collection/**/*.jsonl")):
+        rows = [json.loads(line) for line in _lines(path)]
+        yield (
+            str(path),
+            [" ".join(row["src_words"]) for row in rows],
+            [" ".join(row["tgt_words"]) for row in rows],
+        )
+    rows = json.loads((folder / "enar_gold" / "gold_test.json").read_text("utf-8"))
+    yield "enar_gold", [row["en"] for row in rows], [row["ar"] for row in rows]
+
+
+def test_pairs_of_gold_alignments_raise_no_alarm(shared):
+    names = []
+    for name, first, second in _aligned_pairs(shared):
+        names.append(name)
+        a, b = (
+            Side((tuple(text.strip() or None for text in side),), (None,) * len(side))
+            for side in (first, second)
+        )
+        found = audit(a, b)
+        assert found.verdict in ("parallel", "undecided"), (name, found)
+    assert len(names) >= 15
 
 
 def test_languages_that_have_nothing_to_do_with_each_other():
