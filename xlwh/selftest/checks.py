@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xlwh.attribution.base import Attribution
 from xlwh.attribution.baselines import PREFERRED_BY_LIG, first_regular
-from xlwh.attribution.lig import lig
+from xlwh.attribution.lig import integrated_gradients, lig
 from xlwh.attribution.vectors import explained, output_replaced, word_vectors
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
@@ -36,6 +36,7 @@ from xlwh.selftest.case import (
 )
 from xlwh.selftest.items import ITEMS, Item, Result
 from xlwh.study import Lig
+from xlwh.study.attribution import IntegratedGradients
 
 if TYPE_CHECKING:
     import polars as pl
@@ -145,14 +146,19 @@ def word_vectors_replaced(case: Case) -> Measured:
 
 
 def completeness(case: Case) -> Measured:
-    """The worst of two examples. Where `lig` finds no baseline, another may be named for other methods."""
+    """The worst of two examples, by `lig`; where that finds no baseline, from the one that other methods begin at."""
     loaded, items = case.loaded, case.explained()
+    most = {"tolerance": COMPLETENESS_TOLERANCE / 2, "max_rows": LIG_ROWS}
     try:
         first_regular(loaded, PREFERRED_BY_LIG)
     except ModelError as error:
-        raise OnlyError("lig", str(error)) from None
-    parameters = Lig(tolerance=COMPLETENESS_TOLERANCE / 2, max_rows=LIG_ROWS)
-    return _completeness(case, lig(loaded, case.encoded, items, parameters, BATCH_TOKENS))
+        parameters = IntegratedGradients(**most)
+        made = integrated_gradients(loaded, case.encoded, items, parameters, BATCH_TOKENS)
+        measured = _completeness(case, made)
+        if measured.passed:
+            raise OnlyError("lig", str(error)) from None
+        return measured
+    return _completeness(case, lig(loaded, case.encoded, items, Lig(**most), BATCH_TOKENS))
 
 
 def _completeness(case: Case, made: Iterable[tuple[int, Attribution]]) -> Measured:

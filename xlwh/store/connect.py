@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,9 @@ def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
 
 def silenced(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """The same connection without a progress bar, which DuckDB draws on standard output, amid what is printed there."""
-    database.execute("set enable_progress_bar = false")
+    # In a notebook without ipywidgets the setting cannot be changed, and no bar is drawn either.
+    with suppress(duckdb.InvalidInputException):
+        database.execute("set enable_progress_bar = false")
     return database
 
 

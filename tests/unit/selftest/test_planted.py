@@ -277,14 +277,14 @@ def test_a_baseline_that_is_refused_refuses_lig_alone(
     checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: Patch
 ) -> None:
     def refusing(*_: Any) -> Any:
-        raise ModelError("no path begins at PAD.")
+        raise ModelError("no path begins anywhere.")
 
     loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
     with monkeypatch.context() as patch:
-        patch.setattr(checks, "baseline_of", refusing)
+        patch.setattr(checks, "first_regular", refusing)
         results = checks.self_test(loaded, built_in(True))
     assert [(r.item, r.capability, r.detail) for r in results if r.status == "failed"] == [
-        ("completeness", "lig", "no path begins at PAD.")
+        ("completeness", "lig", "no path begins anywhere.")
     ]
     refused = [name for name in CAPABILITIES if refusal("m", results, name)]
     assert refused == ["lig"]
@@ -300,7 +300,7 @@ def test_what_else_goes_wrong_on_the_path_refuses_all_integrated_gradients(
 
     loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
     if singular:
-        monkeypatch.setattr(checks, "baseline_of", refusing)
+        monkeypatch.setattr(checks, "first_regular", refusing)
     monkeypatch.setattr(checks, "integrated_gradients" if singular else "lig", refusing)
     results = checks.self_test(loaded, built_in(True))
     assert [(r.item, r.capability) for r in results if r.status == "failed"] == [
