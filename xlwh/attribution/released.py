@@ -17,9 +17,9 @@ from torch import Tensor
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import (
     batches,
+    by_example,
     explained,
     output_replaced,
-    per_token,
     positions,
     word_vectors,
 )
@@ -35,8 +35,8 @@ ATTENTION = "released_scaled_attention"
 GRADIENT = "released_input_x_gradient"
 INTEGRATED = "released_integrated_gradients"
 
-GRADIENT_ROWS = {ATTENTION: 0, GRADIENT: 1, INTEGRATED: 11}
-"""Gradients of the model that a method takes for each example."""
+PASSES = {ATTENTION: (0, 2), GRADIENT: (1, 0), INTEGRATED: (11, 0)}
+"""Gradient rows and forward rows that a method takes for each example."""
 
 STEPS = tuple(step / 10 for step in range(10))
 """Factors of the embeddings that gradients are taken at, beside that of the whole input."""
@@ -85,21 +85,8 @@ def released(
                 for factor in STEPS:
                     gradient = gradient + _gradient(loaded, batch, mine, module, factor)[0]
                 found[INTEGRATED] = (gradient / (len(STEPS) + 1) * vectors).sum(-1)
-        rows = {name: per_token(loaded, batch, found[name]) for name in parameters}
-        outputs = f.double().cpu().tolist()
-        for place, index in enumerate(chosen):
-            yield (
-                index,
-                {
-                    name: Attribution(
-                        rows[name][place],
-                        outputs[place],
-                        num_gradient_rows=GRADIENT_ROWS[name],
-                        num_forward_rows=2 * int(name == ATTENTION),
-                    )
-                    for name in rows
-                },
-            )
+        asked = {name: found[name] for name in parameters}
+        yield from by_example(loaded, batch, chosen, f, asked, PASSES)
 
 
 def _attention(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> tuple[Tensor, Tensor]:

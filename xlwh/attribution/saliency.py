@@ -16,9 +16,9 @@ from torch import Tensor
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import (
     batches,
+    by_example,
     explained,
     output_replaced,
-    per_token,
     positions,
     word_vectors,
 )
@@ -67,21 +67,8 @@ def saliency(
             if head is not None:
                 read = head.positions(output.logits)
             found = _attributions(wanted, f, vectors, weights, read, parameters)
-        rows = {name: per_token(loaded, batch, values) for name, values in found.items()}
-        outputs = f.detach().double().cpu().tolist()
-        for place, index in enumerate(chosen):
-            yield (
-                index,
-                {
-                    name: Attribution(
-                        rows[name][place],
-                        outputs[place],
-                        num_gradient_rows=int(name in GRADIENTS),
-                        num_forward_rows=int(name not in GRADIENTS),
-                    )
-                    for name in rows
-                },
-            )
+        passes = {name: (1, 0) if name in GRADIENTS else (0, 1) for name in found}
+        yield from by_example(loaded, batch, chosen, f, found, passes)
 
 
 def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[Any, Tensor | None]:

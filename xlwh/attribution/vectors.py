@@ -5,7 +5,7 @@ Everything that is not a word vector (mask, positions, token types, a decoder's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xlwh.attribution.base import Item
+from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
 from xlwh.models.batches import Batch, collate, plan
@@ -145,6 +145,36 @@ def per_token(loaded: LoadedModel, batch: Batch, values: Tensor) -> list[NDArray
     if not np.isfinite(found[real]).all():
         raise ModelError(f"Model `{loaded.key}` gives attributions that are not finite.")
     return [row[mask] for row, mask in zip(found, real, strict=True)]
+
+
+def by_example(
+    loaded: LoadedModel,
+    batch: Batch,
+    chosen: Sequence[int],
+    f: Tensor,
+    values: Mapping[str, Tensor],
+    passes: Mapping[str, tuple[int, int]],
+) -> Iterator[tuple[int, dict[str, Attribution]]]:
+    """The attributions of one batch: (item, method -> attribution) for each of its items `chosen`.
+
+    `f` `[rows]` is the explained output, `values` are `[rows, length]` per method, and `passes` how many gradient rows
+    and forward rows each method took for an item. ModelError if a value is not finite.
+    """
+    rows = {name: per_token(loaded, batch, found) for name, found in values.items()}
+    outputs = f.detach().double().cpu().tolist()
+    for place, index in enumerate(chosen):
+        yield (
+            index,
+            {
+                name: Attribution(
+                    rows[name][place],
+                    outputs[place],
+                    num_gradient_rows=passes[name][0],
+                    num_forward_rows=passes[name][1],
+                )
+                for name in rows
+            },
+        )
 
 
 class VectorModel(nn.Module):
