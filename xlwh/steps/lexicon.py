@@ -14,6 +14,7 @@ import polars as pl
 from xlwh.corpora import source_side
 from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, StudyError
+from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.parallelism import require_parallel
 from xlwh.steps.upstream import command, identity, required
@@ -96,6 +97,8 @@ def _job(context: Context, key: str, lexicon: Lexicon, source: str, target: str)
         texts = _texts(context, key, lexicon, source, target)
         inputs = [identity(entry) for text in texts for entry in text.entries]
         parameters["aligner"] = lexicon.aligner.model_dump(mode="json", exclude_none=True)
+        # What splits the aligned texts into words.
+        parameters["segmenters"] = [segmenter_name(language) for language in (source, target)]
     mark = fingerprint("lexicon", CODE_VERSION, parameters, inputs)
     return _Job(key, lexicon, source, target, file, slot_of(key, source, target), mark)
 

@@ -32,6 +32,14 @@ def words(text: str, language: str) -> list[str]:
         ("lo", "ຂ້ອຍຮັກພາສາລາວ", ["ຂ້ອຍ", "ຮັກ", "ພາສາ", "ລາວ"]),
         ("my", "မြန်မာစာကိုချစ်တယ်", ["မြန်မာ", "စာ", "ကို", "ချစ်", "တယ်"]),
         ("zh", "用iPhone-7打电话", ["用", "iPhone-7", "打电话"]),
+        ("th", "ใช้Facebookทุกวัน", ["ใช้", "Facebook", "ทุก", "วัน"]),
+        ("th", "ปี2563นี้", ["ปี", "2563", "นี้"]),
+        ("lo", "ຂ້ອຍໃຊ້Facebookທຸກມື້", ["ຂ້ອຍ", "ໃຊ້", "Facebook", "ທຸກມື້"]),
+        ("th", "๒๕๖๓", ["๒๕๖๓"]),
+        ("ja", "データ", ["データ"]),
+        ("en", "ok 👨‍👩‍👧‍👦👍🏽!", ["ok", "👨‍👩‍👧‍👦", "👍🏽", "!"]),
+        ("en", "🇩🇪🇫🇷 go", ["🇩🇪", "🇫🇷", "go"]),
+        ("en", "🏴󠁧󠁢󠁥󠁮󠁧󠁿1️⃣", ["🏴󠁧󠁢󠁥󠁮󠁧󠁿", "1️⃣"]),
     ],
 )
 def test_words_of_a_text(language: str, text: str, expected: list[str]) -> None:
@@ -66,4 +74,4 @@ def test_the_segmenter_names_its_libraries_and_versions() -> None:
 
     from icu4py import icu_version
 
-    assert segmenter_name("zh") == f"unicode-words/regex-{version('regex')}/icu-{icu_version}"
+    assert segmenter_name("zh") == f"unicode-words-2/regex-{version('regex')}/icu-{icu_version}"

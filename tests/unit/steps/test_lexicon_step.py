@@ -51,6 +51,20 @@ def test_settings_and_texts_make_it_stale(world):
     assert lexicon.run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 6
 
 
+def test_another_segmenter_makes_aligned_words_stale(world, monkeypatch):
+    files = [{"source": "en", "target": "de", "path": "en-de.txt"}]
+    context = world.context(
+        lexica={"x": {"datasets": ["nli"], "pairs": [["en", "de"]]}, "muse": {"files": files}}
+    )
+    lexicon.run(context, Key(language="de"))
+    before = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
+    monkeypatch.setattr(lexicon, "segmenter_name", lambda language: f"another, {language}")
+    assert lexicon.run(context, Key(language="de")).status == "written"
+    after = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
+    # Words of files are the files' own.
+    assert {slot.keys[0] for slot in before if before[slot] != after[slot]} == {"x"}
+
+
 def test_translations_hold_both_sides(world):
     (world.folder / "text").mkdir()
     lines = [
