@@ -14,7 +14,7 @@ from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
 from xlwh.corpora.parallelism import FAULTS
-from xlwh.steps.evaluation import CLASSIFICATION
+from xlwh.steps.models.evaluated import CLASSIFICATION
 from xlwh.store import Warehouse, schema
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.tables import TABLES

@@ -25,8 +25,8 @@ from common import print_table
 
 from xlwh.corpora import read
 from xlwh.models import Zoo
-from xlwh.steps import activations
 from xlwh.steps.base import Context, Key
+from xlwh.steps.concepts import activations
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 

@@ -148,8 +148,8 @@ def main() -> None:
     from nursery import rear
 
     from xlwh.models import describe, finetune, loading  # noqa: F401
-    from xlwh.steps import finetuned
     from xlwh.steps.base import Key
+    from xlwh.steps.models import finetuned
 
     # A checkpoint after each step, so that few of the kills find nothing to go on from.
     finetune.finetune = functools.partial(finetune.finetune, checkpoint_every_s=0)

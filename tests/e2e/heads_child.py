@@ -95,8 +95,8 @@ def main() -> None:
 
     from xlwh.heads import engine, sampler, scores, sequences  # noqa: F401
     from xlwh.models import describe, loading, tokenize  # noqa: F401
-    from xlwh.steps import head_samples
     from xlwh.steps.base import Key
+    from xlwh.steps.heads import head_samples
 
     root = Path(sys.argv[1])
 

@@ -58,7 +58,7 @@ class Context:
 
     def load(self, model: str, capability: Capability) -> LoadedModel:
         """A model that is to be used for something; ModelError by name where its self-test refuses that."""
-        from xlwh.steps.selftests import require
+        from xlwh.steps.models.selftests import require
 
         loaded = self.zoo.load(model)
         require(self, loaded, capability)

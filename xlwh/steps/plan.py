@@ -26,7 +26,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class Step:
-    """One step module: `xlwh.steps.<name>`, the tables it writes, and what one partition of it is."""
+    """One step module: `xlwh.steps.<group>.<name>`, the tables it writes, and what one partition of it is."""
 
     name: str
     tables: tuple[str, ...]
@@ -36,9 +36,14 @@ class Step:
     runs_model: bool = False
     """Whether it computes with a model, and so should have the accelerator to itself."""
 
+    @property
+    def module(self) -> str:
+        """Name of the module that defines it."""
+        return f"xlwh.steps.{self.group}.{self.name}"
+
     def run(self, context: Context, key: Key) -> StepResult:
         """Make one partition, or find that it is fresh or does not apply."""
-        module = importlib.import_module(f"xlwh.steps.{self.name}")
+        module = importlib.import_module(self.module)
         return cast(StepResult, module.run(context, key))
 
 

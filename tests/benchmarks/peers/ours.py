@@ -163,8 +163,8 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
     """The whole step: counting words, all layers' vectors, checked and committed Parquet."""
     with run.stage("import"):
         from xlwh.models import Zoo
-        from xlwh.steps import activations
         from xlwh.steps.base import Context, Key
+        from xlwh.steps.concepts import activations
         from xlwh.store import Slot, Warehouse
     with tempfile.TemporaryDirectory() as folder:
         with run.stage("load"):

@@ -15,8 +15,9 @@ import polars as pl
 import pytest
 
 from xlwh.models import Zoo
-from xlwh.steps import predictions, tokens, word_vectors
 from xlwh.steps.base import Context, Key
+from xlwh.steps.consistency import word_vectors
+from xlwh.steps.models import predictions, tokens
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 

@@ -7,8 +7,8 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.models.tokenize import encode
-from xlwh.steps import activations
 from xlwh.steps.base import Context, Key
+from xlwh.steps.concepts import activations
 from xlwh.store import Slot, schema
 
 EN, DE = Key("a", language="en"), Key("a", language="de")

@@ -11,17 +11,10 @@ import pytest
 
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps import (
-    attributions,
-    ccta_pairs,
-    finetuned,
-    models,
-    predictions,
-    token_predictions,
-    tokens,
-    word_vectors,
-)
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.consistency import ccta_pairs, word_vectors
+from xlwh.steps.models import finetuned, models, predictions, token_predictions, tokens
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 

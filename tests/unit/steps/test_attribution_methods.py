@@ -13,8 +13,9 @@ import pytest
 
 from xlwh.attribution import saliency
 from xlwh.errors import StudyError
-from xlwh.steps import attributions, predictions
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.models import predictions
 
 KEY = Key("a", language="en")
 OWN = '''
@@ -143,7 +144,7 @@ def test_faithfulness_has_every_languages_own_prediction_explained(world: Any) -
 
 
 def test_asking_whether_it_is_fresh_imports_no_torch() -> None:
-    code = "import sys, xlwh.steps.attributions; assert 'torch' not in sys.modules"
+    code = "import sys, xlwh.steps.attribution.attributions; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -185,8 +186,8 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
 
 def test_faithfulness_adds_only_the_classes_that_it_needs(world: Any) -> None:
     """A language's own prediction, beside the source's, for the examples that are perturbed."""
-    from xlwh.steps import targets as steps
-    from xlwh.steps.evaluation import corpora
+    from xlwh.steps.attribution import targets as steps
+    from xlwh.steps.models.evaluated import corpora
 
     made = context(world, {"input_x_gradient": {}})
     perturbing = context(world, {"input_x_gradient": {}}, faithfulness={"max_examples": 2})

@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps import attribution_probes, attributions, predictions
+from xlwh.steps.attribution import attribution_probes, attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.models import predictions
 from xlwh.store import Staging
 
 KEY = Key("a", language="en")

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError, StoreError
-from xlwh.steps import ccta_pairs, word_vectors
 from xlwh.steps.base import Key
+from xlwh.steps.consistency import ccta_pairs, word_vectors
 from xlwh.store import Slot
 
 EN, DE, ES = (Key("a", language=language) for language in ("en", "de", "es"))

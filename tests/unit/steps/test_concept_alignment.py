@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps import activations, concept_languages, concept_matches, concepts, lexicon
 from xlwh.steps.base import Key
+from xlwh.steps.concepts import activations, concept_languages, concept_matches, concepts, lexicon
 
 SECTIONS = {
     "lexica": {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]], "n_best": 10}},

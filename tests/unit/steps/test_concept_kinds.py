@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from xlwh.corpora import spans
-from xlwh.steps import activations, concept_kinds, concepts
 from xlwh.steps.base import Key
+from xlwh.steps.concepts import activations, concept_kinds, concepts
 from xlwh.store import Slot
 
 KEY = Key("a")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xlwh.errors import CorpusError
-from xlwh.steps import activations, concept_labels, concepts
 from xlwh.steps.base import Key
+from xlwh.steps.concepts import activations, concept_labels, concepts
 
 KEY = Key("a")
 CONCEPTS = {"datasets": ["nli"], "min_count": 1, "clusters": 3, "layers": [2], "monolingual": ["en"]}

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError, StudyError
-from xlwh.steps import activations, concepts
 from xlwh.steps.base import Context, Key
+from xlwh.steps.concepts import activations, concepts
 from xlwh.store import Slot
 
 KEY = Key("a")

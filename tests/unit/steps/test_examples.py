@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from xlwh.errors import CorpusError, StudyError
-from xlwh.steps import examples
 from xlwh.steps.base import Context, Key
+from xlwh.steps.corpora import examples
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 

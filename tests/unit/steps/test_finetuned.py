@@ -16,9 +16,9 @@ import pytest
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import finetune as training
-from xlwh.steps import finetuned, models
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.models import finetuned, models
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, empty
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from xlwh.heads.summary import summarise
-from xlwh.steps import attention_maps, head_importance, head_samples, pruning_evaluations
 from xlwh.steps.base import Key
 from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.heads import attention_maps, head_importance, head_samples, pruning_evaluations
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, take
 

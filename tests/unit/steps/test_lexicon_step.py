@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from xlwh.errors import CorpusError, MissingDataError, StudyError
-from xlwh.steps import examples, lexicon
 from xlwh.steps.base import Key
+from xlwh.steps.concepts import lexicon
+from xlwh.steps.corpora import examples
 from xlwh.steps.plan import STEPS, upstream
 from xlwh.store import Slot
 

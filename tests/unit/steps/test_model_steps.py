@@ -15,8 +15,9 @@ import pytest
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo, pins
-from xlwh.steps import evaluation, models, predictions, tokens
 from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.models import evaluated as evaluation
+from xlwh.steps.models import models, predictions, tokens
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -253,7 +254,7 @@ def test_fresh_partitions_need_no_torch(
     script = f"""
 import json, sys
 from xlwh.models import Zoo
-from xlwh.steps import models, predictions, tokens
+from xlwh.steps.models import models, predictions, tokens
 from xlwh.steps.base import Context, Key
 from xlwh.store import Warehouse
 from xlwh.study import Study

@@ -22,8 +22,9 @@ from xlwh.corpora import spans
 from xlwh.models.segments import occurrences
 from xlwh.report.explorer import concept as concept_page
 from xlwh.report.explorer.drill_pages import _sentence
-from xlwh.steps import activations, concepts, tokens
 from xlwh.steps.base import Context, Key
+from xlwh.steps.concepts import activations, concepts
+from xlwh.steps.models import tokens
 from xlwh.store import Entry, Slot, schema
 from xlwh.store.occurrences import POINTERS, cut
 

@@ -12,11 +12,14 @@ import pytest
 from dagster_project.checks import checks_of
 from xlwh.errors import CorpusError, StudyError
 from xlwh.models import Zoo
-from xlwh.steps import attributions, ccta_pairs, examples, lexicon, parallelism
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.evaluation import corpora as evaluated
-from xlwh.steps.evaluation import refuse_leak
+from xlwh.steps.concepts import lexicon
+from xlwh.steps.consistency import ccta_pairs
+from xlwh.steps.corpora import examples, parallelism
 from xlwh.steps.freshness import fresh, probe
+from xlwh.steps.models.evaluated import corpora as evaluated
+from xlwh.steps.models.evaluated import refuse_leak
 from xlwh.steps.plan import STEPS, partitions, upstream
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study

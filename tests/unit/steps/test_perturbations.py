@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps import perturbations, predictions, tokens
 from xlwh.steps.base import Context, Key
+from xlwh.steps.faithfulness import perturbations
+from xlwh.steps.models import predictions, tokens
 from xlwh.store import Staging
 
 KEY = Key("a", language="en")

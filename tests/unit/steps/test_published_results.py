@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xlwh import published
-from xlwh.steps import published_results
 from xlwh.steps.base import Context, Key
+from xlwh.steps.corpora import published_results
 from xlwh.store import Slot, Warehouse
 
 

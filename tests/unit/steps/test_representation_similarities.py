@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps import activations, representation_similarities
 from xlwh.steps.base import Key
+from xlwh.steps.concepts import activations, representation_similarities
 from xlwh.store import Slot
 
 KEY = Key("a")

@@ -12,22 +12,15 @@ import polars as pl
 import pytest
 
 import xlwh.selftest.checks as checks
-import xlwh.steps.selftests as selftests
+import xlwh.steps.models.selftests as selftests
 from xlwh.errors import ModelError
 from xlwh.selftest import CAPABILITIES, ITEMS, Result
-from xlwh.steps import (
-    attention_maps,
-    attribution_probes,
-    attributions,
-    ccta_pairs,
-    head_importance,
-    models,
-    perturbations,
-    predictions,
-    tokens,
-    word_vectors,
-)
+from xlwh.steps.attribution import attribution_probes, attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.consistency import ccta_pairs, word_vectors
+from xlwh.steps.faithfulness import perturbations
+from xlwh.steps.heads import attention_maps, head_importance
+from xlwh.steps.models import models, predictions, tokens
 from xlwh.store import Slot
 
 KEY = Key("a", language="en")

@@ -14,8 +14,9 @@ from xlwh.corpora.spans import joined
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps import attributions, finetuned, models, predictions, token_predictions, tokens
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.models import finetuned, models, predictions, token_predictions, tokens
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 

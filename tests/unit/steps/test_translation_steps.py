@@ -12,16 +12,10 @@ from sacrebleu.metrics import BLEU
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
-from xlwh.steps import (
-    attributions,
-    examples,
-    models,
-    predictions,
-    tokens,
-    translation_statistics,
-    translations,
-)
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
+from xlwh.steps.corpora import examples
+from xlwh.steps.models import models, predictions, tokens, translation_statistics, translations
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
 

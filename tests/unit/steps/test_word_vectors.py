@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from xlwh.errors import CorpusError, MissingDataError
-from xlwh.steps import tokens, word_vectors
 from xlwh.steps.base import Key
+from xlwh.steps.consistency import word_vectors
+from xlwh.steps.models import tokens
 from xlwh.store import Slot
 
 EN, DE, ES = (Key("a", language=language) for language in ("en", "de", "es"))

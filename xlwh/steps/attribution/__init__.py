@@ -1,0 +1,1 @@
+"""Attributions of predictions, and their checks."""

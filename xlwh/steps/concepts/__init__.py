@@ -1,0 +1,1 @@
+"""Words' vectors, concepts and what they are compared by."""

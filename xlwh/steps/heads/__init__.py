@@ -1,0 +1,1 @@
+"""Attention heads: their values, their importance, masks."""
