@@ -26,7 +26,7 @@ from common import print_table
 from xlwh.corpora import read
 from xlwh.models import Zoo
 from xlwh.steps.base import Context, Key
-from xlwh.steps.concepts import activations
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -69,7 +69,7 @@ def run(shared: Path, sentences: int = 1000, peer_sentences: int = 60) -> list[d
             context.zoo.load(model)
             watch = _Watch()
             for language in LANGUAGES:
-                activations.run(context, Key(model, language=language))
+                STEPS["activations"].run(context, Key(model, language=language))
             watch.stop()
             entries = [e for e in warehouse.entries("activations") if e.slot.keys[0] == model]
             words = sum(entry.rows for entry in entries) // layers
@@ -180,7 +180,7 @@ def _child(shared: Path, sentences: int) -> dict[str, Any]:
         context.zoo.load("m")
         before = _resident()
         start = time.perf_counter()
-        result = activations.run(context, Key("m", language="en"))
+        result = STEPS["activations"].run(context, Key("m", language="en"))
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {

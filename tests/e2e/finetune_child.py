@@ -149,7 +149,7 @@ def main() -> None:
 
     from xlwh.models import describe, finetune, loading  # noqa: F401
     from xlwh.steps.base import Key
-    from xlwh.steps.models import finetuned
+    from xlwh.steps.plan import STEPS
 
     # A checkpoint after each step, so that few of the kills find nothing to go on from.
     finetune.finetune = functools.partial(finetune.finetune, checkpoint_every_s=0)
@@ -159,7 +159,7 @@ def main() -> None:
         folders = (root / "warehouse" / "models" / "tuned").glob("*")
         return {"published": [sorted(path.name for path in folder.iterdir()) for folder in folders]}
 
-    rear(lambda: finetuned.run(context(root), Key(model="tuned")), map(float, sys.argv[2:]), about)  # type: ignore[arg-type]
+    rear(lambda: STEPS["models"].run(context(root), Key(model="tuned")), map(float, sys.argv[2:]), about)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -96,14 +96,14 @@ def main() -> None:
     from xlwh.heads import engine, sampler, scores, sequences  # noqa: F401
     from xlwh.models import describe, loading, tokenize  # noqa: F401
     from xlwh.steps.base import Key
-    from xlwh.steps.heads import head_samples
+    from xlwh.steps.plan import STEPS
 
     root = Path(sys.argv[1])
 
     def work() -> None:
         context = BASE["context"](root)
         for language in LANGUAGES:
-            head_samples.run(context, Key("m", language=language))
+            STEPS["head_samples"].run(context, Key("m", language=language))
 
     rear(work, map(float, sys.argv[2:]), lambda: {"rounds": rounds(root)})
 

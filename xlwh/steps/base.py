@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from xlwh.store import Warehouse
@@ -13,6 +14,7 @@ from xlwh.study import Study
 if TYPE_CHECKING:
     from xlwh.models import LoadedModel, Zoo
     from xlwh.selftest import Capability
+    from xlwh.steps.planning import Planner
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a step works."""
@@ -55,6 +57,13 @@ class Context:
     zoo: Zoo
     force: bool = False
     progress: Progress = no_progress
+
+    @cached_property
+    def planner(self) -> Planner:
+        """What there is to do."""
+        from xlwh.steps.planning import Planner
+
+        return Planner(self.study, self.warehouse, self.zoo)
 
     def load(self, model: str, capability: Capability) -> LoadedModel:
         """A model that is to be used for something; ModelError by name where its self-test refuses that."""

@@ -54,6 +54,10 @@ def fresh(probing: Context, step: Step, key: Key) -> StepResult | None:
 
     None too where it cannot be told yet, such as with inputs that are missing: the real run says what is wrong.
     """
+    if step.definition is not None:
+        from xlwh.steps import runner
+
+        return runner.fresh(step, probing, key)
     try:
         result = step.run(probing, key)
     except (_StaleError, XlwhError):

@@ -9,10 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.study import Study
+
+if TYPE_CHECKING:
+    from xlwh.steps.definition import Definition
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,18 @@ class Step:
         """Name of the module that defines it."""
         return f"xlwh.steps.{self.group}.{self.name}"
 
+    @property
+    def definition(self) -> Definition:
+        """Its jobs, and how their rows are made."""
+        return cast("Definition", getattr(importlib.import_module(self.module), "STEP", None))
+
     def run(self, context: Context, key: Key) -> StepResult:
         """Make one partition, or find that it is fresh or does not apply."""
-        module = importlib.import_module(self.module)
-        return cast(StepResult, module.run(context, key))
+        from xlwh.steps import runner
+
+        if self.definition is None:
+            return importlib.import_module(self.module).run(context, key)
+        return runner.run(self, context, key)
 
 
 @dataclass(frozen=True)
@@ -83,13 +94,15 @@ STEPS: dict[str, Step] = {
             (Reads("examples", _LANGUAGES), Reads("parallelism")),
         ),
         Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
-        Step("tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"))),
+        Step(
+            "tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"), Reads("parallelism"))
+        ),
         Step(
             "predictions",
             ("predictions", "answer_spans", "translations"),
             _RUN,
             "models",
-            (Reads("examples"), Reads("models")),
+            (Reads("examples"), Reads("models"), Reads("parallelism")),
             True,
         ),
         Step(
@@ -97,10 +110,16 @@ STEPS: dict[str, Step] = {
             ("token_predictions",),
             _RUN,
             "models",
-            (Reads("examples"), Reads("models")),
+            (Reads("examples"), Reads("models"), Reads("parallelism")),
             True,
         ),
-        Step("translation_statistics", ("translation_statistics",), _RUN, "models", (Reads("predictions"),)),
+        Step(
+            "translation_statistics",
+            ("translation_statistics",),
+            _RUN,
+            "models",
+            (Reads("examples"), Reads("predictions"), Reads("models"), Reads("parallelism")),
+        ),
         Step(
             "attributions",
             ("attribution_runs", "token_attributions"),
@@ -141,7 +160,13 @@ STEPS: dict[str, Step] = {
             ("perturbations",),
             _RUN,
             "faithfulness",
-            (Reads("examples"), Reads("predictions"), Reads("attributions"), Reads("models")),
+            (
+                Reads("examples"),
+                Reads("predictions"),
+                Reads("attributions"),
+                Reads("models"),
+                Reads("parallelism"),
+            ),
             True,
         ),
         Step(
@@ -149,7 +174,7 @@ STEPS: dict[str, Step] = {
             ("attribution_probes",),
             _RUN,
             "attribution",
-            (Reads("examples"), Reads("attributions"), Reads("models")),
+            (Reads("examples"), Reads("attributions"), Reads("models"), Reads("parallelism")),
             True,
         ),
         Step(
@@ -157,7 +182,7 @@ STEPS: dict[str, Step] = {
             ("head_samples",),
             _RUN,
             "heads",
-            (Reads("examples"), Reads("models")),
+            (Reads("examples"), Reads("models"), Reads("parallelism")),
             True,
         ),
         Step(
@@ -165,7 +190,7 @@ STEPS: dict[str, Step] = {
             ("head_importance",),
             _RUN,
             "heads",
-            (Reads("examples"), Reads("models")),
+            (Reads("examples"), Reads("models"), Reads("parallelism")),
             True,
         ),
         Step(

@@ -96,6 +96,17 @@ class Staging:
                 values.update(found[column].to_list())
         return values
 
+    def pieces(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Distinct values of some columns in all finished chunks, over all their tables."""
+        found = [
+            pl.scan_parquet(paths, glob=False).select(columns).unique()
+            for slot in self.slots
+            if (paths := self._paths(slot))
+        ]
+        if not found:
+            return empty(self.slots[0].table).select(columns)
+        return pl.concat(found).unique().collect()
+
     def frames(self) -> dict[str, pl.DataFrame]:
         """Table -> rows of all finished chunks, in the order in which they were appended."""
         frames: dict[str, list[pl.DataFrame]] = {}

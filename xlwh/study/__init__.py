@@ -39,7 +39,7 @@ from xlwh.study.generation import Generation, Scratch
 from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
-from xlwh.study.models import Finetune, Model, Randomization, Tokenization
+from xlwh.study.models import Finetune, Inputs, Model, Randomization, Tokenization
 
 __all__ = [
     "Aligner",
@@ -56,6 +56,7 @@ __all__ = [
     "GradientShap",
     "Heads",
     "InputXGradient",
+    "Inputs",
     "IntegratedGradients",
     "Key",
     "Lexicon",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
-from xlwh.study.base import Key, Part
+from xlwh.study.base import BatchTokens, Key, Part
 
 
 class Lig(Part):
@@ -178,6 +178,6 @@ class Attribution(Part):
     )
     methods: Methods = Field(default_factory=Methods)
     probes: Probes | None = Field(None, description="Also check how attributions agree with the model.")
-    batch_tokens: int = Field(
+    batch_tokens: BatchTokens = Field(
         2048, ge=64, description="Sub-tokens per model call: the memory bound of attribution."
     )

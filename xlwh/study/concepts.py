@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlwh.study.base import Key, Part
+from xlwh.study.base import BatchTokens, Key, Part
 
 Scope = tuple[Key, ...]
 
@@ -38,7 +38,7 @@ class Concepts(Part):
     max_occurrences: int | None = Field(
         None, ge=1, description="Occurrences kept of a word type, drawn by the study's seed."
     )
-    batch_tokens: int = Field(4096, ge=64, description="Padded sub-tokens per batch.")
+    batch_tokens: BatchTokens = Field(4096, ge=64, description="Padded sub-tokens per batch.")
 
     clusters: int = Field(600, ge=2, description="Number of clusters, K.")
     monolingual: tuple[Key, ...] | None = Field(

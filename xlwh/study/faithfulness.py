@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xlwh.study.base import Key, Part
+from xlwh.study.base import BatchTokens, Key, Part
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
@@ -41,6 +41,6 @@ class Faithfulness(Part):
     max_examples: int | None = Field(
         None, ge=1, description="Examples per dataset and language; default: all that are attributed."
     )
-    batch_tokens: int = Field(
+    batch_tokens: BatchTokens = Field(
         4096, ge=64, description="Sub-tokens per model call: the memory bound of perturbation."
     )

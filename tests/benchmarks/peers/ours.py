@@ -164,7 +164,7 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
     with run.stage("import"):
         from xlwh.models import Zoo
         from xlwh.steps.base import Context, Key
-        from xlwh.steps.concepts import activations
+        from xlwh.steps.plan import STEPS
         from xlwh.store import Slot, Warehouse
     with tempfile.TemporaryDirectory() as folder:
         with run.stage("load"):
@@ -175,7 +175,7 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
             context = Context(asked, warehouse, Zoo(asked, warehouse))
             context.zoo.load("nli")
         with run.stage("work"):
-            activations.run(context, Key("nli", language="en"))
+            STEPS["activations"].run(context, Key("nli", language="en"))
         size = sum(entry.size_bytes for entry in warehouse.entries("activations"))
         rows = examples(run.inputs, "sentences").select("example_id", "row_number")
         found = (

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from made_up import parallel, trust_made_up_inputs
 
 from xlwh.models import Zoo
 from xlwh.steps.base import Context, Key
-from xlwh.steps.consistency import word_vectors
-from xlwh.steps.models import predictions, tokens
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -46,6 +46,12 @@ TEXTS: dict[str, list[tuple[str, str]]] = {
     ],
 }
 DICTIONARY = "the\tder\nthe\tdie\ncat\tkatze\ndog\thund\ncold\tkalt\nchild\tkind\napple\tapfel\nbook\tbuch\nhe\ter\nis\tist\n"
+
+
+@pytest.fixture(autouse=True)
+def made_up_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs that these tests make up count as up to date."""
+    trust_made_up_inputs(monkeypatch)
 
 
 class World:
@@ -82,18 +88,20 @@ class World:
             slot = Slot("examples", ("nli", language), "dev")
             if warehouse.current(slot) is None:
                 warehouse.write({slot: _examples(language, pairs)}, "read")
+        if warehouse.current(Slot("parallelism", ("nli",))) is None:
+            parallel(warehouse, "nli", TEXTS)
         return Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
 
     def upstream(self, context: Context, *models: str, vectors: bool = True) -> Context:
         """Tokens, predictions, attributions and, unless told otherwise, word vectors of some models."""
         keys = [Key(model, language=language) for model in models for language in context.study.languages]
         for key in keys:
-            tokens.run(context, key)
-            predictions.run(context, key)
+            STEPS["tokens"].run(context, key)
+            STEPS["predictions"].run(context, key)
             for method in ("lig", "random"):
                 self.attribute(context, key, method)
         for key in keys if vectors else ():
-            word_vectors.run(context, key)
+            STEPS["word_vectors"].run(context, key)
         return context
 
     def attribute(

@@ -9,6 +9,7 @@ from xlwh.errors import MissingDataError
 from xlwh.models.tokenize import encode
 from xlwh.steps.base import Context, Key
 from xlwh.steps.concepts import activations
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, schema
 
 EN, DE = Key("a", language="en"), Key("a", language="de")
@@ -29,7 +30,7 @@ def parts(context: Context) -> set[str]:
 
 def test_every_frequent_word_has_a_vector_at_every_layer(world):
     context = world.context(concepts=CONCEPTS)
-    result = activations.run(context, EN)
+    result = STEPS["activations"].run(context, EN)
     assert result.status == "written"
     assert parts(context) == {"nli.encoder.0", "nli.encoder.1", "nli.encoder.2"}
     frame = stored(context, language="en")
@@ -46,27 +47,27 @@ def test_every_frequent_word_has_a_vector_at_every_layer(world):
     assert ((norms - frame["norm"]).abs() < 0.01 * frame["norm"]).all()
     assert result.metadata["nli: words"] == frame.height
     assert "zero" not in result.metadata
-    assert activations.run(context, EN).status == "fresh"
+    assert STEPS["activations"].run(context, EN).status == "fresh"
 
 
 def test_a_layer_more_computes_just_that_one_and_a_layer_less_is_forgotten(world):
     context = world.context(concepts={**CONCEPTS, "layers": [0, 1]})
-    activations.run(context, EN)
+    STEPS["activations"].run(context, EN)
     before = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     context = world.context(concepts={**CONCEPTS, "layers": [1, -1]})
-    result = activations.run(context, EN)
+    result = STEPS["activations"].run(context, EN)
     after = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     assert set(after) == {"nli.encoder.1", "nli.encoder.2"}
     assert after["nli.encoder.1"] == before["nli.encoder.1"]
     assert result.status == "written"
     context = world.context(concepts={**CONCEPTS, "layers": [1, 2], "min_count": 3})
-    assert activations.run(context, EN).status == "written"
+    assert STEPS["activations"].run(context, EN).status == "written"
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
     monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
     whole = world.context(concepts=CONCEPTS)
-    activations.run(whole, EN)
+    STEPS["activations"].run(whole, EN)
     expected = stored(whole)
     whole.warehouse.drop([entry.slot for entry in whole.warehouse.entries("activations")])
 
@@ -80,7 +81,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
     context = world.context(concepts=CONCEPTS)
     context.progress = kill
     with pytest.raises(Killed):
-        activations.run(context, EN)
+        STEPS["activations"].run(context, EN)
     assert stored(context).height == 0
     passed: list[int] = []
     real = activations._stage
@@ -90,14 +91,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
         real(loaded, corpus, chunk, window, *rest)
 
     monkeypatch.setattr(activations, "_stage", counted)
-    activations.run(world.context(concepts=CONCEPTS), EN)
+    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
     assert sum(passed) < 5
     assert stored(context).equals(expected)
 
 
 def test_at_most_so_many_occurrences_of_a_type(world):
     context = world.context(concepts={**CONCEPTS, "max_occurrences": 2})
-    activations.run(context, EN)
+    STEPS["activations"].run(context, EN)
     counts = stored(context).filter(pl.col("layer") == 0)["word"].value_counts()
     assert counts["count"].to_list() == [2] * counts.height
     assert counts.height > 5
@@ -108,12 +109,12 @@ def test_datasets_are_counted_apart_or_together(world):
     sections = {"datasets": datasets, "concepts": {**CONCEPTS, "datasets": ["nli", "more"], "layers": [0]}}
     context = world.context(**sections)
     context.warehouse.write({Slot("examples", ("more", "en"), "dev"): world_examples(context)}, "read")
-    activations.run(context, EN)
+    STEPS["activations"].run(context, EN)
     rare = stored(context).filter(pl.col("word") == "sofa")
     assert rare.height == 0
     sections["concepts"]["pool"] = True
     context = world.context(**sections)
-    activations.run(context, EN)
+    STEPS["activations"].run(context, EN)
     assert sorted(stored(context).filter(pl.col("word") == "sofa")["dataset"]) == ["more", "nli"]
 
 
@@ -161,8 +162,8 @@ def test_translations_have_two_sides(world):
         )
         typed = pl.concat([pl.DataFrame(schema=schema("examples")), frame], how="diagonal_relaxed")
         context.warehouse.write({Slot("examples", ("mt", language), "dev"): typed}, "read")
-    activations.run(context, EN)
-    activations.run(context, DE)
+    STEPS["activations"].run(context, EN)
+    STEPS["activations"].run(context, DE)
     # Each source sentence once, although it was translated twice.
     english = stored(context, language="en")
     assert english["word"].to_list() == ["the", "the", "a", "a"]
@@ -171,17 +172,17 @@ def test_translations_have_two_sides(world):
 
 
 def test_what_does_not_apply(world):
-    assert "no concepts of `a`" in activations.run(world.context(), EN).reason
+    assert "no concepts of `a`" in STEPS["activations"].run(world.context(), EN).reason
     context = world.context(concepts={**CONCEPTS, "models": ["b"]})
-    assert activations.run(context, EN).status == "not_applicable"
+    assert STEPS["activations"].run(context, EN).status == "not_applicable"
     context = world.context(concepts=CONCEPTS)
-    assert "no words of `es`" in activations.run(context, Key("a", language="es")).reason
+    assert "no words of `es`" in STEPS["activations"].run(context, Key("a", language="es")).reason
     context = world.context(concepts={**CONCEPTS, "stacks": ["decoder"]})
-    assert "none of the stacks decoder" in activations.run(context, EN).reason
+    assert "none of the stacks decoder" in STEPS["activations"].run(context, EN).reason
 
 
 def test_examples_must_have_been_read(world):
     context = world.context(concepts=CONCEPTS)
     context.warehouse.drop([Slot("examples", ("nli", "en"), "dev")])
     with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset nli --language en"):
-        activations.run(context, EN)
+        STEPS["activations"].run(context, EN)

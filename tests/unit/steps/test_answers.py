@@ -14,7 +14,8 @@ from xlwh.models.finetune import read_training
 from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
 from xlwh.steps.consistency import ccta_pairs, word_vectors
-from xlwh.steps.models import finetuned, models, predictions, token_predictions, tokens
+from xlwh.steps.models import predictions, tokens
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -94,8 +95,8 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
 
 
 def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context) -> None:
-    models.run(context, Key("base"))
-    assert finetuned.run(context, Key("reader")).status == "written"
+    STEPS["models"].run(context, Key("base"))
+    assert STEPS["models"].run(context, Key("reader")).status == "written"
     record = read_training(context.zoo.finetuned_folder("reader"))
     assert (record["labels"], record["dev_metric"]) == ([], "f1")
     assert record["dev_score"] > 0.6
@@ -107,7 +108,7 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
         key = Key("reader", language=language)
         assert [step.run(context, key).status for step in (tokens, predictions)] == ["written", "written"]
         assert [step.run(context, key).status for step in (tokens, predictions)] == ["fresh", "fresh"]
-        assert token_predictions.run(context, key).status == "not_applicable"
+        assert STEPS["token_predictions"].run(context, key).status == "not_applicable"
     found = context.warehouse.scan("predictions", language="de").collect()
     spans = context.warehouse.scan("answer_spans", language="de").collect()
     gold = questions("de", "dev", 12, 16)
@@ -197,7 +198,7 @@ def test_other_heads_and_tasks_say_why_they_do_not_apply(
     entries["models"]["classifier"] = {"path": str(checkpoint("bert")), "datasets": ["qa_dev"]}
     context.study = Study.model_validate(entries)
     context.zoo = Zoo(context.study, context.warehouse, device="cpu")
-    result = predictions.run(context, Key("classifier", language="en"))
+    result = STEPS["predictions"].run(context, Key("classifier", language="en"))
     assert (result.status, result.reason) == (
         "not_applicable",
         "`classifier` has no question answering head.",

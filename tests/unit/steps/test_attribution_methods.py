@@ -15,7 +15,7 @@ from xlwh.attribution import saliency
 from xlwh.errors import StudyError
 from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.models import predictions
+from xlwh.steps.plan import STEPS
 
 KEY = Key("a", language="en")
 OWN = '''
@@ -40,7 +40,7 @@ def context(world: Any, methods: dict[str, Any], **sections: Any) -> Context:
     chosen = {"lig": None, "random": None, **methods}
     made = world.context(attribution={"methods": chosen}, consistency=None, **sections)
     for language in made.study.languages:
-        predictions.run(made, Key("a", language=language))
+        STEPS["predictions"].run(made, Key("a", language=language))
     return made
 
 
@@ -58,16 +58,16 @@ def test_methods_of_a_shared_pass_run_the_model_once(world: Any, monkeypatch: py
 
     monkeypatch.setattr(saliency, "saliency", counted)
     made = context(world, SHARED)
-    assert attributions.run(made, KEY).status == "written"
+    assert STEPS["attributions"].run(made, KEY).status == "written"
     assert asked == [("input_x_gradient", "attention", "scaled_attention")]
     assert set(rows(made)["method"]) == set(SHARED)
     counts = rows(made, "attribution_runs").group_by("method").len()
     assert counts["len"].to_list() == [5, 5, 5]
 
     changed = context(world, {**SHARED, "input_x_gradient": {"reduction": "l2"}})
-    assert attributions.run(changed, KEY).status == "written"
+    assert STEPS["attributions"].run(changed, KEY).status == "written"
     assert asked[1:] == [("input_x_gradient",)]
-    assert attributions.run(changed, KEY).status == "fresh"
+    assert STEPS["attributions"].run(changed, KEY).status == "fresh"
 
 
 def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,12 +84,12 @@ def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch:
 
     monkeypatch.setattr(attributions.Staging, "append", dying)
     with pytest.raises(KeyboardInterrupt):
-        attributions.run(made, KEY)
+        STEPS["attributions"].run(made, KEY)
     monkeypatch.setattr(attributions.Staging, "append", append)
-    assert attributions.run(made, KEY).status == "written"
+    assert STEPS["attributions"].run(made, KEY).status == "written"
     again = rows(made)
     made.force = True
-    attributions.run(made, KEY)
+    STEPS["attributions"].run(made, KEY)
     assert again.drop("attribution").equals(rows(made).drop("attribution"))
 
 
@@ -97,17 +97,20 @@ def test_a_method_of_ones_own_lands_in_the_same_tables(world: Any, tmp_path: Pat
     (tmp_path / "mine.py").write_text(OWN)
     own = {"later": {"function": "mine:position", "slope": 0.5}}
     made = context(world, own)
-    assert attributions.run(made, KEY).status == "written"
+    assert STEPS["attributions"].run(made, KEY).status == "written"
     found = rows(made)
     assert set(found["method"]) == {"later"}
     assert found["attribution"].to_list() == pytest.approx((found["position"] * 0.5).to_list())
     stored = json.loads(rows(made, "attribution_runs")["parameters"][0])
     assert stored == {"function": "mine:position", "slope": 0.5, "note": "made up"}
-    assert attributions.run(made, KEY).status == "fresh"
+    assert STEPS["attributions"].run(made, KEY).status == "fresh"
 
-    assert attributions.run(context(world, {"later": {**own["later"], "slope": 2}}), KEY).status == "written"
+    assert (
+        STEPS["attributions"].run(context(world, {"later": {**own["later"], "slope": 2}}), KEY).status
+        == "written"
+    )
     (tmp_path / "mine.py").write_text(OWN.replace("arange", "ones"))
-    assert attributions.run(context(world, own), KEY).status == "written"
+    assert STEPS["attributions"].run(context(world, own), KEY).status == "written"
     assert set(rows(made)["attribution"]) == {0.5}
 
 
@@ -123,7 +126,7 @@ def test_a_function_that_is_not_there_is_named(
 ) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     with pytest.raises(StudyError, match=message):
-        attributions.run(context(world, {"later": {"function": function}}), KEY)
+        STEPS["attributions"].run(context(world, {"later": {"function": function}}), KEY)
 
 
 def test_a_misspelt_method_is_no_method_of_ones_own(world: Any) -> None:
@@ -134,9 +137,9 @@ def test_a_misspelt_method_is_no_method_of_ones_own(world: Any) -> None:
 def test_faithfulness_has_every_languages_own_prediction_explained(world: Any) -> None:
     plain = context(world, SHARED)
     key = Key("a", language="de")
-    attributions.run(plain, key)
+    STEPS["attributions"].run(plain, key)
     asked = context(world, SHARED, faithfulness={})
-    assert attributions.run(asked, key).status == "written"
+    assert STEPS["attributions"].run(asked, key).status == "written"
     own = asked.warehouse.scan("predictions", model="a", language="de").collect()
     runs = asked.warehouse.scan("attribution_runs", model="a", language="de").collect()
     explained = set(zip(runs["example_id"], runs["target"], strict=True))
@@ -155,7 +158,7 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
         made = world.context(
             attribution={"methods": {"random": None, **methods}, "max_examples": limit}, consistency=None
         )
-        predictions.run(made, KEY)
+        STEPS["predictions"].run(made, KEY)
         return made
 
     asked: list[int] = []
@@ -166,21 +169,21 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
         yield from attribute(context, loaded, jobs, examples, targets)
 
     monkeypatch.setattr(attributions, "_attribute", counted)
-    assert attributions.run(study(3), KEY).status == "written"
+    assert STEPS["attributions"].run(study(3), KEY).status == "written"
     few = rows(study(3))
-    assert attributions.run(study(5), KEY).status == "written"
-    assert attributions.run(study(5), KEY).status == "fresh"
+    assert STEPS["attributions"].run(study(5), KEY).status == "written"
+    assert STEPS["attributions"].run(study(5), KEY).status == "fresh"
     assert asked == [3, 2]
     many = rows(study(5))
     assert few.join(many, on=few.columns, how="anti").is_empty()
-    assert attributions.run(study(2), KEY).status == "written"
+    assert STEPS["attributions"].run(study(2), KEY).status == "written"
     assert asked == [3, 2], "fewer are asked for, and all of them are there"
     assert rows(study(2))["example_id"].n_unique() == 2
-    assert attributions.run(study(5, steps=3), KEY).status == "written"
+    assert STEPS["attributions"].run(study(5, steps=3), KEY).status == "written"
     assert asked == [3, 2, 5], "other parameters, other rows"
     forced = study(5, steps=3)
     forced.force = True
-    assert attributions.run(forced, KEY).status == "written"
+    assert STEPS["attributions"].run(forced, KEY).status == "written"
     assert asked == [3, 2, 5, 5]
 
 

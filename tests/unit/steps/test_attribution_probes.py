@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps.attribution import attribution_probes, attributions
+from xlwh.steps.attribution import attribution_probes
 from xlwh.steps.base import Context, Key
-from xlwh.steps.models import predictions
+from xlwh.steps.plan import STEPS
 from xlwh.store import Staging
 
 KEY = Key("a", language="en")
@@ -22,9 +22,9 @@ def context(world: Any, attribute: bool = True, **probes: Any) -> Context:
     """A study with probes, and all that they need in English."""
     chosen = {"max_examples": 3, "draws": 2, **probes}
     made: Context = world.context(attribution={"methods": METHODS, "probes": chosen}, consistency=None)
-    predictions.run(made, KEY)
+    STEPS["predictions"].run(made, KEY)
     if attribute:
-        attributions.run(made, KEY)
+        STEPS["attributions"].run(made, KEY)
     return made
 
 
@@ -34,7 +34,7 @@ def rows(made: Context) -> pl.DataFrame:
 
 def test_every_method_and_draw_has_its_row(world: Any) -> None:
     made = context(world)
-    result = attribution_probes.run(made, KEY)
+    result = STEPS["attribution_probes"].run(made, KEY)
     assert result.status == "written"
     found = rows(made)
     assert found.group_by("method").len().sort("method").rows() == [
@@ -52,22 +52,22 @@ def test_every_method_and_draw_has_its_row(world: Any) -> None:
     moved = dict(found.group_by("method").agg(pl.col("change").max()).iter_rows())
     assert moved["random"] == pytest.approx(0, abs=1e-6)
     assert moved["input_x_gradient"] > 1e-6
-    assert attribution_probes.run(made, KEY).status == "fresh"
+    assert STEPS["attribution_probes"].run(made, KEY).status == "fresh"
 
 
 def test_without_a_radius_nothing_is_attributed_anew(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(world, radius=0, methods=["input_x_gradient"])
     monkeypatch.setattr("xlwh.attribution.saliency._forward", None)
-    assert attribution_probes.run(made, KEY).status == "written"
+    assert STEPS["attribution_probes"].run(made, KEY).status == "written"
     assert rows(made).select(pl.col("noise", "change").null_count()).row(0) == (6, 6)
     other = context(world, radius=0, methods=["random"])
-    assert attribution_probes.run(other, KEY).status == "written"
+    assert STEPS["attribution_probes"].run(other, KEY).status == "written"
     assert rows(other)["method"].unique().to_list() == ["random"]
 
 
 def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(world)
-    expected = attribution_probes.run(made, KEY) and rows(made)
+    expected = STEPS["attribution_probes"].run(made, KEY) and rows(made)
     monkeypatch.setattr(attribution_probes, "TARGETS_AT_ONCE", 1)
     append, calls = Staging.append, []
 
@@ -80,9 +80,9 @@ def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.M
     made.force = True
     monkeypatch.setattr(Staging, "append", dying)
     with pytest.raises(KeyboardInterrupt):
-        attribution_probes.run(made, KEY)
+        STEPS["attribution_probes"].run(made, KEY)
     monkeypatch.setattr(Staging, "append", append)
-    assert attribution_probes.run(made, KEY).status == "written"
+    assert STEPS["attribution_probes"].run(made, KEY).status == "written"
     found = rows(made)
     assert found.drop("lost", "change").equals(expected.drop("lost", "change"))
     np.testing.assert_allclose(found["lost"], expected["lost"], atol=1e-5)
@@ -90,13 +90,13 @@ def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.M
 
 def test_where_there_is_nothing_to_check(world: Any) -> None:
     made = world.context(consistency=None)
-    assert attribution_probes.run(made, KEY).status == "not_applicable"
+    assert STEPS["attribution_probes"].run(made, KEY).status == "not_applicable"
     waiting = context(world, attribute=False)
     with pytest.raises(MissingDataError, match="xlwh materialize attributions --model a --language en"):
-        attribution_probes.run(waiting, KEY)
+        STEPS["attribution_probes"].run(waiting, KEY)
 
 
 def test_models_and_datasets_that_the_study_leaves_out(world: Any) -> None:
     for left_out in ({"models": ["b"]}, {"datasets": []}):
         made = world.context(attribution={"probes": left_out}, consistency=None)
-        assert attribution_probes.run(made, KEY).status == "not_applicable"
+        assert STEPS["attribution_probes"].run(made, KEY).status == "not_applicable"

@@ -7,7 +7,8 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
-from xlwh.steps.concepts import activations, concept_languages, concept_matches, concepts, lexicon
+from xlwh.steps.concepts import concept_languages, concept_matches
+from xlwh.steps.plan import STEPS
 
 SECTIONS = {
     "lexica": {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]], "n_best": 10}},
@@ -26,15 +27,15 @@ SECTIONS = {
 def clustered(world, **changes):
     context = world.context(**{**SECTIONS, **changes})
     for language in ("en", "de"):
-        activations.run(context, Key("a", language=language))
-        lexicon.run(context, Key(language=language))
-    concepts.run(context, Key("a"))
+        STEPS["activations"].run(context, Key("a", language=language))
+        STEPS["lexicon"].run(context, Key(language=language))
+    STEPS["concepts"].run(context, Key("a"))
     return context
 
 
 def test_from_texts_to_views(world):
     context = clustered(world)
-    result = concept_matches.run(context, Key("a"))
+    result = STEPS["concept_matches"].run(context, Key("a"))
     assert result.status == "written"
     assert result.metadata["pairings"] == 4
     pairings = context.warehouse.scan("concept_pairings", model="a").collect()
@@ -44,10 +45,10 @@ def test_from_texts_to_views(world):
     assert set(found["baseline"]) == {"none", "shuffled_lexicon", "random_labels"}
     assert found.filter(pl.col("baseline") != "none")["draw"].unique().sort().to_list() == [1, 2]
     assert found["matched"].list.len().unique().to_list() == [10]
-    languages = concept_languages.run(context, Key("a"))
+    languages = STEPS["concept_languages"].run(context, Key("a"))
     assert languages.metadata == {"mixed clusterings": 2}
-    assert concept_matches.run(context, Key("a")).status == "fresh"
-    assert concept_languages.run(context, Key("a")).status == "fresh"
+    assert STEPS["concept_matches"].run(context, Key("a")).status == "fresh"
+    assert STEPS["concept_languages"].run(context, Key("a")).status == "fresh"
     context.warehouse.build_catalogue()
     with context.warehouse.connect() as database:
         calign = database.sql(
@@ -65,7 +66,7 @@ def test_from_texts_to_views(world):
 
 def test_tokens_of_the_languages_are_those_of_the_concepts(world):
     context = clustered(world)
-    concept_languages.run(context, Key("a"))
+    STEPS["concept_languages"].run(context, Key("a"))
     counted = context.warehouse.scan("concept_languages", model="a").collect()
     sizes = (
         context.warehouse.scan("concepts", model="a")
@@ -82,13 +83,13 @@ def test_tokens_of_the_languages_are_those_of_the_concepts(world):
 
 def test_another_lexicon_or_setting_makes_matches_stale(world):
     context = clustered(world)
-    concept_matches.run(context, Key("a"))
+    STEPS["concept_matches"].run(context, Key("a"))
     draws = world.context(**{**SECTIONS, "concept_alignment": {"floor": 0.0, "draws": 3}})
-    assert concept_matches.run(draws, Key("a")).status == "written"
+    assert STEPS["concept_matches"].run(draws, Key("a")).status == "written"
     shorter = {"x": {**SECTIONS["lexica"]["x"], "pairs": [["en", "de"]], "n_best": 5}}
     fewer = world.context(**{**SECTIONS, "lexica": shorter})
-    lexicon.run(fewer, Key(language="de"))
-    assert concept_matches.run(fewer, Key("a")).metadata["pairings"] == 2
+    STEPS["lexicon"].run(fewer, Key(language="de"))
+    assert STEPS["concept_matches"].run(fewer, Key("a")).metadata["pairings"] == 2
     left = context.warehouse.scan("concept_pairings", model="a").collect()
     assert left.select("source_language", "target_language").unique().rows() == [("en", "de")], (
         "the other is gone"
@@ -104,17 +105,17 @@ def test_what_does_not_apply(world):
     unmixed = world.context(
         **{**SECTIONS, "concepts": {**SECTIONS["concepts"], "mixed": [], "monolingual": ["en"]}}
     )
-    assert "no languages together" in concept_languages.run(unmixed, Key("a")).reason
-    assert "clustered by themselves" in concept_matches.run(unmixed, Key("a")).reason
+    assert "no languages together" in STEPS["concept_languages"].run(unmixed, Key("a")).reason
+    assert "clustered by themselves" in STEPS["concept_matches"].run(unmixed, Key("a")).reason
 
 
 def test_missing_inputs_are_named(world):
     context = world.context(**SECTIONS)
     with pytest.raises(MissingDataError, match="materialize activations"):
-        concept_matches.run(context, Key("a"))
+        STEPS["concept_matches"].run(context, Key("a"))
     for language in ("en", "de"):
-        activations.run(context, Key("a", language=language))
+        STEPS["activations"].run(context, Key("a", language=language))
     with pytest.raises(MissingDataError, match="materialize lexicon --language de"):
-        concept_matches.run(context, Key("a"))
+        STEPS["concept_matches"].run(context, Key("a"))
     with pytest.raises(MissingDataError, match="materialize concepts --model a"):
-        concept_languages.run(context, Key("a"))
+        STEPS["concept_languages"].run(context, Key("a"))

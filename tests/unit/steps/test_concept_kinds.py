@@ -6,7 +6,7 @@ import polars as pl
 
 from xlwh.corpora import spans
 from xlwh.steps.base import Key
-from xlwh.steps.concepts import activations, concept_kinds, concepts
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -28,10 +28,10 @@ def test_kinds_of_every_concept(world):
             text_pair=pl.lit(None, pl.String),
         )
         context.warehouse.write({slot: tagged}, "tagged")
-        activations.run(context, Key("a", language=language))
-    assert concept_kinds.run(context, KEY).status == "not_applicable"
-    concepts.run(context, KEY)
-    result = concept_kinds.run(context, KEY)
+        STEPS["activations"].run(context, Key("a", language=language))
+    assert STEPS["concept_kinds"].run(context, KEY).status == "not_applicable"
+    STEPS["concepts"].run(context, KEY)
+    result = STEPS["concept_kinds"].run(context, KEY)
     kinds = context.warehouse.scan("concept_kinds").collect()
     filled = context.warehouse.scan("concepts").filter(~pl.col("is_empty")).collect()
     assert result.rows == kinds.height == filled.height
@@ -49,8 +49,8 @@ def test_kinds_of_every_concept(world):
     for row in mixed.filter(pl.col("clustering") == mixed["clustering"][0]).to_dicts():
         own = sizes.filter(pl.col("concept") == row["concept"])
         assert own["len"].max() == row["language_tokens"]
-    assert concept_kinds.run(context, KEY).status == "fresh"
+    assert STEPS["concept_kinds"].run(context, KEY).status == "fresh"
 
 
 def test_what_does_not_apply(world):
-    assert concept_kinds.run(world.context(), KEY).status == "not_applicable"
+    assert STEPS["concept_kinds"].run(world.context(), KEY).status == "not_applicable"

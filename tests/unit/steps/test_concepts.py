@@ -8,7 +8,7 @@ import pytest
 
 from xlwh.errors import MissingDataError, StudyError
 from xlwh.steps.base import Context, Key
-from xlwh.steps.concepts import activations, concepts
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -25,13 +25,13 @@ CONCEPTS = {
 def context_of(world, **changes) -> Context:
     context = world.context(concepts={**CONCEPTS, **changes})
     for language in ("en", "de"):
-        activations.run(context, Key("a", language=language))
+        STEPS["activations"].run(context, Key("a", language=language))
     return context
 
 
 def test_what_is_stored_of_a_clustering(world):
     context = context_of(world)
-    result = concepts.run(context, KEY)
+    result = STEPS["concepts"].run(context, KEY)
     assert result.status == "written"
     runs = context.warehouse.scan("clusterings").collect()
     assert set(runs["clustering"]) == {
@@ -69,22 +69,22 @@ def test_what_is_stored_of_a_clustering(world):
         types = own.filter(pl.col("concept") == 0).select("language", "word").n_unique()
         assert mine["num_types"][0] == types
         assert run["total_inertia"] == pytest.approx(((values - values.mean(0)) ** 2).sum(), rel=1e-3)
-    assert concepts.run(context, KEY).status == "fresh"
+    assert STEPS["concepts"].run(context, KEY).status == "fresh"
 
 
 def test_only_what_changed_is_clustered_again(world):
     context = context_of(world, seeds=[0])
-    concepts.run(context, KEY)
+    STEPS["concepts"].run(context, KEY)
     assert context.warehouse.scan("clusterings").collect()["stability"].null_count() == 6
     before = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
     context = context_of(world, seeds=[0], mixed=[], monolingual=["en"], layers=[0])
-    assert concepts.run(context, KEY).status == "fresh"
+    assert STEPS["concepts"].run(context, KEY).status == "fresh"
     after = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
     assert after == {"nli.encoder.0.monolingual-en": before["nli.encoder.0.monolingual-en"]}
     context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0])
-    assert concepts.run(context, KEY).metadata["clusterings"] == 1
+    assert STEPS["concepts"].run(context, KEY).metadata["clusterings"] == 1
     context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0], clusters=3)
-    assert concepts.run(context, KEY).metadata["clusterings"] == 2
+    assert STEPS["concepts"].run(context, KEY).metadata["clusterings"] == 2
     assert set(context.warehouse.scan("clusterings").collect()["num_clusters"]) == {3}
 
 
@@ -93,28 +93,28 @@ def test_every_algorithm_clusters(world, algorithm):
     if algorithm not in ("torch",):
         pytest.importorskip("sklearn")
     context = context_of(world, layers=[2], mixed=[], monolingual=["en"], algorithm=algorithm, seeds=[3])
-    concepts.run(context, KEY)
+    STEPS["concepts"].run(context, KEY)
     runs = context.warehouse.scan("clusterings").collect()
     assert runs.select("algorithm", "num_empty").row(0) == (algorithm, 0)
 
 
 def test_activations_must_be_there(world):
     context = world.context(concepts=CONCEPTS)
-    activations.run(context, Key("a", language="en"))
+    STEPS["activations"].run(context, Key("a", language="en"))
     with pytest.raises(MissingDataError, match="xlwh materialize activations --model a --language de"):
-        concepts.run(context, KEY)
+        STEPS["concepts"].run(context, KEY)
 
 
 def test_too_few_words_are_refused(world):
     context = context_of(world, clusters=600)
     with pytest.raises(StudyError, match=r"word occurrences cannot make 600 clusters"):
-        concepts.run(context, KEY)
+        STEPS["concepts"].run(context, KEY)
 
 
 def test_what_does_not_apply(world):
-    assert concepts.run(world.context(), KEY).status == "not_applicable"
+    assert STEPS["concepts"].run(world.context(), KEY).status == "not_applicable"
     context = context_of(world, models=["b"])
-    assert "no concepts of `a`" in concepts.run(context, KEY).reason
+    assert "no concepts of `a`" in STEPS["concepts"].run(context, KEY).reason
 
 
 def test_datasets_are_clustered_apart_or_together(world):
@@ -126,8 +126,8 @@ def test_datasets_are_clustered_apart_or_together(world):
         english = context.warehouse.scan("examples", dataset="nli", language="en").collect()
         slot = Slot("examples", ("more", "en"), "dev")
         context.warehouse.write({slot: english.with_columns(dataset=pl.lit("more"))}, "read")
-        activations.run(context, Key("a", language="en"))
-        concepts.run(context, KEY)
+        STEPS["activations"].run(context, Key("a", language="en"))
+        STEPS["concepts"].run(context, KEY)
         return context.warehouse.scan("clusterings").collect().sort("corpus")
 
     apart, together = made(pool=False), made(pool=True)

@@ -7,7 +7,7 @@ import pytest
 
 from xlwh.errors import CorpusError, StudyError
 from xlwh.steps.base import Context, Key
-from xlwh.steps.corpora import examples
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -40,7 +40,7 @@ def context(folder: Path, force: bool = False, seed: int = 0, **dataset: Any) ->
 
 def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> None:
     there = context(folder)
-    result = examples.run(there, KEY)
+    result = STEPS["examples"].run(there, KEY)
     assert (result.status, result.rows, result.examples) == ("written", 12, 10)
     assert result.metadata["accepted"] == 10
     assert result.metadata["rejected"] == 2
@@ -58,44 +58,47 @@ def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> N
 
 
 def test_fresh_partitions_are_skipped_and_changed_ones_are_not(folder: Path) -> None:
-    examples.run(context(folder), KEY)
-    again = examples.run(context(folder), KEY)
+    STEPS["examples"].run(context(folder), KEY)
+    again = STEPS["examples"].run(context(folder), KEY)
     assert (again.status, again.rows, again.examples) == ("fresh", 12, 10)
-    assert examples.run(context(folder), Key(dataset="d", language="de")).status == "written"
-    assert examples.run(context(folder, seed=1), KEY).status == "fresh"
-    assert examples.run(context(folder, force=True), KEY).status == "written"
-    assert examples.run(context(folder, options={"labels": {"neutral": "neutral"}}), KEY).status == "written"
-    fewer = examples.run(context(folder, max_examples=4), KEY)
+    assert STEPS["examples"].run(context(folder), Key(dataset="d", language="de")).status == "written"
+    assert STEPS["examples"].run(context(folder, seed=1), KEY).status == "fresh"
+    assert STEPS["examples"].run(context(folder, force=True), KEY).status == "written"
+    assert (
+        STEPS["examples"].run(context(folder, options={"labels": {"neutral": "neutral"}}), KEY).status
+        == "written"
+    )
+    fewer = STEPS["examples"].run(context(folder, max_examples=4), KEY)
     assert (fewer.status, fewer.examples, fewer.metadata["left_out"]) == ("written", 4, 6)
-    assert examples.run(context(folder, max_examples=4, seed=1), KEY).status == "written"
-    assert examples.run(context(folder), KEY).status == "written"
+    assert STEPS["examples"].run(context(folder, max_examples=4, seed=1), KEY).status == "written"
+    assert STEPS["examples"].run(context(folder), KEY).status == "written"
     (folder / "data/dev-en.tsv").write_text(ROWS.replace("premise 3", "Premise 3"))
-    assert examples.run(context(folder), KEY).status == "written"
+    assert STEPS["examples"].run(context(folder), KEY).status == "written"
 
 
 def test_another_split_takes_the_place_of_the_old_one(folder: Path) -> None:
-    examples.run(context(folder), KEY)
+    STEPS["examples"].run(context(folder), KEY)
     (folder / "data/test-en.tsv").write_text("a\tb\n")
     there = context(folder, split="test")
-    assert examples.run(there, KEY).examples == 1
+    assert STEPS["examples"].run(there, KEY).examples == 1
     assert there.warehouse.scan("examples").collect()["split"].to_list() == ["test"]
     assert [entry.slot.part for entry in there.warehouse.entries("rejected_rows")] == ["test"]
 
 
 def test_what_does_not_apply_and_what_is_missing(folder: Path) -> None:
     there = context(folder)
-    outside = examples.run(there, Key(dataset="d", language="sw"))
+    outside = STEPS["examples"].run(there, Key(dataset="d", language="sw"))
     assert (outside.status, outside.reason) == (
         "not_applicable",
         "dataset `d` is read in en, de, not in `sw`",
     )
     (folder / "data/dev-de.tsv").unlink()
     with pytest.raises(CorpusError, match=r"dev-de\.tsv"):
-        examples.run(there, Key(dataset="d", language="de"))
+        STEPS["examples"].run(there, Key(dataset="d", language="de"))
     with pytest.raises(StudyError, match="by dataset and language"):
-        examples.run(there, Key(language="en"))
+        STEPS["examples"].run(there, Key(language="en"))
     with pytest.raises(StudyError, match="No dataset `e`"):
-        examples.run(there, Key(dataset="e", language="en"))
+        STEPS["examples"].run(there, Key(dataset="e", language="en"))
     assert there.warehouse.entries() == []
 
 
@@ -104,5 +107,5 @@ def test_a_file_most_of_whose_rows_are_refused_is_of_another_format(folder: Path
     for rows in ("x\ny\n", "a\tb\tneutral\nx\ty\tz\nx\ty\tz\n"):
         (folder / "data/dev-en.tsv").write_text(rows)
         with pytest.raises(CorpusError, match=r"2 of [23] rows are refused.*not of the format"):
-            examples.run(there, KEY)
+            STEPS["examples"].run(there, KEY)
         assert there.warehouse.entries() == []

@@ -18,7 +18,7 @@ from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import finetune as training
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.steps.freshness import fresh, probe
-from xlwh.steps.models import finetuned, models
+from xlwh.steps.models import finetuned
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, empty
 
@@ -34,7 +34,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("worlds")
     WORLD["make_world"](root / "new")
     shutil.copytree(root / "new", root / "trained")
-    finetuned.run(WORLD["context"](root / "trained"), TUNED)
+    STEPS["models"].run(WORLD["context"](root / "trained"), TUNED)
     return root
 
 
@@ -52,7 +52,7 @@ def run(root: Path, **options: Any) -> StepResult:
     context: Context = WORLD["context"](root)
     for name, value in options.items():
         setattr(context, name, value)
-    return finetuned.run(context, TUNED)
+    return STEPS["models"].run(context, TUNED)
 
 
 def edit(root: Path, old: str, new: str) -> None:
@@ -124,9 +124,9 @@ def test_fresh_is_skipped_without_torch(trained: Path) -> None:
         "import runpy, sys\n"
         "world = runpy.run_path(sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from xlwh.steps import finetuned\n"
+        "from xlwh.steps.plan import STEPS\n"
         "from xlwh.steps.base import Key\n"
-        "result = finetuned.run(world['context'](Path(sys.argv[2])), Key(model='tuned'))\n"
+        "result = STEPS['models'].run(world['context'](Path(sys.argv[2])), Key(model='tuned'))\n"
         "print(result.status, 'torch' in sys.modules, 'transformers' in sys.modules)\n"
     )
     done = subprocess.run(
@@ -140,7 +140,7 @@ def test_fresh_is_skipped_without_torch(trained: Path) -> None:
 
 
 def test_models_step_hands_over(trained: Path) -> None:
-    assert models.run(WORLD["context"](trained), TUNED).status == "fresh"
+    assert STEPS["models"].run(WORLD["context"](trained), TUNED).status == "fresh"
 
 
 def test_probing_never_trains(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_probing_never_trains(trained: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_models_from_elsewhere_are_not_its_business(new: Path) -> None:
-    result = finetuned.run(WORLD["context"](new), Key(model="base"))
+    result = STEPS["models"].run(WORLD["context"](new), Key(model="base"))
     assert result.status == "not_applicable"
 
 
@@ -275,13 +275,13 @@ def test_base_that_was_fine_tuned_here(trained: Path) -> None:
         "max_length = 24 }\n\n[models.tuned]",
     )
     context = WORLD["context"](trained)
-    result = finetuned.run(context, Key(model="twice"))
+    result = STEPS["models"].run(context, Key(model="twice"))
     assert result.status == "written"
     # The head came along: one epoch at a small rate does not lose what the base knows.
     assert result.metadata["curve"][0]["dev_score"] > 0.5  # type: ignore[index]
     context.warehouse.drop([SLOT])
     with pytest.raises(MissingDataError, match="xlwh materialize models --model tuned"):
-        finetuned.run(WORLD["context"](trained), Key(model="twice"))
+        STEPS["models"].run(WORLD["context"](trained), Key(model="twice"))
 
 
 def test_labels_of_the_study_give_the_order(new: Path) -> None:
@@ -332,7 +332,7 @@ def test_metadata_is_json(trained: Path) -> None:
 def test_a_base_that_fails_its_self_test_is_not_trained(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, before anything is trained on what the base would see otherwise than alone."""
     context: Context = WORLD["context"](new)
-    models.run(context, Key("base"))
+    STEPS["models"].run(context, Key("base"))
     (file,) = (new / "warehouse" / "cache" / "self-tests").iterdir()
     results = json.loads(file.read_text())
     for result in results:

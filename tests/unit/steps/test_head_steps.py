@@ -40,26 +40,26 @@ def samples(context):
 
 def test_rounds_are_files_and_a_larger_budget_adds_to_them(world):
     context = world.context(heads=heads())
-    result = head_samples.run(context, KEY)
+    result = STEPS["head_samples"].run(context, KEY)
     assert result.status == "written"
     # 8 permutations of 8 heads, 4 removals each: 32 rows a round.
     assert rounds(context) == ["nli.rows.000000", "nli.rows.000001"]
-    assert head_samples.run(context, KEY).status == "fresh"
+    assert STEPS["head_samples"].run(context, KEY).status == "fresh"
     assert fresh(probe(context), STEPS["head_samples"], KEY) is not None
     before = {e.slot: e.file for e in context.warehouse.entries("head_samples")}
 
     larger = world.context(heads=heads(samplers={"rows": {"max_rows": 90, "round_permutations": 8}}))
     assert fresh(probe(larger), STEPS["head_samples"], KEY) is None
-    assert head_samples.run(larger, KEY).status == "written"
+    assert STEPS["head_samples"].run(larger, KEY).status == "written"
     assert rounds(larger) == [f"nli.rows.00000{n}" for n in range(3)]
     assert before.items() <= {e.slot: e.file for e in larger.warehouse.entries("head_samples")}.items()
-    assert head_samples.run(context, KEY).status == "fresh"
+    assert STEPS["head_samples"].run(context, KEY).status == "fresh"
     assert len(rounds(context)) == 3
 
 
 def test_a_run_that_was_killed_makes_the_same_samples(world, monkeypatch):
     context = world.context(heads=heads(samplers={"rows": {"max_rows": 128, "round_permutations": 8}}))
-    head_samples.run(context, KEY)
+    STEPS["head_samples"].run(context, KEY)
     whole = samples(context)
     context.warehouse.drop([e.slot for e in context.warehouse.entries("head_samples")])
 
@@ -73,10 +73,10 @@ def test_a_run_that_was_killed_makes_the_same_samples(world, monkeypatch):
 
     monkeypatch.setattr(type(context.warehouse), "write", dies)
     with pytest.raises(KeyboardInterrupt):
-        head_samples.run(context, KEY)
+        STEPS["head_samples"].run(context, KEY)
     monkeypatch.undo()
     assert len(rounds(context)) == 2
-    head_samples.run(context, KEY)
+    STEPS["head_samples"].run(context, KEY)
     assert samples(context).equals(whole)
 
 
@@ -94,14 +94,14 @@ def test_two_machines_make_the_samples_of_one(world):
         )
 
     one = world.context(heads=sampler(0, 64))
-    head_samples.run(one, KEY)
+    STEPS["head_samples"].run(one, KEY)
     both = world.context(heads=sampler(16, 64))
-    head_samples.run(both, KEY)
+    STEPS["head_samples"].run(both, KEY)
     assert rounds(both) == [f"nli.rows.00000{n}" for n in range(4)]
     merged = samples(both)
     both.warehouse.drop([e.slot for e in both.warehouse.entries("head_samples")])
     alone = world.context(heads=sampler(0, 128))
-    head_samples.run(alone, KEY)
+    STEPS["head_samples"].run(alone, KEY)
     assert samples(alone).equals(merged)
 
 
@@ -111,26 +111,26 @@ def test_samples_of_another_warehouse_are_taken_and_gone_on_from(world, tmp_path
         return heads(samplers={"rows": sampler})
 
     here = world.context(heads=settings(0, 64))
-    head_samples.run(here, KEY)
+    STEPS["head_samples"].run(here, KEY)
     away = Warehouse(tmp_path / "away", create=True)
     take(away, here.warehouse, "examples")
     there = world.context(heads=settings(16, 64))
     there.warehouse = away
-    head_samples.run(there, KEY)
+    STEPS["head_samples"].run(there, KEY)
     assert rounds(there) == ["nli.rows.000002", "nli.rows.000003"]
 
     assert len(take(here.warehouse, away, "head_samples")) == 2
     # Four rounds are there, so a budget of four asks for nothing.
-    assert head_samples.run(world.context(heads=settings(0, 128)), KEY).status == "fresh"
+    assert STEPS["head_samples"].run(world.context(heads=settings(0, 128)), KEY).status == "fresh"
     assert len(rounds(here)) == 4
 
 
 def test_other_settings_replace_the_rounds(world):
     context = world.context(heads=heads())
-    head_samples.run(context, KEY)
+    STEPS["head_samples"].run(context, KEY)
     fewer = heads(samplers={"rows": {"max_rows": 30, "round_permutations": 8, "truncation": 0.25}})
     context = world.context(heads=fewer)
-    assert head_samples.run(context, KEY).status == "written"
+    assert STEPS["head_samples"].run(context, KEY).status == "written"
     assert rounds(context) == ["nli.rows.000000"]
     assert samples(context)["remaining"].min() == 2
 
@@ -138,7 +138,7 @@ def test_other_settings_replace_the_rounds(world):
 def test_languages_share_permutations_and_examples(world):
     context = world.context(heads=heads())
     for language in ("en", "de"):
-        head_samples.run(context, Key("a", language=language))
+        STEPS["head_samples"].run(context, Key("a", language=language))
     frame = samples(context)
     columns = ["permutation", "example_id", "layer", "head", "remaining"]
     english, german = (frame.filter(pl.col("language") == x).select(columns) for x in ("en", "de"))
@@ -149,10 +149,13 @@ def test_languages_share_permutations_and_examples(world):
 def test_minutes_stop_a_run_and_the_next_one_goes_on(world):
     sampler = {"max_rows": 64, "round_permutations": 8, "max_minutes": 1e-9}
     context = world.context(heads=heads(samplers={"rows": sampler}))
-    assert head_samples.run(context, KEY).status == "fresh"
+    assert STEPS["head_samples"].run(context, KEY).status == "fresh"
     assert rounds(context) == []
     sampler["max_minutes"] = 1
-    assert head_samples.run(world.context(heads=heads(samplers={"rows": sampler})), KEY).status == "written"
+    assert (
+        STEPS["head_samples"].run(world.context(heads=heads(samplers={"rows": sampler})), KEY).status
+        == "written"
+    )
 
 
 def test_exact_values_and_groups_and_whole_sets(world):
@@ -166,7 +169,7 @@ def test_exact_values_and_groups_and_whole_sets(world):
         },
     )
     context = world.context(heads=settings)
-    head_samples.run(context, KEY)
+    STEPS["head_samples"].run(context, KEY)
     frame = samples(context)
     exact = frame.filter(pl.col("sampler") == "exact")
     assert exact.select("unit", "layer").unique().height == 4
@@ -184,21 +187,21 @@ def test_exact_values_and_groups_and_whole_sets(world):
 
 def test_importance_has_every_head_and_method(world):
     context = world.context(heads=heads())
-    assert head_importance.run(context, KEY).status == "written"
+    assert STEPS["head_importance"].run(context, KEY).status == "written"
     frame = context.warehouse.scan("head_importance").collect()
     assert frame.height == 4 * 8
     assert set(frame["num_examples"]) == {3}
     normal = frame.filter(pl.col("method") == "gradient_layer_norm").sort("layer", "head")["value"].to_numpy()
     np.testing.assert_allclose((normal.reshape(2, 4) ** 2).sum(axis=1), 1)
-    assert head_importance.run(context, KEY).status == "fresh"
+    assert STEPS["head_importance"].run(context, KEY).status == "fresh"
 
 
 def test_masks_are_evaluated_on_other_examples_and_in_other_languages(world):
     context = world.context(heads=heads(max_examples=2))
     for language in ("en", "de"):
-        head_samples.run(context, Key("a", language=language))
-    head_importance.run(context, KEY)
-    assert pruning_evaluations.run(context, KEY).status == "written"
+        STEPS["head_samples"].run(context, Key("a", language=language))
+    STEPS["head_importance"].run(context, KEY)
+    assert STEPS["pruning_evaluations"].run(context, KEY).status == "written"
     used = set(samples(context)["example_id"])
     evaluations = context.warehouse.scan("pruning_evaluations").collect()
     assert evaluations["example_id"].n_unique() == 2
@@ -229,19 +232,19 @@ def test_masks_are_evaluated_on_other_examples_and_in_other_languages(world):
     )
     own = evaluations.filter(pl.col("ranking") == "random", pl.col("draw") == 1, pl.col("num_removed") == 3)
     assert row["after"] == pytest.approx(own["score"].mean())
-    assert pruning_evaluations.run(context, KEY).status == "fresh"
+    assert STEPS["pruning_evaluations"].run(context, KEY).status == "fresh"
 
     # New samples in another language are new masks here.
-    head_samples.run(context, Key("a", language="es"))
+    STEPS["head_samples"].run(context, Key("a", language="es"))
     assert fresh(probe(context), STEPS["pruning_evaluations"], KEY) is None
 
 
 def test_a_ranking_is_tried_on_every_language_at_one_size(world):
     context = world.context(heads=heads(max_examples=2, zero_shot=2, curve=[]))
     for language in ("en", "de"):
-        head_samples.run(context, Key("a", language=language))
-    head_importance.run(context, KEY)
-    assert pruning_evaluations.run(context, KEY).status == "written"
+        STEPS["head_samples"].run(context, Key("a", language=language))
+    STEPS["head_importance"].run(context, KEY)
+    assert STEPS["pruning_evaluations"].run(context, KEY).status == "written"
     tests = context.warehouse.scan("pruning_tests").filter(pl.col("selection") == "zero_shot").collect()
     columns = ("language", "ranking", "mask_language", "num_removed")
     assert sorted(tests.select(columns).rows()) == [
@@ -256,10 +259,10 @@ def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, m
     # In German the first two are longer than 45 characters, in Spanish the second is not.
     monkeypatch.setattr(attention_maps, "MAX_CHARACTERS", 45)
     context = world.context(heads=heads(max_examples=4))
-    assert attention_maps.run(context, KEY).status == "written"
-    assert attention_maps.run(context, KEY).status == "fresh"
+    assert STEPS["attention_maps"].run(context, KEY).status == "written"
+    assert STEPS["attention_maps"].run(context, KEY).status == "fresh"
     assert fresh(probe(context), STEPS["attention_maps"], KEY) is not None
-    attention_maps.run(context, Key("a", language="es"))
+    STEPS["attention_maps"].run(context, Key("a", language="es"))
     frame = context.warehouse.scan("attention_maps").collect()
     short = {
         str(row)
@@ -277,10 +280,10 @@ def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, m
     assert [token for token, special in zip(row["tokens"], row["is_special"], strict=True) if special]
 
     one = world.context(heads=heads(max_examples=4, attention_examples=1))
-    assert attention_maps.run(one, KEY).status == "written"
+    assert STEPS["attention_maps"].run(one, KEY).status == "written"
     assert one.warehouse.scan("attention_maps", language="de").collect()["example_id"].n_unique() == 1
     none = world.context(heads=heads(attention_examples=0))
-    assert attention_maps.run(none, KEY).status == "not_applicable"
+    assert STEPS["attention_maps"].run(none, KEY).status == "not_applicable"
 
 
 def test_what_the_study_does_not_ask_for(world):

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.steps.base import Key
 from xlwh.steps.concepts import lexicon
-from xlwh.steps.corpora import examples
 from xlwh.steps.plan import STEPS, upstream
 from xlwh.store import Slot
 
@@ -24,7 +23,7 @@ def test_examples_with_the_same_id_are_sentence_pairs(world):
     context = world.context(lexica=ALIGNED)
     seen = []
     context.progress = lambda what, done, total: seen.append((what, done, total))
-    result = lexicon.run(context, Key(language="de"))
+    result = STEPS["lexicon"].run(context, Key(language="de"))
     assert result.status == "written"
     assert result.rows == stored(context).height
     assert result.metadata["x en-de"]["sentence_pairs"] == 10
@@ -36,20 +35,20 @@ def test_examples_with_the_same_id_are_sentence_pairs(world):
     sums = frame.group_by("source_word").agg(pl.col("probability").sum())
     assert sums["probability"].max() == pytest.approx(1)
     assert frame["provenance"].unique().to_list() == ["alignment of nli"]
-    assert lexicon.run(context, Key(language="de")).status == "fresh"
-    assert lexicon.run(context, Key(language="es")).status == "not_applicable"
-    assert lexicon.run(context, Key(language="en")).status == "written"
+    assert STEPS["lexicon"].run(context, Key(language="de")).status == "fresh"
+    assert STEPS["lexicon"].run(context, Key(language="es")).status == "not_applicable"
+    assert STEPS["lexicon"].run(context, Key(language="en")).status == "written"
 
 
 def test_settings_and_texts_make_it_stale(world):
-    lexicon.run(world.context(lexica=ALIGNED), Key(language="de"))
+    STEPS["lexicon"].run(world.context(lexica=ALIGNED), Key(language="de"))
     other = {"x": {**ALIGNED["x"], "aligner": {"iterations": 2}}}
     context = world.context(lexica=other)
-    assert lexicon.run(context, Key(language="de")).status == "written"
+    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
     slot = Slot("examples", ("nli", "de"), "dev")
     frame = context.warehouse.scan("examples", dataset="nli", language="de").collect()
     context.warehouse.write({slot: frame.head(3)}, "other")
-    assert lexicon.run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 6
+    assert STEPS["lexicon"].run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 6
 
 
 def test_another_segmenter_makes_aligned_words_stale(world, monkeypatch):
@@ -57,10 +56,10 @@ def test_another_segmenter_makes_aligned_words_stale(world, monkeypatch):
     context = world.context(
         lexica={"x": {"datasets": ["nli"], "pairs": [["en", "de"]]}, "muse": {"files": files}}
     )
-    lexicon.run(context, Key(language="de"))
+    STEPS["lexicon"].run(context, Key(language="de"))
     before = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
     monkeypatch.setattr(lexicon, "segmenter_name", lambda language: f"another, {language}")
-    assert lexicon.run(context, Key(language="de")).status == "written"
+    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
     after = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
     # Words of files are the files' own.
     assert {slot.keys[0] for slot in before if before[slot] != after[slot]} == {"x"}
@@ -84,15 +83,15 @@ def test_translations_hold_both_sides(world):
     }
     context = world.context(**sections)
     with pytest.raises(MissingDataError, match="materialize examples --dataset text --language de"):
-        lexicon.run(context, Key(language="de"))
-    examples.run(context, Key(dataset="text", language="de"))
+        STEPS["lexicon"].run(context, Key(language="de"))
+    STEPS["examples"].run(context, Key(dataset="text", language="de"))
     for language, source, best in (("de", "house", "Haus"), ("en", "Hund", "dog")):
-        assert lexicon.run(context, Key(language=language)).status == "written"
+        assert STEPS["lexicon"].run(context, Key(language=language)).status == "written"
         frame = stored(context, target_language=language).filter(pl.col("source_word") == source)
         assert frame.sort("rank")["target_word"][0] == best
     wrong = world.context(**{**sections, "lexica": {"x": {"datasets": ["text"], "pairs": [["de", "es"]]}}})
     with pytest.raises(StudyError, match="none of text has both `de` and `es`"):
-        lexicon.run(wrong, Key(language="es"))
+        STEPS["lexicon"].run(wrong, Key(language="es"))
 
 
 def test_files(world):
@@ -101,22 +100,22 @@ def test_files(world):
         {"source": "de", "target": "en", "path": "en-de.txt", "reversed": True},
     ]
     context = world.context(lexica={"muse": {"files": files}})
-    assert lexicon.run(context, Key(language="de")).status == "written"
+    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
     frame = stored(context, lexicon="muse", target_language="de").filter(pl.col("source_word") == "the")
     assert frame.select("target_word", "rank", "file_rank", "probability", "provenance").rows() == [
         ("der", 1, 1, None, "en-de.txt"),
         ("die", 2, 2, None, "en-de.txt"),
     ]
-    lexicon.run(context, Key(language="en"))
+    STEPS["lexicon"].run(context, Key(language="en"))
     assert stored(context, target_language="en").filter(pl.col("source_word") == "die")[
         "target_word"
     ].to_list() == ["the"]
-    assert lexicon.run(context, Key(language="en")).status == "fresh"
+    assert STEPS["lexicon"].run(context, Key(language="en")).status == "fresh"
     (world.folder / "en-de.txt").write_text("the\tdas\n")
-    assert lexicon.run(context, Key(language="de")).rows == 1
+    assert STEPS["lexicon"].run(context, Key(language="de")).rows == 1
     (world.folder / "en-de.txt").unlink()
     with pytest.raises(CorpusError, match=r"lexica\.muse\.files"):
-        lexicon.run(context, Key(language="de"))
+        STEPS["lexicon"].run(context, Key(language="de"))
 
 
 def test_datasets_are_aligned_together_where_they_have_both_languages(world):
@@ -130,9 +129,9 @@ def test_datasets_are_aligned_together_where_they_have_both_languages(world):
         "lexica": {"x": {"datasets": ["nli", "text"], "pairs": [["en", "de"], ["en", "es"]]}},
     }
     context = world.context(**sections)
-    examples.run(context, Key(dataset="text", language="de"))
-    assert lexicon.run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
-    assert lexicon.run(context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
+    STEPS["examples"].run(context, Key(dataset="text", language="de"))
+    assert STEPS["lexicon"].run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
+    assert STEPS["lexicon"].run(context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
     assert stored(context)["provenance"].unique().sort().to_list() == [
         "alignment of nli",
         "alignment of nli, text",
@@ -145,7 +144,7 @@ def test_nothing_in_common_is_an_error(world):
     frame = context.warehouse.scan("examples", dataset="nli", language="de").collect()
     context.warehouse.write({slot: frame.with_columns(example_id="other" + pl.col("example_id"))}, "other")
     with pytest.raises(MissingDataError, match="no example of nli has the same id in `en` and `de`"):
-        lexicon.run(context, Key(language="de"))
+        STEPS["lexicon"].run(context, Key(language="de"))
 
 
 def test_reads_the_examples_of_its_datasets_alone(world):

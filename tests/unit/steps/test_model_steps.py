@@ -17,7 +17,8 @@ from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo, pins
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.steps.models import evaluated as evaluation
-from xlwh.steps.models import models, predictions, tokens
+from xlwh.steps.models import predictions, tokens
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -51,8 +52,8 @@ def test_a_model_says_whose_counterpart_it_is(
     mono = {"path": path, "languages": ["en"], "counterpart_of": "multi"}
     context = context_of(None, multi={"path": path}, mono=mono)
     for name in ("multi", "mono"):
-        assert models.run(context, Key(model=name)).status == "written"
-        assert models.run(context, Key(model=name)).status == "fresh"
+        assert STEPS["models"].run(context, Key(model=name)).status == "written"
+        assert STEPS["models"].run(context, Key(model=name)).status == "fresh"
     rows = context.warehouse.scan("models").select("model", "counterpart_of").collect().rows()
     assert sorted(rows) == [("mono", "multi"), ("multi", None)]
 
@@ -67,7 +68,10 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     context = context_of(examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT"})
     messages: list[tuple[str, int, int]] = []
     context.progress = lambda *message: messages.append(message)
-    assert statuses(context, models.run, tokens.run, predictions.run) == ["written"] * 3
+    assert (
+        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+        == ["written"] * 3
+    )
 
     (row,) = context.warehouse.scan("models").collect().to_dicts()
     pin = context.zoo.pin("m")
@@ -91,9 +95,14 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     np.testing.assert_allclose(np.array(found["probabilities"].to_list()).sum(axis=1), 1, atol=1e-6)
     assert messages[-1] == ("nli: predictions", len(pairs), len(pairs))
     assert ("nli: tokens", len(pairs), len(pairs)) in messages
-    assert statuses(context, models.run, tokens.run, predictions.run) == ["fresh"] * 3
+    assert (
+        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh"] * 3
+    )
     context.force = True
-    assert statuses(context, models.run, tokens.run, predictions.run) == ["written"] * 3
+    assert (
+        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+        == ["written"] * 3
+    )
 
 
 def test_what_changes_makes_stale_what_depends_on_it(
@@ -107,7 +116,7 @@ def test_what_changes_makes_stale_what_depends_on_it(
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
-    runs = (models.run, tokens.run, predictions.run)
+    runs = (STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
     context = context_of(frame(pairs), m={"path": "model"})
     assert statuses(context, *runs) == ["written"] * 3
 
@@ -136,8 +145,8 @@ def test_a_model_without_a_head_has_tokens_but_no_predictions(
     pairs: list[tuple[str, str | None]],
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("xlm", "ForMaskedLM"))})
-    assert statuses(context, models.run, tokens.run) == ["written", "written"]
-    result = predictions.run(context, KEY)
+    assert statuses(context, STEPS["models"].run, STEPS["tokens"].run) == ["written", "written"]
+    result = STEPS["predictions"].run(context, KEY)
     assert (result.status, result.reason) == (
         "not_applicable",
         "`m` has no sequence classification head.",
@@ -184,8 +193,8 @@ def test_an_empty_dataset_is_done_and_stays_done(
 ) -> None:
     context = context_of(None, m={"path": str(checkpoint("bert"))})
     context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): frame([])}, "read")
-    assert statuses(context, tokens.run, predictions.run) == ["written", "written"]
-    assert statuses(context, tokens.run, predictions.run) == ["fresh", "fresh"]
+    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["written", "written"]
+    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh", "fresh"]
     assert context.warehouse.scan("tokens").collect().height == 0
 
 
@@ -201,7 +210,7 @@ def test_labels_that_the_model_does_not_know_are_refused(
         r"entailment\..*`labels = \[\.\.\.\]` under `\[models\.m\]`"
     )
     with pytest.raises(ModelError, match=expected):
-        predictions.run(context, KEY)
+        STEPS["predictions"].run(context, KEY)
     assert context.warehouse.entries("predictions") == []
 
 
@@ -213,11 +222,11 @@ def test_long_corpora_are_worked_on_in_parts_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("roberta"))})
-    statuses(context, tokens.run, predictions.run)
+    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
     tables = {name: context.warehouse.scan(name).collect() for name in ("tokens", "predictions")}
     monkeypatch.setattr(evaluation, "CHUNK", 3)
     context.force = True
-    statuses(context, tokens.run, predictions.run)
+    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
     assert context.warehouse.scan("tokens").collect().equals(tables["tokens"])
     again = context.warehouse.scan("predictions").collect()
     floats = ["logits", "probabilities"]
@@ -233,7 +242,7 @@ def test_files_carry_the_hashes_of_the_model(
     frame: Callable[..., pl.DataFrame],
 ) -> None:
     context = context_of(frame([("a", "b")]), m={"path": str(checkpoint("bert"))})
-    statuses(context, models.run, tokens.run, predictions.run)
+    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
     pin = context.zoo.pin("m")
     for table in ("models", "tokens", "predictions"):
         (entry,) = context.warehouse.entries(table)
@@ -250,7 +259,7 @@ def test_fresh_partitions_need_no_torch(
 ) -> None:
     path = str(checkpoint("bert"))
     context = context_of(frame([("a", "b")]), m={"path": path})
-    statuses(context, models.run, tokens.run, predictions.run)
+    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
     script = f"""
 import json, sys
 from xlwh.models import Zoo

@@ -23,8 +23,7 @@ from xlwh.models.segments import occurrences
 from xlwh.report.explorer import concept as concept_page
 from xlwh.report.explorer.drill_pages import _sentence
 from xlwh.steps.base import Context, Key
-from xlwh.steps.concepts import activations, concepts
-from xlwh.steps.models import tokens
+from xlwh.steps.plan import STEPS
 from xlwh.store import Entry, Slot, schema
 from xlwh.store.occurrences import POINTERS, cut
 
@@ -95,9 +94,9 @@ def context(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[..., 
         rows = [{"task": "translation", "text": one, "text_pair": two} for one, two in pairs]
         _write(made, "mt", language, rows)
     for language in ("en", "de"):
-        tokens.run(made, Key("a", language=language))
-        activations.run(made, Key("a", language=language))
-    concepts.run(made, Key("a"))
+        STEPS["tokens"].run(made, Key("a", language=language))
+        STEPS["activations"].run(made, Key("a", language=language))
+    STEPS["concepts"].run(made, Key("a"))
     made.warehouse.build_catalogue()
     return made
 

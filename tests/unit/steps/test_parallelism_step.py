@@ -16,7 +16,7 @@ from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
 from xlwh.steps.concepts import lexicon
 from xlwh.steps.consistency import ccta_pairs
-from xlwh.steps.corpora import examples, parallelism
+from xlwh.steps.corpora import parallelism
 from xlwh.steps.freshness import fresh, probe
 from xlwh.steps.models.evaluated import corpora as evaluated
 from xlwh.steps.models.evaluated import refuse_leak
@@ -60,7 +60,7 @@ def context(tmp_path: Path) -> Callable[..., Context]:
         warehouse = Warehouse(tmp_path / "warehouse", create=True)
         made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
         for language in files:
-            examples.run(made, Key(dataset="nli", language=language))
+            STEPS["examples"].run(made, Key(dataset="nli", language=language))
         return made
 
     return context
@@ -80,7 +80,7 @@ def faults(context: Context, check: str) -> int:
 
 def test_translations_are_parallel(context):
     made = context(en=lines("en"), de=lines("de"))
-    assert parallelism.run(made, DATASET).status == "written"
+    assert STEPS["parallelism"].run(made, DATASET).status == "written"
     row = stored(made)
     assert (row["verdict"], row["joined_by"], row["pairs"], row["is_refused"]) == (
         "parallel",
@@ -89,7 +89,7 @@ def test_translations_are_parallel(context):
         False,
     )
     assert (row["label_agreement"], row["shared_numbers"], row["first_divergence"]) == (1.0, 1.0, None)
-    assert parallelism.run(made, DATASET).status == "fresh"
+    assert STEPS["parallelism"].run(made, DATASET).status == "fresh"
     assert fresh(probe(made), STEPS["parallelism"], DATASET) is not None
     assert faults(made, "languages_are_parallel") == faults(made, "no_odd_rows") == 0
 
@@ -101,7 +101,7 @@ def test_a_lacking_row_is_refused_with_its_place_whatever_is_sampled(context, li
         with pytest.raises(
             CorpusError, match=r"`de` differs from `en` from row 2[234] on .*60 rows against 59"
         ):
-            parallelism.run(made, DATASET)
+            STEPS["parallelism"].run(made, DATASET)
     row = stored(made)
     assert (row["verdict"], row["is_refused"], row["source_rows"], row["target_rows"]) == (
         "differs",
@@ -117,19 +117,19 @@ def test_a_lacking_row_is_refused_with_its_place_whatever_is_sampled(context, li
 def test_the_language_that_all_others_differ_from_is_named(context):
     made = context(en=without(lines("en"), 30), de=lines("de"), es=lines("es"))
     with pytest.raises(CorpusError, match="All differ from `en` there"):
-        parallelism.run(made, DATASET)
+        STEPS["parallelism"].run(made, DATASET)
 
 
 def test_the_study_may_let_it_pass(context):
     made = context({"aligned": "unchecked"}, en=lines("en"), de=without(lines("de"), 23))
-    assert parallelism.run(made, DATASET).status == "written"
+    assert STEPS["parallelism"].run(made, DATASET).status == "written"
     row = stored(made)
     assert (row["verdict"], row["aligned"], row["is_refused"]) == ("differs", "unchecked", False)
     assert faults(made, "languages_are_parallel") == 0
     parallelism.require_parallel(made, "nli", ["en", "de"])
     again = context(en=lines("en"), de=without(lines("de"), 23))
     with pytest.raises(CorpusError, match="aligned = "):
-        parallelism.run(again, DATASET)
+        STEPS["parallelism"].run(again, DATASET)
 
 
 @pytest.mark.parametrize("of", ["en", "de"])
@@ -140,16 +140,16 @@ def test_a_file_that_is_another_languages_is_refused(context, of):
     told = f"`es` differs from `en` from row 0 on .*60 of 60 texts are those of `{of}`, so it is one language twice"
     for _ in range(2):
         with pytest.raises(CorpusError, match=told):
-            parallelism.run(made, DATASET)
+            STEPS["parallelism"].run(made, DATASET)
     with pytest.raises(CorpusError, match="one language twice"):
         parallelism.require_parallel(made, "nli", ["en", "es"])
-    assert parallelism.run(context({"aligned": "unchecked"}, **files), DATASET).status == "written"
+    assert STEPS["parallelism"].run(context({"aligned": "unchecked"}, **files), DATASET).status == "written"
 
 
 def test_some_texts_may_be_the_same(context):
     half = [b if n % 3 else a for n, (a, b) in enumerate(zip(lines("en"), lines("de"), strict=True))]
     made = context(en=lines("en"), de=half)
-    parallelism.run(made, DATASET)
+    STEPS["parallelism"].run(made, DATASET)
     assert stored(made)["verdict"] == "parallel"
 
 
@@ -179,7 +179,7 @@ def leaking(
     }
     made = context(sections=sections, en=lines("en"), de=de or lines("de"))
     for language in languages:
-        examples.run(made, Key(dataset="rest", language=language))
+        STEPS["examples"].run(made, Key(dataset="rest", language=language))
     return made
 
 
@@ -208,7 +208,7 @@ def test_the_rest_in_another_language_has_to_be_the_rest(context):
 
 
 def test_other_files_are_looked_at_again(context):
-    parallelism.run(context(en=lines("en"), de=lines("de")), DATASET)
+    STEPS["parallelism"].run(context(en=lines("en"), de=lines("de")), DATASET)
     shuffled = lines("de")
     random.Random(2).shuffle(shuffled)
     made = context(en=lines("en"), de=shuffled)
@@ -216,7 +216,7 @@ def test_other_files_are_looked_at_again(context):
     with pytest.raises(CorpusError, match="the rows match nowhere"):
         parallelism.require_parallel(made, "nli", ["en", "de"])
     with pytest.raises(CorpusError, match="the rows match nowhere"):
-        parallelism.run(made, DATASET)
+        STEPS["parallelism"].run(made, DATASET)
     with pytest.raises(CorpusError, match="the rows match nowhere"):
         parallelism.require_parallel(made, "nli", ["en", "de"])
     parallelism.require_parallel(made, "nli", ["de"])
@@ -224,9 +224,9 @@ def test_other_files_are_looked_at_again(context):
 
 def test_one_language_has_nothing_to_compare(context):
     made = context(en=lines("en"), de=lines("de"))
-    parallelism.run(made, DATASET)
+    STEPS["parallelism"].run(made, DATASET)
     alone = context(en=lines("en"))
-    assert parallelism.run(alone, DATASET).status == "not_applicable"
+    assert STEPS["parallelism"].run(alone, DATASET).status == "not_applicable"
     assert alone.warehouse.entries("parallelism") == []
 
 
@@ -258,8 +258,8 @@ def test_tweets_in_two_languages_are_refused_to_who_joins_them_only(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", create=True)
     made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
     for language in ("en", "de"):
-        examples.run(made, Key(dataset="nli", language=language))
-    assert parallelism.run(made, DATASET).status == "written"
+        STEPS["examples"].run(made, Key(dataset="nli", language=language))
+    assert STEPS["parallelism"].run(made, DATASET).status == "written"
     assert stored(made)["verdict"] == "unrelated"
     assert faults(made, "languages_are_parallel") == 0
     parallelism.refuse_differing(made, "nli", ["en", "de"])
@@ -297,7 +297,7 @@ def test_every_step_that_joins_languages_refuses_rows_that_do_not_go_together(wo
     # What reads its own language alone goes on, and so does whoever explains its own predictions.
     own = world.context(attribution={"target": "own_prediction"})
     with pytest.raises(Exception, match="There is no predictions"):
-        attributions.run(own, key)
+        STEPS["attributions"].run(own, key)
 
 
 def test_who_joins_languages_waits_for_the_audit():
@@ -374,8 +374,8 @@ def test_real_data_raise_no_alarm(shared, tmp_path, name):
     warehouse = Warehouse(tmp_path / "warehouse", create=True)
     made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
     for language in languages:
-        examples.run(made, Key(dataset="nli", language=language))
-    assert parallelism.run(made, DATASET).status == "written"
+        STEPS["examples"].run(made, Key(dataset="nli", language=language))
+    assert STEPS["parallelism"].run(made, DATASET).status == "written"
     found = warehouse.scan("parallelism").collect()
     expected = {"unrelated"} if name in UNRELATED else {"undecided"} if name == "gsd" else {"parallel"}
     assert set(found["verdict"]) == expected

@@ -6,7 +6,7 @@ import pytest
 
 from xlwh import published
 from xlwh.steps.base import Context, Key
-from xlwh.steps.corpora import published_results
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 
 
@@ -16,18 +16,18 @@ def context(tmp_path) -> Context:
 
 
 def test_writes_then_is_fresh(context):
-    first = published_results.run(context, Key())
+    first = STEPS["published_results"].run(context, Key())
     assert (first.status, first.rows) == ("written", published.load().height)
     assert first.metadata["papers"]["ccta"] == 223
     assert context.warehouse.current(Slot("published_results")).rows == first.rows
     assert context.warehouse.scan("published_results").collect().equals(published.load())
-    assert published_results.run(context, Key()).status == "fresh"
+    assert STEPS["published_results"].run(context, Key()).status == "fresh"
 
 
 def test_changed_numbers_and_force_write_again(context, monkeypatch):
-    published_results.run(context, Key())
+    STEPS["published_results"].run(context, Key())
     monkeypatch.setattr(published, "digest", lambda: "0" * 32)
-    assert published_results.run(context, Key()).status == "written"
-    assert published_results.run(context, Key()).status == "fresh"
+    assert STEPS["published_results"].run(context, Key()).status == "written"
+    assert STEPS["published_results"].run(context, Key()).status == "fresh"
     context.force = True
-    assert published_results.run(context, Key()).status == "written"
+    assert STEPS["published_results"].run(context, Key()).status == "written"

@@ -7,7 +7,8 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
-from xlwh.steps.concepts import activations, representation_similarities
+from xlwh.steps.concepts import representation_similarities
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -24,12 +25,12 @@ def context(world):
         again = frame.with_columns(pl.col("example_id") + "b", text=pl.col("text") + " !")
         third = frame.with_columns(pl.col("example_id") + "c", text_pair=pl.col("text"))
         made.warehouse.write({slot: pl.concat([frame, again, third])}, "more")
-        activations.run(made, Key("a", language=language))
+        STEPS["activations"].run(made, Key("a", language=language))
     return made
 
 
 def test_every_measure_of_every_layer(context):
-    result = representation_similarities.run(context, KEY)
+    result = STEPS["representation_similarities"].run(context, KEY)
     found = context.warehouse.scan("representation_similarities").collect()
     assert result.rows == found.height
     per_layer = [
@@ -52,17 +53,17 @@ def test_every_measure_of_every_layer(context):
         )
     assert set(found.filter(pl.col("measure") == "cka")["num_units"]) == {15}
     assert found.filter(pl.col("measure") == "anisotropy")["null_value"].null_count() == 4
-    assert representation_similarities.run(context, KEY).status == "fresh"
+    assert STEPS["representation_similarities"].run(context, KEY).status == "fresh"
 
 
 def test_sentence_vectors_must_be_there(context):
     context.warehouse.drop([Slot("sentence_vectors", ("a", "de"), "nli.encoder.2")])
     with pytest.raises(MissingDataError, match="xlwh materialize activations --model a --language de"):
-        representation_similarities.run(context, KEY)
+        STEPS["representation_similarities"].run(context, KEY)
 
 
 def test_what_does_not_apply(world):
-    assert representation_similarities.run(world.context(), KEY).status == "not_applicable"
+    assert STEPS["representation_similarities"].run(world.context(), KEY).status == "not_applicable"
 
 
 def test_whether_languages_may_be_paired_is_part_of_what_is_stored(context, monkeypatch):
@@ -70,7 +71,7 @@ def test_whether_languages_may_be_paired_is_part_of_what_is_stored(context, monk
     paired = ["cka", "mutual_retrieval", "retrieval"]
     for unlike, measures in (([], paired), ([{"target_language": "de", "verdict": "unrelated"}], [])):
         monkeypatch.setattr(representation_similarities, "not_parallel", lambda *_, rows=unlike: rows)
-        assert representation_similarities.run(context, KEY).status == "written"
-        assert representation_similarities.run(context, KEY).status == "fresh"
+        assert STEPS["representation_similarities"].run(context, KEY).status == "written"
+        assert STEPS["representation_similarities"].run(context, KEY).status == "fresh"
         stored = context.warehouse.scan("representation_similarities").collect()["measure"]
         assert sorted(set(stored) & set(paired)) == measures

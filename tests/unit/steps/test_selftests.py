@@ -15,12 +15,11 @@ import xlwh.selftest.checks as checks
 import xlwh.steps.models.selftests as selftests
 from xlwh.errors import ModelError
 from xlwh.selftest import CAPABILITIES, ITEMS, Result
-from xlwh.steps.attribution import attribution_probes, attributions
+from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.consistency import ccta_pairs, word_vectors
 from xlwh.steps.faithfulness import perturbations
-from xlwh.steps.heads import attention_maps, head_importance
-from xlwh.steps.models import models, predictions, tokens
+from xlwh.steps.models import models
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
 KEY = Key("a", language="en")
@@ -72,7 +71,7 @@ def stored(context: Context, model: str = "a") -> list[dict[str, Any]]:
 
 def test_it_is_stored_once_per_weights_with_examples_of_the_study(world: Any, counted: Counted) -> None:
     context = world.context()
-    result = models.run(context, Key("a"))
+    result = STEPS["models"].run(context, Key("a"))
     assert result.metadata["self-test"]["passed"] >= 12  # type: ignore[index]
     rows = stored(context)
     assert [row["item"] for row in rows] == [item.name for item in ITEMS]
@@ -84,15 +83,15 @@ def test_it_is_stored_once_per_weights_with_examples_of_the_study(world: Any, co
     assert examples.filter(pl.col("dataset") == "self_test").height == 2
     assert examples["text_pair"].null_count() == 0
     # `b` has the same weights; further runs, further steps and another process find what is there.
-    models.run(context, Key("b"))
-    assert models.run(context, Key("a")).status == "fresh"
+    STEPS["models"].run(context, Key("b"))
+    assert STEPS["models"].run(context, Key("a")).status == "fresh"
     again = world.context()
-    tokens.run(again, KEY)
-    predictions.run(again, KEY)
+    STEPS["tokens"].run(again, KEY)
+    STEPS["predictions"].run(again, KEY)
     assert len(counted.seen) == 1
     assert stored(context, "b") == rows
     # Unless told to, or other versions compute.
-    models.run(replace(context, force=True), Key("a"))
+    STEPS["models"].run(replace(context, force=True), Key("a"))
     assert len(counted.seen) == 2
 
 
@@ -100,10 +99,10 @@ def test_other_versions_are_tested_again(
     world: Any, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = world.context()
-    models.run(context, Key("a"))
+    STEPS["models"].run(context, Key("a"))
     monkeypatch.setattr(models, "tested_with", lambda: "another version")
     monkeypatch.setattr(selftests, "tested_with", lambda: "another version")
-    assert models.run(context, Key("a")).status == "written"
+    assert STEPS["models"].run(context, Key("a")).status == "written"
     assert len(counted.seen) == 2
     assert (
         context.warehouse.scan("models", model="a").collect()["self_tested_with"].item() == "another version"
@@ -117,7 +116,7 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
     measured = checks.Measured(deviation, 1e-4, "Largest deviation with each example.")
     monkeypatch.setitem(checks.CHECKS, "own_forward", lambda case: measured)
     context = world.context()
-    models.run(context, Key("a"))
+    STEPS["models"].run(context, Key("a"))
     row = next(row for row in stored(context) if row["item"] == "own_forward")
     assert (row["status"], row["deviation"]) == ("failed", None)
     with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
@@ -127,37 +126,37 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
     context = world.context()
     context.warehouse.drop([Slot("examples", ("nli", language), "dev") for language in ("en", "de", "es")])
-    models.run(context, Key("a"))
+    STEPS["models"].run(context, Key("a"))
     assert set(counted.seen[0]["dataset"]) == {"self_test"}
     assert {row["status"] for row in stored(context)} == {"passed", "not_applicable"}
 
 
 def test_a_file_that_was_cut_off_is_made_again(world: Any, counted: Counted) -> None:
     context = world.context()
-    models.run(context, Key("a"))
+    STEPS["models"].run(context, Key("a"))
     (file,) = (Path(context.warehouse.root) / "cache" / "self-tests").iterdir()
     file.write_text(file.read_text()[:-20])
-    predictions.run(context, KEY)
+    STEPS["predictions"].run(context, KEY)
     assert len(counted.seen) == 2
     assert len(json.loads(file.read_text())) == len(ITEMS)
 
 
 GATED: list[tuple[str, Callable[[Context, Key], Any]]] = [
-    ("tokens", tokens.run),
-    ("predictions", predictions.run),
-    ("attributions", attributions.run),
-    ("perturbations", perturbations.run),
-    ("attribution_probes", attribution_probes.run),
-    ("head_importance", head_importance.run),
-    ("attention_maps", attention_maps.run),
-    ("word_vectors", word_vectors.run),
+    ("tokens", STEPS["tokens"].run),
+    ("predictions", STEPS["predictions"].run),
+    ("attributions", STEPS["attributions"].run),
+    ("perturbations", STEPS["perturbations"].run),
+    ("attribution_probes", STEPS["attribution_probes"].run),
+    ("head_importance", STEPS["head_importance"].run),
+    ("attention_maps", STEPS["attention_maps"].run),
+    ("word_vectors", STEPS["word_vectors"].run),
 ]
 
 
 def upstream(context: Context) -> None:
     for language in ("en", "de", "es"):
-        tokens.run(context, Key("a", language=language))
-        predictions.run(context, Key("a", language=language))
+        STEPS["tokens"].run(context, Key("a", language=language))
+        STEPS["predictions"].run(context, Key("a", language=language))
 
 
 REFUSED = [
@@ -178,9 +177,9 @@ def test_a_failed_item_refuses_the_steps_that_depend_on_it(
     """What is upstream of a step was made before the item failed, so that every step is tried."""
     context = world.context(**SECTIONS)
     upstream(context)
-    attributions.run(context, KEY)
+    STEPS["attributions"].run(context, KEY)
     counted.failing = {item}
-    models.run(replace(context, force=True), Key("a"))
+    STEPS["models"].run(replace(context, force=True), Key("a"))
     assert {row["item"] for row in stored(context) if row["status"] == "failed"} == {item}
     told: dict[str, str] = {}
     for name, run in GATED:
@@ -200,25 +199,25 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     counted.failing = {"completeness", "read_position"}
     context = world.context(**SECTIONS)
     upstream(context)
-    word_vectors.run(context, KEY)
+    STEPS["word_vectors"].run(context, KEY)
     for language in ("en", "de", "es"):
-        result = attributions.run(context, Key("a", language=language))
+        result = STEPS["attributions"].run(context, Key("a", language=language))
         assert result.status == "written"
         assert "without lig, attention" in result.reason
     made = context.warehouse.scan("token_attributions", model="a").collect()
     assert set(made["method"]) == {"occlusion"}
-    again = attributions.run(context, KEY)
+    again = STEPS["attributions"].run(context, KEY)
     assert (again.status, "without lig, attention" in again.reason) == ("fresh", True)
-    result = perturbations.run(context, KEY)
+    result = STEPS["perturbations"].run(context, KEY)
     assert "without lig, attention" in result.reason
     assert set(context.warehouse.scan("perturbations", model="a").collect()["method"]) == {
         "occlusion",
         "random",
     }
-    assert "without lig, attention" in attribution_probes.run(context, KEY).reason
+    assert "without lig, attention" in STEPS["attribution_probes"].run(context, KEY).reason
     for language in ("de", "es"):
-        word_vectors.run(context, Key("a", language=language))
-    pairs = ccta_pairs.run(context, KEY)
+        STEPS["word_vectors"].run(context, Key("a", language=language))
+    pairs = STEPS["ccta_pairs"].run(context, KEY)
     assert "without lig" in pairs.reason
     assert set(context.warehouse.scan("ccta_pairs", model="a").collect()["method"]) == {"occlusion"}
 
@@ -228,8 +227,8 @@ def test_what_was_stored_of_a_method_that_is_refused_by_now_is_shown_no_more(
 ) -> None:
     context = world.context(**SECTIONS)
     upstream(context)
-    attributions.run(context, KEY)
-    perturbations.run(context, KEY)
+    STEPS["attributions"].run(context, KEY)
+    STEPS["perturbations"].run(context, KEY)
     steps = {
         "token_attributions": attributions,
         "attribution_runs": attributions,
@@ -242,7 +241,7 @@ def test_what_was_stored_of_a_method_that_is_refused_by_now_is_shown_no_more(
 
     assert all("lig" in methods(table) for table in steps)
     counted.failing = {"completeness"}
-    models.run(replace(context, force=True), Key("a"))
+    STEPS["models"].run(replace(context, force=True), Key("a"))
     for table, step in steps.items():
         step.run(replace(context, force=True), KEY)
         assert methods(table)
@@ -256,11 +255,11 @@ def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Cou
     )
     upstream(context)
     counted.failing = {"completeness"}
-    models.run(replace(context, force=True), Key("a"))
+    STEPS["models"].run(replace(context, force=True), Key("a"))
     with pytest.raises(
         ModelError, match=r"Model `a`: attributions by lig are refused: .*`completeness` failed"
     ):
-        attributions.run(context, KEY)
+        STEPS["attributions"].run(context, KEY)
 
 
 def test_every_step_that_loads_a_model_names_what_for() -> None:

@@ -14,9 +14,8 @@ from xlwh.corpora.spans import joined
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.models import finetuned, models, predictions, token_predictions, tokens
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -91,8 +90,8 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
 
 
 def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Context) -> None:
-    assert models.run(context, Key("base")).status == "written"
-    assert finetuned.run(context, Key("tagger")).status == "written"
+    assert STEPS["models"].run(context, Key("base")).status == "written"
+    assert STEPS["models"].run(context, Key("tagger")).status == "written"
     (row,) = context.warehouse.scan("models", model="tagger").collect().to_dicts()
     assert row["task"] == "token_classification"
     assert row["labels"] == ["CCONJ", "DET", "NOUN", "PUNCT", "VERB"]
@@ -104,10 +103,10 @@ def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Cont
     assert (record["dropped_words"], record["truncated_words"]) == (0, 0)
 
     key = Key("tagger", language="de")
-    assert tokens.run(context, key).status == "written"
-    assert token_predictions.run(context, key).status == "written"
-    assert token_predictions.run(context, key).status == "fresh"
-    assert predictions.run(context, key).status == "not_applicable"
+    assert STEPS["tokens"].run(context, key).status == "written"
+    assert STEPS["token_predictions"].run(context, key).status == "written"
+    assert STEPS["token_predictions"].run(context, key).status == "fresh"
+    assert STEPS["predictions"].run(context, key).status == "not_applicable"
 
     gold = sentences("de", "dev", 20, [["\u200b", *["cat"] * 60]])
     found = context.warehouse.scan("token_predictions").collect()
@@ -132,8 +131,8 @@ def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Cont
     assert joined.height == tagged.height
     assert (joined["word_index"] == joined["word_index_token"]).all()
 
-    assert attributions.run(context, key).status == "written"
-    assert attributions.run(context, key).status == "fresh"
+    assert STEPS["attributions"].run(context, key).status == "written"
+    assert STEPS["attributions"].run(context, key).status == "fresh"
     runs = context.warehouse.scan("attribution_runs").collect()
     named = runs.with_columns(
         word_index=pl.col("target").str.split(":").list.first().cast(pl.Int32),
@@ -163,10 +162,10 @@ def test_tags_that_the_model_does_not_know_are_refused(
     with pytest.raises(
         ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` has others: CCONJ"
     ):
-        token_predictions.run(context, Key("other", language="en"))
+        STEPS["token_predictions"].run(context, Key("other", language="en"))
 
 
 def test_models_without_such_a_head_and_other_tasks_do_not_apply(context: Context) -> None:
-    result = token_predictions.run(context, Key("base", language="en"))
+    result = STEPS["token_predictions"].run(context, Key("base", language="en"))
     assert result.status == "not_applicable"
     assert result.reason == "`base` is evaluated on no tagged dataset in `en`."

@@ -16,6 +16,7 @@ from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
 from xlwh.steps.corpora import examples
 from xlwh.steps.models import models, predictions, tokens, translation_statistics, translations
+from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
 
@@ -92,7 +93,7 @@ def status(step: Any, context: Context, **key: str) -> str:
 def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(study)
     with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset pairs --language de"):
-        models.run(context, Key(model="blank"))
+        STEPS["models"].run(context, Key(model="blank"))
     assert status(examples, context, dataset="pairs", language="de") == "written"
     for model in ("blank", "en-de"):
         assert status(models, context, model=model) == "written"
@@ -107,7 +108,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     key = {"model": "en-de", "language": "de"}
     with pytest.raises(MissingDataError, match="xlwh materialize predictions --model en-de --language de"):
-        translation_statistics.run(context, Key(**key))
+        STEPS["translation_statistics"].run(context, Key(**key))
     # A run that is stopped after its first checkpoint goes on there.
     monkeypatch.setattr(translations, "CHECKPOINT", 8)
     written, real = [], translations._translated
@@ -121,7 +122,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr(translations, "_translated", stopping)
         with pytest.raises(KeyboardInterrupt):
-            predictions.run(context, Key(**key))
+            STEPS["predictions"].run(context, Key(**key))
     assert context.warehouse.current(Slot("predictions", ("en-de", "de"), "pairs")) is None
     calls: list[tuple[str, int, int]] = []
     context.progress = lambda *call: calls.append(call)
@@ -183,7 +184,7 @@ def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
     )
     status(examples, context, dataset="pairs", language="de")
     with pytest.raises(MissingDataError, match="`blank` has not been made yet"):
-        models.run(context, Key(model="other"))
+        STEPS["models"].run(context, Key(model="other"))
     for model in ("blank", "other"):
         assert status(models, context, model=model) == "written"
     pins = [context.zoo.pin(model) for model in ("blank", "other")]
@@ -195,5 +196,5 @@ def test_a_bad_shape_names_the_model_and_leaves_nothing(study: Path) -> None:
     context = context_of(study, ("d_model = 32", "d_modell = 32"))
     status(examples, context, dataset="pairs", language="de")
     with pytest.raises(ModelError, match=r"models\.blank\.scratch\.config: d_modell: no value of a `t5`"):
-        models.run(context, Key(model="blank"))
+        STEPS["models"].run(context, Key(model="blank"))
     assert not (study / "warehouse" / "models").exists()

@@ -19,10 +19,10 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Context, Key
 from xlwh.steps.corpora.parallelism import require_parallel
-from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, Corpus
-from xlwh.steps.models.translations import TRANSLATION
+from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, TRANSLATION, Corpus
 from xlwh.steps.upstream import required
 from xlwh.store import Entry, Slot
+from xlwh.study import Study
 
 if TYPE_CHECKING:
     from xlwh.attribution.base import Item
@@ -70,10 +70,10 @@ def explains_own(context: Context, corpus: Corpus) -> bool:
     )
 
 
-def num_explained_own(context: Context) -> int | None:
+def num_explained_own(study: Study) -> int | None:
     """Examples of which that is so: those that faithfulness takes; None is all."""
-    faithfulness = context.study.faithfulness
-    limits = (context.study.attribution.max_examples, faithfulness.max_examples if faithfulness else None)
+    faithfulness = study.faithfulness
+    limits = (study.attribution.max_examples, faithfulness.max_examples if faithfulness else None)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -113,7 +113,7 @@ def _class_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame
     ]
     own = predicted(corpus.language)
     if explains_own(context, corpus):
-        explained = _part(context, own, num_explained_own(context))
+        explained = _part(context, own, num_explained_own(context.study))
         chosen.append(explained.select("example_id", target="predicted"))
     targets = pl.concat(chosen).drop_nulls().unique(maintain_order=True)
     return targets.join(own.select("example_id", "logits"), on="example_id").select(

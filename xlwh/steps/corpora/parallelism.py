@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
 
 import polars as pl
 
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Audit, audit, halves, sides
 from xlwh.errors import CorpusError
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.upstream import identity, required
-from xlwh.store import Entry, Slot, fingerprint, schema
+from xlwh.steps.definition import Frames, Stored, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot, schema
 
-CODE_VERSION = "2"
 FEWEST = 8
 """Rows from which on it is no accident that most texts are the same in two languages."""
 CLOSE = 3
@@ -32,32 +32,58 @@ CLOSE = 3
 Row = Mapping[str, object]
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `parallelism` of one dataset; CorpusError says at which row languages begin to differ."""
-    dataset = str(key.dataset)
-    languages = _languages(context, dataset)
-    entries = [
-        required(context, _examples_slot(context, dataset, language), Key(dataset=dataset, language=language))
-        for language in languages
-    ]
-    slot = _slot(dataset)
-    if len(languages) < 2 and corpora.source_side(context.study, dataset) is None:
-        if context.warehouse.current(slot) is not None:
-            context.warehouse.drop([slot])
-        return not_applicable(f"Dataset `{dataset}` is in one language.")
-    current, watch = _fingerprint(context, dataset, entries), Stopwatch()
-    fresh = not context.force and context.warehouse.is_fresh(slot, current)
-    if fresh:
-        frame = context.warehouse.scan("parallelism", dataset=dataset).collect()
-    else:
-        audits = _audits(_files(context, dataset, languages), *_kind(context, dataset))
-        frame = pl.DataFrame(_in_study(context, dataset, audits), schema=schema("parallelism"))
-        context.warehouse.write({slot: frame}, current)
-    refuse_faults(dataset, frame)
-    if fresh:
-        return StepResult("fresh", frame.height)
-    shown = frame.select("target_language", "pairs", "evidence", "verdict", "odd_rows", "reason")
-    return StepResult("written", frame.height, 0, watch.seconds, metadata={"by language": shown})
+@dataclass(frozen=True)
+class _Params:
+    split: str
+    languages: tuple[str, ...]
+    pivot: str | None
+    """The language that every row is translated from, if any."""
+    translations: bool
+    """Whether the languages are meant to be translations by the dataset's format."""
+    aligned: str
+
+
+class _Parallelism(Whole):
+    version = "2"
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """One job, of the examples of all languages that have rows of the dataset."""
+        study, dataset = partition.study, partition.dataset
+        languages = [
+            language
+            for language in study.dataset_languages(dataset)
+            if not corpora.inapplicable(study, dataset, language)
+        ]
+        settings, pivot = study.datasets[dataset], corpora.source_side(study, dataset)
+        entries = [
+            partition.required(Slot("examples", (dataset, language), settings.split))
+            for language in languages
+        ]
+        if len(languages) < 2 and pivot is None:
+            raise NotApplicable(f"Dataset `{dataset}` is in one language.")
+        translations = corpora.is_of_translations(study, dataset)
+        params = _Params(settings.split, tuple(languages), pivot, translations, settings.aligned)
+        # All rows of the files are compared, of which the examples may be a part.
+        readers = [partial(corpora.locate, study, dataset, language) for language in languages]
+        yield Job({"parallelism": _slot(dataset)}, params, tuple(entries), name=dataset, tools=readers)
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """The verdict of every pair of languages."""
+        audits = _audits(_files(work, job), job.params.pivot, job.params.translations)
+        rows = list(_in_study(job.name, job.params, audits))
+        return {"parallelism": pl.DataFrame(rows, schema=schema("parallelism"))}
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """The verdicts."""
+        columns = ("target_language", "pairs", "evidence", "verdict", "odd_rows", "reason")
+        return {"by language": rows["parallelism"].select(columns).collect()}
+
+    def judge(self, job: Job, rows: Stored) -> None:
+        """CorpusError says at which row languages begin to differ."""
+        refuse_faults(job.name, rows["parallelism"].collect())
+
+
+STEP = _Parallelism()
 
 
 def refuse_faults(dataset: str, frame: pl.DataFrame) -> None:
@@ -83,12 +109,12 @@ def refused(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("verdict").is_in(FAULTS) & pl.col("is_refused"))
 
 
-def require_parallel(context: Context, dataset: str, languages: Iterable[str]) -> None:
+def require_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -> None:
     """Refuse to join languages of a dataset that are not translations of each other; CorpusError says where.
 
-    This goes by the stored audit of the files. Where none is up to date, the stored examples are audited instead.
+    MissingDataError where they were not compared yet.
     """
-    unlike = not_parallel(context, dataset, languages)
+    unlike = not_parallel(partition, dataset, languages)
     if unlike:
         described = "; ".join(map(_described, unlike))
         raise CorpusError(
@@ -98,43 +124,20 @@ def require_parallel(context: Context, dataset: str, languages: Iterable[str]) -
         )
 
 
-def refuse_differing(context: Context, dataset: str, languages: Iterable[str]) -> None:
+def refuse_differing(partition: Partition, dataset: str, languages: Iterable[str]) -> None:
     """As `require_parallel`, but unrelated languages pass: for steps that only show languages side by side."""
-    if any(row["verdict"] in FAULTS for row in not_parallel(context, dataset, languages)):
-        require_parallel(context, dataset, languages)
+    if any(row["verdict"] in FAULTS for row in not_parallel(partition, dataset, languages)):
+        require_parallel(partition, dataset, languages)
 
 
-def not_parallel(context: Context, dataset: str, languages: Iterable[str]) -> list[Row]:
+def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -> list[Row]:
     """The rows of `parallelism` by which some of these languages of a dataset must not be joined."""
     wanted = set(languages)
-    if len(wanted) < 2 or context.study.datasets[dataset].aligned == "unchecked":
+    if len(wanted) < 2 or partition.study.datasets[dataset].aligned == "unchecked":
         return []
-    rows = _stored(context, dataset)
-    if rows is None:
-        rows = _of_stored_examples(context, dataset)
+    rows = partition.read(partition.required(_slot(dataset))).collect().iter_rows(named=True)
     # Each language is compared with the first one only: two that match it match each other.
     return [row for row in rows if row["is_refused"] and row["target_language"] in wanted]
-
-
-def _stored(context: Context, dataset: str) -> list[Row] | None:
-    """The stored audit of the files; None if there is none that is up to date."""
-    entries = _entries(context, dataset)
-    if None in entries.values():
-        return None
-    present = [entry for entry in entries.values() if entry is not None]
-    # Asked as a fact: whether the audit is up to date says nothing of the step that joins the languages.
-    entry = context.warehouse.current(_slot(dataset))
-    if entry is None or entry.fingerprint != _fingerprint(context, dataset, present):
-        return None
-    return list(context.warehouse.scan("parallelism", dataset=dataset).collect().iter_rows(named=True))
-
-
-def _of_stored_examples(context: Context, dataset: str) -> list[Row]:
-    """An audit of the stored examples, of those languages that have some."""
-    root = context.warehouse.root
-    entries = _entries(context, dataset).items()
-    files = tuple((language, root / entry.file) for language, entry in entries if entry is not None)
-    return _in_study(context, dataset, _audits_of_files(files, *_kind(context, dataset)))
 
 
 @dataclass(frozen=True)
@@ -143,28 +146,20 @@ class _Rows:
 
     language: str
     examples: pl.DataFrame
-    records: int | None = None
-    """Rows of the files, refused ones included; None for stored examples, which may be a sample."""
-    one_file: bool = False
+    records: int
+    """Rows of the files, refused ones included."""
+    one_file: bool
     """Of translations: whether both sides of a row are from one file, so that its author joined them, not we."""
 
 
-def _files(context: Context, dataset: str, languages: list[str]) -> Iterator[_Rows]:
-    """All rows of the files."""
-    for number, language in enumerate(languages):
-        context.progress(f"{dataset}: comparing languages", number, len(languages))
-        reading = corpora.read_all(context.study, dataset, language)
+def _files(work: Work, job: Job) -> Iterator[_Rows]:
+    """All rows of the files, language by language."""
+    for number, (language, locate) in enumerate(zip(job.params.languages, job.tools, strict=True)):
+        work.progress(f"{job.name}: comparing languages", number, len(job.tools))
+        corpus = locate()
+        reading = corpus.reader.parse(corpus.request, corpus.documents)
         yield _Rows(language, reading.examples, reading.records, len(reading.files) == 1)
-    context.progress(f"{dataset}: comparing languages", len(languages), len(languages))
-
-
-@lru_cache(maxsize=32)
-def _audits_of_files(
-    files: tuple[tuple[str, Path], ...], pivot: str | None, translations: bool
-) -> tuple[Row, ...]:
-    """Audits of stored files of `examples`; a file of the warehouse never changes."""
-    rows = (_Rows(language, pl.read_parquet(path).sort("row_number")) for language, path in files)
-    return tuple(_audits(rows, pivot, translations))
+    work.progress(f"{job.name}: comparing languages", len(job.tools), len(job.tools))
 
 
 def _audits(languages: Iterable[_Rows], pivot: str | None, translations: bool) -> Iterator[Row]:
@@ -181,16 +176,14 @@ def _audits(languages: Iterable[_Rows], pivot: str | None, translations: bool) -
             same = rows.examples.filter(pl.col("text") == pl.col("text_pair")).height
             found = _unless_copied(found, same, rows.examples.height, pivot)
             joined_by = "pair" if rows.one_file else "row"
-            yield _row((pivot, rows.language), joined_by, (_count(rows), _count(rows)), found, ids)
+            yield _row((pivot, rows.language), joined_by, (rows.records, rows.records), found, ids)
             continue
         texts = rows.examples.select("example_id", pl.col("text").hash(seed=0))
         if first is None:
             first = rows
         else:
-            whole = first.records is not None and rows.records is not None
-            counts = (_count(first), _count(rows))
-            # A row that a sample left out is no gap: samples are joined by id, whatever the ids are.
-            a, b, ids, by_id = sides(first.examples, rows.examples, counts if whole else None)
+            counts = (first.records, rows.records)
+            a, b, ids, by_id = sides(first.examples, rows.examples, counts)
             found = audit(a, b, by_id=by_id, translations=translations)
             for earlier, others in seen.items():
                 same = others.join(texts, on=["example_id", "text"]).height
@@ -205,10 +198,6 @@ def _unless_copied(found: Audit, same: int, pairs: int, other: str) -> Audit:
         return found
     reason = f"{same} of {pairs} texts are those of `{other}`, so it is one language twice"
     return replace(found, verdict="differs", first_divergence=0, reason=reason)
-
-
-def _count(rows: _Rows) -> int:
-    return rows.examples.height if rows.records is None else rows.records
 
 
 def _row(
@@ -227,12 +216,12 @@ def _row(
     }
 
 
-def _in_study(context: Context, dataset: str, audits: Iterable[Row]) -> list[Row]:
+def _in_study(dataset: str, params: _Params, audits: Iterable[Row]) -> Iterator[Row]:
     """Complete rows of `parallelism`: with what the study says of the dataset, and whether it lets them pass."""
-    settings = context.study.datasets[dataset]
-    constants = {"dataset": dataset, "split": settings.split, "aligned": settings.aligned}
-    unlike = (*FAULTS, "unrelated") if settings.aligned == "checked" else ()
-    return [{**row, **constants, "is_refused": row["verdict"] in unlike} for row in audits]
+    constants = {"dataset": dataset, "split": params.split, "aligned": params.aligned}
+    unlike = (*FAULTS, "unrelated") if params.aligned == "checked" else ()
+    for row in audits:
+        yield {**row, **constants, "is_refused": row["verdict"] in unlike}
 
 
 def _described(row: Row) -> str:
@@ -241,38 +230,5 @@ def _described(row: Row) -> str:
     return f"`{row['target_language']}` differs from `{row['source_language']}`{place}{name}: {row['reason']}"
 
 
-def _kind(context: Context, dataset: str) -> tuple[str | None, bool]:
-    """The language that every row is translated from, if any, and whether the languages are meant to be translations."""
-    return corpora.source_side(context.study, dataset), corpora.is_of_translations(context.study, dataset)
-
-
-def _languages(context: Context, dataset: str) -> list[str]:
-    """Languages that have rows of the dataset."""
-    study = context.study
-    return [
-        language
-        for language in study.dataset_languages(dataset)
-        if not corpora.inapplicable(study, dataset, language)
-    ]
-
-
-def _entries(context: Context, dataset: str) -> dict[str, Entry | None]:
-    """The stored examples of each language that has rows of the dataset; None where they are not stored yet."""
-    return {
-        language: context.warehouse.current(_examples_slot(context, dataset, language))
-        for language in _languages(context, dataset)
-    }
-
-
-def _examples_slot(context: Context, dataset: str, language: str) -> Slot:
-    return Slot("examples", (dataset, language), context.study.datasets[dataset].split)
-
-
 def _slot(dataset: str) -> Slot:
     return Slot("parallelism", (dataset,))
-
-
-def _fingerprint(context: Context, dataset: str, examples: Iterable[Entry]) -> str:
-    # Files, options, languages and split are in the fingerprints of the examples.
-    parameters = {"aligned": context.study.datasets[dataset].aligned}
-    return fingerprint("parallelism", CODE_VERSION, parameters, map(identity, examples))

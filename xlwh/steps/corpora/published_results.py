@@ -1,27 +1,32 @@
-"""Store the numbers printed in the papers, so that measured ones can be joined with them."""
+"""The numbers printed in the papers, so that measured ones can be joined with them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from xlwh import published
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch
-from xlwh.store import Slot, fingerprint
+from xlwh.steps.definition import Frames, Stored, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.planning import Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot
 
-CODE_VERSION = "2"
+
+class _PublishedResults(Whole):
+    version = "2"
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """One job, from the package's data files."""
+        yield Job({"published_results": Slot("published_results")}, files=(published.digest(),))
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """The rows of those files."""
+        return {"published_results": published.load()}
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """Numbers by paper."""
+        papers = rows["published_results"].collect()["paper"].value_counts(sort=True)
+        return {"papers": dict(papers.iter_rows())}
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `published_results`; stale only when the package's data files have changed."""
-    slot = Slot("published_results")
-    current = fingerprint("published_results", CODE_VERSION, {}, [published.digest()])
-    if not context.force and context.warehouse.is_fresh(slot, current):
-        return StepResult(status="fresh")
-    watch = Stopwatch()
-    frame = published.load()
-    context.warehouse.write({slot: frame}, current)
-    papers = frame["paper"].value_counts(sort=True)
-    return StepResult(
-        status="written",
-        rows=frame.height,
-        duration_s=watch.seconds,
-        metadata={"papers": dict(papers.iter_rows())},
-    )
+STEP = _PublishedResults()

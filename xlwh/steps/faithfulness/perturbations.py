@@ -6,223 +6,122 @@ others as they are; those that are made together share what they evaluate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from xlwh.corpora import sample
 from xlwh.steps.attribution.stored import Stored
 from xlwh.steps.attribution.targets import num_explained_own
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.models.evaluated import CLASSIFICATION, Corpus, corpora
-from xlwh.steps.models.selftests import forget_refused, refused_methods, require_some, without
-from xlwh.steps.upstream import identity, required
-from xlwh.store import Slot, Staging, fingerprint, schema
-from xlwh.study import Faithfulness
-
-if TYPE_CHECKING:
-    from xlwh.faithfulness.perturbations import Ranking, Subject
-    from xlwh.models import LoadedModel
-    from xlwh.models.tokenize import Encoded
-
-CODE_VERSION = "2"
+from xlwh.steps.definition import Frames, Pieced
+from xlwh.steps.job import Job, which
+from xlwh.steps.models.evaluated import CLASSIFICATION, evaluated
+from xlwh.steps.models.selftests import allowed
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot
+from xlwh.study import Faithfulness, Study
 
 RANDOM = "random"
 """The method that needs no attributions: its scores are drawn here."""
 
-EXAMPLES_AT_ONCE = 32
-"""Examples perturbed together, and between two checkpoints: what a kill can cost."""
-
 
 @dataclass(frozen=True)
-class _Job:
-    """One method on one dataset: the slot it fills."""
-
-    corpus: Corpus
+class _Params:
     method: str
-    slot: Slot
-    fingerprint: str
+    settings: Faithfulness
+    seed: int = which()
+    max_examples: int | None = which()
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `perturbations` of one model in one language, a file per dataset and method.
+class _Perturbations(Pieced):
+    version = "2"
+    libraries = ("torch", "transformers", "tokenizers")
+    at_once = 32
 
-    Finished examples are staged, so a killed run goes on where it stopped.
-    """
-    model, language = str(key.model), str(key.language)
-    settings = context.study.faithfulness
-    if settings is None:
-        return not_applicable("The study has no [faithfulness] section.")
-    found = [corpus for corpus in corpora(context, model, language) if corpus.task in CLASSIFICATION]
-    if not found:
-        return not_applicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
-    if context.zoo.pin(model).task != "sequence_classification":
-        return not_applicable(f"`{model}` has no sequence classification head.")
-    refused = refused_methods(context, model, methods(context))
-    require_some(refused, methods(context))
-    forget_refused(context, (_slot(model, corpus, method) for corpus in found for method in refused))
-    tried = [method for method in methods(context) if method not in refused]
-    jobs = [[_job(context, settings, model, corpus, method) for method in tried] for corpus in found]
-    if not context.force:
-        jobs = [
-            [job for job in row if not context.warehouse.is_fresh(job.slot, job.fingerprint)] for row in jobs
-        ]
-    if not any(jobs):
-        return StepResult(status="fresh", reason=without(model, refused))
-    watch, loaded = Stopwatch(), context.load(model, "perturbations")
-    metadata: dict[str, object] = {}
-    rows = examples = 0
-    for together in filter(None, jobs):
-        made = _finished(context, settings, loaded, together)
-        rows += made.rows
-        examples += made.examples
-        metadata[together[0].corpus.dataset] = made.summary
-    return StepResult(
-        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
-    )
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset and method; methods on one dataset are made together."""
+        model, language, study = partition.model, partition.language, partition.study
+        if study.faithfulness is None:
+            raise NotApplicable("The study has no [faithfulness] section.")
+        found = [corpus for corpus in evaluated(partition) if corpus.task in CLASSIFICATION]
+        if not found:
+            raise NotApplicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+        if partition.pin(model).task != "sequence_classification":
+            raise NotApplicable(f"`{model}` has no sequence classification head.")
+        tried = allowed(partition, model, methods(study))
+        settings = study.faithfulness.model_copy(update={"methods": None, "max_examples": None})
+        use, keys = partition.use(model, "max_length", "labels", "dtype", "attention"), (model, language)
+        for corpus in found:
+            shared = (partition.required(Slot("predictions", keys, corpus.dataset)), corpus.entry)
+            for method in tried:
+                part = f"{corpus.dataset}.{method}"
+                own = (
+                    () if method == RANDOM else (partition.required(Slot("token_attributions", keys, part)),)
+                )
+                yield Job(
+                    {"perturbations": Slot("perturbations", keys, part)},
+                    _Params(method, settings, study.seed, num_explained_own(study)),
+                    (*shared, *own),
+                    use,
+                    name=method,
+                    together=f"{corpus.dataset}: perturbations",
+                )
+
+    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
+        """The examples to perturb, with their `predicted` class: those that are attributed, or a part of them."""
+        params = jobs[0].params
+        predicted = work.scan(jobs[0], "predictions").select("example_id", "predicted").collect()
+        return (
+            predicted if params.max_examples is None else sample(predicted, params.max_examples, params.seed)
+        )
+
+    def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
+        """Rows of `perturbations` of every method."""
+        from xlwh.attribution.random import draw
+        from xlwh.faithfulness.perturbations import Ranking, Row, Subject, perturb
+        from xlwh.models.tokenize import encode
+
+        settings, loaded = jobs[0].params.settings, work.load(jobs[0], "perturbations")
+        examples = work.pieces_of(jobs[0], "examples", pieces).join(
+            pieces, on="example_id", maintain_order="left"
+        )
+        encoded = encode(loaded, examples)
+        classes = {label: index for index, label in enumerate(loaded.labels or ())}
+        targets = examples.select("example_id", target="predicted")
+        scores = {job.name: Stored(work, job, targets) for job in jobs if job.name != RANDOM}
+        drawn = any(job.name == RANDOM for job in jobs)
+        draws = range(max(settings.random_draws, settings.soft_draws) if drawn else 0)
+        subjects = []
+        for index, (example, predicted) in enumerate(targets.iter_rows()):
+            size = int(encoded.lengths[index])
+            rankings = [
+                Ranking(method, 0, known.of(example, predicted, size)) for method, known in scores.items()
+            ]
+            rankings += [
+                Ranking(RANDOM, number, draw(encoded.names[index], number, size)) for number in draws
+            ]
+            subjects.append(Subject(index, classes[predicted], tuple(rankings)))
+        made = perturb(loaded, encoded, subjects, settings)
+        work.count("inputs evaluated", made.num_evaluated)
+        rows = pl.DataFrame(made.rows, schema=list(Row._fields), orient="row", infer_schema_length=None)
+        keys = encoded.keys.with_columns(
+            model=pl.lit(loaded.key),
+            target=examples["predicted"],
+            subject=pl.int_range(encoded.keys.height, dtype=pl.Int64),
+        )
+        frame = rows.join(keys, on="subject")
+        yield [{"perturbations": frame.filter(method=job.name)} for job in jobs]
 
 
-def methods(context: Context) -> tuple[str, ...]:
+STEP = _Perturbations()
+
+
+def methods(study: Study) -> tuple[str, ...]:
     """The methods that are tested, `random` last."""
-    settings = context.study.faithfulness
+    settings = study.faithfulness
     chosen = None if settings is None else settings.methods
     if chosen is None:
-        chosen = tuple(name for name, given in context.study.attribution.methods if given is not None)
+        chosen = tuple(name for name, given in study.attribution.methods if given is not None)
     return (*(name for name in chosen if name != RANDOM), RANDOM)
-
-
-def _job(context: Context, settings: Faithfulness, model: str, corpus: Corpus, method: str) -> _Job:
-    """What one method on one dataset depends on; MissingDataError naming the first input still to be made."""
-    key = Key(model, language=corpus.language)
-    keys = (model, corpus.language)
-    inputs = [required(context, Slot("predictions", keys, corpus.dataset), key), corpus.entry]
-    if method != RANDOM:
-        inputs.append(required(context, Slot("token_attributions", keys, f"{corpus.dataset}.{method}"), key))
-    parameters = {
-        **settings.model_dump(mode="json", exclude={"methods", "batch_tokens"}),
-        "method": method,
-        "seed": context.study.seed,
-        "attributed": context.study.attribution.max_examples,
-    }
-    identities = (*context.zoo.pin(model).identity, *map(identity, inputs))
-    print_ = fingerprint("perturbations", CODE_VERSION, parameters, identities)
-    return _Job(corpus, method, _slot(model, corpus, method), print_)
-
-
-def _slot(model: str, corpus: Corpus, method: str) -> Slot:
-    return Slot("perturbations", (model, corpus.language), f"{corpus.dataset}.{method}")
-
-
-@dataclass(frozen=True)
-class _Made:
-    rows: int
-    examples: int
-    summary: dict[str, object]
-
-
-def _finished(context: Context, settings: Faithfulness, loaded: LoadedModel, jobs: Sequence[_Job]) -> _Made:
-    """Do what is left of some methods on one dataset and commit it."""
-    corpus = jobs[0].corpus
-    chosen = _chosen(context, loaded.key, corpus)
-    provenance = context.zoo.pin(loaded.key).provenance
-    with ExitStack() as held:
-        stagings = [
-            held.enter_context(context.warehouse.staging([job.slot], job.fingerprint)) for job in jobs
-        ]
-        # A kill can leave one method ahead of the others: what it has is not perturbed again.
-        staged = [staging.done("example_id") for staging in stagings]
-        complete = set.intersection(*staged)
-        left = chosen.filter(~pl.col("example_id").is_in(list(complete)))
-        done, total = chosen.height - left.height, chosen.height
-        what = f"{corpus.dataset}: perturbations ({', '.join(job.method for job in jobs)})"
-        context.progress(what, done, total)
-        evaluated = rows = 0
-        for start in range(0, left.height, EXAMPLES_AT_ONCE):
-            part = left[start : start + EXAMPLES_AT_ONCE]
-            evaluated += _perturb(context, settings, loaded, jobs, part, stagings, staged)
-            done += part.height
-            context.progress(what, done, total)
-        for staging in stagings:
-            rows += staging.finish(provenance=provenance)[0].rows
-    summary: dict[str, object] = {"methods": [job.method for job in jobs], "inputs_evaluated": evaluated}
-    return _Made(rows, chosen.height, summary)
-
-
-def _chosen(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
-    """example_id and `predicted` of the examples to perturb: those that are attributed, or a part of them."""
-    frame = context.warehouse.scan(
-        "predictions", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    predicted = frame.select("example_id", "predicted").collect()
-    limit = num_explained_own(context)
-    return predicted if limit is None else sample(predicted, limit, context.study.seed)
-
-
-def _perturb(
-    context: Context,
-    settings: Faithfulness,
-    loaded: LoadedModel,
-    jobs: Sequence[_Job],
-    chosen: pl.DataFrame,
-    stagings: Sequence[Staging],
-    staged: Sequence[set[str]],
-) -> int:
-    """Perturb some examples and stage a chunk per method; how many inputs the model was run on."""
-    from xlwh.faithfulness.perturbations import Row, perturb
-    from xlwh.models.tokenize import encode
-
-    corpus = jobs[0].corpus
-    examples = corpus.frame.join(chosen.lazy(), on="example_id").collect()
-    encoded = encode(loaded, examples)
-    subjects = _subjects(context, settings, loaded, jobs, examples, encoded)
-    made = perturb(loaded, encoded, subjects, settings)
-    rows = pl.DataFrame(made.rows, schema=list(Row._fields), orient="row", infer_schema_length=None)
-    keys = encoded.keys.with_columns(
-        model=pl.lit(loaded.key), target=examples["predicted"], subject=pl.int_range(encoded.keys.height)
-    )
-    frame = rows.join(keys.with_columns(pl.col("subject").cast(pl.Int64)), on="subject")
-    types = schema("perturbations")
-    typed = frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
-    for job, staging, known in zip(jobs, stagings, staged, strict=True):
-        wanted = (pl.col("method") == job.method) & ~pl.col("example_id").is_in(list(known))
-        staging.append({job.slot: typed.filter(wanted)})
-    return made.num_evaluated
-
-
-def _subjects(
-    context: Context,
-    settings: Faithfulness,
-    loaded: LoadedModel,
-    jobs: Sequence[_Job],
-    examples: pl.DataFrame,
-    encoded: Encoded,
-) -> list[Subject]:
-    """The examples with the scores of every method."""
-    from xlwh.attribution.random import draw
-    from xlwh.faithfulness.perturbations import Ranking, Subject
-
-    classes = {label: index for index, label in enumerate(loaded.labels or ())}
-    targets = examples.select("example_id", target="predicted")
-    scores = {
-        job.method: Stored(context, loaded.key, job.corpus, job.method, targets)
-        for job in jobs
-        if job.method != RANDOM
-    }
-    drawn = any(job.method == RANDOM for job in jobs)
-    subjects = []
-    for index, row in enumerate(examples.select("example_id", "predicted").rows(named=True)):
-        size = int(encoded.lengths[index])
-        rankings: list[Ranking] = []
-        for method, known in scores.items():
-            found = known.of(row["example_id"], row["predicted"], size)
-            rankings.append(Ranking(method, 0, found))
-        if drawn:
-            draws = max(settings.random_draws, settings.soft_draws)
-            rankings += [
-                Ranking(RANDOM, number, draw(encoded.names[index], number, size)) for number in range(draws)
-            ]
-        subjects.append(Subject(index, classes[row["predicted"]], tuple(rankings)))
-    return subjects

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import polars as pl
 
 from xlwh.corpora import inapplicable
 from xlwh.errors import StudyError
-from xlwh.steps.base import Context, Key
 from xlwh.steps.corpora.parallelism import refuse_differing
-from xlwh.steps.upstream import required
+from xlwh.steps.planning import Partition
 from xlwh.store import Entry, Slot
 
 CLASSIFICATION = ("sequence_classification", "sentence_pair")
@@ -22,6 +22,9 @@ TAGGING = "token_classification"
 
 QUESTION_ANSWERING = "question_answering"
 """The task of which spans of a context are found; the name of its head too."""
+
+TRANSLATION = "translation"
+"""The task of which texts are written; the name of its head too."""
 
 CHUNK = 10_000
 """Examples worked on at once: the bound on memory beside the frames that are written."""
@@ -34,44 +37,41 @@ class Corpus:
     dataset: str
     language: str
     entry: Entry
-    frame: pl.LazyFrame
+    """Its file of `examples`."""
     task: str | None
     """The task of its examples; None if there are none."""
 
-    def chunks(self) -> Iterator[pl.DataFrame]:
-        """The examples in parts of at most CHUNK rows; one empty part if there are none."""
-        frame = self.frame.collect()
-        for start in range(0, max(frame.height, 1), CHUNK):
-            yield frame[start : start + CHUNK]
 
+def evaluated(partition: Partition, model: str | None = None, language: str | None = None) -> list[Corpus]:
+    """The datasets that a model is evaluated on in a language, by default those of the partition.
 
-def corpora(context: Context, model: str, language: str) -> list[Corpus]:
-    """The datasets that a model is evaluated on in a language; MissingDataError if one has not been read yet.
-
-    A dataset that has no such language by its nature is left out.
+    MissingDataError if one has not been read yet. A dataset that has no such language by its nature is left out.
     """
+    model, language, study = model or partition.model, language or partition.language, partition.study
     found = []
-    for dataset in context.study.evaluations(model, language):
-        refuse_leak(context, model, dataset, language)
-        split = context.study.datasets[dataset].split
-        slot = Slot("examples", (dataset, language), split)
-        if context.warehouse.current(slot) is None and inapplicable(context.study, dataset, language):
+    for dataset in study.evaluations(model, language):
+        _refuse_leak(partition, model, dataset, language)
+        if inapplicable(study, dataset, language):
             continue
-        entry = required(context, slot, Key(dataset=dataset, language=language))
-        frame = context.warehouse.scan("examples", dataset=dataset, language=language, split=split)
-        first = frame.select("task").head(1).collect()
-        task = first.item() if first.height else None
-        found.append(Corpus(dataset, language, entry, frame, task))
+        entry = partition.required(Slot("examples", (dataset, language), study.datasets[dataset].split))
+        found.append(Corpus(dataset, language, entry, _task(partition.root / entry.file)))
     return found
 
 
-def refuse_leak(context: Context, model: str, dataset: str, language: str) -> None:
+@lru_cache(maxsize=4096)
+def _task(file: Path) -> str | None:
+    """A file of the warehouse never changes."""
+    first = pl.scan_parquet(file, hive_partitioning=False, glob=False).select("task").head(1).collect()
+    return first.item() if first.height else None
+
+
+def _refuse_leak(partition: Partition, model: str, dataset: str, language: str) -> None:
     """Refuse to evaluate on the rest of a corpus (`skip_examples`) where that may hold what the model was trained on.
 
     The rest is told by ids: it is the rest in another language only where both give the same rows the same ids.
     `StudyError` says which setting is wrong, `CorpusError` where the languages begin to differ.
     """
-    study, settings = context.study, context.study.datasets[dataset]
+    study, settings = partition.study, partition.study.datasets[dataset]
     if settings.skip_examples is None:
         return
     trained: str | None = model
@@ -95,5 +95,5 @@ def refuse_leak(context: Context, model: str, dataset: str, language: str) -> No
                     f"corpus in `{language}`. To check that its rows are numbered alike, add {', '.join(unknown)} to "
                     f'`datasets.{dataset}.languages`, or set `datasets.{dataset}.aligned = "unchecked"`.'
                 )
-            refuse_differing(context, dataset, (*others, language))
+            refuse_differing(partition, dataset, (*others, language))
         trained = recipe.base

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from xlwh.models.pins import Pin
     from xlwh.models.zoo import LoadedModel
     from xlwh.steps.base import Context
+    from xlwh.steps.planning import Partition
+    from xlwh.study import Study
 
 LANGUAGES = 4
 """Languages of which an example is taken at most."""
@@ -42,7 +44,7 @@ def tested_with() -> str:
 
 def results_of(context: Context, loaded: LoadedModel, again: bool = False) -> tuple[Result, ...]:
     """The results of a model's self-test, which is run unless it was; `again` runs it in any case."""
-    file = _file(context, loaded.pin)
+    file = _file(context.study, context.warehouse.root, loaded.pin)
     known = None if again else _read(file)
     if known is not None:
         return known
@@ -66,12 +68,36 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
 
 def require_base(context: Context, base: str) -> None:
     """ModelError by name where a model may not be trained further: its training would rest on other outputs than its own."""
-    known = _read(_file(context, context.zoo.pin(base)))
+    known = _read(_file(context.study, context.warehouse.root, context.zoo.pin(base)))
     reason = refusal(
         base, results_of(context, context.zoo.load(base)) if known is None else known, "predictions"
     )
     if reason is not None:
         raise ModelError(reason)
+
+
+def was_tested(context: Context, model: str) -> bool:
+    """Whether the results of a model's self-test are there."""
+    return _read(_file(context.study, context.warehouse.root, context.zoo.pin(model))) is not None
+
+
+def allowed(partition: Partition, model: str, methods: Iterable[str]) -> list[str]:
+    """The attribution methods that a model is not refused; the partition's results name the others.
+
+    ModelError with the reasons if all are refused. A model that was never tried is refused nothing yet: the runner
+    tries it before it makes anything.
+    """
+    asked = list(methods)
+    known = _read(_file(partition.study, partition.root, partition.pin(model))) or ()
+    reasons = {method: refusal(model, known, capability_of(method)) for method in asked}
+    refused = {method: reason for method, reason in reasons.items() if reason is not None}
+    if asked and len(refused) == len(asked):
+        raise ModelError(" ".join(dict.fromkeys(refused.values())))
+    if refused:
+        partition.remark(
+            f"without {', '.join(refused)}, which the self-test of `{model}` refuses (see `models.self_test`)"
+        )
+    return [method for method in asked if method not in refused]
 
 
 def refused_methods(
@@ -81,7 +107,11 @@ def refused_methods(
 
     Without `loaded` only by what is known already: a model that was never tried is refused nothing yet.
     """
-    known = _read(_file(context, context.zoo.pin(model))) if loaded is None else results_of(context, loaded)
+    known = (
+        _read(_file(context.study, context.warehouse.root, context.zoo.pin(model)))
+        if loaded is None
+        else results_of(context, loaded)
+    )
     reasons = {method: refusal(model, known or (), capability_of(method)) for method in methods}
     return {method: reason for method, reason in reasons.items() if reason is not None}
 
@@ -129,11 +159,11 @@ def _examples(context: Context, model: str) -> list[pl.DataFrame]:
     return []
 
 
-def _file(context: Context, pin: Pin) -> Path:
-    options = context.study.models[pin.key]
+def _file(study: Study, root: Path, pin: Pin) -> Path:
+    options = study.models[pin.key]
     named = [*pin.identity, options.dtype, options.attention, tested_with()]
     digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()
-    return Path(context.warehouse.root) / "cache" / "self-tests" / f"{digest}.json"
+    return root / "cache" / "self-tests" / f"{digest}.json"
 
 
 def _read(file: Path) -> tuple[Result, ...] | None:

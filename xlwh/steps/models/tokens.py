@@ -6,70 +6,79 @@ answers and attributions count in the uncut input.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from xlwh.models.words import segmenter_name
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, corpora
-from xlwh.steps.models.translations import TRANSLATION
-from xlwh.store import Slot, fingerprint
+from xlwh.steps.definition import Frames, Pieced
+from xlwh.steps.job import Job
+from xlwh.steps.models.evaluated import (
+    CHUNK,
+    CLASSIFICATION,
+    QUESTION_ANSWERING,
+    TAGGING,
+    TRANSLATION,
+    evaluated,
+)
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot
 
-CODE_VERSION = "1"
+
+@dataclass(frozen=True)
+class _Params:
+    task: str | None
+    segmenter: str
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `tokens` of one model in one language, a file per dataset."""
-    model, language = str(key.model), str(key.language)
-    applicable: tuple[str | None, ...] = (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
-    offered = corpora(context, model, language)
-    if any(corpus.task == TRANSLATION for corpus in offered) and context.zoo.pin(model).task == TRANSLATION:
-        applicable = (*applicable, TRANSLATION)
-    found = [corpus for corpus in offered if corpus.task in applicable]
-    if not found:
-        return not_applicable(f"`{model}` is evaluated on nothing that is tokenized here in `{language}`.")
-    pin = context.zoo.pin(model)
-    parameters = {
-        "max_length": context.study.models[model].max_length,
-        "segmenter": segmenter_name(language),
-    }
-    stale = []
-    for corpus in found:
-        slot = Slot("tokens", (model, language), corpus.dataset)
-        inputs = (*pin.token_identity, corpus.entry.fingerprint)
-        current = fingerprint("tokens", CODE_VERSION, parameters, inputs)
-        if context.force or not context.warehouse.is_fresh(slot, current):
-            stale.append((corpus, slot, current))
-    if not stale:
-        return StepResult(status="fresh")
+class _Tokens(Pieced):
+    version = "1"
+    libraries = ("transformers", "tokenizers")
+    at_once = CHUNK
 
-    from xlwh.models.answers import UNCUT
-    from xlwh.models.tokenize import encode, tokens_frame
-    from xlwh.models.translation import sources
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset."""
+        model, language = partition.model, partition.language
+        found = [
+            corpus
+            for corpus in evaluated(partition)
+            if corpus.task in (*CLASSIFICATION, TAGGING, QUESTION_ANSWERING, None)
+            or (corpus.task == TRANSLATION and partition.pin(model).task == TRANSLATION)
+        ]
+        if not found:
+            raise NotApplicable(f"`{model}` is evaluated on nothing that is tokenized here in `{language}`.")
+        use = partition.use(model, "max_length", only_tokens=True)
+        for corpus in found:
+            yield Job(
+                {"tokens": Slot("tokens", (model, language), corpus.dataset)},
+                _Params(corpus.task, segmenter_name(language)),
+                (corpus.entry,),
+                use,
+                together=f"{corpus.dataset}: tokens",
+            )
 
-    watch, loaded = Stopwatch(), context.load(model, "tokens")
-    rows = examples = truncated = cut = 0
-    for corpus, slot, current in stale:
-        parts = []
-        total = corpus.entry.rows
-        for chunk in corpus.chunks():
-            uncut = corpus.task == QUESTION_ANSWERING
-            # What is written has no place in the input.
-            chunk = sources(chunk) if corpus.task == TRANSLATION else chunk
-            encoded = encode(replace(loaded, max_length=UNCUT) if uncut else loaded, chunk)
-            parts.append(tokens_frame(loaded, encoded))
-            examples += len(encoded)
-            truncated += int((encoded.num_truncated > 0).sum())
-            cut += int(encoded.num_truncated.sum())
-            context.progress(f"{corpus.dataset}: tokens", min(examples, total), total)
-        frame = pl.concat(parts)
-        context.warehouse.write({slot: frame}, current, pin.provenance)
-        rows += frame.height
-    return StepResult(
-        status="written",
-        rows=rows,
-        examples=examples,
-        duration_s=watch.seconds,
-        metadata={"truncated_examples": truncated, "truncated_tokens": cut},
-    )
+    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
+        """The examples."""
+        return work.scan(jobs[0], "examples").select("example_id").collect()
+
+    def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
+        """Rows of `tokens`."""
+        from xlwh.models.answers import UNCUT
+        from xlwh.models.tokenize import encode, tokens_frame
+        from xlwh.models.translation import sources
+
+        (job,) = jobs
+        loaded = work.load(job, "tokens")
+        examples = work.pieces_of(job, "examples", pieces)
+        uncut = job.params.task == QUESTION_ANSWERING
+        # What is written has no place in the input.
+        texts = sources(examples) if job.params.task == TRANSLATION else examples
+        encoded = encode(replace(loaded, max_length=UNCUT) if uncut else loaded, texts)
+        work.count("truncated_examples", int((encoded.num_truncated > 0).sum()))
+        work.count("truncated_tokens", int(encoded.num_truncated.sum()))
+        yield [{"tokens": tokens_frame(loaded, encoded)}]
+
+
+STEP = _Tokens()

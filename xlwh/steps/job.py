@@ -1,0 +1,184 @@
+"""What is written in one commit, and all that it depends on.
+
+A job's fingerprint is that of its recipe: the step and its version, the contracts of all tables that it writes, the
+libraries whose numbers reach its rows, its parameters, its model and its inputs. Whoever makes the rows sees the job
+and no study, so nothing else can reach them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel
+
+from xlwh.errors import StoreError
+from xlwh.models.pins import Pin
+from xlwh.store import Entry, Slot, contract
+from xlwh.study.base import CUT
+
+P = TypeVar("P", bound=BaseModel)
+
+_ROLE = "role"
+_WHICH = "which"
+
+
+def which(default: Any = MISSING) -> Any:
+    """A parameter that decides which rows there are, or a flag beside them, not what else a row holds.
+
+    It is in the fingerprint, but rows that were made under another value of it are taken over.
+    """
+    return _field(_WHICH, default)
+
+
+def cut(default: Any = MISSING) -> Any:
+    """A parameter that decides how work is cut, and no row: it is not in the fingerprint."""
+    return _field(CUT, default)
+
+
+def _field(role: str, default: Any) -> Any:
+    return field(default=default, metadata={_ROLE: role})
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model as a job uses it: its identity, and the options that reach the rows."""
+
+    key: str
+    pin: Pin
+    options: Mapping[str, object]
+    """Option of the study's `Model` -> value; `make` is to use no other."""
+    only_tokens: bool = False
+    """Whether weights do not matter."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Content hashes."""
+        return self.pin.token_identity if self.only_tokens else self.pin.identity
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is written in one commit, and all that it depends on."""
+
+    slots: Mapping[str, Slot]
+    """Table -> the file of it that is written."""
+    params: Any = None
+    """A frozen dataclass: every setting that reaches the rows; see `which` and `cut`."""
+    reads: tuple[Entry, ...] = ()
+    """Stored files that rows are made from."""
+    model: ModelUse | None = None
+    files: tuple[str, ...] = ()
+    """Identities of files outside the warehouse, and of code of the user's own: a name and a content hash each."""
+    name: str = ""
+    """What tells it from others of its pass, such as a method."""
+    together: str = ""
+    """Jobs of the same pass are made at once; also what progress is shown under."""
+    tools: Any = None
+    """Objects that stand for `params` and `files` (a reader, a method's function): no settings of their own."""
+    minutes: float | None = None
+    """Of steps that go on: time after which no further job of the pass is begun."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of a step, with its fingerprint."""
+
+    job: Job
+    step: str
+    version: str
+    libraries: tuple[str, ...]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """All that the rows depend on, as JSON values: what a fingerprint is taken of."""
+        return self._recipe(frozenset({CUT}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits (blake2b over the recipe's canonical JSON)."""
+        return digest(self.recipe)
+
+    @cached_property
+    def rows_fingerprint(self) -> str:
+        """Of what each row depends on, whatever other rows there are."""
+        return digest(self._recipe(frozenset({CUT, _WHICH})))
+
+    def _recipe(self, without: frozenset[str]) -> dict[str, Any]:
+        job = self.job
+        return {
+            "step": self.step,
+            "version": self.version,
+            "contracts": {table: contract(table).version for table in job.slots},
+            "libraries": {name: library_version(name) for name in self.libraries},
+            "params": {} if job.params is None else plain(job.params, without),
+            "model": None
+            if job.model is None
+            else [*job.model.identity, plain(job.model.options, frozenset())],
+            "inputs": sorted(f"{entry.slot} {entry.fingerprint}" for entry in job.reads),
+            "files": sorted(job.files),
+        }
+
+
+def options(job: Job) -> Mapping[str, Any]:
+    """The options of a job's model."""
+    assert job.model is not None
+    return job.model.options
+
+
+def options_of(job: Job, part: type[P]) -> P:
+    """Those options of a job's model that a part of the study's models has; others as they are by default."""
+    known = {name: value for name, value in options(job).items() if name in part.model_fields}
+    return part.model_validate(known)
+
+
+def digest(recipe: Mapping[str, Any]) -> str:
+    """32 hex digits of JSON values; the order of keys does not matter."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def library_version(name: str) -> str:
+    """Major and minor version: a patch release is taken to give the same numbers."""
+    return ".".join(metadata.version(name).partition("+")[0].split(".")[:2])
+
+
+def plain(value: Any, without: frozenset[str]) -> Any:
+    """Parameters as JSON values, without those of some roles; StoreError for what has no lasting text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, BaseModel):
+        left_out = {
+            name
+            for name, info in type(value).model_fields.items()
+            if any(mark in without for mark in info.metadata if isinstance(mark, str))
+        }
+        return {
+            name: plain(getattr(value, name), without)
+            for name in type(value).model_fields
+            if name not in left_out
+        }
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: plain(getattr(value, each.name), without)
+            for each in fields(value)
+            if each.metadata.get(_ROLE) not in without
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(each, without) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each, without) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted(cast("list[str]", [plain(each, without) for each in value]))
+    raise StoreError(f"Parameters cannot be fingerprinted: {type(value).__name__} has no lasting text.")
+
+
+def files_of(root: Path, job: Job, table: str) -> list[Path]:
+    """The files of a table among a job's inputs."""
+    return [root / entry.file for entry in job.reads if entry.slot.table == table]

@@ -1,0 +1,321 @@
+"""Which jobs there are, and whether the files that they read are up to date: nothing is written here, no model loaded.
+
+A definition's `jobs` is given a `Partition`: the study, and the up-to-date files of the steps that the plan says it
+reads. An input that is missing, or was made from other inputs or settings than now, is refused by name; whether it was
+is found out by planning the step that makes it, so a change reaches everything behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from xlwh.digests import HashCache
+from xlwh.errors import CorpusError, MissingDataError, XlwhError
+from xlwh.steps.base import Key
+from xlwh.steps.job import Job, ModelUse, Planned
+from xlwh.steps.plan import Reads, Step, step_of
+from xlwh.store import Entry, Slot, Warehouse
+from xlwh.study import Study
+
+if TYPE_CHECKING:
+    from xlwh.models import Zoo
+    from xlwh.models.pins import Pin
+
+
+class NotApplicable(Exception):  # noqa: N818 - a reason, no error
+    """A partition does not apply to the study; the text says why."""
+
+
+@dataclass
+class _Plan:
+    """What was found of one partition, and which files it rests on."""
+
+    jobs: tuple[Planned, ...] = ()
+    error: Exception | None = None
+    remark: str = ""
+    looked: dict[Slot, str | None] = field(default_factory=dict)
+    """Slot -> its file when it was looked at."""
+    behind: set[tuple[str, Key]] = field(default_factory=set)
+    """Partitions whose plans were asked."""
+
+
+class Planner:
+    """The jobs of every partition of a study, each found once for as long as what it rests on stays as it is."""
+
+    def __init__(self, study: Study, warehouse: Warehouse, zoo: Zoo) -> None:
+        self.study, self.warehouse, self.zoo = study, warehouse, zoo
+        self.opened: set[tuple[str, str]] = set()
+        """(step, table that it looked at): what the declared inputs are compared with."""
+        self._head = -1
+        self._entries: dict[Slot, Entry] = {}
+        self._plans: dict[tuple[str, Key], _Plan] = {}
+        self._pins: dict[str, Pin] = {}
+
+    def refresh(self) -> None:
+        """Take in what was committed since: plans that rest on other files than now are forgotten."""
+        head = self.warehouse.manifest.head()
+        if head == self._head:
+            return
+        self._head = head
+        self._entries = {entry.slot: entry for entry in self.warehouse.entries()}
+        self._pins.clear()
+        gone = {
+            name
+            for name, plan in self._plans.items()
+            if plan.error is not None or any(self._file(slot) != file for slot, file in plan.looked.items())
+        }
+        while gone:
+            for name in gone:
+                del self._plans[name]
+            gone = {name for name, plan in self._plans.items() if not plan.behind <= self._plans.keys()}
+
+    def entry(self, slot: Slot) -> Entry | None:
+        """The current entry of a slot, whatever it was made from."""
+        return self._entries.get(slot)
+
+    def entries(self, table: str) -> list[Entry]:
+        """Current entries of a table, whatever they were made from."""
+        return [entry for slot, entry in self._entries.items() if slot.table == table]
+
+    def jobs(self, step: Step, key: Key, again: bool = False) -> tuple[Planned, ...]:
+        """The jobs of a partition; `again`: whatever was found before.
+
+        Raises NotApplicable, MissingDataError for inputs that are missing or out of date, and what else is wrong with
+        the study or its files.
+        """
+        plan = self._plan(step, key, again)
+        if plan.error is not None:
+            raise plan.error
+        return plan.jobs
+
+    def remark(self, step: Step, key: Key) -> str:
+        """What is to be said of a partition's jobs, such as methods that were left out."""
+        return self._plan(step, key).remark
+
+    def is_fresh(self, planned: Planned) -> bool:
+        """Whether all files of a job are there and were made from what it says."""
+        return all(self._is_made(slot, planned) for slot in planned.job.slots.values())
+
+    def is_current(self, entry: Entry, key: Key) -> bool:
+        """Whether a file that is there was made from what the partition that writes it says now.
+
+        Raises what planning that partition raises.
+        """
+        if step_of(entry.slot.table).definition is None:
+            return True
+        try:
+            jobs = self.jobs(step_of(entry.slot.table), key)
+        except NotApplicable:
+            return False
+        return any(
+            entry.slot in planned.job.slots.values() and self._is_made(entry.slot, planned)
+            for planned in jobs
+        )
+
+    def pin(self, model: str) -> Pin:
+        """The identity of a model's files, as they are now."""
+        if model not in self._pins:
+            self._pins[model] = self.zoo.pin(model)
+        return self._pins[model]
+
+    def _is_made(self, slot: Slot, planned: Planned) -> bool:
+        entry = self._entries.get(slot)
+        return (
+            entry is not None
+            and entry.fingerprint == planned.fingerprint
+            and (self.warehouse.root / entry.file).is_file()
+        )
+
+    def _file(self, slot: Slot) -> str | None:
+        entry = self._entries.get(slot)
+        return None if entry is None else entry.file
+
+    def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:
+        name = (step.name, key)
+        if again or name not in self._plans:
+            self._plans[name] = plan = _Plan()
+            definition, partition = step.definition, Partition(self, step, key, plan)
+            try:
+                plan.jobs = tuple(
+                    Planned(job, step.name, definition.version, definition.libraries)
+                    for job in definition.jobs(partition)
+                )
+            except (NotApplicable, XlwhError) as error:
+                plan.error = error
+        return self._plans[name]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of a step while its jobs are found: the study, and the files that it may rest on."""
+
+    planner: Planner
+    step: Step
+    key: Key
+    _found: _Plan
+
+    @property
+    def study(self) -> Study:
+        """The study."""
+        return self.planner.study
+
+    @property
+    def root(self) -> Path:
+        """Folder of the warehouse."""
+        return self.planner.warehouse.root
+
+    @property
+    def model(self) -> str:
+        """Model of the partition."""
+        return str(self.key.model)
+
+    @property
+    def language(self) -> str:
+        """Language of the partition."""
+        return str(self.key.language)
+
+    @property
+    def dataset(self) -> str:
+        """Dataset of the partition."""
+        return str(self.key.dataset)
+
+    def required(self, slot: Slot) -> Entry:
+        """An up-to-date file of a step that this one reads.
+
+        MissingDataError with the command that makes it if there is none, or if it is out of date.
+        """
+        key, entry = self._look(slot), self.planner.entry(slot)
+        if entry is None:
+            raise MissingDataError(f"There is no {slot} yet. Run: {command(slot.table, key)}")
+        if not self.planner.is_current(entry, key):
+            raise MissingDataError(
+                f"{slot} was made from other inputs or settings than now. Run: {command(slot.table, key)}"
+            )
+        return entry
+
+    def current(self, slot: Slot) -> Entry | None:
+        """The same, but None where it is missing or out of date."""
+        key, entry = self._look(slot), self.planner.entry(slot)
+        try:
+            return entry if entry is not None and self.planner.is_current(entry, key) else None
+        except XlwhError:
+            return None
+
+    def made(self, job: Job) -> Entry | None:
+        """The file of a job of this very step, if it is up to date: for steps that go on from what they made."""
+        definition = self.step.definition
+        planned = Planned(job, self.step.name, definition.version, definition.libraries)
+        (slot,) = job.slots.values()
+        self._note(slot)
+        return self.planner.entry(slot) if self.planner.is_fresh(planned) else None
+
+    def written(self, table: str, key: Key) -> list[Entry]:
+        """All up-to-date files of a table that a partition of another step writes, such as rounds of samples."""
+        self._check_declared(table, key)
+        step = step_of(table)
+        self._found.behind.add((step.name, key))
+        try:
+            jobs = self.planner.jobs(step, key)
+        except NotApplicable:
+            return []
+        found = []
+        for planned in jobs:
+            slot = planned.job.slots[table]
+            self._note(slot)
+            if self.planner.is_fresh(planned) and (entry := self.planner.entry(slot)) is not None:
+                found.append(entry)
+        return found
+
+    def read(self, entry: Entry) -> pl.LazyFrame:
+        """The rows of a file that was `required`."""
+        return pl.scan_parquet(self.root / entry.file, hive_partitioning=False, glob=False)
+
+    def use(self, model: str, *options: str, only_tokens: bool = False) -> ModelUse:
+        """A model with those of its options that reach the rows of this step."""
+        spec = self.study.models[model]
+        chosen = {name: _json(getattr(spec, name)) for name in options}
+        if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
+            chosen["labels"] = _json(self.study.models[spec.weights_of].labels)
+        return ModelUse(model, self.pin(model), chosen, only_tokens)
+
+    def pin(self, model: str) -> Pin:
+        """The identity of a model; MissingDataError where it is made here and was not, or is out of date."""
+        made_here: str | None = model
+        while made_here is not None:
+            spec = self.study.models[made_here]
+            if spec.finetune is not None or spec.scratch is not None:
+                self.required(Slot("models", (made_here,)))
+            made_here = spec.weights_of
+        return self.planner.pin(model)
+
+    def digest(self, path: Path, named: str) -> str:
+        """Identity of a file of the user's; CorpusError that says what names it (`named`) where it is not there."""
+        if not path.is_file():
+            raise CorpusError(f"No file {path}, which {named} in the study names.")
+        return f"{path.name} {HashCache.of(self.root).digest([path])}"
+
+    def remark(self, text: str) -> None:
+        """Something to be said of the partition whenever it is looked at."""
+        if text:
+            self._found.remark = f"{self._found.remark}; {text}" if self._found.remark else text
+
+    def _look(self, slot: Slot) -> Key:
+        key = self._key_of(slot)
+        self._check_declared(slot.table, key)
+        self._note(slot)
+        self._found.behind.add((step_of(slot.table).name, key))
+        return key
+
+    def _note(self, slot: Slot) -> None:
+        entry = self.planner.entry(slot)
+        self._found.looked[slot] = None if entry is None else entry.file
+
+    def _key_of(self, slot: Slot) -> Key:
+        """The partition that writes a slot: its own columns, else those of this partition."""
+        columns = {name.removeprefix("target_"): value for name, value in slot.partition.items()}
+        return Key(
+            **{
+                dimension: columns.get(dimension, getattr(self.key, dimension))
+                for dimension in step_of(slot.table).dimensions
+            }
+        )
+
+    def _check_declared(self, table: str, key: Key) -> None:
+        """An input that the plan does not say is a mistake in the program: Dagster's lineage would be wrong."""
+        source = step_of(table)
+        self.planner.opened.add((self.step.name, table))
+        for read in self.step.reads:
+            if read.step == source.name and self._covers(read, source, key):
+                return
+        raise AssertionError(
+            f"{self.step.name} {self.key} looks at {source.name} {key}, which xlwh/steps/plan.py does not say it reads"
+        )
+
+    def _covers(self, read: Reads, source: Step, key: Key) -> bool:
+        own = source.name == self.step.name
+        return all(
+            own or dimension in read.across or getattr(key, dimension) == getattr(self.key, dimension)
+            for dimension in source.dimensions
+            if dimension in self.step.dimensions
+        )
+
+
+def command(table: str, key: Key) -> str:
+    """The command that makes a partition of a table."""
+    options = (("model", key.model), ("dataset", key.dataset), ("language", key.language))
+    return f"xlwh materialize {step_of(table).name}" + "".join(f" --{k} {v}" for k, v in options if v)
+
+
+def slots_of(jobs: Iterable[Planned]) -> set[Slot]:
+    """Everything that some jobs write."""
+    return {slot for planned in jobs for slot in planned.job.slots.values()}
+
+
+def _json(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
