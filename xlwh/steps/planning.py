@@ -125,11 +125,12 @@ class Planner:
         return self._pins[model]
 
     def _is_made(self, slot: Slot, planned: Planned) -> bool:
-        entry = self._entries.get(slot)
+        entry, folder = self._entries.get(slot), planned.job.folder
         return (
             entry is not None
             and entry.fingerprint == planned.fingerprint
             and (self.warehouse.root / entry.file).is_file()
+            and (folder is None or folder.is_dir())
         )
 
     def _file(self, slot: Slot) -> str | None:
