@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from xlwh.steps.runner import Work
 from xlwh.store import Slot
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder
 
+_OPTIONS = ("labels", "attention")
+
 
 @dataclass(frozen=True)
 class _Params:
@@ -25,9 +27,8 @@ class _Params:
     revision: str | None
     noted: dict[str, Any]
     """Columns that repeat what the study says."""
-    labels: tuple[str, ...] | None
-    attention: str
-    """The number format is in `noted`: both decide what the self-test finds."""
+    options: Mapping[str, object]
+    """Labels, and what else than the number format, which is noted, the self-test depends on."""
     self_tested_with: str
     making: finetuned.Training | scratch.Beginning | None = None
     """How it is made, if it is made here."""
@@ -41,17 +42,18 @@ class _Models(Whole):
         """One job."""
         name = partition.model
         slots, spec = {"models": Slot("models", (name,))}, partition.study.models[name]
-        said = (noted(spec), spec.labels, spec.attention, tested_with())
         if spec.finetune is None and spec.scratch is None:
-            pin = partition.pin(name)
-            params = _Params(pin.kind, pin.source, pin.revision, *said)
+            use = partition.use(name, *_OPTIONS)
+            pin = use.pin
+            params = _Params(pin.kind, pin.source, pin.revision, noted(spec), use.options, tested_with())
             yield Job(slots, params, files=pin.identity, name=name)
             return
         kind, made = ("finetuned", finetuned) if spec.finetune is not None else ("scratch", scratch)
         plan = made.planned(partition)
+        options = {option: getattr(spec, option) for option in _OPTIONS}
         yield Job(
             slots,
-            _Params(kind, plan.source, None, *said, plan.making),
+            _Params(kind, plan.source, None, noted(spec), options, tested_with(), plan.making),
             plan.reads,
             files=plan.files,
             folder=checkpoint_folder(partition.root, name, plan.making.digest),
