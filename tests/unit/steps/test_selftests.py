@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,5 +261,6 @@ def test_every_step_that_loads_a_model_names_what_for() -> None:
     for file in folder.glob("*/*.py"):
         text = file.read_text()
         assert "zoo.load" not in text or file.name == "selftests.py", file
-        for part in text.split("work.load(")[1:]:
-            assert part.split('"')[1] in CAPABILITIES, file
+        named = re.findall(r'work\.load\([^,]+, (?:"(\w+)"|capability_of\()', text)
+        assert len(named) == text.count("work.load("), file
+        assert set(named) <= {*CAPABILITIES, ""}, file
