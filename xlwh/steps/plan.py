@@ -292,6 +292,14 @@ def models_in_order(study: Study) -> list[str]:
     return list(ordered)
 
 
+def of_same_weights(study: Study, model: str) -> list[str]:
+    """A model, the model whose weights it has, and so on to the one that has its own."""
+    found = [model]
+    while (of := study.models[found[-1]].weights_of) is not None:
+        found.append(of)
+    return found
+
+
 def values(study: Study, dimension: str) -> tuple[str, ...]:
     """What a dimension ranges over: `model`, `language` or `dataset`."""
     if dimension == "model":
@@ -324,6 +332,8 @@ def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
             )
             if source is step:
                 same = candidate.model == study.models[str(key.model)].base
+            elif source.name == "models" and "model" not in read.across:
+                same = candidate.model in of_same_weights(study, str(key.model))
             elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
                 same = same and candidate.dataset in _datasets(study, step, key)
             if same:
