@@ -45,20 +45,21 @@ def test_every_frequent_word_has_a_vector_at_every_layer(world):
         assert rows["reason"].null_count() == rows.height
     norms = frame["vector"].cast(pl.List(pl.Float64)).list.eval(pl.element() ** 2).list.sum().sqrt()
     assert ((norms - frame["norm"]).abs() < 0.01 * frame["norm"]).all()
-    assert result.metadata["nli: words"] == frame.height
-    assert "zero" not in result.metadata
+    for layer in range(3):
+        words = frame.filter(pl.col("layer") == layer).height
+        assert result.metadata[f"nli, encoder.{layer}"] == {"words": words, "vectors": words}
     assert STEPS["activations"].run(context, EN).status == "fresh"
 
 
-def test_a_layer_more_computes_just_that_one_and_a_layer_less_is_forgotten(world):
+def test_a_layer_more_computes_just_that_one_and_a_layer_less_stays(world):
     context = world.context(concepts={**CONCEPTS, "layers": [0, 1]})
     STEPS["activations"].run(context, EN)
     before = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     context = world.context(concepts={**CONCEPTS, "layers": [1, -1]})
     result = STEPS["activations"].run(context, EN)
     after = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
-    assert set(after) == {"nli.encoder.1", "nli.encoder.2"}
-    assert after["nli.encoder.1"] == before["nli.encoder.1"]
+    assert set(after) == {"nli.encoder.0", "nli.encoder.1", "nli.encoder.2"}
+    assert {part: after[part] for part in before} == before
     assert result.status == "written"
     context = world.context(concepts={**CONCEPTS, "layers": [1, 2], "min_count": 3})
     assert STEPS["activations"].run(context, EN).status == "written"
@@ -84,13 +85,13 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
         STEPS["activations"].run(context, EN)
     assert stored(context).height == 0
     passed: list[int] = []
-    real = activations._stage
+    real = activations._extracted
 
-    def counted(loaded, corpus, chunk, window, *rest):
+    def counted(loaded, jobs, examples, window, segment):
         passed.append(window["example"].n_unique())
-        real(loaded, corpus, chunk, window, *rest)
+        return real(loaded, jobs, examples, window, segment)
 
-    monkeypatch.setattr(activations, "_stage", counted)
+    monkeypatch.setattr(activations, "_extracted", counted)
     STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
     assert sum(passed) < 5
     assert stored(context).equals(expected)
