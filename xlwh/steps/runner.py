@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -309,8 +310,8 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 _take_over(definition, context, planned, pieces, staging)
         # A kill can leave one job ahead of the others: what it has is not stored twice.
         done = [staging.pieces(on) for staging in stagings]
-        missing = pl.concat([pieces.join(known, on=on, how="anti") for known in done])
-        left = pieces.join(missing, on=on, how="semi", maintain_order="left")
+        complete = reduce(lambda one, other: one.join(other, on=on, how="semi"), done)
+        left = pieces.join(complete, on=on, how="anti", maintain_order="left")
         count = pieces.height - left.height
         work.at(what, count, pieces.height)
         for start in range(0, left.height, definition.at_once):
@@ -320,7 +321,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 for planned, staging, known, frames in zip(jobs, stagings, done, each, strict=True):
                     staging.append(
                         {
-                            planned.job.slots[table]: _typed(frame.join(known, on=on, how="anti"), table)
+                            planned.job.slots[table]: _typed(_without(frame, known, on), table)
                             for table, frame in frames.items()
                         }
                     )
@@ -331,6 +332,11 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
             entries += staging.finish(provenance=_metadata(planned, work), apart=definition.apart)
     work.examples += pieces.height
     return entries
+
+
+def _without(frame: pl.DataFrame, known: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """The rows of other pieces than some, in their order."""
+    return frame if known.is_empty() else frame.join(known, on=on, how="anti", maintain_order="left")
 
 
 def _title(jobs: Sequence[Planned]) -> str:
