@@ -69,7 +69,7 @@ class Work:
         """The files of a table among a job's inputs."""
         return [
             self.root / entry.file
-            for entry in job.reads
+            for entry in job.inputs
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
