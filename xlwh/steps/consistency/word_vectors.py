@@ -70,6 +70,7 @@ class _File:
 
 class _WordVectors(Whole):
     version = "3"
+    libraries = ("transformers", "tokenizers", "scipy")
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """One job."""
@@ -198,7 +199,6 @@ def _in_model(partition: Partition, slot: Slot, tokens: tuple[Entry, ...]) -> Jo
         tuple(f"{each} {partition.digest(path, named)}" for each, path in paths.items()),
         name=_name(study),
         tools=paths,
-        libraries=("transformers", "tokenizers", "scipy"),
     )
 
 
