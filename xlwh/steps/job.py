@@ -18,12 +18,15 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
-from xlwh.errors import StoreError
+from xlwh.errors import StoreError, StudyError
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot, contract
 from xlwh.study.base import CUT
 
 P = TypeVar("P", bound=BaseModel)
+
+_PACKAGES = {"faiss": ("faiss-cpu", "faiss-gpu")}
+"""Libraries that come as one of several packages, which give the same numbers."""
 
 _ROLE = "role"
 _WHICH = "which"
@@ -155,8 +158,14 @@ def digest(recipe: Mapping[str, Any]) -> str:
 
 
 def library_version(name: str) -> str:
-    """Major and minor version: a patch release is taken to give the same numbers."""
-    return ".".join(metadata.version(name).partition("+")[0].split(".")[:2])
+    """Major and minor version: a patch release is taken to give the same numbers. StudyError if it is not installed."""
+    packages = _PACKAGES.get(name, (name,))
+    for package in packages:
+        try:
+            return ".".join(metadata.version(package).partition("+")[0].split(".")[:2])
+        except metadata.PackageNotFoundError:
+            continue
+    raise StudyError(f"The study's settings need {name}, which is not installed: pip install {packages[0]}")
 
 
 def plain(value: Any, without: frozenset[str]) -> Any:
