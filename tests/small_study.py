@@ -119,7 +119,7 @@ def settings(folder: Path) -> dict[str, Any]:
         },
         "consistency": {
             "space": "embeddings",
-            "models": ["nli_en", "twin"],
+            "models": ["nli_en", "pos", "twin"],
             "methods": ["lig", "random"],
             "draws": 2,
         },

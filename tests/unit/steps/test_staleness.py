@@ -200,7 +200,7 @@ MODELS = [
     S("models.mt.generation.length_penalty", 0.5, "predictions"),
     S("models.nli_en.dtype", "bfloat16", "models", "word_vectors", RUN_BY_MODEL),
     S("models.nli_en.attention", "eager", "models", RUN_BY_MODEL),
-    S("models.nli_en.max_length", 47, "tokens", RUN_BY_MODEL),
+    S("models.nli_en.max_length", 47, "tokens", "word_vectors", RUN_BY_MODEL),
 ]
 
 TUNED = {"attributions", "attribution_probes"}
