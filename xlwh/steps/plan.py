@@ -140,7 +140,12 @@ STEPS: dict[str, Step] = {
             _RUN,
             "consistency",
             # A space of .vec files holds the words of every model, so that it can be shared by them.
-            (Reads("tokens", ("model",)), Reads("models")),
+            (
+                Reads("examples"),
+                Reads("tokens", ("model",)),
+                Reads("models"),
+                Reads("parallelism"),
+            ),
         ),
         Step(
             "ccta_pairs",
@@ -148,10 +153,12 @@ STEPS: dict[str, Step] = {
             _RUN,
             "consistency",
             (
+                Reads("examples", _LANGUAGES),
                 Reads("tokens", _LANGUAGES),
                 Reads("predictions", _LANGUAGES),
                 Reads("attributions", _LANGUAGES),
                 Reads("word_vectors", _LANGUAGES),
+                Reads("models"),
                 Reads("parallelism"),
             ),
         ),
