@@ -181,7 +181,14 @@ STEPS: dict[str, Step] = {
             ("attribution_probes",),
             _RUN,
             "attribution",
-            (Reads("examples"), Reads("attributions"), Reads("models"), Reads("parallelism")),
+            (
+                Reads("examples"),
+                Reads("predictions"),
+                Reads("token_predictions"),
+                Reads("attributions"),
+                Reads("models"),
+                Reads("parallelism"),
+            ),
             True,
         ),
         Step(

@@ -8,16 +8,23 @@ from xlwh.corpora import sample
 from xlwh.study import Study
 
 
-def explained(predictions: pl.DataFrame, policy: str, limit: int | None, seed: int) -> pl.DataFrame:
+def explained(predictions: pl.DataFrame, policy: str, limit: int | None, seed: int | None) -> pl.DataFrame:
     """The classes that the predictions of one language choose: `split`, `example_id`, `target`.
 
     `predictions` has `split`, `example_id`, `label` and `predicted`. The gold class under the policy `gold`, else the
-    predicted one; examples without such a class have no row. Of at most `limit` examples, drawn by `seed`: a smaller
-    part lies within a larger one.
+    predicted one; examples without such a class have no row. Of a `part` of the examples.
     """
-    chosen = predictions if limit is None else sample(predictions, limit, seed)
+    chosen = part(predictions, limit, seed)
     column = "label" if policy == "gold" else "predicted"
     return chosen.select("split", "example_id", target=column).drop_nulls("target")
+
+
+def part(examples: pl.DataFrame, limit: int | None, seed: int | None) -> pl.DataFrame:
+    """At most `limit` examples, drawn by `seed`; None is all. A smaller part lies within a larger one."""
+    if limit is None:
+        return examples
+    assert seed is not None
+    return sample(examples, limit, seed)
 
 
 def num_explained_own(study: Study) -> int | None:
