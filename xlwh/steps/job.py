@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -159,6 +159,7 @@ def digest(recipe: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+@cache
 def library_version(name: str) -> str:
     """Major and minor version: a patch release is taken to give the same numbers. StudyError if it is not installed."""
     packages = _PACKAGES.get(name, (name,))

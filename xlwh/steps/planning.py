@@ -20,7 +20,7 @@ from xlwh.errors import CorpusError, MissingDataError, XlwhError
 from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned
 from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
-from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store import Entry, Slot, Warehouse, contract
 from xlwh.study import Study
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class _Plan:
     remark: str = ""
     looked: dict[Slot, str | None] = field(default_factory=dict)
     """Slot -> its file when it was looked at."""
+    listed: dict[tuple[str, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
+    """Table and keys -> all files there when they were looked at."""
+    replaced: list[Slot] = field(default_factory=list)
+    """Out-of-date files that go when the partition is made."""
     behind: set[tuple[str, Key]] = field(default_factory=set)
     """Partitions whose plans were asked."""
 
@@ -54,6 +58,7 @@ class Planner:
         """(step, table that it looked at): what the declared inputs are compared with."""
         self._head = -1
         self._entries: dict[Slot, Entry] = {}
+        self._listed: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
         self._plans: dict[tuple[str, Key], _Plan] = {}
         self._pins: dict[str, Pin] = {}
 
@@ -63,12 +68,17 @@ class Planner:
         if head == self._head:
             return
         self._head = head
-        self._entries = {entry.slot: entry for entry in self.warehouse.entries()}
+        self._entries, self._listed = {}, {}
+        for entry in self.warehouse.entries():
+            self._entries[entry.slot] = entry
+            self._listed.setdefault((entry.slot.table, entry.slot.keys), []).append(entry)
         self._pins.clear()
         gone = {
             name
             for name, plan in self._plans.items()
-            if plan.error is not None or any(self._file(slot) != file for slot, file in plan.looked.items())
+            if plan.error is not None
+            or any(self._file(slot) != file for slot, file in plan.looked.items())
+            or any(self._files(*where) != files for where, files in plan.listed.items())
         }
         while gone:
             for name in gone:
@@ -82,6 +92,10 @@ class Planner:
     def entries(self, table: str) -> list[Entry]:
         """Current entries of a table, whatever they were made from."""
         return [entry for slot, entry in self._entries.items() if slot.table == table]
+
+    def entries_in(self, table: str, keys: tuple[str, ...]) -> list[Entry]:
+        """Current entries of one partition of a table, whatever they were made from."""
+        return self._listed.get((table, keys), [])
 
     def jobs(self, step: Step, key: Key, again: bool = False) -> tuple[Planned, ...]:
         """The jobs of a partition; `again`: whatever was found before.
@@ -97,6 +111,10 @@ class Planner:
     def remark(self, step: Step, key: Key) -> str:
         """What is to be said of a partition's jobs, such as methods that were left out."""
         return self._plan(step, key).remark
+
+    def replaced(self, step: Step, key: Key) -> list[Slot]:
+        """Out-of-date files that go when a partition is made; those of them that are still there."""
+        return [slot for slot in self._plan(step, key).replaced if slot in self._entries]
 
     def is_fresh(self, planned: Planned) -> bool:
         """Whether all files of a job are there and were made from what it says."""
@@ -136,6 +154,9 @@ class Planner:
     def _file(self, slot: Slot) -> str | None:
         entry = self._entries.get(slot)
         return None if entry is None else entry.file
+
+    def _files(self, table: str, keys: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(entry.file for entry in self.entries_in(table, keys))
 
     def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:
         name = (step.name, key)
@@ -216,10 +237,23 @@ class Partition:
         self._note(slot)
         return self.planner.entry(slot) if self.planner.is_fresh(planned) else None
 
+    def stored(self, table: str) -> list[Entry]:
+        """All files of a table in this very partition, whatever they were made from."""
+        return self._list(table, self.key)
+
+    def replace(self, slots: Iterable[Slot]) -> None:
+        """Name files of this very partition that other rows take the place of, under other slots: they go with a run."""
+        self._found.replaced += slots
+
     def written(self, table: str, key: Key) -> list[Entry]:
-        """All up-to-date files of a table that a partition of another step writes, such as rounds of samples."""
+        """All up-to-date files of a table that a partition of another step writes, such as rounds of samples.
+
+        Raises what planning that partition raises, unless nothing of it is there.
+        """
         self._check_declared(table, key)
         step = step_of(table)
+        if not self._list(table, key):
+            return []
         self._found.behind.add((step.name, key))
         try:
             jobs = self.planner.jobs(step, key)
@@ -270,6 +304,14 @@ class Partition:
         self._note(slot)
         self._found.behind.add((step_of(slot.table).name, key))
         return key
+
+    def _list(self, table: str, key: Key) -> list[Entry]:
+        keys = tuple(
+            str(getattr(key, column.removeprefix("target_"))) for column in contract(table).partition_by
+        )
+        entries = self.planner.entries_in(table, keys)
+        self._found.listed[table, keys] = frozenset(entry.file for entry in entries)
+        return entries
 
     def _note(self, slot: Slot) -> None:
         entry = self.planner.entry(slot)

@@ -173,7 +173,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
     context.planner.refresh()
     try:
         jobs = context.planner.jobs(step, key)
-        if not all(map(context.planner.is_fresh, jobs)):
+        if not all(map(context.planner.is_fresh, jobs)) or context.planner.replaced(step, key):
             return None
         _judge(step.definition, context, jobs)
     except NotApplicable as reason:
@@ -186,16 +186,18 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
 def run(step: Step, context: Context, key: Key) -> StepResult:
     """Make what is not fresh of one partition, and look after what it wrote earlier."""
     planner, watch, work = context.planner, Stopwatch(), Work(context)
-    definition, made, ended = step.definition, dict[Slot, Entry](), dict[str, float]()
+    definition, made, ended, tried = step.definition, dict[Slot, Entry](), dict[str, float](), set[str]()
     while True:
         planner.refresh()
         try:
             jobs = planner.jobs(step, key, again=True)
-            if any(_try_out(context, planned) for planned in jobs):
+            if any(_try_out(context, planned, tried) for planned in jobs):
                 jobs = planner.jobs(step, key, again=True)
         except NotApplicable as reason:
             return not_applicable(str(reason))
-        stale = [planned for planned in jobs if _is_due(context, planned, made, ended)]
+        stale = [planned for planned in jobs if _is_due(context, planned, made)]
+        if definition.goes_on:
+            stale = _next(stale, ended)
         if not stale:
             break
         for together in _passes(stale):
@@ -203,6 +205,8 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
         if not definition.goes_on:
             break
     planner.refresh()
+    if replaced := planner.replaced(step, key):
+        context.warehouse.drop(replaced)
     _judge(definition, context, jobs)
     if not made:
         return _fresh(step, context, key)
@@ -224,16 +228,19 @@ def _counted(step: Step) -> tuple[str, ...]:
     return step.definition.counted or step.tables[:1]
 
 
-def _is_due(context: Context, planned: Planned, made: Mapping[Slot, Entry], ended: dict[str, float]) -> bool:
-    """Whether a job is to be made now: it is not fresh (or all are made anew), and its pass has time left."""
-    job = planned.job
-    if context.planner.is_fresh(planned) and not (
-        context.force and not made.keys() >= set(job.slots.values())
-    ):
-        return False
-    if job.minutes is not None:
-        return time.monotonic() < ended.setdefault(job.together, time.monotonic() + 60 * job.minutes)
-    return True
+def _is_due(context: Context, planned: Planned, made: Mapping[Slot, Entry]) -> bool:
+    """Whether a job is to be made now: it is not fresh, or all are made anew."""
+    was_made = made.keys() >= set(planned.job.slots.values())
+    return not context.planner.is_fresh(planned) or (context.force and not was_made)
+
+
+def _next(jobs: Sequence[Planned], ended: dict[str, float]) -> list[Planned]:
+    """The first job whose pass has time left, which counts from its own first job on; that one is made in any case."""
+    for planned in jobs:
+        job, now = planned.job, time.monotonic()
+        if job.minutes is None or now <= ended.setdefault(job.together, now + 60 * job.minutes):
+            return [planned]
+    return []
 
 
 def _passes(jobs: Sequence[Planned]) -> list[list[Planned]]:
@@ -244,12 +251,15 @@ def _passes(jobs: Sequence[Planned]) -> list[list[Planned]]:
     return list(found.values())
 
 
-def _try_out(context: Context, planned: Planned) -> bool:
+def _try_out(context: Context, planned: Planned, tried: set[str]) -> bool:
     """Run the self-test of a model that is about to be used for the first time: it decides which jobs there are."""
     from xlwh.steps.models.selftests import results_of, was_tested
 
     use = planned.job.model
-    if use is None or context.planner.is_fresh(planned) or was_tested(context, use.key):
+    if use is None or use.key in tried or context.planner.is_fresh(planned):
+        return False
+    tried.add(use.key)
+    if was_tested(context, use.key):
         return False
     results_of(context, context.zoo.load(use.key))
     return True
