@@ -227,6 +227,7 @@ STEPS: dict[str, Step] = {
                 # Masks of every language are tried on each.
                 Reads("head_samples", _LANGUAGES),
                 Reads("head_importance"),
+                Reads("parallelism"),
             ),
             True,
         ),

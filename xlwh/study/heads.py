@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlwh.study.base import Key, Part
+from xlwh.study.base import CUT, Key, Part
 
 
 class Sampler(Part):
@@ -37,10 +37,10 @@ class Sampler(Part):
     delta: float = Field(
         0.1, gt=0, lt=1, description="Chance of any wrong decision, for stopping the measurement."
     )
-    max_rows: int = Field(
+    max_rows: Annotated[int, CUT] = Field(
         200_000, ge=1, description="Evaluated (example, coalition) rows per dataset and language."
     )
-    max_minutes: float | None = Field(
+    max_minutes: Annotated[float | None, CUT] = Field(
         None, gt=0, description="Minutes per dataset and language in one run; the next run goes on."
     )
     round_permutations: int = Field(
@@ -49,7 +49,7 @@ class Sampler(Part):
         multiple_of=2,
         description="Permutations that are computed, stored and judged together.",
     )
-    first_permutation: int = Field(
+    first_permutation: Annotated[int, CUT] = Field(
         0,
         ge=0,
         description="Where to begin: two machines with other beginnings make samples that can be put together.",

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from xlwh.errors import MissingDataError
 from xlwh.heads.summary import summarise
 from xlwh.steps.base import Key
-from xlwh.steps.freshness import fresh, probe
-from xlwh.steps.heads import attention_maps, head_importance, head_samples, pruning_evaluations
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import fresh
 from xlwh.store import Slot, Warehouse, take
 
 KEY = Key("a", language="de")
@@ -45,11 +45,11 @@ def test_rounds_are_files_and_a_larger_budget_adds_to_them(world):
     # 8 permutations of 8 heads, 4 removals each: 32 rows a round.
     assert rounds(context) == ["nli.rows.000000", "nli.rows.000001"]
     assert STEPS["head_samples"].run(context, KEY).status == "fresh"
-    assert fresh(probe(context), STEPS["head_samples"], KEY) is not None
+    assert fresh(STEPS["head_samples"], context, KEY) is not None
     before = {e.slot: e.file for e in context.warehouse.entries("head_samples")}
 
     larger = world.context(heads=heads(samplers={"rows": {"max_rows": 90, "round_permutations": 8}}))
-    assert fresh(probe(larger), STEPS["head_samples"], KEY) is None
+    assert fresh(STEPS["head_samples"], larger, KEY) is None
     assert STEPS["head_samples"].run(larger, KEY).status == "written"
     assert rounds(larger) == [f"nli.rows.00000{n}" for n in range(3)]
     assert before.items() <= {e.slot: e.file for e in larger.warehouse.entries("head_samples")}.items()
@@ -71,10 +71,10 @@ def test_a_run_that_was_killed_makes_the_same_samples(world, monkeypatch):
         written.append(write(self, frames, *rest))
         return written[-1]
 
-    monkeypatch.setattr(type(context.warehouse), "write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        STEPS["head_samples"].run(context, KEY)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(context.warehouse), "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            STEPS["head_samples"].run(context, KEY)
     assert len(rounds(context)) == 2
     STEPS["head_samples"].run(context, KEY)
     assert samples(context).equals(whole)
@@ -148,14 +148,57 @@ def test_languages_share_permutations_and_examples(world):
 
 def test_minutes_stop_a_run_and_the_next_one_goes_on(world):
     sampler = {"max_rows": 64, "round_permutations": 8, "max_minutes": 1e-9}
-    context = world.context(heads=heads(samplers={"rows": sampler}))
+    context = world.context(heads=heads(samplers={"rows": sampler, "others": sampler}))
+    # Every run makes a round at least, of each sampler: their minutes are counted apart.
+    for made in (1, 2):
+        assert STEPS["head_samples"].run(context, KEY).status == "written"
+        assert rounds(context) == [f"nli.{name}.{n:06d}" for name in ("others", "rows") for n in range(made)]
     assert STEPS["head_samples"].run(context, KEY).status == "fresh"
-    assert rounds(context) == []
-    sampler["max_minutes"] = 1
-    assert (
-        STEPS["head_samples"].run(world.context(heads=heads(samplers={"rows": sampler})), KEY).status
-        == "written"
-    )
+    whole = samples(context)
+    STEPS["head_samples"].run(world.context(heads=heads()), KEY)
+    assert samples(context).equals(whole)
+
+
+def test_all_rounds_are_made_anew_if_asked(world):
+    context = world.context(heads=heads())
+    STEPS["head_samples"].run(context, KEY)
+    before = {e.slot: e for e in context.warehouse.entries("head_samples")}
+    whole = samples(context)
+    context.force = True
+    assert STEPS["head_samples"].run(context, KEY).rows == whole.height
+    after = {e.slot: e for e in context.warehouse.entries("head_samples")}
+    assert samples(context).equals(whole)
+    assert [e.commit for e in after.values()] == sorted(e.commit for e in after.values())
+    for slot, entry in after.items():
+        assert entry.file != before[slot].file
+        assert entry.fingerprint == before[slot].fingerprint
+
+
+def test_an_adaptive_round_rests_on_those_before_it(world):
+    context = world.context(heads=heads(samplers={"rows": {"max_rows": 96, "round_permutations": 8}}))
+    STEPS["head_samples"].run(context, KEY)
+    first, second, third = context.warehouse.entries("head_samples")
+    context.warehouse.drop([second.slot])
+    assert fresh(STEPS["head_samples"], context, KEY) is None
+    STEPS["head_samples"].run(context, KEY)
+    made = context.warehouse.entries("head_samples")
+    assert [e.fingerprint for e in made] == [e.fingerprint for e in (first, second, third)]
+    assert made[0].file == first.file
+
+
+def test_rounds_beyond_a_gap_stay_and_those_of_other_settings_go(world):
+    def settings(first: int, rows: int, **more):
+        sampler = {"round_permutations": 8, "adaptive": False, "first_permutation": first, "max_rows": rows}
+        return heads(samplers={"rows": {**sampler, **more}})
+
+    STEPS["head_samples"].run(world.context(heads=settings(24, 32)), KEY)
+    STEPS["head_samples"].run(world.context(heads=settings(40, 32, truncation=0.25)), KEY)
+    # What was made under other settings would be counted together with the rest.
+    context = world.context(heads=settings(40, 32, truncation=0.25))
+    assert rounds(context) == ["nli.rows.000005"]
+    STEPS["head_samples"].run(world.context(heads=settings(0, 32, truncation=0.25)), KEY)
+    assert rounds(context) == ["nli.rows.000000", "nli.rows.000005"]
+    assert STEPS["head_samples"].run(context, KEY).status == "fresh"
 
 
 def test_exact_values_and_groups_and_whole_sets(world):
@@ -236,7 +279,7 @@ def test_masks_are_evaluated_on_other_examples_and_in_other_languages(world):
 
     # New samples in another language are new masks here.
     STEPS["head_samples"].run(context, Key("a", language="es"))
-    assert fresh(probe(context), STEPS["pruning_evaluations"], KEY) is None
+    assert fresh(STEPS["pruning_evaluations"], context, KEY) is None
 
 
 def test_a_ranking_is_tried_on_every_language_at_one_size(world):
@@ -257,11 +300,11 @@ def test_a_ranking_is_tried_on_every_language_at_one_size(world):
 
 def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, monkeypatch):
     # In German the first two are longer than 45 characters, in Spanish the second is not.
-    monkeypatch.setattr(attention_maps, "MAX_CHARACTERS", 45)
+    monkeypatch.setattr(type(STEPS["attention_maps"].definition), "max_characters", 45)
     context = world.context(heads=heads(max_examples=4))
     assert STEPS["attention_maps"].run(context, KEY).status == "written"
     assert STEPS["attention_maps"].run(context, KEY).status == "fresh"
-    assert fresh(probe(context), STEPS["attention_maps"], KEY) is not None
+    assert fresh(STEPS["attention_maps"], context, KEY) is not None
     STEPS["attention_maps"].run(context, Key("a", language="es"))
     frame = context.warehouse.scan("attention_maps").collect()
     short = {
@@ -288,7 +331,39 @@ def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, m
 
 def test_what_the_study_does_not_ask_for(world):
     plain = world.context()
-    for step in (head_samples, head_importance, attention_maps, pruning_evaluations):
+    for name in ("head_samples", "head_importance", "attention_maps", "pruning_evaluations"):
+        step = STEPS[name]
         assert step.run(plain, KEY).status == "not_applicable"
         assert step.run(world.context(heads=heads()), Key("b", language="de")).status == "not_applicable"
     assert plain.warehouse.current(Slot("head_importance", ("a", "de"), "nli")) is None
+
+
+def test_masks_of_languages_that_the_study_has_no_longer_are_not_evaluated(world):
+    asked = heads(max_examples=2, importance=[])
+    for language in ("en", "de"):
+        STEPS["head_samples"].run(world.context(heads=asked), Key("a", language=language))
+
+    def mask_languages(**changes):
+        context = world.context(heads=asked, **changes)
+        STEPS["pruning_evaluations"].run(context, KEY)
+        frame = context.warehouse.scan("pruning_evaluations").collect()
+        return set(frame["mask_language"])
+
+    assert mask_languages() == {"en", "de"}
+    assert mask_languages(languages=["de", "es"], spaces={}, consistency=None) == {"de"}
+    assert world.context().warehouse.scan("head_samples", language="en").collect().height
+
+
+def test_masks_are_not_made_without_what_they_are_compared_with(world):
+    context = world.context(heads=heads(max_examples=2))
+    STEPS["head_samples"].run(context, KEY)
+    with pytest.raises(MissingDataError, match=r"materialize head_importance --model a --language de"):
+        STEPS["pruning_evaluations"].run(context, KEY)
+    # Samples that were made from other examples than now are no masks.
+    STEPS["head_importance"].run(context, KEY)
+    STEPS["pruning_evaluations"].run(context, KEY)
+    other = world.context(heads=heads(max_examples=3))
+    STEPS["head_importance"].run(other, KEY)
+    STEPS["pruning_evaluations"].run(other, KEY)
+    rankings = other.warehouse.scan("pruning_evaluations").collect()["ranking"]
+    assert not any(name.startswith("shapley") for name in rankings)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from xlwh.corpora import sample
-from xlwh.steps.base import Context, StepResult, not_applicable
-from xlwh.steps.models.evaluated import CLASSIFICATION, TAGGING, Corpus, corpora
-from xlwh.study import Heads
+from xlwh.steps.job import Job, ModelUse, options_of
+from xlwh.steps.models.evaluated import CLASSIFICATION, TAGGING, Corpus, evaluated
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.study import Heads, Inputs
 
 if TYPE_CHECKING:
     from xlwh.heads.players import Players
@@ -18,75 +19,81 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
+LIBRARIES = ("torch", "transformers", "tokenizers")
+"""What a head's output follows from beside the model."""
 
-def head_settings(context: Context, model: str) -> Heads | StepResult:
-    """The study's settings for a model, or the result of a step that has nothing to do."""
-    heads = context.study.heads
+
+@dataclass(frozen=True)
+class Valued:
+    """Which of the examples with a gold label heads are valued on: the same ids in every language of parallel data."""
+
+    max_examples: int | None
+    seed: int | None
+    """None where nothing is drawn."""
+
+    def of(self, examples: pl.LazyFrame) -> pl.DataFrame:
+        """These examples, in their order."""
+        known = with_gold(examples)
+        return known if self.max_examples is None else sample(known, self.max_examples, self.seed or 0)
+
+
+def valued_on(partition: Partition, heads: Heads) -> Valued:
+    """Which examples heads are valued on in a study."""
+    return Valued(heads.max_examples, None if heads.max_examples is None else partition.study.seed)
+
+
+def with_gold(examples: pl.LazyFrame) -> pl.DataFrame:
+    """The examples that can be right or wrong."""
+    tagged = pl.col("word_labels").list.drop_nulls().list.len() > 0
+    labelled = pl.col("label").is_not_null()
+    return examples.filter(pl.when(pl.col("task") == TAGGING).then(tagged).otherwise(labelled)).collect()
+
+
+def head_settings(partition: Partition) -> Heads:
+    """The study's settings for the model of a partition; NotApplicable where there is nothing to do."""
+    heads, model = partition.study.heads, partition.model
     if heads is None:
-        return not_applicable("The study values no heads.")
+        raise NotApplicable("The study values no heads.")
     if heads.models is not None and model not in heads.models:
-        return not_applicable(f"The study does not value the heads of `{model}`.")
-    if not set(heads.datasets) & set(context.study.models[model].datasets):
-        return not_applicable(f"`{model}` is evaluated on no dataset that heads are valued on.")
-    task = context.zoo.pin(model).task
-    if task not in ("sequence_classification", TAGGING):
-        return not_applicable(f"`{model}` has neither a sequence nor a token classification head.")
+        raise NotApplicable(f"The study does not value the heads of `{model}`.")
+    if not set(heads.datasets) & set(partition.study.models[model].datasets):
+        raise NotApplicable(f"`{model}` is evaluated on no dataset that heads are valued on.")
+    if partition.pin(model).task not in ("sequence_classification", TAGGING):
+        raise NotApplicable(f"`{model}` has neither a sequence nor a token classification head.")
     return heads
 
 
-def fitting(context: Context, model: str, language: str) -> dict[str, Corpus]:
-    """Datasets of the model in a language whose task is its head's and that have gold labels, by name."""
-    task = context.zoo.pin(model).task
-    wanted = (TAGGING,) if task == TAGGING else CLASSIFICATION
-    found = (corpus for corpus in corpora(context, model, language) if corpus.task in wanted)
-    return {corpus.dataset: corpus for corpus in found}
+def fitting(partition: Partition, language: str | None = None) -> dict[str, Corpus]:
+    """Datasets of the model whose task is its head's, by name, in a language (default: that of the partition)."""
+    wanted = (TAGGING,) if partition.pin(partition.model).task == TAGGING else CLASSIFICATION
+    found = evaluated(partition, language=language)
+    return {corpus.dataset: corpus for corpus in found if corpus.task in wanted}
 
 
-def with_gold(corpus: Corpus) -> pl.DataFrame:
-    """The examples that can be right or wrong."""
-    if corpus.task == TAGGING:
-        known = pl.col("word_labels").list.drop_nulls().list.len() > 0
-    else:
-        known = pl.col("label").is_not_null()
-    return corpus.frame.filter(known).collect()
-
-
-def valued_examples(context: Context, heads: Heads, corpus: Corpus) -> pl.DataFrame:
-    """The examples that heads are valued on: the same ids in every language of parallel data."""
-    examples = with_gold(corpus)
-    return (
-        examples if heads.max_examples is None else sample(examples, heads.max_examples, context.study.seed)
-    )
-
-
-def evaluated_examples(context: Context, heads: Heads, valued: Corpus, evaluated: Corpus) -> pl.DataFrame:
-    """The examples that masks are evaluated on: never one that heads were valued on."""
-    examples = with_gold(evaluated)
-    if valued.dataset == evaluated.dataset:
-        used = valued_examples(context, heads, valued)
-        examples = examples.join(
-            used.select("example_id"), on="example_id", how="anti", maintain_order="left"
+def valued_corpora(partition: Partition, heads: Heads) -> list[Corpus]:
+    """The datasets that heads are valued on; NotApplicable where there is none."""
+    found = fitting(partition)
+    corpora = [found[dataset] for dataset in heads.datasets if dataset in found]
+    if not corpora:
+        raise NotApplicable(
+            f"`{partition.model}` has no dataset that heads are valued on in `{partition.language}`."
         )
-    return (
-        examples if heads.max_evaluated is None else sample(examples, heads.max_evaluated, context.study.seed)
-    )
+    return corpora
 
 
-def input_parameters(context: Context, model: str) -> Mapping[str, object]:
-    """What of the study decides what the model sees and how its outputs are named."""
-    options = context.study.models[model]
-    return {
-        "max_length": options.max_length,
-        "labels": options.labels,
-        "dtype": options.dtype,
-        "attention": options.attention,
-        "tagged_piece": options.tagged_piece,
-        "seed": context.study.seed,
-    }
+def use_of(partition: Partition) -> ModelUse:
+    """The model with what decides its input and how its outputs are named."""
+    task = partition.pin(partition.model).task
+    pieces = ("tagged_piece",) if task == TAGGING else ()
+    return partition.use(partition.model, "max_length", "labels", "dtype", "attention", *pieces)
 
 
 def game_of(
-    context: Context, loaded: LoadedModel, examples: pl.DataFrame, kinds: tuple[str, ...], heads: Heads
+    job: Job,
+    loaded: LoadedModel,
+    examples: pl.DataFrame,
+    kinds: tuple[str, ...],
+    groups: tuple[tuple[str, ...], ...] = (),
 ) -> tuple[Players, Encoded, Gold]:
     """Players, inputs and gold of a game on some examples."""
     from xlwh.heads.players import players_of
@@ -94,7 +101,6 @@ def game_of(
     from xlwh.models.tokenize import encode
 
     sites = loaded.family.attention_sites(loaded.model)
-    players = players_of(kinds, len(sites), sites[0].num_heads, heads.groups)
+    players = players_of(kinds, len(sites), sites[0].num_heads, groups)
     encoded = encode(loaded, examples)
-    piece = context.study.models[loaded.key].tagged_piece
-    return players, encoded, gold_of(loaded, encoded, examples, piece)
+    return players, encoded, gold_of(loaded, encoded, examples, options_of(job, Inputs).tagged_piece)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.heads.game import fitting, game_of, head_settings, input_parameters, valued_examples
-from xlwh.steps.models.evaluated import Corpus
-from xlwh.steps.upstream import identity
-from xlwh.store import Slot, fingerprint, schema
-from xlwh.study import Heads
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.heads.game import (
+    LIBRARIES,
+    Valued,
+    game_of,
+    head_settings,
+    use_of,
+    valued_corpora,
+    valued_on,
+)
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,97 +31,94 @@ if TYPE_CHECKING:
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
-CODE_VERSION = "1"
+
+@dataclass(frozen=True)
+class _Params:
+    methods: tuple[str, ...]
+    valued: Valued
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `head_importance` of one model in one language, a file per dataset."""
-    model, language = str(key.model), str(key.language)
-    heads = head_settings(context, model)
-    if isinstance(heads, StepResult):
-        return heads
-    found = fitting(context, model, language)
-    corpora = [found[dataset] for dataset in heads.datasets if dataset in found]
-    if not corpora:
-        return not_applicable(f"`{model}` has no dataset that heads are valued on in `{language}`.")
-    if not heads.importance:
-        return not_applicable("The study asks for no other measures of importance.")
-    pin = context.zoo.pin(model)
-    stale = []
-    for corpus in corpora:
-        slot = Slot("head_importance", (model, language), corpus.dataset)
-        parameters = {
-            **input_parameters(context, model),
-            "max_examples": heads.max_examples,
-            "methods": heads.importance,
-        }
-        current = fingerprint(
-            "head_importance", CODE_VERSION, parameters, (*pin.identity, identity(corpus.entry))
-        )
-        if context.force or not context.warehouse.is_fresh(slot, current):
-            stale.append((corpus, slot, current))
-    if not stale:
-        return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.load(model, "heads")
-    if not all(method.startswith("gradient") for method in heads.importance):
-        context.load(model, "attention_weights")
-    rows = examples = 0
-    for number, (corpus, slot, current) in enumerate(stale):
-        context.progress(f"{corpus.dataset}: importance", number, len(stale))
-        chosen = valued_examples(context, heads, corpus)
-        frame = _valued(context, loaded, heads, corpus, chosen)
-        context.warehouse.write({slot: frame}, current, pin.provenance)
-        rows += frame.height
-        examples += chosen.height
-    return StepResult("written", rows, examples, watch.seconds)
+class _HeadImportance(Whole):
+    version = "1"
+    libraries = LIBRARIES
 
-
-def _valued(
-    context: Context, loaded: LoadedModel, heads: Heads, corpus: Corpus, examples: pl.DataFrame
-) -> pl.DataFrame:
-    import numpy as np
-
-    types = schema("head_importance")
-    if examples.is_empty():
-        return pl.DataFrame(schema=types)
-    _, encoded, gold = game_of(context, loaded, examples, ("head",), heads)
-    weights = gold.weights / gold.weights.sum()
-    parts = []
-    for method, values in _measures(loaded, heads, encoded, gold).items():
-        mean = np.tensordot(weights, values, axes=1)
-        sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(mean.shape, np.nan)
-        layer, head = np.indices(mean.shape)
-        parts.append(
-            pl.DataFrame(
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset."""
+        heads = head_settings(partition)
+        corpora = valued_corpora(partition, heads)
+        if not heads.importance:
+            raise NotApplicable("The study asks for no other measures of importance.")
+        for corpus in corpora:
+            yield Job(
                 {
-                    "model": loaded.key,
-                    "dataset": corpus.dataset,
-                    "split": examples["split"][0],
-                    "language": corpus.language,
-                    "method": method,
-                    "unit": "head",
-                    "layer": layer.ravel(),
-                    "head": head.ravel(),
-                    "value": mean.ravel(),
-                    "sd": pl.Series(sd.ravel()).fill_nan(None),
-                    "num_examples": len(values),
-                }
-            ).select(pl.col(name).cast(dtype) for name, dtype in types.items())
-        )
-    return pl.concat(parts)
+                    "head_importance": Slot(
+                        "head_importance", (partition.model, partition.language), corpus.dataset
+                    )
+                },
+                _Params(heads.importance, valued_on(partition, heads)),
+                (corpus.entry,),
+                use_of(partition),
+                name=corpus.dataset,
+            )
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """A row per method and head: the mean over the valued examples."""
+        import numpy as np
+
+        methods = job.params.methods
+        work.progress(f"{job.name}: importance", 0, 1)
+        examples = job.params.valued.of(work.scan(job, "examples"))
+        work.examples += examples.height
+        if examples.is_empty():
+            return {"head_importance": pl.DataFrame(schema=schema("head_importance"))}
+        loaded = work.load(job, "heads")
+        if not all(method.startswith("gradient") for method in methods):
+            work.load(job, "attention_weights")
+        _, encoded, gold = game_of(job, loaded, examples, ("head",))
+        weights = gold.weights / gold.weights.sum()
+        parts = []
+        for method, values in _measures(loaded, methods, encoded, gold).items():
+            mean = np.tensordot(weights, values, axes=1)
+            sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(mean.shape, np.nan)
+            layer, head = np.indices(mean.shape)
+            parts.append(
+                examples.select("dataset", "split", "language")
+                .head(1)
+                .join(
+                    pl.DataFrame(
+                        {
+                            "layer": layer.ravel(),
+                            "head": head.ravel(),
+                            "value": mean.ravel(),
+                            "sd": pl.Series(sd.ravel()).fill_nan(None),
+                        }
+                    ),
+                    how="cross",
+                )
+                .with_columns(
+                    model=pl.lit(loaded.key),
+                    method=pl.lit(method),
+                    unit=pl.lit("head"),
+                    num_examples=pl.lit(len(values)),
+                )
+            )
+        return {"head_importance": pl.concat(parts)}
+
+
+STEP = _HeadImportance()
 
 
 def _measures(
-    loaded: LoadedModel, heads: Heads, encoded: Encoded, gold: Gold
+    loaded: LoadedModel, methods: tuple[str, ...], encoded: Encoded, gold: Gold
 ) -> dict[str, NDArray[np.float64]]:
-    """Every measure that the study asks for: `[examples, layers, heads]` each."""
+    """Every measure that is asked for: `[examples, layers, heads]` each."""
     from xlwh.heads.importance import LOOKS, attention_looks, gradient_importance, layer_normalised
 
     found: dict[str, NDArray[np.float64]] = {}
-    if any(method.startswith("gradient") for method in heads.importance):
+    if any(method.startswith("gradient") for method in methods):
         gradients = gradient_importance(loaded, encoded, gold)
         found["gradient"], found["gradient_layer_norm"] = gradients, layer_normalised(gradients)
-    looks = [method for method in heads.importance if method in LOOKS]
+    looks = [method for method in methods if method in LOOKS]
     if looks:
         found |= attention_looks(loaded, encoded, looks)
-    return {method: found[method] for method in heads.importance}
+    return {method: found[method] for method in methods}
