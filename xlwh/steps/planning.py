@@ -251,21 +251,8 @@ class Partition:
         Raises what planning that partition raises, unless nothing of it is there.
         """
         self._check_declared(table, key)
-        step = step_of(table)
-        if not self._list(table, key):
-            return []
-        self._found.behind.add((step.name, key))
-        try:
-            jobs = self.planner.jobs(step, key)
-        except NotApplicable:
-            return []
-        found = []
-        for planned in jobs:
-            slot = planned.job.slots[table]
-            self._note(slot)
-            if self.planner.is_fresh(planned) and (entry := self.planner.entry(slot)) is not None:
-                found.append(entry)
-        return found
+        self._found.behind.add((step_of(table).name, key))
+        return [entry for entry in self._list(table, key) if self.planner.is_current(entry, key)]
 
     def read(self, entry: Entry) -> pl.LazyFrame:
         """The rows of a file that was `required`."""

@@ -17,7 +17,6 @@ from xlwh.steps.heads.game import (
     Valued,
     fitting,
     head_settings,
-    use_of,
     valued_corpora,
     valued_on,
 )
@@ -54,6 +53,7 @@ class _AttentionMaps(Whole):
         if not heads.attention_examples:
             raise NotApplicable("The study shows no examples' attention.")
         own = valued_corpora(partition, heads)
+        use = partition.use(partition.model, "max_length", "dtype", "attention")
         languages = [fitting(partition, language) for language in partition.study.all_languages()]
         params = _Params(valued_on(partition, heads), heads.attention_examples, partition.study.seed)
         for corpus in own:
@@ -61,7 +61,7 @@ class _AttentionMaps(Whole):
             refuse_differing(partition, corpus.dataset, [each.language for each in parallel])
             slot = Slot("attention_maps", (partition.model, partition.language), corpus.dataset)
             reads = tuple(each.entry for each in parallel)
-            yield Job({"attention_maps": slot}, params, reads, use_of(partition), name=corpus.dataset)
+            yield Job({"attention_maps": slot}, params, reads, use, name=corpus.dataset)
 
     def make(self, work: Work, job: Job) -> Frames:
         """A row per example and head."""

@@ -82,7 +82,7 @@ def valued_corpora(partition: Partition, heads: Heads) -> list[Corpus]:
 
 
 def use_of(partition: Partition) -> ModelUse:
-    """The model with what decides its input and how its outputs are named."""
+    """The model with what decides its input, how its outputs are named and which of them are read."""
     task = partition.pin(partition.model).task
     pieces = ("tagged_piece",) if task == TAGGING else ()
     return partition.use(partition.model, "max_length", "labels", "dtype", "attention", *pieces)

@@ -77,7 +77,6 @@ class _PruningEvaluations(Whole):
             )
         samplers = {name: _Sampler(s.players, s.delta) for name, s in heads.samplers.items()}
         games = {sampler.players for sampler in samplers.values()}
-        samples = _samples(partition)
         keys = (partition.model, partition.language)
         for valued, evaluated in pairs:
             params = _Params(
@@ -85,7 +84,7 @@ class _PruningEvaluations(Whole):
                 valued=valued_on(partition, heads),
                 max_evaluated=heads.max_evaluated,
                 samplers=samplers,
-                groups=heads.groups if any("group" in kinds for kinds in games) else (),
+                groups=heads.groups,
                 importance=heads.importance if _HEADS in games else (),
                 random_masks=heads.random_masks,
                 curve=heads.curve,
@@ -94,8 +93,7 @@ class _PruningEvaluations(Whole):
                 seed=partition.study.seed,
             )
             reads = dict.fromkeys((valued.entry, evaluated.entry))
-            wanted = {f"{valued.dataset}.{name}" for name in samplers}
-            reads |= dict.fromkeys(s for s in samples if s.slot.part.rpartition(".")[0] in wanted)
+            reads |= dict.fromkeys(_samples(partition, valued.dataset, samplers))
             if params.importance:
                 reads[partition.required(Slot("head_importance", keys, valued.dataset))] = None
             slots = {table: Slot(table, keys, valued.dataset) for table in TABLES}
@@ -150,10 +148,15 @@ class _PruningEvaluations(Whole):
 STEP = _PruningEvaluations()
 
 
-def _samples(partition: Partition) -> list[Entry]:
-    """Rounds of samples in every language of the model."""
-    keys = [Key(partition.model, language=language) for language in sorted(partition.study.all_languages())]
-    return [entry for key in keys for entry in partition.written("head_samples", key)]
+def _samples(partition: Partition, dataset: str, samplers: Iterable[str]) -> Iterator[Entry]:
+    """Rounds of samples on a dataset, in the languages that the model is evaluated in on it."""
+    study, model = partition.study, partition.model
+    wanted = {f"{dataset}.{name}" for name in samplers}
+    for language in sorted(study.all_languages()):
+        if dataset in study.evaluations(model, language):
+            for entry in partition.written("head_samples", Key(model, language=language)):
+                if entry.slot.part.rpartition(".")[0] in wanted:
+                    yield entry
 
 
 def _evaluated_examples(work: Work, job: Job) -> pl.DataFrame:
