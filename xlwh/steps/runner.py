@@ -207,6 +207,7 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
     planner.refresh()
     if replaced := planner.replaced(step, key):
         context.warehouse.drop(replaced)
+        work.remark(f"{len(replaced)} files of other settings replaced")
     _judge(definition, context, jobs)
     if not made:
         return _fresh(step, context, key)

@@ -130,7 +130,8 @@ def test_other_settings_replace_the_rounds(world):
     STEPS["head_samples"].run(context, KEY)
     fewer = heads(samplers={"rows": {"max_rows": 30, "round_permutations": 8, "truncation": 0.25}})
     context = world.context(heads=fewer)
-    assert STEPS["head_samples"].run(context, KEY).status == "written"
+    result = STEPS["head_samples"].run(context, KEY)
+    assert (result.status, result.reason) == ("written", "1 files of other settings replaced")
     assert rounds(context) == ["nli.rows.000000"]
     assert samples(context)["remaining"].min() == 2
 

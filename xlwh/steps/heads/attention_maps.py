@@ -12,14 +12,7 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.corpora.parallelism import refuse_differing
 from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.heads.game import (
-    LIBRARIES,
-    Valued,
-    fitting,
-    head_settings,
-    valued_corpora,
-    valued_on,
-)
+from xlwh.steps.heads import game
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.runner import Work
@@ -31,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Params:
-    valued: Valued
+    max_examples: int | None
     shown: int
     """Examples."""
     seed: int
@@ -39,7 +32,7 @@ class _Params:
 
 class _AttentionMaps(Whole):
     version = "1"
-    libraries = LIBRARIES
+    libraries = game.LIBRARIES
     max_characters: ClassVar[int] = 100
     """Of an example, both texts together, in any language: a picture of more tokens cannot be read.
 
@@ -49,13 +42,13 @@ class _AttentionMaps(Whole):
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset; which examples are short is asked in all languages that the model is evaluated in."""
-        heads = head_settings(partition)
+        heads = game.head_settings(partition)
         if not heads.attention_examples:
             raise NotApplicable("The study shows no examples' attention.")
-        own = valued_corpora(partition, heads)
+        own = game.valued_corpora(partition, heads)
         use = partition.use(partition.model, "max_length", "dtype", "attention")
-        languages = [fitting(partition, language) for language in partition.study.all_languages()]
-        params = _Params(valued_on(partition, heads), heads.attention_examples, partition.study.seed)
+        languages = [game.fitting(partition, language) for language in partition.study.all_languages()]
+        params = _Params(heads.max_examples, heads.attention_examples, partition.study.seed)
         for corpus in own:
             parallel = [corpora[corpus.dataset] for corpora in languages if corpus.dataset in corpora]
             refuse_differing(partition, corpus.dataset, [each.language for each in parallel])
@@ -77,12 +70,15 @@ class _AttentionMaps(Whole):
         params: _Params = job.params
         characters = pl.col("text").str.len_chars() + pl.col("text_pair").str.len_chars().fill_null(0)
         short = characters <= self.max_characters
-        own = job.slots["attention_maps"].partition["language"]
-        candidates = params.valued.of(work.scan(job, "examples", language=own)).filter(short)
-        for entry in job.reads:
-            language = entry.slot.partition["language"]
-            valued = params.valued.of(work.scan(job, "examples", language=language))
-            if language != own and valued.join(candidates, on="example_id", how="semi").height:
+        valued_in = {
+            language: game.valued_examples(
+                work.scan(job, "examples", language=language), params.max_examples, params.seed
+            )
+            for language in (entry.slot.partition["language"] for entry in job.reads)
+        }
+        candidates = valued_in.pop(job.slots["attention_maps"].partition["language"]).filter(short)
+        for valued in valued_in.values():
+            if valued.join(candidates, on="example_id", how="semi").height:
                 candidates = candidates.join(
                     valued.filter(short), on="example_id", how="semi", maintain_order="left"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,30 +22,22 @@ LIBRARIES = ("torch", "transformers", "tokenizers")
 """What a head's output follows from beside the model."""
 
 
-@dataclass(frozen=True)
-class Valued:
-    """Which of the examples with a gold label heads are valued on: the same ids in every language of parallel data."""
-
-    max_examples: int | None
-    seed: int | None
-    """None where nothing is drawn."""
-
-    def of(self, examples: pl.LazyFrame) -> pl.DataFrame:
-        """These examples, in their order."""
-        known = with_gold(examples)
-        return known if self.max_examples is None else sample(known, self.max_examples, self.seed or 0)
-
-
-def valued_on(partition: Partition, heads: Heads) -> Valued:
-    """Which examples heads are valued on in a study."""
-    return Valued(heads.max_examples, None if heads.max_examples is None else partition.study.seed)
-
-
 def with_gold(examples: pl.LazyFrame) -> pl.DataFrame:
     """The examples that can be right or wrong."""
     tagged = pl.col("word_labels").list.drop_nulls().list.len() > 0
     labelled = pl.col("label").is_not_null()
     return examples.filter(pl.when(pl.col("task") == TAGGING).then(tagged).otherwise(labelled)).collect()
+
+
+def valued_examples(examples: pl.LazyFrame, count: int | None, seed: int | None) -> pl.DataFrame:
+    """The examples that heads are valued on: the same ids in every language of parallel data."""
+    known = with_gold(examples)
+    return known if count is None or seed is None else sample(known, count, seed)
+
+
+def seed_of(partition: Partition, heads: Heads) -> int | None:
+    """What examples are drawn with; None where all are valued."""
+    return None if heads.max_examples is None else partition.study.seed
 
 
 def head_settings(partition: Partition) -> Heads:

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.heads.game import (
-    LIBRARIES,
-    Valued,
-    game_of,
-    head_settings,
-    use_of,
-    valued_corpora,
-    valued_on,
-)
+from xlwh.steps.heads import game
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.runner import Work
@@ -35,73 +27,57 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class _Params:
     methods: tuple[str, ...]
-    valued: Valued
+    max_examples: int | None
+    seed: int | None
 
 
 class _HeadImportance(Whole):
     version = "1"
-    libraries = LIBRARIES
+    libraries = game.LIBRARIES
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset."""
-        heads = head_settings(partition)
-        corpora = valued_corpora(partition, heads)
+        heads = game.head_settings(partition)
+        corpora = game.valued_corpora(partition, heads)
         if not heads.importance:
             raise NotApplicable("The study asks for no other measures of importance.")
+        params = _Params(heads.importance, heads.max_examples, game.seed_of(partition, heads))
+        use = game.use_of(partition)
         for corpus in corpora:
-            yield Job(
-                {
-                    "head_importance": Slot(
-                        "head_importance", (partition.model, partition.language), corpus.dataset
-                    )
-                },
-                _Params(heads.importance, valued_on(partition, heads)),
-                (corpus.entry,),
-                use_of(partition),
-                name=corpus.dataset,
-            )
+            slot = Slot("head_importance", (partition.model, partition.language), corpus.dataset)
+            yield Job({"head_importance": slot}, params, (corpus.entry,), use, name=corpus.dataset)
 
     def make(self, work: Work, job: Job) -> Frames:
         """A row per method and head: the mean over the valued examples."""
         import numpy as np
 
-        methods = job.params.methods
+        params: _Params = job.params
         work.progress(f"{job.name}: importance", 0, 1)
-        examples = job.params.valued.of(work.scan(job, "examples"))
+        examples = game.valued_examples(work.scan(job, "examples"), params.max_examples, params.seed)
         work.examples += examples.height
         if examples.is_empty():
             return {"head_importance": pl.DataFrame(schema=schema("head_importance"))}
         loaded = work.load(job, "heads")
-        if not all(method.startswith("gradient") for method in methods):
+        if not all(method.startswith("gradient") for method in params.methods):
             work.load(job, "attention_weights")
-        _, encoded, gold = game_of(job, loaded, examples, ("head",))
+        _, encoded, gold = game.game_of(job, loaded, examples, ("head",))
         weights = gold.weights / gold.weights.sum()
+        keys_of = examples.select(
+            "dataset", "split", "language", model=pl.lit(loaded.key), unit=pl.lit("head")
+        )[:1]
         parts = []
-        for method, values in _measures(loaded, methods, encoded, gold).items():
+        for method, values in _measures(loaded, params.methods, encoded, gold).items():
             mean = np.tensordot(weights, values, axes=1)
             sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(mean.shape, np.nan)
             layer, head = np.indices(mean.shape)
-            parts.append(
-                examples.select("dataset", "split", "language")
-                .head(1)
-                .join(
-                    pl.DataFrame(
-                        {
-                            "layer": layer.ravel(),
-                            "head": head.ravel(),
-                            "value": mean.ravel(),
-                            "sd": pl.Series(sd.ravel()).fill_nan(None),
-                        }
-                    ),
-                    how="cross",
-                )
-                .with_columns(
-                    model=pl.lit(loaded.key),
-                    method=pl.lit(method),
-                    unit=pl.lit("head"),
-                    num_examples=pl.lit(len(values)),
-                )
-            )
+            values_of = {
+                "layer": layer.ravel(),
+                "head": head.ravel(),
+                "value": mean.ravel(),
+                "sd": pl.Series(sd.ravel()).fill_nan(None),
+            }
+            keys = keys_of.with_columns(method=pl.lit(method), num_examples=len(values))
+            parts.append(keys.join(pl.DataFrame(values_of), how="cross"))
         return {"head_importance": pl.concat(parts)}
 
 

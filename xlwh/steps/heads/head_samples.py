@@ -17,15 +17,7 @@ import numpy as np
 import polars as pl
 
 from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.heads.game import (
-    LIBRARIES,
-    Valued,
-    game_of,
-    head_settings,
-    use_of,
-    valued_corpora,
-    valued_on,
-)
+from xlwh.steps.heads import game
 from xlwh.steps.job import Job, ModelUse, cut
 from xlwh.steps.models.evaluated import Corpus
 from xlwh.steps.planning import Partition
@@ -53,15 +45,16 @@ class _Params:
     groups: tuple[tuple[str, ...], ...]
     score: str
     precision: str
-    valued: Valued
+    max_examples: int | None
     seed: int | None
+    """None where nothing is drawn."""
     done: int = cut()
     """Rows evaluated in the rounds before, to tell how far the sampler is."""
 
 
 class _HeadSamples(Whole):
     version = "1"
-    libraries = LIBRARIES
+    libraries = game.LIBRARIES
     goes_on = True
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
@@ -70,10 +63,10 @@ class _HeadSamples(Whole):
         Rounds of a sampler that is not adaptive count wherever they begin: another machine may have made them. Rounds
         that were made under other settings are replaced.
         """
-        heads, use = head_settings(partition), use_of(partition)
-        for corpus in valued_corpora(partition, heads):
-            for name, sampler in heads.samplers.items():
-                yield from _rounds(partition, _Chain(partition, heads, use, corpus, name, sampler))
+        heads, use = game.head_settings(partition), game.use_of(partition)
+        for corpus in game.valued_corpora(partition, heads):
+            for name in heads.samplers:
+                yield from _rounds(partition, heads, use, corpus, name)
 
     def make(self, work: Work, job: Job) -> Frames:
         """The marginals of one round; no rows where no example has a gold label."""
@@ -85,12 +78,12 @@ class _HeadSamples(Whole):
             # One at a time: it holds its inputs.
             work.kept.clear()
             work.kept[what] = _game(work, job)
-        game: _Game | None = work.kept[what]
-        if game is None:
+        drawn: _Game | None = work.kept[what]
+        if drawn is None:
             work.provenance = {_ROWS: "0", _UNDECIDED: "0"}
             return {"head_samples": pl.DataFrame(schema=schema("head_samples"))}
-        game.catch_up(work, job)
-        measured = game.measured(sampler)
+        drawn.catch_up(work, job)
+        measured = drawn.measured(sampler)
         counted = params.done
 
         def report(rows: int) -> None:
@@ -98,76 +91,55 @@ class _HeadSamples(Whole):
             counted += rows
             work.progress(what, min(counted, sampler.max_rows), sampler.max_rows)
 
-        ids = game.examples["example_id"].to_list()
-        marginals = sample_round(game.engine, sampler, params.seed or 0, params.round, measured, ids, report)
-        game.observe(marginals, sampler)
-        left = 0 if sampler.estimator == "exact" else int(game.measured(sampler).sum())
+        ids = drawn.examples["example_id"].to_list()
+        marginals = sample_round(drawn.engine, sampler, params.seed or 0, params.round, measured, ids, report)
+        drawn.observe(marginals, sampler)
+        left = 0 if sampler.estimator == "exact" else int(drawn.measured(sampler).sum())
         work.provenance = {_ROWS: str(marginals.rows), _UNDECIDED: str(left)}
         work.tell(f"{job.name}: evaluated rows", params.done + marginals.rows)
         work.tell(f"{job.name}: undecided players", left)
-        return {"head_samples": _frame(job, marginals, game)}
+        return {"head_samples": _frame(job, marginals, drawn)}
 
 
 STEP = _HeadSamples()
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """The rounds of one sampler on one dataset."""
+def _rounds(
+    partition: Partition, heads: Heads, use: ModelUse, corpus: Corpus, sampler_name: str
+) -> Iterator[Job]:
+    sampler, part = heads.samplers[sampler_name], f"{corpus.dataset}.{sampler_name}"
+    draws = sampler.estimator != "exact" or heads.max_examples is not None
 
-    partition: Partition
-    heads: Heads
-    use: ModelUse
-    corpus: Corpus
-    name: str
-    sampler: Sampler
-
-    @property
-    def part(self) -> str:
-        return f"{self.corpus.dataset}.{self.name}"
-
-    def stored(self) -> dict[int, Slot]:
-        """Number -> slot of every round that is there, whatever it was made from."""
-        slots = [entry.slot for entry in self.partition.stored("head_samples")]
-        parts = [(slot, *slot.part.rpartition(".")) for slot in slots]
-        return {int(number): slot for slot, part, _, number in parts if part == self.part}
-
-    def job(self, number: int, before: tuple[Entry, ...] = (), done: int = 0) -> Job:
-        partition, heads, sampler = self.partition, self.heads, self.sampler
-        slot = Slot("head_samples", (partition.model, partition.language), f"{self.part}.{number:06d}")
+    def of(number: int, before: tuple[Entry, ...] = (), done: int = 0) -> Job:
+        slot = Slot("head_samples", (partition.model, partition.language), f"{part}.{number:06d}")
         params = _Params(
             round=number,
-            name=self.name,
+            name=sampler_name,
             sampler=sampler,
             groups=heads.groups if "group" in sampler.players else (),
             score=heads.score,
             precision=heads.precision,
-            valued=valued_on(partition, heads),
-            seed=None if sampler.estimator == "exact" else partition.study.seed,
+            max_examples=heads.max_examples,
+            seed=partition.study.seed if draws else None,
             done=done,
         )
         return Job(
             {"head_samples": slot},
             params,
-            (self.corpus.entry, *before),
-            self.use,
-            name=self.part,
-            together=f"{self.corpus.dataset}: {self.name}",
+            (corpus.entry, *before),
+            use,
+            name=part,
+            together=f"{corpus.dataset}: {sampler_name}",
             minutes=sampler.max_minutes,
         )
 
-
-def _rounds(partition: Partition, chain: _Chain) -> Iterator[Job]:
-    sampler, stored = chain.sampler, chain.stored()
+    slots = [(*entry.slot.part.rpartition("."), entry.slot) for entry in partition.stored("head_samples")]
+    stored = {int(number): slot for name, _, number, slot in slots if name == part}
     number = sampler.first_permutation // sampler.round_permutations
     found: dict[int, Job] = {}
     before: tuple[Entry, ...] = ()
     done, undecided = 0, 1
-    while True:
-        job = chain.job(number, before, done)
-        entry = partition.made(job)
-        if entry is None:
-            break
+    while (entry := partition.made(job := of(number, before, done))) is not None:
         found[number] = job
         rows, undecided = _told(partition.root / entry.file)
         done, number = done + rows, number + 1
@@ -177,7 +149,7 @@ def _rounds(partition: Partition, chain: _Chain) -> Iterator[Job]:
     if done < sampler.max_rows and undecided:
         found[number] = job
     if not sampler.adaptive:
-        others = {each: chain.job(each) for each in stored if each not in found}
+        others = {each: of(each) for each in stored if each not in found}
         found |= {each: other for each, other in others.items() if partition.made(other)}
     partition.replace(slot for each, slot in stored.items() if each not in found)
     yield from (found[each] for each in sorted(found))
@@ -222,11 +194,11 @@ def _game(work: Work, job: Job) -> _Game | None:
     from xlwh.heads.sequences import Evidence
 
     params = job.params
-    examples = params.valued.of(work.scan(job, "examples"))
+    examples = game.valued_examples(work.scan(job, "examples"), params.max_examples, params.seed)
     if examples.is_empty():
         return None
     loaded = work.load(job, "heads")
-    players, encoded, gold = game_of(job, loaded, examples, params.sampler.players, params.groups)
+    players, encoded, gold = game.game_of(job, loaded, examples, params.sampler.players, params.groups)
     engine = Engine(loaded, encoded, players, gold, params.score, params.precision)
     if params.precision != "float32":
         exact = Engine(loaded, encoded, players, gold, params.score)
@@ -252,17 +224,17 @@ def _marginals(frame: pl.DataFrame, engine: Engine) -> Marginals:
     )
 
 
-def _frame(job: Job, marginals: Marginals, game: _Game) -> pl.DataFrame:
+def _frame(job: Job, marginals: Marginals, drawn: _Game) -> pl.DataFrame:
     from xlwh.heads.sampler import WHOLE_SET
 
-    (slot,), sampler, names = job.slots.values(), job.params.sampler, game.engine.players.names
+    (slot,), sampler, names = job.slots.values(), job.params.sampler, drawn.engine.players.names
     model, language = slot.keys
-    ids = pl.Series([*game.examples["example_id"].to_list(), "*"])
+    ids = pl.Series([*drawn.examples["example_id"].to_list(), "*"])
     of = np.where(marginals.example == WHOLE_SET, len(ids) - 1, marginals.example)
     columns: dict[str, object] = {
         "model": pl.repeat(model, len(marginals), dtype=pl.String, eager=True),
-        "dataset": game.examples["dataset"][0],
-        "split": game.examples["split"][0],
+        "dataset": drawn.examples["dataset"][0],
+        "split": drawn.examples["split"][0],
         "language": language,
         "sampler": job.params.name,
         "estimator": "antithetic" if sampler.antithetic else sampler.estimator,

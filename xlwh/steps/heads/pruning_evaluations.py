@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,20 +11,12 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.base import Key
 from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.heads.game import (
-    LIBRARIES,
-    Valued,
-    fitting,
-    game_of,
-    head_settings,
-    use_of,
-    valued_on,
-    with_gold,
-)
+from xlwh.steps.heads import game
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.runner import Work
 from xlwh.store import Entry, Slot, schema
+from xlwh.study import Heads, Sampler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,64 +32,38 @@ _HEADS = ("head",)
 
 
 @dataclass(frozen=True)
-class _Sampler:
-    players: tuple[str, ...]
-    delta: float
-
-
-@dataclass(frozen=True)
 class _Params:
     evaluated: str
     """Dataset that masks are evaluated on."""
-    valued: Valued
-    max_evaluated: int | None
-    samplers: Mapping[str, _Sampler]
-    groups: tuple[tuple[str, ...], ...]
-    importance: tuple[str, ...]
-    random_masks: int
-    curve: tuple[int, ...]
-    zero_shot: int | None
-    resamples: int
+    settings: Heads
+    """Without what only decides how heads are sampled."""
     seed: int
 
 
 class _PruningEvaluations(Whole):
     version = "3"
     # SciPy and NumPy: of the tests.
-    libraries = (*LIBRARIES, "numpy", "scipy")
+    libraries = (*game.LIBRARIES, "numpy", "scipy")
     counted = ("pruning_evaluations",)
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset that heads are valued on, with the samples of all languages that are there now."""
-        heads, found = head_settings(partition), fitting(partition)
+        heads, found = game.head_settings(partition), game.fitting(partition)
         pairs = [(found[v], found[e]) for v, e in heads.datasets.items() if v in found and e in found]
         if not pairs:
             raise NotApplicable(
                 f"`{partition.model}` has no dataset to evaluate masks on in `{partition.language}`."
             )
-        samplers = {name: _Sampler(s.players, s.delta) for name, s in heads.samplers.items()}
-        games = {sampler.players for sampler in samplers.values()}
-        keys = (partition.model, partition.language)
+        keys, use = (partition.model, partition.language), game.use_of(partition)
         for valued, evaluated in pairs:
-            params = _Params(
-                evaluated=evaluated.dataset,
-                valued=valued_on(partition, heads),
-                max_evaluated=heads.max_evaluated,
-                samplers=samplers,
-                groups=heads.groups,
-                importance=heads.importance if _HEADS in games else (),
-                random_masks=heads.random_masks,
-                curve=heads.curve,
-                zero_shot=heads.zero_shot,
-                resamples=heads.resamples,
-                seed=partition.study.seed,
+            reads = dict.fromkeys(
+                (valued.entry, evaluated.entry, *_samples(partition, heads, valued.dataset))
             )
-            reads = dict.fromkeys((valued.entry, evaluated.entry))
-            reads |= dict.fromkeys(_samples(partition, valued.dataset, samplers))
-            if params.importance:
+            if heads.importance and any(sampler.players == _HEADS for sampler in heads.samplers.values()):
                 reads[partition.required(Slot("head_importance", keys, valued.dataset))] = None
+            params = _Params(evaluated.dataset, _settings(heads), partition.study.seed)
             slots = {table: Slot(table, keys, valued.dataset) for table in TABLES}
-            yield Job(slots, params, tuple(reads), use_of(partition), name=valued.dataset)
+            yield Job(slots, params, tuple(reads), use, name=valued.dataset)
 
     def make(self, work: Work, job: Job) -> Frames:
         """Rows of the three tables."""
@@ -107,8 +73,10 @@ class _PruningEvaluations(Whole):
 
         params: _Params = job.params
         model, language = job.slots["pruning_masks"].keys
-        games = list(_games(work, job, language))
-        own = masks_frame([mask for game in games for made_in, mask in game.masks if made_in == language])
+        games = _games(work, job, language)
+        own = masks_frame(
+            [mask for masks in games.values() for made_in, mask in masks if made_in == language]
+        )
         frames = {table: pl.DataFrame(schema=schema(table)) for table in TABLES}
         frames["pruning_masks"] = own.with_columns(
             model=pl.lit(model),
@@ -128,62 +96,69 @@ class _PruningEvaluations(Whole):
         def report(done: int, total: int) -> None:
             work.progress(f"{params.evaluated}: masks", done, total)
 
-        for game in games:
-            players, encoded, gold = game_of(job, loaded, examples, game.kinds, params.groups)
+        for kinds, masks in games.items():
+            players, encoded, gold = game.game_of(job, loaded, examples, kinds, params.settings.groups)
             engine = Engine(loaded, encoded, players, gold)
-            before, scores = mask_scores(engine, [mask for _, mask in game.masks], report)
+            before, scores = mask_scores(engine, [mask for _, mask in masks], report)
             if whole is None:
                 whole = before
                 evaluations.append(_evaluated(examples, whole, gold, _NONE._replace(mask_language=language)))
-            for column, (made_in, mask) in enumerate(game.masks):
+            for column, (made_in, mask) in enumerate(masks):
                 name = _Name(mask.ranking, made_in, mask.draw, mask.selection, len(mask.removed))
                 evaluations.append(_evaluated(examples, scores[:, column], gold, name))
                 tests.append(_tested(params, whole, scores[:, column], gold, name))
         frames["pruning_evaluations"] = pl.concat(evaluations).join(keys, how="cross")
-        if tests:
-            frames["pruning_tests"] = pl.DataFrame(tests, infer_schema_length=None).join(keys, how="cross")
+        frames["pruning_tests"] = pl.DataFrame(tests, infer_schema_length=None).join(keys, how="cross")
         return frames
 
 
 STEP = _PruningEvaluations()
 
 
-def _samples(partition: Partition, dataset: str, samplers: Iterable[str]) -> Iterator[Entry]:
+def _settings(heads: Heads) -> Heads:
+    """Without what only decides how heads are sampled, and what else is made."""
+    return heads.model_copy(
+        update={
+            "datasets": {},
+            "models": None,
+            "score": "accuracy",
+            "precision": "float32",
+            "attention_examples": 0,
+            "samplers": {n: Sampler(players=s.players, delta=s.delta) for n, s in heads.samplers.items()},
+        }
+    )
+
+
+def _samples(partition: Partition, heads: Heads, dataset: str) -> Iterator[Entry]:
     """Rounds of samples on a dataset, in the languages that the model is evaluated in on it."""
     study, model = partition.study, partition.model
-    wanted = {f"{dataset}.{name}" for name in samplers}
+    wanted = {f"{dataset}.{name}" for name in heads.samplers}
     for language in sorted(study.all_languages()):
         if dataset in study.evaluations(model, language):
-            for entry in partition.written("head_samples", Key(model, language=language)):
-                if entry.slot.part.rpartition(".")[0] in wanted:
-                    yield entry
+            rounds = partition.written("head_samples", Key(model, language=language))
+            yield from (entry for entry in rounds if entry.slot.part.rpartition(".")[0] in wanted)
 
 
 def _evaluated_examples(work: Work, job: Job) -> pl.DataFrame:
     """The examples that masks are evaluated on: never one that heads were valued on."""
-    params: _Params = job.params
+    params, heads = job.params, job.params.settings
     scan = work.scan(job, "examples", dataset=params.evaluated)
-    examples = with_gold(scan)
+    examples = game.with_gold(scan)
     if job.name == params.evaluated:
-        used = params.valued.of(scan).select("example_id")
+        used = game.valued_examples(scan, heads.max_examples, params.seed).select("example_id")
         examples = examples.join(used, on="example_id", how="anti", maintain_order="left")
-    return examples if params.max_evaluated is None else sample(examples, params.max_evaluated, params.seed)
+    return examples if heads.max_evaluated is None else sample(examples, heads.max_evaluated, params.seed)
 
 
-@dataclass(frozen=True)
-class _Masks:
-    """The masks of one game (the players of some samplers), each with the language it was made in."""
+def _games(work: Work, job: Job, language: str) -> dict[tuple[str, ...], list[tuple[str, Mask]]]:
+    """Masks, each with the language it was made in, by the players that they are made of.
 
-    kinds: tuple[str, ...]
-    masks: tuple[tuple[str, Mask], ...]
-
-
-def _games(work: Work, job: Job, language: str) -> Iterator[_Masks]:
-    """Masks by the players that they are made of: every language's decisions, this one's other rankings."""
+    They are every language's decisions, and this one's other rankings.
+    """
     from xlwh.heads.masks import decided_masks, players_in, ranked, sized_masks
     from xlwh.heads.summary import summarise
 
-    params: _Params = job.params
+    settings: Heads = job.params.settings
     sampled = [entry.slot.partition["language"] for entry in job.reads if entry.slot.table == "head_samples"]
     # One language at a time: the samples of all together may be large.
     summaries = {
@@ -192,7 +167,7 @@ def _games(work: Work, job: Job, language: str) -> Iterator[_Masks]:
     by_kinds: dict[tuple[str, ...], list[tuple[str, Mask]]] = {}
     sizes: set[int] = set()
     players: Sequence[Player] = ()
-    for name, sampler in params.samplers.items():
+    for name, sampler in settings.samplers.items():
         made = by_kinds.setdefault(sampler.players, [])
         for code, summary in summaries.items():
             own = summary.filter(pl.col("sampler") == name)
@@ -201,40 +176,38 @@ def _games(work: Work, job: Job, language: str) -> Iterator[_Masks]:
             decided = decided_masks(own, name, sampler.delta)
             made += [(code, mask) for mask in decided]
             ranking, order = f"shapley.{name}", ranked(own, "mean")
-            if params.zero_shot is not None:
+            if settings.zero_shot is not None:
                 made += [
-                    (code, mask) for mask in sized_masks(ranking, order, [params.zero_shot], "zero_shot")
+                    (code, mask) for mask in sized_masks(ranking, order, [settings.zero_shot], "zero_shot")
                 ]
             if code == language:
-                made += [(code, mask) for mask in sized_masks(ranking, order, params.curve, "curve")]
+                made += [(code, mask) for mask in sized_masks(ranking, order, settings.curve, "curve")]
                 if sampler.players == _HEADS:
                     players = sorted(players_in(own))
                     sizes |= {len(mask.removed) for mask in decided}
     if _HEADS in by_kinds:
         by_kinds[_HEADS] += [(language, mask) for mask in _other_rankings(work, job, players, sizes)]
-    for kinds, masks in by_kinds.items():
-        if masks:
-            yield _Masks(kinds, tuple(masks))
+    return {kinds: masks for kinds, masks in by_kinds.items() if masks}
 
 
 def _other_rankings(work: Work, job: Job, players: Sequence[Player], sizes: set[int]) -> Sequence[Mask]:
     """As many heads as the decisions remove, and the curve's numbers, by importance and at random."""
     from xlwh.heads.masks import DESCENDING, RANDOM, random_orders, ranked, sized_masks
 
-    params: _Params = job.params
+    settings: Heads = job.params.settings
     importance = work.scan(job, "head_importance").collect()
     masks: list[Mask] = []
     orders: list[tuple[str, int, tuple[Player, ...]]] = [
         (method, 0, ranked(importance.filter(pl.col("method") == method), "value", method in DESCENDING))
-        for method in params.importance
+        for method in settings.importance
     ]
     orders += [
         (RANDOM, draw, order)
-        for draw, order in enumerate(random_orders(players, params.random_masks, params.seed))
+        for draw, order in enumerate(random_orders(players, settings.random_masks, job.params.seed))
     ]
     for ranking, draw, order in orders:
         masks += sized_masks(ranking, order, sizes, "same_size", draw)
-        masks += sized_masks(ranking, order, params.curve, "curve", draw)
+        masks += sized_masks(ranking, order, settings.curve, "curve", draw)
     return masks
 
 
@@ -269,6 +242,6 @@ def _tested(
     return {
         **mask._asdict(),
         "num_examples": len(before),
-        **compare(before, after, gold.weights, params.resamples, params.seed, gold.tagging),
-        "resamples": params.resamples,
+        **compare(before, after, gold.weights, params.settings.resamples, params.seed, gold.tagging),
+        "resamples": params.settings.resamples,
     }
