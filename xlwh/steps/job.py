@@ -79,6 +79,8 @@ class Job:
     model: ModelUse | None = None
     files: tuple[str, ...] = ()
     """Identities of files outside the warehouse, and of code of the user's own: a name and a content hash each."""
+    folder: Path | None = None
+    """A folder beside the tables that is made with them, such as a checkpoint: where it is gone, nothing is fresh."""
     name: str = ""
     """What tells it from others of its pass, such as a method."""
     together: str = ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from xlwh.models import LoadedModel
-    from xlwh.selftest import Capability
+    from xlwh.selftest import Capability, Result
 
 RECIPE = "xlwh.recipe"
 """Metadata of a file: what it was made from, as JSON."""
@@ -81,12 +81,37 @@ class Work:
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
         assert job.model is not None
-        loaded = self._context.load(job.model.key, capability)
-        if loaded.pin.identity != job.model.pin.identity:
-            raise ModelError(
-                f"Model `{job.model.key}`: its files changed while it was being used. Run the command again."
-            )
-        return loaded
+        return _unchanged(self._context.load(job.model.key, capability), job.model.pin.identity)
+
+    def trainable(
+        self, model: str, identity: Sequence[str], labels: tuple[str, ...], seed: int, head: str
+    ) -> LoadedModel:
+        """A copy of a model to be trained under a head for `labels`, as `Zoo.load_base` gives it.
+
+        ModelError where its self-test refuses predictions, or its files are others than `identity` says.
+        """
+        from xlwh.steps.models.selftests import require_base
+
+        require_base(self._context, model)
+        return _unchanged(self._context.zoo.load_base(model, len(labels), labels, seed, head), identity)
+
+    def try_out(
+        self, model: str, identity: Sequence[str], folder: Path | None
+    ) -> tuple[LoadedModel, tuple[Result, ...]]:
+        """A model, loaded once as by everything later, and the results of its self-test, repeated where work is forced.
+
+        `folder` is that of a model that was made here: whether its files are those of `identity` is then not asked.
+        """
+        from xlwh.steps.models.selftests import results_of
+
+        zoo = self._context.zoo
+        loaded = _unchanged(zoo.load(model), identity) if folder is None else zoo.load_made(model, folder)
+        return loaded, results_of(self._context, loaded, again=self.force)
+
+    @property
+    def force(self) -> bool:
+        """Whether everything is made anew, whatever is there."""
+        return self._context.force
 
     def device(self) -> torch.device:
         """Where to compute."""
@@ -130,6 +155,14 @@ class Work:
         """The runner's own count; `width` pieces are about to be made."""
         self._what, self._done, self._total, self._width = what, done, total, width
         self._context.progress(what, done, total)
+
+
+def _unchanged(loaded: LoadedModel, identity: Sequence[str]) -> LoadedModel:
+    if loaded.pin.identity != tuple(identity):
+        raise ModelError(
+            f"Model `{loaded.key}`: its files changed while it was being used. Run the command again."
+        )
+    return loaded
 
 
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
