@@ -245,7 +245,7 @@ STEPS: dict[str, Step] = {
             ("representation_similarities",),
             ("model",),
             "concepts",
-            (Reads("examples"), Reads("activations"), Reads("models"), Reads("parallelism")),
+            (Reads("activations"), Reads("models"), Reads("parallelism")),
         ),
         Step(
             "concepts",

@@ -15,7 +15,7 @@ from xlwh.concepts.health import health
 from xlwh.concepts.places import Place, places_of
 from xlwh.models.segments import words_of
 from xlwh.models.words import segmenter_name
-from xlwh.steps.concepts.sentences import Texts, sentences, settings_of
+from xlwh.steps.concepts.sentences import Texts, files, has_texts, settings_of
 from xlwh.steps.definition import Frames, Pieced, Stored
 from xlwh.steps.job import Job, cut
 from xlwh.steps.planning import NotApplicable, Partition
@@ -58,7 +58,11 @@ class _Activations(Pieced):
         model, language = partition.model, partition.language
         if language not in settings.needed_languages(study.languages):
             raise NotApplicable(f"The study clusters no words of `{language}`.")
-        found = sentences(partition, language)
+        found = {
+            dataset: files(partition, dataset, language)
+            for dataset in settings.datasets
+            if has_texts(study, dataset, language)
+        }
         if not found:
             raise NotApplicable(f"None of the concepts' datasets is read in `{language}`.")
         use = partition.use(model, "max_length", "dtype", "attention")
@@ -68,15 +72,14 @@ class _Activations(Pieced):
         # The seed matters only where there is something to draw.
         seed = study.seed if settings.max_occurrences is not None else 0
         policy = Policy(settings.min_count, settings.max_occurrences, seed)
-        for corpus in found:
-            together = found if settings.pool else [corpus]
-            counted = tuple(texts.dataset for texts in together)
-            entries = tuple(entry for texts in together for entry in texts.entries)
+        for dataset in found:
+            counted = tuple(found) if settings.pool else (dataset,)
+            entries = tuple(entry for each in counted for entry in found[each])
             for place in places:
                 yield Job(
-                    {table: Slot(table, (model, language), f"{corpus.dataset}.{place}") for table in TABLES},
+                    {table: Slot(table, (model, language), f"{dataset}.{place}") for table in TABLES},
                     _Params(
-                        corpus.dataset,
+                        dataset,
                         counted,
                         language,
                         place,
@@ -87,7 +90,7 @@ class _Activations(Pieced):
                     ),
                     entries,
                     use,
-                    together=f"{corpus.dataset}: activations",
+                    together=f"{dataset}: activations",
                 )
 
     def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:

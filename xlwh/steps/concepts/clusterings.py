@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xlwh.concepts.places import Place, places_of
-from xlwh.corpora import inapplicable
+from xlwh.steps.concepts.sentences import has_texts, settings_of
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.store import Slot
-from xlwh.study import Concepts, Study
+from xlwh.study import Study
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,6 @@ class Clustering:
         return f"{self.part}.k{clusters}.s{seed}"
 
 
-def settings_of(partition: Partition) -> Concepts:
-    """What the study says of the concepts of the partition's model; NotApplicable where it asks for none."""
-    study, model = partition.study, partition.model
-    if study.concepts is None or model not in (study.concepts.models or study.models):
-        raise NotApplicable(f"The study asks for no concepts of `{model}`.")
-    return study.concepts
-
-
 def clusterings(partition: Partition) -> list[Clustering]:
     """Everything that is to be clustered of a model; NotApplicable where that is nothing.
 
@@ -67,7 +59,7 @@ def clusterings(partition: Partition) -> list[Clustering]:
         for corpus in corpora
         for place in places_of(partition.pin(model), settings)
         for languages in dict.fromkeys((*alone, *settings.mixed))
-        if all(any(_has(study, dataset, language) for dataset in corpus) for language in languages)
+        if all(any(has_texts(study, dataset, language) for dataset in corpus) for language in languages)
     ]
     if not found:
         raise NotApplicable(f"There is nothing to cluster of `{model}`.")
@@ -78,11 +70,5 @@ def texts(study: Study, clustering: Clustering) -> Iterator[tuple[str, str]]:
     """(dataset, language) of the words that are clustered."""
     for language in clustering.languages:
         for dataset in clustering.datasets:
-            if _has(study, dataset, language):
+            if has_texts(study, dataset, language):
                 yield dataset, language
-
-
-def _has(study: Study, dataset: str, language: str) -> bool:
-    """Whether a dataset has texts in a language: rows, or the source side of the rows of other languages."""
-    read_in = study.dataset_languages(dataset)
-    return language in read_in and not all(inapplicable(study, dataset, other) for other in read_in)

@@ -8,7 +8,8 @@ import polars as pl
 
 from xlwh.concepts.labels import read
 from xlwh.errors import CorpusError
-from xlwh.steps.concepts.clusterings import clusterings, settings_of
+from xlwh.steps.concepts.clusterings import clusterings
+from xlwh.steps.concepts.sentences import settings_of
 from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from xlwh.steps.concepts.clusterings import Clustering, clusterings, settings_of
+from xlwh.steps.concepts.clusterings import Clustering, clusterings
 from xlwh.steps.concepts.lexicon import slot_of
+from xlwh.steps.concepts.sentences import settings_of
 from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition

@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.steps.base import Stopwatch
-from xlwh.steps.concepts.clusterings import Clustering, clusterings, settings_of, texts
+from xlwh.steps.concepts.clusterings import Clustering, clusterings, texts
+from xlwh.steps.concepts.sentences import settings_of
 from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.job import Job
 from xlwh.steps.planning import Partition

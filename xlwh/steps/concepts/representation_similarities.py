@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place, places_of
 from xlwh.corpora import sample
-from xlwh.steps.concepts.sentences import sentences, settings_of
+from xlwh.steps.concepts.sentences import has_texts, settings_of
 from xlwh.steps.corpora.parallelism import not_parallel, refuse_differing
 from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.job import Job
@@ -50,10 +50,12 @@ class _RepresentationSimilarities(Whole):
         """A job per dataset."""
         study, model, settings = partition.study, partition.model, settings_of(partition)
         places = places_of(partition.pin(model), settings)
-        corpora: dict[str, list[str]] = {}
-        for language in settings.needed_languages(study.languages):
-            for texts in sentences(partition, language):
-                corpora.setdefault(texts.dataset, []).append(language)
+        needed = settings.needed_languages(study.languages)
+        corpora = {
+            dataset: languages
+            for dataset in settings.datasets
+            if (languages := tuple(each for each in needed if has_texts(study, dataset, each)))
+        }
         if not corpora or not places:
             raise NotApplicable(f"There are no vectors of `{model}` to compare.")
         for corpus, languages in corpora.items():
@@ -67,7 +69,7 @@ class _RepresentationSimilarities(Whole):
             apart = {str(row["target_language"]) for row in not_parallel(partition, corpus, languages)}
             yield Job(
                 {"representation_similarities": Slot("representation_similarities", (model,), corpus)},
-                _Params(model, corpus, tuple(languages), tuple(sorted(apart)), places, study.seed),
+                _Params(model, corpus, languages, tuple(sorted(apart)), places, study.seed),
                 entries,
             )
 

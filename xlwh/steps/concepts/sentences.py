@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from xlwh.corpora import inapplicable
@@ -11,45 +9,38 @@ from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.runner import Work
 from xlwh.store import Entry, Slot
-from xlwh.study import Concepts
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """One dataset in one language."""
-
-    dataset: str
-    split: str
-    language: str
-    entries: tuple[Entry, ...]
-    """Its files of `examples`: one, but of the language that translations are from those of all others."""
+from xlwh.study import Concepts, Study
 
 
 def settings_of(partition: Partition) -> Concepts:
-    """What the study says of concepts; NotApplicable where it asks for none of the partition's model."""
+    """What the study says of the concepts of the partition's model; NotApplicable where it asks for none."""
     study, model = partition.study, partition.model
     if study.concepts is None or model not in (study.concepts.models or study.models):
         raise NotApplicable(f"The study asks for no concepts of `{model}`.")
     return study.concepts
 
 
-def sentences(partition: Partition, language: str) -> list[Sentences]:
-    """What the study's concepts are made from in a language; MissingDataError if it has not been read yet.
+def has_texts(study: Study, dataset: str, language: str) -> bool:
+    """Whether a dataset has texts in a language: rows, or the source side of the rows of other languages."""
+    return language in study.dataset_languages(dataset) and bool(_read_from(study, dataset, language))
 
-    The language that translations are from has no files of its own.
+
+def files(partition: Partition, dataset: str, language: str) -> list[Entry]:
+    """The files of `examples` that the texts of a dataset in a language are read from: `Texts` reads them.
+
+    MissingDataError if one has not been read yet.
     """
-    study, found = partition.study, []
-    for dataset in study.concepts.datasets if study.concepts is not None else ():
-        languages, split = study.dataset_languages(dataset), study.datasets[dataset].split
-        if language not in languages:
-            continue
-        read = [language]
-        if inapplicable(study, dataset, language):
-            read = [other for other in sorted(languages) if not inapplicable(study, dataset, other)]
-        entries = [partition.required(Slot("examples", (dataset, other), split)) for other in read]
-        if entries:
-            found.append(Sentences(dataset, split, language, tuple(entries)))
-    return found
+    split = partition.study.datasets[dataset].split
+    read_from = _read_from(partition.study, dataset, language)
+    return [partition.required(Slot("examples", (dataset, other), split)) for other in read_from]
+
+
+def _read_from(study: Study, dataset: str, language: str) -> list[str]:
+    """The language itself; in place of the one that translations are from, all others, by name."""
+    if not inapplicable(study, dataset, language):
+        return [language]
+    others = sorted(study.dataset_languages(dataset))
+    return [other for other in others if not inapplicable(study, dataset, other)]
 
 
 class Texts:
