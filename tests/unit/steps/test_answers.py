@@ -106,7 +106,9 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
     for language in ("en", "de"):
         key = Key("reader", language=language)
         for status in ("written", "fresh"):
-            assert [STEPS[name].run(context, key).status for name in ("tokens", "predictions")] == [status] * 2
+            assert [STEPS[name].run(context, key).status for name in ("tokens", "predictions")] == [
+                status
+            ] * 2
         assert STEPS["token_predictions"].run(context, key).status == "not_applicable"
     found = context.warehouse.scan("predictions", language="de").collect()
     spans = context.warehouse.scan("answer_spans", language="de").collect()
