@@ -286,12 +286,12 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
         entries = []
         for number, planned in enumerate(jobs):
             job, work.provenance = planned.job, {}
-            if job.together:
+            if job.together and not definition.goes_on:
                 work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
             frames = definition.make(work, job)
             typed = {job.slots[table]: _typed(frames[table], table) for table in job.slots}
             entries += context.warehouse.write(typed, planned.fingerprint, _metadata(planned, work))
-        if jobs[0].job.together:
+        if jobs[0].job.together and not definition.goes_on:
             work.at(jobs[0].job.together, len(jobs), len(jobs))
     found = {entry.slot: entry for entry in entries}
     for planned in jobs:

@@ -10,6 +10,7 @@ import pytest
 
 from xlwh.errors import MissingDataError, StudyError
 from xlwh.steps.base import Context, Key
+from xlwh.steps.job import library_version
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
@@ -121,6 +122,7 @@ def test_what_is_not_installed_is_named(world, monkeypatch):
         return installed(name)
 
     monkeypatch.setattr(metadata, "version", version)
+    library_version.cache_clear()
     with pytest.raises(StudyError, match="pip install scikit-learn"):
         STEPS["concepts"].run(context, KEY)
 
