@@ -43,6 +43,8 @@ class _Plan:
     """Slot -> its file when it was looked at."""
     behind: set[tuple[str, Key]] = field(default_factory=set)
     """Partitions whose plans were asked."""
+    lacking: bool = False
+    """Whether it goes without files that it would look at: with them there may be more jobs."""
 
 
 class Planner:
@@ -52,7 +54,8 @@ class Planner:
         self.study, self.warehouse, self.zoo = study, warehouse, zoo
         self.opened: set[tuple[str, str]] = set()
         """(step, table that it looked at): what the declared inputs are compared with."""
-        self._head = -1
+        self.head = -1
+        """Number of the last commit that was taken in."""
         self._entries: dict[Slot, Entry] = {}
         self._plans: dict[tuple[str, Key], _Plan] = {}
         self._pins: dict[str, Pin] = {}
@@ -60,9 +63,9 @@ class Planner:
     def refresh(self) -> None:
         """Take in what was committed since: plans that rest on other files than now are forgotten."""
         head = self.warehouse.manifest.head()
-        if head == self._head:
+        if head == self.head:
             return
-        self._head = head
+        self.head = head
         self._entries = {entry.slot: entry for entry in self.warehouse.entries()}
         self._pins.clear()
         gone = {
@@ -97,6 +100,15 @@ class Planner:
     def remark(self, step: Step, key: Key) -> str:
         """What is to be said of a partition's jobs, such as methods that were left out."""
         return self._plan(step, key).remark
+
+    def names(self, step: Step, key: Key) -> set[Slot] | None:
+        """Every slot that a partition writes; None where that cannot be told, such as while its inputs are missing."""
+        if step.definition is None:
+            return None
+        plan = self._plan(step, key)
+        if plan.lacking or isinstance(plan.error, XlwhError):
+            return None
+        return slots_of(plan.jobs)
 
     def is_fresh(self, planned: Planned) -> bool:
         """Whether all files of a job are there and were made from what it says."""
@@ -203,9 +215,12 @@ class Partition:
         """The same, but None where it is missing or out of date."""
         key, entry = self._look(slot), self.planner.entry(slot)
         try:
-            return entry if entry is not None and self.planner.is_current(entry, key) else None
+            if entry is not None and self.planner.is_current(entry, key):
+                return entry
         except XlwhError:
-            return None
+            pass
+        self._found.lacking = True
+        return None
 
     def made(self, job: Job) -> Entry | None:
         """The file of a job of this very step, if it is up to date: for steps that go on from what they made."""
@@ -230,6 +245,8 @@ class Partition:
             self._note(slot)
             if self.planner.is_fresh(planned) and (entry := self.planner.entry(slot)) is not None:
                 found.append(entry)
+            else:
+                self._found.lacking = True
         return found
 
     def read(self, entry: Entry) -> pl.LazyFrame:
