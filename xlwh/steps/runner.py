@@ -320,10 +320,14 @@ def _made_so(file: Path, rows_fingerprint: str) -> bool:
 
 
 def _metadata(planned: Planned, work: Work) -> dict[str, str]:
+    return {**provenance(planned), **work.provenance}
+
+
+def provenance(planned: Planned) -> dict[str, str]:
+    """What the files of a job say of what they were made from."""
     use = planned.job.model
     return {
         **(use.pin.provenance if use is not None else {}),
-        **work.provenance,
         ROWS: planned.rows_fingerprint,
         RECIPE: json.dumps(planned.recipe, sort_keys=True),
     }

@@ -166,6 +166,12 @@ def _file(study: Study, root: Path, pin: Pin) -> Path:
     return root / "cache" / "self-tests" / f"{digest}.json"
 
 
+def unused(study: Study, root: Path, pins: Iterable[Pin]) -> list[Path]:
+    """Files of results that none of these models of the study asks for, of other versions too."""
+    used = {_file(study, root, pin) for pin in pins}
+    return [file for file in (root / "cache" / "self-tests").glob("*.json") if file not in used]
+
+
 def _read(file: Path) -> tuple[Result, ...] | None:
     try:
         return tuple(Result(**row) for row in json.loads(file.read_text(encoding="utf-8")))
