@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xlwh.store import Entry, Warehouse
 
 _AT_ONCE = "xlwh gc --grace 0s"
+_COLUMNS = ("step", "of", "files", "rows", "size")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -63,7 +64,8 @@ def drop(
     tests = dropping.unused_self_tests(study, warehouse) if folders or _holds_models(entries) else []
     if tests:
         rows.append(["results of self-tests", "", len(tests), None, size(_bytes(tests))])
-    grid(["step", "of", "files", "rows", "size"], rows, title=f"Not named by the study `{study.name}`")
+    click.echo(f"Not named by the study `{study.name}`:")
+    grid(_COLUMNS, rows)
     total = f"{shown(len(entries))} files, {size(sum(entry.size_bytes for entry in entries))}"
     if dry_run:
         click.echo(f"Would drop {total}.")
@@ -135,7 +137,8 @@ def _rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file
         own = [move for move in moves if step_of(move.entry.slot.table).name == step]
         fresh = sum(move.up_to_date for move in own)
         rows.append([step, len(own), fresh, size(sum(move.entry.size_bytes for move in own))])
-    grid(["step", "files", "up to date", "size"], rows, title=f"Files of {what} `{old}`, to be `{new}`")
+    click.echo(f"Files of {what} `{old}`, to be `{new}`:")
+    grid(["step", "files", "up to date", "size"], rows)
     total = f"{shown(len(moves))} files, {size(sum(move.entry.size_bytes for move in moves))}"
     if dry_run:
         click.echo(f"Would write {total}, and those whose fingerprint names one of them.")
@@ -162,8 +165,8 @@ def tell_unnamed(warehouse: Warehouse) -> None:
     known = warehouse.manifest.scope()
     if not entries or known is None:
         return
-    title = f"Stored, but not named by the study `{known.study}` (no fault; `xlwh drop` removes it)"
-    grid(["step", "of", "files", "rows", "size"], _by_owner(entries), title=title)
+    click.echo(f"Stored, but not named by the study `{known.study}` (no fault; `xlwh drop` removes it):")
+    grid(_COLUMNS, _by_owner(entries))
 
 
 def _by_owner(entries: Sequence[Entry]) -> list[list[object]]:
