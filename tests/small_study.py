@@ -111,7 +111,12 @@ def settings(folder: Path) -> dict[str, Any]:
                 "occlusion": {},
                 "random": {},
             },
-            "probes": {"models": ["nli_en"], "datasets": ["nli"], "max_examples": 4, "draws": 2},
+            "probes": {
+                "models": ["nli_en", "pos"],
+                "datasets": ["nli", "tags"],
+                "max_examples": 4,
+                "draws": 2,
+            },
         },
         "spaces": {
             "embeddings": {"kind": "input_embeddings", "pivot": "en", "dictionaries": {"de": "en-de.txt"}},
@@ -119,7 +124,7 @@ def settings(folder: Path) -> dict[str, Any]:
         },
         "consistency": {
             "space": "embeddings",
-            "models": ["nli_en", "twin"],
+            "models": ["nli_en", "pos", "twin"],
             "methods": ["lig", "random"],
             "draws": 2,
         },

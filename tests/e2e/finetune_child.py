@@ -90,17 +90,25 @@ def make_rows(
 
 def make_world(root: Path) -> None:
     """A study file and a warehouse with examples, ready to fine-tune model `tuned`."""
-    import polars as pl
-
-    from xlwh.store import Slot, Warehouse, empty
-
     root.mkdir()
     make_base(root / "base")
     (root / "study.toml").write_text(STUDY, encoding="utf-8")
-    warehouse = Warehouse(root / "warehouse", create=True)
+    read_examples(root, 90)
+
+
+def read_examples(root: Path, count: int) -> None:
+    """Files of `make_rows` in English and Spanish, read into the warehouse of a study that is there."""
+    from xlwh.steps.base import Key
+    from xlwh.steps.plan import STEPS
+    from xlwh.store import Warehouse
+
+    (root / "nli").mkdir()
+    Warehouse(root / "warehouse", create=True)
     for language in ("en", "es"):
-        frame = pl.DataFrame(make_rows(90, language), schema=empty("examples").schema)
-        warehouse.write({Slot("examples", ("nli", language)): frame}, fingerprint=f"examples-{language}")
+        rows = make_rows(count, language)
+        lines = ["\t".join(str(row[name]) for name in ("text", "text_pair", "label")) + "\n" for row in rows]
+        (root / "nli" / f"train-{language}.tsv").write_text("".join(lines), encoding="utf-8")
+        STEPS["examples"].run(context(root), Key(dataset="nli", language=language))  # type: ignore[arg-type]
 
 
 STUDY = """

@@ -34,6 +34,8 @@ class Registered:
     version: str = "1"
     shared: bool = False
     """Whether the function is a `SharedPass`: methods that name the same one are made together."""
+    libraries: tuple[str, ...] = ()
+    """Packages whose numbers or random streams it takes, beside torch, transformers and the tokenizers."""
 
 
 _SALIENCY = "xlwh.attribution.saliency:saliency"
@@ -46,13 +48,15 @@ METHODS: dict[str, Registered] = {
     "input_x_gradient": Registered(_SALIENCY, shared=True),
     "attention": Registered(_SALIENCY, "2", shared=True),
     "scaled_attention": Registered(_SALIENCY, "2", shared=True),
-    "deeplift": Registered("xlwh.attribution.with_captum:deeplift"),
-    "gradient_shap": Registered("xlwh.attribution.with_captum:gradient_shap", "2"),
+    "deeplift": Registered("xlwh.attribution.with_captum:deeplift", libraries=("captum",)),
+    "gradient_shap": Registered(
+        "xlwh.attribution.with_captum:gradient_shap", "2", libraries=("captum", "numpy")
+    ),
     "occlusion": Registered("xlwh.attribution.occlusion:occlusion"),
     "released_scaled_attention": Registered(_RELEASED, shared=True),
     "released_input_x_gradient": Registered(_RELEASED, shared=True),
     "released_integrated_gradients": Registered(_RELEASED, shared=True),
-    "random": Registered("xlwh.attribution.random:random_attribution"),
+    "random": Registered("xlwh.attribution.random:random_attribution", libraries=("numpy",)),
 }
 """Method by the name it has under `[attribution.methods]` in the study."""
 

@@ -69,7 +69,7 @@ class Vectors:
 
 def find_words(encoded: Encoded, examples: NDArray[np.int64], word_indices: NDArray[np.int64]) -> Spans:
     """Sub-tokens of some words, each given by its example and its index there."""
-    stride = max((len(words) for words in encoded.words), default=0) + 1
+    stride = max((len(words) for words in encoded.occurrences), default=0) + 1
     places = np.flatnonzero(encoded.word_index != NONE)
     owner = np.repeat(np.arange(len(encoded)), encoded.lengths)[places]
     # Stable, so that the sub-tokens of a word stay in the order of the text.

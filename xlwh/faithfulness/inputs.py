@@ -84,7 +84,7 @@ def _gathered(
         char_start=encoded.char_start[source],
         char_end=encoded.char_end[source],
         word_index=encoded.word_index[source],
-        words=tuple(encoded.words[example] for example in examples),
+        occurrences=tuple(encoded.occurrences[example] for example in examples),
         segmenters=tuple(encoded.segmenters[example] for example in examples),
         num_truncated=encoded.num_truncated[list(examples)],
     )

@@ -120,7 +120,7 @@ def windows(loaded: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Wind
         char_start=whole.char_start[take],
         char_end=whole.char_end[take],
         word_index=whole.word_index[take],
-        words=tuple(whole.words[i] for i in owner),
+        occurrences=tuple(whole.occurrences[i] for i in owner),
         segmenters=tuple(whole.segmenters[i] for i in owner),
         num_truncated=cut[example],
         example=example,

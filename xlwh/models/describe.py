@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from xlwh.models.pins import Pin
 from xlwh.models.zoo import LoadedModel
 from xlwh.store import schema
 
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
     from xlwh.study import Model
 
 
-def describe(pin: Pin, loaded: LoadedModel, spec: Model) -> dict[str, Any]:
-    """Every column of `models`; those about fine-tuning and the self-test are None, to be filled in."""
+def describe(loaded: LoadedModel, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Every column of `models`; those about fine-tuning and the self-test are None, to be filled in.
+
+    `said` is what the study says of it, as `noted` has it.
+    """
+    pin = loaded.pin
     family, config = loaded.family, loaded.config
     embedding = family.word_embedding(loaded.model)
     known = {
@@ -36,15 +39,15 @@ def describe(pin: Pin, loaded: LoadedModel, spec: Model) -> dict[str, Any]:
         "vocab_size": embedding.weight.shape[0],
         # Tied weights are one parameter under several names; `parameters` counts them once.
         "num_parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "tokenization_sampling": None if spec.tokenization is None else spec.tokenization.sampling,
-        **noted(spec),
+        **said,
     }
     return {column: known.get(column) for column in schema("models")}
 
 
-def noted(spec: Model) -> dict[str, str | None]:
+def noted(spec: Model) -> dict[str, str | float | None]:
     """Columns that only repeat what the study says: a change of theirs needs no new weights."""
     return {
+        "tokenization_sampling": None if spec.tokenization is None else spec.tokenization.sampling,
         "dtype": spec.dtype,
         "published_as": spec.published_as,
         "counterpart_of": spec.counterpart_of,

@@ -57,7 +57,7 @@ class WordPlaces:
 
 def word_places(encoded: Encoded, piece: str) -> WordPlaces:
     """The first or last sub-token of every word of the examples (`piece`), and what became of words without one."""
-    sizes = np.array([len(words) for words in encoded.words], dtype=np.int64)
+    sizes = np.array([len(words) for words in encoded.occurrences], dtype=np.int64)
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     lengths = encoded.lengths
     example = np.repeat(np.arange(len(encoded)), lengths)

@@ -61,15 +61,14 @@ class Encoded:
     """`[tokens]`, code points in the segment's text; NONE for special tokens."""
     char_end: NDArray[np.int32]
     word_index: NDArray[np.int32]
-    """`[tokens]`, into `words[i]`; NONE for special tokens, lone blanks and what is in no word (control characters)."""
-    words: tuple[tuple[str, ...], ...]
-    """Words of each example, of both segments, whether or not a token is left of them."""
+    """`[tokens]`, into `occurrences[i]`; NONE for special tokens, lone blanks and what is in no word (control
+    characters)."""
+    occurrences: tuple[tuple[Occurrence, ...], ...]
+    """Words of each example and where they stand, of both segments, whether or not a token is left of them."""
     segmenters: tuple[str, ...]
     """What split each example into words."""
     num_truncated: NDArray[np.int32]
     """`[examples]`, sub-tokens cut off."""
-    occurrences: tuple[tuple[Occurrence, ...], ...] = field(default=(), kw_only=True)
-    """Where the words of each example stand; empty where an input is no text as found."""
     partial: tuple[frozenset[int], ...] = field(default=(), kw_only=True)
     """Words of each example of which only a beginning is left, its end being cut off."""
     forced: Sequence[Sequence[int]] | None = field(default=None, kw_only=True)
@@ -82,6 +81,11 @@ class Encoded:
     def lengths(self) -> NDArray[np.int64]:
         """Sub-tokens of each example."""
         return np.diff(self.bounds)
+
+    @cached_property
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        """Words of each example."""
+        return tuple(tuple(place.word for place in places) for places in self.occurrences)
 
     @cached_property
     def names(self) -> list[str]:
@@ -144,12 +148,11 @@ def encode(loaded: LoadedModel, examples: pl.DataFrame) -> Encoded:
         char_start=offsets[:, 0],
         char_end=offsets[:, 1],
         word_index=_concat([row.word_index for row in encoded], np.int32),
-        words=tuple(tuple(word for text in segments for word in text.surfaces) for segments in texts),
+        occurrences=tuple(occurrences_of(segments) for segments in texts),
         segmenters=tuple(
             SOURCE_WORDS if row["words"] is not None else segmenter_name(row["language"]) for row in rows
         ),
         num_truncated=np.array([row.truncated for row in encoded], dtype=np.int32),
-        occurrences=tuple(occurrences_of(segments) for segments in texts),
         partial=tuple(row.partial for row in encoded),
     )
 
@@ -164,12 +167,8 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
         loaded.tokenizer.convert_ids_to_tokens(np.unique(encoded.input_ids).tolist()), dtype=object
     )
     ids, inverse = np.unique(encoded.input_ids, return_inverse=True)
-    words = [
-        encoded.words[i][w] if w != NONE else None
-        for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
-    ]
-    spans = [
-        encoded.occurrences[i][w][2:] if w != NONE else (None, None)
+    places = [
+        encoded.occurrences[i][w] if w != NONE else (None, None, None, None)
         for i, w in zip(example.tolist(), encoded.word_index.tolist(), strict=True)
     ]
     position = np.arange(len(example)) - np.repeat(encoded.bounds[:-1], lengths)
@@ -182,9 +181,9 @@ def tokens_frame(loaded: LoadedModel, encoded: Encoded) -> pl.DataFrame:
             "position": position.astype(np.int32),
             "segment": _nullable(encoded.segment),
             "word_index": _nullable(encoded.word_index),
-            "word": pl.Series(words, dtype=pl.String),
-            "word_start": pl.Series([start for start, _ in spans], dtype=pl.Int32),
-            "word_end": pl.Series([end for _, end in spans], dtype=pl.Int32),
+            "word": pl.Series([word for word, *_ in places], dtype=pl.String),
+            "word_start": pl.Series([start for *_, start, _ in places], dtype=pl.Int32),
+            "word_end": pl.Series([end for *_, end in places], dtype=pl.Int32),
             "token_id": encoded.input_ids,
             "token": pl.Series(pieces[inverse].tolist() if len(ids) else [], dtype=pl.String),
             "char_start": _nullable(encoded.char_start),

@@ -382,7 +382,7 @@ def _lean(encoded: Encoded) -> Encoded:
         char_start=none,
         char_end=none,
         word_index=none,
-        words=(),
+        occurrences=(),
         segmenters=(),
         num_truncated=encoded.num_truncated,
     )

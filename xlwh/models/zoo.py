@@ -79,12 +79,8 @@ class Zoo:
     def _pinned(self, key: str, model: Model) -> Pin:
         if model.weights_of is not None:
             return replace(self.pin(model.weights_of), key=key)
-        if model.finetune is not None:
-            folder = self.finetuned_folder(key)
-            return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
-        if model.scratch is not None:
-            source = str(model.scratch.tokenizer_of or model.scratch.dataset)
-            return pin_folder(key, "scratch", source, None, self.finetuned_folder(key), self._hashes)
+        if model.finetune is not None or model.scratch is not None:
+            return self._pin_made(key, self.finetuned_folder(key))
         if model.path is not None:
             folder = (self._study.folder / model.path).resolve()
             return pin_folder(key, "path", model.path, None, folder, self._hashes)
@@ -95,14 +91,21 @@ class Zoo:
         folder = snapshot(key, model.hub, model.revision)
         return pin_folder(key, "hub", model.hub, model.revision, folder, self._hashes)
 
+    def _pin_made(self, key: str, folder: Path) -> Pin:
+        model = self._model(key)
+        if model.finetune is not None:
+            return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
+        assert model.scratch is not None
+        source = str(model.scratch.tokenizer_of or model.scratch.dataset)
+        return pin_folder(key, "scratch", source, None, folder, self._hashes)
+
     def finetuned_folder(self, key: str) -> Path:
         """Folder of the current checkpoint of a model that is made here, by fine-tuning or from scratch."""
         from xlwh.store import Slot
+        from xlwh.store.checkpoints import checkpoint_of
 
         entry = self._warehouse.current(Slot("models", (key,)))
-        folder = (
-            None if entry is None else Path(self._warehouse.root) / "models" / key / entry.fingerprint[:16]
-        )
+        folder = None if entry is None else checkpoint_of(Path(self._warehouse.root), entry)
         if folder is None or not folder.is_dir():
             raise MissingDataError(
                 f"Model `{key}` has not been made yet. Run: xlwh materialize models --model {key}"
@@ -132,6 +135,12 @@ class Zoo:
             shuffle_weights(loaded.model, options.randomization)
         self._loaded[key] = loaded = replace(loaded, tokenization=options.tokenization)
         return loaded
+
+    def load_made(self, key: str, folder: Path) -> LoadedModel:
+        """A model that was made in `folder`, whether or not a row of `models` says so yet; never kept."""
+        from xlwh.models.loading import load_checkpoint
+
+        return load_checkpoint(self._pin_made(key, folder), self._model(key), self.device())
 
     def load_base(
         self,

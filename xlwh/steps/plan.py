@@ -140,7 +140,12 @@ STEPS: dict[str, Step] = {
             _RUN,
             "consistency",
             # A space of .vec files holds the words of every model, so that it can be shared by them.
-            (Reads("tokens", ("model",)), Reads("models")),
+            (
+                Reads("examples"),
+                Reads("tokens", ("model",)),
+                Reads("models"),
+                Reads("parallelism"),
+            ),
         ),
         Step(
             "ccta_pairs",
@@ -148,10 +153,12 @@ STEPS: dict[str, Step] = {
             _RUN,
             "consistency",
             (
+                Reads("examples", _LANGUAGES),
                 Reads("tokens", _LANGUAGES),
                 Reads("predictions", _LANGUAGES),
                 Reads("attributions", _LANGUAGES),
                 Reads("word_vectors", _LANGUAGES),
+                Reads("models"),
                 Reads("parallelism"),
             ),
         ),
@@ -174,7 +181,14 @@ STEPS: dict[str, Step] = {
             ("attribution_probes",),
             _RUN,
             "attribution",
-            (Reads("examples"), Reads("attributions"), Reads("models"), Reads("parallelism")),
+            (
+                Reads("examples"),
+                Reads("predictions"),
+                Reads("token_predictions"),
+                Reads("attributions"),
+                Reads("models"),
+                Reads("parallelism"),
+            ),
             True,
         ),
         Step(
@@ -230,31 +244,43 @@ STEPS: dict[str, Step] = {
             ("representation_similarities",),
             ("model",),
             "concepts",
-            (Reads("activations"), Reads("parallelism")),
+            (Reads("examples"), Reads("activations"), Reads("models"), Reads("parallelism")),
         ),
         Step(
             "concepts",
             ("clusterings", "concepts", "concept_members"),
             ("model",),
             "concepts",
-            (Reads("activations"),),
+            (Reads("activations"), Reads("models")),
         ),
         Step(
             "concept_kinds",
             ("concept_kinds",),
             ("model",),
             "concepts",
-            (Reads("concepts"), Reads("examples")),
+            (Reads("concepts"), Reads("examples"), Reads("models")),
         ),
-        Step("concept_labels", ("concept_labels",), ("model",), "concepts", (Reads("concepts"),)),
+        Step(
+            "concept_labels",
+            ("concept_labels",),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("models")),
+        ),
         Step(
             "concept_matches",
             ("concept_pairings", "concept_matches"),
             ("model",),
             "concepts",
-            (Reads("concepts"), Reads("lexicon")),
+            (Reads("concepts"), Reads("lexicon"), Reads("models")),
         ),
-        Step("concept_languages", ("concept_languages",), ("model",), "concepts", (Reads("concepts"),)),
+        Step(
+            "concept_languages",
+            ("concept_languages",),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("models")),
+        ),
     )
 }
 """Every step by name, each after those that it reads."""
@@ -278,6 +304,14 @@ def models_in_order(study: Study) -> list[str]:
     for key in study.models:
         add(key)
     return list(ordered)
+
+
+def of_same_weights(study: Study, model: str) -> list[str]:
+    """A model, the model whose weights it has, and so on to the one that has its own."""
+    found = [model]
+    while (of := study.models[found[-1]].weights_of) is not None:
+        found.append(of)
+    return found
 
 
 def values(study: Study, dimension: str) -> tuple[str, ...]:
@@ -312,6 +346,8 @@ def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
             )
             if source is step:
                 same = candidate.model == study.models[str(key.model)].base
+            elif source.name == "models" and "model" not in read.across:
+                same = candidate.model in of_same_weights(study, str(key.model))
             elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
                 same = same and candidate.dataset in _datasets(study, step, key)
             if same:

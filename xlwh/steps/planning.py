@@ -19,7 +19,7 @@ from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, XlwhError
 from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned
-from xlwh.steps.plan import Reads, Step, step_of
+from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.study import Study
 
@@ -137,11 +137,12 @@ class Planner:
         return self._pins[model]
 
     def _is_made(self, slot: Slot, planned: Planned) -> bool:
-        entry = self._entries.get(slot)
+        entry, folder = self._entries.get(slot), planned.job.folder
         return (
             entry is not None
             and entry.fingerprint == planned.fingerprint
             and (self.warehouse.root / entry.file).is_file()
+            and (folder is None or folder.is_dir())
         )
 
     def _file(self, slot: Slot) -> str | None:
@@ -263,12 +264,10 @@ class Partition:
 
     def pin(self, model: str) -> Pin:
         """The identity of a model; MissingDataError where it is made here and was not, or is out of date."""
-        made_here: str | None = model
-        while made_here is not None:
-            spec = self.study.models[made_here]
+        for each in of_same_weights(self.study, model):
+            spec = self.study.models[each]
             if spec.finetune is not None or spec.scratch is not None:
-                self.required(Slot("models", (made_here,)))
-            made_here = spec.weights_of
+                self.required(Slot("models", (each,)))
         return self.planner.pin(model)
 
     def digest(self, path: Path, named: str) -> str:
@@ -315,9 +314,11 @@ class Partition:
         )
 
     def _covers(self, read: Reads, source: Step, key: Key) -> bool:
-        own = source.name == self.step.name
+        free = source.name == self.step.name or (
+            source.name == "models" and key.model in of_same_weights(self.study, self.model)
+        )
         return all(
-            own or dimension in read.across or getattr(key, dimension) == getattr(self.key, dimension)
+            free or dimension in read.across or getattr(key, dimension) == getattr(self.key, dimension)
             for dimension in source.dimensions
             if dimension in self.step.dimensions
         )

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     import torch
 
     from xlwh.models import LoadedModel
-    from xlwh.selftest import Capability
+    from xlwh.selftest import Capability, Result
 
 RECIPE = "xlwh.recipe"
 """Metadata of a file: what it was made from, as JSON."""
 ROWS = "xlwh.rows_fingerprint"
 """Metadata of a file: fingerprint of what each of its rows depends on."""
+
+_SHOWN = 50
+"""Rows of a table in a run's metadata."""
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
@@ -69,7 +73,7 @@ class Work:
         """The files of a table among a job's inputs."""
         return [
             self.root / entry.file
-            for entry in job.reads
+            for entry in job.inputs
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
@@ -77,12 +81,37 @@ class Work:
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
         assert job.model is not None
-        loaded = self._context.load(job.model.key, capability)
-        if loaded.pin.identity != job.model.pin.identity:
-            raise ModelError(
-                f"Model `{job.model.key}`: its files changed while it was being used. Run the command again."
-            )
-        return loaded
+        return _unchanged(self._context.load(job.model.key, capability), job.model.pin.identity)
+
+    def trainable(
+        self, model: str, identity: Sequence[str], labels: tuple[str, ...], seed: int, head: str
+    ) -> LoadedModel:
+        """A copy of a model to be trained under a head for `labels`, as `Zoo.load_base` gives it.
+
+        ModelError where its self-test refuses predictions, or its files are others than `identity` says.
+        """
+        from xlwh.steps.models.selftests import require_base
+
+        require_base(self._context, model)
+        return _unchanged(self._context.zoo.load_base(model, len(labels), labels, seed, head), identity)
+
+    def try_out(
+        self, model: str, identity: Sequence[str], folder: Path | None
+    ) -> tuple[LoadedModel, tuple[Result, ...]]:
+        """A model, loaded once as by everything later, and the results of its self-test, repeated where work is forced.
+
+        `folder` is that of a model that was made here: whether its files are those of `identity` is then not asked.
+        """
+        from xlwh.steps.models.selftests import results_of
+
+        zoo = self._context.zoo
+        loaded = _unchanged(zoo.load(model), identity) if folder is None else zoo.load_made(model, folder)
+        return loaded, results_of(self._context, loaded, again=self.force)
+
+    @property
+    def force(self) -> bool:
+        """Whether everything is made anew, whatever is there."""
+        return self._context.force
 
     def device(self) -> torch.device:
         """Where to compute."""
@@ -101,6 +130,11 @@ class Work:
     def count(self, name: str, number: int) -> None:
         """Add to a number in the run's metadata."""
         self.told[name] = cast("int", self.told.get(name, 0)) + number
+
+    def table(self, name: str, rows: pl.DataFrame) -> None:
+        """Add to a table in the run's metadata, which holds the first few."""
+        before = cast("list[pl.DataFrame]", [self.told[name]] if name in self.told else [])
+        self.told[name] = pl.concat([*before, rows]).head(_SHOWN)
 
     def remark(self, text: str) -> None:
         """Something for whoever reads the result; nothing where it is empty."""
@@ -121,6 +155,14 @@ class Work:
         """The runner's own count; `width` pieces are about to be made."""
         self._what, self._done, self._total, self._width = what, done, total, width
         self._context.progress(what, done, total)
+
+
+def _unchanged(loaded: LoadedModel, identity: Sequence[str]) -> LoadedModel:
+    if loaded.pin.identity != tuple(identity):
+        raise ModelError(
+            f"Model `{loaded.key}`: its files changed while it was being used. Run the command again."
+        )
+    return loaded
 
 
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
@@ -231,11 +273,15 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
     else:
         assert isinstance(definition, Whole)
         entries = []
-        for planned in jobs:
+        for number, planned in enumerate(jobs):
             job, work.provenance = planned.job, {}
+            if job.together:
+                work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
             frames = definition.make(work, job)
             typed = {job.slots[table]: _typed(frames[table], table) for table in job.slots}
             entries += context.warehouse.write(typed, planned.fingerprint, _metadata(planned, work))
+        if jobs[0].job.together:
+            work.at(jobs[0].job.together, len(jobs), len(jobs))
     found = {entry.slot: entry for entry in entries}
     for planned in jobs:
         rows = {
@@ -264,8 +310,8 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 _take_over(definition, context, planned, pieces, staging)
         # A kill can leave one job ahead of the others: what it has is not stored twice.
         done = [staging.pieces(on) for staging in stagings]
-        missing = pl.concat([pieces.join(known, on=on, how="anti") for known in done])
-        left = pieces.join(missing, on=on, how="semi", maintain_order="left")
+        complete = reduce(lambda one, other: one.join(other, on=on, how="semi"), done)
+        left = pieces.join(complete, on=on, how="anti", maintain_order="left")
         count = pieces.height - left.height
         work.at(what, count, pieces.height)
         for start in range(0, left.height, definition.at_once):
@@ -275,7 +321,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 for planned, staging, known, frames in zip(jobs, stagings, done, each, strict=True):
                     staging.append(
                         {
-                            planned.job.slots[table]: _typed(frame.join(known, on=on, how="anti"), table)
+                            planned.job.slots[table]: _typed(_without(frame, known, on), table)
                             for table, frame in frames.items()
                         }
                     )
@@ -286,6 +332,11 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
             entries += staging.finish(provenance=_metadata(planned, work), apart=definition.apart)
     work.examples += pieces.height
     return entries
+
+
+def _without(frame: pl.DataFrame, known: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """The rows of other pieces than some, in their order."""
+    return frame if known.is_empty() else frame.join(known, on=on, how="anti", maintain_order="left")
 
 
 def _title(jobs: Sequence[Planned]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xlwh.store import metrics
 from xlwh.store.catalogue import read_info
+from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
 from xlwh.store.staging import abandoned
@@ -20,7 +21,7 @@ UNNAMED_GRACE = timedelta(hours=1)
 STAGING_GRACE = timedelta(days=7)
 """Unfinished work is kept at least this long: it may be hours of computation."""
 
-DIGEST = "[0-9a-f]" * 16
+DIGEST = "[0-9a-f]" * DIGITS
 """How the folders of trained models end, as a pattern."""
 
 
@@ -97,16 +98,16 @@ def _shown(root: Path, manifest: Manifest) -> set[str]:
 
 
 def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
-    """Checkpoints trained here that their model's row does not name, and since when they are not needed.
+    """Checkpoints made here that their model's row does not name, and since when they are not needed.
 
-    A checkpoint lies in `models/<key>/<first 16 digits of the row's fingerprint>`; the row is written after it.
+    The row is written after its checkpoint.
     """
     rows = {entry.slot.keys[0]: entry for entry in manifest.snapshot(table="models").entries}
     for folder in root.glob(f"models/*/{DIGEST}"):
         row = rows.get(folder.parent.name)
         if row is None:
             yield folder, _last_change(folder)
-        elif folder.name != row.fingerprint[:16]:
+        elif checkpoint_of(root, row) not in (folder, None):
             yield folder, max(row.created_at, _last_change(folder))
 
 

@@ -165,14 +165,14 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
         from xlwh.models import Zoo
         from xlwh.steps.base import Context, Key
         from xlwh.steps.plan import STEPS
-        from xlwh.store import Slot, Warehouse
+        from xlwh.store import Warehouse
     with tempfile.TemporaryDirectory() as folder:
         with run.stage("load"):
             asked, warehouse = study(run.inputs), Warehouse(folder, create=True)
-            warehouse.write(
-                {Slot("examples", ("pud", "en"), "test"): examples(run.inputs, "sentences")}, "read"
-            )
             context = Context(asked, warehouse, Zoo(asked, warehouse))
+            (planned,) = context.planner.jobs(STEPS["examples"], Key(dataset="pud", language="en"))
+            slot = planned.job.slots["examples"]
+            warehouse.write({slot: examples(run.inputs, "sentences")}, planned.fingerprint)
             context.zoo.load("nli")
         with run.stage("work"):
             STEPS["activations"].run(context, Key("nli", language="en"))

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
 from xlwh.models.zoo import KEEP
+from xlwh.store import Slot
+from xlwh.store.checkpoints import CHECKPOINT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
@@ -158,20 +162,30 @@ def test_models_that_are_not_there_yet_name_the_command(checkpoint: Checkpoint, 
 
 
 def test_the_current_fine_tuned_checkpoint_is_found(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
-    from types import SimpleNamespace
-
     zoo = zoo_of(
         base={"path": str(checkpoint("bert"))},
         tuned={"finetune": {"base": "base", "dataset": "nli", "languages": ["en"]}},
     )
-    entry = SimpleNamespace(fingerprint="ab" * 16)
-    zoo._warehouse.current = lambda slot: entry if str(slot) == "models/model=tuned/all" else None
+    root = zoo._warehouse.root
+    root.mkdir()
+    pl.DataFrame({"model": ["tuned"]}).write_parquet(root / "row.parquet", metadata={CHECKPOINT: "ab" * 8})
+    row = SimpleNamespace(slot=Slot("models", ("tuned",)), file="row.parquet", fingerprint="cd" * 16)
+    zoo._warehouse.current = lambda slot: row if slot == row.slot else None
     with pytest.raises(MissingDataError):
         zoo.pin("tuned")
-    shutil.copytree(checkpoint("bert"), zoo._warehouse.root / "models" / "tuned" / ("ab" * 8))
+    shutil.copytree(checkpoint("bert"), root / "models" / "tuned" / ("ab" * 8))
     pin = zoo.pin("tuned")
     assert (pin.kind, pin.source) == ("finetuned", "base")
     assert zoo.load("tuned").pin == pin
+    # Rows of earlier versions were written under the training's own digest.
+    pl.DataFrame({"model": ["tuned"]}).write_parquet(root / "row.parquet")
+    with pytest.raises(MissingDataError):
+        zoo.pin("tuned")
+    row.fingerprint = "ab" * 16
+    assert zoo.pin("tuned") == pin
+    (root / "row.parquet").unlink()
+    with pytest.raises(MissingDataError):
+        zoo.pin("tuned")
 
 
 def test_a_hub_model_that_is_not_cached_names_the_command(

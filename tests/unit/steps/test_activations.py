@@ -10,7 +10,7 @@ from xlwh.models.tokenize import encode
 from xlwh.steps.base import Context, Key
 from xlwh.steps.concepts import activations
 from xlwh.steps.plan import STEPS
-from xlwh.store import Slot, schema
+from xlwh.store import Slot, Staging, schema
 
 EN, DE = Key("a", language="en"), Key("a", language="de")
 CONCEPTS = {"datasets": ["nli"], "min_count": 2, "clusters": 3, "mixed": [["en", "de"]]}
@@ -45,20 +45,21 @@ def test_every_frequent_word_has_a_vector_at_every_layer(world):
         assert rows["reason"].null_count() == rows.height
     norms = frame["vector"].cast(pl.List(pl.Float64)).list.eval(pl.element() ** 2).list.sum().sqrt()
     assert ((norms - frame["norm"]).abs() < 0.01 * frame["norm"]).all()
-    assert result.metadata["nli: words"] == frame.height
-    assert "zero" not in result.metadata
+    for layer in range(3):
+        words = frame.filter(pl.col("layer") == layer).height
+        assert result.metadata[f"nli, encoder.{layer}"] == {"words": words, "vectors": words}
     assert STEPS["activations"].run(context, EN).status == "fresh"
 
 
-def test_a_layer_more_computes_just_that_one_and_a_layer_less_is_forgotten(world):
+def test_a_layer_more_computes_just_that_one_and_a_layer_less_stays(world):
     context = world.context(concepts={**CONCEPTS, "layers": [0, 1]})
     STEPS["activations"].run(context, EN)
     before = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     context = world.context(concepts={**CONCEPTS, "layers": [1, -1]})
     result = STEPS["activations"].run(context, EN)
     after = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
-    assert set(after) == {"nli.encoder.1", "nli.encoder.2"}
-    assert after["nli.encoder.1"] == before["nli.encoder.1"]
+    assert set(after) == {"nli.encoder.0", "nli.encoder.1", "nli.encoder.2"}
+    assert {part: after[part] for part in before} == before
     assert result.status == "written"
     context = world.context(concepts={**CONCEPTS, "layers": [1, 2], "min_count": 3})
     assert STEPS["activations"].run(context, EN).status == "written"
@@ -84,16 +85,48 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
         STEPS["activations"].run(context, EN)
     assert stored(context).height == 0
     passed: list[int] = []
-    real = activations._stage
+    real = activations._extracted
 
-    def counted(loaded, corpus, chunk, window, *rest):
+    def counted(loaded, jobs, examples, window, segment):
         passed.append(window["example"].n_unique())
-        real(loaded, corpus, chunk, window, *rest)
+        return real(loaded, jobs, examples, window, segment)
 
-    monkeypatch.setattr(activations, "_stage", counted)
+    monkeypatch.setattr(activations, "_extracted", counted)
     STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
     assert sum(passed) < 5
     assert stored(context).equals(expected)
+
+
+def test_a_run_that_is_killed_between_the_layers_of_a_window_ends_the_same(world, monkeypatch):
+    monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
+    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
+    tables = {table: world.context().warehouse.scan(table).collect() for table in activations.TABLES}
+    context = world.context(concepts=CONCEPTS)
+    context.warehouse.drop([e.slot for table in tables for e in context.warehouse.entries(table)])
+    appended, append = [], Staging.append
+
+    def killed(staging, frames):
+        if len(appended) == 4:
+            raise KeyboardInterrupt
+        appended.append(append(staging, frames))
+
+    # Of the second window only the first of three layers is there.
+    monkeypatch.setattr(Staging, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        STEPS["activations"].run(context, EN)
+    monkeypatch.setattr(Staging, "append", append)
+    STEPS["activations"].run(context, EN)
+    for table, expected in tables.items():
+        assert context.warehouse.scan(table).collect().equals(expected)
+
+
+def test_the_seed_and_how_batches_are_cut_matter_only_where_they_reach_the_rows(world):
+    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
+    other = {**CONCEPTS, "batch_tokens": 64}
+    assert STEPS["activations"].run(world.context(concepts=other, seed=7), EN).status == "fresh"
+    drawn = {**other, "max_occurrences": 2}
+    assert STEPS["activations"].run(world.context(concepts=drawn), EN).status == "written"
+    assert STEPS["activations"].run(world.context(concepts=drawn, seed=7), EN).status == "written"
 
 
 def test_at_most_so_many_occurrences_of_a_type(world):
@@ -130,7 +163,9 @@ def world_examples(context: Context) -> pl.DataFrame:
     return frame.with_columns(dataset=pl.lit("more"))
 
 
-def test_translations_have_two_sides(world):
+@pytest.mark.parametrize("at_once", [1, 2_000])
+def test_translations_have_two_sides(world, monkeypatch, at_once):
+    monkeypatch.setattr(type(STEPS["activations"].definition), "at_once", at_once)
     datasets = {"mt": {"reader": "parallel", "path": "mt", "languages": ["en", "de", "es"]}}
     models = {"a": {"path": str(world.checkpoint)}}
     context = world.context(

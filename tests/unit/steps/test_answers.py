@@ -8,13 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from made_up import parallel
 
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.consistency import ccta_pairs, word_vectors
-from xlwh.steps.models import predictions, tokens
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
@@ -91,6 +89,7 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
         for frame in (questions(language, "train", 90, 6), questions(language, "dev", 12, 16)):
             dataset, split = frame["dataset"][0], frame["split"][0]
             warehouse.write({Slot("examples", (dataset, language), split): frame}, f"read {split}")
+    parallel(warehouse, "qa_dev", ("en", "de"))
     return Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
 
 
@@ -106,8 +105,8 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
 
     for language in ("en", "de"):
         key = Key("reader", language=language)
-        assert [step.run(context, key).status for step in (tokens, predictions)] == ["written", "written"]
-        assert [step.run(context, key).status for step in (tokens, predictions)] == ["fresh", "fresh"]
+        for status in ("written", "fresh"):
+            assert [STEPS[name].run(context, key).status for name in ("tokens", "predictions")] == [status] * 2
         assert STEPS["token_predictions"].run(context, key).status == "not_applicable"
     found = context.warehouse.scan("predictions", language="de").collect()
     spans = context.warehouse.scan("answer_spans", language="de").collect()
@@ -154,10 +153,10 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
 
 def attributed_and_compared(context: Context) -> None:
     """Start and end of the answers are explained in the window they were found in, and compared between languages."""
-    for step in (attributions, word_vectors, ccta_pairs):
+    for name in ("attributions", "word_vectors", "ccta_pairs"):
         for language in ("en", "de"):
-            assert step.run(context, Key("reader", language=language)).status == "written"
-            assert step.run(context, Key("reader", language=language)).status == "fresh"
+            assert STEPS[name].run(context, Key("reader", language=language)).status == "written"
+            assert STEPS[name].run(context, Key("reader", language=language)).status == "fresh"
     for language in ("en", "de"):
         runs = context.warehouse.scan("attribution_runs", language=language).collect()
         spans = context.warehouse.scan("answer_spans", language=language).collect()

@@ -13,9 +13,11 @@ import pytest
 
 from xlwh.attribution import saliency
 from xlwh.errors import StudyError
-from xlwh.steps.attribution import attributions
+from xlwh.steps.attribution.explained import num_explained_own
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import Work
+from xlwh.store import Staging
 
 KEY = Key("a", language="en")
 OWN = '''
@@ -72,8 +74,8 @@ def test_methods_of_a_shared_pass_run_the_model_once(world: Any, monkeypatch: py
 
 def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(world, SHARED)
-    monkeypatch.setattr(attributions, "CHECKPOINT", 2)
-    append = attributions.Staging.append
+    monkeypatch.setattr(type(STEPS["attributions"].definition), "checkpoint", 2)
+    append = Staging.append
     calls: list[Any] = []
 
     def dying(staging: Any, frames: Any) -> None:
@@ -82,10 +84,10 @@ def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch:
             raise KeyboardInterrupt
         append(staging, frames)
 
-    monkeypatch.setattr(attributions.Staging, "append", dying)
+    monkeypatch.setattr(Staging, "append", dying)
     with pytest.raises(KeyboardInterrupt):
         STEPS["attributions"].run(made, KEY)
-    monkeypatch.setattr(attributions.Staging, "append", append)
+    monkeypatch.setattr(Staging, "append", append)
     assert STEPS["attributions"].run(made, KEY).status == "written"
     again = rows(made)
     made.force = True
@@ -152,6 +154,20 @@ def test_asking_whether_it_is_fresh_imports_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many targets are attributed at a time."""
+    asked: list[int] = []
+    step = type(STEPS["attributions"].definition)
+    make = step.make
+
+    def counting(self: Any, work: Work, jobs: Any, pieces: pl.DataFrame) -> Any:
+        asked.append(pieces.height)
+        yield from make(self, work, jobs, pieces)
+
+    monkeypatch.setattr(step, "make", counting)
+    return asked
+
+
 def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def study(limit: int, steps: int = 2) -> Context:
         methods = {"lig": {"quadrature": "fixed", "steps": steps}}
@@ -161,14 +177,7 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
         STEPS["predictions"].run(made, KEY)
         return made
 
-    asked: list[int] = []
-    attribute = attributions._attribute
-
-    def counted(context: Any, loaded: Any, jobs: Any, examples: Any, targets: Any) -> Any:
-        asked.append(targets.height)
-        yield from attribute(context, loaded, jobs, examples, targets)
-
-    monkeypatch.setattr(attributions, "_attribute", counted)
+    asked = counted(monkeypatch)
     assert STEPS["attributions"].run(study(3), KEY).status == "written"
     few = rows(study(3))
     assert STEPS["attributions"].run(study(5), KEY).status == "written"
@@ -187,21 +196,74 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
     assert asked == [3, 2, 5, 5]
 
 
+def lig(world: Any, **parameters: Any) -> Context:
+    """A study with integrated gradients of three examples."""
+    made = world.context(
+        attribution={"methods": {"lig": parameters, "random": None}, "max_examples": 3}, consistency=None
+    )
+    STEPS["predictions"].run(made, KEY)
+    return made
+
+
+@pytest.mark.parametrize("quadrature", ["fixed", "adaptive"])
+def test_a_tolerance_is_a_flag_unless_it_decides_the_steps(
+    world: Any, monkeypatch: pytest.MonkeyPatch, quadrature: str
+) -> None:
+    asked = counted(monkeypatch)
+    options = {"quadrature": quadrature, "steps": 2, "max_rows": 32}
+    strict = lig(world, **options, tolerance=1e-9)
+    assert STEPS["attributions"].run(strict, KEY).status == "written"
+    before = rows(strict, "attribution_runs")
+    assert not before["converged"].any()
+    lax = lig(world, **options, tolerance=100.0)
+    assert STEPS["attributions"].run(lax, KEY).status == "written"
+    after = rows(lax, "attribution_runs")
+    assert after["converged"].all()
+    assert {json.loads(text)["tolerance"] for text in after["parameters"]} == {100.0}
+    assert asked == ([3] if quadrature == "fixed" else [3, 3])
+    if quadrature == "fixed":
+        assert after.drop("converged", "parameters").equals(before.drop("converged", "parameters"))
+    assert STEPS["attributions"].run(lig(world, **options, tolerance=100.0), KEY).status == "fresh"
+
+
+def test_another_policy_computes_only_the_classes_that_it_adds(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, asked = Key("a", language="de"), counted(monkeypatch)
+
+    def study(target: str, **sections: Any) -> Context:
+        attribution = {"methods": {"lig": None, "random": None, "input_x_gradient": {}}, "target": target}
+        made: Context = world.context(attribution=attribution, consistency=None, **sections)
+        for language in made.study.languages:
+            STEPS["predictions"].run(made, Key("a", language=language))
+        assert STEPS["attributions"].run(made, key).status == "written"
+        return made
+
+    def explained(made: Context) -> set[tuple[str, str]]:
+        runs = made.warehouse.scan("attribution_runs", language="de").collect()
+        return set(runs.select("example_id", "target").rows())
+
+    own = explained(study("own_prediction"))
+    gold = explained(study("gold"))
+    assert asked == [5, *([len(gold - own)] if gold - own else [])]
+    del asked[:]
+    source = explained(study("source_prediction"))
+    assert sum(asked) == len(source - gold) < len(source)
+
+
 def test_faithfulness_adds_only_the_classes_that_it_needs(world: Any) -> None:
     """A language's own prediction, beside the source's, for the examples that are perturbed."""
-    from xlwh.steps.attribution import targets as steps
-    from xlwh.steps.models.evaluated import corpora
-
     made = context(world, {"input_x_gradient": {}})
     perturbing = context(world, {"input_x_gradient": {}}, faithfulness={"max_examples": 2})
 
     def found(asked: Context) -> pl.DataFrame:
-        (corpus,) = corpora(asked, "a", "de")
-        return steps.EXPLAINED[str(corpus.task)].targets(asked, "a", corpus)
+        step = STEPS["attributions"]
+        (planned,) = asked.planner.jobs(step, Key("a", language="de"))
+        return step.definition.pieces(Work(asked), [planned.job])
 
     before, after = found(made), found(perturbing)
     assert before.join(after, on=["example_id", "target"], how="anti").is_empty()
-    assert steps.num_explained_own(perturbing) == 2
+    assert num_explained_own(perturbing.study) == 2
     own = perturbing.warehouse.scan("predictions", model="a", language="de").collect()
     added = after.join(before, on=["example_id", "target"], how="anti")
     assert added.height <= 2

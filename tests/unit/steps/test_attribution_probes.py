@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError
-from xlwh.steps.attribution import attribution_probes
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS
 from xlwh.store import Staging
@@ -62,13 +61,31 @@ def test_without_a_radius_nothing_is_attributed_anew(world: Any, monkeypatch: py
     assert rows(made).select(pl.col("noise", "change").null_count()).row(0) == (6, 6)
     other = context(world, radius=0, methods=["random"])
     assert STEPS["attribution_probes"].run(other, KEY).status == "written"
-    assert rows(other)["method"].unique().to_list() == ["random"]
+    assert set(rows(other)["method"]) == {"input_x_gradient", "random"}
+
+
+def test_more_examples_leave_those_that_are_checked(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert STEPS["attribution_probes"].run(context(world, radius=0), KEY).status == "written"
+    before, asked = rows(context(world)), list[int]()
+    step = type(STEPS["attribution_probes"].definition)
+    make = step.make
+
+    def counting(self: Any, work: Any, jobs: Any, pieces: pl.DataFrame) -> Any:
+        asked.append(pieces.height)
+        return make(self, work, jobs, pieces)
+
+    monkeypatch.setattr(step, "make", counting)
+    more = context(world, radius=0, max_examples=5)
+    assert STEPS["attribution_probes"].run(more, KEY).status == "written"
+    assert set(asked) == {2}
+    assert before.join(rows(more), on=before.columns, how="anti", nulls_equal=True).is_empty()
+    assert rows(more)["example_id"].n_unique() == 5
 
 
 def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(world)
     expected = STEPS["attribution_probes"].run(made, KEY) and rows(made)
-    monkeypatch.setattr(attribution_probes, "TARGETS_AT_ONCE", 1)
+    monkeypatch.setattr(type(STEPS["attribution_probes"].definition), "at_once", 1)
     append, calls = Staging.append, []
 
     def dying(staging: Any, frames: Any) -> None:

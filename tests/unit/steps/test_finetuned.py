@@ -15,12 +15,15 @@ import polars as pl
 import pytest
 
 from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import Zoo
 from xlwh.models import finetune as training
+from xlwh.models.pins import Pin
 from xlwh.steps.base import Context, Key, StepResult
-from xlwh.steps.freshness import fresh, probe
-from xlwh.steps.models import finetuned
+from xlwh.steps.models import finetuned, models, selftests
 from xlwh.steps.plan import STEPS
-from xlwh.store import Slot, empty
+from xlwh.steps.runner import fresh
+from xlwh.store import Slot, Warehouse, empty
+from xlwh.tables import TABLES
 
 WORLD_FILE = Path(__file__).parents[2] / "e2e" / "finetune_child.py"
 WORLD = runpy.run_path(str(WORLD_FILE))
@@ -73,7 +76,9 @@ def checkpoints(root: Path) -> list[Path]:
 
 
 def write(root: Path, dataset: str, language: str, frame: pl.DataFrame, mark: str) -> None:
-    WORLD["context"](root).warehouse.write({Slot("examples", (dataset, language)): frame}, fingerprint=mark)
+    WORLD["context"](root).warehouse.write(
+        {Slot("examples", (dataset, language), "train"): frame}, fingerprint=mark
+    )
 
 
 def never(*_: object, **__: object) -> None:
@@ -110,7 +115,7 @@ def test_trains_and_writes_the_row(new: Path) -> None:
     assert written["duration_s"] > 0
     (folder,) = checkpoints(new)
     context = WORLD["context"](new)
-    assert folder.name == context.warehouse.current(SLOT).fingerprint[:16]
+    assert context.zoo.finetuned_folder("tuned") == folder
     assert list((new / "warehouse" / "staging" / "finetune").iterdir()) == [
         new / "warehouse" / "staging" / "finetune" / "tuned.lock"
     ]
@@ -139,25 +144,16 @@ def test_fresh_is_skipped_without_torch(trained: Path) -> None:
     assert done.stdout.split() == ["fresh", "False", "False"]
 
 
-def test_models_step_hands_over(trained: Path) -> None:
-    assert STEPS["models"].run(WORLD["context"](trained), TUNED).status == "fresh"
-
-
 def test_probing_never_trains(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "finetune", never)
     step = STEPS["models"]
-    result = fresh(probe(WORLD["context"](trained)), step, TUNED)
+    result = fresh(step, WORLD["context"](trained), TUNED)
     assert result is not None
     assert result.status == "fresh"
     shutil.rmtree(checkpoints(trained)[0])
-    assert fresh(probe(WORLD["context"](trained)), step, TUNED) is None
+    assert fresh(step, WORLD["context"](trained), TUNED) is None
     edit(trained, "epochs = 4", "epochs = 3")
-    assert fresh(probe(WORLD["context"](trained)), step, TUNED) is None
-
-
-def test_models_from_elsewhere_are_not_its_business(new: Path) -> None:
-    result = STEPS["models"].run(WORLD["context"](new), Key(model="base"))
-    assert result.status == "not_applicable"
+    assert fresh(step, WORLD["context"](trained), TUNED) is None
 
 
 @pytest.mark.parametrize(
@@ -201,8 +197,11 @@ def test_what_is_beside_the_recipe_needs_no_training(trained: Path, monkeypatch:
     monkeypatch.setattr(training, "finetune", never)
     edit(trained, "[models.tuned]", '[models.tuned]\npublished_as = "mBERT"\ndtype = "bfloat16"')
     result = run(trained)
-    assert (result.status, result.reason) == ("written", "only its description changed")
-    assert row(trained) == {**before, "published_as": "mBERT", "dtype": "bfloat16"}
+    assert (result.status, result.reason) == ("written", "its checkpoint was there")
+    after = row(trained)
+    # Another number format is another self-test.
+    assert after.pop("self_test") != before.pop("self_test")
+    assert after == {**before, "published_as": "mBERT", "dtype": "bfloat16"}
     assert run(trained).status == "fresh"
 
 
@@ -229,10 +228,8 @@ def test_force_trains_again(trained: Path) -> None:
 
 
 def test_missing_examples_name_the_command(new: Path) -> None:
-    WORLD["context"](new).warehouse.drop([Slot("examples", ("nli", "es"))])
-    message = (
-        "No examples of dataset `nli`, language `es`.*Available: en.*xlwh materialize examples --language es"
-    )
+    WORLD["context"](new).warehouse.drop([Slot("examples", ("nli", "es"), "train")])
+    message = r"no examples/dataset=nli/language=es/train yet\. Run: xlwh materialize examples --dataset nli --language es"
     with pytest.raises(MissingDataError, match=message):
         run(new)
 
@@ -251,7 +248,7 @@ def test_development_dataset_in_the_languages_trained_on(new: Path) -> None:
     edit(
         new,
         "[models.base]",
-        '[datasets.dev]\nreader = "xnli"\npath = "dev"\nlanguages = ["es", "de"]\n\n[models.base]',
+        '[datasets.dev]\nreader = "xnli"\npath = "dev"\nsplit = "train"\nlanguages = ["es", "de"]\n\n[models.base]',
     )
     edit(new, "finetune.epochs = 4", 'finetune.epochs = 1\nfinetune.dev_dataset = "dev"')
     rows = WORLD["make_rows"](24, "es", "dev", seed=7)
@@ -339,7 +336,7 @@ def test_a_base_that_fails_its_self_test_is_not_trained(new: Path, monkeypatch: 
         if result["item"] == "batched":
             result |= {"status": "failed", "detail": "planted."}
     file.write_text(json.dumps(results))
-    monkeypatch.setattr(training, "finetune", never)
+    monkeypatch.setattr(training, "_Run", never)
     with pytest.raises(ModelError, match=r"Model `base`: predictions are refused: .*`batched` failed"):
         run(new)
 
@@ -348,15 +345,103 @@ def test_a_row_by_another_self_test_is_tested_again_and_not_trained(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "finetune", never)
-    context: Context = WORLD["context"](trained)
-    slot = context.warehouse.current(SLOT)
-    assert slot is not None
-    old = context.warehouse.scan("models", model="tuned").collect()
-    empty_columns = old.with_columns(
-        pl.lit(None, old.schema[name]).alias(name) for name in ("self_test", "self_tested_with")
-    )
-    context.warehouse.write({SLOT: empty_columns}, slot.fingerprint)
-    result = run(trained)
-    assert (result.status, result.reason) == ("written", "only its description changed")
-    assert context.warehouse.scan("models", model="tuned").collect().equals(old)
+    before = row(trained)
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "tested_with", lambda: "another version")
+        patch.setattr(selftests, "tested_with", lambda: "another version")
+        assert run(trained).reason == "its checkpoint was there"
+        assert row(trained)["self_tested_with"] == "another version"
+    assert run(trained).status == "written"
+    assert row(trained) == before
     assert run(trained).status == "fresh"
+
+
+def test_another_contract_is_no_reason_to_train_again(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "finetune", never)
+    for table in ("models", "examples", "rejected_rows"):
+        monkeypatch.setattr(TABLES[table], "version", TABLES[table].version + 1)
+    with pytest.raises(MissingDataError, match="was made from other inputs or settings than now"):
+        run(trained)
+    for language in ("en", "es"):
+        key = Key(dataset="nli", language=language)
+        assert STEPS["examples"].run(WORLD["context"](trained), key).status == "written"
+    assert run(trained).reason == "its checkpoint was there"
+    assert len(checkpoints(trained)) == 1
+
+
+def test_a_checkpoint_of_an_earlier_version_is_found(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows were written under the training's own digest, and said nothing of their checkpoint."""
+    monkeypatch.setattr(training, "finetune", never)
+    context: Context = WORLD["context"](trained)
+    frame, (folder,) = context.warehouse.scan("models", model="tuned").collect(), checkpoints(trained)
+    context.warehouse.write({SLOT: frame}, folder.name + "0" * 16)
+    assert context.zoo.finetuned_folder("tuned") == folder
+    assert run(trained).reason == "its checkpoint was there"
+    assert context.zoo.finetuned_folder("tuned") == folder
+    assert row(trained) == frame.row(0, named=True)
+
+
+FIXED = """
+name = "fixed"
+languages = ["en", "es"]
+seed = 3
+
+[datasets.nli]
+reader = "xnli"
+path = "nli"
+split = "train"
+max_examples = 2
+
+[datasets.dev]
+reader = "xnli"
+path = "nli"
+split = "dev"
+languages = ["en"]
+
+[models.base]
+path = "base"
+attention = "eager"
+
+[models.tuned]
+labels = ["neutral", "entailment", "contradiction"]
+doc_stride = 64
+finetune = { base = "base", dataset = "nli", languages = ["en", "es"], dev_dataset = "dev" }
+
+[models.held]
+finetune = { base = "base", dataset = "dev", languages = ["en"], seed = 2 }
+
+[models.blank]
+scratch = { dataset = "nli", vocab_size = 100 }
+
+[models.other]
+scratch = { tokenizer_of = "base", seed = 1 }
+"""
+ROWS = "one\ttwo\tneutral\nthree\tfour\tentailment\nfive\tsix\tcontradiction\n"
+FOLDERS = {
+    "tuned": "51201b60d620aa92",
+    "held": "f8e0575138970525",
+    "blank": "635f717dfd96c30f",
+    "other": "ca5210464c25e800",
+}
+"""As version 0.1 computed them."""
+
+
+def test_folders_are_named_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained by earlier versions is found: a change here is a training again for everybody."""
+    (tmp_path / "nli").mkdir()
+    for name in ("train-en", "train-es", "dev-en"):
+        (tmp_path / "nli" / f"{name}.tsv").write_text(ROWS.replace("one", name), encoding="utf-8")
+    (tmp_path / "study.toml").write_text(FIXED, encoding="utf-8")
+    Warehouse(tmp_path / "warehouse", create=True)
+    pin = Pin("base", "path", "base", None, "bert", None, "a" * 64, "b" * 64, "c" * 64, tmp_path)
+    monkeypatch.setattr(Zoo, "pin", lambda self, key: pin)
+    context: Context = WORLD["context"](tmp_path)
+    for dataset, language in (("nli", "en"), ("nli", "es"), ("dev", "en")):
+        STEPS["examples"].run(context, Key(dataset=dataset, language=language))
+    context.planner.refresh()
+    found = {}
+    for model in FOLDERS:
+        (planned,) = context.planner.jobs(STEPS["models"], Key(model))
+        assert planned.job.folder is not None
+        found[model] = planned.job.folder.name
+    assert found == FOLDERS

@@ -85,6 +85,7 @@ def test_translations_hold_both_sides(world):
     with pytest.raises(MissingDataError, match="materialize examples --dataset text --language de"):
         STEPS["lexicon"].run(context, Key(language="de"))
     STEPS["examples"].run(context, Key(dataset="text", language="de"))
+    STEPS["parallelism"].run(context, Key(dataset="text"))
     for language, source, best in (("de", "house", "Haus"), ("en", "Hund", "dog")):
         assert STEPS["lexicon"].run(context, Key(language=language)).status == "written"
         frame = stored(context, target_language=language).filter(pl.col("source_word") == source)
@@ -130,6 +131,7 @@ def test_datasets_are_aligned_together_where_they_have_both_languages(world):
     }
     context = world.context(**sections)
     STEPS["examples"].run(context, Key(dataset="text", language="de"))
+    STEPS["parallelism"].run(context, Key(dataset="text"))
     assert STEPS["lexicon"].run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
     assert STEPS["lexicon"].run(context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
     assert stored(context)["provenance"].unique().sort().to_list() == [

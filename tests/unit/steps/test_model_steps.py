@@ -16,8 +16,6 @@ import pytest
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo, pins
 from xlwh.steps.base import Context, Key, StepResult
-from xlwh.steps.models import evaluated as evaluation
-from xlwh.steps.models import predictions, tokens
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
@@ -155,9 +153,9 @@ def test_a_model_without_a_head_has_tokens_but_no_predictions(
     assert row["task"] is row["labels"] is None
 
 
-@pytest.mark.parametrize("step", [tokens, predictions])
+@pytest.mark.parametrize("step", ["tokens", "predictions"])
 def test_partitions_that_do_not_apply_say_so(
-    step: Any,
+    step: str,
     context_of: Callable[..., Context],
     checkpoint: Callable[..., Path],
     frame: Callable[..., pl.DataFrame],
@@ -165,25 +163,31 @@ def test_partitions_that_do_not_apply_say_so(
     path = str(checkpoint("bert"))
     translating = frame([("Who?", "He.")]).with_columns(task=pl.lit("translation"))
     context = context_of(translating, m={"path": path}, idle={"path": path, "datasets": []})
-    what = {
-        tokens: "nothing that is tokenized here",
-        predictions: "no classes or questions",
-    }[step]
-    for model in ("m", "idle"):
-        result: StepResult = step.run(context, Key(model=model, language="en"))
-        assert result.status == "not_applicable"
-        assert result.reason == f"`{model}` is evaluated on {what} in `en`."
+    idle = "`idle` is evaluated on "
+    reasons = {
+        "tokens": (
+            "`m` is evaluated on nothing that is tokenized here in `en`.",
+            idle + "nothing that is tokenized here in `en`.",
+        ),
+        "predictions": (
+            "`m` has no translation head.",
+            idle + "no classes, questions or translations in `en`.",
+        ),
+    }
+    for model, reason in zip(("m", "idle"), reasons[step], strict=True):
+        result: StepResult = STEPS[step].run(context, Key(model=model, language="en"))
+        assert (result.status, result.reason) == ("not_applicable", reason)
 
 
-@pytest.mark.parametrize("step", [tokens, predictions])
+@pytest.mark.parametrize("step", ["tokens", "predictions"])
 def test_missing_examples_name_the_command(
-    step: Any, context_of: Callable[..., Context], checkpoint: Callable[..., Path]
+    step: str, context_of: Callable[..., Context], checkpoint: Callable[..., Path]
 ) -> None:
     context = context_of(None, m={"path": str(checkpoint("bert"))})
     with pytest.raises(
         MissingDataError, match=r"no examples/dataset=nli/language=en/dev yet\..*xlwh materialize examples"
     ):
-        step.run(context, KEY)
+        STEPS[step].run(context, KEY)
 
 
 def test_an_empty_dataset_is_done_and_stays_done(
@@ -224,7 +228,8 @@ def test_long_corpora_are_worked_on_in_parts_with_the_same_result(
     context = context_of(frame(pairs), m={"path": str(checkpoint("roberta"))})
     statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
     tables = {name: context.warehouse.scan(name).collect() for name in ("tokens", "predictions")}
-    monkeypatch.setattr(evaluation, "CHUNK", 3)
+    for step in ("tokens", "predictions"):
+        monkeypatch.setattr(type(STEPS[step].definition), "at_once", 3)
     context.force = True
     statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
     assert context.warehouse.scan("tokens").collect().equals(tables["tokens"])
@@ -254,24 +259,25 @@ def test_files_carry_the_hashes_of_the_model(
 def test_fresh_partitions_need_no_torch(
     context_of: Callable[..., Context],
     checkpoint: Callable[..., Path],
-    frame: Callable[..., pl.DataFrame],
     tmp_path: Path,
 ) -> None:
-    path = str(checkpoint("bert"))
-    context = context_of(frame([("a", "b")]), m={"path": path})
+    (tmp_path / "nli").mkdir()
+    (tmp_path / "nli" / "dev-en.tsv").write_text("One thing.\tAnother thing.\tneutral\n")
+    context = context_of(None, m={"path": str(checkpoint("bert"))})
+    assert STEPS["examples"].run(context, Key(dataset="nli", language="en")).status == "written"
     statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
     script = f"""
 import json, sys
 from xlwh.models import Zoo
-from xlwh.steps.models import models, predictions, tokens
 from xlwh.steps.base import Context, Key
+from xlwh.steps.plan import STEPS
 from xlwh.store import Warehouse
 from xlwh.study import Study
 study = Study.model_validate(json.loads({context.study.model_dump_json()!r}))
 warehouse = Warehouse({str(context.warehouse.root)!r})
 context = Context(study, warehouse, Zoo(study, warehouse))
-for step in (models, tokens, predictions):
-    assert step.run(context, Key(model="m", language="en")).status == "fresh", step
+for step in ("models", "tokens", "predictions"):
+    assert STEPS[step].run(context, Key(model="m", language="en")).status == "fresh", step
 assert not {{"torch", "transformers"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from dagster_project.checks import checks_of
-from xlwh.errors import CorpusError, StudyError
+from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.models import Zoo
-from xlwh.steps.attribution import attributions
+from xlwh.steps import planning, runner
 from xlwh.steps.base import Context, Key
-from xlwh.steps.concepts import lexicon
-from xlwh.steps.consistency import ccta_pairs
-from xlwh.steps.corpora import parallelism
-from xlwh.steps.freshness import fresh, probe
-from xlwh.steps.models.evaluated import corpora as evaluated
-from xlwh.steps.models.evaluated import refuse_leak
+from xlwh.steps.corpora.parallelism import refuse_differing, require_parallel
+from xlwh.steps.models.evaluated import evaluated
 from xlwh.steps.plan import STEPS, partitions, upstream
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
@@ -70,6 +67,13 @@ def without(rows: list[str], at: int) -> list[str]:
     return rows[:at] + rows[at + 1 :]
 
 
+def joining(context: Context, model: str | None = None, language: str = "de") -> planning.Partition:
+    """A partition of a step that joins languages, while its jobs are found."""
+    context.planner.refresh()
+    step, key = STEPS["ccta_pairs"], Key(model, language=language)
+    return planning.Partition(context.planner, step, key, planning._Plan())
+
+
 def stored(context: Context) -> dict:
     return context.warehouse.scan("parallelism").collect().row(0, named=True)
 
@@ -90,7 +94,7 @@ def test_translations_are_parallel(context):
     )
     assert (row["label_agreement"], row["shared_numbers"], row["first_divergence"]) == (1.0, 1.0, None)
     assert STEPS["parallelism"].run(made, DATASET).status == "fresh"
-    assert fresh(probe(made), STEPS["parallelism"], DATASET) is not None
+    assert runner.fresh(STEPS["parallelism"], made, DATASET) is not None
     assert faults(made, "languages_are_parallel") == faults(made, "no_odd_rows") == 0
 
 
@@ -126,7 +130,7 @@ def test_the_study_may_let_it_pass(context):
     row = stored(made)
     assert (row["verdict"], row["aligned"], row["is_refused"]) == ("differs", "unchecked", False)
     assert faults(made, "languages_are_parallel") == 0
-    parallelism.require_parallel(made, "nli", ["en", "de"])
+    require_parallel(joining(made), "nli", ["en", "de"])
     again = context(en=lines("en"), de=without(lines("de"), 23))
     with pytest.raises(CorpusError, match="aligned = "):
         STEPS["parallelism"].run(again, DATASET)
@@ -142,7 +146,7 @@ def test_a_file_that_is_another_languages_is_refused(context, of):
         with pytest.raises(CorpusError, match=told):
             STEPS["parallelism"].run(made, DATASET)
     with pytest.raises(CorpusError, match="one language twice"):
-        parallelism.require_parallel(made, "nli", ["en", "es"])
+        require_parallel(joining(made), "nli", ["en", "es"])
     assert STEPS["parallelism"].run(context({"aligned": "unchecked"}, **files), DATASET).status == "written"
 
 
@@ -153,10 +157,14 @@ def test_some_texts_may_be_the_same(context):
     assert stored(made)["verdict"] == "parallel"
 
 
-def test_copies_count_where_only_stored_rows_can_be_looked_at(context):
-    made = context(en=lines("en"), de=lines("en"))
-    with pytest.raises(CorpusError, match="60 of 60 texts are those of `en`"):
-        parallelism.require_parallel(made, "nli", ["en", "de"])
+def test_the_guard_asks_for_the_audit(context):
+    made = context(en=lines("en"), de=lines("de"))
+    with pytest.raises(MissingDataError, match="Run: xlwh materialize parallelism --dataset nli"):
+        require_parallel(joining(made), "nli", ["en", "de"])
+    require_parallel(joining(made), "nli", ["de"])
+    require_parallel(
+        joining(context({"aligned": "unchecked"}, en=lines("en"), de=lines("de"))), "nli", ["en", "de"]
+    )
 
 
 # Training on a part of a corpus and evaluating on the rest
@@ -169,42 +177,47 @@ def leaking(
     languages: tuple = ("en", "de"),
     de=None,
     aligned="checked",
+    evaluated_on="rest",
 ):
     nli = {"reader": "xnli", "path": "nli"}
     recipe = {"base": "base", "dataset": "part", "languages": ["en"]}
     rest = {**nli, "skip_examples": skip, "languages": languages, "aligned": aligned}
     sections = {
         "datasets": {"nli": nli, "part": {**nli, "max_examples": most, "languages": ["en"]}, "rest": rest},
-        "models": {"base": {"path": "base"}, "m": {"datasets": ["rest"], "finetune": recipe}},
+        "models": {"base": {"path": "base"}, "m": {"datasets": [evaluated_on], "finetune": recipe}},
     }
     made = context(sections=sections, en=lines("en"), de=de or lines("de"))
     for language in languages:
         STEPS["examples"].run(made, Key(dataset="rest", language=language))
+    with suppress(CorpusError):
+        STEPS["parallelism"].run(made, Key(dataset="rest"))
     return made
 
 
+def corpora_of_m(made: Context, language: str) -> list[str]:
+    return [corpus.dataset for corpus in evaluated(joining(made, "m", language))]
+
+
 def test_the_rest_of_a_corpus_is_evaluated_on(context):
-    for model, language in (("m", "en"), ("m", "de"), ("base", "de")):
-        refuse_leak(leaking(context), model, "rest", language)
-    refuse_leak(leaking(context, most=None), "m", "nli", "de")
-    refuse_leak(leaking(context, languages=("de",), aligned="unchecked"), "m", "rest", "de")
+    for language in ("en", "de"):
+        assert corpora_of_m(leaking(context), language) == ["rest"]
+    assert corpora_of_m(leaking(context, most=None, evaluated_on="nli"), "de") == ["nli"]
+    assert corpora_of_m(leaking(context, languages=("de",), aligned="unchecked"), "de") == ["rest"]
 
 
 @pytest.mark.parametrize("most", [None, 21])
 def test_a_larger_part_than_is_skipped_is_refused(context, most):
     with pytest.raises(StudyError, match=r"`datasets.part.max_examples` to at most"):
-        refuse_leak(leaking(context, most=most), "m", "rest", "en")
+        corpora_of_m(leaking(context, most=most), "en")
 
 
 def test_the_rest_in_another_language_has_to_be_the_rest(context):
     made = leaking(context, de=without(lines("de"), 23))
-    refuse_leak(made, "m", "rest", "en")
+    assert corpora_of_m(made, "en") == ["rest"]
     with pytest.raises(CorpusError, match="that are not translations of each other"):
-        refuse_leak(made, "m", "rest", "de")
-    with pytest.raises(CorpusError, match="that are not translations of each other"):
-        list(evaluated(made, "m", "de"))
+        corpora_of_m(made, "de")
     with pytest.raises(StudyError, match=r"add en to `datasets.rest.languages`"):
-        refuse_leak(leaking(context, languages=("de",)), "m", "rest", "de")
+        corpora_of_m(leaking(context, languages=("de",)), "de")
 
 
 def test_other_files_are_looked_at_again(context):
@@ -212,14 +225,15 @@ def test_other_files_are_looked_at_again(context):
     shuffled = lines("de")
     random.Random(2).shuffle(shuffled)
     made = context(en=lines("en"), de=shuffled)
-    # The stored audit is of other files: the rows themselves are judged until it is made anew.
-    with pytest.raises(CorpusError, match="the rows match nowhere"):
-        parallelism.require_parallel(made, "nli", ["en", "de"])
+    with pytest.raises(
+        MissingDataError, match=r"made from other inputs.*xlwh materialize parallelism --dataset nli"
+    ):
+        require_parallel(joining(made), "nli", ["en", "de"])
     with pytest.raises(CorpusError, match="the rows match nowhere"):
         STEPS["parallelism"].run(made, DATASET)
     with pytest.raises(CorpusError, match="the rows match nowhere"):
-        parallelism.require_parallel(made, "nli", ["en", "de"])
-    parallelism.require_parallel(made, "nli", ["de"])
+        require_parallel(joining(made), "nli", ["en", "de"])
+    require_parallel(joining(made), "nli", ["de"])
 
 
 def test_one_language_has_nothing_to_compare(context):
@@ -227,7 +241,7 @@ def test_one_language_has_nothing_to_compare(context):
     STEPS["parallelism"].run(made, DATASET)
     alone = context(en=lines("en"))
     assert STEPS["parallelism"].run(alone, DATASET).status == "not_applicable"
-    assert alone.warehouse.entries("parallelism") == []
+    assert alone.warehouse.scan("parallelism").collect().height == 1, "what was compared stays stored"
 
 
 def test_tweets_in_two_languages_are_refused_to_who_joins_them_only(tmp_path):
@@ -262,49 +276,50 @@ def test_tweets_in_two_languages_are_refused_to_who_joins_them_only(tmp_path):
     assert STEPS["parallelism"].run(made, DATASET).status == "written"
     assert stored(made)["verdict"] == "unrelated"
     assert faults(made, "languages_are_parallel") == 0
-    parallelism.refuse_differing(made, "nli", ["en", "de"])
+    refuse_differing(joining(made), "nli", ["en", "de"])
     with pytest.raises(CorpusError, match="rows of different languages would be joined"):
-        parallelism.require_parallel(made, "nli", ["en", "de"])
+        require_parallel(joining(made), "nli", ["en", "de"])
 
 
 # Who joins languages
 
 
-def shuffle_language(context: Context, language: str) -> None:
-    """Texts of sixty rows in English; those of another language under ids that lie."""
-    for code in context.study.languages:
-        rows = [line.split("\t") for line in lines(code)]
-        if code == language:
-            random.Random(4).shuffle(rows)
-        old = context.warehouse.scan("examples", language=code).collect()
-        frame = pl.concat([old.head(1)] * len(rows)).with_columns(
-            example_id=pl.Series([str(i) for i in range(len(rows))]),
-            row_number=pl.Series(range(len(rows))),
-            text=pl.Series([row[0] for row in rows]),
-            text_pair=pl.Series([row[1] for row in rows]),
-            label=pl.Series([row[2] for row in rows]),
-        )
-        context.warehouse.write({Slot("examples", ("nli", code), "dev"): frame}, f"shuffled {language}")
+def refuse(context: Context, language: str) -> None:
+    """Say that a language differs from the first one."""
+    told = {"verdict": "differs", "is_refused": True, "first_divergence": 3, "reason": "they match nowhere"}
+    frame = context.warehouse.scan("parallelism").collect()
+    mine = pl.col("target_language") == language
+    changed = [
+        pl.when(mine).then(pl.lit(value, frame.schema[name])).otherwise(name).alias(name)
+        for name, value in told.items()
+    ]
+    context.warehouse.write({Slot("parallelism", ("nli",)): frame.with_columns(changed)}, "found to differ")
 
 
-def test_every_step_that_joins_languages_refuses_rows_that_do_not_go_together(world):
+@pytest.mark.parametrize("step", ["ccta_pairs", "attributions", "lexicon"])
+def test_every_step_that_joins_languages_refuses_rows_that_do_not_go_together(world, step):
     made = world.context(lexica={"words": {"datasets": ["nli"], "pairs": [["en", "de"]]}})
-    shuffle_language(made, "de")
-    key = Key("a", language="de")
-    for step in (ccta_pairs, attributions, lexicon):
-        with pytest.raises(CorpusError, match="rows of different languages would be joined"):
-            step.run(made, Key(language="de") if step is lexicon else key)
-    # What reads its own language alone goes on, and so does whoever explains its own predictions.
+    refuse(made, "de")
+    with pytest.raises(CorpusError, match="rows of different languages would be joined"):
+        STEPS[step].run(made, Key(language="de") if step == "lexicon" else Key("a", language="de"))
+
+
+def test_who_explains_its_own_predictions_joins_no_languages(world):
     own = world.context(attribution={"target": "own_prediction"})
-    with pytest.raises(Exception, match="There is no predictions"):
-        STEPS["attributions"].run(own, key)
+    refuse(own, "de")
+    with pytest.raises(MissingDataError, match="There is no predictions"):
+        STEPS["attributions"].run(own, Key("a", language="de"))
 
 
 def test_who_joins_languages_waits_for_the_audit():
-    joining = {"ccta_pairs", "lexicon", "attributions", "attention_maps", "representation_similarities"}
+    waiting = {step.name for step in STEPS.values() if any(r.step == "parallelism" for r in step.reads)}
     assert {
-        step.name for step in STEPS.values() if any(r.step == "parallelism" for r in step.reads)
-    } == joining
+        "ccta_pairs",
+        "lexicon",
+        "attributions",
+        "attention_maps",
+        "representation_similarities",
+    } <= waiting
 
 
 def test_the_audit_comes_before_them(world):

@@ -10,7 +10,6 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Context, Key
-from xlwh.steps.faithfulness import perturbations
 from xlwh.steps.plan import STEPS
 from xlwh.store import Staging
 
@@ -70,7 +69,7 @@ def test_a_killed_run_goes_on_where_it_stopped(world: Any, monkeypatch: pytest.M
     STEPS["perturbations"].run(made, KEY)
     whole = rows(made)
     made.force = True
-    monkeypatch.setattr(perturbations, "EXAMPLES_AT_ONCE", 2)
+    monkeypatch.setattr(type(STEPS["perturbations"].definition), "at_once", 2)
     append, calls = Staging.append, list[Any]()
 
     def dying(staging: Staging, frames: Any) -> None:
@@ -109,7 +108,7 @@ def test_missing_attributions_name_the_command(world: Any) -> None:
     labels = world_without_class.warehouse.scan("predictions").collect()["predicted"].unique().to_list()
     others = tuple(label for label in world.labels if label not in labels) or world.labels[:1]
     world.attribute(world_without_class, KEY, "lig", targets=others)
-    with pytest.raises(MissingDataError, match="has no `lig` attribution of"):
+    with pytest.raises(MissingDataError, match=r"nli.lig: example `\d` has no attribution of"):
         STEPS["perturbations"].run(world_without_class, KEY)
 
 

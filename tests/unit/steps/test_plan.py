@@ -84,7 +84,11 @@ def test_a_fine_tuned_model_reads_its_base_and_its_training_data(study):
 
 
 def test_a_model_reads_the_datasets_that_it_is_evaluated_on(study):
-    assert _names(study, "tokens", Key("tuned", language="de")) == {"examples test × de", "models tuned"}
+    assert _names(study, "tokens", Key("tuned", language="de")) == {
+        "examples test × de",
+        "parallelism test",
+        "models tuned",
+    }
     assert _names(study, "tokens", Key("base", language="de")) == {"models base"}
 
 
@@ -98,4 +102,10 @@ def test_attributions_and_pairs_read_all_languages_of_their_model(study):
 
 def test_vectors_read_the_words_of_every_model(study):
     read = _names(study, "word_vectors", Key("tuned", language="de"))
-    assert {"tokens base × de", "tokens tuned × de", "models tuned"} == read
+    assert {
+        "examples test × de",
+        "parallelism test",
+        "tokens base × de",
+        "tokens tuned × de",
+        "models tuned",
+    } == read

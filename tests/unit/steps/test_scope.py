@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from made_up import parallel
 
 from xlwh.models import Zoo
 from xlwh.steps.base import Context
@@ -115,6 +116,8 @@ def everything(world, tmp_path: Path) -> Context:
         for dataset in study.datasets:
             slot = Slot("examples", (dataset, language), "dev")
             warehouse.write({slot: frame.with_columns(dataset=pl.lit(dataset))}, f"read {dataset}")
+    for dataset in study.datasets:
+        parallel(warehouse, dataset, study.languages)
     context = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
     make_all(context)
     return context

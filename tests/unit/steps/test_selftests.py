@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ import polars as pl
 import pytest
 
 import xlwh.selftest.checks as checks
+import xlwh.steps as steps
 import xlwh.steps.models.selftests as selftests
 from xlwh.errors import ModelError
 from xlwh.selftest import CAPABILITIES, ITEMS, Result
-from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.faithfulness import perturbations
 from xlwh.steps.models import models
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
@@ -141,16 +140,16 @@ def test_a_file_that_was_cut_off_is_made_again(world: Any, counted: Counted) -> 
     assert len(json.loads(file.read_text())) == len(ITEMS)
 
 
-GATED: list[tuple[str, Callable[[Context, Key], Any]]] = [
-    ("tokens", STEPS["tokens"].run),
-    ("predictions", STEPS["predictions"].run),
-    ("attributions", STEPS["attributions"].run),
-    ("perturbations", STEPS["perturbations"].run),
-    ("attribution_probes", STEPS["attribution_probes"].run),
-    ("head_importance", STEPS["head_importance"].run),
-    ("attention_maps", STEPS["attention_maps"].run),
-    ("word_vectors", STEPS["word_vectors"].run),
-]
+GATED = (
+    "tokens",
+    "predictions",
+    "attributions",
+    "perturbations",
+    "attribution_probes",
+    "head_importance",
+    "attention_maps",
+    "word_vectors",
+)
 
 
 def upstream(context: Context) -> None:
@@ -160,7 +159,7 @@ def upstream(context: Context) -> None:
 
 
 REFUSED = [
-    ("token_ids", {name for name, _ in GATED}),
+    ("token_ids", set(GATED)),
     ("batched", {"predictions", "attributions", "perturbations", "attribution_probes", "head_importance"}),
     ("word_vectors", {"attributions"}),
     ("p_full", {"perturbations"}),
@@ -182,11 +181,11 @@ def test_a_failed_item_refuses_the_steps_that_depend_on_it(
     STEPS["models"].run(replace(context, force=True), Key("a"))
     assert {row["item"] for row in stored(context) if row["status"] == "failed"} == {item}
     told: dict[str, str] = {}
-    for name, run in GATED:
+    for name in GATED:
         if item == "word_vectors" and name in ("perturbations", "attribution_probes"):
             continue  # they are left without methods
         try:
-            run(replace(context, force=True), KEY)
+            STEPS[name].run(replace(context, force=True), KEY)
         except ModelError as error:
             told[name] = str(error)
     assert set(told) == refused
@@ -222,30 +221,24 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     assert set(context.warehouse.scan("ccta_pairs", model="a").collect()["method"]) == {"occlusion"}
 
 
-def test_what_was_stored_of_a_method_that_is_refused_by_now_is_shown_no_more(
+def test_what_was_stored_of_a_method_that_is_refused_by_now_stays_as_it_was(
     world: Any, counted: Counted
 ) -> None:
     context = world.context(**SECTIONS)
     upstream(context)
     STEPS["attributions"].run(context, KEY)
     STEPS["perturbations"].run(context, KEY)
-    steps = {
-        "token_attributions": attributions,
-        "attribution_runs": attributions,
-        "perturbations": perturbations,
-    }
 
-    def methods(table: str) -> set[str]:
-        rows = context.warehouse.scan(table, model="a", language=str(KEY.language)).collect()
-        return set(rows["method"])
+    def entries(table: str) -> dict[Slot, str]:
+        return {entry.slot: entry.fingerprint for entry in context.warehouse.entries(table)}
 
-    assert all("lig" in methods(table) for table in steps)
+    tables = ("token_attributions", "attribution_runs", "perturbations")
+    before = {table: entries(table) for table in tables}
     counted.failing = {"completeness"}
     STEPS["models"].run(replace(context, force=True), Key("a"))
-    for table, step in steps.items():
-        step.run(replace(context, force=True), KEY)
-        assert methods(table)
-        assert "lig" not in methods(table)
+    for step in ("attributions", "perturbations"):
+        assert "without lig" in STEPS[step].run(replace(context, force=True), KEY).reason
+    assert {table: entries(table) for table in tables} == before
 
 
 def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Counted) -> None:
@@ -263,11 +256,11 @@ def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Cou
 
 
 def test_every_step_that_loads_a_model_names_what_for() -> None:
-    """Only the steps that make models load them unasked; attributions are asked for method by method."""
-    folder = Path(models.__file__).parent
-    free = {"base.py", "models.py", "finetuned.py", "attributions.py", "selftests.py"}
-    loads = {file.name for file in folder.glob("*.py") if "zoo.load(" in file.read_text()}
-    assert loads == free
-    for file in folder.glob("*.py"):
-        for part in file.read_text().split("context.load(")[1:]:
-            assert part.split('"')[1] in CAPABILITIES, file
+    """Steps load models through `Work`: for something, to be trained, or to be tried out."""
+    folder = Path(steps.__file__).parent
+    for file in folder.glob("*/*.py"):
+        text = file.read_text()
+        assert "zoo.load" not in text or file.name == "selftests.py", file
+        named = re.findall(r'work\.load\([^,]+, (?:"(\w+)"|capability_of\()', text)
+        assert len(named) == text.count("work.load("), file
+        assert set(named) <= {*CAPABILITIES, ""}, file

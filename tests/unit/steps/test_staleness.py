@@ -18,6 +18,7 @@ import pytest
 import small_study
 from pydantic import BaseModel, ValidationError
 
+from xlwh.attribution import methods
 from xlwh.errors import XlwhError
 from xlwh.steps import job
 from xlwh.steps.base import Context, Key
@@ -95,7 +96,6 @@ MODELS = [
         "last",
         "models",
         "token_predictions",
-        "attributions",
         "head_samples",
         "head_importance",
         "pruning_evaluations",
@@ -200,13 +200,13 @@ MODELS = [
     S("models.mt.generation.length_penalty", 0.5, "predictions"),
     S("models.nli_en.dtype", "bfloat16", "models", "word_vectors", RUN_BY_MODEL),
     S("models.nli_en.attention", "eager", "models", RUN_BY_MODEL),
-    S("models.nli_en.max_length", 47, "tokens", RUN_BY_MODEL),
+    S("models.nli_en.max_length", 47, "tokens", "word_vectors", RUN_BY_MODEL),
 ]
 
 TUNED = {"attributions", "attribution_probes"}
 METHODS = [
-    S("attribution.max_examples", 5, TUNED, "ccta_pairs"),
-    S("attribution.target", "gold", TUNED, "ccta_pairs"),
+    S("attribution.max_examples", 5, "attributions", "ccta_pairs"),
+    S("attribution.target", "gold", "attributions", "ccta_pairs"),
     S("attribution.words_per_example", 2, "attributions"),
     S("attribution.batch_tokens", 1024),
     *(
@@ -496,11 +496,15 @@ def test_a_raised_contract_makes_its_table_stale_and_what_is_made_from_it(
     assert _stale(_again(settings, filled)) == _behind(before, made)
 
 
-def _slots(context: Context, step: Step, key: Key) -> set[Slot]:
+def _planned(context: Context, step: Step, key: Key) -> tuple[job.Planned, ...]:
     try:
-        return slots_of(context.planner.jobs(step, key))
+        return context.planner.jobs(step, key)
     except NotApplicable:
-        return set()
+        return ()
+
+
+def _slots(context: Context, step: Step, key: Key) -> set[Slot]:
+    return slots_of(_planned(context, step, key))
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)
@@ -513,16 +517,26 @@ def test_a_raised_version_makes_a_step_stale(
     assert _stale(_again(settings, filled)) == _behind(before, made)
 
 
+LIBRARIES = {name for step in STEPS.values() for name in step.definition.libraries}
+
+
 @pytest.mark.parametrize(
-    "library", sorted({name for step in STEPS.values() for name in step.definition.libraries})
+    "library", sorted(LIBRARIES.union(*(method.libraries for method in methods.METHODS.values())))
 )
 @pytest.mark.usefixtures("trusting")
 def test_another_version_of_a_library_makes_stale_what_it_computes(
     library: str, filled: Context, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = job.library_version
+    before, genuine = _again(settings, filled), job.library_version
+    users = {
+        step.name
+        for step in STEPS.values()
+        for key in partitions(before.study, step)
+        if any(
+            library in (*planned.libraries, *planned.job.libraries) for planned in _planned(before, step, key)
+        )
+    }
     monkeypatch.setattr(job, "library_version", lambda name: "another" if name == library else genuine(name))
-    users = {step.name for step in STEPS.values() if library in step.definition.libraries}
     assert {name for name, _ in _stale(_again(settings, filled))} == users
 
 

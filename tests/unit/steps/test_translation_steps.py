@@ -12,10 +12,9 @@ from sacrebleu.metrics import BLEU
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
-from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
-from xlwh.steps.corpora import examples
-from xlwh.steps.models import models, predictions, tokens, translation_statistics, translations
+from xlwh.steps.definition import Frames
+from xlwh.steps.models import predictions, translations
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
@@ -86,18 +85,18 @@ def context_of(folder: Path, *changes: tuple[str, str]) -> Context:
     return Context(made, warehouse, Zoo(made, warehouse, device="cpu"))
 
 
-def status(step: Any, context: Context, **key: str) -> str:
-    return str(step.run(context, Key(**key)).status)
+def status(step: str, context: Context, **key: str) -> str:
+    return str(STEPS[step].run(context, Key(**key)).status)
 
 
 def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(study)
     with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset pairs --language de"):
         STEPS["models"].run(context, Key(model="blank"))
-    assert status(examples, context, dataset="pairs", language="de") == "written"
+    assert status("examples", context, dataset="pairs", language="de") == "written"
     for model in ("blank", "en-de"):
-        assert status(models, context, model=model) == "written"
-        assert status(models, context, model=model) == "fresh"
+        assert status("models", context, model=model) == "written"
+        assert status("models", context, model=model) == "fresh"
     rows = context.warehouse.scan("models").sort("model").collect().to_dicts()
     assert [(row["kind"], row["task"], row["source"]) for row in rows] == [
         ("scratch", "translation", "pairs"),
@@ -110,26 +109,25 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(MissingDataError, match="xlwh materialize predictions --model en-de --language de"):
         STEPS["translation_statistics"].run(context, Key(**key))
     # A run that is stopped after its first checkpoint goes on there.
-    monkeypatch.setattr(translations, "CHECKPOINT", 8)
-    written, real = [], translations._translated
+    monkeypatch.setattr(predictions, "TEXTS_AT_ONCE", 8)
+    written, real = [], translations.written
 
-    def stopping(*arguments: Any) -> dict[str, pl.DataFrame]:
+    def stopping(*arguments: Any) -> Frames:
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(real(*arguments))
         return written[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(translations, "_translated", stopping)
+        patch.setattr(translations, "written", stopping)
         with pytest.raises(KeyboardInterrupt):
             STEPS["predictions"].run(context, Key(**key))
     assert context.warehouse.current(Slot("predictions", ("en-de", "de"), "pairs")) is None
     calls: list[tuple[str, int, int]] = []
     context.progress = lambda *call: calls.append(call)
-    assert status(predictions, context, **key) == "written"
-    assert (calls[0][0], calls[-1]) == ("pairs: translations", ("pairs: translations", 20, 20))
-    assert calls[0][1] > 8
-    assert status(predictions, context, **key) == "fresh"
+    assert status("predictions", context, **key) == "written"
+    assert (calls[0], calls[-1]) == (("pairs: predictions", 8, 20), ("pairs: predictions", 20, 20))
+    assert status("predictions", context, **key) == "fresh"
 
     found = context.warehouse.scan("predictions").collect()
     assert sorted(found["label"]) == sorted(target for _, target in PAIRS)
@@ -142,8 +140,8 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 2 < outputs["num_written"].min() <= outputs["num_written"].max() <= 16
     # A text of the most sub-tokens is cut unless the last of them ended it; no shorter one is.
     assert outputs.filter("is_cut")["num_written"].unique().to_list() in ([], [16])
-    assert status(translation_statistics, context, **key) == "written"
-    assert status(translation_statistics, context, **key) == "fresh"
+    assert status("translation_statistics", context, **key) == "written"
+    assert status("translation_statistics", context, **key) == "fresh"
     score = BLEU().corpus_score(found["predicted"].to_list(), [found["label"].to_list()]).score
     scores = context.warehouse.scan("task_scores").collect()
     assert scores.filter(metric="bleu")["value"].item() == pytest.approx(score / 100)
@@ -151,7 +149,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert scores["metric"].sort().to_list() == ["bleu", "chrf"]
 
     # A sub-token of each translation is explained by those of its source.
-    for step in (tokens, attributions):
+    for step in ("tokens", "attributions"):
         assert status(step, context, **key) == "written"
         assert status(step, context, **key) == "fresh"
     runs = context.warehouse.scan("attribution_runs").collect()
@@ -167,9 +165,9 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     # Other settings of the generation need no training, but other translations.
     other = context_of(study, ("max_tokens = 16", "max_tokens = 3, beams = 2"))
-    assert status(models, other, model="en-de") == "fresh"
-    assert status(predictions, other, **key) == "written"
-    assert status(translation_statistics, other, **key) == "written"
+    assert status("models", other, model="en-de") == "fresh"
+    assert status("predictions", other, **key) == "written"
+    assert status("translation_statistics", other, **key) == "written"
     # Three sub-tokens are too few for any of them: that is said, and every score says how often.
     short = other.warehouse.scan("translations").collect()
     assert short.select("num_written", "max_tokens", "is_cut").unique().rows() == [(3, 3, True)]
@@ -182,11 +180,11 @@ def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
         study,
         ("[models.en-de]\n", '[models.other.scratch]\ntokenizer_of = "blank"\nseed = 1\n\n[models.en-de]\n'),
     )
-    status(examples, context, dataset="pairs", language="de")
-    with pytest.raises(MissingDataError, match="`blank` has not been made yet"):
+    status("examples", context, dataset="pairs", language="de")
+    with pytest.raises(MissingDataError, match="xlwh materialize models --model blank"):
         STEPS["models"].run(context, Key(model="other"))
     for model in ("blank", "other"):
-        assert status(models, context, model=model) == "written"
+        assert status("models", context, model=model) == "written"
     pins = [context.zoo.pin(model) for model in ("blank", "other")]
     assert pins[0].tokenizer_hash == pins[1].tokenizer_hash
     assert pins[0].weight_hash != pins[1].weight_hash
@@ -194,7 +192,7 @@ def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
 
 def test_a_bad_shape_names_the_model_and_leaves_nothing(study: Path) -> None:
     context = context_of(study, ("d_model = 32", "d_modell = 32"))
-    status(examples, context, dataset="pairs", language="de")
+    status("examples", context, dataset="pairs", language="de")
     with pytest.raises(ModelError, match=r"models\.blank\.scratch\.config: d_modell: no value of a `t5`"):
         STEPS["models"].run(context, Key(model="blank"))
     assert not (study / "warehouse" / "models").exists()

@@ -118,7 +118,8 @@ def test_checkpoints_go_when_their_row_names_another_one(warehouse):
         "tokenizer_hash": "0" * 64, "num_layers": 1, "num_heads": 1, "hidden_size": 1, "vocab_size": 1,
         "num_parameters": 1, "dtype": "float32",
     }  # fmt: skip
-    warehouse.write({slot: pl.DataFrame([row], schema=schema("models"))}, current + "0" * 48)
+    frame = pl.DataFrame([row], schema=schema("models"))
+    warehouse.write({slot: frame}, "f" * 32, {"xlwh.checkpoint": current})
     folders = [warehouse.root / "models" / name for name in (f"m/{current}", f"m/{former}", f"gone/{orphan}")]
     folders.append(warehouse.root / "staging" / "finetune" / f"m-{former}")
     for folder in folders:

@@ -1,9 +1,9 @@
 """What is explained of each task: a class, a word's tag, where an answer starts and ends, a written sub-token.
 
-A target is a row with `example_id`, `target` (its name in `token_attributions`), `label` (the class or tag; NULL for
-positions), `position` (the sub-token whose output it is, as in `tokens`; NULL for a class), `output` (the model's
-output that holds it) and `logits` (that output as predicted: its entry at the target, or its only one, is F of the
-input).
+A target is a row with `example_id` and `target`, its name in `token_attributions`. Its output is such a row with
+`label` (the class or tag; NULL for positions), `position` (the sub-token whose output it is, as in `tokens`; NULL for a
+class), `output` (the model's output that holds it) and `logits` (that output as predicted: its entry at the target, or
+its only one, is F of the input).
 """
 
 from __future__ import annotations
@@ -16,119 +16,154 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from xlwh.corpora import sample
-from xlwh.steps.base import Context, Key
+from xlwh.steps.attribution.explained import explained, num_explained_own, part
 from xlwh.steps.corpora.parallelism import require_parallel
+from xlwh.steps.job import Job, options_of
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, TRANSLATION, Corpus
-from xlwh.steps.upstream import required
+from xlwh.steps.planning import Partition
+from xlwh.steps.runner import Work
 from xlwh.store import Entry, Slot
-from xlwh.study import Study
+from xlwh.study import Inputs
 
 if TYPE_CHECKING:
     from xlwh.attribution.base import Item
     from xlwh.models import LoadedModel
     from xlwh.models.tokenize import Encoded
 
-Targets = Callable[[Context, str, Corpus], pl.DataFrame]
-Places = Callable[
-    ["Context", "LoadedModel", pl.DataFrame, pl.DataFrame], "tuple[Encoded, list[Item], list[Sequence[int]]]"
-]
+    Placed = tuple[Encoded, list[Item], list[Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the predictions of one language choose: see `explained`."""
+
+    language: str
+    policy: str
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which targets of a dataset there are."""
+
+    by: tuple[Chosen, ...]
+    words: int | None
+    """Words or written sub-tokens of an example; None is all of them."""
+    seed: int | None
+    """None where nothing is drawn."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A task's targets: what they are made from, which they are, and where they lie in the model's inputs.
-
-    `place(context, loaded, examples, targets)` encodes the examples and gives the encoded inputs, an item for each
-    target, and for each target the positions (as in `tokens`) of the sub-tokens of its input.
-    """
+    """A task's targets: what they are made from, which they are, and where they lie in the model's inputs."""
 
     head: str
-    needs: Callable[[Context, str, Corpus], list[Entry]]
-    targets: Targets
-    place: Places
+    table: str
+    """What holds the predictions that are explained."""
+    options: tuple[str, ...]
+    """Options of the model that reach its inputs, beside those that all have."""
+    targets: Callable[[Work, Job, Choice], pl.DataFrame]
+    outputs: Callable[[Work, Job, pl.DataFrame], pl.DataFrame]
+    """The outputs of some targets, in their order."""
+    place: Callable[[Work, Job, LoadedModel, pl.DataFrame, pl.DataFrame], Placed]
+    """Of examples and outputs: the encoded inputs, an item for each output, and for each the positions (as in `tokens`)
+    of the sub-tokens of its input."""
 
 
-def sources(context: Context, model: str, corpus: Corpus) -> list[str]:
-    """Languages whose predictions choose a class: the sources that the dataset has, or its own language.
+def choice_of(partition: Partition, corpus: Corpus) -> Choice:
+    """What the study says of a dataset. Tags, answers and translations are always the language's own."""
+    study, settings, classes = partition.study, partition.study.attribution, corpus.task in CLASSIFICATION
+    gold = settings.target == "gold" and (classes or corpus.task == TAGGING)
+    languages = [corpus.language]
+    if classes and settings.target == "source_prediction":
+        available = study.dataset_languages(corpus.dataset)
+        languages = [each for each in study.source_languages(partition.model) if each in available]
+    by = [Chosen(each, "gold" if gold else "own_prediction", settings.max_examples) for each in languages]
+    # Faithfulness is about each language's own class.
+    if classes and study.faithfulness is not None and (gold or corpus.language not in languages):
+        by.append(Chosen(corpus.language, "own_prediction", num_explained_own(study)))
+    words = settings.words_per_example if corpus.task in (TAGGING, TRANSLATION) else None
+    is_drawn = words is not None or any(each.limit is not None for each in by)
+    return Choice(tuple(by), words, study.seed if is_drawn else None)
 
-    Tags and answers are always the language's own.
-    """
-    if corpus.task not in CLASSIFICATION or context.study.attribution.target != "source_prediction":
-        return [corpus.language]
-    available = context.study.dataset_languages(corpus.dataset)
-    return [language for language in context.study.source_languages(model) if language in available]
 
-
-def explains_own(context: Context, corpus: Corpus) -> bool:
-    """Whether each language's own class is explained beside the targets: faithfulness is about it."""
-    policy = context.study.attribution.target
-    return (
-        corpus.task in CLASSIFICATION
-        and context.study.faithfulness is not None
-        and policy != "own_prediction"
+def predictions_of(partition: Partition, corpus: Corpus, choice: Choice) -> tuple[Entry, list[Entry]]:
+    """The files of the predictions that are explained, and of those of other languages that choose a class."""
+    languages = dict.fromkeys((corpus.language, *(each.language for each in choice.by)))
+    # A class that another language's row chose explains this one only if it says the same.
+    require_parallel(partition, corpus.dataset, languages)
+    own, *others = (
+        partition.required(
+            Slot(EXPLAINED[str(corpus.task)].table, (partition.model, language), corpus.dataset)
+        )
+        for language in languages
     )
+    return own, others
 
 
-def num_explained_own(study: Study) -> int | None:
-    """Examples of which that is so: those that faithfulness takes; None is all."""
-    faithfulness = study.faithfulness
-    limits = (study.attribution.max_examples, faithfulness.max_examples if faithfulness else None)
-    return min((limit for limit in limits if limit is not None), default=None)
+_NONE, _LOGITS = pl.lit(None), pl.lit("logits")
+_PLACE = pl.col("target").str.extract(r"^(\d+):").cast(pl.Int32)
+"""What a target's name begins with: a word's number, or that of a written sub-token."""
 
 
-def _entries(table: str) -> Callable[[Context, str, Corpus], list[Entry]]:
-    def entries(context: Context, model: str, corpus: Corpus) -> list[Entry]:
-        languages = dict.fromkeys((*sources(context, model, corpus), corpus.language))
-        # A class that another language's row chose explains this one only if it says the same.
-        require_parallel(context, corpus.dataset, languages)
-        return [
-            required(context, Slot(table, (model, language), corpus.dataset), Key(model, language=language))
-            for language in languages
-        ]
-
-    return entries
+def _own(work: Work, job: Job, table: str) -> pl.LazyFrame:
+    """Predictions of the job's language."""
+    (language,) = {slot.partition["language"] for slot in job.slots.values()}
+    return work.scan(job, table, language=language)
 
 
-def _sampled(context: Context, frame: pl.DataFrame) -> pl.DataFrame:
-    return _part(context, frame, context.study.attribution.max_examples)
+def _examples(work: Work, job: Job, choice: Choice) -> pl.DataFrame:
+    """Those of which something is explained, where it is the language's own."""
+    (chosen,) = choice.by
+    return part(work.scan(job, "examples").select("example_id").collect(), chosen.limit, choice.seed)
 
 
-def _part(context: Context, frame: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """A smaller part lies within a larger one."""
-    return frame if limit is None else sample(frame, limit, context.study.seed)
-
-
-def _class_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+def _class_targets(work: Work, job: Job, choice: Choice) -> pl.DataFrame:
     """The classes of the study's policy. The same examples in every language."""
-
-    def predicted(language: str) -> pl.DataFrame:
-        frame = context.warehouse.scan("predictions", model=model, language=language, dataset=corpus.dataset)
-        return frame.select("example_id", "predicted", "label", "logits").collect()
-
-    column = "label" if context.study.attribution.target == "gold" else "predicted"
-    chosen = [
-        _sampled(context, predicted(language)).select("example_id", target=column)
-        for language in sources(context, model, corpus)
+    columns = ("split", "example_id", "label", "predicted")
+    classes = [
+        explained(
+            work.scan(job, "predictions", language=each.language).select(columns).collect(),
+            each.policy,
+            each.limit,
+            choice.seed,
+        )
+        for each in choice.by
     ]
-    own = predicted(corpus.language)
-    if explains_own(context, corpus):
-        explained = _part(context, own, num_explained_own(context.study))
-        chosen.append(explained.select("example_id", target="predicted"))
-    targets = pl.concat(chosen).drop_nulls().unique(maintain_order=True)
-    return targets.join(own.select("example_id", "logits"), on="example_id").select(
+    here = _own(work, job, "predictions").select("example_id").collect()
+    targets = pl.concat(classes).select("example_id", "target").unique(maintain_order=True)
+    return targets.join(here, on="example_id", how="semi", maintain_order="left")
+
+
+def _class_outputs(work: Work, job: Job, targets: pl.DataFrame) -> pl.DataFrame:
+    predicted = _own(work, job, "predictions").select("example_id", "logits")
+    return _outputs(targets, predicted, label=pl.col("target"))
+
+
+def _outputs(
+    targets: pl.DataFrame,
+    predicted: pl.LazyFrame,
+    on: Sequence[str] = ("example_id",),
+    label: pl.Expr = _NONE,
+    position: pl.Expr = _NONE,
+    output: pl.Expr = _LOGITS,
+    logits: pl.Expr = pl.col("logits"),  # noqa: B008 - an expression never changes
+) -> pl.DataFrame:
+    """Targets with what was predicted of them."""
+    joined = targets.lazy().join(predicted, on=on, maintain_order="left")
+    return joined.select(
         "example_id",
         "target",
-        label="target",
-        position=pl.lit(None, pl.Int32),
-        output=pl.lit("logits"),
-        logits="logits",
-    )
+        label=label.cast(pl.String),
+        position=position.cast(pl.Int32),
+        output=output,
+        logits=logits,
+    ).collect()
 
 
 def _place_whole(
-    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
-) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
+    work: Work, job: Job, loaded: LoadedModel, examples: pl.DataFrame, outputs: pl.DataFrame
+) -> Placed:
     """One input per example; a class or, at a position, a tag."""
     from xlwh.attribution.base import Item
     from xlwh.models.tokenize import encode
@@ -138,124 +173,80 @@ def _place_whole(
     classes = {label: index for index, label in enumerate(loaded.labels or ())}
     items = [
         Item(row[target["example_id"]], classes[target["label"]], target["position"], target["output"])
-        for target in targets.rows(named=True)
+        for target in outputs.rows(named=True)
     ]
     return encoded, items, [range(int(encoded.lengths[item.example])) for item in items]
 
 
-def _tag_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+def _tag_targets(work: Work, job: Job, choice: Choice) -> pl.DataFrame:
     """The predicted (policy `gold`: the gold) tags of a few words of each sentence, named `<word_index>:<tag>`."""
-    settings = context.study.attribution
-    frame = context.warehouse.scan(
-        "token_predictions", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    column = "label" if settings.target == "gold" else "predicted"
+    column = "label" if choice.by[0].policy == "gold" else "predicted"
     words = (
-        frame.filter((pl.col("status") == "tagged") & pl.col(column).is_not_null())
-        .select("example_id", "word_index", "position", "logits", label=column)
+        _own(work, job, "token_predictions")
+        .filter((pl.col("status") == "tagged") & pl.col(column).is_not_null())
+        .select("example_id", "word_index", label=column)
         .collect()
     )
-    sentences = _sampled(context, corpus.frame.select("example_id").collect())
-    words = words.join(sentences, on="example_id", how="semi", maintain_order="left")
-    words = _drawn(words, "word_index", settings.words_per_example, context.study.seed)
-    return words.select(
-        "example_id",
-        pl.format("{}:{}", "word_index", "label").alias("target"),
-        "label",
-        "position",
-        pl.lit("logits").alias("output"),
-        "logits",
-    )
+    words = words.join(_examples(work, job, choice), on="example_id", how="semi", maintain_order="left")
+    words = _drawn(words, "word_index", choice)
+    return words.select("example_id", target=pl.format("{}:{}", "word_index", "label"))
 
 
-def _drawn(frame: pl.DataFrame, within: str, count: int | None, seed: int) -> pl.DataFrame:
-    """At most `count` rows of each example, drawn by the seed; `within` numbers the rows of an example."""
-    if count is None or frame.is_empty():
+def _drawn(frame: pl.DataFrame, within: str, choice: Choice) -> pl.DataFrame:
+    """The chosen number of rows of each example, drawn by the seed; `within` numbers the rows of an example."""
+    if choice.words is None or frame.is_empty():
         return frame
     ranks = [
-        hashlib.sha256(f"{seed}\x1f{example}\x1f{place}".encode()).hexdigest()
+        hashlib.sha256(f"{choice.seed}\x1f{example}\x1f{place}".encode()).hexdigest()
         for example, place in frame.select("example_id", within).iter_rows()
     ]
     order = pl.col("rank").rank("ordinal").over("example_id")
-    return frame.with_columns(rank=pl.Series(ranks)).filter(order <= count).drop("rank")
+    return frame.with_columns(rank=pl.Series(ranks)).filter(order <= choice.words).drop("rank")
 
 
-def _answer_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
+def _tag_outputs(work: Work, job: Job, targets: pl.DataFrame) -> pl.DataFrame:
+    predicted = _own(work, job, "token_predictions").select("example_id", "word_index", "position", "logits")
+    return _outputs(
+        targets.with_columns(word_index=_PLACE),
+        predicted,
+        ("example_id", "word_index"),
+        label=pl.col("target").str.replace(r"^\d+:", ""),
+        position=pl.col("position"),
+    )
+
+
+def _answer_targets(work: Work, job: Job, choice: Choice) -> pl.DataFrame:
     """The start and the end of every answer that was found."""
-    frame = context.warehouse.scan(
-        "answer_spans", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    spans = frame.select("example_id", "start_position", "end_position", "start_logit", "end_logit").collect()
-    questions = _sampled(context, corpus.frame.select("example_id").collect())
-    spans = spans.join(questions, on="example_id", how="semi", maintain_order="left")
-    return pl.concat(
-        spans.select(
-            "example_id",
-            target=pl.lit(end),
-            label=pl.lit(None, pl.String),
-            position=f"{end}_position",
-            output=pl.lit(f"{end}_logits"),
-            logits=pl.concat_list(f"{end}_logit"),
-        )
-        for end in ("start", "end")
-    )
+    answered = _own(work, job, "answer_spans").select("example_id").collect()
+    answered = answered.join(_examples(work, job, choice), on="example_id", how="semi", maintain_order="left")
+    return pl.concat(answered.select("example_id", target=pl.lit(end)) for end in ("start", "end"))
 
 
-def _written_targets(context: Context, model: str, corpus: Corpus) -> pl.DataFrame:
-    """A few sub-tokens of each translation as the model wrote it, named by their place, `<place>:output`."""
-    settings = context.study.attribution
-    frame = context.warehouse.scan(
-        "predictions", model=model, language=corpus.language, dataset=corpus.dataset
-    )
-    written = _sampled(context, frame.select("example_id", "logits").collect())
-    tokens = written.with_columns(position=pl.int_ranges(pl.col("logits").list.len())).explode(
-        "logits", "position"
-    )
-    tokens = _drawn(tokens, "position", settings.words_per_example, context.study.seed)
-    return tokens.select(
-        "example_id",
-        pl.format("{}:output", "position").alias("target"),
-        pl.lit(None, pl.String).alias("label"),
-        pl.col("position").cast(pl.Int32),
-        pl.lit("logits").alias("output"),
-        pl.concat_list("logits").alias("logits"),
-    )
+def _answer_outputs(work: Work, job: Job, targets: pl.DataFrame) -> pl.DataFrame:
+    def of_end(column: str) -> pl.Expr:
+        return pl.when(target="start").then(f"start_{column}").otherwise(f"end_{column}")
 
-
-def _place_written(
-    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
-) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
-    """The source texts, with what the model wrote forced on its decoder."""
-    from xlwh.attribution.base import Item
-    from xlwh.models.translation import encode_translations
-
-    (dataset,), (language,) = examples["dataset"].unique(), examples["language"].unique()
-    written = context.warehouse.scan("predictions", model=loaded.key, language=language, dataset=dataset)
-    outputs = written.select("example_id", text_pair="predicted").collect()
-    paired = examples.drop("text_pair").join(outputs, on="example_id", maintain_order="left")
-    encoded = encode_translations(loaded, paired)
-    row = {str(name): index for index, name in enumerate(paired["example_id"])}
-    items = []
-    for target in targets.rows(named=True):
-        index, place = row[target["example_id"]], target["position"]
-        items.append(Item(index, (encoded.forced or ())[index][place], place, target["output"]))
-    return encoded, items, [range(int(encoded.lengths[item.example])) for item in items]
+    return _outputs(
+        targets,
+        _own(work, job, "answer_spans"),
+        position=of_end("position"),
+        output=pl.format("{}_logits", "target"),
+        logits=pl.concat_list(of_end("logit")),
+    )
 
 
 def _place_windows(
-    context: Context, loaded: LoadedModel, examples: pl.DataFrame, targets: pl.DataFrame
-) -> tuple[Encoded, list[Item], list[Sequence[int]]]:
+    work: Work, job: Job, loaded: LoadedModel, examples: pl.DataFrame, outputs: pl.DataFrame
+) -> Placed:
     """The window of each example in which its answer was found."""
     from xlwh.attribution.base import Item
     from xlwh.models.answers import windows
 
-    (dataset,), (language,) = examples["dataset"].unique(), examples["language"].unique()
-    spans = context.warehouse.scan("answer_spans", model=loaded.key, language=language, dataset=dataset)
-    chosen = dict(spans.select("example_id", "window").collect().iter_rows())
-    cut = windows(loaded, examples, context.study.models[loaded.key])
+    chosen = dict(_own(work, job, "answer_spans").select("example_id", "window").collect().iter_rows())
+    cut = windows(loaded, examples, options_of(job, Inputs))
     row = {str(name): index for index, name in enumerate(examples["example_id"])}
     items, positions = [], []
-    for target in targets.rows(named=True):
+    for target in outputs.rows(named=True):
         window = cut.of(row[target["example_id"]])[chosen[target["example_id"]]]
         inside = cut.position[cut.row(window)]
         (place,) = np.flatnonzero(inside == target["position"]).tolist()
@@ -264,14 +255,59 @@ def _place_windows(
     return cut, items, positions
 
 
-_CLASSES = Explained("sequence_classification", _entries("predictions"), _class_targets, _place_whole)
+def _written_targets(work: Work, job: Job, choice: Choice) -> pl.DataFrame:
+    """A few sub-tokens of each translation as the model wrote it, named by their place, `<place>:output`."""
+    written = _own(work, job, "predictions").select(
+        "example_id", place=pl.int_ranges(pl.col("logits").list.len())
+    )
+    chosen = _examples(work, job, choice)
+    tokens = (
+        written.collect().join(chosen, on="example_id", how="semi", maintain_order="left").explode("place")
+    )
+    return _drawn(tokens, "place", choice).select("example_id", target=pl.format("{}:output", "place"))
+
+
+def _written_outputs(work: Work, job: Job, targets: pl.DataFrame) -> pl.DataFrame:
+    predicted = _own(work, job, "predictions").select("example_id", "logits")
+    logits = pl.concat_list(pl.col("logits").list.get(_PLACE))
+    return _outputs(targets, predicted, position=_PLACE, logits=logits)
+
+
+def _place_written(
+    work: Work, job: Job, loaded: LoadedModel, examples: pl.DataFrame, outputs: pl.DataFrame
+) -> Placed:
+    """The source texts, with what the model wrote forced on its decoder."""
+    from xlwh.attribution.base import Item
+    from xlwh.models.translation import encode_translations
+
+    written = _own(work, job, "predictions").select("example_id", text_pair="predicted").collect()
+    paired = examples.drop("text_pair").join(written, on="example_id", maintain_order="left")
+    encoded = encode_translations(loaded, paired)
+    row = {str(name): index for index, name in enumerate(paired["example_id"])}
+    items = []
+    for target in outputs.rows(named=True):
+        index, place = row[target["example_id"]], target["position"]
+        items.append(Item(index, (encoded.forced or ())[index][place], place, target["output"]))
+    return encoded, items, [range(int(encoded.lengths[item.example])) for item in items]
+
+
+_CLASSES = Explained(
+    "sequence_classification", "predictions", ("labels",), _class_targets, _class_outputs, _place_whole
+)
 
 EXPLAINED: dict[str, Explained] = {
     **dict.fromkeys(CLASSIFICATION, _CLASSES),
-    TAGGING: Explained(TAGGING, _entries("token_predictions"), _tag_targets, _place_whole),
+    TAGGING: Explained(TAGGING, "token_predictions", ("labels",), _tag_targets, _tag_outputs, _place_whole),
     QUESTION_ANSWERING: Explained(
-        QUESTION_ANSWERING, _entries("answer_spans"), _answer_targets, _place_windows
+        QUESTION_ANSWERING,
+        "answer_spans",
+        ("doc_stride", "max_question"),
+        _answer_targets,
+        _answer_outputs,
+        _place_windows,
     ),
-    TRANSLATION: Explained(TRANSLATION, _entries("predictions"), _written_targets, _place_written),
+    TRANSLATION: Explained(
+        TRANSLATION, "predictions", (), _written_targets, _written_outputs, _place_written
+    ),
 }
 """What is explained, by `examples.task`."""

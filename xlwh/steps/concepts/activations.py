@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from xlwh.concepts.frequency import Choice, Policy, choose, occurrences
 from xlwh.concepts.health import health
 from xlwh.concepts.places import Place, places_of
 from xlwh.models.segments import words_of
 from xlwh.models.words import segmenter_name
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.concepts.sentences import Sentences, sentences
-from xlwh.steps.upstream import keep_only
-from xlwh.store import Slot, Staging, fingerprint, schema
+from xlwh.steps.concepts.sentences import Texts, sentences, settings_of
+from xlwh.steps.definition import Frames, Pieced, Stored
+from xlwh.steps.job import Job, cut
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot
 
 if TYPE_CHECKING:
     from xlwh.concepts.activations import Vectors
     from xlwh.models import LoadedModel
-    from xlwh.study import Concepts
 
-CODE_VERSION = "2"
 TABLES = ("activations", "sentence_vectors")
 
 WINDOW_BYTES = 1 << 26
@@ -31,144 +33,112 @@ WINDOW_BYTES = 1 << 26
 WINDOW_EXAMPLES = 512
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `activations` and `sentence_vectors`, a file of each per dataset and layer.
-
-    Finished windows of examples survive a kill.
-    """
-    model, language = str(key.model), str(key.language)
-    settings = context.study.concepts
-    if settings is None or model not in (settings.models or context.study.models):
-        return not_applicable(f"The study asks for no concepts of `{model}`.")
-    if language not in settings.needed_languages(context.study.languages):
-        return not_applicable(f"The study clusters no words of `{language}`.")
-    found = sentences(context, language)
-    if not found:
-        return not_applicable(f"None of the concepts' datasets is read in `{language}`.")
-    pin = context.zoo.pin(model)
-    places = places_of(pin, settings)
-    if not places:
-        return not_applicable(f"`{model}` has none of the stacks {', '.join(settings.stacks)}.")
-    watch = Stopwatch()
-    jobs: dict[str, tuple[list[Place], str]] = {}
-    for corpus in found:
-        together = found if settings.pool else [corpus]
-        current = _fingerprint(context, model, language, settings, together, corpus)
-        stale = [
-            place
-            for place in places
-            if context.force
-            or not all(context.warehouse.is_fresh(slot, current) for slot in _slots(model, corpus, place))
-        ]
-        if stale:
-            jobs[corpus.dataset] = stale, current
-    keep_only(
-        context, TABLES, (model, language), {s for c in found for p in places for s in _slots(model, c, p)}
-    )
-    if not jobs:
-        return StepResult(status="fresh")
-    loaded = context.load(model, "activations")
-    metadata: dict[str, object] = {}
-    choices: dict[str, Choice] = {}
-    for corpus in found:
-        if corpus.dataset not in jobs:
-            continue
-        stale, current = jobs[corpus.dataset]
-        shared = "pool" if settings.pool else corpus.dataset
-        if shared not in choices:
-            choices[shared] = _choice(context, settings, found if settings.pool else [corpus])
-        choice = choices[shared]
-        _extract(context, loaded, corpus, choice, stale, settings, current)
-        metadata[f"{corpus.dataset}: word types"] = f"{choice.num_kept_types} of {choice.num_types} kept"
-        slots = [_slots(model, corpus, place)[0] for place in stale]
-        metadata |= {f"{corpus.dataset}: {name}": n for name, n in _health(context, slots).items()}
-    rows = sum(
-        entry.rows
-        for entry in context.warehouse.entries("activations")
-        if entry.slot.keys == (model, language)
-    )
-    examples = sum(corpus.rows for corpus in found if corpus.dataset in jobs)
-    return StepResult("written", rows, examples, watch.seconds, metadata=metadata)
+@dataclass(frozen=True)
+class _Params:
+    dataset: str
+    counted: tuple[str, ...]
+    """Datasets that are clustered together: on all of them it is decided which words are kept."""
+    language: str
+    place: Place
+    aggregation: Any
+    policy: Policy
+    segmenter: str
+    batch_tokens: int = cut()
 
 
-def _slots(model: str, corpus: Sentences, place: Place) -> tuple[Slot, Slot]:
-    """Files of `activations` and `sentence_vectors`."""
-    words, means = (Slot(table, (model, corpus.language), f"{corpus.dataset}.{place}") for table in TABLES)
-    return words, means
+class _Activations(Pieced):
+    version = "2"
+    libraries = ("torch", "transformers", "tokenizers")
+    at_once = 2_000
+    apart = "example_id"
 
-
-def _fingerprint(
-    context: Context,
-    model: str,
-    language: str,
-    settings: Concepts,
-    together: list[Sentences],
-    corpus: Sentences,
-) -> str:
-    """Of every file of one dataset: which layer it holds is in its name."""
-    options = context.study.models[model]
-    parameters = {
-        "dataset": corpus.dataset,
-        "min_count": settings.min_count,
-        "max_occurrences": settings.max_occurrences,
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset and layer; the layers of a dataset are made in one pass."""
+        study, settings = partition.study, settings_of(partition)
+        model, language = partition.model, partition.language
+        if language not in settings.needed_languages(study.languages):
+            raise NotApplicable(f"The study clusters no words of `{language}`.")
+        found = sentences(partition, language)
+        if not found:
+            raise NotApplicable(f"None of the concepts' datasets is read in `{language}`.")
+        use = partition.use(model, "max_length", "dtype", "attention")
+        places = places_of(use.pin, settings)
+        if not places:
+            raise NotApplicable(f"`{model}` has none of the stacks {', '.join(settings.stacks)}.")
         # The seed matters only where there is something to draw.
-        "seed": context.study.seed if settings.max_occurrences is not None else None,
-        "aggregation": settings.aggregation,
-        "max_length": options.max_length,
-        "dtype": options.dtype,
-        "segmenter": segmenter_name(language),
-    }
-    inputs = [*context.zoo.pin(model).identity, *(name for texts in together for name in texts.inputs)]
-    return fingerprint("activations", CODE_VERSION, parameters, inputs)
+        seed = study.seed if settings.max_occurrences is not None else 0
+        policy = Policy(settings.min_count, settings.max_occurrences, seed)
+        for corpus in found:
+            together = found if settings.pool else [corpus]
+            counted = tuple(texts.dataset for texts in together)
+            entries = tuple(entry for texts in together for entry in texts.entries)
+            for place in places:
+                yield Job(
+                    {table: Slot(table, (model, language), f"{corpus.dataset}.{place}") for table in TABLES},
+                    _Params(
+                        corpus.dataset,
+                        counted,
+                        language,
+                        place,
+                        settings.aggregation,
+                        policy,
+                        segmenter_name(language),
+                        settings.batch_tokens,
+                    ),
+                    entries,
+                    use,
+                    together=f"{corpus.dataset}: activations",
+                )
+
+    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
+        """The examples, and where they stand."""
+        params = jobs[0].params
+        return Texts(work, jobs[0], params.dataset, params.language).ids()
+
+    def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
+        """Vectors at every place, window by window: whole examples, of WINDOW_BYTES in all."""
+        job, params = jobs[0], jobs[0].params
+        loaded = work.load(job, "activations")
+        choice = _choice(work, job, self.at_once)
+        texts = Texts(work, job, params.dataset, params.language)
+        examples = texts.read(pieces)
+        kept = choice.of(_occurrences(params, params.dataset, examples))
+        width = loaded.family.hidden_size(loaded.config)
+        for window in _windows(kept, max(1, WINDOW_BYTES // (2 * width * len(jobs)))):
+            yield _extracted(loaded, jobs, examples, window, texts.segment)
+            work.within(int(window["example"][-1]) + 1, pieces.height)
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """What is odd about the vectors of a layer."""
+        return {f"{job.params.dataset}, {job.params.place}": health(rows["activations"])}
 
 
-def _choice(context: Context, settings: Concepts, together: list[Sentences]) -> Choice:
-    """Which words are kept, decided on all datasets that are clustered together."""
-    seed, done, total = context.study.seed, 0, sum(corpus.rows for corpus in together)
-
-    def chunks() -> Iterator[pl.DataFrame]:
-        nonlocal done
-        for corpus in together:
-            for chunk in corpus.chunks():
-                yield _occurrences(corpus, chunk, seed)
-                done += chunk.height
-                context.progress(f"{corpus.dataset}: counting words", done, total)
-
-    return choose(chunks(), Policy(settings.min_count, settings.max_occurrences, seed))
+STEP = _Activations()
 
 
-def _occurrences(corpus: Sentences, chunk: pl.DataFrame, seed: int) -> pl.DataFrame:
-    return occurrences(corpus.dataset, corpus.language, chunk["example_id"], words_of(chunk), seed)
+def _choice(work: Work, job: Job, at_once: int) -> Choice:
+    """Which words are kept: counted once for all passes over the same datasets."""
+    params, known = job.params, (job.reads, job.params.policy)
+    if known not in work.kept:
+        work.kept[known] = choose(_counted(work, job, at_once), params.policy)
+    choice: Choice = work.kept[known]
+    work.tell(f"{params.dataset}: word types", f"{choice.num_kept_types} of {choice.num_types} kept")
+    return choice
 
 
-def _extract(
-    context: Context,
-    loaded: LoadedModel,
-    corpus: Sentences,
-    choice: Choice,
-    places: list[Place],
-    settings: Concepts,
-    current: str,
-) -> None:
-    """Stage the vectors window by window, and commit them."""
-    slots = {place: _slots(loaded.key, corpus, place) for place in places}
-    width = loaded.family.hidden_size(loaded.config)
-    most = max(1, WINDOW_BYTES // (2 * width * len(places)))
-    examples = 0
-    with context.warehouse.staging([slot for both in slots.values() for slot in both], current) as staging:
-        done = staging.done()
-        for chunk in corpus.chunks():
-            kept = choice.of(_occurrences(corpus, chunk, context.study.seed))
-            if done:
-                finished = chunk["example_id"].is_in(list(done))
-                kept = kept.filter(~finished.gather(kept["example"]))
-            for window in _windows(kept, most):
-                _stage(loaded, corpus, chunk, window, places, settings, slots, staging)
-                seen = examples + int(window["example"][-1]) + 1
-                context.progress(f"{corpus.dataset}: activations", seen, corpus.rows)
-            examples += chunk.height
-        context.progress(f"{corpus.dataset}: activations", corpus.rows, corpus.rows)
-        staging.finish(provenance=context.zoo.pin(loaded.key).provenance, apart="example_id")
+def _counted(work: Work, job: Job, at_once: int) -> Iterator[pl.DataFrame]:
+    for dataset in job.params.counted:
+        texts = Texts(work, job, dataset, job.params.language)
+        ids = texts.ids()
+        for start in range(0, ids.height, at_once):
+            part = ids[start : start + at_once]
+            yield _occurrences(job.params, dataset, texts.read(part))
+            work.progress(f"{dataset}: counting words", start + part.height, ids.height)
+
+
+def _occurrences(params: _Params, dataset: str, examples: pl.DataFrame) -> pl.DataFrame:
+    seed = params.policy.seed
+    return occurrences(dataset, params.language, examples["example_id"], words_of(examples), seed)
 
 
 def _windows(kept: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
@@ -186,95 +156,67 @@ def _windows(kept: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
     yield kept[int(starts[begin]) :]
 
 
-def _stage(
-    loaded: LoadedModel,
-    corpus: Sentences,
-    chunk: pl.DataFrame,
-    window: pl.DataFrame,
-    places: list[Place],
-    settings: Concepts,
-    slots: dict[Place, tuple[Slot, Slot]],
-    staging: Staging,
-) -> None:
+def _extracted(
+    loaded: LoadedModel, jobs: Sequence[Job], examples: pl.DataFrame, window: pl.DataFrame, segment: int
+) -> list[Frames]:
+    """Rows of both tables for each job's place; `segment` is what the first text is in `examples`."""
     from xlwh.concepts.activations import find_words, word_vectors
-    from xlwh.models.tokenize import encode
+    from xlwh.models.tokenize import NONE, encode
 
+    params = jobs[0].params
     used, example = np.unique(window["example"].to_numpy(), return_inverse=True)
-    encoded = encode(loaded, chunk[used.tolist()])
+    encoded = encode(loaded, examples[used.tolist()])
     spans = find_words(encoded, example, window["word_index"].to_numpy().astype(np.int64))
     vectors = word_vectors(
-        loaded, encoded, spans, places, settings.aggregation, batch_tokens=settings.batch_tokens
+        loaded,
+        encoded,
+        spans,
+        [job.params.place for job in jobs],
+        params.aggregation,
+        batch_tokens=params.batch_tokens,
     )
     indices = window["word_index"].to_list()
     where = [encoded.occurrences[at][word] for at, word in zip(example.tolist(), indices, strict=True)]
-    keys = encoded.keys[example.tolist()].with_columns(
-        model=pl.lit(loaded.key),
-        aggregation=pl.lit(settings.aggregation),
+    texts = encoded.keys.with_columns(model=pl.lit(loaded.key))
+    words = texts[example.tolist()].with_columns(
+        aggregation=pl.lit(params.aggregation),
         word_index=window["word_index"],
         word=window["word"],
-        position=_nullable(spans.first),
+        position=_given(spans.first, spans.first != NONE),
         num_tokens=pl.Series(spans.count),
-        segment=pl.Series([place.segment + corpus.segment for place in where], dtype=pl.Int32),
+        segment=pl.Series([place.segment + segment for place in where], dtype=pl.Int32),
         char_start=pl.Series([place.start for place in where], dtype=pl.Int32),
         char_end=pl.Series([place.end for place in where], dtype=pl.Int32),
     )
-    frames: dict[Slot, pl.DataFrame] = {}
-    for place, found in vectors.items():
-        words, means = slots[place]
-        frames[words] = _frame(keys, place, found)
-        frames[means] = _means(encoded.keys.with_columns(model=pl.lit(loaded.key)), place, found)
-    staging.append(frames)
+    return [_at(job.params.place, vectors[job.params.place], words, texts) for job in jobs]
 
 
-def _means(keys: pl.DataFrame, place: Place, found: Vectors) -> pl.DataFrame:
-    """Rows of `sentence_vectors` at one place."""
-    types = schema("sentence_vectors")
-    frame = keys.with_columns(
-        stack=pl.lit(place.stack),
-        convention=pl.lit(place.convention, pl.String),
-        layer=pl.lit(place.layer),
-        num_tokens=pl.Series(found.averaged),
-        vector=pl.Series(found.sentences).cast(types["vector"]),
-    )
-    if not found.averaged.all():
-        frame = frame.with_columns(vector=pl.when(pl.col("num_tokens") > 0).then("vector"))
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+def _at(place: Place, found: Vectors, words: pl.DataFrame, texts: pl.DataFrame) -> Frames:
+    """The rows of one place, of words and of the texts that they are in."""
+    columns = {
+        "stack": pl.lit(place.stack),
+        "convention": pl.lit(place.convention, pl.String),
+        "layer": pl.lit(place.layer),
+    }
+    reason = pl.Series(found.reason.tolist(), dtype=pl.String)
+    there = reason.is_null().to_numpy()
+    return {
+        "activations": words.with_columns(
+            **columns, vector=_given(found.values, there), norm=_given(found.norm, there), reason=reason
+        ),
+        "sentence_vectors": texts.with_columns(
+            **columns,
+            num_tokens=pl.Series(found.averaged),
+            vector=_given(found.sentences, found.averaged > 0),
+        ),
+    }
 
 
-def _frame(keys: pl.DataFrame, place: Place, found: Vectors) -> pl.DataFrame:
-    """Rows of `activations` at one place."""
-    types = schema("activations")
-    reason = pl.Series("reason", found.reason.tolist(), dtype=pl.String)
-    missing = reason.is_not_null()
-    frame = keys.with_columns(
-        stack=pl.lit(place.stack),
-        convention=pl.lit(place.convention, pl.String),
-        layer=pl.lit(place.layer),
-        vector=pl.Series(found.values).cast(types["vector"]),
-        norm=pl.Series(found.norm),
-        reason=reason,
-    )
-    if missing.any():
-        frame = frame.with_columns(
-            pl.when(~missing).then(pl.col("vector")).alias("vector"),
-            pl.when(~missing).then(pl.col("norm")).alias("norm"),
-        )
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
-
-
-def _nullable(values: np.ndarray) -> pl.Series:
-    from xlwh.models.tokenize import NONE
-
-    series = pl.Series(values, dtype=pl.Int32)
-    return series.set(series == NONE, None)
-
-
-def _health(context: Context, slots: list[Slot]) -> dict[str, int]:
-    """What is odd about the vectors of some files, counted over all of them."""
-    total: dict[str, int] = {}
-    for slot in slots:
-        entry = context.warehouse.current(slot)
-        if entry is not None:
-            for name, count in health(pl.scan_parquet(context.warehouse.root / entry.file)).items():
-                total[name] = total.get(name, 0) + count
-    return total
+def _given(values: NDArray[Any], there: NDArray[np.bool_]) -> pl.Series:
+    """Values `[rows]` or `[rows, width]`, NULL where there is none."""
+    series = pl.Series(values)
+    if there.all():
+        return series
+    return pl.DataFrame({"value": series, "there": there}).select(
+        pl.when("there").then("value").alias("value")
+    )["value"]

@@ -6,75 +6,90 @@ the two languages are sentence pairs, first text with first text and second with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from xlwh.corpora import source_side
-from xlwh.digests import HashCache
-from xlwh.errors import CorpusError, MissingDataError, StudyError
+from xlwh.errors import MissingDataError, StudyError
 from xlwh.models.words import segmenter_name
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.base import Key
 from xlwh.steps.corpora.parallelism import require_parallel
-from xlwh.steps.upstream import command, identity, required
-from xlwh.store import Entry, Slot, fingerprint, schema
-from xlwh.study import Lexicon, LexiconFile
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition, command
+from xlwh.steps.runner import Work
+from xlwh.store import Entry, Slot
+from xlwh.study import Aligner, Lexicon, LexiconFile
 
 if TYPE_CHECKING:
     from xlwh.concepts.lexicon import Ranked, Sentences
 
-CODE_VERSION = "2"
+
+@dataclass(frozen=True)
+class _Aligned:
+    """Parallel datasets."""
+
+    datasets: tuple[tuple[str, str | None], ...]
+    """Each with the language that its translations are from, None where each language has its own rows."""
+    aligner: Aligner
+    segmenters: tuple[str, str]
+    """What splits the texts into words."""
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One lexicon from one source language, where it goes, and what it depends on."""
-
-    key: str
-    lexicon: Lexicon
+class _Params:
+    lexicon: str
     source: str
     target: str
-    file: LexiconFile | None
-    slot: Slot
-    fingerprint: str
+    n_best: int
+    min_count: int
+    made_from: LexiconFile | _Aligned
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `lexicon` into one language, a file per lexicon and source language."""
-    language = str(key.language)
-    jobs = [
-        _job(context, name, lexicon, source, target)
-        for name, lexicon in context.study.lexica.items()
-        for source, target in lexicon.directions()
-        if target == language
-    ]
-    if not jobs:
-        return not_applicable(f"The study has no lexicon into `{language}`.")
-    if not context.force:
-        jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
-    if not jobs:
-        return StepResult(status="fresh")
-    watch, rows = Stopwatch(), 0
-    metadata: dict[str, object] = {}
-    for job in jobs:
-        made = _from_file(context, job) if job.file is not None else _aligned(context, job)
-        constants = {
-            "lexicon": job.key,
-            "source_language": job.source,
-            "target_language": job.target,
-            "provenance": made.provenance,
-        }
-        frame = made.frame.with_columns(pl.lit(v, dtype=pl.String).alias(k) for k, v in constants.items())
-        context.warehouse.write({job.slot: frame.select(list(schema("lexicon")))}, job.fingerprint)
-        rows += frame.height
-        metadata[f"{job.key} {job.source}-{job.target}"] = {
-            "source_words": made.frame["source_word"].n_unique(),
-            "translations": made.frame.height,
-            "sentence_pairs": made.sentence_pairs,
-            "links": made.links,
-        }
-    return StepResult("written", rows, duration_s=watch.seconds, metadata=metadata)
+class _Lexicon(Whole):
+    version = "2"
+    libraries = ("scipy",)
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per lexicon and source language."""
+        directions = [
+            (name, lexicon, source)
+            for name, lexicon in partition.study.lexica.items()
+            for source, target in lexicon.directions()
+            if target == partition.language
+        ]
+        if not directions:
+            raise NotApplicable(f"The study has no lexicon into `{partition.language}`.")
+        for name, lexicon, source in directions:
+            yield _job(partition, name, lexicon, source)
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """The translations of every source word, best first."""
+        params = job.params
+        made = _read(job) if isinstance(params.made_from, LexiconFile) else _align(work, job)
+        work.tell(
+            job.name,
+            {
+                "source_words": made.frame["source_word"].n_unique(),
+                "translations": made.frame.height,
+                "sentence_pairs": made.sentence_pairs,
+                "links": made.links,
+            },
+        )
+        frame = made.frame.with_columns(
+            lexicon=pl.lit(params.lexicon),
+            source_language=pl.lit(params.source),
+            target_language=pl.lit(params.target),
+            provenance=pl.lit(made.provenance),
+        )
+        return {"lexicon": frame}
+
+
+STEP = _Lexicon()
 
 
 def slot_of(lexicon: str, source: str, target: str) -> Slot:
@@ -82,150 +97,129 @@ def slot_of(lexicon: str, source: str, target: str) -> Slot:
     return Slot("lexicon", (lexicon, target), source)
 
 
-def _job(context: Context, key: str, lexicon: Lexicon, source: str, target: str) -> _Job:
-    """What a lexicon depends on; MissingDataError where its parallel text is still to be read."""
+def _job(partition: Partition, name: str, lexicon: Lexicon, source: str) -> Job:
+    """One lexicon from one source language."""
+    study, target = partition.study, partition.language
+    path, reads, files = None, tuple[Entry, ...](), tuple[str, ...]()
+    made_from: LexiconFile | _Aligned
     file = next((f for f in lexicon.files if (f.source, f.target) == (source, target)), None)
-    parameters: dict[str, object] = {"n_best": lexicon.n_best, "min_count": lexicon.min_count}
     if file is not None:
-        path = context.study.data_path(file.path)
-        if not path.is_file():
-            raise CorpusError(f"No file {path}, which `lexica.{key}.files` in the study names.")
-        digest = HashCache.of(context.warehouse.root).digest([path])
-        inputs = [f"{file.path} {digest}"]
-        parameters["reversed"] = file.reversed
+        path, made_from = study.data_path(file.path), file
+        files = (partition.digest(path, f"`lexica.{name}.files`"),)
     else:
-        texts = _texts(context, key, lexicon, source, target)
-        inputs = [identity(entry) for text in texts for entry in text.entries]
-        parameters["aligner"] = lexicon.aligner.model_dump(mode="json", exclude_none=True)
-        # What splits the aligned texts into words.
-        parameters["segmenters"] = [segmenter_name(language) for language in (source, target)]
-    mark = fingerprint("lexicon", CODE_VERSION, parameters, inputs)
-    return _Job(key, lexicon, source, target, file, slot_of(key, source, target), mark)
-
-
-def _from_file(context: Context, job: _Job) -> Ranked:
-    from xlwh.concepts.lexicon import from_file
-
-    assert job.file is not None
-    return from_file(
-        context.study.data_path(job.file.path),
-        n_best=job.lexicon.n_best,
-        min_count=job.lexicon.min_count,
-        swapped=job.file.reversed,
-        name=job.file.path,
+        texts = _texts(partition, name, lexicon, source)
+        reads = tuple(entry for _, _, entries in texts for entry in entries)
+        made_from = _Aligned(
+            tuple((dataset, pivot) for dataset, pivot, _ in texts),
+            lexicon.aligner,
+            (segmenter_name(source), segmenter_name(target)),
+        )
+    return Job(
+        {"lexicon": slot_of(name, source, target)},
+        _Params(name, source, target, lexicon.n_best, lexicon.min_count, made_from),
+        reads,
+        files=files,
+        name=f"{name} {source}-{target}",
+        tools=path,
     )
 
 
-def _aligned(context: Context, job: _Job) -> Ranked:
-    from xlwh.concepts.alignment import AlignerSettings
-    from xlwh.concepts.lexicon import from_alignment
+def _texts(
+    partition: Partition, name: str, lexicon: Lexicon, source: str
+) -> list[tuple[str, str | None, list[Entry]]]:
+    """(dataset, language that its translations are from, files) of a lexicon's datasets that have both languages.
 
-    aligner = job.lexicon.aligner
-    source, target = _sentences(context, job)
-    what = f"{job.key} {job.source}-{job.target}: passes"
-    return from_alignment(
-        source,
-        target,
-        AlignerSettings(
-            model1_iterations=aligner.model1_iterations,
-            iterations=aligner.iterations,
-            null_probability=aligner.null_probability,
-            tension=aligner.tension,
-            optimise_tension=aligner.optimise_tension,
-            tension_update=aligner.tension_update,
-            alpha=aligner.alpha,
-        ),
-        n_best=job.lexicon.n_best,
-        min_count=job.lexicon.min_count,
-        lower_case=aligner.lower_case,
-        max_words=aligner.max_words,
-        command=aligner.command,
-        name=", ".join(
-            text.dataset for text in _texts(context, job.key, job.lexicon, job.source, job.target)
-        ),
-        progress=lambda done, total: context.progress(what, done, total),
-    )
-
-
-@dataclass(frozen=True)
-class _Text:
-    """One parallel dataset: the side that its translations are from (None where each language has its own rows), and
-    the files of the examples."""
-
-    dataset: str
-    pivot: str | None
-    entries: tuple[Entry, ...]
-
-
-def _texts(context: Context, key: str, lexicon: Lexicon, source: str, target: str) -> list[_Text]:
-    """The datasets of a lexicon that have both languages; MissingDataError for one that is still to be read.
-
-    CorpusError for one whose languages are not translations of each other.
+    MissingDataError for one that is still to be read, CorpusError for one whose languages are not translations of each
+    other.
     """
-    found = []
+    study, target, found = partition.study, partition.language, []
     for dataset in lexicon.datasets:
-        named = context.study.datasets[dataset]
-        pivot = source_side(context.study, dataset)
+        pivot = source_side(study, dataset)
         if pivot is not None and pivot not in (source, target):
             continue
         languages = [language for language in (source, target) if language != pivot]
-        if not set(languages) <= set(context.study.dataset_languages(dataset)):
+        if not set(languages) <= set(study.dataset_languages(dataset)):
             continue
-        entries = tuple(
-            required(
-                context, Slot("examples", (dataset, language), named.split), Key(None, dataset, language)
-            )
-            for language in languages
-        )
-        require_parallel(context, dataset, (source, target))
-        found.append(_Text(dataset, pivot, entries))
+        split = study.datasets[dataset].split
+        entries = [partition.required(Slot("examples", (dataset, language), split)) for language in languages]
+        require_parallel(partition, dataset, (source, target))
+        found.append((dataset, pivot, entries))
     if not found:
         raise StudyError(
-            f"`lexica.{key}`: none of {', '.join(lexicon.datasets)} has both `{source}` and `{target}`. Name a parallel "
+            f"`lexica.{name}`: none of {', '.join(lexicon.datasets)} has both `{source}` and `{target}`. Name a parallel "
             "dataset that does in `datasets`, or drop the direction from `pairs`."
         )
     return found
 
 
-def _sentences(context: Context, job: _Job) -> tuple[Sentences, Sentences]:
-    """Words of the sentence pairs of both sides, dataset after dataset."""
+def _read(job: Job) -> Ranked:
+    from xlwh.concepts.lexicon import from_file
+
+    params, file = job.params, job.params.made_from
+    return from_file(
+        job.tools, n_best=params.n_best, min_count=params.min_count, swapped=file.reversed, name=file.path
+    )
+
+
+def _align(work: Work, job: Job) -> Ranked:
+    from xlwh.concepts.alignment import AlignerSettings
+    from xlwh.concepts.lexicon import from_alignment
+
+    params, made_from = job.params, job.params.made_from
     source: Sentences = []
     target: Sentences = []
-    for text in _texts(context, job.key, job.lexicon, job.source, job.target):
+    for dataset, pivot in made_from.datasets:
         sides = (
-            _translations(context, job, text) if text.pivot is not None else _counterparts(context, job, text)
+            _counterparts(work, job, dataset) if pivot is None else _translations(work, job, dataset, pivot)
         )
-        source += sides[0]
-        target += sides[1]
+        source += sides[params.source]
+        target += sides[params.target]
+    datasets = ", ".join(dataset for dataset, _ in made_from.datasets)
     if not source:
         raise MissingDataError(
-            f"`lexica.{job.key}`: no example of {', '.join(job.lexicon.datasets)} has the same id in `{job.source}` and "
-            f"`{job.target}`, so there is nothing to align. Name a parallel dataset in `datasets`, then run: "
-            f"{command('lexicon', Key(language=job.target))}"
+            f"`lexica.{params.lexicon}`: no example of {datasets} has the same id in `{params.source}` and "
+            f"`{params.target}`, so there is nothing to align. Name a parallel dataset in `datasets`, then run: "
+            f"{command('lexicon', Key(language=params.target))}"
         )
-    return source, target
+    options = made_from.aligner.model_dump()
+    outside = {name: options.pop(name) for name in ("lower_case", "max_words", "command")}
+    return from_alignment(
+        source,
+        target,
+        AlignerSettings(**options),
+        n_best=params.n_best,
+        min_count=params.min_count,
+        name=datasets,
+        progress=partial(work.progress, f"{job.name}: passes"),
+        **outside,
+    )
 
 
-def _translations(context: Context, job: _Job, text: _Text) -> tuple[Sentences, Sentences]:
-    """Sentence pairs of a dataset whose rows hold both sides."""
+def _translations(work: Work, job: Job, dataset: str, pivot: str) -> dict[str, Sentences]:
+    """Language -> words of each sentence of a dataset whose rows hold a text and its translation."""
     from xlwh.concepts.lexicon import split
 
-    frame = pl.read_parquet(context.warehouse.root / text.entries[0].file, columns=["text", "text_pair"])
-    pivot, other = str(text.pivot), job.target if job.source == text.pivot else job.source
-    sides = {
-        pivot: [split(sentence, pivot) for sentence in frame["text"]],
-        other: [split(sentence, other) for sentence in frame["text_pair"]],
+    rows = work.scan(job, "examples", dataset=dataset).select("text", "text_pair").collect()
+    (into,) = {job.params.source, job.params.target} - {pivot}
+    return {
+        pivot: [split(sentence, pivot) for sentence in rows["text"]],
+        into: [split(sentence, into) for sentence in rows["text_pair"]],
     }
-    return sides[job.source], sides[job.target]
 
 
-def _counterparts(context: Context, job: _Job, text: _Text) -> tuple[Sentences, Sentences]:
-    """Sentence pairs of a dataset in which an example has the same id in every language."""
+def _counterparts(work: Work, job: Job, dataset: str) -> dict[str, Sentences]:
+    """Language -> words of each sentence of a dataset in which an example has the same id in every language."""
     from xlwh.concepts.lexicon import parallel_words
 
-    frames = [pl.read_parquet(context.warehouse.root / entry.file) for entry in text.entries]
-    shapes = [frame.select("example_id", pl.col("text_pair").is_null().alias("single")) for frame in frames]
+    languages = (job.params.source, job.params.target)
+    first, second = (
+        work.scan(job, "examples", dataset=dataset, language=language).collect() for language in languages
+    )
     # A pair that lacks its second text in one language would shift all that follow.
+    single = pl.col("text_pair").is_null().alias("single")
+    shapes = [frame.select("example_id", single) for frame in (first, second)]
     common = shapes[0].join(shapes[1], on=["example_id", "single"]).select("example_id")
-    source, target = (parallel_words(common.join(frame, on="example_id", how="left")) for frame in frames)
-    return source, target
+    return {
+        language: parallel_words(common.join(frame, on="example_id", how="left"))
+        for language, frame in zip(languages, (first, second), strict=True)
+    }

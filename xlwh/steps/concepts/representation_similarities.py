@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,16 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place, places_of
 from xlwh.corpora import sample
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.concepts.sentences import sentences
+from xlwh.steps.concepts.sentences import sentences, settings_of
 from xlwh.steps.corpora.parallelism import not_parallel, refuse_differing
-from xlwh.steps.upstream import identity, required
-from xlwh.store import Entry, Slot, fingerprint, schema
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:
     from xlwh.concepts.similarity import Score
-
-CODE_VERSION = "1"
 
 MOST_SENTENCES = 2_000
 """Sentence pairs compared, the same in every language: the matrices grow with their square."""
@@ -29,86 +30,82 @@ MOST_WORDS = 20_000
 """Words per language for anisotropy and the probe: the bound on memory."""
 TRAIN_SHARE = 0.7
 
-Files = Mapping[tuple[str, str, Place], Entry]
-"""(table, language, place) -> the file."""
+
+@dataclass(frozen=True)
+class _Params:
+    model: str
+    corpus: str
+    languages: tuple[str, ...]
+    apart: tuple[str, ...]
+    """Languages that are no translations of the others: compared as wholes, but not sentence by sentence."""
+    places: tuple[Place, ...]
+    seed: int
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `representation_similarities` of one model, a file per dataset."""
-    model, settings = str(key.model), context.study.concepts
-    if settings is None or model not in (settings.models or context.study.models):
-        return not_applicable(f"The study asks for no concepts of `{model}`.")
-    places = places_of(context.zoo.pin(model), settings)
-    languages = settings.needed_languages(context.study.languages)
-    corpora: dict[str, list[str]] = {}
-    for language in languages:
-        for texts in sentences(context, language):
-            corpora.setdefault(texts.dataset, []).append(language)
-    if not corpora or not places:
-        return not_applicable(f"There are no vectors of `{model}` to compare.")
-    watch, rows, examples = Stopwatch(), 0, 0
-    for corpus, present in corpora.items():
-        files = {
-            (table, language, place): required(
-                context, Slot(table, (model, language), f"{corpus}.{place}"), Key(model, None, language)
+class _RepresentationSimilarities(Whole):
+    version = "1"
+    libraries = ("numpy",)
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset."""
+        study, model, settings = partition.study, partition.model, settings_of(partition)
+        places = places_of(partition.pin(model), settings)
+        corpora: dict[str, list[str]] = {}
+        for language in settings.needed_languages(study.languages):
+            for texts in sentences(partition, language):
+                corpora.setdefault(texts.dataset, []).append(language)
+        if not corpora or not places:
+            raise NotApplicable(f"There are no vectors of `{model}` to compare.")
+        for corpus, languages in corpora.items():
+            entries = tuple(
+                partition.required(Slot(table, (model, language), f"{corpus}.{place}"))
+                for table in ("activations", "sentence_vectors")
+                for language in languages
+                for place in places
             )
-            for table in ("activations", "sentence_vectors")
-            for language in present
-            for place in places
-        }
-        # Languages that are no translations are compared as wholes, but not sentence by sentence.
-        apart = sorted({str(row["target_language"]) for row in not_parallel(context, corpus, present)})
-        parameters = {
-            "languages": present,
-            "places": list(map(str, places)),
-            "seed": context.study.seed,
-            "apart": apart,
-        }
-        inputs = map(identity, files.values())
-        refuse_differing(context, corpus, present)
-        current = fingerprint("representation_similarities", CODE_VERSION, parameters, inputs)
-        slot = Slot("representation_similarities", (model,), corpus)
-        if not context.force and context.warehouse.is_fresh(slot, current):
-            continue
-        frames = []
-        for number, place in enumerate(places):
-            context.progress(f"{corpus}: comparing languages", number, len(places))
-            found = [
-                {"measure": measure, "source_language": source, "target_language": target, **_told(score)}
-                for measure, source, target, score in _measured(context, files, place, present, apart)
-            ]
-            frames.append(_frame(found, model, corpus, place))
-        context.progress(f"{corpus}: comparing languages", len(places), len(places))
-        frame = pl.concat(frames)
-        context.warehouse.write({slot: frame}, current)
-        rows += frame.height
-    if not rows:
-        return StepResult(status="fresh")
-    return StepResult("written", rows, examples, watch.seconds)
+            refuse_differing(partition, corpus, languages)
+            apart = {str(row["target_language"]) for row in not_parallel(partition, corpus, languages)}
+            yield Job(
+                {"representation_similarities": Slot("representation_similarities", (model,), corpus)},
+                _Params(model, corpus, tuple(languages), tuple(sorted(apart)), places, study.seed),
+                entries,
+            )
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """Every measure at every place."""
+        params, frames = job.params, []
+        what = f"{params.corpus}: comparing languages"
+        for number, place in enumerate(params.places):
+            work.progress(what, number, len(params.places))
+            frames.append(_frame(params, place, _measured(work, job, place)))
+        work.progress(what, len(params.places), len(params.places))
+        return {"representation_similarities": pl.concat(frames)}
 
 
-def _measured(
-    context: Context, files: Files, place: Place, languages: list[str], apart: Collection[str]
-) -> Iterator[tuple[str, str, str, Score]]:
-    """(measure, source language, target language, score) of everything at one place.
+STEP = _RepresentationSimilarities()
 
-    Languages that are `apart` are no translations of the others, so their sentences are not paired.
-    """
+
+def _measured(work: Work, job: Job, place: Place) -> Iterator[tuple[str, str, str, Score]]:
+    """(measure, source language, target language, score) of everything at one place."""
     from xlwh.concepts.similarity import anisotropy, language_probe, linear_cka, retrieval
 
+    params, part = job.params, f"{job.params.corpus}.{place}"
     means = {
-        language: _sentences(context, files["sentence_vectors", language, place]) for language in languages
+        language: work.scan(job, "sentence_vectors", language=language, part=part)
+        .select("example_id", "vector")
+        .drop_nulls()
+        .collect()
+        for language in params.languages
     }
-    for source, target in combinations(languages, 2):
-        if source in apart or target in apart:
-            continue
+    paired = [language for language in params.languages if language not in params.apart]
+    for source, target in combinations(paired, 2):
         both = means[source].join(means[target], on="example_id", maintain_order="left", suffix="_target")
         # Translations share their example ids; a handful may do so by accident.
         if both.height < 10:
             continue
-        both = sample(both, MOST_SENTENCES, context.study.seed)
+        both = sample(both, MOST_SENTENCES, params.seed)
         first, second = _matrix(both["vector"]), _matrix(both["vector_target"])
-        rng = np.random.default_rng(context.study.seed)
+        rng = np.random.default_rng(params.seed)
         yield "cka", source, target, linear_cka(first, second, rng)
         forward, backward, mutual = retrieval(first, second)
         yield "retrieval", source, target, forward
@@ -116,15 +113,15 @@ def _measured(
         yield "mutual_retrieval", source, target, mutual
     train: dict[str, NDArray[np.float16]] = {}
     test: dict[str, NDArray[np.float16]] = {}
-    for language in languages:
-        words = _words(context, files["activations", language, place])
+    for language in params.languages:
+        words = _words(work.scan(job, "activations", language=language, part=part), params.seed)
         if words.height < 2:
             continue
         vectors = _matrix(words["vector"])
         yield "anisotropy", language, language, anisotropy(vectors)
         # By example, so that translations of a sentence are never on both sides.
         ids = words.select("example_id").unique()
-        chosen = sample(ids.sort("example_id"), round(TRAIN_SHARE * ids.height), context.study.seed)
+        chosen = sample(ids.sort("example_id"), round(TRAIN_SHARE * ids.height), params.seed)
         inside = words["example_id"].is_in(chosen["example_id"].to_list()).to_numpy()
         if inside.any() and not inside.all():
             train[language], test[language] = vectors[inside], vectors[~inside]
@@ -132,18 +129,12 @@ def _measured(
         yield "language_probe", "all", "all", language_probe(train, test)
 
 
-def _sentences(context: Context, entry: Entry) -> pl.DataFrame:
-    frame = pl.scan_parquet(context.warehouse.root / entry.file, glob=False)
-    return frame.select("example_id", "vector").drop_nulls().collect()
-
-
-def _words(context: Context, entry: Entry) -> pl.DataFrame:
+def _words(rows: pl.LazyFrame, seed: int) -> pl.DataFrame:
     """Vectors of at most MOST_WORDS words, whole examples, the same examples in every language."""
-    frame = pl.scan_parquet(context.warehouse.root / entry.file, glob=False)
-    usable = frame.filter(pl.col("vector").is_not_null())
+    usable = rows.filter(pl.col("vector").is_not_null())
     counts = usable.group_by("example_id").len().sort("example_id").collect()
     share = min(1.0, MOST_WORDS / max(1, counts["len"].sum()))
-    chosen = sample(counts, max(1, int(share * counts.height)), context.study.seed)["example_id"]
+    chosen = sample(counts, max(1, int(share * counts.height)), seed)["example_id"]
     wanted = chosen.to_list()
     return usable.filter(pl.col("example_id").is_in(wanted)).select("example_id", "vector").collect()
 
@@ -153,21 +144,21 @@ def _matrix(vectors: pl.Series) -> NDArray[np.float16]:
     return vectors.cast(pl.Array(pl.Float16, width)).to_numpy()
 
 
-def _told(score: Score) -> dict[str, object]:
-    return {"value": score.value, "null_value": score.null, "num_units": score.units}
-
-
-def _frame(rows: list[dict[str, object]], model: str, corpus: str, place: Place) -> pl.DataFrame:
-    types = schema("representation_similarities")
-    columns = {name: types[name] for name in _ROW}
-    frame = pl.DataFrame(rows, schema=columns).with_columns(
-        model=pl.lit(model),
-        corpus=pl.lit(corpus),
-        stack=pl.lit(place.stack),
-        convention=pl.lit(place.convention, pl.String),
-        layer=pl.lit(place.layer),
-    )
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
-
-
-_ROW = ("measure", "source_language", "target_language", "value", "null_value", "num_units")
+def _frame(params: _Params, place: Place, scores: Iterable[tuple[str, str, str, Score]]) -> pl.DataFrame:
+    """Rows of one place."""
+    place_columns = {"stack": place.stack, "convention": place.convention, "layer": place.layer}
+    rows = [
+        {
+            "model": params.model,
+            "corpus": params.corpus,
+            **place_columns,
+            "measure": measure,
+            "source_language": source,
+            "target_language": target,
+            "value": score.value,
+            "null_value": score.null,
+            "num_units": score.units,
+        }
+        for measure, source, target, score in scores
+    ]
+    return pl.DataFrame(rows, schema=schema("representation_similarities"))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
 from xlwh.corpora import inapplicable
-from xlwh.errors import MissingDataError
-from xlwh.steps.base import Context, Key
-from xlwh.steps.upstream import identity, required
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
 from xlwh.store import Entry, Slot
-
-CHUNK = 2_000
-"""Examples worked on at once: the bound on memory."""
+from xlwh.study import Concepts
 
 
 @dataclass(frozen=True)
@@ -24,77 +21,64 @@ class Sentences:
     dataset: str
     split: str
     language: str
-    inputs: tuple[str, ...]
-    """Identities of what it was read from, for fingerprints."""
-    rows: int
-    """Examples."""
-    frame: pl.LazyFrame
-    """Columns of `examples`; of translations only this language's side, as `text`."""
-    segment: int = 0
-    """What `text` is in `examples`: 0 the first text, 1 the second, as of translations into this language."""
-
-    def chunks(self) -> Iterator[pl.DataFrame]:
-        """The examples in their order, in parts of about CHUNK rows, read as they are needed."""
-        for batch in self.frame.collect_batches(chunk_size=CHUNK, maintain_order=True, lazy=True):
-            for start in range(0, batch.height, CHUNK):
-                yield batch[start : start + CHUNK]
+    entries: tuple[Entry, ...]
+    """Its files of `examples`: one, but of the language that translations are from those of all others."""
 
 
-def sentences(context: Context, language: str) -> list[Sentences]:
-    """What the study's concepts are made from in a language; MissingDataError if it has not been read yet."""
-    concepts = context.study.concepts
-    found = []
-    for dataset in concepts.datasets if concepts is not None else ():
-        if language in context.study.dataset_languages(dataset):
-            texts = _texts(context, dataset, language)
-            if texts is not None:
-                found.append(texts)
+def settings_of(partition: Partition) -> Concepts:
+    """What the study says of concepts; NotApplicable where it asks for none of the partition's model."""
+    study, model = partition.study, partition.model
+    if study.concepts is None or model not in (study.concepts.models or study.models):
+        raise NotApplicable(f"The study asks for no concepts of `{model}`.")
+    return study.concepts
+
+
+def sentences(partition: Partition, language: str) -> list[Sentences]:
+    """What the study's concepts are made from in a language; MissingDataError if it has not been read yet.
+
+    The language that translations are from has no files of its own.
+    """
+    study, found = partition.study, []
+    for dataset in study.concepts.datasets if study.concepts is not None else ():
+        languages, split = study.dataset_languages(dataset), study.datasets[dataset].split
+        if language not in languages:
+            continue
+        read = [language]
+        if inapplicable(study, dataset, language):
+            read = [other for other in sorted(languages) if not inapplicable(study, dataset, other)]
+        entries = [partition.required(Slot("examples", (dataset, other), split)) for other in read]
+        if entries:
+            found.append(Sentences(dataset, split, language, tuple(entries)))
     return found
 
 
-def _texts(context: Context, dataset: str, language: str) -> Sentences | None:
-    split = context.study.datasets[dataset].split
-    slot = Slot("examples", (dataset, language), split)
-    if context.warehouse.current(slot) is None and inapplicable(context.study, dataset, language):
-        return _source_side(context, dataset, language)
-    entry = required(context, slot, Key(dataset=dataset, language=language))
-    frame = _scan(context, entry)
-    translated = _is_translation(frame)
-    if translated:
-        frame = frame.with_columns(text=pl.col("text_pair"), text_pair=pl.lit(None, pl.String))
-    return Sentences(dataset, split, language, (identity(entry),), entry.rows, frame, int(translated))
+class Texts:
+    """The texts of a dataset in one language, out of the inputs of a job: whole examples, or a side of translations."""
 
+    segment = 0
+    """What `text` is in `examples`: 0 the first text, 1 the second, as of translations into this language."""
 
-def _source_side(context: Context, dataset: str, language: str) -> Sentences | None:
-    """The language that a dataset's translations are from, out of the partitions of the languages they are into.
-
-    Of translations into several languages each source text counts once: that of the first language, by name, as in
-    the view `example_texts`.
-    """
-    split = context.study.datasets[dataset].split
-    entries = []
-    for other in sorted(context.study.dataset_languages(dataset)):
-        if not inapplicable(context.study, dataset, other):
-            entries.append(
-                required(context, Slot("examples", (dataset, other), split), Key(None, dataset, other))
+    def __init__(self, work: Work, job: Job, dataset: str, language: str) -> None:
+        self._rows = work.scan(job, "examples", dataset=dataset)
+        if self._rows.select(pl.col("task").first() == "translation").collect().item():
+            self.segment = int(bool(work.files(job, "examples", dataset=dataset, language=language)))
+            self._rows = self._rows.with_columns(
+                language=pl.lit(language),
+                text="text_pair" if self.segment else "text",
+                text_pair=pl.lit(None, pl.String),
             )
-    frames = [_scan(context, entry) for entry in entries]
-    if not frames:
-        return None
-    if not all(_is_translation(frame) for frame in frames):
-        raise MissingDataError(f"Dataset `{dataset}` has no texts in `{language}`.")
-    rows = max(entry.rows for entry in entries)
-    side = pl.concat(frames).unique("example_id", keep="first", maintain_order=True)
-    side = side.with_columns(language=pl.lit(language), text_pair=pl.lit(None, pl.String))
-    return Sentences(dataset, split, language, tuple(map(identity, entries)), rows, side)
 
+    def ids(self) -> pl.DataFrame:
+        """Columns `example_id` and `row`, in their order.
 
-def _scan(context: Context, entry: Entry) -> pl.LazyFrame:
-    dataset, language = entry.slot.keys
-    split = entry.slot.part
-    return context.warehouse.scan("examples", dataset=dataset, language=language, split=split)
+        Of translations into several languages each source text counts once: that of the first language, by name, as in
+        the view `example_texts`.
+        """
+        ids = self._rows.select("example_id").with_row_index("row")
+        return ids.unique("example_id", keep="first", maintain_order=True).collect()
 
-
-def _is_translation(frame: pl.LazyFrame) -> bool:
-    first = frame.select("task").head(1).collect()
-    return bool(first.height) and first.item() == "translation"
+    def read(self, ids: pl.DataFrame) -> pl.DataFrame:
+        """The examples of some rows of `ids` that follow one another; no others are in memory."""
+        first, last = ids["row"][0], ids["row"][-1]
+        near = self._rows.slice(first, last - first + 1).with_row_index("row", offset=first)
+        return near.filter(pl.col("row").is_in(ids["row"].implode())).drop("row").collect(engine="streaming")

@@ -7,29 +7,30 @@ the start and the end are compared, each side's own: two rows per pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.corpora import sample
 from xlwh.errors import MissingDataError
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.consistency.word_vectors import alignment_of, current_fingerprint, reason_not_covered, slot_of
+from xlwh.steps.attribution.explained import explained
+from xlwh.steps.base import Key
+from xlwh.steps.consistency.word_vectors import alignment_of, reason_not_covered, slot_of
 from xlwh.steps.corpora.parallelism import require_parallel
-from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, corpora
-from xlwh.steps.models.selftests import refused_methods, require_some, without
-from xlwh.steps.upstream import command, identity, required
-from xlwh.store import Entry, Slot, fingerprint, schema
+from xlwh.steps.definition import Frames, Pieced, Stored
+from xlwh.steps.job import Job
+from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, evaluated
+from xlwh.steps.models.selftests import allowed
+from xlwh.steps.planning import NotApplicable, Partition, command
+from xlwh.steps.runner import Work
+from xlwh.store import Entry, Slot
 from xlwh.study import Consistency
 
 if TYPE_CHECKING:
     from xlwh.consistency.pairs import Vectors
 
-CODE_VERSION = "2"
-
-PAIRED = {
+HEADS = {
     **dict.fromkeys(CLASSIFICATION, "sequence_classification"),
     QUESTION_ANSWERING: QUESTION_ANSWERING,
 }
@@ -38,304 +39,244 @@ PAIRED = {
 ENDS = ("start", "end")
 """Targets of an answer."""
 
-EXAMPLES_AT_ONCE = 10_000
-"""Examples worked on between two checkpoints: the bound on memory beside the rows that are written."""
+OWN = "own_prediction"
+"""The policy by which each side's own prediction is compared; answers always are."""
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One dataset: its source languages, and what its pairs depend on."""
-
-    dataset: str
+class _Params:
     task: str
     sources: tuple[str, ...]
-    slot: Slot
-    fingerprint: str
+    alignments: Mapping[str, str]
+    """Language -> how it is brought into the space."""
+    policy: str
+    settings: Consistency
+    seed: int
+    max_examples: int | None
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `ccta_pairs` of one model with one target language, a file per dataset.
+class _CctaPairs(Pieced):
+    version = "2"
+    libraries = ("POT",)
+    piece = ("source_language", "example_id", "target")
+    at_once = 10_000
 
-    Finished examples are staged, so a killed run goes on where it stopped.
-    """
-    model, language = str(key.model), str(key.language)
-    consistency = context.study.consistency
-    reason = reason_not_covered(context.study, language, model)
-    if consistency is None or reason is not None:
-        return not_applicable(reason or "The study has no [consistency] section.")
-    datasets = _datasets(context, model, language)
-    if not datasets:
-        return not_applicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
-    if not any(PAIRED[task] == context.zoo.pin(model).task for task in datasets.values()):
-        wanted = PAIRED[next(iter(datasets.values()))].replace("_", " ")
-        return not_applicable(f"`{model}` has no {wanted} head.")
-    sources = {dataset: _sources(context, model, dataset) for dataset in datasets}
-    if not any(sources.values()):
-        wanted = ", ".join(context.study.source_languages(model))
-        return not_applicable(
-            f"No dataset of `{model}` has vectors and texts in a source language ({wanted})."
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset."""
+        model, language, study = partition.model, partition.language, partition.study
+        consistency = study.consistency
+        reason = reason_not_covered(study, language, model)
+        if consistency is None or reason is not None:
+            raise NotApplicable(reason or "The study has no [consistency] section.")
+        compared = _compared(partition, consistency, language)
+        if not compared:
+            raise NotApplicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
+        head = partition.pin(model).task
+        datasets = {dataset: task for dataset, task in compared.items() if HEADS[task] == head}
+        if not datasets:
+            lacking = HEADS[next(iter(compared.values()))].replace("_", " ")
+            raise NotApplicable(f"`{model}` has no {lacking} head.")
+        wanted = study.source_languages(model)
+        covered = {
+            source: _compared(partition, consistency, source)
+            for source in wanted
+            if reason_not_covered(study, source, model) is None
+        }
+        sources = {
+            dataset: tuple(source for source, its in covered.items() if dataset in its)
+            for dataset in datasets
+        }
+        if not any(sources.values()):
+            raise NotApplicable(
+                f"No dataset of `{model}` has vectors and texts in a source language ({', '.join(wanted)})."
+            )
+        methods = tuple(allowed(partition, model, consistency.methods))
+        settings = consistency.model_copy(update={"models": None, "datasets": None, "methods": methods})
+        for dataset, task in datasets.items():
+            if not sources[dataset]:
+                continue
+            sides = tuple(dict.fromkeys((*sources[dataset], language)))
+            require_parallel(partition, dataset, sides)
+            yield Job(
+                {"ccta_pairs": Slot("ccta_pairs", (model, language), dataset)},
+                _Params(
+                    task,
+                    sources[dataset],
+                    {side: alignment_of(study, side) for side in sides},
+                    OWN if task == QUESTION_ANSWERING else study.attribution.target,
+                    settings,
+                    study.seed,
+                    study.attribution.max_examples,
+                ),
+                tuple(each for side in sides for each in _inputs(partition, dataset, side, methods)),
+                name=dataset,
+                together=f"{dataset}: pairs",
+            )
+
+    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
+        """The pairs whose class is attributed on both sides: `split`, and `explained`, the target side's class.
+
+        MissingDataError if there is none among the examples that both languages have.
+        """
+        (job,) = jobs
+        model, language = job.slots["ccta_pairs"].keys
+        pairs = _pairs(work, job, language)
+        attributed = (
+            work.scan(job, "token_attributions")
+            .select("language", "split", "example_id", "method", "target")
+            .unique()
+            .collect()
         )
-    refused = refused_methods(context, model, consistency.methods)
-    require_some(refused, consistency.methods)
-    left = tuple(method for method in consistency.methods if method not in refused)
-    consistency = consistency.model_copy(update={"methods": left})
-    jobs = [
-        _job(context, consistency, model, language, dataset, task, sources[dataset])
-        for dataset, task in datasets.items()
-        if sources[dataset]
-    ]
-    if not context.force:
-        jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
-    if not jobs:
-        return StepResult(status="fresh", reason=without(model, refused))
-    watch, rows, examples = Stopwatch(), 0, 0
-    metadata: dict[str, object] = {}
-    for job in jobs:
-        entry = _score(context, consistency, model, language, job)
-        summary = _summary(context, model, language, job, entry)
-        rows += entry.rows
-        examples += int(summary.unique("source_language")["examples_in_both"].sum())
-        metadata[job.dataset] = summary.to_dicts()
-    return StepResult(
-        "written", rows, examples, watch.seconds, reason=without(model, refused), metadata=metadata
-    )
+        source = attributed.rename({"language": "source_language"})
+        target = attributed.filter(language=language).drop("language").rename({"target": "explained"})
+        found = pairs.join(source, on=["split", *self.piece]).join(
+            target, on=["split", "example_id", "explained", "method"]
+        )
+        if pairs.height and found.is_empty():
+            raise MissingDataError(
+                f"{job.slots['ccta_pairs']}: none of {pairs['example_id'].n_unique()} examples has attributions of the "
+                "class that is compared in both languages. "
+                f"Run: {command('token_attributions', Key(model, language=language))}"
+            )
+        work.tell(f"{job.name}: without attributions", _lacking(pairs, found, job.params.settings.methods))
+        return pairs.join(found, on=self.piece, how="semi", maintain_order="left")
+
+    def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
+        """Rows of `ccta_pairs`, source language by source language."""
+        (job,) = jobs
+        parts = pieces.group_by("source_language", maintain_order=True)
+        yield [{"ccta_pairs": pl.concat(_scored(work, job, str(source), part) for (source,), part in parts)}]
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """Pairs and means per source language, method and normalisation."""
+        means = (
+            rows["ccta_pairs"]
+            .group_by("source_language", "method", "normalization")
+            .agg(
+                pl.len().alias("pairs"),
+                pl.col("score", "null_uniform", "null_shuffled").mean().round(4),
+                pl.col("source_coverage", "target_coverage").mean().round(4),
+                pl.col("degenerate").sum(),
+                pl.col("alignment").first(),
+            )
+            .sort("source_language", "method", "normalization")
+        )
+        return {job.name: means.collect().to_dicts()}
 
 
-def _datasets(context: Context, model: str, language: str) -> dict[str, str]:
+STEP = _CctaPairs()
+
+
+def _compared(partition: Partition, consistency: Consistency, language: str) -> dict[str, str]:
     """The datasets whose pairs can be scored and that the study does not leave out, with their task."""
-    consistency = context.study.consistency
-    chosen = None if consistency is None else consistency.datasets
     return {
         corpus.dataset: corpus.task
-        for corpus in corpora(context, model, language)
-        if corpus.task is not None and corpus.task in PAIRED
-        if chosen is None or corpus.dataset in chosen
+        for corpus in evaluated(partition, language=language)
+        if corpus.task is not None and corpus.task in HEADS
+        if consistency.datasets is None or corpus.dataset in consistency.datasets
     }
 
 
-def _sources(context: Context, model: str, dataset: str) -> tuple[str, ...]:
-    """The model's source languages that have the dataset and a place in the space."""
-    return tuple(
-        language
-        for language in context.study.source_languages(model)
-        if reason_not_covered(context.study, language, model) is None
-        and dataset in context.study.evaluations(model, language)
-        and dataset in _datasets(context, model, language)
+def _inputs(partition: Partition, dataset: str, language: str, methods: Sequence[str]) -> Iterator[Entry]:
+    """What one side is made from; MissingDataError names the first file that is still to be made."""
+    keys = (partition.model, language)
+    yield partition.required(Slot("tokens", keys, dataset))
+    yield partition.required(Slot("predictions", keys, dataset))
+    for method in methods:
+        yield partition.required(Slot("token_attributions", keys, f"{dataset}.{method}"))
+    yield partition.required(slot_of(partition.study, *keys))
+
+
+def _pairs(work: Work, job: Job, language: str) -> pl.DataFrame:
+    """source_language, split, example_id, `target` (the class of the row) and `explained` (that of the target side).
+
+    Of the examples that both languages have and that are attributed. A question has a row for each end of its answer.
+    """
+    params, on = job.params, ["split", "example_id"]
+
+    def predicted(side: str) -> pl.DataFrame:
+        frame = work.scan(job, "predictions", language=side)
+        return frame.select(*on, "label", "predicted").collect()
+
+    own = predicted(language).select(*on, own="predicted")
+    frames = []
+    for source in params.sources:
+        chosen = explained(predicted(source), params.policy, params.max_examples, params.seed)
+        both = chosen.join(own, on=on, maintain_order="left").with_columns(source_language=pl.lit(source))
+        if params.task == QUESTION_ANSWERING:
+            both = pl.concat(both.with_columns(target=pl.lit(end), own=pl.lit(end)) for end in ENDS)
+        other = "own" if params.policy == OWN else "target"
+        frames.append(both.select("source_language", *on, "target", explained=other))
+    return pl.concat(frames)
+
+
+def _lacking(pairs: pl.DataFrame, found: pl.DataFrame, methods: Sequence[str]) -> list[dict[str, object]]:
+    """How many pairs a side has no attributions of the class for, where there are any."""
+    asked = pairs.group_by("source_language").agg(asked=pl.len())
+    counts = found.group_by("source_language", "method").agg(pairs=pl.len())
+    return (
+        asked.join(pl.DataFrame({"method": methods}), how="cross")
+        .join(counts, on=["source_language", "method"], how="left")
+        .select("source_language", "method", missing=pl.col("asked") - pl.col("pairs").fill_null(0))
+        .filter(pl.col("missing") > 0)
+        .sort("source_language", "method")
+        .to_dicts()
     )
 
 
-def _job(
-    context: Context,
-    consistency: Consistency,
-    model: str,
-    language: str,
-    dataset: str,
-    task: str,
-    sources: tuple[str, ...],
-) -> _Job:
-    """What one dataset depends on; MissingDataError naming the first input that is still to be made.
+def _scored(work: Work, job: Job, source: str, part: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `ccta_pairs` of some pairs with one source language."""
+    from xlwh.consistency.pairs import ccta_pairs, vectors
+    from xlwh.consistency.pairs import explained as of_classes
 
-    CorpusError where the languages are not translations of each other.
-    """
-    require_parallel(context, dataset, (*sources, language))
-    inputs = []
-    for side in dict.fromkeys((*sources, language)):
-        key = Key(model, language=side)
-        inputs.append(required(context, Slot("tokens", (model, side), dataset), key))
-        inputs.append(required(context, Slot("predictions", (model, side), dataset), key))
-        inputs += [
-            required(context, Slot("token_attributions", (model, side), f"{dataset}.{method}"), key)
-            for method in consistency.methods
-        ]
-        inputs.append(required(context, slot_of(context.study, model, side), key))
-    parameters = {
-        **consistency.model_dump(mode="json", exclude={"models", "datasets"}),
-        "sources": sources,
-        "target": context.study.attribution.target,
-        "max_examples": context.study.attribution.max_examples,
-        "seed": context.study.seed,
+    params, (model, language) = job.params, job.slots["ccta_pairs"].keys
+    settings, sides = params.settings, dict.fromkeys((source, language))
+    units = {side: _units(work, job, side, part["example_id"]) for side in sides}
+    known = {side: vectors(work.scan(job, "word_vectors", language=side).collect()) for side in sides}
+    places = part.select("split", "example_id", "target", "explained")
+    scored = ccta_pairs(
+        of_classes(units[source], places.with_columns(explained="target")),
+        of_classes(units[language], places),
+        known[source],
+        known[language],
+        normalizations=settings.normalizations,
+        draws=settings.draws,
+        seed=f"{params.seed}\x1f{job.name}",
+        identical=source == language,
+    )
+    constants = {
+        "model": model,
+        "dataset": job.name,
+        "source_language": source,
+        "target_language": language,
+        "alignment": _alignment(params.alignments, source, language, known),
+        "target_policy": params.policy,
+        "space": settings.space,
+        "unit": settings.unit,
     }
-    print_ = fingerprint("ccta_pairs", CODE_VERSION, parameters, map(identity, inputs))
-    return _Job(dataset, task, sources, Slot("ccta_pairs", (model, language), dataset), print_)
+    return scored.with_columns(
+        pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()
+    )
 
 
-def _score(context: Context, consistency: Consistency, model: str, language: str, job: _Job) -> Entry:
-    """Score what is left of a dataset and commit it."""
-    vectors = {side: _vectors(context, model, side) for side in dict.fromkeys((*job.sources, language))}
-    classes = {source: _classes(context, model, source, language, job) for source in job.sources}
-    wanted = sorted(set().union(*(frame["example_id"].to_list() for frame in classes.values())))
-    what = f"{job.dataset}: pairs"
-    with context.warehouse.staging([job.slot], job.fingerprint) as staging:
-        staged = staging.done("example_id")
-        left = [example for example in wanted if example not in staged]
-        context.progress(what, len(wanted) - len(left), len(wanted))
-        for start in range(0, len(left), EXAMPLES_AT_ONCE):
-            part = left[start : start + EXAMPLES_AT_ONCE]
-            frames = _frames(context, consistency, model, language, job, part, classes, vectors)
-            staging.append({job.slot: pl.concat(frames)})
-            context.progress(what, len(wanted) - len(left) + start + len(part), len(wanted))
-        if wanted and not staging.done("example_id"):
-            raise MissingDataError(
-                f"{job.slot}: none of {len(wanted)} examples has attributions of the class that is compared in both "
-                f"languages. Run: {command('token_attributions', Key(model, language=language))}"
-            )
-        return staging.finish(provenance=context.zoo.pin(model).provenance)[0]
-
-
-def _frames(
-    context: Context,
-    consistency: Consistency,
-    model: str,
-    language: str,
-    job: _Job,
-    examples: Sequence[str],
-    classes: dict[str, pl.DataFrame],
-    vectors: dict[str, Vectors],
-) -> Iterator[pl.DataFrame]:
-    """Rows of `ccta_pairs` of some examples, source language by source language."""
-    from xlwh.consistency.pairs import ccta_pairs, explained
-
-    alignments = {
-        source: _alignment(context, source, language, vectors[source], vectors[language])
-        for source in job.sources
-    }
-    columns = schema("ccta_pairs")
-    target_units = _units(context, consistency, model, language, job.dataset, examples)
-    for source in job.sources:
-        own = source == language
-        units = target_units if own else _units(context, consistency, model, source, job.dataset, examples)
-        scored = ccta_pairs(
-            explained(units, classes[source].select("split", "example_id", "target", explained="target")),
-            explained(target_units, classes[source]),
-            vectors[source],
-            vectors[language],
-            normalizations=consistency.normalizations,
-            draws=consistency.draws,
-            seed=f"{context.study.seed}\x1f{job.dataset}",
-            identical=own,
-        )
-        constants = {
-            "model": model,
-            "dataset": job.dataset,
-            "source_language": source,
-            "target_language": language,
-            "alignment": alignments[source],
-            "target_policy": "own_prediction"
-            if job.task == QUESTION_ANSWERING
-            else context.study.attribution.target,
-            "space": consistency.space,
-            "unit": consistency.unit,
-        }
-        yield scored.with_columns(
-            pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()
-        ).select(list(columns))
-
-
-def _alignment(
-    context: Context, source: str, target: str, source_vectors: Vectors, target_vectors: Vectors
-) -> str:
+def _alignment(alignments: Mapping[str, str], source: str, target: str, known: Mapping[str, Vectors]) -> str:
     """How two languages came into one space, as `ccta_pairs.alignment` says it."""
     from xlwh.consistency.spaces import agree
 
     if source == target:
         return "same_language"
-    kinds = {alignment_of(context.study, language) for language in (source, target)}
+    kinds = {alignments[source], alignments[target]}
     if kinds == {"given"}:
-        near = agree(source_vectors, target_vectors)
+        near = agree(known[source], known[target])
         return "unchecked" if near is None else "given" if near else "none"
     return "none" if "none" in kinds else "rotated"
 
 
-def _vectors(context: Context, model: str, language: str) -> Vectors:
-    """Vectors of a language; MissingDataError if the tokens have changed since they were made."""
-    from xlwh.consistency.pairs import vectors
-
-    slot = slot_of(context.study, model, language)
-    if not context.warehouse.is_fresh(slot, current_fingerprint(context, model, language)):
-        raise MissingDataError(
-            f"{slot} was made from other tokens, models or files than the current ones. "
-            f"Run: {command('word_vectors', Key(model, language=language))}"
-        )
-    return vectors(context.warehouse.scan("word_vectors", space=slot.keys[0], language=language).collect())
-
-
-def _classes(context: Context, model: str, source: str, language: str, job: _Job) -> pl.DataFrame:
-    """split, example_id, `target` (the class of the row) and `explained` (the class on the target language's side).
-
-    Of the examples that both languages have and that are attributed. A question has a row for each end of its answer.
-    """
-    settings = context.study.attribution
-    dataset = job.dataset
-
-    def predicted(side: str) -> pl.DataFrame:
-        frame = context.warehouse.scan("predictions", model=model, language=side, dataset=dataset)
-        return frame.select("split", "example_id", "label", "predicted").collect()
-
-    chosen = predicted(source)
-    if settings.max_examples is not None:
-        chosen = sample(chosen, settings.max_examples, context.study.seed)
-    column = "label" if settings.target == "gold" else "predicted"
-    if job.task == QUESTION_ANSWERING:
-        asked = chosen.join(
-            predicted(language), on=["split", "example_id"], how="semi", maintain_order="left"
-        )
-        return pl.concat(
-            asked.select("split", "example_id", target=pl.lit(end), explained=pl.lit(end)) for end in ENDS
-        )
-    both = chosen.select("split", "example_id", target=column).join(
-        predicted(language).select("split", "example_id", own="predicted"), on=["split", "example_id"]
-    )
-    explained = "own" if settings.target == "own_prediction" else "target"
-    return both.drop_nulls("target").select("split", "example_id", "target", explained=explained)
-
-
-def _units(
-    context: Context,
-    consistency: Consistency,
-    model: str,
-    language: str,
-    dataset: str,
-    examples: Sequence[str],
-) -> pl.DataFrame:
+def _units(work: Work, job: Job, language: str, examples: pl.Series) -> pl.DataFrame:
     """Attributions of words (or sub-tokens) of some examples, of every method and class."""
     from xlwh.consistency.pairs import unit_attributions
 
-    wanted = pl.col("example_id").is_in(list(examples))
-    tokens = context.warehouse.scan("tokens", model=model, language=language, dataset=dataset)
-    attributions = context.warehouse.scan(
-        "token_attributions", model=model, language=language, dataset=dataset
-    )
-    methods = pl.col("method").is_in(list(consistency.methods))
-    return unit_attributions(tokens.filter(wanted), attributions.filter(wanted & methods), consistency.unit)
-
-
-def _summary(context: Context, model: str, language: str, job: _Job, entry: Entry) -> pl.DataFrame:
-    """Per source language, method and normalisation: pairs scored, pairs missing, and the means of the pairs.
-
-    `missing` are examples that both languages have and that one of them has no attributions of the class for.
-    """
-    scored = (
-        pl.scan_parquet(context.warehouse.root / entry.file)
-        .group_by("source_language", "method", "normalization")
-        .agg(
-            pl.len().alias("pairs"),
-            pl.col("score", "null_uniform", "null_shuffled").mean().round(4),
-            pl.col("source_coverage", "target_coverage").mean().round(4),
-            pl.col("degenerate").sum(),
-            pl.col("alignment").first(),
-        )
-        .collect()
-    )
-    counts = pl.DataFrame(
-        [
-            {
-                "source_language": source,
-                "examples_in_both": _classes(context, model, source, language, job).height,
-            }
-            for source in job.sources
-        ]
-    )
-    joined = counts.join(scored, on="source_language", how="left")
-    return joined.with_columns(missing=pl.col("examples_in_both") - pl.col("pairs").fill_null(0)).sort(
-        "source_language", "method", "normalization"
-    )
+    wanted = pl.col("example_id").is_in(examples.unique().to_list())
+    tokens = work.scan(job, "tokens", language=language).filter(wanted)
+    attributions = work.scan(job, "token_attributions", language=language).filter(wanted)
+    return unit_attributions(tokens, attributions, job.params.settings.unit)

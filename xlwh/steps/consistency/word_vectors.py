@@ -7,100 +7,114 @@ is identified by the file and those words. A space of input embeddings belongs t
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from xlwh.corpora.dictionaries import Dictionary, read_dictionary
-from xlwh.digests import HashCache
-from xlwh.errors import CorpusError
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, corpora
-from xlwh.steps.upstream import identity, required
-from xlwh.store import Entry, Slot, fingerprint, schema
+from xlwh.corpora.dictionaries import read_dictionary
+from xlwh.models.words import segmenter_name
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, evaluated
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Entry, Slot
 from xlwh.study import Space, Study
 
-CODE_VERSION = "3"
-
-_SHOWN = 5
-_EVIDENCE = 5
-"""Words that say which side of a dictionary is which."""
-_KEY = re.compile(r"/(\w+/)+|\w{2,12}(:|__|#)(?=\w)")
-"""Prefixes of words: ConceptNet's `/c/en/`, and `en:`, `en__`, `en#`."""
+Found = tuple[list[str], list[str], NDArray[np.floating[Any]]]
+"""Words, the spelling each was found under, and vectors `[n, d]`."""
 
 PAIRED = (*CLASSIFICATION, QUESTION_ANSWERING, None)
 """Tasks whose texts are compared between languages; None: a dataset without examples."""
 
 
 @dataclass(frozen=True)
-class _Made:
-    """Vectors `[n, d]` of words, and the spelling each was found under."""
+class _OfFile:
+    """Words that are looked up in a file."""
 
-    words: list[str]
-    matched: list[str]
-    vectors: NDArray[np.floating[Any]]
-    metadata: dict[str, object]
+    words: str
+    """Hash of the words."""
+    alignment: str
+    min_coverage: float
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `word_vectors` of one language in the space of the study's consistency."""
-    model, language = str(key.model), str(key.language)
-    reason = reason_not_covered(context.study, language, model)
-    if reason is not None:
-        return not_applicable(reason)
-    if not any(corpus.task in PAIRED for corpus in corpora(context, model, language)):
-        return not_applicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
-    slot = slot_of(context.study, model, language)
-    current = current_fingerprint(context, model, language)
-    if not context.force and context.warehouse.is_fresh(slot, current):
-        return StepResult(status="fresh")
-    watch = Stopwatch()
-    space, alignment = _space(context.study), alignment_of(context.study, language)
-    if space.kind == "vec":
-        made = _from_file(context, language, space)
-    elif context.study.consistency is not None and context.study.consistency.unit == "token":
-        made = _from_embeddings(context, model, language, space, tokens=True)
-    else:
-        made = _from_embeddings(context, model, language, space, tokens=False)
-    frame = pl.DataFrame(
-        {
-            "space": pl.repeat(slot.keys[0], len(made.words), dtype=pl.String, eager=True),
-            "language": pl.repeat(language, len(made.words), dtype=pl.String, eager=True),
-            "word": made.words,
-            "matched": made.matched,
-            "vector": pl.Series(list(made.vectors.astype(np.float32)), dtype=pl.List(pl.Float32)),
-            "alignment": pl.repeat(alignment, len(made.words), dtype=pl.String, eager=True),
-        },
-        schema=schema("word_vectors"),
-    ).sort("word")
-    provenance = None if space.kind == "vec" else context.zoo.pin(model).provenance
-    context.warehouse.write({slot: frame}, current, provenance)
-    return StepResult(
-        status="written",
-        rows=frame.height,
-        duration_s=watch.seconds,
-        metadata={"alignment": alignment, **made.metadata},
-    )
+@dataclass(frozen=True)
+class _OfModel:
+    """Words, or sub-tokens, that have a model's input embeddings."""
+
+    unit: str
+    pivot: str
+    alignment: str
+    dictionaries: tuple[str, ...]
+    """Languages of the dictionaries; the first one's is where the pivot is centred."""
+    foreign_first: tuple[str, ...]
+    """Those of them whose entries begin with the foreign word."""
+    segmenters: tuple[str, str]
+    """Of the language and of the pivot."""
+    min_coverage: float
+
+
+@dataclass(frozen=True)
+class _File:
+    """Where the vectors are, and the files of `tokens` that hold the words."""
+
+    path: Path
+    tokens: tuple[Path, ...]
+
+
+class _WordVectors(Whole):
+    version = "3"
+    libraries = ("transformers", "tokenizers", "scipy")
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """One job."""
+        model, language, study = partition.model, partition.language, partition.study
+        if reason := reason_not_covered(study, language, model):
+            raise NotApplicable(reason)
+        corpora = [corpus.dataset for corpus in evaluated(partition) if corpus.task in PAIRED]
+        if not corpora:
+            raise NotApplicable(f"`{model}` is evaluated on no classes or questions in `{language}`.")
+        tokens = tuple(partition.required(Slot("tokens", (model, language), dataset)) for dataset in corpora)
+        make = _in_file if _space(study).kind == "vec" else _in_model
+        yield make(partition, slot_of(study, model, language), tokens)
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """Rows of `word_vectors`; CorpusError where too few words have a vector."""
+        space, language = job.slots["word_vectors"].keys
+        find = _from_file if isinstance(job.params, _OfFile) else _from_embeddings
+        words, matched, vectors = find(work, job, language)
+        work.tell("alignment", job.params.alignment)
+        columns = {
+            "word": pl.Series(words, dtype=pl.String),
+            "matched": pl.Series(matched, dtype=pl.String),
+            "vector": pl.Series(list(vectors.astype(np.float32)), dtype=pl.List(pl.Float32)),
+        }
+        frame = pl.DataFrame(columns).with_columns(
+            space=pl.lit(space), language=pl.lit(language), alignment=pl.lit(job.params.alignment)
+        )
+        return {"word_vectors": frame.sort("word")}
+
+
+STEP = _WordVectors()
 
 
 def slot_of(study: Study, model: str, language: str) -> Slot:
-    """Where the vectors of a language lie that consistency of a model uses."""
-    return Slot("word_vectors", (space_key(study, model), language))
+    """Where the vectors of a language lie that consistency of a model uses.
 
-
-def space_key(study: Study, model: str) -> str:
-    """Key of the space in `word_vectors`: the study's name of it for `.vec` files, `<model>.<name>` for the model's
-    own embeddings of words, `<model>.<name>.tokens` for those of sub-tokens."""
+    The space's key is the study's name of it for `.vec` files, `<model>.<name>` for the model's own embeddings of
+    words, `<model>.<name>.tokens` for those of sub-tokens.
+    """
     assert study.consistency is not None
-    name = study.consistency.space
-    if _space(study).kind == "vec":
-        return name
-    return f"{model}.{name}.tokens" if study.consistency.unit == "token" else f"{model}.{name}"
+    key = study.consistency.space
+    if _space(study).kind != "vec":
+        key = f"{model}.{key}.tokens" if study.consistency.unit == "token" else f"{model}.{key}"
+    return Slot("word_vectors", (key, language))
 
 
 def reason_not_covered(study: Study, language: str, model: str) -> str | None:
@@ -125,193 +139,167 @@ def alignment_of(study: Study, language: str) -> str:
     return "procrustes" if language in space.dictionaries else "none"
 
 
-def current_fingerprint(context: Context, model: str, language: str) -> str:
-    """What the vectors of a language must be made from; MissingDataError where the tokens are still to be made."""
-    study, space = context.study, _space(context.study)
-    tokens = _token_entries(context, model, language)
-    if space.kind == "vec":
-        words = "\n".join(_vocabulary(context, _all_token_entries(context, language)))
-        content = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        return fingerprint(
-            "word_vectors",
-            CODE_VERSION,
-            {"min_coverage": space.min_coverage},
-            [_digest(context, space.files[language]), f"words {content}"],
-        )
-    pin, used = context.zoo.pin(model), _dictionaries_used(space, language)
-    inputs = [pin.weight_hash, pin.tokenizer_hash, *map(identity, tokens)]
-    inputs += [f"{name} {_digest(context, space.dictionaries[name])}" for name in used]
-    parameters = {
-        "unit": study.consistency.unit if study.consistency is not None else None,
-        "pivot": space.pivot,
-        "alignment": alignment_of(study, language),
-        "min_coverage": space.min_coverage,
-        "foreign_first": sorted(set(space.reversed_dictionaries) & set(used)),
-    }
-    return fingerprint("word_vectors", CODE_VERSION, parameters, inputs)
+def _name(study: Study) -> str:
+    assert study.consistency is not None
+    return study.consistency.space
 
 
 def _space(study: Study) -> Space:
-    assert study.consistency is not None
-    return study.spaces[study.consistency.space]
+    return study.spaces[_name(study)]
 
 
-def _dictionaries_used(space: Space, language: str) -> list[str]:
+def _dictionaries_used(space: Space, language: str) -> tuple[str, ...]:
     """Languages whose dictionaries decide how a language lies in the space: the first one's, and its own."""
     used = dict.fromkeys(list(space.dictionaries)[:1])
     if language in space.dictionaries and language != space.pivot:
         used[language] = None
-    return list(used)
+    return tuple(used)
 
 
-def _digest(context: Context, file: str) -> str:
-    path = context.study.data_path(file)
-    if not path.is_file():
-        raise CorpusError(f"No file {path}, which `{file}` in the study's [spaces] names.")
-    return HashCache.of(context.warehouse.root).digest([path])
-
-
-def _token_entries(context: Context, model: str, language: str) -> list[Entry]:
-    return [
-        required(context, Slot("tokens", (model, language), corpus.dataset), Key(model, language=language))
-        for corpus in corpora(context, model, language)
-        if corpus.task in PAIRED
-    ]
-
-
-def _all_token_entries(context: Context, language: str) -> list[Entry]:
-    """Tokens of the language under every model of the study, as far as they are there."""
-    slots = (
-        Slot("tokens", (model, language), dataset)
-        for model in context.study.models
-        for dataset in context.study.evaluations(model, language)
+def _in_file(partition: Partition, slot: Slot, tokens: tuple[Entry, ...]) -> Job:
+    """Words of every model of the study, as far as their tokens are there and up to date."""
+    study, language = partition.study, partition.language
+    others = (
+        partition.current(Slot("tokens", (model, language), dataset))
+        for model in study.models
+        for dataset in study.evaluations(model, language)
     )
-    return [entry for entry in map(context.warehouse.current, slots) if entry is not None]
+    seen = dict.fromkeys(entry.file for entry in (*tokens, *others) if entry is not None)
+    files = tuple(partition.root / file for file in seen)
+    space, path = _space(study), study.data_path(_space(study).files[language])
+    return Job(
+        {"word_vectors": slot},
+        _OfFile(_hash_of_words(files), alignment_of(study, language), space.min_coverage),
+        files=(partition.digest(path, f"`spaces.{_name(study)}.files`"),),
+        name=_name(study),
+        tools=_File(path, files),
+    )
 
 
-def _vocabulary(context: Context, entries: Iterable[Entry]) -> list[str]:
+def _in_model(partition: Partition, slot: Slot, tokens: tuple[Entry, ...]) -> Job:
+    study, language, space = partition.study, partition.language, _space(partition.study)
+    assert study.consistency is not None
+    used, pivot = _dictionaries_used(space, language), str(space.pivot)
+    paths = {each: study.data_path(space.dictionaries[each]) for each in used}
+    named = f"`spaces.{_name(study)}.dictionaries`"
+    params = _OfModel(
+        unit=study.consistency.unit,
+        pivot=pivot,
+        alignment=alignment_of(study, language),
+        dictionaries=used,
+        foreign_first=tuple(each for each in used if each in space.reversed_dictionaries),
+        segmenters=(segmenter_name(language), segmenter_name(pivot)),
+        min_coverage=space.min_coverage,
+    )
+    return Job(
+        {"word_vectors": slot},
+        params,
+        tokens,
+        partition.use(partition.model, "max_length", "dtype"),
+        tuple(f"{each} {partition.digest(path, named)}" for each, path in paths.items()),
+        name=_name(study),
+        tools=paths,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _hash_of_words(files: tuple[Path, ...]) -> str:
+    """Hash of the distinct words of some files of `tokens`: files of a warehouse never change."""
+    text = "\n".join(_vocabulary(_scan(files)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _scan(files: tuple[Path, ...]) -> pl.LazyFrame:
+    return pl.scan_parquet(list(files), hive_partitioning=False, glob=False)
+
+
+def _vocabulary(tokens: pl.LazyFrame) -> list[str]:
     """Distinct words of some tokens, sorted."""
-    files = [context.warehouse.root / entry.file for entry in entries]
-    words = pl.scan_parquet(files).select(pl.col("word").drop_nulls().unique()).collect()["word"].unique()
+    words = tokens.select(pl.col("word").drop_nulls().unique()).collect()["word"]
     return sorted(words.to_list())
 
 
-def _from_file(context: Context, language: str, space: Space) -> _Made:
+def _from_file(work: Work, job: Job, language: str) -> Found:
+    from xlwh.consistency.checks import require_coverage
     from xlwh.consistency.vectors import read_vectors
 
-    words = _vocabulary(context, _all_token_entries(context, language))
-    path = context.study.data_path(space.files[language])
-    found = read_vectors(path, words)
-    _require_coverage(
-        context.study, language, len(words), len(found.words), found.missing, f"{path}: ", found.examples
+    words = _vocabulary(_scan(job.tools.tokens))
+    found = read_vectors(job.tools.path, words)
+    require_coverage(
+        len(words),
+        len(found.words),
+        job.params.min_coverage,
+        where=str(job.tools.path),
+        language=language,
+        setting=f"spaces.{job.name}.min_coverage",
+        missing=found.missing,
+        examples=found.examples,
     )
-    return _Made(found.words, found.matched, found.vectors, asdict(found.report))
+    for name, value in asdict(found.report).items():
+        work.tell(name, value)
+    return found.words, found.matched, found.vectors
 
 
-def _from_embeddings(context: Context, model: str, language: str, space: Space, tokens: bool) -> _Made:
+def _from_embeddings(work: Work, job: Job, language: str) -> Found:
+    from xlwh.consistency.checks import require_coverage, require_direction
     from xlwh.consistency.embeddings import input_embedding, word_embedder
     from xlwh.consistency.spaces import Rotation, align, pivot_mean
 
-    loaded = context.load(model, "tokens")
-    embedding, pivot = input_embedding(loaded), str(space.pivot)
-    embed_pivot = word_embedder(loaded, pivot)
+    params, loaded = job.params, work.load(job, "tokens")
+    embedding, embed_pivot = input_embedding(loaded), word_embedder(loaded, params.pivot)
+    vocabulary = _vocabulary(work.scan(job, "tokens"))
     dictionaries = {
-        name: _dictionary(context.study, space, name) for name in _dictionaries_used(space, language)
+        name: read_dictionary(path, foreign_first=name in params.foreign_first)
+        for name, path in job.tools.items()
     }
-    mean: NDArray[np.floating[Any]] = np.zeros(embedding.shape[1])
+    rotation = Rotation(np.zeros(embedding.shape[1]), None)
     if dictionaries:
-        mean = pivot_mean(next(iter(dictionaries.values())), embed_pivot)
-    entries = _token_entries(context, model, language)
-    vocabulary = _vocabulary(context, entries)
-    own = language if language in dictionaries else next(iter(dictionaries), None)
-    if own is not None and (own == language or language == pivot):
-        _require_direction(context.study, space, own, dictionaries[own], language, vocabulary)
-    rotation, metadata = Rotation(mean, None), dict[str, object]()
-    if alignment_of(context.study, language) == "procrustes":
-        rotation, report = align(dictionaries[language], embed_pivot, word_embedder(loaded, language), mean)
-        metadata = {f"dictionary_{name}": value for name, value in asdict(report).items()}
-    if tokens:
-        pieces = _sub_tokens(context, entries)
-        asked, raw = pieces["token"].to_list(), embedding[pieces["token_id"].to_numpy()]
+        first = params.dictionaries[0]
+        checked = language if language in dictionaries else first
+        if checked == language or language == params.pivot:
+            require_direction(
+                dictionaries[checked],
+                vocabulary,
+                language == params.pivot,
+                where=f"{job.tools[checked]}: the dictionary of `{checked}`",
+                language=language,
+                setting=f"spaces.{job.name}.reversed_dictionaries",
+                is_reversed=checked in params.foreign_first,
+            )
+        rotation = Rotation(pivot_mean(dictionaries[first], embed_pivot), None)
+    if params.alignment == "procrustes":
+        foreign = word_embedder(loaded, language)
+        rotation, report = align(dictionaries[language], embed_pivot, foreign, rotation.mean)
+        for name, value in asdict(report).items():
+            work.tell(f"dictionary_{name}", value)
+    if params.unit == "token":
+        pieces = _sub_tokens(work.scan(job, "tokens"))
+        asked, raw = pieces["token"], embedding[pieces["token_id"].to_numpy()]
         covered = np.ones(len(asked), dtype=bool)
     else:
-        asked = vocabulary
-        raw, covered = word_embedder(loaded, language)(asked)
-    words = [word for word, has in zip(asked, covered.tolist(), strict=True) if has]
-    without = [word for word, has in zip(asked, covered.tolist(), strict=True) if not has]
-    _require_coverage(context.study, language, len(asked), len(words), without, f"`{model}`: ")
-    metadata |= {"asked": len(asked), "found": len(words), "dimension": embedding.shape[1]}
-    return _Made(words, words, rotation.apply(raw[covered]), metadata)
-
-
-def _require_coverage(
-    study: Study,
-    language: str,
-    asked: int,
-    found: int,
-    missing: Sequence[str],
-    where: str,
-    examples: Sequence[str] = (),
-) -> None:
-    """Stop where so few words have a vector that similarities would say nothing; `CorpusError` shows both sides."""
-    space = _space(study)
-    if not asked or (found and found >= space.min_coverage * asked):
-        return
-    assert study.consistency is not None
-    shown = f" Not found: {', '.join(missing[:_SHOWN])}." if missing else ""
-    has = f" The file has: {', '.join(examples)}." if examples else ""
-    raise CorpusError(
-        f"{where}{found} of {asked} distinct words of the corpora in `{language}` have a vector ({found / asked:.0%}); at "
-        f"least {space.min_coverage:.0%} are needed (`spaces.{study.consistency.space}.min_coverage`).{shown}{has}"
-        f"{_why_not_found(examples)}"
+        asked = pl.Series(vocabulary, dtype=pl.String)
+        raw, covered = word_embedder(loaded, language)(vocabulary)
+    words = asked.filter(pl.Series(covered)).to_list()
+    require_coverage(
+        len(asked),
+        len(words),
+        params.min_coverage,
+        where=f"`{loaded.key}`",
+        language=language,
+        setting=f"spaces.{job.name}.min_coverage",
+        missing=asked.filter(pl.Series(~covered)).to_list(),
     )
+    for name, value in (("asked", len(asked)), ("found", len(words)), ("dimension", embedding.shape[1])):
+        work.tell(name, value)
+    return words, words, rotation.apply(raw[covered])
 
 
-def _why_not_found(examples: Sequence[str]) -> str:
-    """What the file's words have in common that would explain it, as a sentence."""
-    prefixes = [match[0] for word in examples if (match := _KEY.match(word))]
-    if prefixes:
-        return (
-            f" Its keys begin with a prefix such as `{prefixes[0]}`: write plain words, one language a file."
-        )
-    if examples and all(word.isupper() or not word.islower() for word in examples if word.isalpha()):
-        return " Its words are capitalised: words are looked up as they are and in lower case."
-    return " Is it a file of another language?" if examples else ""
-
-
-def _require_direction(
-    study: Study, space: Space, name: str, dictionary: Dictionary, language: str, vocabulary: Sequence[str]
-) -> None:
-    """Stop where a dictionary is read backwards: the corpora's words are those of its other side."""
-    known = {word.lower() for word in vocabulary}
-    pivots, foreigns = ({word.lower() for word in side} for side in zip(*dictionary.pairs, strict=True))
-    own, other = (pivots, foreigns) if language == space.pivot else (foreigns, pivots)
-    hits, wrong = len((own - other) & known), len((other - own) & known)
-    if wrong >= _EVIDENCE and wrong > 2 * hits:
-        reversed_ = name in space.reversed_dictionaries
-        action = "Take it out of" if reversed_ else "Name the language in"
-        assert study.consistency is not None
-        raise CorpusError(
-            f"{study.data_path(space.dictionaries[name])}: the dictionary of `{name}` seems to be read backwards: of the words "
-            f"of the corpora in `{language}`, {hits} stand on its side of `{language}` and {wrong} on the other. {action} "
-            f"`spaces.{study.consistency.space}.reversed_dictionaries`."
-        )
-
-
-def _sub_tokens(context: Context, entries: Iterable[Entry]) -> pl.DataFrame:
+def _sub_tokens(tokens: pl.LazyFrame) -> pl.DataFrame:
     """Distinct sub-tokens that stand in words: `token` and its row of the embedding. UNK has no meaning of its own."""
-    files = [context.warehouse.root / entry.file for entry in entries]
     return (
-        pl.scan_parquet(files)
-        .filter(~pl.col("is_special") & ~pl.col("is_unknown") & pl.col("word_index").is_not_null())
+        tokens.filter(~pl.col("is_special") & ~pl.col("is_unknown") & pl.col("word_index").is_not_null())
         .group_by("token")
         .agg(pl.col("token_id").min())
         .sort("token")
         .collect()
-    )
-
-
-def _dictionary(study: Study, space: Space, language: str) -> Dictionary:
-    return read_dictionary(
-        study.data_path(space.dictionaries[language]), foreign_first=language in space.reversed_dictionaries
     )

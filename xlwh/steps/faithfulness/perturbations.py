@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from xlwh.corpora import sample
+from xlwh.steps.attribution.explained import explained, num_explained_own
 from xlwh.steps.attribution.stored import Stored
-from xlwh.steps.attribution.targets import num_explained_own
 from xlwh.steps.definition import Frames, Pieced
 from xlwh.steps.job import Job, which
 from xlwh.steps.models.evaluated import CLASSIFICATION, evaluated
@@ -31,13 +30,14 @@ RANDOM = "random"
 class _Params:
     method: str
     settings: Faithfulness
-    seed: int = which()
     max_examples: int | None = which()
+    seed: int | None = which()
+    """None where no examples are drawn."""
 
 
 class _Perturbations(Pieced):
     version = "2"
-    libraries = ("torch", "transformers", "tokenizers")
+    libraries = ("torch", "transformers", "tokenizers", "numpy")
     at_once = 32
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
@@ -52,6 +52,7 @@ class _Perturbations(Pieced):
             raise NotApplicable(f"`{model}` has no sequence classification head.")
         tried = allowed(partition, model, methods(study))
         settings = study.faithfulness.model_copy(update={"methods": None, "max_examples": None})
+        limit = num_explained_own(study)
         use, keys = partition.use(model, "max_length", "labels", "dtype", "attention"), (model, language)
         for corpus in found:
             shared = (partition.required(Slot("predictions", keys, corpus.dataset)), corpus.entry)
@@ -62,7 +63,7 @@ class _Perturbations(Pieced):
                 )
                 yield Job(
                     {"perturbations": Slot("perturbations", keys, part)},
-                    _Params(method, settings, study.seed, num_explained_own(study)),
+                    _Params(method, settings, limit, None if limit is None else study.seed),
                     (*shared, *own),
                     use,
                     name=method,
@@ -70,12 +71,10 @@ class _Perturbations(Pieced):
                 )
 
     def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
-        """The examples to perturb, with their `predicted` class: those that are attributed, or a part of them."""
-        params = jobs[0].params
-        predicted = work.scan(jobs[0], "predictions").select("example_id", "predicted").collect()
-        return (
-            predicted if params.max_examples is None else sample(predicted, params.max_examples, params.seed)
-        )
+        """The examples to perturb, with their own class as the `target`: those that are attributed, or a part of them."""
+        columns = ("split", "example_id", "label", "predicted")
+        predicted = work.scan(jobs[0], "predictions").select(columns).collect()
+        return explained(predicted, "own_prediction", jobs[0].params.max_examples, jobs[0].params.seed)
 
     def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
         """Rows of `perturbations` of every method."""
@@ -85,11 +84,11 @@ class _Perturbations(Pieced):
 
         settings, loaded = jobs[0].params.settings, work.load(jobs[0], "perturbations")
         examples = work.pieces_of(jobs[0], "examples", pieces).join(
-            pieces, on="example_id", maintain_order="left"
+            pieces.select("example_id", "target"), on="example_id", maintain_order="left"
         )
         encoded = encode(loaded, examples)
         classes = {label: index for index, label in enumerate(loaded.labels or ())}
-        targets = examples.select("example_id", target="predicted")
+        targets = examples.select("example_id", "target")
         scores = {job.name: Stored(work, job, targets) for job in jobs if job.name != RANDOM}
         drawn = any(job.name == RANDOM for job in jobs)
         draws = range(max(settings.random_draws, settings.soft_draws) if drawn else 0)
@@ -108,7 +107,7 @@ class _Perturbations(Pieced):
         rows = pl.DataFrame(made.rows, schema=list(Row._fields), orient="row", infer_schema_length=None)
         keys = encoded.keys.with_columns(
             model=pl.lit(loaded.key),
-            target=examples["predicted"],
+            target=examples["target"],
             subject=pl.int_range(encoded.keys.height, dtype=pl.Int64),
         )
         frame = rows.join(keys, on="subject")

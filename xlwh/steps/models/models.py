@@ -1,52 +1,82 @@
-"""Pin a model of the study: what it is, exactly. Models that are fine-tuned here are trained by `finetuned`."""
+"""Say of every model what it is, exactly, and what its self-test found; make those that are made here."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from xlwh.models.describe import describe, models_row, noted, self_tested
 from xlwh.selftest import summary
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch
-from xlwh.steps.models.selftests import results_of, tested_with
-from xlwh.store import Slot, fingerprint
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.models import finetuned, scratch
+from xlwh.steps.models.selftests import tested_with
+from xlwh.steps.planning import Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot
+from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder
 
-CODE_VERSION = "1"
+_OPTIONS = ("labels", "attention")
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write the row of `models` for a hub id or a local folder, after loading it once and trying it out (`self_test`)."""
-    name = str(key.model)
-    options = context.study.models[name]
-    if options.finetune is not None:
-        from xlwh.steps.models import finetuned
+@dataclass(frozen=True)
+class _Params:
+    kind: str
+    source: str
+    revision: str | None
+    noted: dict[str, Any]
+    """Columns that repeat what the study says."""
+    options: Mapping[str, object]
+    """Labels, and what else than the number format, which is noted, the self-test depends on."""
+    self_tested_with: str
+    making: finetuned.Training | scratch.Beginning | None = None
+    """How it is made, if it is made here."""
 
-        return finetuned.run(context, key)
-    if options.scratch is not None:
-        from xlwh.steps.models import scratch
 
-        return scratch.run(context, key)
-    pin = context.zoo.pin(name)
-    parameters = {
-        "kind": pin.kind,
-        "source": pin.source,
-        "revision": pin.revision,
-        "labels": options.labels,
-        **noted(options),
-        "self_tested_with": tested_with(),
-    }
-    current = fingerprint("models", CODE_VERSION, parameters, pin.identity)
-    slot = Slot("models", (name,))
-    if not context.force and context.warehouse.is_fresh(slot, current):
-        return StepResult(status="fresh")
-    watch = Stopwatch()
-    loaded = context.zoo.load(name)
-    results = results_of(context, loaded, again=context.force)
-    described = describe(pin, loaded, options) | self_tested(results, tested_with())
-    context.warehouse.write({slot: models_row(described)}, current, pin.provenance)
-    return StepResult(
-        status="written",
-        rows=1,
-        duration_s=watch.seconds,
-        metadata={
-            **{x: described[x] for x in ("family", "task", "num_parameters", "dtype", "weight_hash")},
-            "self-test": summary(results),
-        },
-    )
+class _Models(Whole):
+    version = "1"
+    libraries = ("torch", "transformers")
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """One job."""
+        name = partition.model
+        slots, spec = {"models": Slot("models", (name,))}, partition.study.models[name]
+        if spec.finetune is None and spec.scratch is None:
+            use = partition.use(name, *_OPTIONS)
+            pin = use.pin
+            params = _Params(pin.kind, pin.source, pin.revision, noted(spec), use.options, tested_with())
+            yield Job(slots, params, files=pin.identity, name=name)
+            return
+        kind, made = ("finetuned", finetuned) if spec.finetune is not None else ("scratch", scratch)
+        plan = made.planned(partition)
+        options = {option: getattr(spec, option) for option in _OPTIONS}
+        yield Job(
+            slots,
+            _Params(kind, plan.source, None, noted(spec), options, tested_with(), plan.making),
+            plan.reads,
+            files=plan.files,
+            folder=checkpoint_folder(partition.root, name, plan.making.digest),
+            name=name,
+            tools=plan.tools,
+        )
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """The row of `models`, after loading the model once as everything later will."""
+        params, columns = job.params, dict[str, Any]()
+        if isinstance(params.making, finetuned.Training):
+            columns = finetuned.made(work, job)
+        elif params.making is not None:
+            columns = scratch.made(work, job)
+        loaded, results = work.try_out(job.name, job.files, job.folder)
+        work.provenance |= loaded.pin.provenance
+        if job.folder is not None:
+            work.provenance[CHECKPOINT] = job.folder.name
+        row = describe(loaded, params.noted) | self_tested(results, params.self_tested_with) | columns
+        for column in ("family", "task", "num_parameters", "vocab_size", "dtype", "weight_hash"):
+            work.tell(column, row[column])
+        work.tell("self-test", summary(results))
+        return {"models": models_row(row)}
+
+
+STEP = _Models()

@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
 import polars as pl
 
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.models.evaluated import corpora
-from xlwh.steps.models.translations import TRANSLATION
-from xlwh.steps.upstream import required
-from xlwh.store import Slot, fingerprint, schema
+from xlwh.models.translation_statistics import statistics, version
+from xlwh.steps.definition import Frames, Stored, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.models.evaluated import TRANSLATION, evaluated
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot, schema
 
-CODE_VERSION = "1"
+
+@dataclass(frozen=True)
+class _Params:
+    sacrebleu: str
+    """Its full version, which stands in the signature."""
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `translation_statistics` of one model into one language, a file per dataset."""
-    model, language = str(key.model), str(key.language)
-    found = [corpus for corpus in corpora(context, model, language) if corpus.task == TRANSLATION]
-    if not found:
-        return not_applicable(f"`{model}` is evaluated on no translations into `{language}`.")
-    if context.zoo.pin(model).task != TRANSLATION:
-        return not_applicable(f"`{model}` writes no text.")
-    from xlwh.models.translation_statistics import statistics, version
+class _TranslationStatistics(Whole):
+    version = "1"
+    libraries = ("sacrebleu",)
 
-    watch, rows, metadata = Stopwatch(), 0, dict[str, object]()
-    for corpus in found:
-        outputs = required(context, Slot("predictions", (model, language), corpus.dataset), key)
-        slot = Slot("translation_statistics", (model, language), corpus.dataset)
-        current = fingerprint(
-            "translation_statistics", CODE_VERSION, {"sacrebleu": version()}, [outputs.fingerprint]
-        )
-        if not context.force and context.warehouse.is_fresh(slot, current):
-            continue
-        frame = context.warehouse.scan(
-            "predictions", model=model, language=language, dataset=corpus.dataset
-        ).collect()
-        known = frame.filter(pl.col("label").is_not_null())
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per dataset of translations."""
+        model, language = partition.model, partition.language
+        found = [corpus.dataset for corpus in evaluated(partition) if corpus.task == TRANSLATION]
+        if not found:
+            raise NotApplicable(f"`{model}` is evaluated on no translations into `{language}`.")
+        if partition.pin(model).task != TRANSLATION:
+            raise NotApplicable(f"`{model}` writes no text.")
+        for dataset in found:
+            outputs = partition.required(Slot("predictions", (model, language), dataset))
+            slot = Slot("translation_statistics", (model, language), dataset)
+            yield Job({"translation_statistics": slot}, _Params(version()), (outputs,), name=dataset)
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """Counts of what was written where a reference is known."""
+        known = work.scan(job, "predictions").filter(pl.col("label").is_not_null()).collect()
         types = schema("translation_statistics")
-        keys = known.select(name for name in types if name not in ("metric", "signature", "statistics"))
+        keys = known.select(name for name in types if name in known.columns)
+        work.examples += known.height
         made = statistics(keys, known["predicted"].to_list(), known["label"].to_list())
-        context.warehouse.write(
-            {slot: made.select(pl.col(name).cast(dtype) for name, dtype in types.items())}, current
-        )
-        rows += made.height
-        metadata[corpus.dataset] = dict(
-            made.select("metric", "signature").unique().sort("metric").iter_rows()
-        )
-    if not rows and not metadata:
-        return StepResult(status="fresh")
-    return StepResult("written", rows, rows // 2, watch.seconds, metadata=metadata)
+        return {"translation_statistics": made}
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """The signature of each metric."""
+        signatures = rows["translation_statistics"].select("metric", "signature").unique().sort("metric")
+        return {job.name: dict(signatures.collect().iter_rows())}
+
+
+STEP = _TranslationStatistics()
