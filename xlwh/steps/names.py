@@ -114,7 +114,7 @@ class Renaming:
         if text is None:
             return None
         if kind == "recipe":
-            return self._recipe(text)
+            return json.dumps(self.recipe(json.loads(text)), sort_keys=True)
         if kind in (self.what, "origin"):
             return self._key(text)
         if self.what == "model":
@@ -148,12 +148,10 @@ class Renaming:
             return text
         return self.new + text[len(self.old) :]
 
-    def _recipe(self, text: str) -> str:
-        recipe = json.loads(text)
-        for name in _IN_RECIPES[self.what]:
-            if recipe.get(name) == self.old:
-                recipe[name] = self.new
-        return json.dumps(recipe, sort_keys=True)
+    def recipe(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """How a model was trained, with the new key for the old."""
+        places = _IN_RECIPES[self.what]
+        return {name: self._key(value) if name in places else value for name, value in recipe.items()}
 
 
 def renamed_study(study: Study, what: What, old: str, new: str) -> Study:

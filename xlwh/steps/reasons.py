@@ -110,20 +110,22 @@ def _shown(value: Any) -> str:
 
 
 def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
-    """A line per step and reason for partitions that are stored and are about to be made anew, with their number."""
+    """A line per reason why something that is stored is about to be made anew, with the partitions that it holds for."""
     planner.refresh()
-    lines = []
+    found: dict[str, dict[str, int]] = {}
     for step, keys in todo.items():
         if step.definition is None:
             continue
-        counts: dict[str, int] = {}
         for key in keys:
             if why := "; ".join(why_stale(planner, step, key)):
-                counts[why] = counts.get(why, 0) + 1
-        lines += [
-            f"{step.name}: {count} partition{'s' * (count > 1)} will be made anew: {why}"
-            for why, count in counts.items()
-        ]
+                counts = found.setdefault(why, {})
+                counts[step.name] = counts.get(step.name, 0) + 1
+    lines = []
+    for why, counts in found.items():
+        (first, number), *others = counts.items()
+        listed = [f"{number} partition{'s' * (number > 1)} of {first}"]
+        listed += [f"{count} of {step}" for step, count in others]
+        lines.append(f"Will be made anew: {', '.join(listed)}: {why}")
     return lines
 
 

@@ -7,6 +7,7 @@ old key gets the fingerprint that the study asks for with the new one; any other
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from xlwh.steps.planning import NotApplicable, Planner
 from xlwh.steps.runner import ROWS, provenance
 from xlwh.steps.scope import entries_of
 from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder, checkpoint_of
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.manifest import NewFile
 from xlwh.store.rewrite import Pending, rewrite
@@ -198,22 +200,38 @@ class Renamer:
             told |= provenance(planned)
         elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
             told[ROWS] = rows[1].rows_fingerprint
-        if entry.slot.table == "models":
-            self._link_checkpoint(entry, slot, mark)
+        if entry.slot.table == "models" and (source := checkpoint_of(self.warehouse.root, entry)):
+            target = checkpoint_folder(self.warehouse.root, slot.keys[0], source.name)
+            if planned is not None:
+                target = planned.job.folder or target
+            elif rows is not None and rows[0].job.folder == source:
+                target = rows[1].job.folder or target
+            if source.is_dir():
+                self._copy_checkpoint(source, target)
+                told[CHECKPOINT] = target.name
         file = rewrite(self.warehouse.root, entry, slot, columns, mark, told)
         self._written.append(file)
         pending.commit([file], [entry.slot] if slot != entry.slot else [])
 
-    def _link_checkpoint(self, entry: Entry, slot: Slot, mark: str) -> None:
+    def _copy_checkpoint(self, source: Path, target: Path) -> None:
         """Give a checkpoint that was made here its new place too; `gc` removes the old one."""
-        folder = self.warehouse.root / "models"
-        source = folder / entry.slot.keys[0] / entry.fingerprint[:16]
-        target = folder / slot.keys[0] / mark[:16]
-        if not source.is_dir() or target.exists():
+        from xlwh.models.finetune import TRAINING_FILE
+
+        if target.exists():
             return
+
+        def copy(file: str, to: str) -> None:
+            if Path(file).name == TRAINING_FILE:
+                record = json.loads(Path(file).read_text(encoding="utf-8"))
+                record["recipe"] = self._renaming.recipe(record["recipe"])
+                record["model"] = self._renaming.value("model", record["model"])
+                Path(to).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                _link(file, to)
+
         make_folder(target.parent)
         unfinished = path_beside(target)
-        shutil.copytree(source, unfinished, copy_function=_link)
+        shutil.copytree(source, unfinished, copy_function=copy)
         publish(unfinished, target)
 
 
