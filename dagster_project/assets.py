@@ -12,7 +12,8 @@ from dagster_project.events import defer_events, log_made, log_not_made
 from dagster_project.metadata import describe, stored_of, summarise, table_metadata
 from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
-from dagster_project.resources import Reporter, WarehouseResource, ZooResource, attempts
+from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource, attempts
+from xlwh.steps import scope
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
 from xlwh.store import Warehouse
@@ -50,15 +51,20 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         config: Making,
         warehouse: WarehouseResource,
         zoo: ZooResource,
+        plans: dg.ResourceParam[Plans],
         reporter: dg.ResourceParam[Reporter],
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
         defer_events(context)
         bench = Context(study, opened, zoo.of(study, opened), force=config.force)
+        bench.planner = plans.of(study, opened)
+        # Another study may have hidden what this one reads.
+        scope.renew(bench.planner, [])
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
         outcomes = list(attempts(context, bench, reporter, step, keys, blocked))
-        if written := any(outcome.written for outcome in outcomes):
+        written = any(outcome.written for outcome in outcomes)
+        if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()
         for table in step.tables:
             log_outcomes(context, opened, outcomes, table, plot(opened, table) if written else {})

@@ -13,12 +13,15 @@ import dagster as dg
 
 from dagster_project.assets import table_assets
 from dagster_project.checks import table_checks
-from dagster_project.resources import Reporter, WarehouseResource, ZooResource
+from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource
 from dagster_project.views import view_assets
+from xlwh.steps.planning import Planner
 from xlwh.study import Study, load
 
 
-def build(study: Study, root: Path, reporter: Reporter | None = None) -> dg.Definitions:
+def build(
+    study: Study, root: Path, reporter: Reporter | None = None, planner: Planner | None = None
+) -> dg.Definitions:
     """Definitions of a study whose warehouse is the folder `root`."""
     return dg.Definitions(
         assets=[*table_assets(study), view_assets(study)],
@@ -26,6 +29,7 @@ def build(study: Study, root: Path, reporter: Reporter | None = None) -> dg.Defi
         resources={
             "warehouse": WarehouseResource(root=str(root.resolve())),
             "zoo": ZooResource(),
+            "plans": Plans(planner),
             "reporter": reporter or Reporter(),
         },
         # One process for all partitions of a run: a model is loaded once, not once per step.

@@ -22,6 +22,7 @@ from dagster_project.resources import Reporter
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.plan import Outcome, Step, in_order, upstream, values
+from xlwh.steps.planning import Planner
 from xlwh.study import Study
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -75,13 +76,20 @@ class _Collector(Reporter):
 class Launcher:
     """Makes partitions and views of one study in this process, whatever fails on the way."""
 
-    def __init__(self, study: Study, root: Path, display: Display, force: bool = False) -> None:
+    def __init__(
+        self,
+        study: Study,
+        root: Path,
+        display: Display,
+        force: bool = False,
+        planner: Planner | None = None,
+    ) -> None:
         self._study = study
         self._root = root
         self._force = force
         self._display = display
         self._collector = _Collector(display=display)
-        definitions = build(study, root, self._collector)
+        definitions = build(study, root, self._collector, planner)
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self.problems: list[str] = []
         """What went wrong other than in a partition: checks that failed, views that cannot be built."""

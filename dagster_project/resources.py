@@ -13,6 +13,7 @@ from xlwh.errors import MissingDataError
 from xlwh.models import Zoo
 from xlwh.steps.base import Context, Key, Progress
 from xlwh.steps.plan import Outcome, Step
+from xlwh.steps.planning import Planner
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
@@ -38,6 +39,20 @@ class ZooResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self._zoo is None:
             self._zoo = Zoo(study, warehouse, self.device)
         return self._zoo
+
+
+@dataclass
+class Plans:
+    """What there is to do, worked out once and kept from run to run of a process."""
+
+    planner: Planner | None = None
+
+    def of(self, study: Study, warehouse: Warehouse) -> Planner:
+        """The plans of a study: the same object for as long as the resource lives."""
+        if self.planner is None:
+            # With a zoo of its own: it asks what models are and loads none, so it keeps none in memory.
+            self.planner = Planner(study, warehouse, Zoo(study, warehouse))
+        return self.planner
 
 
 @dataclass

@@ -22,6 +22,7 @@ _MODULES = {
     "report": ("report", "explore"),
     "concept": ("concept",),
     "care": ("check", "gc", "catalogue", "take", "readers"),
+    "scope": ("drop", "rename"),
 }
 """Modules of this package -> the commands that they add to the group."""
 

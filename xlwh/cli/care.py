@@ -39,8 +39,9 @@ def check(root: Path) -> int:
     """Check every stored file.
 
     Contract, fingerprint, orphans, whether it can be read, and languages that are not parallel though they are joined by
-    row; exit code 1 if anything is amiss.
+    row; exit code 1 if anything is amiss. What is stored and not named by the study is listed too, and is no fault.
     """
+    from xlwh.cli.scope import tell_unnamed
     from xlwh.store import Warehouse
 
     warehouse = Warehouse(root)
@@ -50,9 +51,11 @@ def check(root: Path) -> int:
         findings += [["not parallel", told] for told in _not_parallel(warehouse)]
     if not findings:
         click.echo("No faults found.")
+        tell_unnamed(warehouse)
         return 0
     grid(["fault", "what"], findings)
     console(stderr=True).print(f"{shown(len(findings))} finding{'s' * (len(findings) != 1)}")
+    tell_unnamed(warehouse)
     return 1
 
 

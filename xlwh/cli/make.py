@@ -105,7 +105,9 @@ def materialise(
     from xlwh.cli.selection import select, sort
     from xlwh.corpora import check
     from xlwh.models import Zoo
+    from xlwh.steps import scope
     from xlwh.steps.base import Context
+    from xlwh.steps.reasons import told
     from xlwh.store import Warehouse
 
     began = time.perf_counter()
@@ -113,7 +115,13 @@ def materialise(
     warehouse = Warehouse(root, create=True)
     warehouse.adopt_sql(study.sql_folder)
     selection = select(study, _view_names(warehouse), assets, models, languages, datasets)
-    found = sort(Context(study, warehouse, Zoo(study, warehouse), force), selection)
+    context = Context(study, warehouse, Zoo(study, warehouse), force)
+    planner = context.planner
+    # Another study may have hidden what this one reads.
+    scope.renew(planner)
+    found = sort(context, selection)
+    for line in () if force else told(planner, found.todo):
+        click.echo(line, err=True)
     outcomes, problems, warnings = list(found.settled), [], []
     views = selection.views if found.todo or (assets and not selection.steps) else ()
     try:
@@ -121,13 +129,16 @@ def materialise(
             from dagster_project.launch import Launcher
 
             with display() as shown:
-                launcher = Launcher(study, root, shown, force)
+                launcher = Launcher(study, root, shown, force, planner)
                 launcher.launch(found.todo, views)
             outcomes += launcher.outcomes
             problems, warnings = launcher.problems, launcher.warnings
     finally:
         # Also when it is stopped: what was finished is to be seen.
-        warehouse.build_catalogue()
+        try:
+            scope.renew(planner)
+        finally:
+            warehouse.build_catalogue()
     rows: dict[str, int] = {}
     for entry in warehouse.entries():
         rows[entry.slot.table] = rows.get(entry.slot.table, 0) + entry.rows

@@ -40,6 +40,7 @@ from xlwh.store.files import size
     show_default=True,
     help="Rows of the printed table; 0: all.",
 )
+@click.option("--everything", is_flag=True, help="Show what the study does not name too: all that is stored.")
 @warehouse_option
 def sql(
     query: str | None,
@@ -49,21 +50,23 @@ def sql(
     csv_safe: bool,
     parquet: Path | None,
     limit: int,
+    everything: bool,
     root: Path,
 ) -> None:
     """Run one SELECT on the tables and views.
 
-    QUERY is the statement, or - to read it from standard input.
+    QUERY is the statement, or - to read it from standard input. Tables and views hold what the study names; the schema
+    `stored` has every table complete (`from stored.tokens`).
 
     Nothing but reading is possible: no writing, no other files, no extensions.
     """
     if sum((as_json, as_csv, csv_safe, parquet is not None)) > 1:
         raise click.UsageError("give one of --json, --csv, --csv-safe and --parquet")
     text = _query_text(query, file)
-    from xlwh.store.connect import connect
+    from xlwh.store import Warehouse
     from xlwh.store.query import checked
 
-    with closing(connect(root)) as connection, sql_errors():
+    with closing(Warehouse(root).connect(everything=everything)) as connection, sql_errors():
         if parquet is not None:
             frame = connection.sql(checked(text)).pl()
             frame.write_parquet(parquet)
@@ -112,15 +115,17 @@ def _query_text(query: str | None, file: Path | None) -> str:
 def tables(as_json: bool, root: Path) -> None:
     """List the stored tables and the views.
 
-    With rows, size, partitions and the time of the last write.
+    With rows, size, partitions and the time of the last write, of what the study names; then what else is stored.
     """
+    from xlwh.cli.scope import tell_unnamed
     from xlwh.store import Warehouse
     from xlwh.tables import TABLES
 
     warehouse = Warehouse(root)
     listed: list[list[object]] = []
+    snapshot = warehouse.manifest.snapshot()
     for name in TABLES:
-        entries = warehouse.entries(name)
+        entries = [entry for entry in snapshot.shown if entry.slot.table == name]
         written = max((entry.created_at for entry in entries), default=None)
         partitions = len({entry.slot.keys for entry in entries})
         stored = sum(entry.size_bytes for entry in entries)
@@ -139,6 +144,7 @@ def tables(as_json: bool, root: Path) -> None:
         row[4] = None if row[4] is None else size(int(str(row[4])))
         row[5] = None if row[5] is None else str(row[5])[:16]
     grid(["name", "kind", "rows", "partitions", "size", "last written (UTC)"], listed)
+    tell_unnamed(warehouse)
 
 
 @command()
@@ -171,6 +177,7 @@ def describe(name: str, root: Path) -> None:
         ("row", view.description),
         ("key", ", ".join(view.key)),
         ("partitions", ", ".join(TABLES[name].partition_by) if name in TABLES else ""),
+        ("all that is stored", f"stored.{name}" if name in TABLES else ""),
         ("source", view.source),
         ("reads", "" if name in TABLES else ", ".join(view.depends_on)),
     ]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xlwh.errors import XlwhError
+from xlwh.steps import runner
 from xlwh.steps.base import Context, Key
-from xlwh.steps.freshness import fresh, probe
 from xlwh.steps.plan import STEPS, Outcome, Step, partitions, step_of, upstream
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -74,13 +74,12 @@ def select(
 def sort(context: Context, selection: Selection) -> Sorted:
     """Ask every partition whether it is fresh, each after those that it reads; with `force` none is asked."""
     found = Sorted()
-    probing = probe(context)
     stale: set[tuple[str, Key]] = set()
     for step, keys in selection.steps.items():
         settled = []
         for key in keys:
             ahead = any((source.name, other) in stale for source, other in upstream(context.study, step, key))
-            result = None if context.force or ahead else fresh(probing, step, key)
+            result = None if context.force or ahead else runner.fresh(step, context, key)
             if result is None:
                 stale.add((step.name, key))
                 found.todo.setdefault(step, set()).add(key)

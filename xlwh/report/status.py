@@ -56,7 +56,7 @@ def status(warehouse: Warehouse) -> Status:
     snapshot = warehouse.manifest.snapshot()
     found = []
     for name, contract in TABLES.items():
-        entries = [entry for entry in snapshot.entries if entry.slot.table == name]
+        entries = [entry for entry in snapshot.shown if entry.slot.table == name]
         found.append(
             TableStatus(
                 name,
@@ -80,7 +80,7 @@ def status(warehouse: Warehouse) -> Status:
         snapshot.created_at,
         tuple(found),
         public,
-        {str(entry.slot): entry.fingerprint for entry in snapshot.entries},
+        {str(entry.slot): entry.fingerprint for entry in snapshot.shown},
         versions(),
         shown,
     )

@@ -47,14 +47,12 @@ class Step:
     @property
     def definition(self) -> Definition:
         """Its jobs, and how their rows are made."""
-        return cast("Definition", getattr(importlib.import_module(self.module), "STEP", None))
+        return cast("Definition", importlib.import_module(self.module).STEP)
 
     def run(self, context: Context, key: Key) -> StepResult:
         """Make one partition, or find that it is fresh or does not apply."""
         from xlwh.steps import runner
 
-        if self.definition is None:
-            return importlib.import_module(self.module).run(context, key)
         return runner.run(self, context, key)
 
 

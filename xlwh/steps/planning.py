@@ -43,10 +43,12 @@ class _Plan:
     """Slot -> its file when it was looked at."""
     listed: dict[tuple[str, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
     """Table and keys -> all files there when they were looked at."""
-    replaced: list[Slot] = field(default_factory=list)
-    """Out-of-date files that go when the partition is made."""
+    superseded: list[Slot] = field(default_factory=list)
+    """Out-of-date files that others, under other slots, take the place of."""
     behind: set[tuple[str, Key]] = field(default_factory=set)
     """Partitions whose plans were asked."""
+    lacking: bool = False
+    """Whether it goes without files that it would look at: with them there may be more jobs."""
 
 
 class Planner:
@@ -56,7 +58,8 @@ class Planner:
         self.study, self.warehouse, self.zoo = study, warehouse, zoo
         self.opened: set[tuple[str, str]] = set()
         """(step, table that it looked at): what the declared inputs are compared with."""
-        self._head = -1
+        self.head = -1
+        """Number of the last commit that was taken in."""
         self._entries: dict[Slot, Entry] = {}
         self._listed: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
         self._plans: dict[tuple[str, Key], _Plan] = {}
@@ -65,9 +68,9 @@ class Planner:
     def refresh(self) -> None:
         """Take in what was committed since: plans that rest on other files than now are forgotten."""
         head = self.warehouse.manifest.head()
-        if head == self._head:
+        if head == self.head:
             return
-        self._head = head
+        self.head = head
         self._entries, self._listed = {}, {}
         for entry in self.warehouse.entries():
             self._entries[entry.slot] = entry
@@ -112,9 +115,17 @@ class Planner:
         """What is to be said of a partition's jobs, such as methods that were left out."""
         return self._plan(step, key).remark
 
-    def replaced(self, step: Step, key: Key) -> list[Slot]:
-        """Out-of-date files that go when a partition is made; those of them that are still there."""
-        return [slot for slot in self._plan(step, key).replaced if slot in self._entries]
+    def superseded(self, step: Step, key: Key) -> list[Entry]:
+        """Out-of-date files of a partition that others, under other slots, take the place of."""
+        slots = self._plan(step, key).superseded
+        return [entry for slot in slots if (entry := self._entries.get(slot)) is not None]
+
+    def names(self, step: Step, key: Key) -> set[Slot] | None:
+        """Every slot that a partition writes; None where that cannot be told, such as while its inputs are missing."""
+        plan = self._plan(step, key)
+        if plan.lacking or isinstance(plan.error, XlwhError):
+            return None
+        return slots_of(plan.jobs)
 
     def is_fresh(self, planned: Planned) -> bool:
         """Whether all files of a job are there and were made from what it says."""
@@ -125,8 +136,6 @@ class Planner:
 
         Raises what planning that partition raises.
         """
-        if step_of(entry.slot.table).definition is None:
-            return True
         try:
             jobs = self.jobs(step_of(entry.slot.table), key)
         except NotApplicable:
@@ -225,9 +234,12 @@ class Partition:
         """The same, but None where it is missing or out of date."""
         key, entry = self._look(slot), self.planner.entry(slot)
         try:
-            return entry if entry is not None and self.planner.is_current(entry, key) else None
+            if entry is not None and self.planner.is_current(entry, key):
+                return entry
         except XlwhError:
-            return None
+            pass
+        self._found.lacking = True
+        return None
 
     def made(self, job: Job) -> Entry | None:
         """The file of a job of this very step, if it is up to date: for steps that go on from what they made."""
@@ -241,9 +253,9 @@ class Partition:
         """All files of a table in this very partition, whatever they were made from."""
         return self._list(table, self.key)
 
-    def replace(self, slots: Iterable[Slot]) -> None:
-        """Name files of this very partition that other rows take the place of, under other slots: they go with a run."""
-        self._found.replaced += slots
+    def supersede(self, slots: Iterable[Slot]) -> None:
+        """Name files of this very partition that others take the place of, under other slots: a run hides them first."""
+        self._found.superseded += slots
 
     def written(self, table: str, key: Key) -> list[Entry]:
         """All up-to-date files of a table that a partition of another step writes, such as rounds of samples.
@@ -252,7 +264,10 @@ class Partition:
         """
         self._check_declared(table, key)
         self._found.behind.add((step_of(table).name, key))
-        return [entry for entry in self._list(table, key) if self.planner.is_current(entry, key)]
+        stored = self._list(table, key)
+        found = [entry for entry in stored if self.planner.is_current(entry, key)]
+        self._found.lacking |= len(found) < len(stored)
+        return found
 
     def read(self, entry: Entry) -> pl.LazyFrame:
         """The rows of a file that was `required`."""

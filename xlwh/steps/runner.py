@@ -173,7 +173,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
     context.planner.refresh()
     try:
         jobs = context.planner.jobs(step, key)
-        if not all(map(context.planner.is_fresh, jobs)) or context.planner.replaced(step, key):
+        if not all(map(context.planner.is_fresh, jobs)):
             return None
         _judge(step.definition, context, jobs)
     except NotApplicable as reason:
@@ -200,14 +200,15 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
             stale = _next(stale, ended)
         if not stale:
             break
+        if superseded := planner.superseded(step, key):
+            # Before the first of those that take their place: they must not be seen beside each other.
+            slots = [entry.slot for entry in superseded]
+            context.warehouse.manifest.set_scope(superseded, among=slots)
         for together in _passes(stale):
             made |= _made(definition, context, work, together)
         if not definition.goes_on:
             break
     planner.refresh()
-    if replaced := planner.replaced(step, key):
-        context.warehouse.drop(replaced)
-        work.remark(f"{len(replaced)} files of other settings replaced")
     _judge(definition, context, jobs)
     if not made:
         return _fresh(step, context, key)
@@ -382,10 +383,14 @@ def _made_so(file: Path, rows_fingerprint: str) -> bool:
 
 
 def _metadata(planned: Planned, work: Work) -> dict[str, str]:
+    return {**provenance(planned), **work.provenance}
+
+
+def provenance(planned: Planned) -> dict[str, str]:
+    """What the files of a job say of what they were made from."""
     use = planned.job.model
     return {
         **(use.pin.provenance if use is not None else {}),
-        **work.provenance,
         ROWS: planned.rows_fingerprint,
         RECIPE: json.dumps(planned.recipe, sort_keys=True),
     }

@@ -5,6 +5,8 @@ Nobody writes to a catalogue that readers can see: it is built under another nam
 Its paths are absolute, so in a copied or moved warehouse they would lead to the files of the place that it was built
 for, as long as those exist. So every view over files also asks DuckDB where the catalogues lie that are open, and refuses
 to show anything when one that was built for its place is elsewhere.
+
+The tables and views hold what is in the scope of the study; the schema `stored` holds every table complete.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.metrics import FOLDER as METRICS
-from xlwh.store.slots import Entry
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.views import Definitions, Sources, View
 from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
@@ -37,6 +39,9 @@ from xlwh.tables.glossary import described
 _LOCK_WAIT_S = 300.0
 
 NAME = "catalog.duckdb"
+
+EVERYTHING = "stored"
+"""Schema of the tables with what is out of scope too."""
 
 _MARK = "built_for_"
 
@@ -116,11 +121,11 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
 
 def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, sources: Sources) -> None:
     """Bring the catalogue in `path` from one snapshot (None: of another place) to another; its views stay."""
-    shown = None if before is None else _by_table(before, TABLES)
+    earlier = None if before is None else _by_table(before, TABLES)
     with duckdb.connect(path) as database:
-        for table, entries in _by_table(after, TABLES).items():
-            if shown is None or entries != shown[table]:
-                _make_files_view(database, root, table, entries, _place_guard(root))
+        for table, files in _by_table(after, TABLES).items():
+            if earlier is None or files != earlier[table]:
+                _make_table_views(database, root, table, files, _place_guard(root))
         _inform(database, root, after, sources)
 
 
@@ -183,11 +188,20 @@ def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot,
     )
 
 
-def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {table: [] for table in tables}
+@dataclass(frozen=True)
+class _Files:
+    """The current files of one table."""
+
+    shown: list[Entry]
+    hidden: list[Entry]
+    """Out of the study's scope."""
+
+
+def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, _Files]:
+    found = {table: _Files([], []) for table in tables}
     for entry in snapshot.entries:
-        if entry.slot.table in found:
-            found[entry.slot.table].append(entry)
+        if (files := found.get(entry.slot.table)) is not None:
+            (files.hidden if entry.slot in snapshot.hidden else files.shown).append(entry)
     return found
 
 
@@ -206,10 +220,13 @@ def fill(
     tables: Collection[str],
     guard: str = "true",
 ) -> None:
-    """Create `files.<table>` for each of `tables`, the macros and the views; `guard` is a condition on all files."""
-    database.execute("create schema files")
-    for table, entries in _by_table(snapshot, tables).items():
-        _make_files_view(database, root, table, entries, guard)
+    """Create `files.<table>` (in scope) and `stored.<table>` (complete) for each of `tables`, the macros and the views.
+
+    `guard` is a condition on all files.
+    """
+    database.execute(f"create schema files; create schema {EVERYTHING}")
+    for table, files in _by_table(snapshot, tables).items():
+        _make_table_views(database, root, table, files, guard)
     for step in definitions.steps:
         sql = step.sql
         if isinstance(step, View):
@@ -222,16 +239,30 @@ def fill(
             raise SqlError(f"{step.path}: {error}") from error
 
 
-def _make_files_view(
-    database: duckdb.DuckDBPyConnection, root: Path, table: str, entries: Sequence[Entry], guard: str
+def _make_table_views(
+    database: duckdb.DuckDBPyConnection, root: Path, table: str, files: _Files, guard: str
 ) -> None:
+    _make_files_view(database, root, f"files.{table}", files.shown, guard)
+    name = f"{EVERYTHING}.{table}"
+    if files.hidden:
+        _make_files_view(database, root, name, sorted([*files.shown, *files.hidden], key=_slot), guard)
+    else:
+        database.execute(f"create or replace view {name} as from files.{table}")
+
+
+def _slot(entry: Entry) -> Slot:
+    return entry.slot
+
+
+def _make_files_view(
+    database: duckdb.DuckDBPyConnection, root: Path, view: str, entries: Sequence[Entry], guard: str
+) -> None:
+    table = view.rpartition(".")[2]
     for entry in entries:
         if not (root / entry.file).is_file():
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`.")
     try:
-        database.execute(
-            f"create or replace view files.{table} as {_files_view(root, table, entries, guard)}"
-        )
+        database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
     except duckdb.Error as error:
         raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,25 @@ class Snapshot:
     commit: int
     created_at: datetime | None
     entries: tuple[Entry, ...]
+    hidden: frozenset[Slot] = field(default=frozenset())
+    """Slots that were out of the study's scope then."""
+
+    @property
+    def shown(self) -> tuple[Entry, ...]:
+        """The entries that were in scope."""
+        return tuple(entry for entry in self.entries if entry.slot not in self.hidden)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The study by which slots are hidden or shown."""
+
+    study: str
+    """Its name."""
+    digest: str
+    """Of all that it says."""
+    head: int
+    """Number of the last commit when the scope was found: later ones may need another."""
 
 
 class ConflictError(StoreError):
@@ -71,7 +90,19 @@ class Manifest(Protocol):
         """Make `put` current and remove `drop`, in one transaction with one number.
 
         `expected` maps slots to the file that must still be current (None: no entry); if any differs nothing is
-        changed and `ConflictError` is raised. Returns the entries of `put`, in order.
+        changed and `ConflictError` is raised. What is put is no longer hidden. Returns the entries of `put`, in order.
+        """
+
+    def scope(self) -> Scope | None:
+        """Whose scope the hidden slots are; None if none was ever set."""
+
+    def set_scope(
+        self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
+    ) -> bool:
+        """Hide exactly these current files, or of the slots `among` exactly these; False if they were already.
+
+        A change is a commit of its own; a file that is not current any more is left as it is. `study` is noted as the
+        one whose scope it is, which alone makes no commit.
         """
 
     def forget(self, files: Sequence[str]) -> None:
@@ -111,6 +142,24 @@ create table if not exists versions (
 create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null;
 create index if not exists by_validity on versions (valid_from, valid_to);
 """
+
+# Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
+_SCOPE_TABLES = (
+    """create table if not exists hidden (
+    slot_table text not null,
+    keys text not null,
+    part text not null,
+    valid_from integer not null references commits (number),
+    valid_to integer references commits (number)
+)""",
+    "create unique index if not exists one_hidden on hidden (slot_table, keys, part) where valid_to is null",
+    """create table if not exists scope (
+    one integer primary key check (one = 1),
+    study text not null,
+    digest text not null,
+    head integer not null
+)""",
+)
 
 _COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
 c.created_at, v.valid_from
@@ -184,8 +233,10 @@ class SqliteManifest:
                 "and v.slot_table = coalesce(?, v.slot_table) order by v.slot_table, v.keys, v.part",
                 (commit, commit, table),
             ).fetchall()
+            hidden = _hidden(connection, commit)
             connection.execute("rollback")
-        return Snapshot(commit, created_at, tuple(_entry(row) for row in rows))
+        entries = tuple(_entry(row) for row in rows)
+        return Snapshot(commit, created_at, entries, frozenset(e.slot for e in entries if e.slot in hidden))
 
     def _resolve(
         self, connection: sqlite3.Connection, as_of: datetime | int | None
@@ -214,11 +265,11 @@ class SqliteManifest:
                 found = self._current(connection, slot)
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
-            # Never earlier than the commit before, whatever the clock does: time travel orders by it.
-            last = connection.execute("select max(created_at) from commits").fetchone()[0]
-            now = max(_text(datetime.now(UTC)), last or "")
-            number = connection.execute("insert into commits (created_at) values (?)", (now,)).lastrowid
-            for slot in (*drop, *(file.slot for file in put)):
+            number, now = self._next(connection)
+            changed = [*drop, *(file.slot for file in put)]
+            if _has_scope(connection):
+                _show(connection, number, changed)
+            for slot in changed:
                 connection.execute(
                     "update versions set valid_to = ? "
                     "where slot_table = ? and keys = ? and part = ? and valid_to is null",
@@ -232,12 +283,59 @@ class SqliteManifest:
                     for f in put
                 ],
             )
-        assert number is not None
         created_at = datetime.fromisoformat(now)
         return [
             Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, f.version, created_at, number)
             for f in put
         ]
+
+    def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
+        """Number and time of a new commit."""
+        # Never earlier than the commit before, whatever the clock does: time travel orders by it.
+        last = connection.execute("select max(created_at) from commits").fetchone()[0]
+        now = max(_text(datetime.now(UTC)), last or "")
+        number = connection.execute("insert into commits (created_at) values (?)", (now,)).lastrowid
+        assert number is not None
+        return number, now
+
+    def scope(self) -> Scope | None:
+        with self._open() as connection:
+            if not _has_scope(connection):
+                return None
+            row = connection.execute("select study, digest, head from scope").fetchone()
+        return None if row is None else Scope(*row)
+
+    def set_scope(
+        self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
+    ) -> bool:
+        with self._open() as connection, self._transaction(connection):
+            for statement in _SCOPE_TABLES:
+                connection.execute(statement)
+            last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
+            before = _hidden(connection, last)
+            if among is not None:
+                before &= set(among)
+            current = (self._current(connection, entry.slot) for entry in hidden)
+            wanted = {
+                found.slot
+                for entry, found in zip(hidden, current, strict=True)
+                if found is not None and found.file == entry.file
+            }
+            changes = wanted != before
+            if changes:
+                number, _ = self._next(connection)
+                _show(connection, number, before - wanted)
+                connection.executemany(
+                    "insert into hidden (slot_table, keys, part, valid_from) values (?, ?, ?, ?)",
+                    [(*_address(slot), number) for slot in sorted(wanted - before)],
+                )
+            if study is not None:
+                # A scope that was found before the last commit is looked at again; its own commit changes nothing.
+                head = number if changes and study.head == last else study.head
+                connection.execute(
+                    "insert or replace into scope values (1, ?, ?, ?)", (study.study, study.digest, head)
+                )
+        return changes
 
     def forget(self, files: Sequence[str]) -> None:
         with self._open() as connection, self._transaction(connection):
@@ -258,6 +356,28 @@ class SqliteManifest:
             )
             for file, current, ended, removed in rows
         }
+
+
+def _has_scope(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("select count(*) from sqlite_master where name in ('hidden', 'scope')")
+    return bool(found.fetchone()[0] == 2)
+
+
+def _hidden(connection: sqlite3.Connection, commit: int) -> set[Slot]:
+    if not _has_scope(connection):
+        return set()
+    rows = connection.execute(
+        "select slot_table, keys, part from hidden where valid_from <= ? and (valid_to is null or valid_to > ?)",
+        (commit, commit),
+    )
+    return {Slot(table, tuple(json.loads(keys)), part) for table, keys, part in rows}
+
+
+def _show(connection: sqlite3.Connection, number: int, slots: Collection[Slot]) -> None:
+    connection.executemany(
+        "update hidden set valid_to = ? where slot_table = ? and keys = ? and part = ? and valid_to is null",
+        [(number, *_address(slot)) for slot in slots],
+    )
 
 
 def _address(slot: Slot) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -245,6 +245,15 @@ def abandoned(root: Path) -> list[Path]:
             continue
         folders.append(about.parent)
     return folders
+
+
+def require_idle(root: Path, slots: Iterable[Slot]) -> None:
+    """StoreError naming the process and the slot where work on one of these slots is under way."""
+    for slot in slots:
+        path = _lock_file(root / "staging", str(slot))
+        if path.is_file():
+            with FileLock(path, str(slot)):
+                pass
 
 
 def _lock_file(base: Path, slot: str) -> Path:

@@ -23,7 +23,7 @@ from xlwh.tables import TABLES, glossary
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_FORM = 3
+_FORM = 4
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
 
 FOLDERS = ("source", "core", "metric", "mart")
@@ -49,7 +49,7 @@ class View:
     depends_on: tuple[str, ...]
     """Views and tables it reads, directly or through macros."""
     files: tuple[str, ...] = ()
-    """Stored tables whose Parquet files it reads itself, as `files.<table>`."""
+    """Stored tables whose Parquet files it reads itself, as `files.<table>` or, complete, `stored.<table>`."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class _Reads:
 
 @lru_cache(maxsize=512)
 def _reads(sql: str) -> _Reads:
-    """Names of the views, of the tables under `files` and of the functions in a query; CTE names are none."""
+    """Names of the views, of the tables under `files` or `stored`, and of the functions in a query; CTE names are none."""
     # Only who builds a catalogue parses SQL; who connects to one need not wait for the parser to load.
     import sqlglot
     from sqlglot import exp
@@ -293,7 +293,7 @@ def _reads(sql: str) -> _Reads:
     named = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not _is_cte(t)]
     return _Reads(
         frozenset(t.name.lower() for t in named if t.db.lower() in ("", "main")),
-        frozenset(t.name.lower() for t in named if t.db.lower() == "files"),
+        frozenset(t.name.lower() for t in named if t.db.lower() in ("files", "stored")),
         frozenset(node.name.lower() for node in tree.find_all(exp.Anonymous)),
     )
 

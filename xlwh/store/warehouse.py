@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -86,26 +87,33 @@ class Warehouse:
         ]
         return make_current(self.root, self.manifest, files, before)
 
+    def hidden(self) -> list[Entry]:
+        """Current entries that are out of the study's scope, ordered by slot."""
+        snapshot = self.manifest.snapshot()
+        return [entry for entry in snapshot.entries if entry.slot in snapshot.hidden]
+
     def drop(self, slots: Sequence[Slot]) -> None:
         """Take slots out of the manifest. Their files stay until `gc`, their history for good."""
         present = [slot for slot in slots if self.current(slot) is not None]
         if present:
             self.manifest.commit(drop=present)
 
-    def scan(self, name: str, **filters: str) -> pl.LazyFrame:
-        """The current rows of a table or a SQL view. Filters are equalities.
+    def scan(self, name: str, everything: bool = False, **filters: str) -> pl.LazyFrame:
+        """The current rows of a table or a SQL view that are in the study's scope. Filters are equalities.
 
+        With `everything`, all that is stored, also what the study does not name (any more).
         A table is scanned lazily from its exact files, in slot order; filters on partition columns choose files. A view
         is computed by DuckDB at once, also from the current tables, whatever the catalogue shows. Raises `StoreError`
         for a column that is not there and `SqlError` for a name that is neither table nor view.
         """
         if name not in TABLES:
-            return self._view(name, filters)
+            return self._view(name, filters, everything)
         columns = schema(name)
         _check_columns(name, columns, filters)
+        snapshot = self.manifest.snapshot(table=name)
         entries = [
             entry
-            for entry in self.entries(name)
+            for entry in (snapshot.entries if everything else snapshot.shown)
             if all(filters.get(k, v) == v for k, v in entry.slot.partition.items())
         ]
         if not entries:
@@ -122,7 +130,7 @@ class Warehouse:
         )
         return frame.filter(pl.col(k) == v for k, v in filters.items()) if filters else frame
 
-    def _view(self, name: str, filters: Mapping[str, str]) -> pl.LazyFrame:
+    def _view(self, name: str, filters: Mapping[str, str], everything: bool) -> pl.LazyFrame:
         import duckdb
 
         from xlwh.store.catalogue import fill
@@ -130,7 +138,8 @@ class Warehouse:
 
         definitions = self.definitions().needed_for(name)
         with silenced(duckdb.connect()) as database:
-            fill(database, self.root, self.manifest.snapshot(), definitions, definitions.files)
+            snapshot = _complete(self.manifest.snapshot()) if everything else self.manifest.snapshot()
+            fill(database, self.root, snapshot, definitions, definitions.files)
             _check_columns(name, database.sql(f'from "{name}"').columns, filters)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
             found: pl.DataFrame = database.sql(
@@ -203,21 +212,25 @@ class Warehouse:
         )
 
     def connect(
-        self, as_of: datetime | int | None = None, memory_limit: str | None = None
+        self,
+        as_of: datetime | int | None = None,
+        memory_limit: str | None = None,
+        everything: bool = False,
     ) -> duckdb.DuckDBPyConnection:
         """A read-only, sandboxed connection to the catalogue as it stands, or to an earlier commit or time.
 
         A catalogue that is missing, or was built for another place (the warehouse was copied or moved), is built first,
         for this connection alone where the folder cannot be written; one that is merely older than the last commit is
-        not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB.
+        not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB. With `everything` the tables and
+        views hold all that is stored at the last commit (or at `as_of`), also what the study does not name.
         """
         from xlwh.store.catalogue import NAME, read_info, same_place
         from xlwh.store.connect import open_sandboxed
 
-        if as_of is not None:
+        if as_of is not None or everything:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
-            return self._connect_privately(snapshot, memory_limit)
+            return self._connect_privately(_complete(snapshot) if everything else snapshot, memory_limit)
         path, root = self.root / NAME, self.root
         info = read_info(path)
         if info is not None and same_place(info.root, self.root):
@@ -263,6 +276,11 @@ class Warehouse:
     def staging(self, slots: Sequence[Slot], fingerprint: str) -> Staging:
         """Resumable work on some slots; use it as a context manager."""
         return Staging(self, slots, fingerprint)
+
+
+def _complete(snapshot: Snapshot) -> Snapshot:
+    """The same with nothing hidden."""
+    return replace(snapshot, hidden=frozenset())
 
 
 def _check_columns(name: str, columns: Iterable[str], filters: Mapping[str, str]) -> None:

@@ -21,9 +21,9 @@ def write_frame(
     root: Path, slot: Slot, frame: pl.DataFrame, fingerprint: str, provenance: Mapping[str, str]
 ) -> NewFile:
     """Write a frame that keeps its contract to a new file of the slot's folder."""
-    file = _new_name(slot, fingerprint)
+    file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
-    metadata = _metadata(slot, fingerprint, frame.height, provenance)
+    metadata = file_metadata(slot, fingerprint, frame.height, provenance)
     size = write_parquet(frame, root / file, metadata, contract(slot.table).row_group_rows)
     return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
 
@@ -52,11 +52,11 @@ def write_stream(
             refused.append(error)
             raise
 
-    file = _new_name(slot, fingerprint)
+    file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
     stream = register_io_source(source, schema=schema(slot.table))
     try:
-        metadata = _metadata(slot, fingerprint, rows, provenance)
+        metadata = file_metadata(slot, fingerprint, rows, provenance)
         size = write_parquet(stream, root / file, metadata, contract(slot.table).row_group_rows)
     except pl.exceptions.PolarsError:
         if refused:
@@ -88,13 +88,15 @@ def make_current(
         raise
 
 
-def _new_name(slot: Slot, fingerprint: str) -> str:
+def new_name(slot: Slot, fingerprint: str) -> str:
+    """A path in the slot's folder, relative to the warehouse, that was never used."""
     # The random share makes a name that is never used twice, also for the same fingerprint.
     digest = hashlib.blake2b(fingerprint.encode() + secrets.token_bytes(16), digest_size=8).hexdigest()
     return f"{slot.folder}/{slot.part}-{digest}.parquet"
 
 
-def _metadata(slot: Slot, fingerprint: str, rows: int, provenance: Mapping[str, str]) -> dict[str, str]:
+def file_metadata(slot: Slot, fingerprint: str, rows: int, provenance: Mapping[str, str]) -> dict[str, str]:
+    """What every file says of itself, beside its provenance."""
     return {
         **provenance,
         "xlwh.table": slot.table,

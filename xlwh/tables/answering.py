@@ -20,6 +20,7 @@ class AnswerSpans(Table):
 
     version = 2
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id")
 
     model = model_column()

@@ -20,6 +20,7 @@ class AttributionRuns(Table):
     """One row per (model, example, method, target): what was integrated, at what cost, how well it converged."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "method", "target")
 
     model = model_column()
@@ -63,6 +64,7 @@ class TokenAttributions(Table):
     """One row per (model, example, method, target, sub-token): a signed, unnormalised attribution in logits."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "method", "target", "position")
 
     model = model_column()
@@ -88,6 +90,7 @@ class AttributionProbes(Table):
     """
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "method", "target", "draw")
 
     model = model_column()

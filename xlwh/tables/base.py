@@ -10,6 +10,8 @@ import polars as pl
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 """Model, dataset and space names: they become folder names and partition keys."""
 
+_HOLDS = "holds"
+
 
 class Table(dy.Schema):
     """Base of all contracts."""
@@ -17,8 +19,21 @@ class Table(dy.Schema):
     partition_by: ClassVar[tuple[str, ...]] = ()
     key: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """What the `part` of its slots begins with, dotted: kinds of names as in `names`."""
     row_group_rows: ClassVar[int] = 256 * 1024
     """Rows per Parquet row group: small enough to skip by statistics, large enough that dictionaries pay."""
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Columns that hold keys of the study's models or datasets -> how.
+
+        `model` and `dataset` are keys; `corpus` datasets joined by `+`; `clustering` begins with a corpus and a dot;
+        `space` may begin with a model and a dot; `recipe` is JSON that names both; `origin` may be either; `alignment`
+        lists datasets behind `alignment of`.
+        """
+        marked = ((name, (column.metadata or {}).get(_HOLDS)) for name, column in cls.columns().items())
+        return {name: kind for name, kind in marked if kind is not None}
 
 
 class Float16(dy.Float32):
@@ -29,16 +44,22 @@ class Float16(dy.Float32):
         return pl.Float16()
 
 
-def name_column(description: str) -> dy.String:
-    return dy.String(nullable=False, regex=KEY_PATTERN, description=description)
+def holding(kind: str) -> dict[str, str]:
+    """Metadata of a column that holds keys of models or datasets; see `Table.names`."""
+    return {_HOLDS: kind}
+
+
+def name_column(description: str, kind: str | None = None) -> dy.String:
+    metadata = None if kind is None else holding(kind)
+    return dy.String(nullable=False, regex=KEY_PATTERN, description=description, metadata=metadata)
 
 
 def model_column() -> dy.String:
-    return name_column("Key of the model in the study.")
+    return name_column("Key of the model in the study.", "model")
 
 
-def dataset_column() -> dy.String:
-    return name_column("Key of the dataset in the study.")
+def dataset_column(description: str = "Key of the dataset in the study.") -> dy.String:
+    return name_column(description, "dataset")
 
 
 def language_column(description: str = "Language code, as the dataset writes it.") -> dy.String:

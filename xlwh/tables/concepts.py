@@ -63,11 +63,11 @@ def aggregation_column() -> dy.String:
 
 
 def clustering_column() -> dy.String:
-    return name_column("Name of the clustering within the model; see `clusterings`.")
+    return name_column("Name of the clustering within the model; see `clusterings`.", "clustering")
 
 
 def corpus_column() -> dy.String:
-    return name_column("Dataset that was clustered, or several of them joined by `+`.")
+    return name_column("Dataset that was clustered, or several of them joined by `+`.", "corpus")
 
 
 def scope_column() -> dy.String:
@@ -87,6 +87,7 @@ class Activations(Table):
 
     version = 2
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = (
         "model", "dataset", "split", "language", "stack", "convention", "layer", "aggregation",
         "example_id", "word_index",
@@ -144,6 +145,7 @@ class SentenceVectors(Table):
     """
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "stack", "convention", "layer", "example_id")
     row_group_rows = 16 * 1024
 
@@ -170,6 +172,7 @@ class ConceptKinds(Table):
     """
 
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = ("model", "clustering", "concept")
 
     model = model_column()
@@ -235,6 +238,7 @@ class RepresentationSimilarities(Table):
     """One row per (model, corpus, layer, measure, languages): how alike languages are in a model's hidden states."""
 
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = (
         "model", "corpus", "stack", "convention", "layer", "measure", "source_language", "target_language",
     )  # fmt: skip
@@ -278,6 +282,7 @@ class Clusterings(Table):
     """One row per run of k-means: what was clustered, how, and how well it went."""
 
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = ("model", "clustering")
 
     model = model_column()
@@ -335,6 +340,7 @@ class Concepts(Table):
     """One row per cluster of a clustering, empty ones included."""
 
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = ("model", "clustering", "concept")
 
     model = model_column()
@@ -355,6 +361,7 @@ class ConceptMembers(Table):
 
     version = 2
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = ("model", "clustering", "dataset", "split", "language", "example_id", "word_index")
 
     model = model_column()

@@ -24,7 +24,7 @@ class WordVectors(Table):
     partition_by = ("space", "language")
     key = ("space", "language", "word")
 
-    space = name_column("Key of the shared space; for a model's own embeddings `<model>.<space>`.")
+    space = name_column("Key of the shared space; for a model's own embeddings `<model>.<space>`.", "space")
     language = language_column()
     word = dy.String(nullable=False, description="Surface form, as in `tokens.word`.")
     matched = dy.String(
@@ -43,6 +43,7 @@ class CctaPairs(Table):
 
     version = 2
     partition_by = ("model", "target_language")
+    named_by = ("dataset",)
     key = (
         "model", "dataset", "split", "source_language", "target_language", "example_id",
         "method", "target", "target_policy", "space", "unit", "normalization",
@@ -61,7 +62,7 @@ class CctaPairs(Table):
         check=lambda c: c.is_in(["source_prediction", "own_prediction", "gold"]),
         description="How the target was chosen: source_prediction, own_prediction or gold.",
     )
-    space = name_column("Shared space of the similarities.")
+    space = name_column("Shared space of the similarities.", "space")
     unit = dy.String(
         nullable=False,
         check=lambda c: c.is_in(["word", "token"]),

@@ -32,6 +32,7 @@ class Perturbations(Table):
     # 2: `zero_id` and `bernoulli_reversed` are the released code's in every respect; `masked_at`, `empty_input`.
     version = 2
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = (
         "model",
         "dataset",

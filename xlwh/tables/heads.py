@@ -63,6 +63,7 @@ class HeadSamples(Table):
     """
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = (
         "model", "dataset", "split", "language", "sampler", "permutation", "example_id", "unit", "layer", "head",
     )  # fmt: skip
@@ -100,6 +101,7 @@ class HeadImportance(Table):
     """One row per (model, language, method, player): importance by means other than Shapley values."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "method", "unit", "layer", "head")
 
     model = model_column()
@@ -135,6 +137,7 @@ class AttentionMaps(Table):
     """
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "layer", "head")
 
     model = model_column()
@@ -166,10 +169,11 @@ class PruningMasks(Table):
     """One row per mask that was made in a language: which players it removes, by which ranking, and how many."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "ranking", "draw", "selection", "num_removed")
 
     model = model_column()
-    dataset = name_column("Dataset that the mask was made on.")
+    dataset = dataset_column("Dataset that the mask was made on.")
     split = split_column()
     language = language_column("Language that the mask was made in.")
     ranking = name_column(
@@ -201,13 +205,14 @@ class PruningEvaluations(Table):
     """One row per (model, example, mask): how right the pruned model is on an example not used for sampling."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = (
         "model", "dataset", "split", "language", "example_id",
         "ranking", "mask_language", "draw", "selection", "num_removed",
     )  # fmt: skip
 
     model = model_column()
-    dataset = name_column("Dataset that the mask is evaluated on.")
+    dataset = dataset_column("Dataset that the mask is evaluated on.")
     split = split_column()
     language = language_column("Language that the mask is evaluated on.")
     example_id = example_id_column()
@@ -238,12 +243,13 @@ class PruningTests(Table):
     """One row per (language, mask): the pruned model against the whole one on the same examples."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = (
         "model", "dataset", "split", "language", "ranking", "mask_language", "draw", "selection", "num_removed",
     )  # fmt: skip
 
     model = model_column()
-    dataset = name_column("Dataset that the mask is evaluated on.")
+    dataset = dataset_column("Dataset that the mask is evaluated on.")
     split = split_column()
     language = language_column("Language that the mask is evaluated on.")
     ranking = name_column("As in `pruning_masks`.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from xlwh.tables.base import Table, language_column, model_column, name_column, probability_column
+from xlwh.tables.base import Table, holding, language_column, model_column, name_column, probability_column
 
 BASELINES = ("none", "shuffled_lexicon", "random_labels")
 OVERLAP_BASELINES = ("none", "random_labels")
@@ -16,7 +16,7 @@ def lexicon_column() -> dy.String:
 
 
 def clustering_column(description: str) -> dy.String:
-    return name_column(description)
+    return name_column(description, "clustering")
 
 
 def draw_column() -> dy.Int32:
@@ -59,6 +59,7 @@ class Lexicon(Table):
     )
     provenance = dy.String(
         nullable=False,
+        metadata=holding("alignment"),
         description="The file, or `alignment of <dataset>` with the numbers of sentence pairs and links.",
     )
 
@@ -70,6 +71,7 @@ class ConceptPairings(Table):
     """
 
     partition_by = ("model",)
+    named_by = ("lexicon", "corpus")
     key = ("model", "lexicon", "source_clustering", "target_clustering")
 
     model = model_column()
@@ -97,6 +99,7 @@ class ConceptMatches(Table):
     """
 
     partition_by = ("model",)
+    named_by = ("lexicon", "corpus")
     key = (
         "model", "lexicon", "source_clustering", "target_clustering", "baseline", "draw",
         "source_concept", "target_concept",
@@ -139,6 +142,7 @@ class ConceptLanguages(Table):
     """One row per (mixed clustering, concept, language present in it): how much of the concept is of the language."""
 
     partition_by = ("model",)
+    named_by = ("corpus",)
     key = ("model", "clustering", "baseline", "draw", "concept", "language")
 
     model = model_column()

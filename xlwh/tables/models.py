@@ -8,6 +8,7 @@ from xlwh.tables.base import (
     Table,
     dataset_column,
     example_id_column,
+    holding,
     language_column,
     model_column,
     split_column,
@@ -31,6 +32,7 @@ class Models(Table):
         nullable=False,
         description="Hub id, folder as written in the study, key of the base model, or what the tokenizer of a "
         "model from scratch was trained on or taken from.",
+        metadata=holding("origin"),
     )
     revision = dy.String(nullable=True, description="40-character commit of a hub model.")
     family = dy.String(nullable=False, description="Architecture family (transformers `model_type`).")
@@ -50,9 +52,13 @@ class Models(Table):
     dtype = dy.String(nullable=False, description="Number format it is run in.")
     published_as = dy.String(nullable=True, description="Name of the same model in the papers' tables.")
     counterpart_of = dy.String(
-        nullable=True, description="Key of the multilingual model that this one is the counterpart of."
+        nullable=True,
+        description="Key of the multilingual model that this one is the counterpart of.",
+        metadata=holding("model"),
     )
-    weights_of = dy.String(nullable=True, description="Key of the model whose weights it has.")
+    weights_of = dy.String(
+        nullable=True, description="Key of the model whose weights it has.", metadata=holding("model")
+    )
     randomized = dy.String(nullable=True, description="Weights that were shuffled: head or all; NULL: none.")
     tokenization_sampling = dy.Float64(
         nullable=True,
@@ -60,12 +66,18 @@ class Models(Table):
         max=1,
         description="Rate at which its words are cut into other sub-tokens; NULL: they are not.",
     )
-    finetuned_dataset = dy.String(nullable=True, description="Dataset it was fine-tuned on here.")
+    finetuned_dataset = dy.String(
+        nullable=True, description="Dataset it was fine-tuned on here.", metadata=holding("dataset")
+    )
     finetuned_languages = dy.List(
         dy.String(), nullable=True, description="Languages it was fine-tuned on here."
     )
     seed = dy.Int64(nullable=True, description="Seed of the fine-tuning.")
-    recipe = dy.String(nullable=True, description="Hyper-parameters of the fine-tuning, as JSON.")
+    recipe = dy.String(
+        nullable=True,
+        description="Hyper-parameters of the fine-tuning, as JSON.",
+        metadata=holding("recipe"),
+    )
     dev_score = dy.Float64(
         nullable=True,
         description="Best development score during fine-tuning, a share: accuracy, F1 of entities or of answers by task.",
@@ -97,6 +109,7 @@ class Tokens(Table):
 
     version = 2
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "position")
 
     model = model_column()
@@ -145,6 +158,7 @@ class Predictions(Table):
     """One row per (model, example): logits as computed, or the text written, so that every score is a view."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id")
 
     model = model_column()

@@ -22,6 +22,7 @@ class TokenPredictions(Table):
 
     version = 2
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "word_index")
 
     model = model_column()

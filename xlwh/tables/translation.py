@@ -18,6 +18,7 @@ class Translations(Table):
     """One row per (model, text translated): how the writing of `predictions.predicted` went."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id")
 
     model = model_column()
@@ -38,6 +39,7 @@ class TranslationStatistics(Table):
     """One row per (model, example, metric): the counts that a corpus's BLEU or chrF is a function of the sums of."""
 
     partition_by = ("model", "language")
+    named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "metric")
 
     model = model_column()

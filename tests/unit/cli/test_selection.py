@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from xlwh.cli import selection as selection_module
 from xlwh.cli.selection import SelectionError, select, sort
 from xlwh.steps.base import Context, Key, StepResult, not_applicable
-from xlwh.steps.plan import STEPS, Step
+from xlwh.steps.plan import STEPS
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
@@ -46,7 +47,12 @@ def test_tables_steps_and_views_are_names(study):
 
 
 def test_a_plus_adds_what_it_is_made_from(study):
-    assert _names(select(study, VIEWS, ["+predictions"])) == ["examples", "models", "predictions"]
+    assert _names(select(study, VIEWS, ["+predictions"])) == [
+        "examples",
+        "parallelism",
+        "models",
+        "predictions",
+    ]
     assert _names(select(study, VIEWS, ["+ccta"])) == list(STEPS)
 
 
@@ -76,13 +82,12 @@ def test_unknown_names(study, arguments, message):
 def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypatch):
     asked = []
 
-    def run(self, context, key):
-        asked.append((self.name, str(key)))
-        if (self.name, key) == ("predictions", Key("a", language="de")):
-            context.warehouse.write({}, "f")
-        return StepResult("fresh")
+    def fresh(context, probing, step, key):
+        asked.append((step.name, str(key)))
+        stale = (step.name, key) == ("predictions", Key("a", language="de"))
+        return None if stale else StepResult("fresh")
 
-    monkeypatch.setattr(Step, "run", run)
+    monkeypatch.setattr(selection_module, "_fresh", fresh)
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
     found = sort(context, select(study, VIEWS))
     # Predictions of one language are read by the attributions, and so the pairs, of all.
@@ -100,7 +105,7 @@ def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypat
 
 
 def test_force_asks_nobody(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(Step, "run", lambda *_: pytest.fail("was asked"))
+    monkeypatch.setattr(selection_module, "_fresh", lambda *_: pytest.fail("was asked"))
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None, force=True)
     selection = select(study, VIEWS, ["tokens"], ["a"])
     assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
@@ -109,15 +114,12 @@ def test_force_asks_nobody(study, tmp_path, monkeypatch):
 def test_the_first_time_partitions_that_do_not_apply_are_recorded_too(study, tmp_path, monkeypatch):
     fresh_ones = set()
 
-    def run(self, context, key):
+    def fresh(context, probing, step, key):
         if key.language == "de":
             return not_applicable("no German")
-        if key in fresh_ones:
-            return StepResult("fresh")
-        context.warehouse.write({}, "f")
-        return None
+        return StepResult("fresh") if key in fresh_ones else None
 
-    monkeypatch.setattr(Step, "run", run)
+    monkeypatch.setattr(selection_module, "_fresh", fresh)
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
     selection = select(study, VIEWS, ["tokens"])
     assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}

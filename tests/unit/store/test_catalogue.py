@@ -295,3 +295,57 @@ def test_new_files_are_shown_without_making_all_views_again(warehouse, frames, m
     warehouse.build_catalogue()
     assert fetch(warehouse, "select count(*) from predictions") == [(0,)]
     assert warehouse.catalogue_is_current()
+
+
+def _two_languages(warehouse, frames):
+    english, german = frames.PREDICTIONS, Slot("predictions", ("m", "de"), "xnli")
+    warehouse.write({english: frames.predictions()}, "mark")
+    return warehouse.write({german: frames.predictions(language="de")}, "mark")
+
+
+COUNTS = "select (select count(*) from predictions), (select count(*) from stored.predictions)"
+
+
+def test_what_is_out_of_scope_is_in_no_view_and_in_the_schema_of_everything(warehouse, frames):
+    entries = _two_languages(warehouse, frames)
+    warehouse.build_catalogue()
+    assert fetch(warehouse, COUNTS) == [(4, 4)]
+    warehouse.manifest.set_scope(entries)
+    assert not warehouse.catalogue_is_current()
+    warehouse.build_catalogue()
+    assert fetch(warehouse, COUNTS) == [(2, 4)]
+    warehouse.manifest.set_scope([])
+    warehouse.build_catalogue()
+    assert fetch(warehouse, COUNTS) == [(4, 4)]
+
+
+def test_scope_travels_with_time_and_can_be_set_aside(warehouse, frames):
+    entries = _two_languages(warehouse, frames)
+    head = warehouse.manifest.head()
+    warehouse.manifest.set_scope(entries)
+    for as_of, everything, expected in ((head, False, 4), (head + 1, False, 2), (head + 1, True, 4)):
+        with warehouse.connect(as_of, everything=everything) as database:
+            assert database.execute("select count(*) from predictions").fetchall() == [(expected,)]
+    with warehouse.connect(everything=True) as database:
+        assert database.execute(COUNTS).fetchall() == [(4, 4)]
+
+
+def test_scans_follow_the_scope(warehouse, frames, sql):
+    (sql / "core" / "per_language.sql").write_text(
+        "-- Rows.\n-- key: language\n-- source: none\nselect language, count(*) as n from predictions group by all"
+    )
+    warehouse.manifest.set_scope(_two_languages(warehouse, frames))
+    for name in ("predictions", "per_language"):
+        assert warehouse.scan(name).collect()["language"].unique().to_list() == ["en"]
+        assert set(warehouse.scan(name, everything=True).collect()["language"]) == {"en", "de"}
+    assert [entry.slot.keys[1] for entry in warehouse.hidden()] == ["de"]
+
+
+def test_views_may_read_everything(warehouse, frames, sql):
+    (sql / "core" / "all_languages.sql").write_text(
+        "-- Rows.\n-- key: language\n-- source: none\nselect distinct language from stored.predictions"
+    )
+    warehouse.manifest.set_scope(_two_languages(warehouse, frames))
+    warehouse.build_catalogue()
+    assert fetch(warehouse, "select * from all_languages order by all") == [("de",), ("en",)]
+    assert warehouse.scan("all_languages").collect().height == 2

@@ -10,7 +10,7 @@ import pytest
 
 from xlwh.errors import StoreError
 from xlwh.store import Slot
-from xlwh.store.manifest import ConflictError, NewFile, SqliteManifest
+from xlwh.store.manifest import ConflictError, NewFile, Scope, SqliteManifest
 
 ONE, TWO = Slot("tokens", ("m", "en"), "a"), Slot("tokens", ("m", "de"), "a")
 
@@ -144,3 +144,61 @@ def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path):
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError, match=r"manifest\.sqlite cannot be used"):
         SqliteManifest(path).head()
+
+
+def _scope(head: int = 0) -> Scope:
+    return Scope("study", "digest", head)
+
+
+def test_hidden_slots_have_a_history(manifest):
+    (one,) = manifest.commit([new(ONE, "f1")])
+    (two,) = manifest.commit([new(TWO, "f2")])
+    assert manifest.scope() is None
+    assert manifest.set_scope([two], _scope(2))
+    assert manifest.head() == 3
+    assert manifest.scope() == _scope(3)
+    assert manifest.snapshot().shown == (one,)
+    assert set(manifest.snapshot().entries) == {one, two}
+    assert manifest.snapshot(2).hidden == frozenset()
+    assert manifest.set_scope([], among=[TWO])
+    assert manifest.snapshot(3).hidden == {TWO}
+    assert manifest.snapshot().hidden == frozenset()
+
+
+def test_a_scope_that_is_so_already_is_no_commit(manifest):
+    (one,) = manifest.commit([new(ONE, "f1")])
+    manifest.set_scope([one], _scope(1))
+    assert not manifest.set_scope([one], Scope("other", "another", 2))
+    assert manifest.head() == 2
+    assert manifest.scope() == Scope("other", "another", 2)
+    assert not manifest.set_scope([one])
+    assert not manifest.set_scope([], among=[TWO])
+
+
+def test_what_is_put_is_shown_and_what_is_dropped_leaves_no_mark(manifest):
+    (one,) = manifest.commit([new(ONE, "f1")])
+    manifest.set_scope([one])
+    (again,) = manifest.commit([new(ONE, "f2")])
+    assert manifest.snapshot().shown == (again,)
+    manifest.set_scope([again])
+    manifest.commit(drop=[ONE])
+    manifest.commit([new(ONE, "f3")])
+    assert manifest.snapshot().hidden == frozenset()
+
+
+def test_a_file_that_was_replaced_meanwhile_is_not_hidden(manifest):
+    (one,) = manifest.commit([new(ONE, "f1")])
+    manifest.commit([new(ONE, "f2")])
+    assert not manifest.set_scope([one])
+    assert manifest.snapshot().hidden == frozenset()
+
+
+def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest):
+    (one,) = manifest.commit([new(ONE, "f1")])
+    tables = "select name from sqlite_master where name in ('hidden', 'scope')"
+    with sqlite3.connect(manifest.path) as connection:
+        assert connection.execute(tables).fetchall() == []
+    assert manifest.snapshot().shown == (one,)
+    assert manifest.scope() is None
+    assert manifest.set_scope([one])
+    assert manifest.snapshot().shown == ()

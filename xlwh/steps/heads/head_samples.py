@@ -151,7 +151,7 @@ def _rounds(
     if not sampler.adaptive:
         others = {each: of(each) for each in stored if each not in found}
         found |= {each: other for each, other in others.items() if partition.made(other)}
-    partition.replace(slot for each, slot in stored.items() if each not in found)
+    partition.supersede(slot for each, slot in stored.items() if each not in found)
     yield from (found[each] for each in sorted(found))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -100,42 +100,6 @@ def allowed(partition: Partition, model: str, methods: Iterable[str]) -> list[st
     return [method for method in asked if method not in refused]
 
 
-def refused_methods(
-    context: Context, model: str, methods: Iterable[str], loaded: LoadedModel | None = None
-) -> dict[str, str]:
-    """Attribution methods that a model is refused, with the reason.
-
-    Without `loaded` only by what is known already: a model that was never tried is refused nothing yet.
-    """
-    known = (
-        _read(_file(context.study, context.warehouse.root, context.zoo.pin(model)))
-        if loaded is None
-        else results_of(context, loaded)
-    )
-    reasons = {method: refusal(model, known or (), capability_of(method)) for method in methods}
-    return {method: reason for method, reason in reasons.items() if reason is not None}
-
-
-def without(model: str, refused: dict[str, str]) -> str:
-    """What a result says of methods that were left out; empty where none was."""
-    if not refused:
-        return ""
-    return f"without {', '.join(refused)}, which the self-test of `{model}` refuses (see `models.self_test`)"
-
-
-def forget_refused(context: Context, slots: Iterable[Slot]) -> None:
-    """Drop what is stored of refused methods: views would go on showing it."""
-    stored = [slot for slot in slots if context.warehouse.current(slot) is not None]
-    if stored:
-        context.warehouse.drop(stored)
-
-
-def require_some(refused: dict[str, str], methods: Sequence[str]) -> None:
-    """ModelError with the reasons if all of some methods are refused."""
-    if methods and all(method in refused for method in methods):
-        raise ModelError(" ".join(dict.fromkeys(refused[method] for method in methods)))
-
-
 def _examples(context: Context, model: str) -> list[pl.DataFrame]:
     """Examples of the first dataset of the model that is there, in up to LANGUAGES of its languages."""
     study, warehouse = context.study, context.warehouse
@@ -164,6 +128,12 @@ def _file(study: Study, root: Path, pin: Pin) -> Path:
     named = [*pin.identity, options.dtype, options.attention, tested_with()]
     digest = hashlib.sha256(json.dumps(named).encode()).hexdigest()
     return root / "cache" / "self-tests" / f"{digest}.json"
+
+
+def unused(study: Study, root: Path, pins: Iterable[Pin]) -> list[Path]:
+    """Files of results that none of these models of the study asks for, of other versions too."""
+    used = {_file(study, root, pin) for pin in pins}
+    return [file for file in (root / "cache" / "self-tests").glob("*.json") if file not in used]
 
 
 def _read(file: Path) -> tuple[Result, ...] | None:

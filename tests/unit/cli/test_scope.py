@@ -1,0 +1,210 @@
+"""drop, rename, and what the other commands say of what the study does not name."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import polars as pl
+import pytest
+from two_models import Bench
+
+from xlwh.cli import scope as commands
+from xlwh.models import Zoo
+from xlwh.steps import scope
+from xlwh.steps.base import Context
+from xlwh.store import Slot, Warehouse
+from xlwh.study import load
+
+STUDY = """
+name = "small"
+languages = ["en", "de"]
+{datasets}
+{models}
+"""
+
+
+@pytest.fixture
+def study(tmp_path, checkpoint):
+    """study("a", "b", datasets=...): ./study.toml with these models."""
+    bench = Bench(tmp_path, checkpoint("roberta"))
+
+    def write(*models, datasets=("nli", "second")):
+        named = json.dumps(list(datasets))
+        text = STUDY.format(
+            datasets="\n".join(
+                f'[datasets.{name}]\nreader = "xnli"\npath = "{name.split("-")[0]}"\naligned = "unchecked"'
+                for name in datasets
+            ),
+            models="\n".join(
+                f'[models.{name}]\npath = "{bench.checkpoint}"\ndatasets = {named}' for name in models
+            ),
+        )
+        (tmp_path / "study.toml").write_text(text)
+        return bench
+
+    return write
+
+
+def count(xlwh, sql, *options):
+    code, out, err = xlwh("sql", sql, "--json", *options)
+    assert code == 0, err
+    return next(iter(json.loads(out)[0].values()))
+
+
+@pytest.fixture
+def made(xlwh, study, tmp_path):
+    """The examples and tokens of models a and b."""
+    bench, found = study("a", "b"), load(tmp_path / "study.toml")
+    warehouse = Warehouse(tmp_path / "warehouse", create=True)
+    context = Context(found, warehouse, Zoo(found, warehouse, device="cpu"))
+    bench.make(context, "examples", "parallelism", "tokens")
+    scope.renew(context.planner)
+    warehouse.build_catalogue()
+    return warehouse
+
+
+def test_what_the_study_names_no_more_is_shown_no_more_until_it_is_dropped(xlwh, study, made):
+    everything = "select count(distinct model) from tokens"
+    assert count(xlwh, everything) == 2
+    study("a")
+    code, _, err = xlwh("drop", "--dry-run")
+    assert code == 1
+    assert "an earlier state of this study" in err
+    assert "xlwh materialize" in err
+    code, out, err = xlwh("materialize", "tokens")
+    assert code == 0, err
+    assert count(xlwh, everything) == 1
+    assert count(xlwh, everything, "--everything") == 2
+    assert count(xlwh, "select count(distinct model) from stored.tokens") == 2
+
+    code, out, _ = xlwh("check")
+    assert code == 0
+    assert "No faults found." in out
+    assert "not named by the study `small`" in out
+    assert "xlwh drop" in out
+    assert "not named" in xlwh("tables")[1]
+
+    code, out, _ = xlwh("drop", "--dry-run")
+    assert code == 0
+    assert "Would drop 4 files" in out
+    assert "tokens" in out
+    code, out, err = xlwh("drop")
+    assert code == 2
+    assert "--yes" in err
+    assert count(xlwh, everything, "--everything") == 2
+    head = made.manifest.head()
+    code, out, err = xlwh("drop", "--yes")
+    assert code == 0, err
+    assert made.manifest.head() == head + 1
+    assert "Dropped 4 files" in out
+    assert "xlwh gc" in out
+    assert count(xlwh, everything, "--everything") == 1
+    assert xlwh("gc", "--grace", "0s")[0] == 0
+    assert not list((made.root / "tables/tokens/model=b").rglob("*.parquet"))
+    assert "Nothing is stored that the study `small` does not name." in xlwh("drop")[1]
+    assert xlwh("check")[1] == "No faults found.\n"
+
+
+def test_what_to_drop_can_be_chosen(xlwh, study, made):
+    study("a", datasets=("nli",))
+    assert xlwh("materialize", "examples")[0] == 0
+    hidden = {str(entry.slot) for entry in made.hidden()}
+    assert xlwh("drop", "tokens", "--model", "b", "--dataset", "nli", "--language", "en", "--yes")[0] == 0
+    left = {str(entry.slot) for entry in made.hidden()}
+    assert hidden - left == {str(Slot("tokens", ("b", "en"), "nli"))}
+    assert xlwh("drop", "--dataset", "second", "--language", "de", "--yes")[0] == 0
+    assert not any("second" in name and "=de" in name for name in {str(e.slot) for e in made.hidden()})
+    assert "There is no table `token`" in xlwh("drop", "token", "--yes")[2]
+
+
+def test_nobody_drops_what_is_being_worked_on_or_before_a_study_has_spoken(xlwh, study, made, tmp_path):
+    study("a")
+    assert xlwh("materialize", "examples")[0] == 0
+    with made.staging([Slot("tokens", ("b", "en"), "nli")], "f"):
+        code, _, err = xlwh("drop", "--yes")
+    assert code == 1
+    assert "is being worked on by process" in err
+    assert len(made.hidden()) == 4
+    empty = Warehouse(tmp_path / "empty", create=True)
+    code, _, err = xlwh("drop", "--yes", "--warehouse", empty.root)
+    assert code == 1
+    assert "No study has said yet" in err
+
+
+def test_a_question_comes_before_anything_goes(xlwh, study, made, monkeypatch):
+    study("a")
+    assert xlwh("materialize", "examples")[0] == 0
+    monkeypatch.setattr(commands.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    answers = iter([False, True])
+    monkeypatch.setattr(commands.click, "confirm", lambda text, abort: next(answers) or _abort())
+    assert xlwh("drop")[0] == 130
+    assert made.hidden()
+    assert xlwh("drop")[0] == 0
+    assert not made.hidden()
+
+
+def _abort():
+    import click
+
+    raise click.Abort
+
+
+def test_another_study_takes_the_scope_over(xlwh, study, made, tmp_path):
+    study("a", datasets=("nli",))
+    (tmp_path / "study.toml").write_text((tmp_path / "study.toml").read_text().replace("small", "other"))
+    code, _, err = xlwh("drop", "--yes")
+    assert code == 1
+    assert "the scope of" in err.lower()
+    assert "`small`, which is another study" in err
+    assert not made.hidden()
+
+
+def test_rename_keeps_everything_fresh(xlwh, study, made):
+    code, _, err = xlwh("rename", "model", "a", "first", "--yes")
+    assert code == 1
+    assert "still says `a`" in err
+    study("first", "b")
+    code, out, err = xlwh("rename", "model", "a", "first", "--dry-run")
+    assert code == 0, err
+    assert "Would write 4 files" in out
+    code, out, err = xlwh("rename", "model", "a", "first", "--yes")
+    assert code == 0, err
+    assert "Wrote 4 files" in out
+    code, out, err = xlwh("materialize", "examples", "parallelism", "tokens")
+    assert code == 0, err
+    assert "written" not in [word for line in out.splitlines()[3:] for word in line.split()]
+    assert made.hidden() == []
+    assert count(xlwh, "select count(*) from tokens where model = 'first'") > 0
+    study("first", "b", datasets=("nli-dev", "second"))
+    code, out, err = xlwh("rename", "dataset", "nli", "nli-dev", "--yes")
+    assert code == 0, err
+    assert xlwh("rename", "dataset", "nli", "nli-dev", "--yes")[2].startswith("Error: There are")
+    head = made.manifest.head()
+    assert xlwh("materialize", "examples", "parallelism", "tokens")[0] == 0
+    assert made.manifest.head() == head
+    assert count(xlwh, "select count(*) from tokens where dataset = 'nli'", "--everything") == 0
+
+
+def test_files_of_an_earlier_version_are_read_and_what_is_made_anew_is_told(xlwh, study, made):
+    """Those had another scheme of fingerprints, and the manifest knew of no scope."""
+    rows = made.scan("tokens").collect()
+    for entry in made.entries():
+        path = made.root / entry.file
+        made.write({entry.slot: pl.read_parquet(path, hive_partitioning=False)}, entry.fingerprint[::-1])
+    with sqlite3.connect(made.root / "manifest.sqlite") as connection:
+        connection.execute("drop table hidden")
+        connection.execute("drop table scope")
+    assert made.scan("tokens").collect().equals(rows)
+    assert xlwh("catalogue")[0] == 0
+    assert count(xlwh, "select count(*) from tokens") == rows.height
+    code, _, err = xlwh("materialize", "examples", "tokens", "--model", "a")
+    assert code == 0, err
+    told = "Will be made anew: 4 partitions of examples, 2 of tokens: made by an earlier version of xlwh"
+    assert told in err
+    study("a", "b")
+    path = Path("study.toml")
+    path.write_text(path.read_text().replace('path = "nli"', 'path = "nli"\nmax_examples = 4'))
+    code, _, err = xlwh("materialize", "examples")
+    assert "Will be made anew: 2 partitions of examples: options.max_examples is 4, was not set" in err

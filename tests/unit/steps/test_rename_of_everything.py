@@ -1,0 +1,136 @@
+"""Renaming and scope over a study of every step: what was up to date is up to date under any new key."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import small_study
+
+from xlwh.errors import XlwhError
+from xlwh.models import Zoo
+from xlwh.steps import scope
+from xlwh.steps.base import Context, no_progress
+from xlwh.steps.names import known, renamed_study
+from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.planning import NotApplicable
+from xlwh.steps.rename import Renamer
+from xlwh.store import Warehouse
+from xlwh.study import Study
+from xlwh.tables import TABLES
+
+CONCEPTS = {"activations", "sentence_vectors", "representation_similarities"} | {
+    table
+    for step in ("concepts", "concept_kinds", "concept_labels", "concept_matches", "concept_languages")
+    for table in STEPS[step].tables
+}
+LEXICA = {"lexicon", "concept_pairings", "concept_matches", "concept_languages"}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    settings = small_study.settings(tmp_path_factory.mktemp("small"))
+    context = small_study.context(settings, settings["folder"] / "warehouse")
+    small_study.fill(context)
+    return context
+
+
+def copy_of(filled: Context, study: Study, root: Path) -> Context:
+    shutil.copytree(filled.warehouse.root, root)
+    warehouse = Warehouse(root)
+    return Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
+
+
+def stale(context: Context) -> list[str]:
+    found = []
+    context.planner.refresh()
+    for step in STEPS.values():
+        if step.definition is None:
+            continue
+        for key in partitions(context.study, step):
+            try:
+                fresh = all(map(context.planner.is_fresh, context.planner.jobs(step, key)))
+            except NotApplicable:
+                continue
+            except XlwhError as error:
+                found.append(f"{step.name} {key}: {error}")
+            else:
+                found += [] if fresh else [f"{step.name} {key}"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "old"),
+    [
+        ("model", "base"),
+        ("model", "nli_en"),
+        ("model", "blank"),
+        ("model", "twin"),
+        ("dataset", "nli"),
+        ("dataset", "nli_train"),
+        ("dataset", "pairs_train"),
+        ("dataset", "questions"),
+    ],
+)
+def test_nothing_is_to_be_made_after_a_renaming(filled, tmp_path, what, old):
+    study = renamed_study(filled.study, what, old, "quite.new")
+    context = copy_of(filled, study, tmp_path / "w")
+    before = {(entry.slot.table, entry.rows) for entry in context.warehouse.entries()}
+    Renamer(study, context.warehouse, what, old, "quite.new").run(no_progress)
+    assert stale(context) == []
+    entries = context.warehouse.entries()
+    assert {(entry.slot.table, entry.rows) for entry in entries} == before
+    names = known([study], entries)
+    for entry in entries:
+        assert old not in (names.datasets_of(entry.slot) if what == "dataset" else entry.slot.keys)
+        frame = pl.read_parquet(context.warehouse.root / entry.file)
+        for column, kind in TABLES[entry.slot.table].names().items():
+            if kind == what:
+                assert old not in frame[column].to_list(), (str(entry.slot), column)
+    scope.renew(context.planner)
+    assert context.warehouse.hidden() == []
+
+
+def test_a_study_names_all_that_it_makes(filled, tmp_path):
+    context = copy_of(filled, filled.study, tmp_path / "w")
+    scope.renew(context.planner)
+    assert context.warehouse.hidden() == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "bears"),
+    [
+        (("consistency", "methods"), ["lig"], lambda slot: False),
+        (("attribution", "methods", "occlusion"), None, lambda slot: ".occlusion" in slot.part),
+        (
+            ("concepts", "layers"),
+            [0],
+            lambda slot: slot.table in CONCEPTS and re.search(r"\.1(\.|$)", slot.part),
+        ),
+        (("concepts", "mixed"), [], lambda slot: slot.table in CONCEPTS and "mixed" in slot.part),
+        (("concepts", "models"), ["base"], lambda slot: slot.table in CONCEPTS and slot.keys[0] == "nli_en"),
+        (("lexica",), {}, lambda slot: slot.table in LEXICA),
+        (("faithfulness",), None, lambda slot: slot.table == "perturbations"),
+    ],
+)
+def test_what_a_study_leaves_out_is_hidden_and_nothing_else(filled, tmp_path, place, value, bears):
+    settings = filled.study.model_dump()
+    at = settings
+    for name in place[:-1]:
+        at = at[name]
+    at[place[-1]] = value
+    if place == ("lexica",):
+        settings["concept_alignment"] = None
+    if place == ("concepts", "mixed"):
+        settings["concepts"]["monolingual"] = ["en", "de"]
+    study = Study.model_validate(settings)
+    context = copy_of(filled, study, tmp_path / "w")
+    scope.renew(context.planner)
+    expected = {str(entry.slot) for entry in context.warehouse.entries() if bears(entry.slot)}
+    assert {str(entry.slot) for entry in context.warehouse.hidden()} == expected
+    back = Context(filled.study, context.warehouse, Zoo(filled.study, context.warehouse, device="cpu"))
+    scope.renew(back.planner)
+    assert back.warehouse.hidden() == []

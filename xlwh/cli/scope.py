@@ -1,0 +1,203 @@
+"""Commands about what the study names and the warehouse holds: drop, rename."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xlwh.cli.app import command, group, study_option, warehouse_option
+from xlwh.cli.render import grid, shown
+from xlwh.errors import MissingDataError
+from xlwh.store.files import size
+
+if TYPE_CHECKING:
+    from xlwh.steps.names import What
+    from xlwh.store import Entry, Warehouse
+
+_AT_ONCE = "xlwh gc --grace 0s"
+_COLUMNS = ("step", "of", "files", "rows", "size")
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.option("--model", "-m", "models", multiple=True, help="Only what is of this model; may be repeated.")
+@click.option("--language", "-l", "languages", multiple=True, help="Only this language; may be repeated.")
+@click.option("--dataset", "-d", "datasets", multiple=True, help="Only this dataset; may be repeated.")
+@dry_run_option
+@yes_option
+@study_option
+@warehouse_option
+def drop(
+    tables: tuple[str, ...],
+    models: tuple[str, ...],
+    languages: tuple[str, ...],
+    datasets: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    study_file: Path,
+    root: Path,
+) -> None:
+    """Remove what the study does not name any more.
+
+    All of it, or only that of some TABLEs, models, languages and datasets. It is shown and asked about first. Files
+    stay until `xlwh gc` removes them, so that readers can finish.
+    """
+    from xlwh.steps import drop as dropping
+    from xlwh.store import Warehouse
+    from xlwh.study import load
+
+    study, warehouse = load(study_file), Warehouse(root)
+    entries = dropping.unnamed(study, warehouse, tables, models, languages, datasets)
+    if not entries:
+        click.echo(f"Nothing is stored that the study `{study.name}` does not name.")
+        return
+    rows = _by_owner(entries)
+    folders = dropping.checkpoints(warehouse, entries)
+    rows += [["checkpoints", folder.name, 1, None, size(_bytes([folder]))] for folder in folders]
+    tests = dropping.unused_self_tests(study, warehouse) if folders or _holds_models(entries) else []
+    if tests:
+        rows.append(["results of self-tests", "", len(tests), None, size(_bytes(tests))])
+    click.echo(f"Not named by the study `{study.name}`:")
+    grid(_COLUMNS, rows)
+    total = f"{shown(len(entries))} files, {size(sum(entry.size_bytes for entry in entries))}"
+    if dry_run:
+        click.echo(f"Would drop {total}.")
+        return
+    _ask(f"Drop {total}?", yes)
+    dropping.drop(warehouse, entries)
+    for file in tests:
+        file.unlink(missing_ok=True)
+    warehouse.build_catalogue()
+    click.echo(
+        f"Dropped {total}. They are removed from the disk by `xlwh gc`, 24 hours from now on; at once by `{_AT_ONCE}`."
+    )
+
+
+@group()
+def rename() -> None:
+    """Rename a model or a dataset, and keep what is stored of it."""
+
+
+@rename.command(name="model")
+@click.argument("old")
+@click.argument("new")
+@dry_run_option
+@yes_option
+@study_option
+@warehouse_option
+def rename_model(old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
+    """Rename model OLD of the study to NEW.
+
+    The study file has to say NEW already. Every stored file that bears the old key is written again, and what was up to
+    date stays so.
+    """
+    _rename("model", old, new, dry_run, yes, study_file, root)
+
+
+@rename.command(name="dataset")
+@click.argument("old")
+@click.argument("new")
+@dry_run_option
+@yes_option
+@study_option
+@warehouse_option
+def rename_dataset(old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
+    """Rename dataset OLD of the study to NEW.
+
+    The study file has to say NEW already. Every stored file that bears the old key is written again, and what was up to
+    date stays so.
+    """
+    _rename("dataset", old, new, dry_run, yes, study_file, root)
+
+
+def _rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
+    from xlwh.models import Zoo
+    from xlwh.steps import scope
+    from xlwh.steps.plan import step_of
+    from xlwh.steps.planning import Planner
+    from xlwh.steps.rename import Renamer
+    from xlwh.store import Warehouse
+    from xlwh.study import load
+
+    study, warehouse = load(study_file), Warehouse(root)
+    renamer = Renamer(study, warehouse, what, old, new)
+    moves = renamer.moves()
+    if not moves:
+        raise MissingDataError(f"Nothing is stored of {what} `{old}`.")
+    steps = dict.fromkeys(step_of(move.entry.slot.table).name for move in moves)
+    rows = []
+    for step in steps:
+        own = [move for move in moves if step_of(move.entry.slot.table).name == step]
+        fresh = sum(move.up_to_date for move in own)
+        rows.append([step, len(own), fresh, size(sum(move.entry.size_bytes for move in own))])
+    click.echo(f"Files of {what} `{old}`, to be `{new}`:")
+    grid(["step", "files", "up to date", "size"], rows)
+    total = f"{shown(len(moves))} files, {size(sum(move.entry.size_bytes for move in moves))}"
+    if dry_run:
+        click.echo(f"Would write {total}, and those whose fingerprint names one of them.")
+        return
+    _ask(f"Write {total} again as `{new}`?", yes)
+    with click.progressbar(length=1, label="renaming", file=sys.stderr) as bar:
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        entries = renamer.run(progress)
+    scope.renew(Planner(study, warehouse, Zoo(study, warehouse)))
+    warehouse.build_catalogue()
+    click.echo(
+        f"Wrote {shown(len(entries))} files. Those of `{old}` are removed from the disk by `xlwh gc`, 24 hours from now "
+        f"on; at once by `{_AT_ONCE}`."
+    )
+
+
+def tell_unnamed(warehouse: Warehouse) -> None:
+    """What is stored and not named by the study, with sizes, and what removes it; nothing where there is none."""
+    entries = warehouse.hidden()
+    known = warehouse.manifest.scope()
+    if not entries or known is None:
+        return
+    click.echo(f"Stored, but not named by the study `{known.study}` (no fault; `xlwh drop` removes it):")
+    grid(_COLUMNS, _by_owner(entries))
+
+
+def _by_owner(entries: Sequence[Entry]) -> list[list[object]]:
+    from xlwh.steps.drop import by_owner
+
+    return [
+        [
+            step,
+            owner,
+            len(own),
+            sum(entry.rows for entry in own),
+            size(sum(entry.size_bytes for entry in own)),
+        ]
+        for (step, owner), own in by_owner(entries).items()
+    ]
+
+
+def _holds_models(entries: Sequence[Entry]) -> bool:
+    return any(entry.slot.table == "models" for entry in entries)
+
+
+def _bytes(paths: Sequence[Path]) -> int:
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _ask(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no terminal to ask on; give --yes (and --dry-run shows what it would do)"
+        )
+    click.confirm(question, abort=True)

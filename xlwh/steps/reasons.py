@@ -1,0 +1,160 @@
+"""Why a stored file is not what the study asks for now: its recipe beside the one that is planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from xlwh.errors import XlwhError
+from xlwh.steps.base import Key
+from xlwh.steps.job import Planned
+from xlwh.steps.plan import Step
+from xlwh.steps.planning import NotApplicable
+from xlwh.steps.runner import RECIPE
+from xlwh.steps.scope import entries_of, lies_in
+from xlwh.store import Entry
+
+if TYPE_CHECKING:
+    from xlwh.steps.planning import Planner
+
+EARLIER = "made by an earlier version of xlwh, which noted less of what files depend on"
+INPUTS = "what they are made from is made anew"
+GONE = "files are gone"
+OTHER = "the file does not say what it was made from"
+
+_LONGEST = 60
+"""Characters of a value that are shown."""
+_MODEL = ("weights", "tokenizer", "configuration", "tokenization")
+
+
+def reasons(metadata: Mapping[str, str], planned: Planned) -> list[str]:
+    """What differs between a file, by its metadata, and a planned job; empty where nothing does."""
+    if RECIPE not in metadata:
+        return [EARLIER]
+    return list(_differences(json.loads(metadata[RECIPE]), json.loads(json.dumps(planned.recipe))))
+
+
+def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    if stored["version"] != now["version"]:
+        yield f"version {now['version']} of the step gives other rows than version {stored['version']}"
+    for table, old, new in _changed(stored["contracts"], now["contracts"]):
+        yield f"the contract of {table} has version {_shown(new)}, was {_shown(old)}"
+    for package, old, new in _changed(stored["libraries"], now["libraries"]):
+        yield f"{package} is {_shown(new)}, was {_shown(old)}"
+    for name, old, new in _changed(_flat(stored["params"]), _flat(now["params"])):
+        yield f"{name} is {_shown(new)}, was {_shown(old)}"
+    yield from _of_model(stored["model"], now["model"])
+    yield from _of_inputs(stored["inputs"], now["inputs"])
+    for name, old, new in _changed(_by_name(stored["files"]), _by_name(now["files"])):
+        yield f"{name} {'is read no more' if new is None else 'is read now' if old is None else 'has other content'}"
+
+
+def _of_model(stored: Sequence[Any] | None, now: Sequence[Any] | None) -> Iterator[str]:
+    if stored is None or now is None or len(stored) != len(now):
+        if stored != now:
+            yield "another model, or another part of it, is used"
+        return
+    *old_hashes, old_options = stored
+    *new_hashes, new_options = now
+    # Of what only needs sub-tokens the weights are left out.
+    for name, old, new in zip(_MODEL[-len(new_hashes) :], old_hashes, new_hashes, strict=True):
+        if old != new:
+            yield f"the model's {name} changed"
+    for name, old, new in _changed(_flat(old_options), _flat(new_options)):
+        yield f"the model's {name} is {_shown(new)}, was {_shown(old)}"
+
+
+def _of_inputs(stored: Sequence[str], now: Sequence[str]) -> Iterator[str]:
+    old, new = _by_name(stored), _by_name(now)
+    for what, slots in (
+        ("other rows than then", [slot for slot in new if slot in old and old[slot] != new[slot]]),
+        ("an input that it did not read", [slot for slot in new if slot not in old]),
+        ("no longer an input", [slot for slot in old if slot not in new]),
+    ):
+        if slots:
+            more = f" and {len(slots) - 1} more" if len(slots) > 1 else ""
+            yield f"{what}: {slots[0]}{more}"
+
+
+def _by_name(listed: Sequence[str]) -> dict[str, str]:
+    """Names -> what follows the last blank of each."""
+    return {name: mark for name, _, mark in (text.rpartition(" ") for text in listed)}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    if not isinstance(value, Mapping):
+        return {name or "the parameters": value}
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        found |= _flat(each, f"{name}.{key}" if name else key)
+    return found
+
+
+def _changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(name, old, new) of what differs; None where it is not there."""
+    for name in dict.fromkeys((*stored, *now)):
+        old, new = stored.get(name), now.get(name)
+        if old != new or (name in stored) != (name in now):
+            yield name, old, new
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]} …"
+
+
+def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
+    """A line per reason why something that is stored is about to be made anew, with the partitions that it holds for."""
+    planner.refresh()
+    found: dict[str, dict[str, int]] = {}
+    for step, keys in todo.items():
+        if step.definition is None:
+            continue
+        for key in keys:
+            if why := "; ".join(why_stale(planner, step, key)):
+                counts = found.setdefault(why, {})
+                counts[step.name] = counts.get(step.name, 0) + 1
+    lines = []
+    for why, counts in found.items():
+        (first, number), *others = counts.items()
+        listed = [f"{number} partition{'s' * (number > 1)} of {first}"]
+        listed += [f"{count} of {step}" for step, count in others]
+        lines.append(f"Will be made anew: {', '.join(listed)}: {why}")
+    return lines
+
+
+def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
+    """Why what is stored of a partition is not what the study asks for; empty where nothing is stored, or all is fresh."""
+    try:
+        jobs = planner.jobs(step, key)
+    except NotApplicable:
+        return []
+    except XlwhError:
+        stored = [entry for entry in entries_of(planner, step) if lies_in(planner.study, entry.slot, key)]
+        if not stored:
+            return []
+        return [INPUTS if all(RECIPE in _metadata(planner, entry) for entry in stored) else EARLIER]
+    found: dict[str, None] = {}
+    for planned in jobs:
+        if planner.is_fresh(planned):
+            continue
+        for slot in planned.job.slots.values():
+            entry = planner.entry(slot)
+            if entry is None:
+                continue
+            if not (planner.warehouse.root / entry.file).is_file():
+                found[GONE] = None
+            elif entry.fingerprint != planned.fingerprint:
+                found |= dict.fromkeys(reasons(_metadata(planner, entry), planned) or [OTHER])
+    return list(found)
+
+
+def _metadata(planner: Planner, entry: Entry) -> dict[str, str]:
+    path = planner.warehouse.root / entry.file
+    return pl.read_parquet_metadata(path) if path.is_file() else {}

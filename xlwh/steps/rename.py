@@ -1,0 +1,270 @@
+"""A model or a dataset under another key: what is stored of it is kept, and what was up to date stays so.
+
+Every file that bears the old key is written again under the new one, and so is every file whose fingerprint names such
+a file. One commit ends it, so a run that is killed has changed nothing. A file that was up to date for the study with the
+old key gets the fingerprint that the study asks for with the new one; any other keeps its own, and stays stale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.errors import StoreError, XlwhError
+from xlwh.models import Zoo
+from xlwh.steps.base import Key
+from xlwh.steps.job import Planned
+from xlwh.steps.names import Renaming, What, known, model_of, renamed_study
+from xlwh.steps.plan import STEPS, Step, partitions
+from xlwh.steps.planning import NotApplicable, Planner
+from xlwh.steps.runner import ROWS, provenance
+from xlwh.steps.scope import entries_of
+from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder, checkpoint_of
+from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.manifest import NewFile
+from xlwh.store.rewrite import Pending, rewrite
+from xlwh.store.staging import require_idle
+from xlwh.study import Study
+from xlwh.tables import TABLES
+
+_MADE_HERE = ("finetuned", "scratch")
+"""Kinds of models whose `source` is a key of the study."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A stored file that bears the old key."""
+
+    entry: Entry
+    slot: Slot
+    """Where its rows will lie."""
+    up_to_date: bool
+
+
+@dataclass
+class Renamer:
+    """What a renaming has to do. StoreError where the study does not say the new key, or it is taken."""
+
+    study: Study
+    """It says the new key already."""
+    warehouse: Warehouse
+    what: What
+    old: str
+    new: str
+    _written: list[NewFile] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check_study(self.study, self.what, self.old, self.new)
+        self._former = renamed_study(self.study, self.what, self.new, self.old)
+        self._entries = self.warehouse.entries()
+        names = known((self.study, self._former), self._entries)
+        self._renaming = Renaming(self.what, self.old, self.new, names)
+        taken = [entry.slot for entry in self._entries if self.new in self._named(entry.slot)]
+        if taken:
+            raise StoreError(
+                f"There are {len(taken)} files of {self.what} `{self.new}` already, such as {taken[0]}. If the study no "
+                "longer needs them, remove them first: xlwh drop"
+            )
+        self._before = Planner(self._former, self.warehouse, Zoo(self._former, self.warehouse))
+        self._before.refresh()
+
+    def _named(self, slot: Slot) -> list[str | None]:
+        if self.what == "dataset":
+            return [*self._renaming.known.datasets_of(slot)]
+        return [model_of(slot, (self.old, self.new))]
+
+    def moves(self) -> list[Move]:
+        """The files that bear the old key, in the order of the plan. Reads some columns, and writes nothing."""
+        found = []
+        for step in STEPS.values():
+            fresh = {
+                slot
+                for _, jobs in self._planned(step)
+                for planned in jobs
+                for slot in planned.job.slots.values()
+                if self._before.is_fresh(planned)
+            }
+            for entry in entries_of(self._before, step):
+                slot = self._renaming.slot(entry.slot)
+                if slot != entry.slot or self._columns(entry):
+                    found.append(Move(entry, slot, entry.slot in fresh))
+        return found
+
+    def run(self, progress: Progress) -> list[Entry]:
+        """Write everything anew and commit it; returns the new entries.
+
+        StoreError where another run works on what is renamed, ConflictError where one changed it meanwhile.
+        """
+        moves = self.moves()
+        if not moves:
+            raise StoreError(f"Nothing is stored of {self.what} `{self.old}`.")
+        require_idle(self.warehouse.root, (slot for move in moves for slot in (move.entry.slot, move.slot)))
+        pending = Pending(self.warehouse.manifest)
+        ahead = Warehouse(self.warehouse.root)
+        ahead.manifest = pending
+        after = Planner(self.study, ahead, Zoo(self.study, ahead))
+        try:
+            for number, step in enumerate(STEPS.values()):
+                progress(step.name, number, len(STEPS))
+                self._rename(step, after, pending)
+            progress("all steps", len(STEPS), len(STEPS))
+            return pending.publish()
+        except XlwhError:
+            for file in self._written:
+                (self.warehouse.root / file.file).unlink(missing_ok=True)
+            raise
+
+    def _rename(self, step: Step, after: Planner, pending: Pending) -> None:
+        left = {entry.slot: entry for entry in entries_of(self._before, step)}
+        rows: dict[Slot, tuple[Planned, Planned]] = {}
+        for key, jobs in self._planned(step):
+            waiting = {self._where(planned) for planned in jobs if self._before.is_fresh(planned)}
+            # Again as long as something was written: steps that go on plan one job after the other.
+            while jobs:
+                after.refresh()
+                asked = {frozenset(each.job.slots.values()): each for each in _jobs(after, step, key)}
+                ready = waiting & asked.keys()
+                for planned in jobs:
+                    if (now := asked.get(where := self._where(planned))) is None:
+                        continue
+                    for slot in planned.job.slots.values():
+                        rows[slot] = planned, now
+                        if where in ready:
+                            self._move(left.pop(slot, None), pending, now)
+                waiting -= ready
+                if not ready or not waiting:
+                    break
+        for slot, entry in left.items():
+            self._move(entry, pending, None, rows.get(slot))
+
+    def _planned(self, step: Step) -> Iterator[tuple[Key, tuple[Planned, ...]]]:
+        """(partition under the new key, its jobs under the old one) of a step."""
+        keys = zip(partitions(self._former, step), partitions(self.study, step), strict=True)
+        for before, after in keys:
+            yield after, _jobs(self._before, step, before)
+
+    def _where(self, planned: Planned) -> frozenset[Slot]:
+        return frozenset(map(self._renaming.slot, planned.job.slots.values()))
+
+    def _columns(self, entry: Entry) -> list[pl.Expr]:
+        """The columns of a file that change, with the new key."""
+        path = self.warehouse.root / entry.file
+        if not path.is_file():
+            raise StoreError(f"The file {entry.file} of {entry.slot} is gone. Run: xlwh check")
+        rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+        names = rows.collect_schema().names()
+        found = []
+        for column, kind in TABLES[entry.slot.table].names().items():
+            if column not in names:
+                continue
+            values = rows.select(pl.col(column).unique()).collect()[column].drop_nulls().to_list()
+            changed = {value: new for value in values if (new := self._renaming.value(kind, value)) != value}
+            if changed:
+                renamed = pl.col(column).replace(changed)
+                if kind == "origin":
+                    made_here = pl.col("kind").is_in(_MADE_HERE)
+                    if rows.select(made_here.any()).collect().item() is not True:
+                        continue
+                    renamed = pl.when(made_here).then(renamed).otherwise(pl.col(column))
+                found.append(renamed.alias(column))
+        return found
+
+    def _move(
+        self,
+        entry: Entry | None,
+        pending: Pending,
+        planned: Planned | None,
+        rows: tuple[Planned, Planned] | None = None,
+    ) -> None:
+        """Write a file again where it bears the old key or its fingerprint is another now.
+
+        With `rows` (jobs before and after) rows of a stale file can be taken over as they could be before.
+        """
+        if entry is None:
+            return
+        slot, columns = self._renaming.slot(entry.slot), self._columns(entry)
+        mark = entry.fingerprint if planned is None else planned.fingerprint
+        if slot == entry.slot and not columns and mark == entry.fingerprint:
+            return
+        told = _told(self.warehouse.root / entry.file)
+        if planned is not None:
+            told |= provenance(planned)
+        elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
+            told[ROWS] = rows[1].rows_fingerprint
+        if entry.slot.table == "models" and (source := checkpoint_of(self.warehouse.root, entry)):
+            target = checkpoint_folder(self.warehouse.root, slot.keys[0], source.name)
+            if planned is not None:
+                target = planned.job.folder or target
+            elif rows is not None and rows[0].job.folder == source:
+                target = rows[1].job.folder or target
+            if source.is_dir():
+                self._copy_checkpoint(source, target)
+                told[CHECKPOINT] = target.name
+        file = rewrite(self.warehouse.root, entry, slot, columns, mark, told)
+        self._written.append(file)
+        pending.commit([file], [entry.slot] if slot != entry.slot else [])
+
+    def _copy_checkpoint(self, source: Path, target: Path) -> None:
+        """Give a checkpoint that was made here its new place too; `gc` removes the old one."""
+        from xlwh.models.finetune import TRAINING_FILE
+
+        if target.exists():
+            return
+
+        def copy(file: str, to: str) -> None:
+            if Path(file).name == TRAINING_FILE:
+                record = json.loads(Path(file).read_text(encoding="utf-8"))
+                record["recipe"] = self._renaming.recipe(record["recipe"])
+                record["model"] = self._renaming.value("model", record["model"])
+                Path(to).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            else:
+                _link(file, to)
+
+        make_folder(target.parent)
+        unfinished = path_beside(target)
+        shutil.copytree(source, unfinished, copy_function=copy)
+        publish(unfinished, target)
+
+
+def _jobs(planner: Planner, step: Step, key: Key) -> tuple[Planned, ...]:
+    """The jobs of a partition; none where they cannot be told."""
+    if step.definition is None:
+        return ()
+    try:
+        return planner.jobs(step, key)
+    except (NotApplicable, XlwhError):
+        return ()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no links on this file system
+        shutil.copy2(source, target)
+
+
+def _told(path: Path) -> dict[str, str]:
+    found = pl.read_parquet_metadata(path)
+    return {name: value for name, value in found.items() if name.startswith("xlwh.")}
+
+
+def _check_study(study: Study, what: What, old: str, new: str) -> None:
+    there = study.models if what == "model" else study.datasets
+    if old in there:
+        raise StoreError(
+            f"The study still says `{old}`. First write `{new}` for it in the study file, wherever it names this {what} "
+            f"(the heading [{what}s.{old}] and every mention in other sections), then run this command again."
+        )
+    if new not in there:
+        raise StoreError(
+            f"The study has no {what} `{new}`. There are: {', '.join(there)}. Write the new key into the study file first."
+        )

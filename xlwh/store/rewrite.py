@@ -1,0 +1,108 @@
+"""A stored file again, at another address or with other values in some columns; and commits that are made as one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.errors import StoreError
+from xlwh.store.files import make_folder, write_parquet
+from xlwh.store.manifest import FileState, Manifest, NewFile, Scope, Snapshot
+from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.write import file_metadata, new_name
+
+
+def rewrite(
+    root: Path,
+    entry: Entry,
+    slot: Slot,
+    columns: Sequence[pl.Expr],
+    fingerprint: str,
+    provenance: Mapping[str, str],
+) -> NewFile:
+    """Write a file of `slot` with the rows of another one, in their order, some columns replaced.
+
+    Rows are streamed and not checked against the contract: they were, and it may be an earlier one, which is kept.
+    """
+    file = new_name(slot, fingerprint)
+    make_folder((root / file).parent)
+    rows = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False).with_columns(columns)
+    metadata = file_metadata(slot, fingerprint, entry.rows, provenance) | {"xlwh.version": str(entry.version)}
+    size = write_parquet(rows, root / file, metadata, contract(slot.table).row_group_rows)
+    return NewFile(slot, file, fingerprint, entry.rows, size, entry.version)
+
+
+class Pending:
+    """A manifest whose commits nobody else sees until `publish` makes them one."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._before = {entry.slot: entry for entry in manifest.snapshot().entries}
+        self._now = dict(self._before)
+        self._put: dict[Slot, NewFile] = {}
+        self._head = manifest.head()
+
+    def current(self, slot: Slot) -> Entry | None:
+        """The slot's entry, pending ones included."""
+        return self._now.get(slot)
+
+    def snapshot(self, as_of: datetime | int | None = None, table: str | None = None) -> Snapshot:
+        """All entries, pending ones included; StoreError for an earlier state."""
+        if as_of is not None:
+            raise StoreError("Pending commits have no history.")
+        entries = (entry for entry in self._now.values() if table in (None, entry.slot.table))
+        return Snapshot(self._head, None, tuple(sorted(entries, key=lambda entry: entry.slot)))
+
+    def head(self) -> int:
+        """Grows with every pending commit."""
+        return self._head
+
+    def commit(
+        self,
+        put: Sequence[NewFile] = (),
+        drop: Sequence[Slot] = (),
+        expected: Mapping[Slot, str | None] | None = None,
+    ) -> list[Entry]:
+        """Note a commit. What others commit meanwhile is found out by `publish`."""
+        self._head += 1
+        for slot in drop:
+            self._now.pop(slot, None)
+            self._put.pop(slot, None)
+        now = datetime.now(UTC)
+        entries = [
+            Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, f.version, now, self._head)
+            for f in put
+        ]
+        self._now |= {entry.slot: entry for entry in entries}
+        self._put |= {file.slot: file for file in put}
+        return entries
+
+    def scope(self) -> Scope | None:
+        """As it is."""
+        return self._manifest.scope()
+
+    def set_scope(
+        self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
+    ) -> bool:
+        """Refused: pending commits hide nothing."""
+        raise StoreError("Pending commits hide nothing.")
+
+    def forget(self, files: Sequence[str]) -> None:
+        """Refused: pending commits remove nothing."""
+        raise StoreError("Pending commits remove nothing.")
+
+    def files(self) -> dict[str, FileState]:
+        """As they are."""
+        return self._manifest.files()
+
+    def publish(self) -> list[Entry]:
+        """Make everything one commit. ConflictError, and nothing is changed, where another process changed a slot."""
+        gone = [slot for slot in self._before if slot not in self._now]
+        expected = {
+            slot: None if (entry := self._before.get(slot)) is None else entry.file
+            for slot in (*gone, *self._put)
+        }
+        return self._manifest.commit(list(self._put.values()), gone, expected) if expected else []
