@@ -114,8 +114,6 @@ def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
     planner.refresh()
     found: dict[str, dict[str, int]] = {}
     for step, keys in todo.items():
-        if step.definition is None:
-            continue
         for key in keys:
             if why := "; ".join(why_stale(planner, step, key)):
                 counts = found.setdefault(why, {})

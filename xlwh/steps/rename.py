@@ -237,8 +237,6 @@ class Renamer:
 
 def _jobs(planner: Planner, step: Step, key: Key) -> tuple[Planned, ...]:
     """The jobs of a partition; none where they cannot be told."""
-    if step.definition is None:
-        return ()
     try:
         return planner.jobs(step, key)
     except (NotApplicable, XlwhError):

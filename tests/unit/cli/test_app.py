@@ -32,6 +32,8 @@ COMMANDS = [
     "catalogue",
     "take",
     "readers",
+    "drop",
+    "rename",
 ]
 
 

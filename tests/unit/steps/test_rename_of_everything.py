@@ -48,8 +48,6 @@ def stale(context: Context) -> list[str]:
     found = []
     context.planner.refresh()
     for step in STEPS.values():
-        if step.definition is None:
-            continue
         for key in partitions(context.study, step):
             try:
                 fresh = all(map(context.planner.is_fresh, context.planner.jobs(step, key)))
