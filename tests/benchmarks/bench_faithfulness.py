@@ -39,12 +39,13 @@ from common import print_table
 from xlwh.attribution.base import Item
 from xlwh.attribution.lig import lig
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, output_replaced
+from xlwh.attribution.vectors import VectorModel
 from xlwh.corpora import read, sample
 from xlwh.faithfulness.perturbations import Ranking, Subject, perturb
 from xlwh.faithfulness.selection import attributable, keep_probability, kept, order, rationale_size
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.attentions import eager_attention
+from xlwh.models.outputs import output_replaced
 from xlwh.models.predict import predict
 from xlwh.models.tokenize import KEYS, Encoded, encode
 from xlwh.store import Warehouse

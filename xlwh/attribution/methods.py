@@ -18,8 +18,8 @@ from xlwh.errors import StudyError
 from xlwh.study import OwnMethod
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)

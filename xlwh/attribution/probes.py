@@ -19,9 +19,9 @@ from torch import Tensor
 
 from xlwh.attribution.base import Item, SharedPass
 from xlwh.attribution.vectors import without
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution, Item
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import RandomAttribution
 
 

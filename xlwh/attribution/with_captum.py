@@ -21,8 +21,8 @@ from xlwh.attribution.vectors import (
     targets,
     word_vectors,
 )
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import DeepLift, GradientShap
 
 

@@ -60,8 +60,8 @@ def sql(
     if sum((as_json, as_csv, csv_safe, parquet is not None)) > 1:
         raise click.UsageError("give one of --json, --csv, --csv-safe and --parquet")
     text = _query_text(query, file)
-    from xlwh.store.connect import connect
     from xlwh.store.query import checked
+    from xlwh.store.warehouse import connect
 
     with closing(connect(root)) as connection, sql_errors():
         if parquet is not None:

@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from xlwh.corpora.base import Request, TableOptions, Value
 from xlwh.corpora.files import Document, filled, split_named
+from xlwh.corpora.records import class_names, lookup
+from xlwh.corpora.request import Request, TableOptions, Value
 from xlwh.errors import CorpusError
 
 OURS, ELSEWHERE = "", "elsewhere"
@@ -239,8 +240,6 @@ def _text(value: object) -> str | None:
 
 
 def _value(values: Mapping[str, object], name: str, features: Mapping[str, object] | None) -> str | None:
-    from xlwh.corpora.mapping import class_names, lookup
-
     value = lookup(values, name)
     classes = class_names((features or {}).get(name))
     if classes and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):

@@ -31,8 +31,8 @@ from xlwh.faithfulness.selection import (
     released,
     reversed_probability,
 )
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import Faithfulness
 from xlwh.tables.faithfulness import SIDES
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin
-from xlwh.models.zoo import LoadedModel
 from xlwh.store import schema
 
 if TYPE_CHECKING:

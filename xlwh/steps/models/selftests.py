@@ -23,8 +23,8 @@ from xlwh.selftest import VERSION, Capability, Result, capability_of, refusal
 from xlwh.store import Slot
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.pins import Pin
-    from xlwh.models.zoo import LoadedModel
     from xlwh.steps.base import Context
     from xlwh.steps.planning import Partition
     from xlwh.study import Study
