@@ -119,7 +119,9 @@ def test_no_circle(imports):
         for target, line in imports[module].items()
         if target in members
     ]
-    assert not told, "modules that import each other; move what both need into a third one:\n" + "\n".join(told)
+    assert not told, "modules that import each other; move what both need into a third one:\n" + "\n".join(
+        told
+    )
 
 
 def test_no_part_imports_what_stands_above_or_beside_it(imports):

@@ -23,7 +23,7 @@ def test_interval_agrees_with_scipy(method, scipy_method):
     assert ours.high == pytest.approx(interval.high, abs=0.006)
 
 
-def test_equal_values_are_pooled_without_changing_the_distribution():
+def test_the_standard_error_of_a_share():
     """Paired differences of 0/1 scores: the standard error is the textbook one."""
     values = np.repeat([-1.0, 0.0, 1.0], [30, 400, 70])
     result = bootstrap_mean(values, resamples=50_000)

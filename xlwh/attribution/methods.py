@@ -47,12 +47,12 @@ METHODS: dict[str, Registered] = {
     "attention": Registered(_SALIENCY, "2", shared=True),
     "scaled_attention": Registered(_SALIENCY, "2", shared=True),
     "deeplift": Registered("xlwh.attribution.with_captum:deeplift"),
-    "gradient_shap": Registered("xlwh.attribution.with_captum:gradient_shap", "2"),
+    "gradient_shap": Registered("xlwh.attribution.gradient_shap:gradient_shap", "3"),
     "occlusion": Registered("xlwh.attribution.occlusion:occlusion"),
     "released_scaled_attention": Registered(_RELEASED, shared=True),
     "released_input_x_gradient": Registered(_RELEASED, shared=True),
     "released_integrated_gradients": Registered(_RELEASED, shared=True),
-    "random": Registered("xlwh.attribution.random:random_attribution"),
+    "random": Registered("xlwh.attribution.random:random_attribution", "2"),
 }
 """Method by the name it has under `[attribution.methods]` in the study."""
 

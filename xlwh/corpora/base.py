@@ -6,7 +6,6 @@ refuses into a row of `rejected_rows`. Nothing is lost silently: records in = ac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from xlwh.corpora import spans
 from xlwh.corpora.files import Document, split_named
 from xlwh.corpora.request import Options, Request
 from xlwh.corpora.spans import Span
+from xlwh.draws import chosen
 from xlwh.errors import CorpusError
 from xlwh.tables import Examples, RejectedRows
 
@@ -437,8 +437,4 @@ def sample(frame: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
         raise ValueError(f"a sample of {n} rows was asked for")
     if frame.height <= n:
         return frame
-    ids = frame["example_id"].to_list()
-    ranked = sorted(
-        range(len(ids)), key=lambda i: (hashlib.sha256(f"{seed}\x1f{ids[i]}".encode()).digest(), i)
-    )
-    return frame[sorted(ranked[:n])]
+    return frame[chosen(frame["example_id"].to_list(), n, seed)]

@@ -36,6 +36,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from xlwh.draws import key_of
 from xlwh.errors import ModelError
 from xlwh.models.batches import plan
 from xlwh.models.training_data import (
@@ -199,7 +200,7 @@ class _Run:
     def _step(self, rows: NDArray[np.int64]) -> Tensor:
         """One optimiser step on the examples `rows`; their mean loss, still on the device."""
         recipe, step = self.job.recipe, self.workspace.position.step
-        torch.manual_seed(_draw(recipe.seed, step))  # dropout
+        torch.manual_seed(key_of("dropout", recipe.seed, step) >> 1)
         self.model.train()
         rate = learning_rate(recipe.learning_rate, step, self.warmup_steps, self.planned_steps)
         for group in self.optimizer.param_groups:
@@ -369,11 +370,6 @@ def _optimizer(model: PreTrainedModel, recipe: Finetune) -> torch.optim.AdamW:
         # One pass over memory: a quarter of the time of the separate operations on a CPU.
         fused=True,
     )
-
-
-def _draw(seed: int, step: int) -> int:
-    """A seed of its own for each step: 63 bits that do not overlap between neighbouring seeds."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager

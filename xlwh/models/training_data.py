@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from xlwh.draws import stream
 from xlwh.errors import ModelError
 from xlwh.models.answers import (
     AnswerScorer,
@@ -321,15 +322,15 @@ def epoch_batches(
     and the batches shuffled, so that neither the content of a batch nor its place follows the file. A pure
     function of its arguments: a resumed run finds its place again without a saved sampler.
     """
-    random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(lengths))
+    drawn = stream("epoch", seed, epoch)
+    order = drawn.permutation(len(lengths))
     bucket = batch_size * BATCHES_PER_BUCKET
     batches = []
     for start in range(0, len(order), bucket):
         part = order[start : start + bucket]
         part = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    return [batches[i] for i in random.permutation(len(batches))]
+    return [batches[i] for i in drawn.permutation(len(batches))]
 
 
 def _numbers(values: NDArray[np.int64]) -> Tensor:

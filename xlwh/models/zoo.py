@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xlwh import draws
 from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.loaded import LoadedModel
@@ -155,4 +156,5 @@ class Zoo:
 
 def _with(digest: str, options: Tokenization | Randomization) -> str:
     """Hash of what a checkpoint's files become under these options."""
-    return hashlib.sha256(f"{digest} {options.model_dump_json()}".encode()).hexdigest()
+    text = f"{digest} draws {draws.VERSION} {options.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ from xlwh.attribution.base import Attribution
 from xlwh.attribution.baselines import PREFERRED_BY_LIG, first_regular
 from xlwh.attribution.lig import integrated_gradients, lig
 from xlwh.attribution.vectors import explained, word_vectors
+from xlwh.draws import stream
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import Gates, stack_of
@@ -398,5 +399,5 @@ def _tried(item: Item, case: Case) -> Result:
 def _half(case: Case) -> Tensor:
     """Half of the heads, drawn once and for all: `[sites, heads]`, True where a gate is closed."""
     sites = case.loaded.family.attention_sites(case.loaded.model)
-    draw = np.random.default_rng(0).permutation(len(sites) * sites[0].num_heads) % 2 == 0
+    draw = stream("gates").permutation(len(sites) * sites[0].num_heads) % 2 == 0
     return torch.from_numpy(draw.reshape(len(sites), -1)).to(case.loaded.device)

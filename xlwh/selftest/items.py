@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-VERSION = "2"
+VERSION = "3"
 """Raise it when an item is added, judged otherwise, or what it tries works otherwise: every model is then tested again."""
 
 Status = Literal["passed", "failed", "not_applicable"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place, places_of
 from xlwh.corpora import sample
+from xlwh.draws import stream
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.concepts.sentences import sentences
 from xlwh.steps.corpora.parallelism import not_parallel, refuse_differing
@@ -108,8 +109,8 @@ def _measured(
             continue
         both = sample(both, MOST_SENTENCES, context.study.seed)
         first, second = _matrix(both["vector"]), _matrix(both["vector_target"])
-        rng = np.random.default_rng(context.study.seed)
-        yield "cka", source, target, linear_cka(first, second, rng)
+        shuffled = stream("cka", context.study.seed)
+        yield "cka", source, target, linear_cka(first, second, shuffled)
         forward, backward, mutual = retrieval(first, second)
         yield "retrieval", source, target, forward
         yield "retrieval", target, source, backward
