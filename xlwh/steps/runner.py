@@ -18,7 +18,7 @@ from xlwh.steps.definition import Definition, Pieced, Whole
 from xlwh.steps.job import Job, Planned
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable, slots_of
-from xlwh.store import Entry, Slot, Staging, schema
+from xlwh.store import Entry, Slot, Staging, schema, typed
 
 if TYPE_CHECKING:
     import torch
@@ -234,8 +234,8 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
         for planned in jobs:
             job, work.provenance = planned.job, {}
             frames = definition.make(work, job)
-            typed = {job.slots[table]: _typed(frames[table], table) for table in job.slots}
-            entries += context.warehouse.write(typed, planned.fingerprint, _metadata(planned, work))
+            made = {job.slots[table]: typed(frames[table], table) for table in job.slots}
+            entries += context.warehouse.write(made, planned.fingerprint, _metadata(planned, work))
     found = {entry.slot: entry for entry in entries}
     for planned in jobs:
         rows = {
@@ -275,7 +275,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 for planned, staging, known, frames in zip(jobs, stagings, done, each, strict=True):
                     staging.append(
                         {
-                            planned.job.slots[table]: _typed(frame.join(known, on=on, how="anti"), table)
+                            planned.job.slots[table]: typed(frame.join(known, on=on, how="anti"), table)
                             for table, frame in frames.items()
                         }
                     )
@@ -327,8 +327,3 @@ def _metadata(planned: Planned, work: Work) -> dict[str, str]:
         ROWS: planned.rows_fingerprint,
         RECIPE: json.dumps(planned.recipe, sort_keys=True),
     }
-
-
-def _typed(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    """The contract's columns and types."""
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema(table).items())
