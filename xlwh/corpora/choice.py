@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from xlwh.corpora.files import Document, filled, split_named
+from xlwh.corpora.files import Document, filled, find, require_own_file, split_named
 from xlwh.corpora.records import class_names, lookup
 from xlwh.corpora.request import Request, TableOptions, Value
 from xlwh.errors import CorpusError
@@ -224,6 +224,14 @@ def _plain(name: str) -> str:
 def chooses_language(options: TableOptions) -> bool:
     """Whether `where` tells the languages of one file apart."""
     return any("{language}" in str(value) for values in options.where.values() for value in _listed(values))
+
+
+def find_table(request: Request, options: TableOptions, patterns: Sequence[str]) -> Document:
+    """The file of the request, as `find`; refused where it may hold other languages and `where` does not choose."""
+    document = find(request, options, patterns)
+    if not chooses_language(options):
+        require_own_file(request, document, table=True)
+    return document
 
 
 def _listed(values: Value | tuple[Value, ...]) -> tuple[Value, ...]:
