@@ -18,12 +18,15 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
-from xlwh.errors import StoreError
+from xlwh.errors import StoreError, StudyError
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot, contract
 from xlwh.study.base import CUT
 
 P = TypeVar("P", bound=BaseModel)
+
+_PACKAGES = {"faiss": ("faiss-cpu", "faiss-gpu")}
+"""Libraries that come as one of several packages, which give the same numbers."""
 
 _ROLE = "role"
 _WHICH = "which"
@@ -84,6 +87,15 @@ class Job:
     """Objects that stand for `params` and `files` (a reader, a method's function): no settings of their own."""
     minutes: float | None = None
     """Of steps that go on: time after which no further job of the pass is begun."""
+    chosen_by: tuple[Entry, ...] = ()
+    """Stored files that only decide which rows there are; see `which`."""
+    libraries: tuple[str, ...] = ()
+    """Those that this job depends on beside the ones of its step."""
+
+    @property
+    def inputs(self) -> tuple[Entry, ...]:
+        """All stored files that it depends on."""
+        return (*self.reads, *self.chosen_by)
 
 
 @dataclass(frozen=True)
@@ -112,16 +124,17 @@ class Planned:
 
     def _recipe(self, without: frozenset[str]) -> dict[str, Any]:
         job = self.job
+        inputs = job.reads if _WHICH in without else job.inputs
         return {
             "step": self.step,
             "version": self.version,
             "contracts": {table: contract(table).version for table in job.slots},
-            "libraries": {name: library_version(name) for name in self.libraries},
+            "libraries": {name: library_version(name) for name in (*self.libraries, *job.libraries)},
             "params": {} if job.params is None else plain(job.params, without),
             "model": None
             if job.model is None
             else [*job.model.identity, plain(job.model.options, frozenset())],
-            "inputs": sorted(f"{entry.slot} {entry.fingerprint}" for entry in job.reads),
+            "inputs": sorted(f"{entry.slot} {entry.fingerprint}" for entry in inputs),
             "files": sorted(job.files),
         }
 
@@ -145,8 +158,14 @@ def digest(recipe: Mapping[str, Any]) -> str:
 
 
 def library_version(name: str) -> str:
-    """Major and minor version: a patch release is taken to give the same numbers."""
-    return ".".join(metadata.version(name).partition("+")[0].split(".")[:2])
+    """Major and minor version: a patch release is taken to give the same numbers. StudyError if it is not installed."""
+    packages = _PACKAGES.get(name, (name,))
+    for package in packages:
+        try:
+            return ".".join(metadata.version(package).partition("+")[0].split(".")[:2])
+        except metadata.PackageNotFoundError:
+            continue
+    raise StudyError(f"The study's settings need {name}, which is not installed: pip install {packages[0]}")
 
 
 def plain(value: Any, without: frozenset[str]) -> Any:
@@ -159,11 +178,7 @@ def plain(value: Any, without: frozenset[str]) -> Any:
             for name, info in type(value).model_fields.items()
             if any(mark in without for mark in info.metadata if isinstance(mark, str))
         }
-        return {
-            name: plain(getattr(value, name), without)
-            for name in type(value).model_fields
-            if name not in left_out
-        }
+        return {name: plain(each, without) for name, each in value if name not in left_out}
     if is_dataclass(value) and not isinstance(value, type):
         return {
             each.name: plain(getattr(value, each.name), without)
@@ -181,4 +196,4 @@ def plain(value: Any, without: frozenset[str]) -> Any:
 
 def files_of(root: Path, job: Job, table: str) -> list[Path]:
     """The files of a table among a job's inputs."""
-    return [root / entry.file for entry in job.reads if entry.slot.table == table]
+    return [root / entry.file for entry in job.inputs if entry.slot.table == table]

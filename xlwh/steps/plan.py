@@ -237,24 +237,36 @@ STEPS: dict[str, Step] = {
             ("clusterings", "concepts", "concept_members"),
             ("model",),
             "concepts",
-            (Reads("activations"),),
+            (Reads("activations"), Reads("models")),
         ),
         Step(
             "concept_kinds",
             ("concept_kinds",),
             ("model",),
             "concepts",
-            (Reads("concepts"), Reads("examples")),
+            (Reads("concepts"), Reads("examples"), Reads("models")),
         ),
-        Step("concept_labels", ("concept_labels",), ("model",), "concepts", (Reads("concepts"),)),
+        Step(
+            "concept_labels",
+            ("concept_labels",),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("models")),
+        ),
         Step(
             "concept_matches",
             ("concept_pairings", "concept_matches"),
             ("model",),
             "concepts",
-            (Reads("concepts"), Reads("lexicon")),
+            (Reads("concepts"), Reads("lexicon"), Reads("models")),
         ),
-        Step("concept_languages", ("concept_languages",), ("model",), "concepts", (Reads("concepts"),)),
+        Step(
+            "concept_languages",
+            ("concept_languages",),
+            ("model",),
+            "concepts",
+            (Reads("concepts"), Reads("models")),
+        ),
     )
 }
 """Every step by name, each after those that it reads."""

@@ -31,6 +31,9 @@ RECIPE = "xlwh.recipe"
 ROWS = "xlwh.rows_fingerprint"
 """Metadata of a file: fingerprint of what each of its rows depends on."""
 
+_SHOWN = 50
+"""Rows of a table in a run's metadata."""
+
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
 
@@ -69,7 +72,7 @@ class Work:
         """The files of a table among a job's inputs."""
         return [
             self.root / entry.file
-            for entry in job.reads
+            for entry in job.inputs
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
@@ -101,6 +104,11 @@ class Work:
     def count(self, name: str, number: int) -> None:
         """Add to a number in the run's metadata."""
         self.told[name] = cast("int", self.told.get(name, 0)) + number
+
+    def table(self, name: str, rows: pl.DataFrame) -> None:
+        """Add to a table in the run's metadata, which holds the first few."""
+        before = cast("list[pl.DataFrame]", [self.told[name]] if name in self.told else [])
+        self.told[name] = pl.concat([*before, rows]).head(_SHOWN)
 
     def remark(self, text: str) -> None:
         """Something for whoever reads the result; nothing where it is empty."""
@@ -231,11 +239,15 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
     else:
         assert isinstance(definition, Whole)
         entries = []
-        for planned in jobs:
+        for number, planned in enumerate(jobs):
             job, work.provenance = planned.job, {}
+            if job.together:
+                work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
             frames = definition.make(work, job)
             made = {job.slots[table]: typed(frames[table], table) for table in job.slots}
             entries += context.warehouse.write(made, planned.fingerprint, _metadata(planned, work))
+        if jobs[0].job.together:
+            work.at(jobs[0].job.together, len(jobs), len(jobs))
     found = {entry.slot: entry for entry in entries}
     for planned in jobs:
         rows = {

@@ -7,7 +7,6 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
-from xlwh.steps.concepts import concept_languages, concept_matches
 from xlwh.steps.plan import STEPS
 
 SECTIONS = {
@@ -90,15 +89,14 @@ def test_another_lexicon_or_setting_makes_matches_stale(world):
     fewer = world.context(**{**SECTIONS, "lexica": shorter})
     STEPS["lexicon"].run(fewer, Key(language="de"))
     assert STEPS["concept_matches"].run(fewer, Key("a")).metadata["pairings"] == 2
-    left = context.warehouse.scan("concept_pairings", model="a").collect()
-    assert left.select("source_language", "target_language").unique().rows() == [("en", "de")], (
-        "the other is gone"
-    )
+    stored = context.warehouse.scan("concept_pairings", model="a").collect()
+    depths = stored.select("source_language", "max_rank").unique().sort("source_language")
+    assert depths.rows() == [("de", 10), ("en", 5)], "the other direction stays as it was"
 
 
 def test_what_does_not_apply(world):
     context = clustered(world)
-    for step in (concept_matches, concept_languages):
+    for step in (STEPS["concept_matches"], STEPS["concept_languages"]):
         assert step.run(context, Key("b")).status == "not_applicable"
         nothing = world.context(**{k: v for k, v in SECTIONS.items() if k != "concept_alignment"})
         assert step.run(nothing, Key("a")).status == "not_applicable"
@@ -111,11 +109,11 @@ def test_what_does_not_apply(world):
 
 def test_missing_inputs_are_named(world):
     context = world.context(**SECTIONS)
-    with pytest.raises(MissingDataError, match="materialize activations"):
+    with pytest.raises(MissingDataError, match="materialize lexicon --language de"):
         STEPS["concept_matches"].run(context, Key("a"))
     for language in ("en", "de"):
-        STEPS["activations"].run(context, Key("a", language=language))
-    with pytest.raises(MissingDataError, match="materialize lexicon --language de"):
+        STEPS["lexicon"].run(context, Key(language=language))
+    with pytest.raises(MissingDataError, match="materialize concepts --model a"):
         STEPS["concept_matches"].run(context, Key("a"))
     with pytest.raises(MissingDataError, match="materialize concepts --model a"):
         STEPS["concept_languages"].run(context, Key("a"))

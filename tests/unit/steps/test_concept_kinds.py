@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
 from xlwh.corpora import spans
+from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
@@ -29,7 +31,8 @@ def test_kinds_of_every_concept(world):
         )
         context.warehouse.write({slot: tagged}, "tagged")
         STEPS["activations"].run(context, Key("a", language=language))
-    assert STEPS["concept_kinds"].run(context, KEY).status == "not_applicable"
+    with pytest.raises(MissingDataError, match="xlwh materialize concepts --model a"):
+        STEPS["concept_kinds"].run(context, KEY)
     STEPS["concepts"].run(context, KEY)
     result = STEPS["concept_kinds"].run(context, KEY)
     kinds = context.warehouse.scan("concept_kinds").collect()
@@ -50,6 +53,22 @@ def test_kinds_of_every_concept(world):
         own = sizes.filter(pl.col("concept") == row["concept"])
         assert own["len"].max() == row["language_tokens"]
     assert STEPS["concept_kinds"].run(context, KEY).status == "fresh"
+
+    german = Slot("examples", ("nli", "de"), "dev")
+    frame = context.warehouse.scan("examples", language="de").collect()
+    context.warehouse.write({german: frame}, "tagged anew")
+    STEPS["activations"].run(context, Key("a", language="de"))
+    STEPS["concepts"].run(context, KEY)
+    before = {entry.slot.part: entry.commit for entry in context.warehouse.entries("concept_kinds")}
+    assert STEPS["concept_kinds"].run(context, KEY).status == "written"
+    again = {
+        entry.slot.part
+        for entry in context.warehouse.entries("concept_kinds")
+        if entry.commit != before[entry.slot.part]
+    }
+    assert again == {
+        f"nli.encoder.{layer}.{scope}" for layer in (0, 2) for scope in ("monolingual-de", "mixed-en+de")
+    }
 
 
 def test_what_does_not_apply(world):

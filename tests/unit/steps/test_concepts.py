@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import numpy as np
 import polars as pl
 import pytest
@@ -79,13 +81,13 @@ def test_only_what_changed_is_clustered_again(world):
     before = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
     context = context_of(world, seeds=[0], mixed=[], monolingual=["en"], layers=[0])
     assert STEPS["concepts"].run(context, KEY).status == "fresh"
-    after = {e.slot.part: e.commit for e in context.warehouse.entries("concepts")}
-    assert after == {"nli.encoder.0.monolingual-en": before["nli.encoder.0.monolingual-en"]}
+    assert {e.slot.part: e.commit for e in context.warehouse.entries("concepts")} == before
     context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0])
     assert STEPS["concepts"].run(context, KEY).metadata["clusterings"] == 1
     context = context_of(world, seeds=[0], mixed=[["de", "en"]], monolingual=["en"], layers=[0], clusters=3)
     assert STEPS["concepts"].run(context, KEY).metadata["clusterings"] == 2
-    assert set(context.warehouse.scan("clusterings").collect()["num_clusters"]) == {3}
+    stored = context.warehouse.scan("clusterings").filter(num_clusters=3).collect()
+    assert sorted(stored["scope"]) == ["mixed:de+en", "monolingual:en"]
 
 
 @pytest.mark.parametrize("algorithm", ["torch", "scikit-learn", "minibatch"])
@@ -96,6 +98,31 @@ def test_every_algorithm_clusters(world, algorithm):
     STEPS["concepts"].run(context, KEY)
     runs = context.warehouse.scan("clusterings").collect()
     assert runs.select("algorithm", "num_empty").row(0) == (algorithm, 0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "library"),
+    [("torch", "torch"), ("faiss", "faiss"), ("scikit-learn", "scikit-learn"), ("minibatch", "scikit-learn")],
+)
+def test_concepts_depend_on_what_computes_them(world, algorithm, library):
+    context = context_of(world, algorithm=algorithm)
+    context.planner.refresh()
+    for planned in context.planner.jobs(STEPS["concepts"], KEY):
+        assert planned.recipe["libraries"].keys() == {"numpy", "scipy", library}
+
+
+def test_what_is_not_installed_is_named(world, monkeypatch):
+    context = context_of(world, algorithm="minibatch")
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "scikit-learn":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(StudyError, match="pip install scikit-learn"):
+        STEPS["concepts"].run(context, KEY)
 
 
 def test_activations_must_be_there(world):
@@ -128,7 +155,9 @@ def test_datasets_are_clustered_apart_or_together(world):
         context.warehouse.write({slot: english.with_columns(dataset=pl.lit("more"))}, "read")
         STEPS["activations"].run(context, Key("a", language="en"))
         STEPS["concepts"].run(context, KEY)
-        return context.warehouse.scan("clusterings").collect().sort("corpus")
+        corpora = ["nli+more"] if pool else ["nli", "more"]
+        rows = context.warehouse.scan("clusterings").filter(pl.col("corpus").is_in(corpora))
+        return rows.collect().sort("corpus")
 
     apart, together = made(pool=False), made(pool=True)
     assert apart["corpus"].to_list() == ["more", "nli"]

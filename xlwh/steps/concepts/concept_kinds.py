@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from xlwh.concepts.kinds import commonest, entity_type, kind_of_tags, shared_affixes
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.concepts.concepts import stored_clusterings
-from xlwh.steps.upstream import identity, keep_only
-from xlwh.store import Entry, Slot, fingerprint, schema
-
-CODE_VERSION = "1"
+from xlwh.corpora import inapplicable
+from xlwh.steps.concepts.clusterings import clusterings, texts
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job, files_of
+from xlwh.steps.planning import Partition
+from xlwh.steps.runner import Work
+from xlwh.store import Slot, schema
 
 _WORD = ("dataset", "split", "language", "example_id", "word_index")
 
 
-def run(context: Context, key: Key) -> StepResult:
-    """Write `concept_kinds` of one model, a file per corpus, layer and scope, as `concept_members` has them."""
-    model, settings = str(key.model), context.study.concepts
-    if settings is None or model not in (settings.models or context.study.models):
-        return not_applicable(f"The study asks for no concepts of `{model}`.")
-    members = stored_clusterings(context, model, settings, "concept_members")
-    if not members:
-        return not_applicable(f"No concepts of `{model}` are stored.")
-    keep_only(
-        context, ("concept_kinds",), (model,), {Slot("concept_kinds", (model,), e.slot.part) for e in members}
-    )
-    watch, rows, tags = Stopwatch(), 0, None
-    wanted = {
-        Slot("examples", (dataset, language), context.study.datasets[dataset].split)
-        for dataset in settings.datasets
-        for language in context.study.dataset_languages(dataset)
-    }
-    examples = [entry for entry in context.warehouse.entries("examples") if entry.slot in wanted]
-    for number, entry in enumerate(members):
-        slot = Slot("concept_kinds", (model,), entry.slot.part)
-        current = fingerprint("concept_kinds", CODE_VERSION, {}, map(identity, [entry, *examples]))
-        if not context.force and context.warehouse.is_fresh(slot, current):
-            continue
-        if tags is None:
-            tags = _tags(context, examples)
-        context.progress(f"kinds of concepts: {entry.slot.part}", number, len(members))
-        frame = pl.read_parquet(context.warehouse.root / entry.file)
-        kinds = pl.concat(
-            [_kinds(own, tags) for (_,), own in frame.partition_by("clustering", as_dict=True).items()]
-        )
-        context.warehouse.write({slot: kinds}, current)
-        rows += kinds.height
-    if not rows:
-        return StepResult(status="fresh")
-    return StepResult("written", rows, 0, watch.seconds)
+class _ConceptKinds(Whole):
+    version = "1"
+    libraries = ("scipy",)
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per corpus, layer and group of languages, as `concept_members` has them."""
+        study = partition.study
+        for clustering in clusterings(partition):
+            examples = [
+                partition.required(Slot("examples", (dataset, language), study.datasets[dataset].split))
+                for dataset, language in texts(study, clustering)
+                if not inapplicable(study, dataset, language)
+            ]
+            yield Job(
+                {"concept_kinds": clustering.slot("concept_kinds")},
+                reads=(partition.required(clustering.slot("concept_members")), *examples),
+                name=clustering.part,
+                together="kinds of concepts",
+            )
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """Rows of every seed's clustering."""
+        members, tags = work.scan(job, "concept_members").collect(), _tags(work, job)
+        return {"concept_kinds": pl.concat(_kinds(own, tags) for own in members.partition_by("clustering"))}
 
 
-def _tags(context: Context, examples: list[Entry]) -> dict[str, pl.DataFrame]:
+STEP = _ConceptKinds()
+
+
+def _tags(work: Work, job: Job) -> dict[str, pl.DataFrame]:
     """`pos` and `entity` -> gold tags as rows of a word's key and `tag`, of all datasets that have such tags."""
     found: dict[str, list[pl.DataFrame]] = {"pos": [], "entity": []}
-    for entry in examples:
+    for file in files_of(work.root, job, "examples"):
         frame = (
-            pl.scan_parquet(context.warehouse.root / entry.file, glob=False)
+            pl.scan_parquet(file, hive_partitioning=False, glob=False)
             .filter(pl.col("word_labels").is_not_null())
             .select(
                 "dataset",
@@ -87,7 +82,7 @@ def _kinds(members: pl.DataFrame, tags: dict[str, pl.DataFrame]) -> pl.DataFrame
     )
     languages = commonest(members.select("concept", tag="language"), "language")
     several = members.group_by("concept").agg(num_languages=pl.col("language").n_unique())
-    frame = (
+    return (
         members.group_by("model", "clustering", "concept")
         .agg(num_tokens=pl.len())
         .sort("concept")
@@ -98,4 +93,3 @@ def _kinds(members: pl.DataFrame, tags: dict[str, pl.DataFrame]) -> pl.DataFrame
         .join(languages, on="concept", how="left", maintain_order="left")
         .with_columns(pl.col("num_pos_tagged", "num_entity_tagged").fill_null(0))
     )
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema("concept_kinds").items())

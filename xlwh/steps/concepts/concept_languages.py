@@ -2,68 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import polars as pl
 
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.concepts.concepts import Job, jobs
-from xlwh.steps.upstream import identity, required
-from xlwh.store import Slot, fingerprint, schema
-
-CODE_VERSION = "1"
-
-
-def run(context: Context, key: Key) -> StepResult:
-    """Write `concept_languages`, a file per corpus, layer and mixed scope."""
-    model = str(key.model)
-    settings, concepts = context.study.concept_alignment, context.study.concepts
-    if settings is None or concepts is None or model not in (concepts.models or context.study.models):
-        return not_applicable(f"The study aligns no concepts of `{model}`.")
-    found = {
-        Slot("concept_languages", (model,), job.part): job
-        for job in jobs(context, model, concepts)
-        if len(job.languages) > 1
-    }
-    others = [
-        entry.slot
-        for entry in context.warehouse.entries("concept_languages")
-        if entry.slot.keys == (model,) and entry.slot not in found
-    ]
-    if others:
-        context.warehouse.drop(others)
-    if not found:
-        return not_applicable("The study clusters no languages together.")
-    parameters = {"draws": settings.draws, "seed": context.study.seed}
-    stale = {}
-    for slot, job in found.items():
-        entry = required(context, job.slots()["concept_members"], Key(model))
-        mark = fingerprint("concept_languages", CODE_VERSION, parameters, [identity(entry)])
-        if context.force or not context.warehouse.is_fresh(slot, mark):
-            stale[slot] = job, mark
-    if not stale:
-        return StepResult(status="fresh")
-    watch, rows = Stopwatch(), 0
-    for number, (slot, (job, mark)) in enumerate(stale.items()):
-        context.progress("languages of concepts", number, len(stale))
-        frame = _counted(context, job)
-        context.warehouse.write({slot: frame}, mark)
-        rows += frame.height
-    context.progress("languages of concepts", len(stale), len(stale))
-    return StepResult("written", rows, 0, watch.seconds, metadata={"mixed clusterings": len(stale)})
+from xlwh.steps.concepts.clusterings import clusterings
+from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.job import Job
+from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.runner import Work
 
 
-def _counted(context: Context, job: Job) -> pl.DataFrame:
-    """Rows of one file: every seed's clustering."""
-    from xlwh.concepts.alignment_matches import languages
+@dataclass(frozen=True)
+class _Params:
+    draws: int
+    seed: int
 
-    settings = context.study.concept_alignment
-    assert settings is not None
-    entry = required(context, job.slots()["concept_members"], Key(job.model))
-    members = pl.read_parquet(
-        context.warehouse.root / entry.file, columns=["clustering", "concept", "language", "word"]
-    )
-    frames = []
-    for (name,), part in members.partition_by("clustering", as_dict=True, maintain_order=True).items():
-        counted = languages(part.drop("clustering"), draws=settings.draws, seed=(context.study.seed, name))
-        frames.append(counted.with_columns(model=pl.lit(job.model), clustering=pl.lit(name)))
-    columns = schema("concept_languages")
-    return pl.concat(frames).select(pl.col(name).cast(dtype) for name, dtype in columns.items())
+
+class _ConceptLanguages(Whole):
+    version = "1"
+    libraries = ("numpy",)
+
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """A job per corpus, layer and group of languages."""
+        settings = partition.study.concept_alignment
+        if settings is None:
+            raise NotApplicable("The study has no [concept_alignment] section.")
+        mixed = [found for found in clusterings(partition) if len(found.languages) > 1]
+        if not mixed:
+            raise NotApplicable("The study clusters no languages together.")
+        for clustering in mixed:
+            yield Job(
+                {"concept_languages": clustering.slot("concept_languages")},
+                _Params(settings.draws, partition.study.seed),
+                (partition.required(clustering.slot("concept_members")),),
+                name=clustering.part,
+                together="languages of concepts",
+            )
+
+    def make(self, work: Work, job: Job) -> Frames:
+        """Rows of every seed's clustering."""
+        from xlwh.concepts.alignment_matches import languages
+
+        keys = ("model", "clustering")
+        members = work.scan(job, "concept_members").select(*keys, "concept", "language", "word").collect()
+        frames = []
+        for (model, name), part in members.partition_by(keys, as_dict=True).items():
+            counted = languages(part.drop(keys), draws=job.params.draws, seed=(job.params.seed, name))
+            frames.append(counted.with_columns(model=pl.lit(model), clustering=pl.lit(name)))
+        work.count("mixed clusterings", 1)
+        return {"concept_languages": pl.concat(frames)}
+
+
+STEP = _ConceptLanguages()
