@@ -14,7 +14,7 @@ from xlwh.demo.grammar import DATA
 from xlwh.models import Zoo
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS, Step, partitions
-from xlwh.steps.planning import NotApplicable
+from xlwh.steps.planning import NotApplicable, planner_of
 from xlwh.store import Warehouse, empty
 from xlwh.study import Study
 
@@ -176,7 +176,7 @@ def fill(context: Context) -> None:
 def write_empty(context: Context, step: Step, key: Key) -> None:
     """Write empty files of what a partition plans, until it plans nothing more."""
     enough = {"xlwh.evaluated_rows": str(10**9), "xlwh.undecided_players": "0"}
-    planner = context.planner
+    planner = planner_of(context)
     while True:
         planner.refresh()
         try:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"errors"},
-    {"digests", "draws", "stats", "tables"},
-    {"study"},
+    {"digests", "draws", "tables"},
+    {"stats", "study"},
     {"store"},
     {"corpora", "models", "published"},
     {"attribution", "concepts", "consistency", "faithfulness", "heads"},

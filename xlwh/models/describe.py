@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,7 +11,6 @@ from xlwh.models.pins import Pin
 from xlwh.store import schema
 
 if TYPE_CHECKING:
-    from xlwh.selftest import Result
     from xlwh.study import Model
 
 
@@ -51,11 +49,6 @@ def noted(spec: Model) -> dict[str, str | None]:
         "weights_of": spec.weights_of,
         "randomized": None if spec.randomization is None else spec.randomization.parts,
     }
-
-
-def self_tested(results: Sequence[Result], with_: str) -> dict[str, Any]:
-    """The columns about the self-test: `with_` are the versions that it was run with."""
-    return {"self_test": [result.row() for result in results], "self_tested_with": with_}
 
 
 def models_row(described: dict[str, Any]) -> pl.DataFrame:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
 if TYPE_CHECKING:
-    from xlwh.models import LoadedModel, Zoo
-    from xlwh.selftest import Capability
-    from xlwh.steps.planning import Planner
+    from xlwh.models import Zoo
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a step works."""
@@ -57,21 +54,8 @@ class Context:
     zoo: Zoo
     force: bool = False
     progress: Progress = no_progress
-
-    @cached_property
-    def planner(self) -> Planner:
-        """What there is to do."""
-        from xlwh.steps.planning import Planner
-
-        return Planner(self.study, self.warehouse, self.zoo)
-
-    def load(self, model: str, capability: Capability) -> LoadedModel:
-        """A model that is to be used for something; ModelError by name where its self-test refuses that."""
-        from xlwh.steps.models.selftests import require
-
-        loaded = self.zoo.load(model)
-        require(self, loaded, capability)
-        return loaded
+    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What is made once for a context, such as its planner."""
 
 
 def not_applicable(reason: str) -> StepResult:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 from xlwh.steps.base import Context, Key, StepResult
 from xlwh.study import Study
-
-if TYPE_CHECKING:
-    from xlwh.steps.definition import Definition
 
 
 @dataclass(frozen=True)
@@ -45,17 +42,18 @@ class Step:
         return f"xlwh.steps.{self.group}.{self.name}"
 
     @property
-    def definition(self) -> Definition:
-        """Its jobs, and how their rows are made."""
-        return cast("Definition", getattr(importlib.import_module(self.module), "STEP", None))
+    def definition(self) -> Any:
+        """Its jobs, and how their rows are made: `STEP` of its module, a `xlwh.steps.definition.Definition`."""
+        return getattr(importlib.import_module(self.module), "STEP", None)
 
     def run(self, context: Context, key: Key) -> StepResult:
         """Make one partition, or find that it is fresh or does not apply."""
-        from xlwh.steps import runner
-
-        if self.definition is None:
-            return importlib.import_module(self.module).run(context, key)
-        return runner.run(self, context, key)
+        result: StepResult = (
+            importlib.import_module(self.module).run(context, key)
+            if self.definition is None
+            else self.definition.run(self, context, key)
+        )
+        return result
 
 
 @dataclass(frozen=True)

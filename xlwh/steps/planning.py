@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, XlwhError
-from xlwh.steps.base import Key
+from xlwh.steps.base import Context, Key
 from xlwh.steps.job import Job, ModelUse, Planned
 from xlwh.steps.plan import Reads, Step, step_of
 from xlwh.store import Entry, Slot, Warehouse
@@ -304,6 +304,14 @@ class Partition:
             for dimension in source.dimensions
             if dimension in self.step.dimensions
         )
+
+
+def planner_of(context: Context) -> Planner:
+    """The planner of a context, made once."""
+    if "planner" not in context.kept:
+        context.kept["planner"] = Planner(context.study, context.warehouse, context.zoo)
+    planner: Planner = context.kept["planner"]
+    return planner
 
 
 def command(table: str, key: Key) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import polars as pl
 
 from xlwh.errors import ModelError, XlwhError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.definition import Definition, Pieced, Whole
+from xlwh.steps.definition import Definition, Frames
 from xlwh.steps.job import Job, Planned
+from xlwh.steps.models.selftests import load, results_of, was_tested
 from xlwh.steps.plan import Step
-from xlwh.steps.planning import NotApplicable, slots_of
+from xlwh.steps.planning import NotApplicable, planner_of, slots_of
 from xlwh.store import Entry, Slot, Staging, schema, typed
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Work:
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
         assert job.model is not None
-        loaded = self._context.load(job.model.key, capability)
+        loaded = load(self._context, job.model.key, capability)
         if loaded.pin.identity != job.model.pin.identity:
             raise ModelError(
                 f"Model `{job.model.key}`: its files changed while it was being used. Run the command again."
@@ -131,15 +133,54 @@ class Work:
         self._context.progress(what, done, total)
 
 
+class _Made(Definition):
+    """A definition that the runner makes the rows of."""
+
+    def run(self, step: Step, context: Context, key: Key) -> StepResult:
+        """Make what is not fresh of one partition."""
+        return run(step, context, key)
+
+
+class Whole(_Made):
+    """A step whose jobs are made in one piece each."""
+
+    @abstractmethod
+    def make(self, work: Work, job: Job) -> Frames:
+        """All rows of a job."""
+
+
+class Pieced(_Made):
+    """A step whose jobs consist of many pieces: finished ones survive a kill, and are taken over where they can be."""
+
+    piece: ClassVar[tuple[str, ...]] = ("example_id",)
+    """Columns that tell the pieces of work apart; every table of the step has them."""
+    at_once: ClassVar[int]
+    """Pieces that `make` is given at a time: the bound on memory."""
+    apart: ClassVar[str | None] = None
+    """Column of which no value is in two chunks, where rows are too large to be sorted: they stay in order of making."""
+
+    @abstractmethod
+    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
+        """What there is to do for the jobs of one pass, in order: the columns `piece`, and what `make` needs beside."""
+
+    @abstractmethod
+    def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
+        """The rows of some pieces for each job, in as many parts as are to survive a kill on their own."""
+
+    def taken_over(self, job: Job, frames: Frames) -> Frames:
+        """Rows of an earlier file that stay, with those columns renewed that `which` parameters decide."""
+        return frames
+
+
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
     """What is to be said of a partition that needs no work; None if it has to be made.
 
     None too where it cannot be told yet, such as with inputs that are missing: `run` says what is wrong.
     """
-    context.planner.refresh()
+    planner_of(context).refresh()
     try:
-        jobs = context.planner.jobs(step, key)
-        if not all(map(context.planner.is_fresh, jobs)):
+        jobs = planner_of(context).jobs(step, key)
+        if not all(map(planner_of(context).is_fresh, jobs)):
             return None
         _judge(step.definition, context, jobs)
     except NotApplicable as reason:
@@ -151,7 +192,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
 
 def run(step: Step, context: Context, key: Key) -> StepResult:
     """Make what is not fresh of one partition, and look after what it wrote earlier."""
-    planner, watch, work = context.planner, Stopwatch(), Work(context)
+    planner, watch, work = planner_of(context), Stopwatch(), Work(context)
     definition, made, ended = step.definition, dict[Slot, Entry](), dict[str, float]()
     while True:
         planner.refresh()
@@ -178,7 +219,7 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
 
 
 def _fresh(step: Step, context: Context, key: Key) -> StepResult:
-    planner = context.planner
+    planner = planner_of(context)
     entries = [
         planner.entry(slot) for slot in slots_of(planner.jobs(step, key)) if slot.table in _counted(step)
     ]
@@ -193,7 +234,7 @@ def _counted(step: Step) -> tuple[str, ...]:
 def _is_due(context: Context, planned: Planned, made: Mapping[Slot, Entry], ended: dict[str, float]) -> bool:
     """Whether a job is to be made now: it is not fresh (or all are made anew), and its pass has time left."""
     job = planned.job
-    if context.planner.is_fresh(planned) and not (
+    if planner_of(context).is_fresh(planned) and not (
         context.force and not made.keys() >= set(job.slots.values())
     ):
         return False
@@ -212,10 +253,8 @@ def _passes(jobs: Sequence[Planned]) -> list[list[Planned]]:
 
 def _try_out(context: Context, planned: Planned) -> bool:
     """Run the self-test of a model that is about to be used for the first time: it decides which jobs there are."""
-    from xlwh.steps.models.selftests import results_of, was_tested
-
     use = planned.job.model
-    if use is None or context.planner.is_fresh(planned) or was_tested(context, use.key):
+    if use is None or planner_of(context).is_fresh(planned) or was_tested(context, use.key):
         return False
     results_of(context, context.zoo.load(use.key))
     return True
@@ -226,7 +265,7 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
         files = {
             table: pl.scan_parquet(context.warehouse.root / entry.file, hive_partitioning=False, glob=False)
             for table, slot in planned.job.slots.items()
-            if (entry := context.planner.entry(slot)) is not None
+            if (entry := planner_of(context).entry(slot)) is not None
         }
         if len(files) == len(planned.job.slots):
             definition.judge(planned.job, files)
@@ -311,7 +350,7 @@ def _take_over(
 ) -> None:
     """Stage what the current files have of the pieces, if its rows were made from the same in the same way."""
     job, on = planned.job, list(definition.piece)
-    entries = [context.planner.entry(slot) for slot in job.slots.values()]
+    entries = [planner_of(context).entry(slot) for slot in job.slots.values()]
     files = [context.warehouse.root / entry.file for entry in entries if entry is not None]
     if len(files) < len(job.slots) or not all(_made_so(file, planned.rows_fingerprint) for file in files):
         return

@@ -11,6 +11,7 @@ import pytest
 from xlwh.errors import MissingDataError, StudyError
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import planner_of
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -106,8 +107,8 @@ def test_every_algorithm_clusters(world, algorithm):
 )
 def test_concepts_depend_on_what_computes_them(world, algorithm, library):
     context = context_of(world, algorithm=algorithm)
-    context.planner.refresh()
-    for planned in context.planner.jobs(STEPS["concepts"], KEY):
+    planner_of(context).refresh()
+    for planned in planner_of(context).jobs(STEPS["concepts"], KEY):
         assert planned.recipe["libraries"].keys() == {"numpy", "scipy", library}
 
 

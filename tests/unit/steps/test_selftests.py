@@ -19,6 +19,7 @@ from xlwh.steps.attribution import attributions
 from xlwh.steps.base import Context, Key
 from xlwh.steps.faithfulness import perturbations
 from xlwh.steps.models import models
+from xlwh.steps.models.selftests import load
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot
 
@@ -120,7 +121,7 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
     row = next(row for row in stored(context) if row["item"] == "own_forward")
     assert (row["status"], row["deviation"]) == ("failed", None)
     with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
-        context.load("a", "predictions")
+        load(context, "a", "predictions")
 
 
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
@@ -269,5 +270,5 @@ def test_every_step_that_loads_a_model_names_what_for() -> None:
     loads = {file.name for file in folder.glob("*.py") if "zoo.load(" in file.read_text()}
     assert loads == free
     for file in folder.glob("*.py"):
-        for part in file.read_text().split("context.load(")[1:]:
+        for part in file.read_text().split("load(context, ")[1:]:
             assert part.split('"')[1] in CAPABILITIES, file

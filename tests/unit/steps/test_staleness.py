@@ -22,7 +22,7 @@ from xlwh.errors import XlwhError
 from xlwh.steps import job
 from xlwh.steps.base import Context, Key
 from xlwh.steps.plan import STEPS, Step, partitions, step_of, upstream
-from xlwh.steps.planning import NotApplicable, Planner, slots_of
+from xlwh.steps.planning import NotApplicable, Planner, planner_of, slots_of
 from xlwh.store import Slot, contract
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -363,7 +363,7 @@ def _stale(context: Context) -> set[tuple[str, Key]]:
     for step in STEPS.values():
         for key in partitions(context.study, step):
             try:
-                fresh = all(map(context.planner.is_fresh, context.planner.jobs(step, key)))
+                fresh = all(map(planner_of(context).is_fresh, planner_of(context).jobs(step, key)))
             except NotApplicable:
                 continue
             except XlwhError:
@@ -375,7 +375,7 @@ def _stale(context: Context) -> set[tuple[str, Key]]:
 
 def _again(settings: dict[str, Any], filled: Context) -> Context:
     context = small_study.context(settings, filled.warehouse.root)
-    context.planner.refresh()
+    planner_of(context).refresh()
     return context
 
 
@@ -473,7 +473,7 @@ def _behind(context: Context, changed: set[tuple[str, Key]]) -> set[tuple[str, K
     found = set(changed)
     for step in STEPS.values():
         for key in partitions(context.study, step):
-            plan = context.planner._plan(step, key)
+            plan = planner_of(context)._plan(step, key)
             if plan.behind & found and not isinstance(plan.error, NotApplicable):
                 found.add((step.name, key))
     return found
@@ -498,7 +498,7 @@ def test_a_raised_contract_makes_its_table_stale_and_what_is_made_from_it(
 
 def _slots(context: Context, step: Step, key: Key) -> set[Slot]:
     try:
-        return slots_of(context.planner.jobs(step, key))
+        return slots_of(planner_of(context).jobs(step, key))
     except NotApplicable:
         return set()
 
@@ -536,9 +536,9 @@ def test_a_changed_input_makes_stale_what_is_made_from_it(
     changed = _slots(before, step, key)
     after = _again(settings, filled)
     for slot in changed:
-        entry = after.planner.entry(slot)
+        entry = planner_of(after).entry(slot)
         assert entry is not None
-        after.planner._entries[slot] = replace(entry, fingerprint="0" * 32)
+        planner_of(after)._entries[slot] = replace(entry, fingerprint="0" * 32)
     assert _stale(after) == _behind(before, {(step.name, key)})
 
 
@@ -548,7 +548,7 @@ def test_what_is_declared_is_what_is_looked_at(filled: Context, settings: dict[s
     for step in STEPS.values():
         for key in partitions(context.study, step):
             _slots(context, step, key)
-    looked = {(name, step_of(table).name) for name, table in context.planner.opened}
+    looked = {(name, step_of(table).name) for name, table in planner_of(context).opened}
     declared = {(step.name, read.step) for step in STEPS.values() for read in step.reads}
     assert declared - looked == set(), "declared, but never looked at"
     assert looked - declared == set(), "looked at, but not declared"
@@ -559,7 +559,7 @@ def test_partitions_that_are_looked_at_are_upstream(filled: Context, settings: d
     for step in STEPS.values():
         for key in partitions(context.study, step):
             above = {(source.name, other) for source, other in upstream(context.study, step, key)}
-            assert context.planner._plan(step, key).behind <= above, (step.name, key)
+            assert planner_of(context)._plan(step, key).behind <= above, (step.name, key)
 
 
 def test_a_value_that_is_no_setting_is_refused(settings: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from xlwh.steps.attribution.stored import MethodJob, Stored, passes
 from xlwh.steps.attribution.targets import EXPLAINED
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.models.evaluated import Corpus, corpora
-from xlwh.steps.models.selftests import refused_methods, require_some, without
+from xlwh.steps.models.selftests import load, refused_methods, require_some, without
 from xlwh.steps.upstream import identity, keep_only, required
 from xlwh.store import Slot, fingerprint, schema
 from xlwh.study import Probes
@@ -77,7 +77,7 @@ def run(context: Context, key: Key) -> StepResult:
         jobs = [job for job in jobs if not context.warehouse.is_fresh(job.slot, job.fingerprint)]
     if not jobs:
         return StepResult(status="fresh", reason=without(model, refused))
-    watch, loaded = Stopwatch(), context.load(model, "attributions")
+    watch, loaded = Stopwatch(), load(context, model, "attributions")
     rows = examples = 0
     for together in passes(jobs):
         made = _finished(context, settings, loaded, together)

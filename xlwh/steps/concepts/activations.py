@@ -15,6 +15,7 @@ from xlwh.models.segments import words_of
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.concepts.sentences import Sentences, sentences
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import keep_only
 from xlwh.store import Slot, Staging, fingerprint, schema
 
@@ -67,7 +68,7 @@ def run(context: Context, key: Key) -> StepResult:
     )
     if not jobs:
         return StepResult(status="fresh")
-    loaded = context.load(model, "activations")
+    loaded = load(context, model, "activations")
     metadata: dict[str, object] = {}
     choices: dict[str, Choice] = {}
     for corpus in found:

@@ -9,10 +9,10 @@ import polars as pl
 from xlwh.concepts.kinds import commonest, entity_type, kind_of_tags, shared_affixes
 from xlwh.corpora import inapplicable
 from xlwh.steps.concepts.clusterings import clusterings, texts
-from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job, files_of
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 from xlwh.store import Slot, schema
 
 _WORD = ("dataset", "split", "language", "example_id", "word_index")

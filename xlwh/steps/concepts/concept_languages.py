@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from xlwh.steps.concepts.clusterings import clusterings
-from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 
 
 @dataclass(frozen=True)

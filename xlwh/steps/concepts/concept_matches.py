@@ -9,10 +9,10 @@ import polars as pl
 
 from xlwh.steps.concepts.clusterings import Clustering, clusterings, settings_of
 from xlwh.steps.concepts.lexicon import slot_of
-from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 from xlwh.store import Slot
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from xlwh.steps.base import Stopwatch
 from xlwh.steps.concepts.clusterings import Clustering, clusterings, settings_of, texts
-from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 from xlwh.store import Slot
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from xlwh.digests import HashCache
 from xlwh.errors import CorpusError
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, corpora
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import identity, required
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Space, Study
@@ -212,7 +213,7 @@ def _from_embeddings(context: Context, model: str, language: str, space: Space, 
     from xlwh.consistency.embeddings import input_embedding, word_embedder
     from xlwh.consistency.spaces import Rotation, align, pivot_mean
 
-    loaded = context.load(model, "tokens")
+    loaded = load(context, model, "tokens")
     embedding, pivot = input_embedding(loaded), str(space.pivot)
     embed_pivot = word_embedder(loaded, pivot)
     dictionaries = {

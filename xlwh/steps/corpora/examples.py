@@ -8,10 +8,10 @@ from typing import Any
 
 from xlwh import corpora
 from xlwh.errors import StudyError
-from xlwh.steps.definition import Frames, Whole
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 from xlwh.store import Slot
 
 _REASONS = 5

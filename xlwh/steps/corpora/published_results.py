@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from xlwh import published
-from xlwh.steps.definition import Frames, Stored, Whole
+from xlwh.steps.definition import Frames, Stored
 from xlwh.steps.job import Job
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Whole, Work
 from xlwh.store import Slot
 
 

@@ -14,12 +14,12 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.steps.attribution.stored import Stored
 from xlwh.steps.attribution.targets import num_explained_own
-from xlwh.steps.definition import Frames, Pieced
+from xlwh.steps.definition import Frames
 from xlwh.steps.job import Job, which
 from xlwh.steps.models.evaluated import CLASSIFICATION, evaluated
 from xlwh.steps.models.selftests import allowed
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.runner import Pieced, Work
 from xlwh.store import Slot
 from xlwh.study import Faithfulness, Study
 

@@ -13,6 +13,7 @@ from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.corpora.parallelism import refuse_differing
 from xlwh.steps.heads.game import fitting, head_settings, input_parameters, valued_examples
 from xlwh.steps.models.evaluated import Corpus
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import identity
 from xlwh.store import Slot, fingerprint, schema
 from xlwh.study import Heads
@@ -57,7 +58,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((found[dataset], parallel, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.load(model, "attention_weights")
+    watch, loaded = Stopwatch(), load(context, model, "attention_weights")
     rows = examples = 0
     for number, (own, parallel, slot, current) in enumerate(stale):
         context.progress(f"{own.dataset}: attention", number, len(stale))

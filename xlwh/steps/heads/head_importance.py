@@ -9,6 +9,7 @@ import polars as pl
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.heads.game import fitting, game_of, head_settings, input_parameters, valued_examples
 from xlwh.steps.models.evaluated import Corpus
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import identity
 from xlwh.store import Slot, fingerprint, schema
 from xlwh.study import Heads
@@ -52,9 +53,9 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.load(model, "heads")
+    watch, loaded = Stopwatch(), load(context, model, "heads")
     if not all(method.startswith("gradient") for method in heads.importance):
-        context.load(model, "attention_weights")
+        load(context, model, "attention_weights")
     rows = examples = 0
     for number, (corpus, slot, current) in enumerate(stale):
         context.progress(f"{corpus.dataset}: importance", number, len(stale))

@@ -17,6 +17,7 @@ import polars as pl
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.heads.game import fitting, game_of, head_settings, input_parameters, valued_examples
 from xlwh.steps.models.evaluated import Corpus
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import identity
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Heads, Sampler
@@ -194,7 +195,7 @@ def _engine(context: Context, heads: Heads, model: str, examples: pl.DataFrame, 
 
     from xlwh.heads.engine import Engine, check_precision
 
-    loaded = context.load(model, "heads")
+    loaded = load(context, model, "heads")
     players, encoded, gold = game_of(context, loaded, examples, sampler.players, heads)
     engine = Engine(loaded, encoded, players, gold, heads.score, heads.precision)
     if heads.precision != "float32":

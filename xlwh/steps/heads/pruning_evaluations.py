@@ -11,6 +11,7 @@ import polars as pl
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.heads.game import evaluated_examples, fitting, game_of, head_settings, input_parameters
 from xlwh.steps.models.evaluated import Corpus
+from xlwh.steps.models.selftests import load
 from xlwh.steps.upstream import identity
 from xlwh.store import Entry, Slot, fingerprint, schema
 from xlwh.study import Heads
@@ -147,7 +148,7 @@ def _pruned(context: Context, heads: Heads, model: str, job: _Job) -> dict[str, 
     examples = evaluated_examples(context, heads, valued, job.evaluated)
     if examples.is_empty() or not games:
         return {"pruning_masks": made, **{t: pl.DataFrame(schema=schema(t)) for t in TABLES[1:]}}
-    loaded = context.load(model, "heads")
+    loaded = load(context, model, "heads")
     evaluations, tests = [], []
     whole: NDArray[np.float32] | None = None
     for game in games:

@@ -16,8 +16,9 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
-from xlwh.models.describe import describe, models_row, noted, self_tested
+from xlwh.models.describe import describe, models_row, noted
 from xlwh.models.training_data import canonical_labels, gold_labels, objective_of
+from xlwh.selftest import self_tested
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.models.selftests import require_base, results_of, tested_with
 from xlwh.store import Entry, Slot, Warehouse, fingerprint, schema

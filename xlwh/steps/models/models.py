@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xlwh.models.describe import describe, models_row, noted, self_tested
-from xlwh.selftest import summary
+from xlwh.models.describe import describe, models_row, noted
+from xlwh.selftest import self_tested, summary
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch
 from xlwh.steps.models.selftests import results_of, tested_with
 from xlwh.store import Slot, fingerprint

@@ -11,8 +11,9 @@ import polars as pl
 from xlwh.corpora import sample
 from xlwh.digests import HashCache
 from xlwh.errors import ModelError
-from xlwh.models.describe import describe, models_row, self_tested
+from xlwh.models.describe import describe, models_row
 from xlwh.models.pins import tokenizer_files
+from xlwh.selftest import self_tested
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.models.finetuned import refresh
 from xlwh.steps.models.selftests import results_of, tested_with

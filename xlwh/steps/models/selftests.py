@@ -66,6 +66,13 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
         raise ModelError(reason)
 
 
+def load(context: Context, model: str, capability: Capability) -> LoadedModel:
+    """A model that is to be used for something; ModelError by name where its self-test refuses that."""
+    loaded = context.zoo.load(model)
+    require(context, loaded, capability)
+    return loaded
+
+
 def require_base(context: Context, base: str) -> None:
     """ModelError by name where a model may not be trained further: its training would rest on other outputs than its own."""
     known = _read(_file(context.study, context.warehouse.root, context.zoo.pin(base)))

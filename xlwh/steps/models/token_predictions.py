@@ -10,6 +10,7 @@ import polars as pl
 
 from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.models.evaluated import TAGGING, Corpus, corpora
+from xlwh.steps.models.selftests import load
 from xlwh.store import Slot, fingerprint, schema
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run(context: Context, key: Key) -> StepResult:
             stale.append((corpus, slot, current))
     if not stale:
         return StepResult(status="fresh")
-    watch, loaded = Stopwatch(), context.load(model, "predictions")
+    watch, loaded = Stopwatch(), load(context, model, "predictions")
     rows = examples = 0
     metadata: dict[str, object] = {}
     for corpus, slot, current in stale:
