@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from xlwh.steps.base import Context, Key, StepResult, not_applicable
+from xlwh.steps.base import Key, StepResult, not_applicable
+from xlwh.steps.context import Context
 from xlwh.steps.plan import Step
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study

@@ -15,8 +15,10 @@ import pytest
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo, pins
-from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.base import Key, StepResult
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -50,8 +52,8 @@ def test_a_model_says_whose_counterpart_it_is(
     mono = {"path": path, "languages": ["en"], "counterpart_of": "multi"}
     context = context_of(None, multi={"path": path}, mono=mono)
     for name in ("multi", "mono"):
-        assert STEPS["models"].run(context, Key(model=name)).status == "written"
-        assert STEPS["models"].run(context, Key(model=name)).status == "fresh"
+        assert run(STEPS["models"], context, Key(model=name)).status == "written"
+        assert run(STEPS["models"], context, Key(model=name)).status == "fresh"
     rows = context.warehouse.scan("models").select("model", "counterpart_of").collect().rows()
     assert sorted(rows) == [("mono", "multi"), ("multi", None)]
 
@@ -144,7 +146,7 @@ def test_a_model_without_a_head_has_tokens_but_no_predictions(
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("xlm", "ForMaskedLM"))})
     assert statuses(context, STEPS["models"].run, STEPS["tokens"].run) == ["written", "written"]
-    result = STEPS["predictions"].run(context, KEY)
+    result = run(STEPS["predictions"], context, KEY)
     assert (result.status, result.reason) == (
         "not_applicable",
         "`m` has no sequence classification head.",
@@ -175,7 +177,7 @@ def test_partitions_that_do_not_apply_say_so(
         ),
     }
     for model, reason in zip(("m", "idle"), reasons[step], strict=True):
-        result: StepResult = STEPS[step].run(context, Key(model=model, language="en"))
+        result: StepResult = run(STEPS[step], context, Key(model=model, language="en"))
         assert (result.status, result.reason) == ("not_applicable", reason)
 
 
@@ -187,7 +189,7 @@ def test_missing_examples_name_the_command(
     with pytest.raises(
         MissingDataError, match=r"no examples/dataset=nli/language=en/dev yet\..*xlwh materialize examples"
     ):
-        STEPS[step].run(context, KEY)
+        run(STEPS[step], context, KEY)
 
 
 def test_an_empty_dataset_is_done_and_stays_done(
@@ -214,7 +216,7 @@ def test_labels_that_the_model_does_not_know_are_refused(
         r"entailment\..*`labels = \[\.\.\.\]` under `\[models\.m\]`"
     )
     with pytest.raises(ModelError, match=expected):
-        STEPS["predictions"].run(context, KEY)
+        run(STEPS["predictions"], context, KEY)
     assert context.warehouse.entries("predictions") == []
 
 
@@ -264,7 +266,7 @@ def test_fresh_partitions_need_no_torch(
     (tmp_path / "nli").mkdir()
     (tmp_path / "nli" / "dev-en.tsv").write_text("One thing.\tAnother thing.\tneutral\n")
     context = context_of(None, m={"path": str(checkpoint("bert"))})
-    assert STEPS["examples"].run(context, Key(dataset="nli", language="en")).status == "written"
+    assert run(STEPS["examples"], context, Key(dataset="nli", language="en")).status == "written"
     statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
     script = f"""
 import json, sys
@@ -277,7 +279,7 @@ study = Study.model_validate(json.loads({context.study.model_dump_json()!r}))
 warehouse = Warehouse({str(context.warehouse.root)!r})
 context = Context(study, warehouse, Zoo(study, warehouse))
 for step in ("models", "tokens", "predictions"):
-    assert STEPS[step].run(context, Key(model="m", language="en")).status == "fresh", step
+    assert run(STEPS[step], context, Key(model="m", language="en")).status == "fresh", step
 assert not {{"torch", "transformers"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
