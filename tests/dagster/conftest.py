@@ -87,6 +87,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     steps = Fake()
-    run: Callable[[Step, Context, Key], StepResult] = lambda step, context, key: steps.run(step, context, key)  # noqa: E731
-    monkeypatch.setattr(Step, "run", run)
+    from dagster_project.resources import runner
+
+    monkeypatch.setattr(runner, "run", steps.run)
     return steps

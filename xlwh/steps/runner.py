@@ -148,8 +148,8 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
             if job.together and not definition.goes_on:
                 work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
             frames = definition.make(work, job)
-            typed = {job.slots[table]: typed(frames[table], table) for table in job.slots}
-            entries += context.warehouse.write(typed, planned.fingerprint, _metadata(planned, work))
+            rows = {job.slots[table]: typed(frames[table], table) for table in job.slots}
+            entries += context.warehouse.write(rows, planned.fingerprint, _metadata(planned, work))
         if jobs[0].job.together and not definition.goes_on:
             work.at(jobs[0].job.together, len(jobs), len(jobs))
     found = {entry.slot: entry for entry in entries}
