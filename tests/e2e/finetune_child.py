@@ -140,7 +140,7 @@ finetune.max_length = 24
 def context(root: Path) -> object:
     """The context in which a step runs in such a world."""
     from xlwh.models import Zoo
-    from xlwh.steps.base import Context
+    from xlwh.steps.context import Context
     from xlwh.store import Warehouse
     from xlwh.study import load
 

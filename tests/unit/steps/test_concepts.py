@@ -111,7 +111,7 @@ def test_concepts_depend_on_what_computes_them(world, algorithm, library):
     context = context_of(world, algorithm=algorithm)
     context.planner.refresh()
     for planned in context.planner.jobs(STEPS["concepts"], KEY):
-        assert planned.recipe["libraries"].keys() == {"numpy", "scipy", library}
+        assert planned.recipe["libraries"].keys() == {"scipy", library}
 
 
 def test_what_is_not_installed_is_named(world, monkeypatch):

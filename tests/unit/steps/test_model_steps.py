@@ -18,6 +18,7 @@ from xlwh.models import Zoo, pins
 from xlwh.steps.base import Key, StepResult
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
 from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
@@ -41,8 +42,8 @@ def context_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., 
     return build
 
 
-def statuses(context: Context, *runs: Any, key: Key = KEY) -> list[str]:
-    return [run(context, key).status for run in runs]
+def statuses(context: Context, *steps: str, key: Key = KEY) -> list[str]:
+    return [run(STEPS[step], context, key).status for step in steps]
 
 
 def test_a_model_says_whose_counterpart_it_is(
@@ -68,10 +69,7 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     context = context_of(examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT"})
     messages: list[tuple[str, int, int]] = []
     context.progress = lambda *message: messages.append(message)
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
-        == ["written"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["written"] * 3
 
     (row,) = context.warehouse.scan("models").collect().to_dicts()
     pin = context.zoo.pin("m")
@@ -95,14 +93,9 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     np.testing.assert_allclose(np.array(found["probabilities"].to_list()).sum(axis=1), 1, atol=1e-6)
     assert messages[-1] == ("nli: predictions", len(pairs), len(pairs))
     assert ("nli: tokens", len(pairs), len(pairs)) in messages
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["fresh"] * 3
     context.force = True
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
-        == ["written"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["written"] * 3
 
 
 def test_what_changes_makes_stale_what_depends_on_it(
@@ -116,7 +109,7 @@ def test_what_changes_makes_stale_what_depends_on_it(
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
-    runs = (STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    runs = ("models", "tokens", "predictions")
     context = context_of(frame(pairs), m={"path": "model"})
     assert statuses(context, *runs) == ["written"] * 3
 
@@ -145,7 +138,7 @@ def test_a_model_without_a_head_has_tokens_but_no_predictions(
     pairs: list[tuple[str, str | None]],
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("xlm", "ForMaskedLM"))})
-    assert statuses(context, STEPS["models"].run, STEPS["tokens"].run) == ["written", "written"]
+    assert statuses(context, "models", "tokens") == ["written", "written"]
     result = run(STEPS["predictions"], context, KEY)
     assert (result.status, result.reason) == (
         "not_applicable",
@@ -199,8 +192,8 @@ def test_an_empty_dataset_is_done_and_stays_done(
 ) -> None:
     context = context_of(None, m={"path": str(checkpoint("bert"))})
     context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): frame([])}, "read")
-    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["written", "written"]
-    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh", "fresh"]
+    assert statuses(context, "tokens", "predictions") == ["written", "written"]
+    assert statuses(context, "tokens", "predictions") == ["fresh", "fresh"]
     assert context.warehouse.scan("tokens").collect().height == 0
 
 
@@ -228,12 +221,12 @@ def test_long_corpora_are_worked_on_in_parts_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("roberta"))})
-    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "tokens", "predictions")
     tables = {name: context.warehouse.scan(name).collect() for name in ("tokens", "predictions")}
     for step in ("tokens", "predictions"):
-        monkeypatch.setattr(type(STEPS[step].definition), "at_once", 3)
+        monkeypatch.setattr(type(definition_of(STEPS[step])), "at_once", 3)
     context.force = True
-    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "tokens", "predictions")
     assert context.warehouse.scan("tokens").collect().equals(tables["tokens"])
     again = context.warehouse.scan("predictions").collect()
     floats = ["logits", "probabilities"]
@@ -249,7 +242,7 @@ def test_files_carry_the_hashes_of_the_model(
     frame: Callable[..., pl.DataFrame],
 ) -> None:
     context = context_of(frame([("a", "b")]), m={"path": str(checkpoint("bert"))})
-    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "models", "tokens", "predictions")
     pin = context.zoo.pin("m")
     for table in ("models", "tokens", "predictions"):
         (entry,) = context.warehouse.entries(table)
@@ -267,12 +260,15 @@ def test_fresh_partitions_need_no_torch(
     (tmp_path / "nli" / "dev-en.tsv").write_text("One thing.\tAnother thing.\tneutral\n")
     context = context_of(None, m={"path": str(checkpoint("bert"))})
     assert run(STEPS["examples"], context, Key(dataset="nli", language="en")).status == "written"
-    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "models", "tokens", "predictions")
     script = f"""
 import json, sys
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Warehouse
 from xlwh.study import Study
 study = Study.model_validate(json.loads({context.study.model_dump_json()!r}))
