@@ -14,7 +14,8 @@ from dagster_project.partitions import backfill_policy, dependencies, partitions
 from dagster_project.plots import plot
 from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource, attempts
 from xlwh.steps import scope
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
 from xlwh.store import Warehouse
 from xlwh.study import Study

@@ -11,7 +11,9 @@ from pydantic import PrivateAttr
 
 from xlwh.errors import MissingDataError
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key, Progress
+from xlwh.steps import runner
+from xlwh.steps.base import Key, Progress
+from xlwh.steps.context import Context
 from xlwh.steps.plan import Outcome, Step
 from xlwh.steps.planning import Planner
 from xlwh.store import Warehouse
@@ -114,7 +116,7 @@ def attempts(
 
 def _attempt(bench: Context, step: Step, key: Key) -> Outcome:
     try:
-        return Outcome(step, key, step.run(bench, key))
+        return Outcome(step, key, runner.run(step, bench, key))
     except (
         Exception
     ) as error:  # whatever it is, it concerns this partition only, and fails the run at its end

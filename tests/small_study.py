@@ -12,9 +12,11 @@ from typing import Any
 
 from xlwh.demo.grammar import DATA
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Step, partitions
-from xlwh.steps.planning import NotApplicable
+from xlwh.steps.planning import NotApplicable, definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Warehouse, empty
 from xlwh.study import Study
 
@@ -173,7 +175,7 @@ def fill(context: Context) -> None:
     for step in STEPS.values():
         for key in partitions(context.study, step):
             if step.name in MADE:
-                step.run(context, key)
+                run(step, context, key)
             else:
                 write_empty(context, step, key)
 
@@ -192,7 +194,7 @@ def write_empty(context: Context, step: Step, key: Key) -> None:
         for planned in stale:
             frames = {slot: empty(table) for table, slot in planned.job.slots.items()}
             context.warehouse.write(frames, planned.fingerprint, enough)
-        if not stale or not step.definition.goes_on:
+        if not stale or not definition_of(step).goes_on:
             return
 
 

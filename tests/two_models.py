@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.models import Zoo
-from xlwh.steps.base import Context
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.runner import run
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
@@ -51,5 +52,5 @@ class Bench:
     def make(self, context: Context, *steps: str) -> Context:
         for name in steps or CONVERTED:
             for key in partitions(context.study, STEPS[name]):
-                STEPS[name].run(context, key)
+                run(STEPS[name], context, key)
         return context

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from xlwh.draws import Stream, stream
+
 _BATCH_BYTES = 2**20
 """Memory of one batch of draws; small, so that it stays in the processor's cache."""
-
-_MULTINOMIAL_COST = 8
-"""What drawing one category's count costs, in draws of one index (measured: 6 to 9)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def bootstrap_mean(
     mean = float(w @ x / w.sum())
     if np.ptp(x) == 0:
         return _of_equal_values(mean, x.size, resamples, confidence, reach)
-    means = _resampled_means(x, w, resamples, np.random.default_rng(seed))
+    means = _resampled_means(x, w, resamples, stream("bootstrap", seed))
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if method == "bca":
         tails = _bca(tails, means, mean, influence=w * (x - mean))
@@ -90,27 +89,16 @@ def _of_equal_values(
 
 
 def _resampled_means(
-    x: NDArray[np.float64], w: NDArray[np.float64], resamples: int, rng: np.random.Generator
+    x: NDArray[np.float64], w: NDArray[np.float64], resamples: int, drawn: Stream
 ) -> NDArray[np.float64]:
-    """Weighted means of `resamples` draws with replacement: `[resamples]`.
-
-    Equal examples are one category with a multiplicity: where there are few, as with scores of 0 and 1, a draw
-    is a few multinomial counts instead of n indices, with the same distribution.
-    """
-    rows, multiplicity = np.unique(np.stack([x, w], axis=1), axis=0, return_counts=True)
-    pooled = _MULTINOMIAL_COST * len(rows) < x.size
-    values, weights = (rows[:, 0], rows[:, 1]) if pooled else (x, w)
-    sums = values * weights
+    """Weighted means of `resamples` draws with replacement: `[resamples]`."""
+    sums, alike = w * x, bool(np.ptp(w) == 0)
     means = np.empty(resamples)
-    batch = max(1, _BATCH_BYTES // (8 * values.size))
+    batch = max(1, _BATCH_BYTES // (8 * x.size))
     for start in range(0, resamples, batch):
-        size = min(batch, resamples - start)
-        if pooled:
-            counts = rng.multinomial(x.size, multiplicity / x.size, size=size)
-            means[start : start + size] = (counts @ sums) / (counts @ weights)
-        else:
-            drawn = rng.integers(0, x.size, (size, x.size))
-            means[start : start + size] = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+        rows = drawn.integers(x.size, min(batch, resamples - start), x.size)
+        weights = w[0] * x.size if alike else w[rows].sum(axis=1)
+        means[start : start + len(rows)] = sums[rows].sum(axis=1) / weights
     return means
 
 
@@ -155,14 +143,3 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     result = np.full(p.shape, np.nan)
     result[known] = adjusted
     return result
-
-
-GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-"""Step between the counters of one SplitMix64 stream."""
-
-
-def splitmix64(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): the same numbers on every platform and with every version."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -49,6 +49,14 @@ create macro student_p(t, df) as
                 * pow(cos(atan(abs(t) / sqrt(df)) * i / 400), df - 1)))))
     end;
 
+-- A p-value after Holm's correction over all p-values of its family, a list that it is in too; NULL ones do not count.
+-- Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+create macro holm(p, family) as
+    case when isfinite(p) and list_count(family) > 0 then least(1.0, list_max(list_transform(
+        list_sort(list_filter(family, lambda x: x is not null)),
+        lambda x, i: if(x <= p, x * (list_count(family) - i + 1), 0.0)
+    ))) end;
+
 -- Every order of 2, 3, ... up to `most` things: a list of their places.
 create macro orders_up_to(most) as table
     with recursive grown as (

@@ -156,12 +156,8 @@ families as (
         row(population.scope, population.model, population.dataset, population.split) as family
     from tested
 ),
-ordered as (
-    select
-        *,
-        count(p) over (partition by family) as tests,
-        row_number() over (partition by family order by p nulls last, population) as place
-    from families
+gathered as (
+    select *, list(p) over (partition by family) as family_p from families
 )
 select
     population.scope as scope,
@@ -178,8 +174,8 @@ select
     if(abs(spearman) < 1 - 1e-12, spearman_ends[1], null) as spearman_low,
     if(abs(spearman) < 1 - 1e-12, spearman_ends[2], null) as spearman_high,
     p,
-    tests,
-    if(p is null, null, least(1.0, max((tests - place + 1) * p) over (partition by family order by place))) as holm_p,
+    list_count(family_p) as tests,
+    holm(p, family_p) as holm_p,
     converged_share
-from ordered
+from gathered
 left join intervals using (population)

@@ -34,18 +34,14 @@ families as (
         ) as family
     from pruning_tests
 ),
-ordered as (
-    select
-        *,
-        count(bootstrap_p) over (partition by family) as tests,
-        row_number() over (partition by family order by bootstrap_p nulls last, language) as place
-    from families
+gathered as (
+    select *, list(bootstrap_p) over (partition by family) as family_p from families
 )
 select
     model, dataset, split, language, ranking, mask_language, draw, selection, num_removed, is_targeted, num_examples,
     before, after,
     after - before as effect,
-    effect_low, effect_high, bootstrap_p, mcnemar_p, tests,
-    if(bootstrap_p is null, null,
-        least(1.0, max((tests - place + 1) * bootstrap_p) over (partition by family order by place))) as holm_p
-from ordered
+    effect_low, effect_high, bootstrap_p, mcnemar_p,
+    list_count(family_p) as tests,
+    holm(bootstrap_p, family_p) as holm_p
+from gathered

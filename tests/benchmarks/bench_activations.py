@@ -25,7 +25,9 @@ from common import print_table
 
 from xlwh.corpora import read
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps import runner
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
@@ -68,7 +70,7 @@ def run(shared: Path, sentences: int = 1000, peer_sentences: int = 60) -> list[d
             context.zoo.load(model)
             watch = _Watch()
             for language in LANGUAGES:
-                STEPS["activations"].run(context, Key(model, language=language))
+                runner.run(STEPS["activations"], context, Key(model, language=language))
             watch.stop()
             entries = [e for e in warehouse.entries("activations") if e.slot.keys[0] == model]
             words = sum(entry.rows for entry in entries) // layers
@@ -179,7 +181,7 @@ def _child(shared: Path, sentences: int) -> dict[str, Any]:
         context.zoo.load("m")
         before = _resident()
         start = time.perf_counter()
-        result = STEPS["activations"].run(context, Key("m", language="en"))
+        result = runner.run(STEPS["activations"], context, Key("m", language="en"))
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {

@@ -21,7 +21,6 @@ The speed-up is of processor time, with the clock beside it.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,12 +38,14 @@ from common import print_table
 from xlwh.attribution.base import Item
 from xlwh.attribution.lig import lig
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, output_replaced
+from xlwh.attribution.vectors import VectorModel
 from xlwh.corpora import read, sample
+from xlwh.draws import stream
 from xlwh.faithfulness.perturbations import Ranking, Subject, perturb
 from xlwh.faithfulness.selection import attributable, keep_probability, kept, order, rationale_size
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.attentions import eager_attention
+from xlwh.models.outputs import output_replaced
 from xlwh.models.predict import predict
 from xlwh.models.tokenize import KEYS, Encoded, encode
 from xlwh.store import Warehouse
@@ -282,9 +283,8 @@ class OneByOne:
 
 def _noise(encoded: Encoded, width: int, example: int, draw: int) -> Any:
     """The uniform numbers of a draw of the soft masks."""
-    name = "\x00".join([*map(str, encoded.keys.select(KEYS).row(example)), "soft", str(draw)])
-    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-    return np.random.default_rng(seed).random((int(encoded.lengths[example]), width), dtype=np.float32)
+    name = "\x00".join(map(str, encoded.keys.select(KEYS).row(example)))
+    return stream("soft", name, draw).uniform32(int(encoded.lengths[example]), width)
 
 
 def _apart(loaded: LoadedModel, encoded: Encoded, items: list[Item]) -> dict[tuple[int, str], Any]:

@@ -31,9 +31,9 @@ from xlwh.attribution.base import Item
 from xlwh.attribution.lig import lig
 from xlwh.corpora import read, sample
 from xlwh.models import Zoo
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.predict import predict
 from xlwh.models.tokenize import Encoded, encode
-from xlwh.models.zoo import LoadedModel
 from xlwh.store import Warehouse
 from xlwh.study import Lig, Study
 

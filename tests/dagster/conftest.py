@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from xlwh.steps.base import Context, Key, StepResult, not_applicable
+from xlwh.steps.base import Key, StepResult, not_applicable
+from xlwh.steps.context import Context
 from xlwh.steps.plan import Step
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
@@ -86,6 +86,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     steps = Fake()
-    run: Callable[[Step, Context, Key], StepResult] = lambda step, context, key: steps.run(step, context, key)  # noqa: E731
-    monkeypatch.setattr(Step, "run", run)
+    from dagster_project.resources import runner
+
+    monkeypatch.setattr(runner, "run", steps.run)
     return steps

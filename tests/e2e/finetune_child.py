@@ -100,6 +100,7 @@ def read_examples(root: Path, count: int) -> None:
     """Files of `make_rows` in English and Spanish, read into the warehouse of a study that is there."""
     from xlwh.steps.base import Key
     from xlwh.steps.plan import STEPS
+    from xlwh.steps.runner import run
     from xlwh.store import Warehouse
 
     (root / "nli").mkdir()
@@ -108,7 +109,7 @@ def read_examples(root: Path, count: int) -> None:
         rows = make_rows(count, language)
         lines = ["\t".join(str(row[name]) for name in ("text", "text_pair", "label")) + "\n" for row in rows]
         (root / "nli" / f"train-{language}.tsv").write_text("".join(lines), encoding="utf-8")
-        STEPS["examples"].run(context(root), Key(dataset="nli", language=language))  # type: ignore[arg-type]
+        run(STEPS["examples"], context(root), Key(dataset="nli", language=language))  # type: ignore[arg-type]
 
 
 STUDY = """
@@ -139,7 +140,7 @@ finetune.max_length = 24
 def context(root: Path) -> object:
     """The context in which a step runs in such a world."""
     from xlwh.models import Zoo
-    from xlwh.steps.base import Context
+    from xlwh.steps.context import Context
     from xlwh.store import Warehouse
     from xlwh.study import load
 
@@ -158,6 +159,7 @@ def main() -> None:
     from xlwh.models import describe, finetune, loading  # noqa: F401
     from xlwh.steps.base import Key
     from xlwh.steps.plan import STEPS
+    from xlwh.steps.runner import run
 
     # A checkpoint after each step, so that few of the kills find nothing to go on from.
     finetune.finetune = functools.partial(finetune.finetune, checkpoint_every_s=0)
@@ -167,7 +169,7 @@ def main() -> None:
         folders = (root / "warehouse" / "models" / "tuned").glob("*")
         return {"published": [sorted(path.name for path in folder.iterdir()) for folder in folders]}
 
-    rear(lambda: STEPS["models"].run(context(root), Key(model="tuned")), map(float, sys.argv[2:]), about)  # type: ignore[arg-type]
+    rear(lambda: run(STEPS["models"], context(root), Key(model="tuned")), map(float, sys.argv[2:]), about)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def main() -> None:
     from xlwh.models import describe, loading, tokenize  # noqa: F401
     from xlwh.steps.base import Key
     from xlwh.steps.plan import STEPS
+    from xlwh.steps.runner import run
 
     root = Path(sys.argv[1])
     trust_made_up_inputs(pytest.MonkeyPatch())
@@ -108,7 +109,7 @@ def main() -> None:
     def work() -> None:
         context = BASE["context"](root)
         for language in LANGUAGES:
-            STEPS["head_samples"].run(context, Key("m", language=language))
+            run(STEPS["head_samples"], context, Key("m", language=language))
 
     rear(work, map(float, sys.argv[2:]), lambda: {"rounds": rounds(root)})
 

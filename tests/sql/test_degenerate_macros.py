@@ -82,6 +82,7 @@ SCALARS = {
     "head_bet": scalar(x),
     "head_bet_slack": scalar(x, error, p),
     "head_effort": scalar(p, p, p),
+    "holm": scalar(p, ("double[]", st.lists(st.none() | st.floats(0, 1), max_size=8))),
     "is_complete": scalar(listed, null_in_null_out=False),
     "least_permutation_p": scalar(listed),
     "log_mean_exp": scalar(listed),

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from xlwh.stats import holm
+
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 5), (5, 5), (3, 7), (412, 500), (1, 100_000)])
 def test_wilson_agrees_with_scipy(catalogue, successes, n):
@@ -80,6 +82,33 @@ def test_an_interval_ends_where_values_can_lie_no_further(catalogue):
 def test_normal_interval(catalogue):
     found = catalogue.sql("select normal_low(.5, .2, 16), normal_high(.5, .2, 16)").fetchall()[0]
     assert found == pytest.approx((0.5 - 1.959964 * 0.05, 0.5 + 1.959964 * 0.05), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [
+        # Ordered .01 .02 .03 .04 times 4 3 2 1 is .04 .06 .06 .04; the running maximum makes the last .06.
+        ([0.04, 0.01, 0.03, 0.02], [0.06, 0.04, 0.06, 0.06]),
+        ([0.6, 0.5], [1.0, 1.0]),
+        ([0.02, 0.02, 0.001], [0.04, 0.04, 0.003]),
+        ([0.01, None, 0.04], [0.02, None, 0.04]),
+        ([0.3], [0.3]),
+        ([None], [None]),
+        ([0.0, 0.5], [0.0, 0.5]),
+    ],
+)
+def test_holm_by_hand_in_sql_and_python(catalogue, p, adjusted):
+    catalogue.execute("select [holm(each, given) for each in given] from (select $1::double[] as given)", [p])
+    ((found,),) = catalogue.fetchall()
+    assert found == [None if value is None else pytest.approx(value) for value in adjusted]
+    ours = holm([math.nan if value is None else value for value in p])
+    np.testing.assert_allclose(ours, [math.nan if value is None else value for value in adjusted])
+
+
+def test_holm_in_sql_is_that_of_python(catalogue):
+    p = np.random.default_rng(1).beta(0.3, 3, 60).round(3)
+    catalogue.execute("select [holm(each, given) for each in given] from (select $1::double[] as given)", [p])
+    np.testing.assert_allclose(catalogue.fetchall()[0][0], holm(p))
 
 
 def test_average_rank_makes_spearman(catalogue):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 EPSILON = 1e-6
 """Floor of |F(x) - F(baseline)| where completeness errors are taken relative to it."""

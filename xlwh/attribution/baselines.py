@@ -16,11 +16,12 @@ import torch
 
 from xlwh.errors import ModelError
 from xlwh.models.masking import mask_token_id, pad_token_id
+from xlwh.models.outputs import output_replaced
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 Baseline = Literal["pad", "mask", "zero", "mean"]
 """What stands in the place of all tokens but the special ones; mean: the mean of all word vectors."""
@@ -134,8 +135,6 @@ def _probe(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
 
 def _norm_inputs(loaded: LoadedModel, ids: Tensor, vectors: Tensor) -> dict[str, Tensor]:
     """Length of each position's input of each normalisation, by name: `[length]`."""
-    from xlwh.attribution.vectors import output_replaced
-
     found: dict[str, Tensor] = {}
     with _observed(loaded.model, found), output_replaced(loaded.family.word_embedding(loaded.model), vectors):
         loaded.model(**loaded.family.model_inputs(loaded.model, ids, torch.ones_like(ids)))

@@ -20,8 +20,8 @@ from xlwh.attribution.base import EPSILON, Attribution, Item
 from xlwh.attribution.baselines import PREFERRED_BY_LIG, Baseline, baseline_of, first_regular
 from xlwh.attribution.path import PathModel, Value
 from xlwh.attribution.quadrature import PathIntegral, gauss_legendre
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import IntegratedGradients, Lig
 
 WINDOW_BYTES = 256 * 2**20

@@ -18,8 +18,8 @@ from xlwh.errors import StudyError
 from xlwh.study import OwnMethod
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,12 @@ METHODS: dict[str, Registered] = {
     "attention": Registered(_SALIENCY, "2", shared=True),
     "scaled_attention": Registered(_SALIENCY, "2", shared=True),
     "deeplift": Registered("xlwh.attribution.with_captum:deeplift", libraries=("captum",)),
-    "gradient_shap": Registered(
-        "xlwh.attribution.with_captum:gradient_shap", "2", libraries=("captum", "numpy")
-    ),
+    "gradient_shap": Registered("xlwh.attribution.gradient_shap:gradient_shap", "3", libraries=("scipy",)),
     "occlusion": Registered("xlwh.attribution.occlusion:occlusion"),
     "released_scaled_attention": Registered(_RELEASED, shared=True),
     "released_input_x_gradient": Registered(_RELEASED, shared=True),
     "released_integrated_gradients": Registered(_RELEASED, shared=True),
-    "random": Registered("xlwh.attribution.random:random_attribution", libraries=("numpy",)),
+    "random": Registered("xlwh.attribution.random:random_attribution", "2"),
 }
 """Method by the name it has under `[attribution.methods]` in the study."""
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import without
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import Occlusion
 
 ITEMS_AT_ONCE = 64

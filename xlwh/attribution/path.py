@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.baselines import Baseline, stand_in
-from xlwh.attribution.vectors import by_output, explained, output_replaced
+from xlwh.attribution.vectors import by_output, explained
 from xlwh.errors import ModelError
 from xlwh.models.batches import collate, plan
+from xlwh.models.loaded import LoadedModel
+from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 Value = tuple[float, NDArray[np.float32]]
 """F at a point of the path, and the token densities [num_tokens] there: they sum to dF/d(position)."""

@@ -6,7 +6,6 @@ what they are means and maxima of. On the same draws they are captum's `infideli
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from torch import Tensor
 
 from xlwh.attribution.base import Item, SharedPass
 from xlwh.attribution.vectors import without
+from xlwh.draws import stream
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def removals(
     chosen: list[list[NDArray[np.int64]]] = []
     for item in items:
         free = np.flatnonzero(~encoded.special[encoded.row(item.example)])
-        random = _generator(encoded.names[item.example], "removal")
-        sizes = random.integers(1, max(1, len(free)), size=draws if len(free) else 0, endpoint=True)
-        chosen.append([np.sort(random.choice(free, size, replace=False)) for size in sizes])
+        drawn = stream("removal", encoded.names[item.example])
+        sizes = 1 + drawn.integers(max(1, len(free)), draws if len(free) else 0)
+        chosen.append([np.sort(free[drawn.choice(len(free), size)]) for size in sizes.tolist()])
     nothing = np.zeros(0, dtype=np.int64)
     points = [(index, places) for index, sets in enumerate(chosen) for places in (nothing, *sets)]
     f = iter(without(loaded, encoded, items, points, mask_token_id(loaded), batch_tokens).tolist())
@@ -69,9 +69,9 @@ def noises(
         vectors = loaded.family.word_embedding(loaded.model)(ids).float().cpu().numpy()
     free = ~encoded.special[row]
     width = radius * float(np.sqrt(np.mean(vectors[free] ** 2))) if free.any() else 0.0
-    random = _generator(encoded.names[example], "noise")
-    drawn = [random.uniform(-width, width, vectors.shape).astype(np.float32) for _ in range(draws)]
-    return width, [noise * free[:, None] for noise in drawn]
+    drawn = stream("noise", encoded.names[example])
+    noise = [(width * (2 * drawn.uniform(*vectors.shape) - 1)).astype(np.float32) for _ in range(draws)]
+    return width, [each * free[:, None] for each in noise]
 
 
 @contextmanager
@@ -118,8 +118,3 @@ def under_noise(
             ((_, made),) = make(loaded, encoded, [item], parameters, batch_tokens)
         found.append({name: attribution.values for name, attribution in made.items()})
     return found
-
-
-def _generator(example: str, what: str) -> np.random.Generator:
-    digest = hashlib.blake2b(f"{example}\x00{what}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution, Item
+from xlwh.draws import stream
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import RandomAttribution
 
 
@@ -37,5 +37,4 @@ def random_attribution(
 
 def draw(example: str, number: int, size: int) -> NDArray[np.float64]:
     """One seeded draw: [size] uniform numbers in [0, 1)."""
-    digest = hashlib.blake2b(f"{example}\x00random\x00{number}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest)).random(size)
+    return stream("random", example, number).uniform(size)

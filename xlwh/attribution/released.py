@@ -19,17 +19,16 @@ from xlwh.attribution.vectors import (
     batches,
     by_example,
     explained,
-    output_replaced,
     positions,
     word_vectors,
 )
 from xlwh.errors import ModelError
 from xlwh.models.attentions import attentions, last_reading_site, rows_at
 from xlwh.models.batches import Batch
+from xlwh.models.loaded import LoadedModel
+from xlwh.models.outputs import output_replaced, output_scaled
 from xlwh.models.reading import reading
-from xlwh.models.scaling import output_scaled
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 ATTENTION = "released_scaled_attention"
 GRADIENT = "released_input_x_gradient"

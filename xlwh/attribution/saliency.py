@@ -18,15 +18,15 @@ from xlwh.attribution.vectors import (
     batches,
     by_example,
     explained,
-    output_replaced,
     positions,
     word_vectors,
 )
 from xlwh.models.attentions import attentions, last_reading_site, rows_at
 from xlwh.models.batches import Batch
+from xlwh.models.loaded import LoadedModel
+from xlwh.models.outputs import output_replaced
 from xlwh.models.reading import reading
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 GRADIENTS = frozenset({"input_x_gradient", "scaled_attention"})
 ATTENTION = frozenset({"attention", "scaled_attention"})

@@ -6,7 +6,6 @@ Everything that is not a word vector (mask, positions, token types, a decoder's 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
 from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.loaded import LoadedModel
+from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 
 def batches(
@@ -93,16 +93,6 @@ def explained(loaded: LoadedModel, batch: Batch, output: Any, items: Sequence[It
     """F, the number that each item explains: `[rows]`."""
     values = columns(output, items[0].output)
     return values.gather(1, targets(loaded, batch, items)[:, None])[:, 0]
-
-
-@contextmanager
-def output_replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
-    """Inside, a module returns `output` whatever it is called with."""
-    handle = module.register_forward_hook(lambda *_: output)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def without(

@@ -1,18 +1,14 @@
-"""Methods that captum computes: `deeplift` and `gradient_shap`, at the word vectors."""
+"""What captum computes: `deeplift`, at the word vectors."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
 from xlwh.attribution.vectors import (
     VectorModel,
     baseline_vectors,
@@ -21,9 +17,9 @@ from xlwh.attribution.vectors import (
     targets,
     word_vectors,
 )
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
-from xlwh.study import DeepLift, GradientShap
+from xlwh.study import DeepLift
 
 
 def deeplift(
@@ -78,71 +74,9 @@ def rules_cover(loaded: LoadedModel) -> list[str]:
     ]
 
 
-def gradient_shap(
-    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], parameters: GradientShap, batch_tokens: int
-) -> Iterator[tuple[int, Attribution]]:
-    """captum's GradientShap (Lundberg and Lee 2017): mean gradient at random points between baselines and input.
-
-    The baselines are the PAD and the mask vectors, drawn at random, as far as they are not singular; where both are, the
-    model's default baseline. `details` names them. Draws are seeded by the example, and items are taken one by one, so
-    that neither the order nor the batch changes a number.
-    """
-    from captum.attr import GradientShap as Explainer
-
-    model = VectorModel(loaded)
-    explainer = Explainer(model)
-    asked: tuple[Baseline, ...] = ("pad", "mask")
-    kinds = [
-        kind for kind in asked if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR
-    ]
-    kinds = kinds or [baseline_of(loaded, "default")]
-    for index, item in enumerate(items):
-        ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
-        vectors = word_vectors(loaded, batch)
-        baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
-        model.output = item.output
-        arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
-        with _quiet(), _seeded(f"{encoded.names[item.example]}\x00gradient_shap"):
-            found = explainer.attribute(
-                vectors,
-                baselines,
-                n_samples=parameters.samples,
-                stdevs=parameters.noise,
-                target=target,
-                additional_forward_args=arguments,
-            )
-        with torch.no_grad():
-            f_input = float(model(vectors, *arguments)[0, target])
-        (values,) = per_token(loaded, batch, found.sum(-1))
-        yield (
-            index,
-            Attribution(
-                values,
-                f_input,
-                num_gradient_rows=parameters.samples,
-                num_forward_rows=1,
-                details={"baselines": kinds},
-            ),
-        )
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """captum announces on every call that it sets hooks, and that it makes inputs require gradients."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
-
-
-@contextmanager
-def _seeded(name: str) -> Iterator[None]:
-    """Inside, the generators that captum draws from are seeded by a name; as before afterwards."""
-    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest())
-    before: Any = np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)

@@ -106,7 +106,7 @@ def materialise(
     from xlwh.corpora import check
     from xlwh.models import Zoo
     from xlwh.steps import scope
-    from xlwh.steps.base import Context
+    from xlwh.steps.context import Context
     from xlwh.steps.reasons import told
     from xlwh.store import Warehouse
 

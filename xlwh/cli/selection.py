@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from xlwh.errors import XlwhError
 from xlwh.steps import runner
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, partitions, step_of, upstream
 from xlwh.study import Study
 from xlwh.tables import TABLES

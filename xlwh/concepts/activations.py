@@ -23,8 +23,8 @@ from xlwh.models.tokenize import NONE
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 Aggregation = Literal["last", "first", "mean"]
 

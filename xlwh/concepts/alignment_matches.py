@@ -5,7 +5,6 @@ Everything here is on word types: a concept is the set of words with an occurren
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
+
+from xlwh.draws import Stream, stream
 
 Ints = NDArray[np.int64]
 
@@ -35,17 +36,17 @@ class Types:
         """Different words in each concept."""
         return np.bincount(self.concepts, minlength=self.num_concepts)
 
-    def shuffled(self, generator: np.random.Generator) -> Types:
+    def shuffled(self, drawn: Stream) -> Types:
         """The same concept sizes and words, put together at random. Every word stays in as many concepts.
 
         A word that falls twice into a concept is exchanged with random others; the few that remain are merged.
         """
-        words = generator.permutation(self.words)
+        words = self.words[drawn.permutation(len(self.words))]
         for _ in range(50):
             twice = _repeated(self.concepts, words)
             if not len(twice):
                 break
-            others = generator.choice(len(words), len(twice), replace=False)
+            others = drawn.choice(len(words), len(twice))
             for one, other in zip(twice, others, strict=True):
                 words[one], words[other] = words[other], words[one]
         keys = np.unique(self.concepts * len(self.vocabulary) + words)
@@ -123,20 +124,14 @@ def matches(
     lexical = np.unique(translations.source)
     for draw in range(1, draws + 1):
         order = np.arange(len(source.vocabulary))
-        order[lexical] = generator_of(*seed, "shuffled_lexicon", draw).permutation(lexical)
+        order[lexical] = lexical[stream(*seed, "shuffled_lexicon", draw).permutation(len(lexical))]
         moved = [table[order] for table in ranks]
         frames.append(_found(source, target, translations, moved, floor, "shuffled_lexicon", draw))
-        generator = generator_of(*seed, "random_labels", draw)
-        other = source.shuffled(generator), target.shuffled(generator)
+        labels = stream(*seed, "random_labels", draw)
+        other = source.shuffled(labels), target.shuffled(labels)
         by_chance = _ranks(other[1], translations, source)
         frames.append(_found(*other, translations, by_chance, floor, "random_labels", draw))
     return pl.concat(frames)
-
-
-def generator_of(*parts: object) -> np.random.Generator:
-    """A generator seeded by what it is for, so that no draw depends on the order of the work."""
-    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text).digest()[:16], "big"))
 
 
 def _ranks(target: Types, translations: Translations, source: Types) -> list[NDArray[np.int16]]:
@@ -236,7 +231,7 @@ def languages(members: pl.DataFrame, *, draws: int, seed: Sequence[object]) -> p
     # In a fixed order, whatever order the occurrences are stored in.
     members = members.sort("language", "word", "concept")
     for draw in range(1, draws + 1):
-        order = generator_of(*seed, "random_labels", draw).permutation(members.height)
+        order = stream(*seed, "random_labels", draw).permutation(members.height)
         frames.append(_counted(members["concept"].gather(order), members, "random_labels", draw))
     return pl.concat(frames)
 

@@ -8,15 +8,13 @@ types, not with the text.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from xlwh.stats import GOLDEN_GAMMA, splitmix64
+from xlwh.draws import GOLDEN_GAMMA, key_of, splitmix64
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ def occurrences(
     example = np.repeat(np.arange(len(sentences)), lengths)
     word_index = np.arange(len(example)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     hashes = np.array(
-        [_hash(seed, language, dataset, example_id) for example_id in example_ids], dtype=np.uint64
+        [key_of(seed, language, dataset, example_id) for example_id in example_ids], dtype=np.uint64
     )
     return pl.DataFrame(
         {
             "example": example,
             "word_index": word_index.astype(np.int32),
             "word": pl.Series([word for sentence in sentences for word in sentence], dtype=pl.String),
-            "key": _mixed(hashes[example], word_index.astype(np.uint64)),
+            "key": splitmix64(hashes[example] + (word_index.astype(np.uint64) + np.uint64(1)) * GOLDEN_GAMMA),
         }
     )
 
@@ -97,13 +95,3 @@ def choose(chunks: Iterable[pl.DataFrame], policy: Policy) -> Choice:
             limit=pl.when(pl.col("count") > keep).then("limit").otherwise(everything)
         )
     return Choice(limits, counts.height, int(counts["count"].sum()))
-
-
-def _hash(seed: int, language: str, dataset: str, example_id: str) -> int:
-    text = "\x1f".join((str(seed), language, dataset, example_id))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _mixed(hashes: NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64 of an example's hash and a place in it: independent of platform and library versions."""
-    return splitmix64(hashes + (places + np.uint64(1)) * GOLDEN_GAMMA)

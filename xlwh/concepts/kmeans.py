@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xlwh.concepts.assign import Assigner, Centroids, assigner
 from xlwh.concepts.points import Points
 from xlwh.concepts.seeding import starting_centroids
+from xlwh.draws import Stream, stream
 from xlwh.errors import StudyError
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ def cluster(
             "`concepts.min_count`."
         )
     best: Fit | None = None
-    for number, source in enumerate(np.random.SeedSequence(seed).spawn(restarts), start=1):
-        rng = np.random.default_rng(source)
+    for number in range(1, restarts + 1):
+        drawn = stream("k-means", seed, number)
         if algorithm in ("scikit-learn", "minibatch"):
-            fit = _scikit(points, clusters, rng, algorithm, max_iterations)
+            fit = _scikit(points, clusters, drawn, algorithm, max_iterations)
         else:
             engine = assigner(algorithm, device)
-            start = starting_centroids(points, clusters, engine, rng)
+            start = starting_centroids(points, clusters, engine, drawn)
             fit = lloyd(points, start, engine, max_iterations)
         if best is None or fit.inertia < best.inertia:
             best = fit
@@ -249,9 +250,7 @@ def _exact(points: Points, centroids: NDArray[np.float32], labels: NDArray[np.in
     return squared
 
 
-def _scikit(
-    points: Points, clusters: int, rng: np.random.Generator, algorithm: str, max_iterations: int
-) -> Fit:
+def _scikit(points: Points, clusters: int, drawn: Stream, algorithm: str, max_iterations: int) -> Fit:
     try:
         from sklearn.cluster import KMeans, MiniBatchKMeans
     except ImportError:
@@ -263,7 +262,7 @@ def _scikit(
         "init": "k-means++",
         "n_init": 1,
         "max_iter": max_iterations,
-        "random_state": int(rng.integers(2**31)),
+        "random_state": int(drawn.integers(2**31, 1)[0]),
     }
     values = np.concatenate([block for _, block in points.blocks()])
     model: Any = MiniBatchKMeans(**options) if algorithm == "minibatch" else KMeans(**options)

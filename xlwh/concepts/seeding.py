@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.assign import Assigner
 from xlwh.concepts.points import Points
+from xlwh.draws import Stream
 
 ROUNDS = 5
 PRODUCTS_BYTES = 1 << 28
@@ -26,23 +27,23 @@ def starting_centroids(
     points: Points,
     clusters: int,
     assigner: Assigner,
-    rng: np.random.Generator,
+    stream: Stream,
     oversampling: float = OVERSAMPLING,
 ) -> NDArray[np.float32]:
     """Centroids `[clusters, width]` to start from; equal ones only where there are fewer different points."""
-    candidates, weights = _candidates(points, clusters, assigner, rng, oversampling)
+    candidates, weights = _candidates(points, clusters, assigner, stream, oversampling)
     if len(candidates) <= clusters:
         # Fewer different points than clusters: the rest of the clusters stay empty.
         missing = clusters - len(candidates)
         return np.concatenate([candidates, np.repeat(candidates[:1], missing, axis=0)])
-    return candidates[weighted_plus_plus(candidates, weights, clusters, rng)]
+    return candidates[weighted_plus_plus(candidates, weights, clusters, stream)]
 
 
 def _candidates(
-    points: Points, clusters: int, assigner: Assigner, rng: np.random.Generator, oversampling: float
+    points: Points, clusters: int, assigner: Assigner, stream: Stream, oversampling: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """k-means||: candidates `[m, width]`, and how many points are nearest to each."""
-    found = [points.rows(rng.integers(points.count, size=1))]
+    found = [points.rows(stream.integers(points.count, 1))]
     nearest = np.zeros(points.count, dtype=np.int64)
     distances = np.empty(points.count, dtype=np.float32)
     centroids = assigner(found[0])
@@ -55,7 +56,7 @@ def _candidates(
         if enough or total <= 0:
             break
         expected = max(1.0, oversampling * clusters / ROUNDS)
-        drawn = np.flatnonzero(rng.random(points.count) * total < expected * distances)
+        drawn = np.flatnonzero(stream.uniform(points.count) * total < expected * distances)
         if not len(drawn):
             drawn = np.array([distances.argmax()])
         new = points.rows(drawn)
@@ -74,7 +75,7 @@ def _candidates(
 
 
 def weighted_plus_plus(
-    candidates: NDArray[np.float32], weights: NDArray[np.float64], clusters: int, rng: np.random.Generator
+    candidates: NDArray[np.float32], weights: NDArray[np.float64], clusters: int, stream: Stream
 ) -> NDArray[np.int64]:
     """Indices `[clusters]` of candidates, each drawn by weight times squared distance to those before it.
 
@@ -83,7 +84,7 @@ def weighted_plus_plus(
     trials = 2 + int(np.log(clusters))
     squares = np.einsum("ij,ij->i", candidates, candidates)
     chosen = np.empty(clusters, dtype=np.int64)
-    chosen[0] = rng.choice(len(candidates), p=weights / weights.sum())
+    chosen[0] = stream.weighted(weights, 1)[0]
     keep = 4 * len(candidates) ** 2 <= PRODUCTS_BYTES
     products = candidates @ candidates.T if keep else None
 
@@ -96,14 +97,13 @@ def weighted_plus_plus(
 
     closest = squared(chosen[:1])[0]
     for step in range(1, clusters):
-        potential = np.cumsum(closest * weights)
-        if potential[-1] <= 0:
+        potential = closest * weights
+        if not potential.any():
             # Only copies are left: take any that are not chosen yet.
             rest = np.setdiff1d(np.arange(len(candidates)), chosen[:step])
             chosen[step:] = rest[: clusters - step]
             return chosen
-        drawn = np.searchsorted(potential, rng.random(trials) * potential[-1], side="right")
-        drawn = np.minimum(drawn, len(candidates) - 1)
+        drawn = stream.weighted(potential, trials)
         options = np.minimum(closest, squared(drawn))
         best = int((options @ weights).argmin())
         chosen[step], closest = drawn[best], options[best]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.draws import Stream
+
 Array = NDArray[np.floating]
 RIDGE = 1e-2
 """Regularisation of the probe, as a share of the mean variance of a dimension."""
@@ -22,11 +24,11 @@ class Score:
     units: int
 
 
-def linear_cka(first: Array, second: Array, rng: np.random.Generator | None = None) -> Score:
+def linear_cka(first: Array, second: Array, drawn: Stream | None = None) -> Score:
     """Linear centred kernel alignment of paired rows, `[n, width]` each (Kornblith et al. 2019, equation 4).
 
     1 if one is a rotation and scaling of the other. It rises with width / n whatever the data, so the null, with the
-    pairs shuffled by `rng`, says how much of it that is.
+    pairs shuffled as `drawn`, says how much of it that is.
     """
     x, y = _centred(first), _centred(second)
     # With fewer rows than dimensions the kernels are the smaller matrices.
@@ -43,7 +45,7 @@ def linear_cka(first: Array, second: Array, rng: np.random.Generator | None = No
         def aligned(order: NDArray[np.int64] | slice) -> float:
             return float(np.linalg.norm(x.T @ y[order]) ** 2 / scale) if scale > 0 else 0.0
 
-    null = None if rng is None else aligned(rng.permutation(len(x)))
+    null = None if drawn is None else aligned(drawn.permutation(len(x)))
     return Score(min(1.0, aligned(slice(None))), null, len(x))
 
 

@@ -16,7 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.consistency.parallel import expected_seconds, solve_all, workers_for
-from xlwh.consistency.transport import Float, Normalization, Problem, seed_of, weights
+from xlwh.consistency.transport import Float, Normalization, Problem, weights
+from xlwh.draws import key_of
 from xlwh.errors import CorpusError
 
 Unit = Literal["word", "token"]
@@ -151,7 +152,7 @@ def ccta_pairs(
         workers = workers_for(expected_seconds(sizes, len(normalizations), draws))
     matrices = source_vectors.matrix, target_vectors.matrix
     seeds = [
-        seed_of(seed, split, example, method)
+        key_of(seed, split, example, method)
         for split, example, method in pairs.select("split", "example_id", "method").iter_rows()
     ]
     problems = _problems(sides, bounds, weighted, seeds, matrices, identical)

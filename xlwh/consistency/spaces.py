@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.consistency.pairs import Vectors
-from xlwh.consistency.transport import seed_of
 from xlwh.corpora.dictionaries import Dictionary
+from xlwh.draws import key_of
 from xlwh.errors import CorpusError
 
 Floats = NDArray[np.floating[Any]]
@@ -174,7 +174,7 @@ def _mean(vectors: Floats, covered: NDArray[np.bool_]) -> Floats:
 def _precision(
     used: Sequence[tuple[str, str]], pairs: NDArray[np.int_], pivot: Floats, foreign: Floats
 ) -> tuple[int, float | None, float | None]:
-    held = np.array([seed_of("held out", p) % _HELD_OUT == 0 for p, _ in used])
+    held = np.array([key_of("held out", p) % _HELD_OUT == 0 for p, _ in used])
     excluded = set(pairs[~held, 1].tolist())
     translations: Mapping[int, set[int]] = defaultdict(set)
     names: dict[int, str] = {}
@@ -184,7 +184,7 @@ def _precision(
         if p == f:
             excluded.add(foreign_row)
     rows = set(pairs[held, 1].tolist()) - excluded
-    queries = sorted(rows, key=lambda row: seed_of("query", names[row]))[:_MOST_QUERIES]
+    queries = sorted(rows, key=lambda row: key_of("query", names[row]))[:_MOST_QUERIES]
     if not queries or held.all():
         return 0, None, None
     matrix = procrustes(foreign[pairs[~held, 1]], pivot[pairs[~held, 0]])

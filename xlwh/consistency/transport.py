@@ -10,7 +10,6 @@ languages?" (CCTA). Only NumPy and, when something is solved, POT are imported: 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.draws import GOLDEN_GAMMA, splitmix64
 from xlwh.errors import XlwhError
-from xlwh.stats import GOLDEN_GAMMA, splitmix64
 
 Float = NDArray[np.float64]
 Normalization = Literal["abs", "relu", "min_max", "softmax"]
@@ -71,19 +70,10 @@ def weights(attributions: Float, normalization: Normalization) -> tuple[Float, b
     return scaled / scaled.sum(), False
 
 
-def seed_of(*parts: object) -> int:
-    """A 64-bit seed from names: the same for the same names, whatever else is in the batch."""
-    text = "\x1f".join(map(str, parts))
-    return int.from_bytes(
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
-    )
-
-
 def permutations(seed: int | np.uint64, draws: int, n: int) -> NDArray[np.intp]:
     """`[draws, n]` permutations: the order of SplitMix64's values at (seed, draw, index).
 
-    Each draw depends on its own number alone. NumPy's generators are not used, because their streams may change
-    between versions and making one per pair costs more than solving the pair.
+    Each draw depends on its own number alone.
     """
     streams = splitmix64(np.uint64(seed) + np.arange(1, draws + 1, dtype=np.uint64) * GOLDEN_GAMMA)
     return np.argsort(

@@ -1,4 +1,4 @@
-"""What every reader shares: its options, what it is asked, what it hands back, and how a sample is drawn.
+"""What every reader shares: what it hands back, how its rows are collected, and how a sample is drawn.
 
 A reader turns the files of one (dataset, split, language) into rows of `examples`, and every input record it
 refuses into a row of `rejected_rows`. Nothing is lost silently: records in = accepted + rejected, always.
@@ -6,23 +6,21 @@ refuses into a row of `rejected_rows`. Nothing is lost silently: records in = ac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xlwh.corpora import spans
 from xlwh.corpora.files import Document, split_named
+from xlwh.corpora.request import Options, Request
 from xlwh.corpora.spans import Span
-from xlwh.errors import CorpusError, StudyError
-from xlwh.study import Dataset
+from xlwh.draws import chosen
+from xlwh.errors import CorpusError
 from xlwh.tables import Examples, RejectedRows
 
 RAW_CHARACTERS = 10_000
@@ -44,86 +42,6 @@ _FEW_LOST = 5
 _MOST_LABELS = 60
 _MANY_ROWS = 10
 """Rows from which on as many labels as rows are no accident."""
-
-
-class Options(BaseModel):
-    """Base of every reader's options: unknown keys and wrong types are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileOptions(Options):
-    """How the files of a dataset are named; every reader of files accepts these."""
-
-    file: str | None = Field(
-        None,
-        min_length=1,
-        description="File below `path`; {split} and {language} are filled in, * matches anything.",
-    )
-    names: Mapping[str, str] = Field(
-        default_factory=dict, description="Language code -> how the file names write it."
-    )
-    splits: Mapping[str, str] = Field(
-        default_factory=dict, description="Split of the study -> how the file names write it."
-    )
-    member: str | None = Field(
-        None,
-        min_length=1,
-        description="Member of the archive that `path` or `file` names; {split} and {language} are filled in. "
-        "Default: by the names that the reader knows.",
-    )
-
-
-Value = str | int | float | bool
-
-
-class TableOptions(FileOptions):
-    """For readers of tables and records: which rows are read."""
-
-    where: Mapping[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
-        default_factory=dict,
-        description="Rows to read: column -> its value, or a list of values; {split} and {language} are filled in. "
-        "Default: all rows, which is refused where a column shows other languages or splits.",
-    )
-
-
-O = TypeVar("O", bound=Options)  # noqa: E741 - the one letter that says options
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a reader is asked for: one dataset, split and language."""
-
-    key: str
-    dataset: Dataset
-    path: Path | None
-    """`dataset.path` under the data root, placeholders not yet filled in; None for a dataset of the hub."""
-    root: Path
-    language: str
-    languages: tuple[str, ...]
-    """All languages of the dataset."""
-
-    @property
-    def split(self) -> str:
-        return self.dataset.split
-
-    def options(self, model: type[O]) -> O:
-        """The dataset's options, validated; `StudyError` names the key and what is accepted."""
-        try:
-            return model.model_validate(dict(self.dataset.options))
-        except ValidationError as error:
-            lines = []
-            for item in error.errors():
-                name = ".".join(str(part) for part in item["loc"])
-                where = f"datasets.{self.key}.options" + (f".{name}" if name else "")
-                if item["type"] == "extra_forbidden":
-                    accepted = ", ".join(model.model_fields) or "none"
-                    lines.append(
-                        f"`{where}`: reader `{self.dataset.reader}` has no such option; accepted: {accepted}"
-                    )
-                else:
-                    lines.append(f"`{where}`: {item['msg'].removeprefix('Value error, ')}")
-            raise StudyError("\n".join(lines)) from None
 
 
 @dataclass(frozen=True)
@@ -477,6 +395,11 @@ def row_id(row: int) -> str:
     return f"{row:05d}"
 
 
+def unknown_label(label: str) -> str:
+    """The reason of a row whose label is not one of those known, cut to a readable length."""
+    return f"unknown label `{label[:40]}`" if label.strip() else "empty label"
+
+
 def verified_answers(context: str, answers: object) -> tuple[list[dict[str, object]] | None, str]:
     """SQuAD's answers with offsets in code points, and why they are refused (empty where they are not).
 
@@ -514,8 +437,4 @@ def sample(frame: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
         raise ValueError(f"a sample of {n} rows was asked for")
     if frame.height <= n:
         return frame
-    ids = frame["example_id"].to_list()
-    ranked = sorted(
-        range(len(ids)), key=lambda i: (hashlib.sha256(f"{seed}\x1f{ids[i]}".encode()).digest(), i)
-    )
-    return frame[sorted(ranked[:n])]
+    return frame[chosen(frame["example_id"].to_list(), n, seed)]

@@ -12,8 +12,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from xlwh.corpora.base import Request, TableOptions, Value
-from xlwh.corpora.files import Document, filled, split_named
+from xlwh.corpora.files import Document, filled, find, require_own_file, split_named
+from xlwh.corpora.records import class_names, lookup
+from xlwh.corpora.request import Request, TableOptions, Value
 from xlwh.errors import CorpusError
 
 OURS, ELSEWHERE = "", "elsewhere"
@@ -225,6 +226,14 @@ def chooses_language(options: TableOptions) -> bool:
     return any("{language}" in str(value) for values in options.where.values() for value in _listed(values))
 
 
+def find_table(request: Request, options: TableOptions, patterns: Sequence[str]) -> Document:
+    """The file of the request, as `find`; refused where it may hold other languages and `where` does not choose."""
+    document = find(request, options, patterns)
+    if not chooses_language(options):
+        require_own_file(request, document, table=True)
+    return document
+
+
 def _listed(values: Value | tuple[Value, ...]) -> tuple[Value, ...]:
     return values if isinstance(values, tuple) else (values,)
 
@@ -239,8 +248,6 @@ def _text(value: object) -> str | None:
 
 
 def _value(values: Mapping[str, object], name: str, features: Mapping[str, object] | None) -> str | None:
-    from xlwh.corpora.mapping import class_names, lookup
-
     value = lookup(values, name)
     classes = class_names((features or {}).get(name))
     if classes and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):

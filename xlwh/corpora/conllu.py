@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, row_id
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import Lines, read_lines
 from xlwh.corpora.one_file import OneFileReader
+from xlwh.corpora.request import Request
 from xlwh.corpora.spans import Span, aligned, disagreement
 from xlwh.corpora.tagged import UPOS, Block, blocks
 from xlwh.errors import CorpusError

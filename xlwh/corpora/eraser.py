@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request
+from xlwh.corpora.base import Collector, Reader, Reading
 from xlwh.corpora.files import Document, find, require_own_file, search_all
 from xlwh.corpora.lines import Broken, read_lines
 from xlwh.corpora.records import read_records
+from xlwh.corpora.request import FileOptions, Request
 from xlwh.errors import CorpusError
 
 RATIONALE, OTHER = "rationale", "O"

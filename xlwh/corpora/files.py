@@ -18,7 +18,7 @@ from xlwh.digests import FileMemo, sha256
 from xlwh.errors import CorpusError, StudyError
 
 if TYPE_CHECKING:
-    from xlwh.corpora.base import FileOptions, Request
+    from xlwh.corpora.request import FileOptions, Request
 
 _SHOWN = 20
 _PATTERNS_SHOWN = 5

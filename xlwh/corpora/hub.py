@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions
+from xlwh.corpora.base import Collector, Reader, Reading
 from xlwh.corpora.choice import Choice, chooses_language
 from xlwh.corpora.files import Document, base_path, filled, require_own_file, search_all, shown_name
 from xlwh.corpora.mapping import Columns, emit_all, require_columns
@@ -32,6 +32,7 @@ from xlwh.corpora.records import (
     format_of,
     read_records,
 )
+from xlwh.corpora.request import Request, TableOptions
 from xlwh.errors import CorpusError
 
 _BATCH = 4096

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlwh.corpora.base import Collector, row_id, verified_answers
+from xlwh.corpora.base import Collector, row_id, unknown_label, verified_answers
 from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.files import Document
-from xlwh.corpora.records import Record, Records
-from xlwh.corpora.xnli import unknown_label
+from xlwh.corpora.records import Record, Records, class_names, lookup
 from xlwh.errors import CorpusError
 
 
@@ -151,18 +150,6 @@ def emit(
     )
 
 
-def lookup(values: Mapping[str, object], name: str) -> object:
-    """A field by its name or dotted path; None where it is missing."""
-    if name in values:
-        return values[name]
-    found: object = values
-    for part in name.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(part)
-    return found
-
-
 def _string(values: Mapping[str, object], name: str) -> str:
     value = lookup(values, name)
     if not isinstance(value, str):
@@ -232,12 +219,3 @@ def _named(value: object, column: str, names: Sequence[str], labels: Mapping[str
     if name not in labels:
         raise RefusalError(unknown_label(name))
     return labels[name]
-
-
-def class_names(feature: object) -> Sequence[str]:
-    """Names of a ClassLabel feature as `datasets` serialises it; empty for any other."""
-    if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
-        names = feature.get("names")
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return names
-    return ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from xlwh.corpora.base import FileOptions, Options, Reader, Request
+from xlwh.corpora.base import Reader
 from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.request import FileOptions, Options, Request
 
 
 class OneFileReader(Reader):

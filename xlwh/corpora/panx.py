@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request
+from xlwh.corpora.base import Collector, Reader, Reading
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
 from xlwh.corpora.one_file import OneFileReader
+from xlwh.corpora.request import FileOptions, Request
 from xlwh.corpora.tagged import common_prefix, read_tagged
 from xlwh.errors import CorpusError
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, row_id
 from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.columns import Row, tsv_rows, usual_width
 from xlwh.corpora.content import ARCHIVES, PACKINGS
@@ -29,6 +29,7 @@ from xlwh.corpora.files import Document, find, require_own_file, search
 from xlwh.corpora.lines import Broken, Lines, read_lines, require_same_length
 from xlwh.corpora.mapping import Columns, emit
 from xlwh.corpora.records import Format, read_records
+from xlwh.corpora.request import Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 

@@ -22,13 +22,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
-from xlwh.corpora.choice import ELSEWHERE, Choice, chooses_language
+from xlwh.corpora.base import Collector, Reader, Reading, row_id, unknown_label
+from xlwh.corpora.choice import ELSEWHERE, Choice, find_table
 from xlwh.corpora.columns import detect_quoting, tsv_rows, unquote, usual_width
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
+from xlwh.corpora.request import Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
-from xlwh.corpora.xnli import unknown_label
 from xlwh.errors import CorpusError, StudyError
 
 LABELS = ("0", "1")
@@ -64,11 +64,7 @@ class Pawsx(Reader):
     parallel = True
 
     def locate(self, request: Request) -> tuple[Document, ...]:
-        options = request.options(PawsxOptions)
-        document = find(request, options, _FILES)
-        if not chooses_language(options):
-            require_own_file(request, document, table=True)
-        return (document,)
+        return (find_table(request, request.options(PawsxOptions), _FILES),)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

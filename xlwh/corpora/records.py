@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, NamedTuple
@@ -301,3 +301,24 @@ def _value(scalar: Any) -> object:
         return scalar.as_py()
     except UnicodeDecodeError as error:
         return Undecodable(bytes(error.object))
+
+
+def lookup(values: Mapping[str, object], name: str) -> object:
+    """A field by its name or dotted path; None where it is missing."""
+    if name in values:
+        return values[name]
+    found: object = values
+    for part in name.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(part)
+    return found
+
+
+def class_names(feature: object) -> Sequence[str]:
+    """Names of a ClassLabel feature as `datasets` serialises it; empty for any other."""
+    if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
+        names = feature.get("names")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    return ()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
-from xlwh.corpora.base import Reader, Reading, Request, sample
+from xlwh.corpora.base import Reader, Reading, sample
 from xlwh.corpora.files import Document
+from xlwh.corpora.request import Request
 from xlwh.errors import StudyError
 from xlwh.study import Study
 

@@ -12,12 +12,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions
-from xlwh.corpora.choice import Choice, chooses_language
+from xlwh.corpora.base import Collector, Reader, Reading
+from xlwh.corpora.choice import Choice, find_table
 from xlwh.corpora.columns import Quoting
-from xlwh.corpora.files import Document, find, require_own_file
+from xlwh.corpora.files import Document
 from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import SUFFIXES, Format, format_of, read_records
+from xlwh.corpora.request import Request, TableOptions
 
 _STEMS = ("{split}-{language}", "{split}.{language}", "{language}/{split}", "{split}")
 _FILES = tuple(stem + suffix for stem in _STEMS for suffix in SUFFIXES)
@@ -54,11 +55,7 @@ class TextClassification(Reader):
     option_model = TextOptions
 
     def locate(self, request: Request) -> tuple[Document, ...]:
-        options = request.options(TextOptions)
-        document = find(request, options, _FILES)
-        if not chooses_language(options):
-            require_own_file(request, document, table=True)
-        return (document,)
+        return (find_table(request, request.options(TextOptions), _FILES),)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         (document,) = documents

@@ -6,10 +6,11 @@ spaces. Joined by sentence number, which means something only for files that are
 
 from __future__ import annotations
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request
+from xlwh.corpora.base import Collector, Reader, Reading
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
 from xlwh.corpora.one_file import OneFileReader
+from xlwh.corpora.request import Request
 from xlwh.corpora.tagged import UPOS, read_tagged
 
 _PATTERNS = ("{split}-{language}.tsv", "{language}/{split}.tsv")

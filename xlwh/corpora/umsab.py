@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, FileOptions, Reader, Reading, Request, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, row_id, unknown_label
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import Broken, read_lines, require_same_length
+from xlwh.corpora.request import FileOptions, Request
 from xlwh.corpora.sniff import NO_TABLE, refuse_other_format
-from xlwh.corpora.xnli import unknown_label
 
 LABELS = {"0": "negative", "1": "neutral", "2": "positive"}
 NAMES = {

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, TableOptions, row_id
+from xlwh.corpora.base import Collector, Reader, Reading, row_id, unknown_label
 from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.columns import tsv_rows, usual_width
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import Lines, read_lines
+from xlwh.corpora.request import Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 
@@ -203,11 +204,6 @@ def _original(
             f"{document.path}: no rows in language `{wanted}`; the file has: {', '.join(sorted(others)[:40])}. "
             f"Change `datasets.{request.key}.languages` or `datasets.{request.key}.options.names`."
         )
-
-
-def unknown_label(label: str) -> str:
-    """The reason of a row whose label is not one of those known, cut to a readable length."""
-    return f"unknown label `{label[:40]}`" if label.strip() else "empty label"
 
 
 READER: Reader = Xnli()

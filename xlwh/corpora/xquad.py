@@ -7,10 +7,11 @@ answers; a question without the key `answers` has NULL.
 
 from __future__ import annotations
 
-from xlwh.corpora.base import Collector, Reader, Reading, Request, verified_answers
+from xlwh.corpora.base import Collector, Reader, Reading, verified_answers
 from xlwh.corpora.files import Document
 from xlwh.corpora.one_file import OneFileReader
 from xlwh.corpora.records import load_json
+from xlwh.corpora.request import Request
 from xlwh.errors import CorpusError
 
 _PATTERNS = (

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
 from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
-from xlwh.models.scaling import output_scaled
+from xlwh.models.outputs import output_scaled
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 
 Multiplier = Callable[[NDArray[np.int64]], Sequence[NDArray[np.bool_]]]
 """multiplier(rows): which entries of the word vectors of some rows are kept, `[tokens, width]` each."""

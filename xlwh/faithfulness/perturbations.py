@@ -7,7 +7,6 @@ compared on the same luck.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.draws import stream
 from xlwh.faithfulness.inputs import embedding_output, perturbed, probabilities, repeated, stand_in
 from xlwh.faithfulness.selection import (
     Mask,
@@ -31,8 +31,8 @@ from xlwh.faithfulness.selection import (
     released,
     reversed_probability,
 )
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.models.zoo import LoadedModel
 from xlwh.study import Faithfulness
 from xlwh.tables.faithfulness import SIDES
 
@@ -330,10 +330,8 @@ class _Soft:
     def _drawn(self, subject: int, draw: int) -> NDArray[np.float32]:
         """Uniform numbers in [0, 1), `[tokens, width]`, seeded by the example and the draw."""
         example = self._subjects[subject].example
-        name = f"{self._encoded.names[example]}\x00soft\x00{draw}"
-        seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-        size = int(self._encoded.lengths[example])
-        return np.random.default_rng(seed).random((size, self._width), dtype=np.float32)
+        drawn = stream("soft", self._encoded.names[example], draw)
+        return drawn.uniform32(int(self._encoded.lengths[example]), self._width)
 
 
 def _released(

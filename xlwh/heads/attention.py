@@ -14,8 +14,8 @@ from xlwh.models.attentions import attentions
 from xlwh.models.batches import collate
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 
 @dataclass(frozen=True)

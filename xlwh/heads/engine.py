@@ -24,8 +24,8 @@ from xlwh.models.batches import collate, padded_length, to_device
 
 if TYPE_CHECKING:
     from xlwh.heads.scores import Gold, Measure
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 CPU_ROWS, GPU_ROWS = 64, 2048
 """Rows of a batch at most. On CPU more are no faster."""

@@ -24,7 +24,7 @@ from xlwh.models.families.base import base_model
 from xlwh.models.pins import refuse_foreign
 
 if TYPE_CHECKING:
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 MASK_FILE = "pruned_heads.json"
 

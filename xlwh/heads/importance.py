@@ -18,8 +18,8 @@ from xlwh.models.gates import gated, open_gates
 
 if TYPE_CHECKING:
     from xlwh.heads.scores import Gold
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 Values = NDArray[np.float64]
 BATCH_TOKENS = 2048

@@ -6,11 +6,12 @@ every language of a parallel corpus gets the same permutations with the same exa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xlwh.draws import GOLDEN_GAMMA, key_of, splitmix64
 
 _CHUNK = 2_000_000
 """Hashes at once: 16 MB."""
@@ -49,13 +50,7 @@ def drawn_examples(
     """
     if not len(example_ids):
         raise ValueError("no examples to draw from")
-    ids = np.array(
-        [
-            int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-            for name in example_ids
-        ],
-        dtype=np.uint64,
-    )
+    ids = np.array([key_of(name) for name in example_ids], dtype=np.uint64)
     share = np.ones(len(ids)) if weights is None else np.asarray(weights, dtype=np.float64)
     draws = numbers // 2 if antithetic else numbers
     base = _mix(_mix(np.uint64(seed) ^ _EXAMPLE) + draws.astype(np.uint64))
@@ -69,8 +64,5 @@ def drawn_examples(
 
 
 def _mix(values: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): one 64-bit word to another, one to one."""
-    z = np.atleast_1d(np.asarray(values, dtype=np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """The first output of SplitMix64 for each seed."""
+    return splitmix64(np.atleast_1d(np.asarray(values, dtype=np.uint64)) + GOLDEN_GAMMA)

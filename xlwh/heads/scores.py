@@ -21,8 +21,8 @@ from xlwh.models.labels import require_known
 if TYPE_CHECKING:
     import polars as pl
 
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 NO_GOLD = -100
 """Stands for a sub-token that speaks for no gold word."""

@@ -23,7 +23,7 @@ from xlwh.models.gates import gated
 
 if TYPE_CHECKING:
     from xlwh.models.batches import Batch
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin
-from xlwh.models.zoo import LoadedModel, Zoo
+from xlwh.models.zoo import Zoo
 
 __all__ = ["LoadedModel", "Pin", "Zoo"]

@@ -24,8 +24,8 @@ from xlwh.study.models import Inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xlwh.models.training_data import Gold
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.gold import Gold
+    from xlwh.models.loaded import LoadedModel
 
 UNCUT = 2**30
 """A longest input that no text reaches."""

@@ -18,7 +18,7 @@ from xlwh.errors import ModelError
 from xlwh.models.families import AttentionSite
 
 if TYPE_CHECKING:
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from xlwh.models.zoo import LoadedModel
+from xlwh.models.loaded import LoadedModel
 from xlwh.store import schema
 
 if TYPE_CHECKING:
-    from xlwh.selftest import Result
     from xlwh.study import Model
 
 
@@ -54,11 +53,6 @@ def noted(spec: Model) -> dict[str, str | float | None]:
         "weights_of": spec.weights_of,
         "randomized": None if spec.randomization is None else spec.randomization.parts,
     }
-
-
-def self_tested(results: Sequence[Result], with_: str) -> dict[str, Any]:
-    """The columns about the self-test: `with_` are the versions that it was run with."""
-    return {"self_test": [result.row() for result in results], "self_tested_with": with_}
 
 
 def models_row(described: dict[str, Any]) -> pl.DataFrame:

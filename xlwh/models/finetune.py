@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
     from xlwh.study import Finetune
 
 TRAINING_FILE = "training.json"

@@ -12,7 +12,7 @@ from xlwh.errors import ModelError
 from xlwh.models.families import HiddenSite, Stack, family_of
 
 if TYPE_CHECKING:
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 Place = tuple[Stack, int]
 """A stack and the number of a hidden state in it: 0 what enters its first layer, L what leaves its last one."""

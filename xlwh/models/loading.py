@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, weight_files
 from xlwh.models.weights import refuse_other_weights
-from xlwh.models.zoo import LoadedModel
 
 if TYPE_CHECKING:
     from xlwh.study import Model

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xlwh.errors import ModelError
 
 if TYPE_CHECKING:
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 
 def mask_token_id(loaded: LoadedModel) -> int:

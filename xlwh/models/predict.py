@@ -13,8 +13,8 @@ from xlwh.errors import ModelError
 from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 CPU_BATCH_TOKENS = 1024
 """Padded sub-tokens per batch of a classifier on a CPU: what a layer works on stays in the cache."""

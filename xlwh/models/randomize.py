@@ -5,10 +5,11 @@ An attribution that explains a model must change when the model's parameters are
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import torch
+
+from xlwh.draws import stream
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,7 @@ def shuffle_weights(model: nn.Module, options: Randomization) -> None:
             if parameter.data_ptr() in seen or (options.parts == "head" and name.startswith(body)):
                 continue
             seen.add(parameter.data_ptr())
-            digest = hashlib.blake2b(f"{options.seed}\x00{name}".encode(), digest_size=8).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest) % 2**63)
-            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
+            order = stream("shuffled weights", options.seed, name).permutation(parameter.numel())
+            parameter.copy_(
+                parameter.flatten()[torch.from_numpy(order).to(parameter.device)].reshape(parameter.shape)
+            )

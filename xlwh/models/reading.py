@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from xlwh.errors import ModelError
 
 if TYPE_CHECKING:
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 
 class Reading:

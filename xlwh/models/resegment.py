@@ -13,7 +13,6 @@ Draws are seeded by the example. All pieces are in the vocabulary, so the model'
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.draws import Stream, stream
 from xlwh.errors import ModelError
 from xlwh.models.pieces import Speller, is_byte, locate
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from xlwh.study import Tokenization
 
-Cut = Callable[[str, np.random.Generator], list[str] | None]
+Cut = Callable[[str, Stream], list[str] | None]
 """Pieces of one word, joined without gaps, or None where it cannot be cut."""
 
 
@@ -75,8 +75,7 @@ class Resegmenter:
         `example` seeds the draws. A word whose new pieces cannot be found in its text stays as it is, too.
         """
         pieces = self._tokenizer.convert_ids_to_tokens(list(old_ids))
-        digest = hashlib.blake2b(f"{self._seed}\x00{example}".encode(), digest_size=8).digest()
-        rng = np.random.default_rng(int.from_bytes(digest))
+        drawn = stream("sub-tokens", self._seed, example)
         source: list[int] = []
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
@@ -86,7 +85,7 @@ class Resegmenter:
             while end < len(pieces) and words[start] is not None and words[end] == words[start]:
                 end += 1
             old, word = list(pieces[start:end]), words[start]
-            new = None if word is None else self._new_pieces(old, rng)
+            new = None if word is None else self._new_pieces(old, drawn)
             places = None
             if word is not None and new is not None and new != old:
                 low, high = int(offsets[start, 0]), int(offsets[start:end, 1].max())
@@ -104,11 +103,11 @@ class Resegmenter:
             np.array(source, dtype=np.int64), ids, np.array(spans, dtype=np.int32).reshape(-1, 2)
         )
 
-    def _new_pieces(self, old: list[str], rng: np.random.Generator) -> list[str] | None:
+    def _new_pieces(self, old: list[str], drawn: Stream) -> list[str] | None:
         if any(piece == self._unknown or is_byte(piece) for piece in old):
             return None
         word = "".join(self._letters(piece, place) for place, piece in enumerate(old))
-        return self._cut(word, rng)
+        return self._cut(word, drawn)
 
     def _letters(self, piece: str, place: int) -> str:
         return piece.removeprefix(self._prefix) if place and self._prefix else piece
@@ -129,8 +128,8 @@ def _cutter(key: str, model: dict[str, Any], prefix: str, options: Tokenization)
 def _unigram(scores: dict[str, float], rate: float, alpha: float) -> Cut:
     longest = max(map(len, scores))
 
-    def cut(word: str, rng: np.random.Generator) -> list[str] | None:
-        if rng.random() >= rate:
+    def cut(word: str, drawn: Stream) -> list[str] | None:
+        if drawn.number() >= rate:
             return None
         size = len(word)
         forward = np.full(size + 1, -np.inf)
@@ -149,8 +148,8 @@ def _unigram(scores: dict[str, float], rate: float, alpha: float) -> Cut:
         end = size
         while end:
             weights = np.array([weight for _, weight in ways[end]])
-            chosen = rng.choice(len(weights), p=np.exp(weights - np.logaddexp.reduce(weights)))
-            start = ways[end][int(chosen)][0]
+            (chosen,) = drawn.weighted(np.exp(weights - np.logaddexp.reduce(weights)), 1)
+            start = ways[end][chosen][0]
             pieces.append(word[start:end])
             end = start
         return pieces[::-1]
@@ -159,13 +158,13 @@ def _unigram(scores: dict[str, float], rate: float, alpha: float) -> Cut:
 
 
 def _bpe(ranks: dict[tuple[str, ...], int], vocabulary: dict[str, int], rate: float) -> Cut:
-    def cut(word: str, rng: np.random.Generator) -> list[str] | None:
+    def cut(word: str, drawn: Stream) -> list[str] | None:
         pieces = list(word)
         while len(pieces) > 1:
             known = [
                 (ranks[pair], place)
                 for place, pair in enumerate(pairwise(pieces))
-                if pair in ranks and rng.random() >= rate
+                if pair in ranks and drawn.number() >= rate
             ]
             if not known:
                 break
@@ -179,13 +178,13 @@ def _bpe(ranks: dict[tuple[str, ...], int], vocabulary: dict[str, int], rate: fl
 def _wordpiece(vocabulary: dict[str, int], prefix: str, rate: float) -> Cut:
     longest = max(map(len, vocabulary))
 
-    def cut(word: str, rng: np.random.Generator) -> list[str] | None:
+    def cut(word: str, drawn: Stream) -> list[str] | None:
         pieces: list[str] = []
         start = 0
         while start < len(word):
             for end in range(min(len(word), start + longest), start, -1):
                 piece = (prefix if start else "") + word[start:end]
-                if piece in vocabulary and (end == start + 1 or rng.random() >= rate):
+                if piece in vocabulary and (end == start + 1 or drawn.number() >= rate):
                     break
             else:
                 return None

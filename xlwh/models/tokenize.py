@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
     from transformers import PreTrainedTokenizerBase
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 KEYS = ("dataset", "split", "language", "example_id")
 NONE = -1

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ from xlwh.models.answers import (
     windows,
 )
 from xlwh.models.batches import collate, padded_length
+from xlwh.models.gold import Gold, Scorer
 from xlwh.models.tagging import IGNORED, TagScorer, tag_counts, tag_targets
 from xlwh.models.tokenize import Encoded, encode
 from xlwh.models.translation import (
@@ -42,7 +43,7 @@ from xlwh.study.models import Inputs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 """Order of the logits of natural language inference."""
@@ -55,24 +56,6 @@ ENCODE_ROWS = 4096
 
 POSITIONS = ("start_positions", "end_positions")
 """Gold that counts sub-tokens of the input."""
-
-Gold = Mapping[str, NDArray[np.int64] | Sequence[Sequence[int]]]
-"""Arguments of a model's `forward` beside its inputs, one entry per example: a number, or one per sub-token."""
-
-
-class Scorer(Protocol):
-    """Gathers the predictions of an evaluation, batch by batch, and says how good they are."""
-
-    def add(
-        self, rows: NDArray[np.int64], output: Any, gold: Mapping[str, Tensor], real: NDArray[np.bool_]
-    ) -> int:
-        """Take a batch: the inputs `rows`, the model's output and their gold; `real` `[rows, length]` marks what is
-        no padding. Returns how many predictions the loss of the batch is a mean of."""
-        ...
-
-    def scores(self) -> dict[str, float]:
-        """Measures by name, shares, larger is better; the best checkpoint is chosen by the first of them."""
-        ...
 
 
 def whole_texts(base: LoadedModel, examples: pl.DataFrame, inputs: Inputs) -> Encoded:
@@ -338,6 +321,7 @@ def epoch_batches(
     and the batches shuffled, so that neither the content of a batch nor its place follows the file. A pure
     function of its arguments: a resumed run finds its place again without a saved sampler.
     """
+    # No draw of `xlwh.draws`: with another order, every checkpoint that is there would be trained again.
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     bucket = batch_size * BATCHES_PER_BUCKET

@@ -21,7 +21,7 @@ from xlwh.models.tokenize import Encoded, encode
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
     from xlwh.study import Generation
     from xlwh.study.models import Inputs
 

@@ -7,49 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xlwh import draws
 from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
-from xlwh.models.families import Family
+from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, pin_folder
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from xlwh.store import Warehouse
     from xlwh.study import Model, Randomization, Study, Tokenization
 
 KEEP = 3
 """Loaded models kept in memory."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to run: in evaluation mode, frozen, with its tokenizer."""
-
-    key: str
-    pin: Pin
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    labels: tuple[str, ...] | None
-    """Class labels in the order of the logits; None where there is no classification head."""
-    task: str | None
-    """Task of its head, as in `examples.task` (sentence pairs too are `sequence_classification`)."""
-    family: Family
-    device: torch.device
-    max_length: int
-    """Longest input in sub-tokens, special ones counted: the study's, or less where the model has less."""
-    tokenization: Tokenization | None = None
-    """How texts are cut into other sub-tokens than the tokenizer would; None: they are not."""
-
-    @property
-    def config(self) -> Any:
-        """The model's configuration."""
-        return self.model.config
 
 
 class Zoo:
@@ -190,4 +165,5 @@ class Zoo:
 
 def _with(digest: str, options: Tokenization | Randomization) -> str:
     """Hash of what a checkpoint's files become under these options."""
-    return hashlib.sha256(f"{digest} {options.model_dump_json()}".encode()).hexdigest()
+    text = f"{digest} draws {draws.VERSION} {options.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ from xlwh.selftest.items import (
     Result,
     capability_of,
     refusal,
+    self_tested,
     summary,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "Result",
     "capability_of",
     "refusal",
+    "self_tested",
     "summary",
 ]

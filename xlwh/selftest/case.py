@@ -20,8 +20,8 @@ from xlwh.selftest.items import Capability
 if TYPE_CHECKING:
     import polars as pl
 
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
-    from xlwh.models.zoo import LoadedModel
 
 CLASSIFIER, TAGGER, READER, WRITER = (
     "sequence_classification",

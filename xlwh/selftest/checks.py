@@ -13,13 +13,15 @@ from torch import Tensor
 from xlwh.attribution.base import Attribution
 from xlwh.attribution.baselines import PREFERRED_BY_LIG, first_regular
 from xlwh.attribution.lig import integrated_gradients, lig
-from xlwh.attribution.vectors import explained, output_replaced, word_vectors
+from xlwh.attribution.vectors import explained, word_vectors
+from xlwh.draws import stream
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import Gates, stack_of
 from xlwh.models.attentions import attentions
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
+from xlwh.models.outputs import output_replaced
 from xlwh.models.predict import predict
 from xlwh.models.reading import read_positions
 from xlwh.selftest.case import (
@@ -41,7 +43,7 @@ from xlwh.study.attribution import IntegratedGradients
 if TYPE_CHECKING:
     import polars as pl
 
-    from xlwh.models.zoo import LoadedModel
+    from xlwh.models.loaded import LoadedModel
 
 PROBABILITY_TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Deviation allowed in probabilities, absolute, by number format."""
@@ -397,5 +399,5 @@ def _tried(item: Item, case: Case) -> Result:
 def _half(case: Case) -> Tensor:
     """Half of the heads, drawn once and for all: `[sites, heads]`, True where a gate is closed."""
     sites = case.loaded.family.attention_sites(case.loaded.model)
-    draw = np.random.default_rng(0).permutation(len(sites) * sites[0].num_heads) % 2 == 0
+    draw = stream("gates").permutation(len(sites) * sites[0].num_heads) % 2 == 0
     return torch.from_numpy(draw.reshape(len(sites), -1)).to(case.loaded.device)

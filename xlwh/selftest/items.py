@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-VERSION = "2"
+VERSION = "3"
 """Raise it when an item is added, judged otherwise, or what it tries works otherwise: every model is then tested again."""
 
 Status = Literal["passed", "failed", "not_applicable"]
@@ -180,3 +180,8 @@ def summary(results: Sequence[Result]) -> dict[str, object]:
     found: dict[str, object] = {"passed": sum(result.status == "passed" for result in results)}
     failed = [f"{r.item} ({r.capability} refused): {r.detail}" for r in results if r.status == "failed"]
     return found | ({"failed": failed} if failed else {})
+
+
+def self_tested(results: Sequence[Result], with_: str) -> dict[str, Any]:
+    """The columns of `models` about the self-test: `with_` are the versions that it was run with."""
+    return {"self_test": [result.row() for result in results], "self_tested_with": with_}

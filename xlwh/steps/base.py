@@ -1,20 +1,11 @@
-"""What every step shares: the context it runs in, the partition it is for, and what it reports."""
+"""What every step shares: the partition it is for, and what it reports."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
-
-from xlwh.store import Warehouse
-from xlwh.study import Study
-
-if TYPE_CHECKING:
-    from xlwh.models import LoadedModel, Zoo
-    from xlwh.selftest import Capability
-    from xlwh.steps.planning import Planner
+from typing import Literal
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) while a step works."""
@@ -46,32 +37,6 @@ class StepResult:
     duration_s: float = 0.0
     reason: str = ""
     metadata: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass
-class Context:
-    """The study, the warehouse it fills, the loaded models, and how to report progress."""
-
-    study: Study
-    warehouse: Warehouse
-    zoo: Zoo
-    force: bool = False
-    progress: Progress = no_progress
-
-    @cached_property
-    def planner(self) -> Planner:
-        """What there is to do."""
-        from xlwh.steps.planning import Planner
-
-        return Planner(self.study, self.warehouse, self.zoo)
-
-    def load(self, model: str, capability: Capability) -> LoadedModel:
-        """A model that is to be used for something; ModelError by name where its self-test refuses that."""
-        from xlwh.steps.models.selftests import require
-
-        loaded = self.zoo.load(model)
-        require(self, loaded, capability)
-        return loaded
 
 
 def not_applicable(reason: str) -> StepResult:

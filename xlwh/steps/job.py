@@ -16,12 +16,24 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import polars as pl
 from pydantic import BaseModel
 
 from xlwh.errors import StoreError, StudyError
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot, contract
 from xlwh.study.base import CUT
+
+RECIPE = "xlwh.recipe"
+"""Metadata of a file: what it was made from, as JSON."""
+ROWS = "xlwh.rows_fingerprint"
+"""Metadata of a file: fingerprint of what each of its rows depends on."""
+
+Frames = Mapping[str, pl.DataFrame]
+"""Rows by table. Columns that the contract has not are left out, types are cast."""
+
+Stored = Mapping[str, pl.LazyFrame]
+"""The rows of a job's files, by table."""
 
 P = TypeVar("P", bound=BaseModel)
 

@@ -6,16 +6,11 @@ derived from it, and so is the order in which partitions are made. It imports no
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
 
-from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.base import Key, StepResult
 from xlwh.study import Study
-
-if TYPE_CHECKING:
-    from xlwh.steps.definition import Definition
 
 
 @dataclass(frozen=True)
@@ -43,17 +38,6 @@ class Step:
     def module(self) -> str:
         """Name of the module that defines it."""
         return f"xlwh.steps.{self.group}.{self.name}"
-
-    @property
-    def definition(self) -> Definition:
-        """Its jobs, and how their rows are made."""
-        return cast("Definition", importlib.import_module(self.module).STEP)
-
-    def run(self, context: Context, key: Key) -> StepResult:
-        """Make one partition, or find that it is fresh or does not apply."""
-        from xlwh.steps import runner
-
-        return runner.run(self, context, key)
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,62 @@ is found out by planning the step that makes it, so a change reaches everything 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import polars as pl
 from pydantic import BaseModel
 
 from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, XlwhError
+from xlwh.models import Zoo
+from xlwh.models.pins import Pin
 from xlwh.steps.base import Key
-from xlwh.steps.job import Job, ModelUse, Planned
+from xlwh.steps.job import Job, ModelUse, Planned, Stored
 from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
 from xlwh.store import Entry, Slot, Warehouse, contract
 from xlwh.study import Study
 
-if TYPE_CHECKING:
-    from xlwh.models import Zoo
-    from xlwh.models.pins import Pin
-
 
 class NotApplicable(Exception):  # noqa: N818 - a reason, no error
     """A partition does not apply to the study; the text says why."""
+
+
+class Definition(ABC):
+    """What all steps have. Instances hold nothing: one serves every partition."""
+
+    version: ClassVar[str]
+    """Raised where the same inputs and parameters would give other rows."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose numbers or random streams reach the rows: another version makes them stale."""
+    counted: ClassVar[tuple[str, ...]] = ()
+    """Tables whose rows a result counts; default: the first one of the step."""
+    goes_on: ClassVar[bool] = False
+    """Whether what was made decides if there is more to make: `jobs` is asked again after each pass."""
+
+    @abstractmethod
+    def jobs(self, partition: Partition) -> Iterable[Job]:
+        """Everything that a partition asks for, found without writing anything or loading a model.
+
+        Raises NotApplicable with the reason where it asks for nothing, MissingDataError for an input.
+        """
+
+    def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
+        """What a run says of a job that it has made."""
+        return {}
+
+    def judge(self, job: Job, rows: Stored) -> None:  # noqa: B027 - most have nothing to say
+        """Raise if what is stored, now or since earlier, must not be used."""
+
+
+def definition_of(step: Step) -> Definition:
+    """What a step says of itself: `STEP` of its module."""
+    found: Definition = importlib.import_module(step.module).STEP
+    return found
 
 
 @dataclass
@@ -171,7 +204,7 @@ class Planner:
         name = (step.name, key)
         if again or name not in self._plans:
             self._plans[name] = plan = _Plan()
-            definition, partition = step.definition, Partition(self, step, key, plan)
+            definition, partition = definition_of(step), Partition(self, step, key, plan)
             try:
                 plan.jobs = tuple(
                     Planned(job, step.name, definition.version, definition.libraries)
@@ -243,7 +276,7 @@ class Partition:
 
     def made(self, job: Job) -> Entry | None:
         """The file of a job of this very step, if it is up to date: for steps that go on from what they made."""
-        definition = self.step.definition
+        definition = definition_of(self.step)
         planned = Planned(job, self.step.name, definition.version, definition.libraries)
         (slot,) = job.slots.values()
         self._note(slot)

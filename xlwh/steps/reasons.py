@@ -10,10 +10,9 @@ import polars as pl
 
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key
-from xlwh.steps.job import Planned
+from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
-from xlwh.steps.planning import NotApplicable
-from xlwh.steps.runner import RECIPE
+from xlwh.steps.planning import NotApplicable, definition_of
 from xlwh.steps.scope import entries_of, lies_in
 from xlwh.store import Entry
 
@@ -114,6 +113,8 @@ def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
     planner.refresh()
     found: dict[str, dict[str, int]] = {}
     for step, keys in todo.items():
+        if definition_of(step) is None:
+            continue
         for key in keys:
             if why := "; ".join(why_stale(planner, step, key)):
                 counts = found.setdefault(why, {})

@@ -19,11 +19,11 @@ import polars as pl
 from xlwh.errors import StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps.base import Key
-from xlwh.steps.job import Planned
+from xlwh.steps.job import ROWS, Planned
 from xlwh.steps.names import Renaming, What, known, model_of, renamed_study
 from xlwh.steps.plan import STEPS, Step, partitions
-from xlwh.steps.planning import NotApplicable, Planner
-from xlwh.steps.runner import ROWS, provenance
+from xlwh.steps.planning import NotApplicable, Planner, definition_of
+from xlwh.steps.runner import provenance
 from xlwh.steps.scope import entries_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder, checkpoint_of
@@ -237,6 +237,8 @@ class Renamer:
 
 def _jobs(planner: Planner, step: Step, key: Key) -> tuple[Planned, ...]:
     """The jobs of a partition; none where they cannot be told."""
+    if definition_of(step) is None:
+        return ()
     try:
         return planner.jobs(step, key)
     except (NotApplicable, XlwhError):

@@ -3,166 +3,26 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from xlwh.errors import ModelError, XlwhError
-from xlwh.steps.base import Context, Key, StepResult, Stopwatch, not_applicable
-from xlwh.steps.definition import Definition, Pieced, Whole
-from xlwh.steps.job import Job, Planned
+from xlwh.errors import XlwhError
+from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
+from xlwh.steps.context import Context
+from xlwh.steps.job import RECIPE, ROWS, Planned
+from xlwh.steps.models.selftests import results_of, was_tested
 from xlwh.steps.plan import Step
-from xlwh.steps.planning import NotApplicable, slots_of
-from xlwh.store import Entry, Slot, Staging, schema
-
-if TYPE_CHECKING:
-    import torch
-
-    from xlwh.models import LoadedModel
-    from xlwh.selftest import Capability, Result
-
-RECIPE = "xlwh.recipe"
-"""Metadata of a file: what it was made from, as JSON."""
-ROWS = "xlwh.rows_fingerprint"
-"""Metadata of a file: fingerprint of what each of its rows depends on."""
-
-_SHOWN = 50
-"""Rows of a table in a run's metadata."""
+from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
+from xlwh.steps.work import Pieced, Whole, Work
+from xlwh.store import Entry, Slot, Staging, typed
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
-
-
-class Work:
-    """What a definition works with: the inputs that its jobs declare, models, and somebody to tell. No study."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.root = Path(context.warehouse.root)
-        """Folder of the warehouse."""
-        self.provenance: dict[str, str] = {}
-        """More metadata for the files of the job that is being made."""
-        self.kept: dict[Any, Any] = {}
-        """What one job may leave to the next of the same run, such as a loaded engine: never what decides rows."""
-        self.told: dict[str, object] = {}
-        self.examples = 0
-        self.remarks: list[str] = []
-        self._what, self._done, self._total, self._width = "", 0, 0, 0
-
-    def scan(self, job: Job, table: str, **keys: str) -> pl.LazyFrame:
-        """The rows of a table among a job's inputs, in the order of its files; `keys` choose partitions and `part`."""
-        columns = schema(table)
-        chosen = self.files(job, table, **keys)
-        if not chosen:
-            return pl.LazyFrame(schema=columns)
-        return pl.scan_parquet(chosen, schema=columns, hive_partitioning=False, glob=False)
-
-    def pieces_of(self, job: Job, table: str, pieces: pl.DataFrame, **keys: str) -> pl.DataFrame:
-        """The rows of a table among a job's inputs that belong to some examples, in their order there."""
-        ids = pieces.lazy().select("example_id").unique()
-        found = self.scan(job, table, **keys).join(ids, on="example_id", how="semi", maintain_order="left")
-        return found.collect()
-
-    def files(self, job: Job, table: str, **keys: str) -> list[Path]:
-        """The files of a table among a job's inputs."""
-        return [
-            self.root / entry.file
-            for entry in job.inputs
-            if entry.slot.table == table
-            and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
-        ]
-
-    def load(self, job: Job, capability: Capability) -> LoadedModel:
-        """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
-        assert job.model is not None
-        return _unchanged(self._context.load(job.model.key, capability), job.model.pin.identity)
-
-    def trainable(
-        self, model: str, identity: Sequence[str], labels: tuple[str, ...], seed: int, head: str
-    ) -> LoadedModel:
-        """A copy of a model to be trained under a head for `labels`, as `Zoo.load_base` gives it.
-
-        ModelError where its self-test refuses predictions, or its files are others than `identity` says.
-        """
-        from xlwh.steps.models.selftests import require_base
-
-        require_base(self._context, model)
-        return _unchanged(self._context.zoo.load_base(model, len(labels), labels, seed, head), identity)
-
-    def try_out(
-        self, model: str, identity: Sequence[str], folder: Path | None
-    ) -> tuple[LoadedModel, tuple[Result, ...]]:
-        """A model, loaded once as by everything later, and the results of its self-test, repeated where work is forced.
-
-        `folder` is that of a model that was made here: whether its files are those of `identity` is then not asked.
-        """
-        from xlwh.steps.models.selftests import results_of
-
-        zoo = self._context.zoo
-        loaded = _unchanged(zoo.load(model), identity) if folder is None else zoo.load_made(model, folder)
-        return loaded, results_of(self._context, loaded, again=self.force)
-
-    @property
-    def force(self) -> bool:
-        """Whether everything is made anew, whatever is there."""
-        return self._context.force
-
-    def device(self) -> torch.device:
-        """Where to compute."""
-        return self._context.zoo.device()
-
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """A temporary folder beside the tables."""
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".tmp-work-") as folder:
-            yield Path(folder)
-
-    def tell(self, name: str, value: object) -> None:
-        """Something for the run's metadata."""
-        self.told[name] = value
-
-    def count(self, name: str, number: int) -> None:
-        """Add to a number in the run's metadata."""
-        self.told[name] = cast("int", self.told.get(name, 0)) + number
-
-    def table(self, name: str, rows: pl.DataFrame) -> None:
-        """Add to a table in the run's metadata, which holds the first few."""
-        before = cast("list[pl.DataFrame]", [self.told[name]] if name in self.told else [])
-        self.told[name] = pl.concat([*before, rows]).head(_SHOWN)
-
-    def remark(self, text: str) -> None:
-        """Something for whoever reads the result; nothing where it is empty."""
-        if text:
-            self.remarks.append(text)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """How far a job is."""
-        self._context.progress(what, done, total)
-
-    def within(self, done: int, total: int) -> None:
-        """How far `make` is with the pieces that it was given."""
-        self._context.progress(
-            self._what, self._done + round(self._width * done / max(1, total)), self._total
-        )
-
-    def at(self, what: str, done: int, total: int, width: int = 0) -> None:
-        """The runner's own count; `width` pieces are about to be made."""
-        self._what, self._done, self._total, self._width = what, done, total, width
-        self._context.progress(what, done, total)
-
-
-def _unchanged(loaded: LoadedModel, identity: Sequence[str]) -> LoadedModel:
-    if loaded.pin.identity != tuple(identity):
-        raise ModelError(
-            f"Model `{loaded.key}`: its files changed while it was being used. Run the command again."
-        )
-    return loaded
 
 
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
@@ -175,7 +35,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
         jobs = context.planner.jobs(step, key)
         if not all(map(context.planner.is_fresh, jobs)):
             return None
-        _judge(step.definition, context, jobs)
+        _judge(definition_of(step), context, jobs)
     except NotApplicable as reason:
         return not_applicable(str(reason))
     except XlwhError:
@@ -186,7 +46,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
 def run(step: Step, context: Context, key: Key) -> StepResult:
     """Make what is not fresh of one partition, and look after what it wrote earlier."""
     planner, watch, work = context.planner, Stopwatch(), Work(context)
-    definition, made, ended, tried = step.definition, dict[Slot, Entry](), dict[str, float](), set[str]()
+    definition, made, ended, tried = definition_of(step), dict[Slot, Entry](), dict[str, float](), set[str]()
     while True:
         planner.refresh()
         try:
@@ -227,7 +87,7 @@ def _fresh(step: Step, context: Context, key: Key) -> StepResult:
 
 
 def _counted(step: Step) -> tuple[str, ...]:
-    return step.definition.counted or step.tables[:1]
+    return definition_of(step).counted or step.tables[:1]
 
 
 def _is_due(context: Context, planned: Planned, made: Mapping[Slot, Entry]) -> bool:
@@ -255,8 +115,6 @@ def _passes(jobs: Sequence[Planned]) -> list[list[Planned]]:
 
 def _try_out(context: Context, planned: Planned, tried: set[str]) -> bool:
     """Run the self-test of a model that is about to be used for the first time: it decides which jobs there are."""
-    from xlwh.steps.models.selftests import results_of, was_tested
-
     use = planned.job.model
     if use is None or use.key in tried or context.planner.is_fresh(planned):
         return False
@@ -290,8 +148,8 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
             if job.together and not definition.goes_on:
                 work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
             frames = definition.make(work, job)
-            typed = {job.slots[table]: _typed(frames[table], table) for table in job.slots}
-            entries += context.warehouse.write(typed, planned.fingerprint, _metadata(planned, work))
+            rows = {job.slots[table]: typed(frames[table], table) for table in job.slots}
+            entries += context.warehouse.write(rows, planned.fingerprint, _metadata(planned, work))
         if jobs[0].job.together and not definition.goes_on:
             work.at(jobs[0].job.together, len(jobs), len(jobs))
     found = {entry.slot: entry for entry in entries}
@@ -333,7 +191,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                 for planned, staging, known, frames in zip(jobs, stagings, done, each, strict=True):
                     staging.append(
                         {
-                            planned.job.slots[table]: _typed(_without(frame, known, on), table)
+                            planned.job.slots[table]: typed(_without(frame, known, on), table)
                             for table, frame in frames.items()
                         }
                     )
@@ -394,8 +252,3 @@ def provenance(planned: Planned) -> dict[str, str]:
         ROWS: planned.rows_fingerprint,
         RECIPE: json.dumps(planned.recipe, sort_keys=True),
     }
-
-
-def _typed(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    """The contract's columns and types."""
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema(table).items())

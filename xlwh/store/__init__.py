@@ -4,7 +4,7 @@ What belongs here knows tables, files and SQL; it knows nothing of models, metri
 """
 
 from xlwh.store.checks import Finding
-from xlwh.store.contract import empty, schema
+from xlwh.store.contract import empty, schema, typed
 from xlwh.store.gc import GcReport
 from xlwh.store.slots import Entry, Slot, contract, fingerprint
 from xlwh.store.staging import Staging
@@ -23,4 +23,5 @@ __all__ = [
     "fingerprint",
     "schema",
     "take",
+    "typed",
 ]

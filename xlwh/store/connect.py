@@ -1,17 +1,16 @@
-"""Read-only connections to a warehouse, locked to its own tables."""
+"""Read-only DuckDB connections that are locked to the tables of one warehouse."""
 
 from __future__ import annotations
 
 import secrets
 import tempfile
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from xlwh.errors import SqlError, StoreError
+from xlwh.errors import StoreError
 from xlwh.store.files import UNFINISHED
 
 if TYPE_CHECKING:
@@ -19,34 +18,6 @@ if TYPE_CHECKING:
 
 PRIVATE = "xlwh-private-"
 """How the folder of a private copy of a catalogue begins."""
-
-
-def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
-    """A read-only DuckDB connection with every view of the warehouse at `path`.
-
-    It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one. It can
-    read the warehouse's tables and no other file, and its settings are locked. Raises `StoreError` if there is no
-    warehouse, or if files of the earlier snapshot were removed.
-    """
-    from xlwh.store.warehouse import Warehouse
-
-    return Warehouse(path).connect(as_of)
-
-
-def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
-    """Run one reading statement on the warehouse at `path`; the result is fetched from the connection that comes back.
-
-    Raises `SqlError` for statements that do anything but read (see `xlwh.store.query`), and for those that fail.
-    """
-    from xlwh.store.query import checked
-
-    statement = checked(sql)
-    database = connect(path)
-    try:
-        return database.execute(statement)
-    except duckdb.Error as error:
-        database.close()
-        raise SqlError(str(error)) from None
 
 
 def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:

@@ -25,6 +25,14 @@ def empty(table: str) -> pl.DataFrame:
     return contract(table).create_empty()
 
 
+def typed(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    """The table's columns of a frame, in the contract's order and types; others are left out.
+
+    Polars' errors for a column that is missing, or whose values do not fit.
+    """
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in schema(table).items())
+
+
 def checked(slot: Slot, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with its columns in the contract's order, if it keeps the contract; nothing is cast.
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import polars as pl
 
@@ -29,15 +29,13 @@ from xlwh.errors import SqlError
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.views import View
 
-if TYPE_CHECKING:
-    from xlwh.store.warehouse import Warehouse
-
 GROUP = "xlwh.metrics"
 FOLDER = "metrics"
 """Folder in a warehouse with the results."""
 CURRENT = "current.json"
 
-Metric = Callable[["Warehouse"], "pl.DataFrame | pl.LazyFrame"]
+Metric = Callable[[Any], pl.DataFrame | pl.LazyFrame]
+"""A function of an `xlwh.Warehouse`."""
 
 
 def registered() -> dict[str, EntryPoint]:
@@ -54,13 +52,13 @@ def registered() -> dict[str, EntryPoint]:
     return found
 
 
-def compute(warehouse: Warehouse) -> None:
-    """Compute every registered metric from the current tables; results of metrics that are gone go.
+def compute(root: Path, warehouse: object) -> None:
+    """Compute every registered metric of the `Warehouse` at `root`; results of metrics that are gone go.
 
     Raises `SqlError` naming the function that fails, or that returns no frame; what was there before stays.
     """
     entries = registered()
-    folder = warehouse.root / FOLDER
+    folder = root / FOLDER
     if not entries and not folder.is_dir():
         return
     make_folder(folder)
@@ -70,7 +68,7 @@ def compute(warehouse: Warehouse) -> None:
     publish(path, folder / CURRENT)
 
 
-def _computed(warehouse: Warehouse, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:
+def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:
     try:
         metric: Metric = entry.load()
         frame = metric(warehouse)

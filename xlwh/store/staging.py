@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import polars as pl
 
@@ -18,12 +18,9 @@ from xlwh.errors import ContractError, StoreError
 from xlwh.store.contract import check_key, checked, empty, schema
 from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.locks import FileLock
+from xlwh.store.manifest import Manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import make_current, write_stream
-
-if TYPE_CHECKING:
-    from xlwh.store.warehouse import Warehouse
-
 
 ROWS_IN_MEMORY = 500_000
 """Rows that `Staging.finish` sorts at a time: of token attributions, some 350 MB at the peak, however many there are."""
@@ -37,13 +34,13 @@ class Staging:
     back and keeps the chunks; only `finish` removes them.
     """
 
-    def __init__(self, warehouse: Warehouse, slots: Sequence[Slot], fingerprint: str) -> None:
+    def __init__(self, root: Path, manifest: Manifest, slots: Sequence[Slot], fingerprint: str) -> None:
         if not slots:
             raise StoreError("Staging needs at least one slot.")
         self.slots = tuple(sorted(set(slots)))
         self.fingerprint = fingerprint
-        self._warehouse = warehouse
-        self._base = warehouse.root / "staging"
+        self._root, self._manifest = root, manifest
+        self._base = root / "staging"
         self._folder = self._base / f"{_digest([*map(str, self.slots), fingerprint])}"
         self._held = ExitStack()
         self._entered = False
@@ -156,8 +153,7 @@ class Staging:
         With `apart`, a key column of which no two chunks share a value, chunks are written one after another as they
         were appended, and only one of them is in memory: for rows too large to sort.
         """
-        warehouse = self._warehouse
-        before = {slot: warehouse.current(slot) for slot in self.slots}
+        before = {slot: self._manifest.current(slot) for slot in self.slots}
         files = []
         for slot in self.slots:
             paths = self._paths(slot)
@@ -167,8 +163,8 @@ class Staging:
                 if apart is None
                 else partial(_as_appended, slot, paths, _sorting(slot, [apart])[0])
             )
-            files.append(write_stream(warehouse.root, slot, frames, rows, self.fingerprint, provenance or {}))
-        entries = make_current(warehouse.root, warehouse.manifest, files, before)
+            files.append(write_stream(self._root, slot, frames, rows, self.fingerprint, provenance or {}))
+        entries = make_current(self._root, self._manifest, files, before)
         remove_folder(self._folder)
         return entries
 

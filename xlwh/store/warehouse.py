@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.errors import StoreError
+from xlwh.errors import SqlError, StoreError
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
@@ -191,7 +191,7 @@ class Warehouse:
         """Compute the metrics that installed packages register (see `xlwh.store.metrics`)."""
         from xlwh.store.metrics import compute
 
-        compute(self)
+        compute(self.root, self)
 
     def build_catalogue(self) -> Path:
         """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""
@@ -275,7 +275,35 @@ class Warehouse:
 
     def staging(self, slots: Sequence[Slot], fingerprint: str) -> Staging:
         """Resumable work on some slots; use it as a context manager."""
-        return Staging(self, slots, fingerprint)
+        return Staging(self.root, self.manifest, slots, fingerprint)
+
+
+def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
+    """A read-only DuckDB connection with every view of the warehouse at `path`.
+
+    It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one. It can
+    read the warehouse's tables and no other file, and its settings are locked. Raises `StoreError` if there is no
+    warehouse, or if files of the earlier snapshot were removed.
+    """
+    return Warehouse(path).connect(as_of)
+
+
+def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
+    """Run one reading statement on the warehouse at `path`; the result is fetched from the connection that comes back.
+
+    Raises `SqlError` for statements that do anything but read (see `xlwh.store.query`), and for those that fail.
+    """
+    import duckdb
+
+    from xlwh.store.query import checked as checked_statement
+
+    statement = checked_statement(sql)
+    database = connect(path)
+    try:
+        return database.execute(statement)
+    except duckdb.Error as error:
+        database.close()
+        raise SqlError(str(error)) from None
 
 
 def _complete(snapshot: Snapshot) -> Snapshot:

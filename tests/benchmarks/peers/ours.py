@@ -163,7 +163,8 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
     """The whole step: counting words, all layers' vectors, checked and committed Parquet."""
     with run.stage("import"):
         from xlwh.models import Zoo
-        from xlwh.steps.base import Context, Key
+        from xlwh.steps.base import Key
+        from xlwh.steps.context import Context
         from xlwh.steps.plan import STEPS
         from xlwh.store import Warehouse
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +176,7 @@ def extraction(run: Run) -> tuple[np.ndarray, str]:
             warehouse.write({slot: examples(run.inputs, "sentences")}, planned.fingerprint)
             context.zoo.load("nli")
         with run.stage("work"):
-            STEPS["activations"].run(context, Key("nli", language="en"))
+            run(STEPS["activations"], context, Key("nli", language="en"))
         size = sum(entry.size_bytes for entry in warehouse.entries("activations"))
         rows = examples(run.inputs, "sentences").select("example_id", "row_number")
         found = (

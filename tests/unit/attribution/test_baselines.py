@@ -122,7 +122,7 @@ def test_where_nothing_is_regular_that_is_said(case_of: Callable[..., Case]) -> 
 
 
 def test_gradient_shap_leaves_singular_baselines_out(case_of: Callable[..., Case]) -> None:
-    from xlwh.attribution.with_captum import gradient_shap
+    from xlwh.attribution.gradient_shap import gradient_shap
 
     loaded, encoded, items = case_of("qwen2")
     ((_, first),) = gradient_shap(loaded, encoded, items[:1], GradientShap(samples=2), 512)

@@ -13,7 +13,7 @@ from two_models import Bench
 from xlwh.cli import scope as commands
 from xlwh.models import Zoo
 from xlwh.steps import scope
-from xlwh.steps.base import Context
+from xlwh.steps.context import Context
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
 

@@ -8,7 +8,8 @@ import pytest
 
 from xlwh.cli import selection as selection_module
 from xlwh.cli.selection import SelectionError, select, sort
-from xlwh.steps.base import Context, Key, StepResult, not_applicable
+from xlwh.steps.base import Key, StepResult, not_applicable
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
 from xlwh.store import Warehouse
 from xlwh.study import Study

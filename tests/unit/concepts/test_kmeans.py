@@ -12,6 +12,7 @@ from xlwh.concepts.assign import Assigner, InTorch, Screened, assigner
 from xlwh.concepts.kmeans import adjusted_rand, cluster, lloyd
 from xlwh.concepts.points import Points, from_array, gather
 from xlwh.concepts.seeding import starting_centroids
+from xlwh.draws import stream
 from xlwh.errors import StudyError
 
 ENGINES: tuple[Assigner, ...] = (
@@ -192,15 +193,15 @@ def test_starting_centroids_beat_random_ones() -> None:
 
     rng = np.random.default_rng(0)
     drawn = [inertia(points.rows(rng.choice(5000, 60, replace=False))) for _ in range(5)]
-    ours = [inertia(starting_centroids(points, 60, engine, rng)) for _ in range(5)]
+    ours = [inertia(starting_centroids(points, 60, engine, stream(draw))) for draw in range(5)]
     assert max(ours) < min(drawn)
 
 
 def test_the_start_is_the_same_where_products_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     points = from_array(blobs(1500, 16, 20))
-    kept = starting_centroids(points, 20, assigner("faiss"), np.random.default_rng(2))
+    kept = starting_centroids(points, 20, assigner("faiss"), stream(2))
     monkeypatch.setattr("xlwh.concepts.seeding.PRODUCTS_BYTES", 0)
-    made = starting_centroids(points, 20, assigner("faiss"), np.random.default_rng(2))
+    made = starting_centroids(points, 20, assigner("faiss"), stream(2))
     assert np.array_equal(kept, made)
 
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from xlwh.consistency.pairs import ccta_pairs, explained, unit_attributions, vectors
-from xlwh.consistency.transport import consistency, permutations, seed_of
+from xlwh.consistency.transport import consistency, permutations
+from xlwh.draws import key_of
 from xlwh.errors import CorpusError
 
 OPTIONS = {"normalizations": ("abs",), "draws": 4, "seed": 0, "workers": 1}
@@ -77,7 +78,7 @@ def test_the_same_text_scores_1_even_without_vectors():
     row = ccta_pairs(source, source, ENGLISH, ENGLISH, identical=True, **OPTIONS).row(0, named=True)
     assert (row["score"], row["null_uniform"]) == (1, 1)
     w = np.array([1, 2, 4]) / 7
-    orders = permutations(seed_of(0, "dev", "1", "lig"), 4, 3)
+    orders = permutations(key_of(0, "dev", "1", "lig"), 4, 3)
     expected = [np.minimum(w, w[order]).sum() for order in orders]
     assert row["null_shuffled"] == pytest.approx(np.mean(expected))
     assert row["source_coverage"] == pytest.approx(1 / 7)

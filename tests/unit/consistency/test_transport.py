@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from xlwh.consistency.transport import Problem, consistency, permutations, seed_of, solve, weights
+from xlwh.consistency.transport import Problem, consistency, permutations, solve, weights
+from xlwh.draws import key_of
 
 GOLDEN_ORDERS = [[4, 2, 1, 0, 3, 5], [5, 4, 2, 1, 0, 3]]
 
@@ -122,7 +123,7 @@ def _problem(seed=0, identical=False):
         similarity=pairs[0][2],
         source_weights=np.stack([p[0] for p in pairs]),
         target_weights=np.stack([p[1] for p in pairs]),
-        seeds=np.array([seed_of("a", k) for k in range(3)], dtype=np.uint64),
+        seeds=np.array([key_of("a", k) for k in range(3)], dtype=np.uint64),
         identical=identical,
     )
 
@@ -165,11 +166,11 @@ def test_identical_sides_score_1_exactly():
 
 
 def test_shuffles_depend_on_names_only():
-    assert seed_of("1", "lig") == seed_of(1, "lig")
-    assert len({seed_of("1", "lig"), seed_of("2", "lig"), seed_of("1", "random"), seed_of("1l", "ig")}) == 4
-    orders = permutations(seed_of("x"), 5, 9)
+    assert key_of("1", "lig") == key_of(1, "lig")
+    assert len({key_of("1", "lig"), key_of("2", "lig"), key_of("1", "random"), key_of("1l", "ig")}) == 4
+    orders = permutations(key_of("x"), 5, 9)
     assert (np.sort(orders, axis=1) == np.arange(9)).all()
-    assert (permutations(seed_of("x"), 3, 9) == orders[:3]).all(), (
+    assert (permutations(key_of("x"), 3, 9) == orders[:3]).all(), (
         "a draw does not depend on how many there are"
     )
     assert len({tuple(order) for order in orders}) == 5
@@ -179,7 +180,7 @@ def test_shuffles_depend_on_names_only():
 def test_shuffles_are_uniform():
     """All 24 orders of 4 come equally often: chi-squared with 23 degrees of freedom, 99.9 % quantile 49.7."""
     for seed in range(5):
-        orders = permutations(seed_of(seed), 6000, 4)
+        orders = permutations(key_of(seed), 6000, 4)
         _, counts = np.unique(orders, axis=0, return_counts=True)
         assert len(counts) == 24
         assert ((counts - 250) ** 2 / 250).sum() < 49.7

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlwh.corpora.base import Collector, Request, printable, row_id, sample, verified_answers
+from xlwh.corpora.base import Collector, printable, row_id, sample, verified_answers
 from xlwh.corpora.files import Document
+from xlwh.corpora.request import Request
 from xlwh.study import Dataset
 
 DOCUMENT = Document(Path("f"), "f")

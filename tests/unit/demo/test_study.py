@@ -10,8 +10,10 @@ from xlwh.corpora import read
 from xlwh.demo import study_path
 from xlwh.demo.grammar import DATA
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Warehouse
 from xlwh.study import Study, load
 
@@ -45,7 +47,7 @@ def test_what_compares_languages_leaves_the_translator_out(study: Study, tmp_pat
     """It translates, is scored and attributed; no other step has anything to do for it, in whatever language."""
     warehouse = Warehouse(tmp_path / "warehouse", create=True)
     context = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
-    STEPS["examples"].run(context, Key(dataset="pairs_dev", language="es"))
+    run(STEPS["examples"], context, Key(dataset="pairs_dev", language="es"))
     taking = {
         "models",
         "tokens",
@@ -59,7 +61,7 @@ def test_what_compares_languages_leaves_the_translator_out(study: Study, tmp_pat
         if "model" not in step.dimensions or step.name in taking:
             continue
         for language in study.languages if "language" in step.dimensions else (None,):
-            result = step.run(context, Key(model="demo-en-es", language=language))
+            result = run(step, context, Key(model="demo-en-es", language=language))
             assert result.status == "not_applicable", (step.name, language)
             asked += 1
     assert asked > 50

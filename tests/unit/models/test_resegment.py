@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from xlwh.draws import Stream
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.resegment import _bpe, _unigram, _wordpiece
 from xlwh.models.tokenize import NONE, encode, tokens_frame
-
-RNG = np.random.default_rng
 
 
 def test_unigram_pieces_come_with_their_probability() -> None:
@@ -31,7 +30,7 @@ def test_unigram_pieces_come_with_their_probability() -> None:
             if all(piece in scores for piece in pieces):
                 weights[pieces] = np.exp(alpha * sum(scores[piece] for piece in pieces))
     total = sum(weights.values())
-    cut, rng = _unigram(scores, 1.0, alpha), RNG(0)
+    cut, rng = _unigram(scores, 1.0, alpha), Stream(0)
     drawn = Counter(tuple(cut(word, rng) or ()) for _ in range(4000))
     assert set(drawn) == set(weights)
     for pieces, weight in weights.items():
@@ -44,9 +43,9 @@ def test_unigram_pieces_come_with_their_probability() -> None:
 def test_bpe_dropout_at_its_ends_is_bpe_and_letters() -> None:
     merges = {("l", "o"): 0, ("lo", "w"): 1, ("e", "r"): 2, ("low", "er"): 3}
     vocabulary = dict.fromkeys(["l", "o", "w", "e", "r", "lo", "low", "er", "lower"], 0)
-    assert _bpe(merges, vocabulary, 0.0)("lower", RNG(0)) == ["lower"]
-    assert _bpe(merges, vocabulary, 1.0)("lower", RNG(0)) == list("lower")
-    half, rng = _bpe(merges, vocabulary, 0.5), RNG(1)
+    assert _bpe(merges, vocabulary, 0.0)("lower", Stream(0)) == ["lower"]
+    assert _bpe(merges, vocabulary, 1.0)("lower", Stream(0)) == list("lower")
+    half, rng = _bpe(merges, vocabulary, 0.5), Stream(1)
     drawn = {tuple(half("lower", rng) or ()) for _ in range(300)}
     assert {("lower",), ("low", "er"), ("lo", "w", "er")} <= drawn
     # `low` is only reached through `lo`.
@@ -58,9 +57,9 @@ def test_bpe_dropout_at_its_ends_is_bpe_and_letters() -> None:
 
 def test_wordpiece_passes_matches_over() -> None:
     vocabulary = dict.fromkeys(["un", "##able", "##a", "##b", "##l", "##e", "u", "##n", "unable"], 0)
-    assert _wordpiece(vocabulary, "##", 0.0)("unable", RNG(0)) == ["unable"]
-    assert _wordpiece(vocabulary, "##", 1.0)("unable", RNG(0)) == ["u", "##n", "##a", "##b", "##l", "##e"]
-    assert _wordpiece(vocabulary, "##", 1.0)("zoo", RNG(0)) is None
+    assert _wordpiece(vocabulary, "##", 0.0)("unable", Stream(0)) == ["unable"]
+    assert _wordpiece(vocabulary, "##", 1.0)("unable", Stream(0)) == ["u", "##n", "##a", "##b", "##l", "##e"]
+    assert _wordpiece(vocabulary, "##", 1.0)("zoo", Stream(0)) is None
 
 
 def model(folder: Path, rate: float | None, **more: Any) -> dict[str, Any]:

@@ -16,8 +16,10 @@ import pytest
 from made_up import parallel, trust_made_up_inputs
 
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -96,12 +98,12 @@ class World:
         """Tokens, predictions, attributions and, unless told otherwise, word vectors of some models."""
         keys = [Key(model, language=language) for model in models for language in context.study.languages]
         for key in keys:
-            STEPS["tokens"].run(context, key)
-            STEPS["predictions"].run(context, key)
+            run(STEPS["tokens"], context, key)
+            run(STEPS["predictions"], context, key)
             for method in ("lig", "random"):
                 self.attribute(context, key, method)
         for key in keys if vectors else ():
-            STEPS["word_vectors"].run(context, key)
+            run(STEPS["word_vectors"], context, key)
         return context
 
     def attribute(

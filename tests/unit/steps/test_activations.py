@@ -7,9 +7,12 @@ import pytest
 
 from xlwh.errors import MissingDataError
 from xlwh.models.tokenize import encode
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
 from xlwh.steps.concepts import activations
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Staging, schema
 
 EN, DE = Key("a", language="en"), Key("a", language="de")
@@ -30,7 +33,7 @@ def parts(context: Context) -> set[str]:
 
 def test_every_frequent_word_has_a_vector_at_every_layer(world):
     context = world.context(concepts=CONCEPTS)
-    result = STEPS["activations"].run(context, EN)
+    result = run(STEPS["activations"], context, EN)
     assert result.status == "written"
     assert parts(context) == {"nli.encoder.0", "nli.encoder.1", "nli.encoder.2"}
     frame = stored(context, language="en")
@@ -48,27 +51,27 @@ def test_every_frequent_word_has_a_vector_at_every_layer(world):
     for layer in range(3):
         words = frame.filter(pl.col("layer") == layer).height
         assert result.metadata[f"nli, encoder.{layer}"] == {"words": words, "vectors": words}
-    assert STEPS["activations"].run(context, EN).status == "fresh"
+    assert run(STEPS["activations"], context, EN).status == "fresh"
 
 
 def test_a_layer_more_computes_just_that_one_and_a_layer_less_stays(world):
     context = world.context(concepts={**CONCEPTS, "layers": [0, 1]})
-    STEPS["activations"].run(context, EN)
+    run(STEPS["activations"], context, EN)
     before = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     context = world.context(concepts={**CONCEPTS, "layers": [1, -1]})
-    result = STEPS["activations"].run(context, EN)
+    result = run(STEPS["activations"], context, EN)
     after = {e.slot.part: e.commit for e in context.warehouse.entries("activations")}
     assert set(after) == {"nli.encoder.0", "nli.encoder.1", "nli.encoder.2"}
     assert {part: after[part] for part in before} == before
     assert result.status == "written"
     context = world.context(concepts={**CONCEPTS, "layers": [1, 2], "min_count": 3})
-    assert STEPS["activations"].run(context, EN).status == "written"
+    assert run(STEPS["activations"], context, EN).status == "written"
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
     monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
     whole = world.context(concepts=CONCEPTS)
-    STEPS["activations"].run(whole, EN)
+    run(STEPS["activations"], whole, EN)
     expected = stored(whole)
     whole.warehouse.drop([entry.slot for entry in whole.warehouse.entries("activations")])
 
@@ -82,7 +85,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
     context = world.context(concepts=CONCEPTS)
     context.progress = kill
     with pytest.raises(Killed):
-        STEPS["activations"].run(context, EN)
+        run(STEPS["activations"], context, EN)
     assert stored(context).height == 0
     passed: list[int] = []
     real = activations._extracted
@@ -92,14 +95,14 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
         return real(loaded, jobs, examples, window, segment)
 
     monkeypatch.setattr(activations, "_extracted", counted)
-    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
+    run(STEPS["activations"], world.context(concepts=CONCEPTS), EN)
     assert sum(passed) < 5
     assert stored(context).equals(expected)
 
 
 def test_a_run_that_is_killed_between_the_layers_of_a_window_ends_the_same(world, monkeypatch):
     monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
-    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
+    run(STEPS["activations"], world.context(concepts=CONCEPTS), EN)
     tables = {table: world.context().warehouse.scan(table).collect() for table in activations.TABLES}
     context = world.context(concepts=CONCEPTS)
     context.warehouse.drop([e.slot for table in tables for e in context.warehouse.entries(table)])
@@ -113,25 +116,25 @@ def test_a_run_that_is_killed_between_the_layers_of_a_window_ends_the_same(world
     # Of the second window only the first of three layers is there.
     monkeypatch.setattr(Staging, "append", killed)
     with pytest.raises(KeyboardInterrupt):
-        STEPS["activations"].run(context, EN)
+        run(STEPS["activations"], context, EN)
     monkeypatch.setattr(Staging, "append", append)
-    STEPS["activations"].run(context, EN)
+    run(STEPS["activations"], context, EN)
     for table, expected in tables.items():
         assert context.warehouse.scan(table).collect().equals(expected)
 
 
 def test_the_seed_and_how_batches_are_cut_matter_only_where_they_reach_the_rows(world):
-    STEPS["activations"].run(world.context(concepts=CONCEPTS), EN)
+    run(STEPS["activations"], world.context(concepts=CONCEPTS), EN)
     other = {**CONCEPTS, "batch_tokens": 64}
-    assert STEPS["activations"].run(world.context(concepts=other, seed=7), EN).status == "fresh"
+    assert run(STEPS["activations"], world.context(concepts=other, seed=7), EN).status == "fresh"
     drawn = {**other, "max_occurrences": 2}
-    assert STEPS["activations"].run(world.context(concepts=drawn), EN).status == "written"
-    assert STEPS["activations"].run(world.context(concepts=drawn, seed=7), EN).status == "written"
+    assert run(STEPS["activations"], world.context(concepts=drawn), EN).status == "written"
+    assert run(STEPS["activations"], world.context(concepts=drawn, seed=7), EN).status == "written"
 
 
 def test_at_most_so_many_occurrences_of_a_type(world):
     context = world.context(concepts={**CONCEPTS, "max_occurrences": 2})
-    STEPS["activations"].run(context, EN)
+    run(STEPS["activations"], context, EN)
     counts = stored(context).filter(pl.col("layer") == 0)["word"].value_counts()
     assert counts["count"].to_list() == [2] * counts.height
     assert counts.height > 5
@@ -142,12 +145,12 @@ def test_datasets_are_counted_apart_or_together(world):
     sections = {"datasets": datasets, "concepts": {**CONCEPTS, "datasets": ["nli", "more"], "layers": [0]}}
     context = world.context(**sections)
     context.warehouse.write({Slot("examples", ("more", "en"), "dev"): world_examples(context)}, "read")
-    STEPS["activations"].run(context, EN)
+    run(STEPS["activations"], context, EN)
     rare = stored(context).filter(pl.col("word") == "sofa")
     assert rare.height == 0
     sections["concepts"]["pool"] = True
     context = world.context(**sections)
-    STEPS["activations"].run(context, EN)
+    run(STEPS["activations"], context, EN)
     assert sorted(stored(context).filter(pl.col("word") == "sofa")["dataset"]) == ["more", "nli"]
 
 
@@ -165,7 +168,7 @@ def world_examples(context: Context) -> pl.DataFrame:
 
 @pytest.mark.parametrize("at_once", [1, 2_000])
 def test_translations_have_two_sides(world, monkeypatch, at_once):
-    monkeypatch.setattr(type(STEPS["activations"].definition), "at_once", at_once)
+    monkeypatch.setattr(type(definition_of(STEPS["activations"])), "at_once", at_once)
     datasets = {"mt": {"reader": "parallel", "path": "mt", "languages": ["en", "de", "es"]}}
     models = {"a": {"path": str(world.checkpoint)}}
     context = world.context(
@@ -197,8 +200,8 @@ def test_translations_have_two_sides(world, monkeypatch, at_once):
         )
         typed = pl.concat([pl.DataFrame(schema=schema("examples")), frame], how="diagonal_relaxed")
         context.warehouse.write({Slot("examples", ("mt", language), "dev"): typed}, "read")
-    STEPS["activations"].run(context, EN)
-    STEPS["activations"].run(context, DE)
+    run(STEPS["activations"], context, EN)
+    run(STEPS["activations"], context, DE)
     # Each source sentence once, although it was translated twice.
     english = stored(context, language="en")
     assert english["word"].to_list() == ["the", "the", "a", "a"]
@@ -207,17 +210,17 @@ def test_translations_have_two_sides(world, monkeypatch, at_once):
 
 
 def test_what_does_not_apply(world):
-    assert "no concepts of `a`" in STEPS["activations"].run(world.context(), EN).reason
+    assert "no concepts of `a`" in run(STEPS["activations"], world.context(), EN).reason
     context = world.context(concepts={**CONCEPTS, "models": ["b"]})
-    assert STEPS["activations"].run(context, EN).status == "not_applicable"
+    assert run(STEPS["activations"], context, EN).status == "not_applicable"
     context = world.context(concepts=CONCEPTS)
-    assert "no words of `es`" in STEPS["activations"].run(context, Key("a", language="es")).reason
+    assert "no words of `es`" in run(STEPS["activations"], context, Key("a", language="es")).reason
     context = world.context(concepts={**CONCEPTS, "stacks": ["decoder"]})
-    assert "none of the stacks decoder" in STEPS["activations"].run(context, EN).reason
+    assert "none of the stacks decoder" in run(STEPS["activations"], context, EN).reason
 
 
 def test_examples_must_have_been_read(world):
     context = world.context(concepts=CONCEPTS)
     context.warehouse.drop([Slot("examples", ("nli", "en"), "dev")])
     with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset nli --language en"):
-        STEPS["activations"].run(context, EN)
+        run(STEPS["activations"], context, EN)

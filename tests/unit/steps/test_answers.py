@@ -12,8 +12,10 @@ from made_up import parallel
 
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -94,8 +96,8 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
 
 
 def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context) -> None:
-    STEPS["models"].run(context, Key("base"))
-    assert STEPS["models"].run(context, Key("reader")).status == "written"
+    run(STEPS["models"], context, Key("base"))
+    assert run(STEPS["models"], context, Key("reader")).status == "written"
     record = read_training(context.zoo.finetuned_folder("reader"))
     assert (record["labels"], record["dev_metric"]) == ([], "f1")
     assert record["dev_score"] > 0.6
@@ -106,10 +108,10 @@ def test_answers_are_spans_of_the_context_over_all_its_windows(context: Context)
     for language in ("en", "de"):
         key = Key("reader", language=language)
         for status in ("written", "fresh"):
-            assert [STEPS[name].run(context, key).status for name in ("tokens", "predictions")] == [
+            assert [run(STEPS[name], context, key).status for name in ("tokens", "predictions")] == [
                 status
             ] * 2
-        assert STEPS["token_predictions"].run(context, key).status == "not_applicable"
+        assert run(STEPS["token_predictions"], context, key).status == "not_applicable"
     found = context.warehouse.scan("predictions", language="de").collect()
     spans = context.warehouse.scan("answer_spans", language="de").collect()
     gold = questions("de", "dev", 12, 16)
@@ -157,8 +159,8 @@ def attributed_and_compared(context: Context) -> None:
     """Start and end of the answers are explained in the window they were found in, and compared between languages."""
     for name in ("attributions", "word_vectors", "ccta_pairs"):
         for language in ("en", "de"):
-            assert STEPS[name].run(context, Key("reader", language=language)).status == "written"
-            assert STEPS[name].run(context, Key("reader", language=language)).status == "fresh"
+            assert run(STEPS[name], context, Key("reader", language=language)).status == "written"
+            assert run(STEPS[name], context, Key("reader", language=language)).status == "fresh"
     for language in ("en", "de"):
         runs = context.warehouse.scan("attribution_runs", language=language).collect()
         spans = context.warehouse.scan("answer_spans", language=language).collect()
@@ -199,7 +201,7 @@ def test_other_heads_and_tasks_say_why_they_do_not_apply(
     entries["models"]["classifier"] = {"path": str(checkpoint("bert")), "datasets": ["qa_dev"]}
     context.study = Study.model_validate(entries)
     context.zoo = Zoo(context.study, context.warehouse, device="cpu")
-    result = STEPS["predictions"].run(context, Key("classifier", language="en"))
+    result = run(STEPS["predictions"], context, Key("classifier", language="en"))
     assert (result.status, result.reason) == (
         "not_applicable",
         "`classifier` has no question answering head.",

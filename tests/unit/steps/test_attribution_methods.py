@@ -14,9 +14,12 @@ import pytest
 from xlwh.attribution import saliency
 from xlwh.errors import StudyError
 from xlwh.steps.attribution.explained import num_explained_own
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
-from xlwh.steps.runner import Work
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
+from xlwh.steps.work import Work
 from xlwh.store import Staging
 
 KEY = Key("a", language="en")
@@ -42,7 +45,7 @@ def context(world: Any, methods: dict[str, Any], **sections: Any) -> Context:
     chosen = {"lig": None, "random": None, **methods}
     made = world.context(attribution={"methods": chosen}, consistency=None, **sections)
     for language in made.study.languages:
-        STEPS["predictions"].run(made, Key("a", language=language))
+        run(STEPS["predictions"], made, Key("a", language=language))
     return made
 
 
@@ -60,21 +63,21 @@ def test_methods_of_a_shared_pass_run_the_model_once(world: Any, monkeypatch: py
 
     monkeypatch.setattr(saliency, "saliency", counted)
     made = context(world, SHARED)
-    assert STEPS["attributions"].run(made, KEY).status == "written"
+    assert run(STEPS["attributions"], made, KEY).status == "written"
     assert asked == [("input_x_gradient", "attention", "scaled_attention")]
     assert set(rows(made)["method"]) == set(SHARED)
     counts = rows(made, "attribution_runs").group_by("method").len()
     assert counts["len"].to_list() == [5, 5, 5]
 
     changed = context(world, {**SHARED, "input_x_gradient": {"reduction": "l2"}})
-    assert STEPS["attributions"].run(changed, KEY).status == "written"
+    assert run(STEPS["attributions"], changed, KEY).status == "written"
     assert asked[1:] == [("input_x_gradient",)]
-    assert STEPS["attributions"].run(changed, KEY).status == "fresh"
+    assert run(STEPS["attributions"], changed, KEY).status == "fresh"
 
 
 def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(world, SHARED)
-    monkeypatch.setattr(type(STEPS["attributions"].definition), "checkpoint", 2)
+    monkeypatch.setattr(type(definition_of(STEPS["attributions"])), "checkpoint", 2)
     append = Staging.append
     calls: list[Any] = []
 
@@ -86,12 +89,12 @@ def test_a_kill_between_two_methods_costs_nothing_twice(world: Any, monkeypatch:
 
     monkeypatch.setattr(Staging, "append", dying)
     with pytest.raises(KeyboardInterrupt):
-        STEPS["attributions"].run(made, KEY)
+        run(STEPS["attributions"], made, KEY)
     monkeypatch.setattr(Staging, "append", append)
-    assert STEPS["attributions"].run(made, KEY).status == "written"
+    assert run(STEPS["attributions"], made, KEY).status == "written"
     again = rows(made)
     made.force = True
-    STEPS["attributions"].run(made, KEY)
+    run(STEPS["attributions"], made, KEY)
     assert again.drop("attribution").equals(rows(made).drop("attribution"))
 
 
@@ -99,20 +102,20 @@ def test_a_method_of_ones_own_lands_in_the_same_tables(world: Any, tmp_path: Pat
     (tmp_path / "mine.py").write_text(OWN)
     own = {"later": {"function": "mine:position", "slope": 0.5}}
     made = context(world, own)
-    assert STEPS["attributions"].run(made, KEY).status == "written"
+    assert run(STEPS["attributions"], made, KEY).status == "written"
     found = rows(made)
     assert set(found["method"]) == {"later"}
     assert found["attribution"].to_list() == pytest.approx((found["position"] * 0.5).to_list())
     stored = json.loads(rows(made, "attribution_runs")["parameters"][0])
     assert stored == {"function": "mine:position", "slope": 0.5, "note": "made up"}
-    assert STEPS["attributions"].run(made, KEY).status == "fresh"
+    assert run(STEPS["attributions"], made, KEY).status == "fresh"
 
     assert (
-        STEPS["attributions"].run(context(world, {"later": {**own["later"], "slope": 2}}), KEY).status
+        run(STEPS["attributions"], context(world, {"later": {**own["later"], "slope": 2}}), KEY).status
         == "written"
     )
     (tmp_path / "mine.py").write_text(OWN.replace("arange", "ones"))
-    assert STEPS["attributions"].run(context(world, own), KEY).status == "written"
+    assert run(STEPS["attributions"], context(world, own), KEY).status == "written"
     assert set(rows(made)["attribution"]) == {0.5}
 
 
@@ -128,7 +131,7 @@ def test_a_function_that_is_not_there_is_named(
 ) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     with pytest.raises(StudyError, match=message):
-        STEPS["attributions"].run(context(world, {"later": {"function": function}}), KEY)
+        run(STEPS["attributions"], context(world, {"later": {"function": function}}), KEY)
 
 
 def test_a_misspelt_method_is_no_method_of_ones_own(world: Any) -> None:
@@ -139,9 +142,9 @@ def test_a_misspelt_method_is_no_method_of_ones_own(world: Any) -> None:
 def test_faithfulness_has_every_languages_own_prediction_explained(world: Any) -> None:
     plain = context(world, SHARED)
     key = Key("a", language="de")
-    STEPS["attributions"].run(plain, key)
+    run(STEPS["attributions"], plain, key)
     asked = context(world, SHARED, faithfulness={})
-    assert STEPS["attributions"].run(asked, key).status == "written"
+    assert run(STEPS["attributions"], asked, key).status == "written"
     own = asked.warehouse.scan("predictions", model="a", language="de").collect()
     runs = asked.warehouse.scan("attribution_runs", model="a", language="de").collect()
     explained = set(zip(runs["example_id"], runs["target"], strict=True))
@@ -157,7 +160,7 @@ def test_asking_whether_it_is_fresh_imports_no_torch() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many targets are attributed at a time."""
     asked: list[int] = []
-    step = type(STEPS["attributions"].definition)
+    step = type(definition_of(STEPS["attributions"]))
     make = step.make
 
     def counting(self: Any, work: Work, jobs: Any, pieces: pl.DataFrame) -> Any:
@@ -174,25 +177,25 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
         made = world.context(
             attribution={"methods": {"random": None, **methods}, "max_examples": limit}, consistency=None
         )
-        STEPS["predictions"].run(made, KEY)
+        run(STEPS["predictions"], made, KEY)
         return made
 
     asked = counted(monkeypatch)
-    assert STEPS["attributions"].run(study(3), KEY).status == "written"
+    assert run(STEPS["attributions"], study(3), KEY).status == "written"
     few = rows(study(3))
-    assert STEPS["attributions"].run(study(5), KEY).status == "written"
-    assert STEPS["attributions"].run(study(5), KEY).status == "fresh"
+    assert run(STEPS["attributions"], study(5), KEY).status == "written"
+    assert run(STEPS["attributions"], study(5), KEY).status == "fresh"
     assert asked == [3, 2]
     many = rows(study(5))
     assert few.join(many, on=few.columns, how="anti").is_empty()
-    assert STEPS["attributions"].run(study(2), KEY).status == "written"
+    assert run(STEPS["attributions"], study(2), KEY).status == "written"
     assert asked == [3, 2], "fewer are asked for, and all of them are there"
     assert rows(study(2))["example_id"].n_unique() == 2
-    assert STEPS["attributions"].run(study(5, steps=3), KEY).status == "written"
+    assert run(STEPS["attributions"], study(5, steps=3), KEY).status == "written"
     assert asked == [3, 2, 5], "other parameters, other rows"
     forced = study(5, steps=3)
     forced.force = True
-    assert STEPS["attributions"].run(forced, KEY).status == "written"
+    assert run(STEPS["attributions"], forced, KEY).status == "written"
     assert asked == [3, 2, 5, 5]
 
 
@@ -201,7 +204,7 @@ def lig(world: Any, **parameters: Any) -> Context:
     made = world.context(
         attribution={"methods": {"lig": parameters, "random": None}, "max_examples": 3}, consistency=None
     )
-    STEPS["predictions"].run(made, KEY)
+    run(STEPS["predictions"], made, KEY)
     return made
 
 
@@ -212,18 +215,18 @@ def test_a_tolerance_is_a_flag_unless_it_decides_the_steps(
     asked = counted(monkeypatch)
     options = {"quadrature": quadrature, "steps": 2, "max_rows": 32}
     strict = lig(world, **options, tolerance=1e-9)
-    assert STEPS["attributions"].run(strict, KEY).status == "written"
+    assert run(STEPS["attributions"], strict, KEY).status == "written"
     before = rows(strict, "attribution_runs")
     assert not before["converged"].any()
     lax = lig(world, **options, tolerance=100.0)
-    assert STEPS["attributions"].run(lax, KEY).status == "written"
+    assert run(STEPS["attributions"], lax, KEY).status == "written"
     after = rows(lax, "attribution_runs")
     assert after["converged"].all()
     assert {json.loads(text)["tolerance"] for text in after["parameters"]} == {100.0}
     assert asked == ([3] if quadrature == "fixed" else [3, 3])
     if quadrature == "fixed":
         assert after.drop("converged", "parameters").equals(before.drop("converged", "parameters"))
-    assert STEPS["attributions"].run(lig(world, **options, tolerance=100.0), KEY).status == "fresh"
+    assert run(STEPS["attributions"], lig(world, **options, tolerance=100.0), KEY).status == "fresh"
 
 
 def test_another_policy_computes_only_the_classes_that_it_adds(
@@ -235,8 +238,8 @@ def test_another_policy_computes_only_the_classes_that_it_adds(
         attribution = {"methods": {"lig": None, "random": None, "input_x_gradient": {}}, "target": target}
         made: Context = world.context(attribution=attribution, consistency=None, **sections)
         for language in made.study.languages:
-            STEPS["predictions"].run(made, Key("a", language=language))
-        assert STEPS["attributions"].run(made, key).status == "written"
+            run(STEPS["predictions"], made, Key("a", language=language))
+        assert run(STEPS["attributions"], made, key).status == "written"
         return made
 
     def explained(made: Context) -> set[tuple[str, str]]:
@@ -259,7 +262,7 @@ def test_faithfulness_adds_only_the_classes_that_it_needs(world: Any) -> None:
     def found(asked: Context) -> pl.DataFrame:
         step = STEPS["attributions"]
         (planned,) = asked.planner.jobs(step, Key("a", language="de"))
-        return step.definition.pieces(Work(asked), [planned.job])
+        return definition_of(step).pieces(Work(asked), [planned.job])
 
     before, after = found(made), found(perturbing)
     assert before.join(after, on=["example_id", "target"], how="anti").is_empty()

@@ -9,6 +9,8 @@ import pytest
 from xlwh.errors import MissingDataError, StoreError
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 EN, DE, ES = (Key("a", language=language) for language in ("en", "de", "es"))
@@ -37,7 +39,7 @@ def test_every_method_normalization_and_source_is_scored(world):
         "normalizations": ["abs", "relu"],
     }
     context = world.upstream(world.context(models=models, consistency=consistency), "a")
-    result = STEPS["ccta_pairs"].run(context, DE)
+    result = run(STEPS["ccta_pairs"], context, DE)
     frame = _rows(context)
     assert (result.status, result.rows, result.examples) == ("written", 5 * 2 * 2 * 2, 10)
     counts = frame.group_by("source_language", "method", "normalization").len().sort(pl.all())
@@ -56,14 +58,14 @@ def test_every_method_normalization_and_source_is_scored(world):
 
 
 def test_the_class_is_the_one_predicted_on_the_source_side(ready):
-    STEPS["ccta_pairs"].run(ready, DE)
+    run(STEPS["ccta_pairs"], ready, DE)
     predicted = ready.warehouse.scan("predictions", model="a", language="en").collect()
     expected = dict(predicted.select("example_id", "predicted").rows())
     assert dict(_rows(ready).select("example_id", "target").rows()) == expected
 
 
 def test_the_self_pair_scores_1_and_its_shuffled_null_does_not(ready):
-    STEPS["ccta_pairs"].run(ready, EN)
+    run(STEPS["ccta_pairs"], ready, EN)
     frame = _rows(ready, "en")
     assert (frame["score"] == 1).all()
     assert (frame["null_uniform"] == 1).all()
@@ -71,7 +73,7 @@ def test_the_self_pair_scores_1_and_its_shuffled_null_does_not(ready):
 
 
 def test_words_counted_without_special_tokens(ready):
-    STEPS["ccta_pairs"].run(ready, DE)
+    run(STEPS["ccta_pairs"], ready, DE)
     row = _rows(ready).filter(example_id="1", method="lig").row(0, named=True)
     assert (row["source_units"], row["target_units"]) == (8, 8), (
         "four words in each sentence, full stops included"
@@ -80,7 +82,7 @@ def test_words_counted_without_special_tokens(ready):
 
 def test_gold_leaves_out_what_has_no_label(world):
     context = world.upstream(world.context(attribution={"target": "gold"}), "a")
-    STEPS["ccta_pairs"].run(context, DE)
+    run(STEPS["ccta_pairs"], context, DE)
     frame = _rows(context)
     assert dict(frame.select("example_id", "target").rows()) == {
         str(i): world.labels[i % 3] for i in range(4)
@@ -91,12 +93,12 @@ def test_gold_leaves_out_what_has_no_label(world):
 def test_own_prediction_compares_each_sides_class(world):
     context = world.upstream(world.context(attribution={"target": "own_prediction"}), "a")
     others = _predict(context, "de", "neutral")
-    STEPS["ccta_pairs"].run(context, DE)
+    run(STEPS["ccta_pairs"], context, DE)
     own = _rows(context)
     assert others
     assert set(own["target"]) == {others}, "the row bears the source side's class"
     context = world.context(attribution={"target": "source_prediction"})
-    STEPS["ccta_pairs"].run(context, DE)
+    run(STEPS["ccta_pairs"], context, DE)
     assert not np.allclose(
         own.sort("example_id", "method")["score"], _rows(context).sort("example_id", "method")["score"]
     )
@@ -114,7 +116,7 @@ def _predict(context, language, label):
 
 def test_sub_tokens_as_units(world):
     context = world.upstream(world.context(consistency={"space": "space", "unit": "token", "draws": 2}), "a")
-    STEPS["ccta_pairs"].run(context, DE)
+    run(STEPS["ccta_pairs"], context, DE)
     frame = _rows(context)
     assert frame["unit"].unique().to_list() == ["token"]
     tokens = context.warehouse.scan("tokens", model="a", language="de").filter(
@@ -126,7 +128,7 @@ def test_sub_tokens_as_units(world):
 
 def test_a_sample_counts_as_a_whole(world):
     context = world.upstream(world.context(attribution={"max_examples": 3}), "a")
-    result = STEPS["ccta_pairs"].run(context, DE)
+    result = run(STEPS["ccta_pairs"], context, DE)
     assert _rows(context)["example_id"].n_unique() == 3
     assert result.metadata["nli: without attributions"] == []
 
@@ -137,7 +139,7 @@ def test_missing_attributions_are_counted(world, ready):
         ready.warehouse.scan("token_attributions", model="a", language="de").filter(method="lig").collect()
     )
     ready.warehouse.write({slot: frame.filter(~pl.col("example_id").is_in(["0", "3"]))}, "fewer")
-    result = STEPS["ccta_pairs"].run(ready, DE)
+    result = run(STEPS["ccta_pairs"], ready, DE)
     assert [(row["method"], row["pairs"]) for row in result.metadata["nli"]] == [("lig", 3), ("random", 5)]
     assert result.metadata["nli: without attributions"] == [
         {"source_language": "en", "method": "lig", "missing": 2}
@@ -149,18 +151,18 @@ def test_no_attributions_of_the_class_at_all_is_an_error(world, ready):
     for method in ("lig", "random"):
         world.attribute(ready, DE, method, tuple(set(world.labels) - {everyone}), "2")
     with pytest.raises(MissingDataError, match="xlwh materialize attributions --model a --language de"):
-        STEPS["ccta_pairs"].run(ready, DE)
+        run(STEPS["ccta_pairs"], ready, DE)
     assert ready.warehouse.current(SLOT) is None
 
 
 def test_fresh_until_an_input_changes(world, ready):
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "written"
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "fresh"
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "written"
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "fresh"
     world.attribute(ready, EN, "lig", version="2")
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "written"
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "fresh"
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "written"
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "fresh"
     context = world.context(consistency={"space": "space", "methods": ["lig", "random"], "draws": 4})
-    assert STEPS["ccta_pairs"].run(context, DE).status == "written"
+    assert run(STEPS["ccta_pairs"], context, DE).status == "written"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_fresh_until_an_input_changes(world, ready):
 def test_what_is_missing_is_named(ready, slot, command):
     ready.warehouse.drop([slot])
     with pytest.raises(MissingDataError, match=f"Run: xlwh materialize {command}$"):
-        STEPS["ccta_pairs"].run(ready, DE)
+        run(STEPS["ccta_pairs"], ready, DE)
 
 
 def test_vectors_of_other_tokens_are_refused(world, ready):
@@ -183,16 +185,16 @@ def test_vectors_of_other_tokens_are_refused(world, ready):
     frame = ready.warehouse.scan("word_vectors", space="a.space", language="de").collect()
     ready.warehouse.write({slot: frame}, "0" * 32)
     with pytest.raises(MissingDataError, match="Run: xlwh materialize word_vectors --model a --language de"):
-        STEPS["ccta_pairs"].run(ready, DE)
-    STEPS["word_vectors"].run(ready, DE)
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "written"
+        run(STEPS["ccta_pairs"], ready, DE)
+    run(STEPS["word_vectors"], ready, DE)
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "written"
 
 
 def test_goes_on_where_it_was_killed(world, ready, monkeypatch):
-    STEPS["ccta_pairs"].run(ready, DE)
+    run(STEPS["ccta_pairs"], ready, DE)
     undisturbed = _rows(ready)
     ready.warehouse.drop([SLOT])
-    monkeypatch.setattr(type(STEPS["ccta_pairs"].definition), "at_once", 2)
+    monkeypatch.setattr(type(definition_of(STEPS["ccta_pairs"])), "at_once", 2)
 
     def stop_after_two(what, count, total):
         if count == 4:
@@ -200,11 +202,11 @@ def test_goes_on_where_it_was_killed(world, ready, monkeypatch):
 
     ready.progress = stop_after_two
     with pytest.raises(KeyboardInterrupt):
-        STEPS["ccta_pairs"].run(ready, DE)
+        run(STEPS["ccta_pairs"], ready, DE)
     assert ready.warehouse.current(SLOT) is None
     done = []
     ready.progress = lambda what, count, total: done.append((what, count, total))
-    assert STEPS["ccta_pairs"].run(ready, DE).status == "written"
+    assert run(STEPS["ccta_pairs"], ready, DE).status == "written"
     assert (done[0], done[-1]) == (("nli: pairs", 4, 5), ("nli: pairs", 5, 5))
     assert _rows(ready).equals(undisturbed)
 
@@ -220,23 +222,23 @@ def test_two_processes_do_not_score_the_same(ready):
         ready.warehouse.staging([SLOT], job_fingerprint),
         pytest.raises(StoreError),
     ):
-        STEPS["ccta_pairs"].run(ready, DE)
+        run(STEPS["ccta_pairs"], ready, DE)
 
 
 def test_what_does_not_apply_says_so(world, checkpoint):
     context = world.context(consistency=None)
-    assert "no [consistency]" in STEPS["ccta_pairs"].run(context, DE).reason
+    assert "no [consistency]" in run(STEPS["ccta_pairs"], context, DE).reason
     (world.folder / "en.vec").write_text("the 1 0\n")
     (world.folder / "de.vec").write_text("die 1 0\n")
     context = world.context({"kind": "vec", "files": {"de": "de.vec"}})
-    assert "no vector file for `es`" in STEPS["ccta_pairs"].run(context, ES).reason
-    assert "source language (en)" in STEPS["ccta_pairs"].run(context, DE).reason
+    assert "no vector file for `es`" in run(STEPS["ccta_pairs"], context, ES).reason
+    assert "source language (en)" in run(STEPS["ccta_pairs"], context, DE).reason
     models = {"a": {"path": str(checkpoint("bert", "")), "datasets": ["nli"]}}
     assert (
-        "no sequence classification head" in STEPS["ccta_pairs"].run(world.context(models=models), DE).reason
+        "no sequence classification head" in run(STEPS["ccta_pairs"], world.context(models=models), DE).reason
     )
     models = {"a": {"path": str(world.checkpoint), "datasets": []}}
-    assert "no classes or questions" in STEPS["ccta_pairs"].run(world.context(models=models), DE).reason
+    assert "no classes or questions" in run(STEPS["ccta_pairs"], world.context(models=models), DE).reason
 
 
 def test_files_of_vectors(world):
@@ -244,7 +246,7 @@ def test_files_of_vectors(world):
     (world.folder / "de.vec").write_text("die 1 0\nkatze 0 1\n")
     context = world.context({"kind": "vec", "files": {"en": "en.vec", "de": "de.vec"}, "min_coverage": 0.05})
     world.upstream(context, "a")
-    STEPS["ccta_pairs"].run(context, DE)
+    run(STEPS["ccta_pairs"], context, DE)
     frame = _rows(context).filter(method="lig").sort("example_id")
     assert frame["space"].unique().to_list() == ["space"]
     assert frame["alignment"].unique().to_list() == ["unchecked"], "the files share no words"
@@ -261,15 +263,15 @@ def test_models_and_datasets_that_the_study_leaves_out(world):
     chosen = {"space": "space", "methods": ["lig", "random"], "draws": 3}
     for left_out in ({"models": ["b"]}, {"datasets": []}):
         context = world.context(consistency={**chosen, **left_out})
-        assert STEPS["ccta_pairs"].run(context, DE).status == "not_applicable"
+        assert run(STEPS["ccta_pairs"], context, DE).status == "not_applicable"
     expected = "not_applicable"
     assert (
-        STEPS["word_vectors"].run(world.context(consistency={**chosen, "models": ["b"]}), DE).status
+        run(STEPS["word_vectors"], world.context(consistency={**chosen, "models": ["b"]}), DE).status
         == expected
     )
     assert (
-        STEPS["ccta_pairs"].run(world.context(consistency={**chosen, "models": ["a"]}), DE).status
+        run(STEPS["ccta_pairs"], world.context(consistency={**chosen, "models": ["a"]}), DE).status
         == "written"
     )
     # What is left out says nothing about what is not.
-    assert STEPS["ccta_pairs"].run(world.context(), DE).status == "fresh"
+    assert run(STEPS["ccta_pairs"], world.context(), DE).status == "fresh"

@@ -8,6 +8,7 @@ import pytest
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 
 SECTIONS = {
     "lexica": {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]], "n_best": 10}},
@@ -26,15 +27,15 @@ SECTIONS = {
 def clustered(world, **changes):
     context = world.context(**{**SECTIONS, **changes})
     for language in ("en", "de"):
-        STEPS["activations"].run(context, Key("a", language=language))
-        STEPS["lexicon"].run(context, Key(language=language))
-    STEPS["concepts"].run(context, Key("a"))
+        run(STEPS["activations"], context, Key("a", language=language))
+        run(STEPS["lexicon"], context, Key(language=language))
+    run(STEPS["concepts"], context, Key("a"))
     return context
 
 
 def test_from_texts_to_views(world):
     context = clustered(world)
-    result = STEPS["concept_matches"].run(context, Key("a"))
+    result = run(STEPS["concept_matches"], context, Key("a"))
     assert result.status == "written"
     assert result.metadata["pairings"] == 4
     pairings = context.warehouse.scan("concept_pairings", model="a").collect()
@@ -44,10 +45,10 @@ def test_from_texts_to_views(world):
     assert set(found["baseline"]) == {"none", "shuffled_lexicon", "random_labels"}
     assert found.filter(pl.col("baseline") != "none")["draw"].unique().sort().to_list() == [1, 2]
     assert found["matched"].list.len().unique().to_list() == [10]
-    languages = STEPS["concept_languages"].run(context, Key("a"))
+    languages = run(STEPS["concept_languages"], context, Key("a"))
     assert languages.metadata == {"mixed clusterings": 2}
-    assert STEPS["concept_matches"].run(context, Key("a")).status == "fresh"
-    assert STEPS["concept_languages"].run(context, Key("a")).status == "fresh"
+    assert run(STEPS["concept_matches"], context, Key("a")).status == "fresh"
+    assert run(STEPS["concept_languages"], context, Key("a")).status == "fresh"
     context.warehouse.build_catalogue()
     with context.warehouse.connect() as database:
         calign = database.sql(
@@ -65,7 +66,7 @@ def test_from_texts_to_views(world):
 
 def test_tokens_of_the_languages_are_those_of_the_concepts(world):
     context = clustered(world)
-    STEPS["concept_languages"].run(context, Key("a"))
+    run(STEPS["concept_languages"], context, Key("a"))
     counted = context.warehouse.scan("concept_languages", model="a").collect()
     sizes = (
         context.warehouse.scan("concepts", model="a")
@@ -82,13 +83,13 @@ def test_tokens_of_the_languages_are_those_of_the_concepts(world):
 
 def test_another_lexicon_or_setting_makes_matches_stale(world):
     context = clustered(world)
-    STEPS["concept_matches"].run(context, Key("a"))
+    run(STEPS["concept_matches"], context, Key("a"))
     draws = world.context(**{**SECTIONS, "concept_alignment": {"floor": 0.0, "draws": 3}})
-    assert STEPS["concept_matches"].run(draws, Key("a")).status == "written"
+    assert run(STEPS["concept_matches"], draws, Key("a")).status == "written"
     shorter = {"x": {**SECTIONS["lexica"]["x"], "pairs": [["en", "de"]], "n_best": 5}}
     fewer = world.context(**{**SECTIONS, "lexica": shorter})
-    STEPS["lexicon"].run(fewer, Key(language="de"))
-    assert STEPS["concept_matches"].run(fewer, Key("a")).metadata["pairings"] == 2
+    run(STEPS["lexicon"], fewer, Key(language="de"))
+    assert run(STEPS["concept_matches"], fewer, Key("a")).metadata["pairings"] == 2
     stored = context.warehouse.scan("concept_pairings", model="a").collect()
     depths = stored.select("source_language", "max_rank").unique().sort("source_language")
     assert depths.rows() == [("de", 10), ("en", 5)], "the other direction stays as it was"
@@ -97,23 +98,23 @@ def test_another_lexicon_or_setting_makes_matches_stale(world):
 def test_what_does_not_apply(world):
     context = clustered(world)
     for step in (STEPS["concept_matches"], STEPS["concept_languages"]):
-        assert step.run(context, Key("b")).status == "not_applicable"
+        assert run(step, context, Key("b")).status == "not_applicable"
         nothing = world.context(**{k: v for k, v in SECTIONS.items() if k != "concept_alignment"})
-        assert step.run(nothing, Key("a")).status == "not_applicable"
+        assert run(step, nothing, Key("a")).status == "not_applicable"
     unmixed = world.context(
         **{**SECTIONS, "concepts": {**SECTIONS["concepts"], "mixed": [], "monolingual": ["en"]}}
     )
-    assert "no languages together" in STEPS["concept_languages"].run(unmixed, Key("a")).reason
-    assert "clustered by themselves" in STEPS["concept_matches"].run(unmixed, Key("a")).reason
+    assert "no languages together" in run(STEPS["concept_languages"], unmixed, Key("a")).reason
+    assert "clustered by themselves" in run(STEPS["concept_matches"], unmixed, Key("a")).reason
 
 
 def test_missing_inputs_are_named(world):
     context = world.context(**SECTIONS)
     with pytest.raises(MissingDataError, match="materialize lexicon --language de"):
-        STEPS["concept_matches"].run(context, Key("a"))
+        run(STEPS["concept_matches"], context, Key("a"))
     for language in ("en", "de"):
-        STEPS["lexicon"].run(context, Key(language=language))
+        run(STEPS["lexicon"], context, Key(language=language))
     with pytest.raises(MissingDataError, match="materialize concepts --model a"):
-        STEPS["concept_matches"].run(context, Key("a"))
+        run(STEPS["concept_matches"], context, Key("a"))
     with pytest.raises(MissingDataError, match="materialize concepts --model a"):
-        STEPS["concept_languages"].run(context, Key("a"))
+        run(STEPS["concept_languages"], context, Key("a"))

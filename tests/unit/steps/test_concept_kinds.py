@@ -9,6 +9,7 @@ from xlwh.corpora import spans
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -30,11 +31,11 @@ def test_kinds_of_every_concept(world):
             text_pair=pl.lit(None, pl.String),
         )
         context.warehouse.write({slot: tagged}, "tagged")
-        STEPS["activations"].run(context, Key("a", language=language))
+        run(STEPS["activations"], context, Key("a", language=language))
     with pytest.raises(MissingDataError, match="xlwh materialize concepts --model a"):
-        STEPS["concept_kinds"].run(context, KEY)
-    STEPS["concepts"].run(context, KEY)
-    result = STEPS["concept_kinds"].run(context, KEY)
+        run(STEPS["concept_kinds"], context, KEY)
+    run(STEPS["concepts"], context, KEY)
+    result = run(STEPS["concept_kinds"], context, KEY)
     kinds = context.warehouse.scan("concept_kinds").collect()
     filled = context.warehouse.scan("concepts").filter(~pl.col("is_empty")).collect()
     assert result.rows == kinds.height == filled.height
@@ -52,15 +53,15 @@ def test_kinds_of_every_concept(world):
     for row in mixed.filter(pl.col("clustering") == mixed["clustering"][0]).to_dicts():
         own = sizes.filter(pl.col("concept") == row["concept"])
         assert own["len"].max() == row["language_tokens"]
-    assert STEPS["concept_kinds"].run(context, KEY).status == "fresh"
+    assert run(STEPS["concept_kinds"], context, KEY).status == "fresh"
 
     german = Slot("examples", ("nli", "de"), "dev")
     frame = context.warehouse.scan("examples", language="de").collect()
     context.warehouse.write({german: frame}, "tagged anew")
-    STEPS["activations"].run(context, Key("a", language="de"))
-    STEPS["concepts"].run(context, KEY)
+    run(STEPS["activations"], context, Key("a", language="de"))
+    run(STEPS["concepts"], context, KEY)
     before = {entry.slot.part: entry.commit for entry in context.warehouse.entries("concept_kinds")}
-    assert STEPS["concept_kinds"].run(context, KEY).status == "written"
+    assert run(STEPS["concept_kinds"], context, KEY).status == "written"
     again = {
         entry.slot.part
         for entry in context.warehouse.entries("concept_kinds")
@@ -72,4 +73,4 @@ def test_kinds_of_every_concept(world):
 
 
 def test_what_does_not_apply(world):
-    assert STEPS["concept_kinds"].run(world.context(), KEY).status == "not_applicable"
+    assert run(STEPS["concept_kinds"], world.context(), KEY).status == "not_applicable"

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from xlwh.errors import CorpusError, StudyError
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -40,7 +42,7 @@ def context(folder: Path, force: bool = False, seed: int = 0, **dataset: Any) ->
 
 def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> None:
     there = context(folder)
-    result = STEPS["examples"].run(there, KEY)
+    result = run(STEPS["examples"], there, KEY)
     assert (result.status, result.rows, result.examples) == ("written", 12, 10)
     assert result.metadata["accepted"] == 10
     assert result.metadata["rejected"] == 2
@@ -58,48 +60,48 @@ def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> N
 
 
 def test_fresh_partitions_are_skipped_and_changed_ones_are_not(folder: Path) -> None:
-    STEPS["examples"].run(context(folder), KEY)
-    again = STEPS["examples"].run(context(folder), KEY)
+    run(STEPS["examples"], context(folder), KEY)
+    again = run(STEPS["examples"], context(folder), KEY)
     assert (again.status, again.rows) == ("fresh", 12)
-    assert STEPS["examples"].run(context(folder), Key(dataset="d", language="de")).status == "written"
-    assert STEPS["examples"].run(context(folder, seed=1), KEY).status == "fresh"
-    assert STEPS["examples"].run(context(folder, force=True), KEY).status == "written"
+    assert run(STEPS["examples"], context(folder), Key(dataset="d", language="de")).status == "written"
+    assert run(STEPS["examples"], context(folder, seed=1), KEY).status == "fresh"
+    assert run(STEPS["examples"], context(folder, force=True), KEY).status == "written"
     assert (
-        STEPS["examples"].run(context(folder, options={"labels": {"neutral": "neutral"}}), KEY).status
+        run(STEPS["examples"], context(folder, options={"labels": {"neutral": "neutral"}}), KEY).status
         == "written"
     )
-    fewer = STEPS["examples"].run(context(folder, max_examples=4), KEY)
+    fewer = run(STEPS["examples"], context(folder, max_examples=4), KEY)
     assert (fewer.status, fewer.examples, fewer.metadata["left_out"]) == ("written", 4, 6)
-    assert STEPS["examples"].run(context(folder, max_examples=4, seed=1), KEY).status == "written"
-    assert STEPS["examples"].run(context(folder), KEY).status == "written"
+    assert run(STEPS["examples"], context(folder, max_examples=4, seed=1), KEY).status == "written"
+    assert run(STEPS["examples"], context(folder), KEY).status == "written"
     (folder / "data/dev-en.tsv").write_text(ROWS.replace("premise 3", "Premise 3"))
-    assert STEPS["examples"].run(context(folder), KEY).status == "written"
+    assert run(STEPS["examples"], context(folder), KEY).status == "written"
 
 
 def test_another_split_stands_beside_the_old_one(folder: Path) -> None:
-    STEPS["examples"].run(context(folder), KEY)
+    run(STEPS["examples"], context(folder), KEY)
     (folder / "data/test-en.tsv").write_text("a\tb\n")
     there = context(folder, split="test")
-    assert STEPS["examples"].run(there, KEY).examples == 1
+    assert run(STEPS["examples"], there, KEY).examples == 1
     assert set(there.warehouse.scan("examples").collect()["split"]) == {"dev", "test"}
     assert {entry.slot.part for entry in there.warehouse.entries("rejected_rows")} == {"dev", "test"}
-    assert STEPS["examples"].run(context(folder), KEY).status == "fresh"
+    assert run(STEPS["examples"], context(folder), KEY).status == "fresh"
 
 
 def test_what_does_not_apply_and_what_is_missing(folder: Path) -> None:
     there = context(folder)
-    outside = STEPS["examples"].run(there, Key(dataset="d", language="sw"))
+    outside = run(STEPS["examples"], there, Key(dataset="d", language="sw"))
     assert (outside.status, outside.reason) == (
         "not_applicable",
         "dataset `d` is read in en, de, not in `sw`",
     )
     (folder / "data/dev-de.tsv").unlink()
     with pytest.raises(CorpusError, match=r"dev-de\.tsv"):
-        STEPS["examples"].run(there, Key(dataset="d", language="de"))
+        run(STEPS["examples"], there, Key(dataset="d", language="de"))
     with pytest.raises(StudyError, match="by dataset and language"):
-        STEPS["examples"].run(there, Key(language="en"))
+        run(STEPS["examples"], there, Key(language="en"))
     with pytest.raises(StudyError, match="No dataset `e`"):
-        STEPS["examples"].run(there, Key(dataset="e", language="en"))
+        run(STEPS["examples"], there, Key(dataset="e", language="en"))
     assert there.warehouse.entries() == []
 
 
@@ -108,5 +110,5 @@ def test_a_file_most_of_whose_rows_are_refused_is_of_another_format(folder: Path
     for rows in ("x\ny\n", "a\tb\tneutral\nx\ty\tz\nx\ty\tz\n"):
         (folder / "data/dev-en.tsv").write_text(rows)
         with pytest.raises(CorpusError, match=r"2 of [23] rows are refused.*not of the format"):
-            STEPS["examples"].run(there, KEY)
+            run(STEPS["examples"], there, KEY)
         assert there.warehouse.entries() == []

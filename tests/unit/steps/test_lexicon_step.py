@@ -10,6 +10,7 @@ from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.steps.base import Key
 from xlwh.steps.concepts import lexicon
 from xlwh.steps.plan import STEPS, upstream
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 ALIGNED = {"x": {"datasets": ["nli"], "pairs": [["en", "de"], ["de", "en"]]}}
@@ -23,7 +24,7 @@ def test_examples_with_the_same_id_are_sentence_pairs(world):
     context = world.context(lexica=ALIGNED)
     seen = []
     context.progress = lambda what, done, total: seen.append((what, done, total))
-    result = STEPS["lexicon"].run(context, Key(language="de"))
+    result = run(STEPS["lexicon"], context, Key(language="de"))
     assert result.status == "written"
     assert result.rows == stored(context).height
     assert result.metadata["x en-de"]["sentence_pairs"] == 10
@@ -35,20 +36,20 @@ def test_examples_with_the_same_id_are_sentence_pairs(world):
     sums = frame.group_by("source_word").agg(pl.col("probability").sum())
     assert sums["probability"].max() == pytest.approx(1)
     assert frame["provenance"].unique().to_list() == ["alignment of nli"]
-    assert STEPS["lexicon"].run(context, Key(language="de")).status == "fresh"
-    assert STEPS["lexicon"].run(context, Key(language="es")).status == "not_applicable"
-    assert STEPS["lexicon"].run(context, Key(language="en")).status == "written"
+    assert run(STEPS["lexicon"], context, Key(language="de")).status == "fresh"
+    assert run(STEPS["lexicon"], context, Key(language="es")).status == "not_applicable"
+    assert run(STEPS["lexicon"], context, Key(language="en")).status == "written"
 
 
 def test_settings_and_texts_make_it_stale(world):
-    STEPS["lexicon"].run(world.context(lexica=ALIGNED), Key(language="de"))
+    run(STEPS["lexicon"], world.context(lexica=ALIGNED), Key(language="de"))
     other = {"x": {**ALIGNED["x"], "aligner": {"iterations": 2}}}
     context = world.context(lexica=other)
-    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
+    assert run(STEPS["lexicon"], context, Key(language="de")).status == "written"
     slot = Slot("examples", ("nli", "de"), "dev")
     frame = context.warehouse.scan("examples", dataset="nli", language="de").collect()
     context.warehouse.write({slot: frame.head(3)}, "other")
-    assert STEPS["lexicon"].run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 6
+    assert run(STEPS["lexicon"], context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 6
 
 
 def test_another_segmenter_makes_aligned_words_stale(world, monkeypatch):
@@ -56,10 +57,10 @@ def test_another_segmenter_makes_aligned_words_stale(world, monkeypatch):
     context = world.context(
         lexica={"x": {"datasets": ["nli"], "pairs": [["en", "de"]]}, "muse": {"files": files}}
     )
-    STEPS["lexicon"].run(context, Key(language="de"))
+    run(STEPS["lexicon"], context, Key(language="de"))
     before = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
     monkeypatch.setattr(lexicon, "segmenter_name", lambda language: f"another, {language}")
-    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
+    assert run(STEPS["lexicon"], context, Key(language="de")).status == "written"
     after = {entry.slot: entry.fingerprint for entry in context.warehouse.entries("lexicon")}
     # Words of files are the files' own.
     assert {slot.keys[0] for slot in before if before[slot] != after[slot]} == {"x"}
@@ -83,16 +84,16 @@ def test_translations_hold_both_sides(world):
     }
     context = world.context(**sections)
     with pytest.raises(MissingDataError, match="materialize examples --dataset text --language de"):
-        STEPS["lexicon"].run(context, Key(language="de"))
-    STEPS["examples"].run(context, Key(dataset="text", language="de"))
-    STEPS["parallelism"].run(context, Key(dataset="text"))
+        run(STEPS["lexicon"], context, Key(language="de"))
+    run(STEPS["examples"], context, Key(dataset="text", language="de"))
+    run(STEPS["parallelism"], context, Key(dataset="text"))
     for language, source, best in (("de", "house", "Haus"), ("en", "Hund", "dog")):
-        assert STEPS["lexicon"].run(context, Key(language=language)).status == "written"
+        assert run(STEPS["lexicon"], context, Key(language=language)).status == "written"
         frame = stored(context, target_language=language).filter(pl.col("source_word") == source)
         assert frame.sort("rank")["target_word"][0] == best
     wrong = world.context(**{**sections, "lexica": {"x": {"datasets": ["text"], "pairs": [["de", "es"]]}}})
     with pytest.raises(StudyError, match="none of text has both `de` and `es`"):
-        STEPS["lexicon"].run(wrong, Key(language="es"))
+        run(STEPS["lexicon"], wrong, Key(language="es"))
 
 
 def test_files(world):
@@ -101,22 +102,22 @@ def test_files(world):
         {"source": "de", "target": "en", "path": "en-de.txt", "reversed": True},
     ]
     context = world.context(lexica={"muse": {"files": files}})
-    assert STEPS["lexicon"].run(context, Key(language="de")).status == "written"
+    assert run(STEPS["lexicon"], context, Key(language="de")).status == "written"
     frame = stored(context, lexicon="muse", target_language="de").filter(pl.col("source_word") == "the")
     assert frame.select("target_word", "rank", "file_rank", "probability", "provenance").rows() == [
         ("der", 1, 1, None, "en-de.txt"),
         ("die", 2, 2, None, "en-de.txt"),
     ]
-    STEPS["lexicon"].run(context, Key(language="en"))
+    run(STEPS["lexicon"], context, Key(language="en"))
     assert stored(context, target_language="en").filter(pl.col("source_word") == "die")[
         "target_word"
     ].to_list() == ["the"]
-    assert STEPS["lexicon"].run(context, Key(language="en")).status == "fresh"
+    assert run(STEPS["lexicon"], context, Key(language="en")).status == "fresh"
     (world.folder / "en-de.txt").write_text("the\tdas\n")
-    assert STEPS["lexicon"].run(context, Key(language="de")).rows == 1
+    assert run(STEPS["lexicon"], context, Key(language="de")).rows == 1
     (world.folder / "en-de.txt").unlink()
     with pytest.raises(CorpusError, match=r"lexica\.muse\.files"):
-        STEPS["lexicon"].run(context, Key(language="de"))
+        run(STEPS["lexicon"], context, Key(language="de"))
 
 
 def test_datasets_are_aligned_together_where_they_have_both_languages(world):
@@ -130,10 +131,10 @@ def test_datasets_are_aligned_together_where_they_have_both_languages(world):
         "lexica": {"x": {"datasets": ["nli", "text"], "pairs": [["en", "de"], ["en", "es"]]}},
     }
     context = world.context(**sections)
-    STEPS["examples"].run(context, Key(dataset="text", language="de"))
-    STEPS["parallelism"].run(context, Key(dataset="text"))
-    assert STEPS["lexicon"].run(context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
-    assert STEPS["lexicon"].run(context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
+    run(STEPS["examples"], context, Key(dataset="text", language="de"))
+    run(STEPS["parallelism"], context, Key(dataset="text"))
+    assert run(STEPS["lexicon"], context, Key(language="de")).metadata["x en-de"]["sentence_pairs"] == 12
+    assert run(STEPS["lexicon"], context, Key(language="es")).metadata["x en-es"]["sentence_pairs"] == 10
     assert stored(context)["provenance"].unique().sort().to_list() == [
         "alignment of nli",
         "alignment of nli, text",
@@ -146,7 +147,7 @@ def test_nothing_in_common_is_an_error(world):
     frame = context.warehouse.scan("examples", dataset="nli", language="de").collect()
     context.warehouse.write({slot: frame.with_columns(example_id="other" + pl.col("example_id"))}, "other")
     with pytest.raises(MissingDataError, match="no example of nli has the same id in `en` and `de`"):
-        STEPS["lexicon"].run(context, Key(language="de"))
+        run(STEPS["lexicon"], context, Key(language="de"))
 
 
 def test_reads_the_examples_of_its_datasets_alone(world):

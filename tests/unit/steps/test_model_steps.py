@@ -15,8 +15,11 @@ import pytest
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo, pins
-from xlwh.steps.base import Context, Key, StepResult
+from xlwh.steps.base import Key, StepResult
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -39,8 +42,8 @@ def context_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., 
     return build
 
 
-def statuses(context: Context, *runs: Any, key: Key = KEY) -> list[str]:
-    return [run(context, key).status for run in runs]
+def statuses(context: Context, *steps: str, key: Key = KEY) -> list[str]:
+    return [run(STEPS[step], context, key).status for step in steps]
 
 
 def test_a_model_says_whose_counterpart_it_is(
@@ -50,8 +53,8 @@ def test_a_model_says_whose_counterpart_it_is(
     mono = {"path": path, "languages": ["en"], "counterpart_of": "multi"}
     context = context_of(None, multi={"path": path}, mono=mono)
     for name in ("multi", "mono"):
-        assert STEPS["models"].run(context, Key(model=name)).status == "written"
-        assert STEPS["models"].run(context, Key(model=name)).status == "fresh"
+        assert run(STEPS["models"], context, Key(model=name)).status == "written"
+        assert run(STEPS["models"], context, Key(model=name)).status == "fresh"
     rows = context.warehouse.scan("models").select("model", "counterpart_of").collect().rows()
     assert sorted(rows) == [("mono", "multi"), ("multi", None)]
 
@@ -66,10 +69,7 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     context = context_of(examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT"})
     messages: list[tuple[str, int, int]] = []
     context.progress = lambda *message: messages.append(message)
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
-        == ["written"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["written"] * 3
 
     (row,) = context.warehouse.scan("models").collect().to_dicts()
     pin = context.zoo.pin("m")
@@ -93,14 +93,9 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     np.testing.assert_allclose(np.array(found["probabilities"].to_list()).sum(axis=1), 1, atol=1e-6)
     assert messages[-1] == ("nli: predictions", len(pairs), len(pairs))
     assert ("nli: tokens", len(pairs), len(pairs)) in messages
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["fresh"] * 3
     context.force = True
-    assert (
-        statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
-        == ["written"] * 3
-    )
+    assert statuses(context, "models", "tokens", "predictions") == ["written"] * 3
 
 
 def test_what_changes_makes_stale_what_depends_on_it(
@@ -114,7 +109,7 @@ def test_what_changes_makes_stale_what_depends_on_it(
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
-    runs = (STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    runs = ("models", "tokens", "predictions")
     context = context_of(frame(pairs), m={"path": "model"})
     assert statuses(context, *runs) == ["written"] * 3
 
@@ -143,8 +138,8 @@ def test_a_model_without_a_head_has_tokens_but_no_predictions(
     pairs: list[tuple[str, str | None]],
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("xlm", "ForMaskedLM"))})
-    assert statuses(context, STEPS["models"].run, STEPS["tokens"].run) == ["written", "written"]
-    result = STEPS["predictions"].run(context, KEY)
+    assert statuses(context, "models", "tokens") == ["written", "written"]
+    result = run(STEPS["predictions"], context, KEY)
     assert (result.status, result.reason) == (
         "not_applicable",
         "`m` has no sequence classification head.",
@@ -175,7 +170,7 @@ def test_partitions_that_do_not_apply_say_so(
         ),
     }
     for model, reason in zip(("m", "idle"), reasons[step], strict=True):
-        result: StepResult = STEPS[step].run(context, Key(model=model, language="en"))
+        result: StepResult = run(STEPS[step], context, Key(model=model, language="en"))
         assert (result.status, result.reason) == ("not_applicable", reason)
 
 
@@ -187,7 +182,7 @@ def test_missing_examples_name_the_command(
     with pytest.raises(
         MissingDataError, match=r"no examples/dataset=nli/language=en/dev yet\..*xlwh materialize examples"
     ):
-        STEPS[step].run(context, KEY)
+        run(STEPS[step], context, KEY)
 
 
 def test_an_empty_dataset_is_done_and_stays_done(
@@ -197,8 +192,8 @@ def test_an_empty_dataset_is_done_and_stays_done(
 ) -> None:
     context = context_of(None, m={"path": str(checkpoint("bert"))})
     context.warehouse.write({Slot("examples", ("nli", "en"), "dev"): frame([])}, "read")
-    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["written", "written"]
-    assert statuses(context, STEPS["tokens"].run, STEPS["predictions"].run) == ["fresh", "fresh"]
+    assert statuses(context, "tokens", "predictions") == ["written", "written"]
+    assert statuses(context, "tokens", "predictions") == ["fresh", "fresh"]
     assert context.warehouse.scan("tokens").collect().height == 0
 
 
@@ -214,7 +209,7 @@ def test_labels_that_the_model_does_not_know_are_refused(
         r"entailment\..*`labels = \[\.\.\.\]` under `\[models\.m\]`"
     )
     with pytest.raises(ModelError, match=expected):
-        STEPS["predictions"].run(context, KEY)
+        run(STEPS["predictions"], context, KEY)
     assert context.warehouse.entries("predictions") == []
 
 
@@ -226,12 +221,12 @@ def test_long_corpora_are_worked_on_in_parts_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = context_of(frame(pairs), m={"path": str(checkpoint("roberta"))})
-    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "tokens", "predictions")
     tables = {name: context.warehouse.scan(name).collect() for name in ("tokens", "predictions")}
     for step in ("tokens", "predictions"):
-        monkeypatch.setattr(type(STEPS[step].definition), "at_once", 3)
+        monkeypatch.setattr(type(definition_of(STEPS[step])), "at_once", 3)
     context.force = True
-    statuses(context, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "tokens", "predictions")
     assert context.warehouse.scan("tokens").collect().equals(tables["tokens"])
     again = context.warehouse.scan("predictions").collect()
     floats = ["logits", "probabilities"]
@@ -247,7 +242,7 @@ def test_files_carry_the_hashes_of_the_model(
     frame: Callable[..., pl.DataFrame],
 ) -> None:
     context = context_of(frame([("a", "b")]), m={"path": str(checkpoint("bert"))})
-    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    statuses(context, "models", "tokens", "predictions")
     pin = context.zoo.pin("m")
     for table in ("models", "tokens", "predictions"):
         (entry,) = context.warehouse.entries(table)
@@ -264,20 +259,23 @@ def test_fresh_partitions_need_no_torch(
     (tmp_path / "nli").mkdir()
     (tmp_path / "nli" / "dev-en.tsv").write_text("One thing.\tAnother thing.\tneutral\n")
     context = context_of(None, m={"path": str(checkpoint("bert"))})
-    assert STEPS["examples"].run(context, Key(dataset="nli", language="en")).status == "written"
-    statuses(context, STEPS["models"].run, STEPS["tokens"].run, STEPS["predictions"].run)
+    assert run(STEPS["examples"], context, Key(dataset="nli", language="en")).status == "written"
+    statuses(context, "models", "tokens", "predictions")
     script = f"""
 import json, sys
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import definition_of
+from xlwh.steps.runner import run
 from xlwh.store import Warehouse
 from xlwh.study import Study
 study = Study.model_validate(json.loads({context.study.model_dump_json()!r}))
 warehouse = Warehouse({str(context.warehouse.root)!r})
 context = Context(study, warehouse, Zoo(study, warehouse))
 for step in ("models", "tokens", "predictions"):
-    assert STEPS[step].run(context, Key(model="m", language="en")).status == "fresh", step
+    assert run(STEPS[step], context, Key(model="m", language="en")).status == "fresh", step
 assert not {{"torch", "transformers"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -23,8 +23,10 @@ from xlwh.corpora import spans
 from xlwh.models.segments import occurrences
 from xlwh.report.explorer import concept as concept_page
 from xlwh.report.explorer.drill_pages import _sentence
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Entry, Slot, schema
 from xlwh.store.occurrences import POINTERS, cut
 
@@ -97,9 +99,9 @@ def context(tmp_path_factory: pytest.TempPathFactory, checkpoint: Callable[..., 
     with pytest.MonkeyPatch.context() as patch:
         trust_made_up_inputs(patch)
         for language in ("en", "de"):
-            STEPS["tokens"].run(made, Key("a", language=language))
-            STEPS["activations"].run(made, Key("a", language=language))
-        STEPS["concepts"].run(made, Key("a"))
+            run(STEPS["tokens"], made, Key("a", language=language))
+            run(STEPS["activations"], made, Key("a", language=language))
+        run(STEPS["concepts"], made, Key("a"))
     made.warehouse.build_catalogue()
     return made
 

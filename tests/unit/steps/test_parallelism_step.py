@@ -14,10 +14,12 @@ from dagster_project.checks import checks_of
 from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.models import Zoo
 from xlwh.steps import planning, runner
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.corpora.parallelism import refuse_differing, require_parallel
 from xlwh.steps.models.evaluated import evaluated
 from xlwh.steps.plan import STEPS, partitions, upstream
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -57,7 +59,7 @@ def context(tmp_path: Path) -> Callable[..., Context]:
         warehouse = Warehouse(tmp_path / "warehouse", create=True)
         made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
         for language in files:
-            STEPS["examples"].run(made, Key(dataset="nli", language=language))
+            run(STEPS["examples"], made, Key(dataset="nli", language=language))
         return made
 
     return context
@@ -84,7 +86,7 @@ def faults(context: Context, check: str) -> int:
 
 def test_translations_are_parallel(context):
     made = context(en=lines("en"), de=lines("de"))
-    assert STEPS["parallelism"].run(made, DATASET).status == "written"
+    assert run(STEPS["parallelism"], made, DATASET).status == "written"
     row = stored(made)
     assert (row["verdict"], row["joined_by"], row["pairs"], row["is_refused"]) == (
         "parallel",
@@ -93,7 +95,7 @@ def test_translations_are_parallel(context):
         False,
     )
     assert (row["label_agreement"], row["shared_numbers"], row["first_divergence"]) == (1.0, 1.0, None)
-    assert STEPS["parallelism"].run(made, DATASET).status == "fresh"
+    assert run(STEPS["parallelism"], made, DATASET).status == "fresh"
     assert runner.fresh(STEPS["parallelism"], made, DATASET) is not None
     assert faults(made, "languages_are_parallel") == faults(made, "no_odd_rows") == 0
 
@@ -105,7 +107,7 @@ def test_a_lacking_row_is_refused_with_its_place_whatever_is_sampled(context, li
         with pytest.raises(
             CorpusError, match=r"`de` differs from `en` from row 2[234] on .*60 rows against 59"
         ):
-            STEPS["parallelism"].run(made, DATASET)
+            run(STEPS["parallelism"], made, DATASET)
     row = stored(made)
     assert (row["verdict"], row["is_refused"], row["source_rows"], row["target_rows"]) == (
         "differs",
@@ -121,19 +123,19 @@ def test_a_lacking_row_is_refused_with_its_place_whatever_is_sampled(context, li
 def test_the_language_that_all_others_differ_from_is_named(context):
     made = context(en=without(lines("en"), 30), de=lines("de"), es=lines("es"))
     with pytest.raises(CorpusError, match="All differ from `en` there"):
-        STEPS["parallelism"].run(made, DATASET)
+        run(STEPS["parallelism"], made, DATASET)
 
 
 def test_the_study_may_let_it_pass(context):
     made = context({"aligned": "unchecked"}, en=lines("en"), de=without(lines("de"), 23))
-    assert STEPS["parallelism"].run(made, DATASET).status == "written"
+    assert run(STEPS["parallelism"], made, DATASET).status == "written"
     row = stored(made)
     assert (row["verdict"], row["aligned"], row["is_refused"]) == ("differs", "unchecked", False)
     assert faults(made, "languages_are_parallel") == 0
     require_parallel(joining(made), "nli", ["en", "de"])
     again = context(en=lines("en"), de=without(lines("de"), 23))
     with pytest.raises(CorpusError, match="aligned = "):
-        STEPS["parallelism"].run(again, DATASET)
+        run(STEPS["parallelism"], again, DATASET)
 
 
 @pytest.mark.parametrize("of", ["en", "de"])
@@ -144,16 +146,16 @@ def test_a_file_that_is_another_languages_is_refused(context, of):
     told = f"`es` differs from `en` from row 0 on .*60 of 60 texts are those of `{of}`, so it is one language twice"
     for _ in range(2):
         with pytest.raises(CorpusError, match=told):
-            STEPS["parallelism"].run(made, DATASET)
+            run(STEPS["parallelism"], made, DATASET)
     with pytest.raises(CorpusError, match="one language twice"):
         require_parallel(joining(made), "nli", ["en", "es"])
-    assert STEPS["parallelism"].run(context({"aligned": "unchecked"}, **files), DATASET).status == "written"
+    assert run(STEPS["parallelism"], context({"aligned": "unchecked"}, **files), DATASET).status == "written"
 
 
 def test_some_texts_may_be_the_same(context):
     half = [b if n % 3 else a for n, (a, b) in enumerate(zip(lines("en"), lines("de"), strict=True))]
     made = context(en=lines("en"), de=half)
-    STEPS["parallelism"].run(made, DATASET)
+    run(STEPS["parallelism"], made, DATASET)
     assert stored(made)["verdict"] == "parallel"
 
 
@@ -188,9 +190,9 @@ def leaking(
     }
     made = context(sections=sections, en=lines("en"), de=de or lines("de"))
     for language in languages:
-        STEPS["examples"].run(made, Key(dataset="rest", language=language))
+        run(STEPS["examples"], made, Key(dataset="rest", language=language))
     with suppress(CorpusError):
-        STEPS["parallelism"].run(made, Key(dataset="rest"))
+        run(STEPS["parallelism"], made, Key(dataset="rest"))
     return made
 
 
@@ -221,7 +223,7 @@ def test_the_rest_in_another_language_has_to_be_the_rest(context):
 
 
 def test_other_files_are_looked_at_again(context):
-    STEPS["parallelism"].run(context(en=lines("en"), de=lines("de")), DATASET)
+    run(STEPS["parallelism"], context(en=lines("en"), de=lines("de")), DATASET)
     shuffled = lines("de")
     random.Random(2).shuffle(shuffled)
     made = context(en=lines("en"), de=shuffled)
@@ -230,7 +232,7 @@ def test_other_files_are_looked_at_again(context):
     ):
         require_parallel(joining(made), "nli", ["en", "de"])
     with pytest.raises(CorpusError, match="the rows match nowhere"):
-        STEPS["parallelism"].run(made, DATASET)
+        run(STEPS["parallelism"], made, DATASET)
     with pytest.raises(CorpusError, match="the rows match nowhere"):
         require_parallel(joining(made), "nli", ["en", "de"])
     require_parallel(joining(made), "nli", ["de"])
@@ -238,9 +240,9 @@ def test_other_files_are_looked_at_again(context):
 
 def test_one_language_has_nothing_to_compare(context):
     made = context(en=lines("en"), de=lines("de"))
-    STEPS["parallelism"].run(made, DATASET)
+    run(STEPS["parallelism"], made, DATASET)
     alone = context(en=lines("en"))
-    assert STEPS["parallelism"].run(alone, DATASET).status == "not_applicable"
+    assert run(STEPS["parallelism"], alone, DATASET).status == "not_applicable"
     assert alone.warehouse.scan("parallelism").collect().height == 1, "what was compared stays stored"
 
 
@@ -272,8 +274,8 @@ def test_tweets_in_two_languages_are_refused_to_who_joins_them_only(tmp_path):
     warehouse = Warehouse(tmp_path / "warehouse", create=True)
     made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
     for language in ("en", "de"):
-        STEPS["examples"].run(made, Key(dataset="nli", language=language))
-    assert STEPS["parallelism"].run(made, DATASET).status == "written"
+        run(STEPS["examples"], made, Key(dataset="nli", language=language))
+    assert run(STEPS["parallelism"], made, DATASET).status == "written"
     assert stored(made)["verdict"] == "unrelated"
     assert faults(made, "languages_are_parallel") == 0
     refuse_differing(joining(made), "nli", ["en", "de"])
@@ -301,14 +303,14 @@ def test_every_step_that_joins_languages_refuses_rows_that_do_not_go_together(wo
     made = world.context(lexica={"words": {"datasets": ["nli"], "pairs": [["en", "de"]]}})
     refuse(made, "de")
     with pytest.raises(CorpusError, match="rows of different languages would be joined"):
-        STEPS[step].run(made, Key(language="de") if step == "lexicon" else Key("a", language="de"))
+        run(STEPS[step], made, Key(language="de") if step == "lexicon" else Key("a", language="de"))
 
 
 def test_who_explains_its_own_predictions_joins_no_languages(world):
     own = world.context(attribution={"target": "own_prediction"})
     refuse(own, "de")
     with pytest.raises(MissingDataError, match="There is no predictions"):
-        STEPS["attributions"].run(own, Key("a", language="de"))
+        run(STEPS["attributions"], own, Key("a", language="de"))
 
 
 def test_who_joins_languages_waits_for_the_audit():
@@ -389,8 +391,8 @@ def test_real_data_raise_no_alarm(shared, tmp_path, name):
     warehouse = Warehouse(tmp_path / "warehouse", create=True)
     made = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
     for language in languages:
-        STEPS["examples"].run(made, Key(dataset="nli", language=language))
-    assert STEPS["parallelism"].run(made, DATASET).status == "written"
+        run(STEPS["examples"], made, Key(dataset="nli", language=language))
+    assert run(STEPS["parallelism"], made, DATASET).status == "written"
     found = warehouse.scan("parallelism").collect()
     expected = {"unrelated"} if name in UNRELATED else {"undecided"} if name == "gsd" else {"parallel"}
     assert set(found["verdict"]) == expected

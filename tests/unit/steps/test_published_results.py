@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from xlwh import published
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 
 
@@ -16,18 +18,18 @@ def context(tmp_path) -> Context:
 
 
 def test_writes_then_is_fresh(context):
-    first = STEPS["published_results"].run(context, Key())
+    first = run(STEPS["published_results"], context, Key())
     assert (first.status, first.rows) == ("written", published.load().height)
     assert first.metadata["papers"]["ccta"] == 223
     assert context.warehouse.current(Slot("published_results")).rows == first.rows
     assert context.warehouse.scan("published_results").collect().equals(published.load())
-    assert STEPS["published_results"].run(context, Key()).status == "fresh"
+    assert run(STEPS["published_results"], context, Key()).status == "fresh"
 
 
 def test_changed_numbers_and_force_write_again(context, monkeypatch):
-    STEPS["published_results"].run(context, Key())
+    run(STEPS["published_results"], context, Key())
     monkeypatch.setattr(published, "digest", lambda: "0" * 32)
-    assert STEPS["published_results"].run(context, Key()).status == "written"
-    assert STEPS["published_results"].run(context, Key()).status == "fresh"
+    assert run(STEPS["published_results"], context, Key()).status == "written"
+    assert run(STEPS["published_results"], context, Key()).status == "fresh"
     context.force = True
-    assert STEPS["published_results"].run(context, Key()).status == "written"
+    assert run(STEPS["published_results"], context, Key()).status == "written"

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from xlwh.steps.job import Job, ModelUse, Planned
+from xlwh.steps.job import RECIPE, Job, ModelUse, Planned
 from xlwh.steps.reasons import EARLIER, reasons
-from xlwh.steps.runner import RECIPE
 from xlwh.store import Entry, Slot
 
 

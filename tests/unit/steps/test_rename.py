@@ -11,7 +11,8 @@ from two_models import CONVERTED, Bench
 
 from xlwh.errors import StoreError
 from xlwh.steps import rename, scope
-from xlwh.steps.base import Context, no_progress
+from xlwh.steps.base import no_progress
+from xlwh.steps.context import Context
 from xlwh.steps.names import renamed_study
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.rename import Renamer

@@ -13,10 +13,11 @@ import small_study
 from xlwh.errors import XlwhError
 from xlwh.models import Zoo
 from xlwh.steps import scope
-from xlwh.steps.base import Context, no_progress
+from xlwh.steps.base import no_progress
+from xlwh.steps.context import Context
 from xlwh.steps.names import known, renamed_study
 from xlwh.steps.plan import STEPS, partitions
-from xlwh.steps.planning import NotApplicable
+from xlwh.steps.planning import NotApplicable, definition_of
 from xlwh.steps.rename import Renamer
 from xlwh.store import Warehouse
 from xlwh.study import Study
@@ -48,6 +49,8 @@ def stale(context: Context) -> list[str]:
     found = []
     context.planner.refresh()
     for step in STEPS.values():
+        if definition_of(step) is None:
+            continue
         for key in partitions(context.study, step):
             try:
                 fresh = all(map(context.planner.is_fresh, context.planner.jobs(step, key)))

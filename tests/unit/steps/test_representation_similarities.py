@@ -9,6 +9,7 @@ from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.concepts import representation_similarities
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 KEY = Key("a")
@@ -25,12 +26,12 @@ def context(world):
         again = frame.with_columns(pl.col("example_id") + "b", text=pl.col("text") + " !")
         third = frame.with_columns(pl.col("example_id") + "c", text_pair=pl.col("text"))
         made.warehouse.write({slot: pl.concat([frame, again, third])}, "more")
-        STEPS["activations"].run(made, Key("a", language=language))
+        run(STEPS["activations"], made, Key("a", language=language))
     return made
 
 
 def test_every_measure_of_every_layer(context):
-    result = STEPS["representation_similarities"].run(context, KEY)
+    result = run(STEPS["representation_similarities"], context, KEY)
     found = context.warehouse.scan("representation_similarities").collect()
     assert result.rows == found.height
     per_layer = [
@@ -53,17 +54,17 @@ def test_every_measure_of_every_layer(context):
         )
     assert set(found.filter(pl.col("measure") == "cka")["num_units"]) == {15}
     assert found.filter(pl.col("measure") == "anisotropy")["null_value"].null_count() == 4
-    assert STEPS["representation_similarities"].run(context, KEY).status == "fresh"
+    assert run(STEPS["representation_similarities"], context, KEY).status == "fresh"
 
 
 def test_sentence_vectors_must_be_there(context):
     context.warehouse.drop([Slot("sentence_vectors", ("a", "de"), "nli.encoder.2")])
     with pytest.raises(MissingDataError, match="xlwh materialize activations --model a --language de"):
-        STEPS["representation_similarities"].run(context, KEY)
+        run(STEPS["representation_similarities"], context, KEY)
 
 
 def test_what_does_not_apply(world):
-    assert STEPS["representation_similarities"].run(world.context(), KEY).status == "not_applicable"
+    assert run(STEPS["representation_similarities"], world.context(), KEY).status == "not_applicable"
 
 
 def test_whether_languages_may_be_paired_is_part_of_what_is_stored(context, monkeypatch):
@@ -71,7 +72,7 @@ def test_whether_languages_may_be_paired_is_part_of_what_is_stored(context, monk
     paired = ["cka", "mutual_retrieval", "retrieval"]
     for unlike, measures in (([], paired), ([{"target_language": "de", "verdict": "unrelated"}], [])):
         monkeypatch.setattr(representation_similarities, "not_parallel", lambda *_, rows=unlike: rows)
-        assert STEPS["representation_similarities"].run(context, KEY).status == "written"
-        assert STEPS["representation_similarities"].run(context, KEY).status == "fresh"
+        assert run(STEPS["representation_similarities"], context, KEY).status == "written"
+        assert run(STEPS["representation_similarities"], context, KEY).status == "fresh"
         stored = context.warehouse.scan("representation_similarities").collect()["measure"]
         assert sorted(set(stored) & set(paired)) == measures

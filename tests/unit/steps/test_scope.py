@@ -11,8 +11,9 @@ import pytest
 from made_up import parallel
 
 from xlwh.models import Zoo
-from xlwh.steps.base import Context
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
 
@@ -88,7 +89,7 @@ def make_all(context: Context) -> None:
     for step in STEPS.values():
         if step.name not in UNREAD:
             for key in partitions(context.study, step):
-                step.run(context, key)
+                run(step, context, key)
 
 
 def named(frame: pl.DataFrame) -> set[str]:

@@ -16,9 +16,11 @@ import xlwh.steps as steps
 import xlwh.steps.models.selftests as selftests
 from xlwh.errors import ModelError
 from xlwh.selftest import CAPABILITIES, ITEMS, Result
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.models import models
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 KEY = Key("a", language="en")
@@ -70,7 +72,7 @@ def stored(context: Context, model: str = "a") -> list[dict[str, Any]]:
 
 def test_it_is_stored_once_per_weights_with_examples_of_the_study(world: Any, counted: Counted) -> None:
     context = world.context()
-    result = STEPS["models"].run(context, Key("a"))
+    result = run(STEPS["models"], context, Key("a"))
     assert result.metadata["self-test"]["passed"] >= 12  # type: ignore[index]
     rows = stored(context)
     assert [row["item"] for row in rows] == [item.name for item in ITEMS]
@@ -82,15 +84,15 @@ def test_it_is_stored_once_per_weights_with_examples_of_the_study(world: Any, co
     assert examples.filter(pl.col("dataset") == "self_test").height == 2
     assert examples["text_pair"].null_count() == 0
     # `b` has the same weights; further runs, further steps and another process find what is there.
-    STEPS["models"].run(context, Key("b"))
-    assert STEPS["models"].run(context, Key("a")).status == "fresh"
+    run(STEPS["models"], context, Key("b"))
+    assert run(STEPS["models"], context, Key("a")).status == "fresh"
     again = world.context()
-    STEPS["tokens"].run(again, KEY)
-    STEPS["predictions"].run(again, KEY)
+    run(STEPS["tokens"], again, KEY)
+    run(STEPS["predictions"], again, KEY)
     assert len(counted.seen) == 1
     assert stored(context, "b") == rows
     # Unless told to, or other versions compute.
-    STEPS["models"].run(replace(context, force=True), Key("a"))
+    run(STEPS["models"], replace(context, force=True), Key("a"))
     assert len(counted.seen) == 2
 
 
@@ -98,10 +100,10 @@ def test_other_versions_are_tested_again(
     world: Any, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = world.context()
-    STEPS["models"].run(context, Key("a"))
+    run(STEPS["models"], context, Key("a"))
     monkeypatch.setattr(models, "tested_with", lambda: "another version")
     monkeypatch.setattr(selftests, "tested_with", lambda: "another version")
-    assert STEPS["models"].run(context, Key("a")).status == "written"
+    assert run(STEPS["models"], context, Key("a")).status == "written"
     assert len(counted.seen) == 2
     assert (
         context.warehouse.scan("models", model="a").collect()["self_tested_with"].item() == "another version"
@@ -115,7 +117,7 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
     measured = checks.Measured(deviation, 1e-4, "Largest deviation with each example.")
     monkeypatch.setitem(checks.CHECKS, "own_forward", lambda case: measured)
     context = world.context()
-    STEPS["models"].run(context, Key("a"))
+    run(STEPS["models"], context, Key("a"))
     row = next(row for row in stored(context) if row["item"] == "own_forward")
     assert (row["status"], row["deviation"]) == ("failed", None)
     with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
@@ -125,17 +127,17 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
     context = world.context()
     context.warehouse.drop([Slot("examples", ("nli", language), "dev") for language in ("en", "de", "es")])
-    STEPS["models"].run(context, Key("a"))
+    run(STEPS["models"], context, Key("a"))
     assert set(counted.seen[0]["dataset"]) == {"self_test"}
     assert {row["status"] for row in stored(context)} == {"passed", "not_applicable"}
 
 
 def test_a_file_that_was_cut_off_is_made_again(world: Any, counted: Counted) -> None:
     context = world.context()
-    STEPS["models"].run(context, Key("a"))
+    run(STEPS["models"], context, Key("a"))
     (file,) = (Path(context.warehouse.root) / "cache" / "self-tests").iterdir()
     file.write_text(file.read_text()[:-20])
-    STEPS["predictions"].run(context, KEY)
+    run(STEPS["predictions"], context, KEY)
     assert len(counted.seen) == 2
     assert len(json.loads(file.read_text())) == len(ITEMS)
 
@@ -154,8 +156,8 @@ GATED = (
 
 def upstream(context: Context) -> None:
     for language in ("en", "de", "es"):
-        STEPS["tokens"].run(context, Key("a", language=language))
-        STEPS["predictions"].run(context, Key("a", language=language))
+        run(STEPS["tokens"], context, Key("a", language=language))
+        run(STEPS["predictions"], context, Key("a", language=language))
 
 
 REFUSED = [
@@ -176,16 +178,16 @@ def test_a_failed_item_refuses_the_steps_that_depend_on_it(
     """What is upstream of a step was made before the item failed, so that every step is tried."""
     context = world.context(**SECTIONS)
     upstream(context)
-    STEPS["attributions"].run(context, KEY)
+    run(STEPS["attributions"], context, KEY)
     counted.failing = {item}
-    STEPS["models"].run(replace(context, force=True), Key("a"))
+    run(STEPS["models"], replace(context, force=True), Key("a"))
     assert {row["item"] for row in stored(context) if row["status"] == "failed"} == {item}
     told: dict[str, str] = {}
     for name in GATED:
         if item == "word_vectors" and name in ("perturbations", "attribution_probes"):
             continue  # they are left without methods
         try:
-            STEPS[name].run(replace(context, force=True), KEY)
+            run(STEPS[name], replace(context, force=True), KEY)
         except ModelError as error:
             told[name] = str(error)
     assert set(told) == refused
@@ -198,25 +200,25 @@ def test_refused_methods_are_left_out_and_the_others_made(world: Any, counted: C
     counted.failing = {"completeness", "read_position"}
     context = world.context(**SECTIONS)
     upstream(context)
-    STEPS["word_vectors"].run(context, KEY)
+    run(STEPS["word_vectors"], context, KEY)
     for language in ("en", "de", "es"):
-        result = STEPS["attributions"].run(context, Key("a", language=language))
+        result = run(STEPS["attributions"], context, Key("a", language=language))
         assert result.status == "written"
         assert "without lig, attention" in result.reason
     made = context.warehouse.scan("token_attributions", model="a").collect()
     assert set(made["method"]) == {"occlusion"}
-    again = STEPS["attributions"].run(context, KEY)
+    again = run(STEPS["attributions"], context, KEY)
     assert (again.status, "without lig, attention" in again.reason) == ("fresh", True)
-    result = STEPS["perturbations"].run(context, KEY)
+    result = run(STEPS["perturbations"], context, KEY)
     assert "without lig, attention" in result.reason
     assert set(context.warehouse.scan("perturbations", model="a").collect()["method"]) == {
         "occlusion",
         "random",
     }
-    assert "without lig, attention" in STEPS["attribution_probes"].run(context, KEY).reason
+    assert "without lig, attention" in run(STEPS["attribution_probes"], context, KEY).reason
     for language in ("de", "es"):
-        STEPS["word_vectors"].run(context, Key("a", language=language))
-    pairs = STEPS["ccta_pairs"].run(context, KEY)
+        run(STEPS["word_vectors"], context, Key("a", language=language))
+    pairs = run(STEPS["ccta_pairs"], context, KEY)
     assert "without lig" in pairs.reason
     assert set(context.warehouse.scan("ccta_pairs", model="a").collect()["method"]) == {"occlusion"}
 
@@ -226,8 +228,8 @@ def test_what_was_stored_of_a_method_that_is_refused_by_now_stays_as_it_was(
 ) -> None:
     context = world.context(**SECTIONS)
     upstream(context)
-    STEPS["attributions"].run(context, KEY)
-    STEPS["perturbations"].run(context, KEY)
+    run(STEPS["attributions"], context, KEY)
+    run(STEPS["perturbations"], context, KEY)
 
     def entries(table: str) -> dict[Slot, str]:
         return {entry.slot: entry.fingerprint for entry in context.warehouse.entries(table)}
@@ -235,9 +237,9 @@ def test_what_was_stored_of_a_method_that_is_refused_by_now_stays_as_it_was(
     tables = ("token_attributions", "attribution_runs", "perturbations")
     before = {table: entries(table) for table in tables}
     counted.failing = {"completeness"}
-    STEPS["models"].run(replace(context, force=True), Key("a"))
+    run(STEPS["models"], replace(context, force=True), Key("a"))
     for step in ("attributions", "perturbations"):
-        assert "without lig" in STEPS[step].run(replace(context, force=True), KEY).reason
+        assert "without lig" in run(STEPS[step], replace(context, force=True), KEY).reason
     assert {table: entries(table) for table in tables} == before
 
 
@@ -248,11 +250,11 @@ def test_a_model_that_is_refused_all_methods_is_refused(world: Any, counted: Cou
     )
     upstream(context)
     counted.failing = {"completeness"}
-    STEPS["models"].run(replace(context, force=True), Key("a"))
+    run(STEPS["models"], replace(context, force=True), Key("a"))
     with pytest.raises(
         ModelError, match=r"Model `a`: attributions by lig are refused: .*`completeness` failed"
     ):
-        STEPS["attributions"].run(context, KEY)
+        run(STEPS["attributions"], context, KEY)
 
 
 def test_every_step_that_loads_a_model_names_what_for() -> None:

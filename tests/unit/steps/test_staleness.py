@@ -21,9 +21,10 @@ from pydantic import BaseModel, ValidationError
 from xlwh.attribution import methods
 from xlwh.errors import XlwhError
 from xlwh.steps import job
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Step, partitions, step_of, upstream
-from xlwh.steps.planning import NotApplicable, Planner, slots_of
+from xlwh.steps.planning import NotApplicable, Planner, definition_of, slots_of
 from xlwh.store import Slot, contract
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -524,11 +525,11 @@ def test_a_raised_version_makes_a_step_stale(
 ) -> None:
     before = _again(settings, filled)
     made = {(step.name, key) for key in partitions(before.study, step) if _slots(before, step, key)}
-    monkeypatch.setattr(type(step.definition), "version", "raised")
+    monkeypatch.setattr(type(definition_of(step)), "version", "raised")
     assert _stale(_again(settings, filled)) & _applicable(before) == _behind(before, made)
 
 
-LIBRARIES = {name for step in STEPS.values() for name in step.definition.libraries}
+LIBRARIES = {name for step in STEPS.values() for name in definition_of(step).libraries}
 
 
 @pytest.mark.parametrize(

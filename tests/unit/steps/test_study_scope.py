@@ -10,8 +10,10 @@ from two_models import Bench
 
 from xlwh.errors import StudyError
 from xlwh.steps import scope
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.planning import definition_of
 from xlwh.store import Slot, empty
 from xlwh.study import Study
 
@@ -152,7 +154,7 @@ def test_files_that_are_not_up_to_date_leave_the_question_open(bench, monkeypatc
     """A step that asks for a file without requiring it has more to do once that is there."""
     made = bench.make(bench.context(), "examples", "tokens")
     scope.renew(made.planner)
-    definition = type(STEPS["tokens"].definition)
+    definition = type(definition_of(STEPS["tokens"]))
     monkeypatch.setattr(
         definition,
         "jobs",
@@ -177,7 +179,7 @@ def test_mistakes_of_the_study_are_no_reason_to_hide(bench, monkeypatch):
     def refuse(self, partition):
         raise StudyError("no")
 
-    monkeypatch.setattr(type(STEPS["examples"].definition), "jobs", refuse)
+    monkeypatch.setattr(type(definition_of(STEPS["examples"])), "jobs", refuse)
     other = bench.context(seed=2)
     scope.renew(other.planner)
     assert hidden(made) == set()

@@ -14,8 +14,10 @@ from xlwh.corpora.spans import joined
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
 from xlwh.models.finetune import read_training
-from xlwh.steps.base import Context, Key
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.study import Study
 
@@ -90,8 +92,8 @@ def context(tmp_path: Path, checkpoint: Callable[..., Path]) -> Context:
 
 
 def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Context) -> None:
-    assert STEPS["models"].run(context, Key("base")).status == "written"
-    assert STEPS["models"].run(context, Key("tagger")).status == "written"
+    assert run(STEPS["models"], context, Key("base")).status == "written"
+    assert run(STEPS["models"], context, Key("tagger")).status == "written"
     (row,) = context.warehouse.scan("models", model="tagger").collect().to_dicts()
     assert row["task"] == "token_classification"
     assert row["labels"] == ["CCONJ", "DET", "NOUN", "PUNCT", "VERB"]
@@ -103,10 +105,10 @@ def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Cont
     assert (record["dropped_words"], record["truncated_words"]) == (0, 0)
 
     key = Key("tagger", language="de")
-    assert STEPS["tokens"].run(context, key).status == "written"
-    assert STEPS["token_predictions"].run(context, key).status == "written"
-    assert STEPS["token_predictions"].run(context, key).status == "fresh"
-    assert STEPS["predictions"].run(context, key).status == "not_applicable"
+    assert run(STEPS["tokens"], context, key).status == "written"
+    assert run(STEPS["token_predictions"], context, key).status == "written"
+    assert run(STEPS["token_predictions"], context, key).status == "fresh"
+    assert run(STEPS["predictions"], context, key).status == "not_applicable"
 
     gold = sentences("de", "dev", 20, [["\u200b", *["cat"] * 60]])
     found = context.warehouse.scan("token_predictions").collect()
@@ -131,8 +133,8 @@ def test_a_tagger_is_trained_jointly_and_every_gold_word_has_a_row(context: Cont
     assert joined.height == tagged.height
     assert (joined["word_index"] == joined["word_index_token"]).all()
 
-    assert STEPS["attributions"].run(context, key).status == "written"
-    assert STEPS["attributions"].run(context, key).status == "fresh"
+    assert run(STEPS["attributions"], context, key).status == "written"
+    assert run(STEPS["attributions"], context, key).status == "fresh"
     runs = context.warehouse.scan("attribution_runs").collect()
     named = runs.with_columns(
         word_index=pl.col("target").str.split(":").list.first().cast(pl.Int32),
@@ -162,10 +164,10 @@ def test_tags_that_the_model_does_not_know_are_refused(
     with pytest.raises(
         ModelError, match=r"has the labels B-PER, I-PER, O; dataset `pos_dev` has others: CCONJ"
     ):
-        STEPS["token_predictions"].run(context, Key("other", language="en"))
+        run(STEPS["token_predictions"], context, Key("other", language="en"))
 
 
 def test_models_without_such_a_head_and_other_tasks_do_not_apply(context: Context) -> None:
-    result = STEPS["token_predictions"].run(context, Key("base", language="en"))
+    result = run(STEPS["token_predictions"], context, Key("base", language="en"))
     assert result.status == "not_applicable"
     assert result.reason == "`base` is evaluated on no tagged dataset in `en`."

@@ -12,10 +12,12 @@ from sacrebleu.metrics import BLEU
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
-from xlwh.steps.base import Context, Key
-from xlwh.steps.definition import Frames
+from xlwh.steps.base import Key
+from xlwh.steps.context import Context
+from xlwh.steps.job import Frames
 from xlwh.steps.models import predictions, translations
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
 
@@ -86,13 +88,13 @@ def context_of(folder: Path, *changes: tuple[str, str]) -> Context:
 
 
 def status(step: str, context: Context, **key: str) -> str:
-    return str(STEPS[step].run(context, Key(**key)).status)
+    return str(run(STEPS[step], context, Key(**key)).status)
 
 
 def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_of(study)
     with pytest.raises(MissingDataError, match="xlwh materialize examples --dataset pairs --language de"):
-        STEPS["models"].run(context, Key(model="blank"))
+        run(STEPS["models"], context, Key(model="blank"))
     assert status("examples", context, dataset="pairs", language="de") == "written"
     for model in ("blank", "en-de"):
         assert status("models", context, model=model) == "written"
@@ -107,7 +109,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     key = {"model": "en-de", "language": "de"}
     with pytest.raises(MissingDataError, match="xlwh materialize predictions --model en-de --language de"):
-        STEPS["translation_statistics"].run(context, Key(**key))
+        run(STEPS["translation_statistics"], context, Key(**key))
     # A run that is stopped after its first checkpoint goes on there.
     monkeypatch.setattr(predictions, "TEXTS_AT_ONCE", 8)
     written, real = [], translations.written
@@ -121,7 +123,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr(translations, "written", stopping)
         with pytest.raises(KeyboardInterrupt):
-            STEPS["predictions"].run(context, Key(**key))
+            run(STEPS["predictions"], context, Key(**key))
     assert context.warehouse.current(Slot("predictions", ("en-de", "de"), "pairs")) is None
     calls: list[tuple[str, int, int]] = []
     context.progress = lambda *call: calls.append(call)
@@ -182,7 +184,7 @@ def test_a_tokenizer_can_be_taken_from_another_model(study: Path) -> None:
     )
     status("examples", context, dataset="pairs", language="de")
     with pytest.raises(MissingDataError, match="xlwh materialize models --model blank"):
-        STEPS["models"].run(context, Key(model="other"))
+        run(STEPS["models"], context, Key(model="other"))
     for model in ("blank", "other"):
         assert status("models", context, model=model) == "written"
     pins = [context.zoo.pin(model) for model in ("blank", "other")]
@@ -194,5 +196,5 @@ def test_a_bad_shape_names_the_model_and_leaves_nothing(study: Path) -> None:
     context = context_of(study, ("d_model = 32", "d_modell = 32"))
     status("examples", context, dataset="pairs", language="de")
     with pytest.raises(ModelError, match=r"models\.blank\.scratch\.config: d_modell: no value of a `t5`"):
-        STEPS["models"].run(context, Key(model="blank"))
+        run(STEPS["models"], context, Key(model="blank"))
     assert not (study / "warehouse" / "models").exists()

@@ -9,6 +9,7 @@ import pytest
 from xlwh.errors import CorpusError, MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
+from xlwh.steps.runner import run
 from xlwh.store import Slot
 
 EN, DE, ES = (Key("a", language=language) for language in ("en", "de", "es"))
@@ -29,7 +30,7 @@ def _vectors(context, space, language):
 
 def test_pivot_words_are_centred_means_of_their_sub_tokens(world):
     context = world.upstream(world.context(), "a", vectors=False)
-    result = STEPS["word_vectors"].run(context, EN)
+    result = run(STEPS["word_vectors"], context, EN)
     assert result.status == "written"
     found, frame = _vectors(context, "a.space", "en")
     assert frame["alignment"].unique().to_list() == ["pivot"]
@@ -56,7 +57,7 @@ def test_pivot_words_are_centred_means_of_their_sub_tokens(world):
 
 def test_a_language_with_a_dictionary_is_rotated_and_one_without_is_not(world):
     context = world.upstream(world.context(), "a", vectors=False)
-    german, spanish = STEPS["word_vectors"].run(context, DE), STEPS["word_vectors"].run(context, ES)
+    german, spanish = run(STEPS["word_vectors"], context, DE), run(STEPS["word_vectors"], context, ES)
     assert (german.metadata["alignment"], spanish.metadata["alignment"]) == ("procrustes", "none")
     assert german.metadata["dictionary_pairs"] == 10
     assert german.metadata["dictionary_used"] == 10
@@ -67,13 +68,13 @@ def test_a_language_with_a_dictionary_is_rotated_and_one_without_is_not(world):
 
 def test_fresh_until_something_it_depends_on_changes(world):
     context = world.upstream(world.context(), "a")
-    assert [STEPS["word_vectors"].run(context, key).status for key in (EN, DE, ES)] == ["fresh"] * 3
+    assert [run(STEPS["word_vectors"], context, key).status for key in (EN, DE, ES)] == ["fresh"] * 3
     context.force = True
-    assert STEPS["word_vectors"].run(context, EN).status == "written"
+    assert run(STEPS["word_vectors"], context, EN).status == "written"
     context = world.context()
     (world.folder / "en-de.txt").write_text("cat\tkatze\ndog\thund\n")
-    assert STEPS["word_vectors"].run(context, DE).status == "written"
-    assert STEPS["word_vectors"].run(context, DE).status == "fresh"
+    assert run(STEPS["word_vectors"], context, DE).status == "written"
+    assert run(STEPS["word_vectors"], context, DE).status == "fresh"
 
 
 def test_another_language_in_the_space_leaves_the_first_ones_alone(world):
@@ -81,7 +82,7 @@ def test_another_language_in_the_space_leaves_the_first_ones_alone(world):
     (world.folder / "en-es.txt").write_text("cat\tgato\ndog\tperro\n")
     dictionaries = {"de": "en-de.txt", "es": "en-es.txt"}
     context = world.context({"kind": "input_embeddings", "pivot": "en", "dictionaries": dictionaries})
-    assert [STEPS["word_vectors"].run(context, key).status for key in (EN, DE, ES)] == [
+    assert [run(STEPS["word_vectors"], context, key).status for key in (EN, DE, ES)] == [
         "fresh",
         "fresh",
         "written",
@@ -95,7 +96,7 @@ def test_a_reversed_dictionary_says_the_same(world):
     (world.folder / "de-en.txt").write_text("\n".join("\t".join(line.split("\t")[::-1]) for line in lines))
     space = {"kind": "input_embeddings", "pivot": "en", "dictionaries": {"de": "de-en.txt"}}
     context = world.context({**space, "reversed_dictionaries": ["de"]})
-    assert STEPS["word_vectors"].run(context, DE).status == "written"
+    assert run(STEPS["word_vectors"], context, DE).status == "written"
     after = _vectors(context, "a.space", "de")[1]
     assert before.drop("vector").equals(after.drop("vector"))
     np.testing.assert_allclose(before["vector"].to_list(), after["vector"].to_list(), atol=1e-5)
@@ -119,7 +120,7 @@ def test_sub_tokens_in_a_space_of_words_are_refused(world, vec_files):
 
 def test_words_from_files(world, vec_files):
     context = world.upstream(world.context(FILES), "a", vectors=False)
-    results = [STEPS["word_vectors"].run(context, key) for key in (EN, DE, ES)]
+    results = [run(STEPS["word_vectors"], context, key) for key in (EN, DE, ES)]
     assert [result.status for result in results] == ["written", "written", "not_applicable"]
     assert "no vector file for `es`" in results[2].reason
     found, frame = _vectors(context, "space", "en")
@@ -131,17 +132,17 @@ def test_words_from_files(world, vec_files):
     assert dict(zip(frame["word"], frame["matched"], strict=True))["The"] == "the"
     assert frame["alignment"].unique().to_list() == ["given"]
     assert (results[0].metadata["found"], results[0].metadata["rows"]) == (3, 3)
-    assert [STEPS["word_vectors"].run(context, key).status for key in (EN, DE)] == ["fresh"] * 2
+    assert [run(STEPS["word_vectors"], context, key).status for key in (EN, DE)] == ["fresh"] * 2
 
 
 def test_models_share_a_space_of_files_without_making_each_other_stale(world, vec_files):
     context = world.upstream(world.context(FILES), "a")
     world.upstream(context, "b", vectors=False)
-    assert STEPS["word_vectors"].run(context, Key("b", language="en")).status == "fresh", "the same words"
-    assert STEPS["word_vectors"].run(context, EN).status == "fresh"
+    assert run(STEPS["word_vectors"], context, Key("b", language="en")).status == "fresh", "the same words"
+    assert run(STEPS["word_vectors"], context, EN).status == "fresh"
     (vec_files / "en.vec").write_text("the 1 1\n.. 1 2\n")
-    assert STEPS["word_vectors"].run(context, EN).status == "written"
-    assert STEPS["word_vectors"].run(context, Key("b", language="en")).status == "fresh"
+    assert run(STEPS["word_vectors"], context, EN).status == "written"
+    assert run(STEPS["word_vectors"], context, Key("b", language="en")).status == "fresh"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_too_few_words_with_a_vector_stop_the_run(world, vec_files, rows, messag
     (vec_files / "en.vec").write_text(rows)
     context = world.upstream(world.context({**FILES, "min_coverage": 0.5}), "a", vectors=False)
     with pytest.raises(CorpusError, match=message):
-        STEPS["word_vectors"].run(context, EN)
+        run(STEPS["word_vectors"], context, EN)
     assert context.warehouse.current(Slot("word_vectors", ("space", "en"))) is None
 
 
@@ -166,7 +167,7 @@ def test_no_word_with_a_vector_stops_the_run_whatever_the_study_allows(world, ve
     (vec_files / "en.vec").write_text("/c/en/the 1 0\n/c/en/cat 0 1\n")
     context = world.upstream(world.context({**FILES, "min_coverage": 0}), "a", vectors=False)
     with pytest.raises(CorpusError, match="0 of 26"):
-        STEPS["word_vectors"].run(context, EN)
+        run(STEPS["word_vectors"], context, EN)
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
@@ -182,28 +183,28 @@ def test_a_dictionary_that_is_read_backwards_is_refused(world, language):
         with pytest.raises(
             CorpusError, match=r"read backwards.*Name the language in `spaces\.space\.reversed_dictionaries`"
         ):
-            STEPS["word_vectors"].run(context, Key("a", language=language))
+            run(STEPS["word_vectors"], context, Key("a", language=language))
         context = world.context({**space, "dictionaries": {"de": name}, "reversed_dictionaries": ["de"]})
-        assert STEPS["word_vectors"].run(context, Key("a", language=language)).status == "written"
+        assert run(STEPS["word_vectors"], context, Key("a", language=language)).status == "written"
     context = world.context({**space, "dictionaries": {"de": "en-de.txt"}, "reversed_dictionaries": ["de"]})
     with pytest.raises(CorpusError, match="Take it out of"):
-        STEPS["word_vectors"].run(context, Key("a", language=language))
+        run(STEPS["word_vectors"], context, Key("a", language=language))
 
 
 def test_what_is_missing_is_named(world, vec_files):
     context = world.context()
     with pytest.raises(MissingDataError, match="xlwh materialize tokens --model a --language en"):
-        STEPS["word_vectors"].run(context, EN)
-    STEPS["tokens"].run(context, DE)
+        run(STEPS["word_vectors"], context, EN)
+    run(STEPS["tokens"], context, DE)
     context = world.context({"kind": "input_embeddings", "pivot": "en", "dictionaries": {"de": "gone.txt"}})
     with pytest.raises(CorpusError, match=r"No file .*gone\.txt"):
-        STEPS["word_vectors"].run(context, DE)
+        run(STEPS["word_vectors"], context, DE)
     context = world.context({"kind": "vec", "files": {"de": "gone.vec"}})
     with pytest.raises(CorpusError, match=r"No file .*gone\.vec"):
-        STEPS["word_vectors"].run(context, DE)
+        run(STEPS["word_vectors"], context, DE)
 
 
 def test_a_study_without_consistency(world):
     context = world.context(consistency=None)
-    assert STEPS["word_vectors"].run(context, EN).status == "not_applicable"
+    assert run(STEPS["word_vectors"], context, EN).status == "not_applicable"
     assert context.warehouse.current(Slot("word_vectors", ("a.space", "en"))) is None

@@ -17,11 +17,10 @@ from xlwh.steps.attribution.asked import LIBRARIES, OPTIONS, Method, asked
 from xlwh.steps.attribution.explained import part
 from xlwh.steps.attribution.stored import Stored
 from xlwh.steps.attribution.targets import EXPLAINED
-from xlwh.steps.definition import Frames, Pieced
-from xlwh.steps.job import Job, cut, which
+from xlwh.steps.job import Frames, Job, cut, which
 from xlwh.steps.models.evaluated import evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:
@@ -40,8 +39,8 @@ class _Params:
 
 
 class _Probes(Pieced):
-    version = "1"
-    libraries = (*LIBRARIES, "numpy")
+    version = "2"
+    libraries = LIBRARIES
     piece = ("example_id", "target")
     at_once = 8
 

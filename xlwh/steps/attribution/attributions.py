@@ -17,11 +17,10 @@ import polars as pl
 from xlwh.selftest import capability_of
 from xlwh.steps.attribution.asked import LIBRARIES, OPTIONS, Method, asked
 from xlwh.steps.attribution.targets import EXPLAINED, Choice, choice_of, predictions_of
-from xlwh.steps.definition import Frames, Pieced, Stored
-from xlwh.steps.job import Job, cut, which
+from xlwh.steps.job import Frames, Job, Stored, cut, which
 from xlwh.steps.models.evaluated import evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 
 if TYPE_CHECKING:

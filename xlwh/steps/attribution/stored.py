@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from xlwh.errors import MissingDataError
 from xlwh.steps.job import Job
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Work
 
 _KEYS = ("example_id", "target")
 

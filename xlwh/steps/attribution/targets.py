@@ -21,7 +21,7 @@ from xlwh.steps.corpora.parallelism import require_parallel
 from xlwh.steps.job import Job, options_of
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, TAGGING, TRANSLATION, Corpus
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Inputs
 

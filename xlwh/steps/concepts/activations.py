@@ -16,10 +16,9 @@ from xlwh.concepts.places import Place, places_of
 from xlwh.models.segments import words_of
 from xlwh.models.words import segmenter_name
 from xlwh.steps.concepts.sentences import Texts, files, has_texts, settings_of
-from xlwh.steps.definition import Frames, Pieced, Stored
-from xlwh.steps.job import Job, cut
+from xlwh.steps.job import Frames, Job, Stored, cut
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ import polars as pl
 from xlwh.concepts.kinds import commonest, entity_type, kind_of_tags, shared_affixes
 from xlwh.corpora import inapplicable
 from xlwh.steps.concepts.clusterings import clusterings, texts
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job, files_of
+from xlwh.steps.job import Frames, Job, files_of
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
 
 _WORD = ("dataset", "split", "language", "example_id", "word_index")

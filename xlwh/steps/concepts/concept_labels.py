@@ -10,10 +10,9 @@ from xlwh.concepts.labels import read
 from xlwh.errors import CorpusError
 from xlwh.steps.concepts.clusterings import clusterings
 from xlwh.steps.concepts.sentences import settings_of
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 
 

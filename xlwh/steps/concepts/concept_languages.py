@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from xlwh.steps.concepts.clusterings import clusterings
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,7 @@ class _Params:
 
 
 class _ConceptLanguages(Whole):
-    version = "1"
-    libraries = ("numpy",)
+    version = "2"
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per corpus, layer and group of languages."""

@@ -10,10 +10,9 @@ import polars as pl
 from xlwh.steps.concepts.clusterings import Clustering, clusterings
 from xlwh.steps.concepts.lexicon import slot_of
 from xlwh.steps.concepts.sentences import settings_of
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 
 
@@ -33,8 +32,7 @@ class _Params:
 
 
 class _ConceptMatches(Whole):
-    version = "1"
-    libraries = ("numpy",)
+    version = "2"
     counted = ("concept_matches",)
 
     def jobs(self, partition: Partition) -> Iterable[Job]:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from xlwh.steps.base import Stopwatch
 from xlwh.steps.concepts.clusterings import Clustering, clusterings, texts
 from xlwh.steps.concepts.sentences import settings_of
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ class _Params:
 
 
 class _Concepts(Whole):
-    version = "1"
-    libraries = ("numpy", "scipy")
+    version = "2"
+    libraries = ("scipy",)
     counted = ("concept_members",)
 
     def jobs(self, partition: Partition) -> Iterable[Job]:

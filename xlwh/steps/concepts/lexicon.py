@@ -18,10 +18,9 @@ from xlwh.errors import MissingDataError, StudyError
 from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Key
 from xlwh.steps.corpora.parallelism import require_parallel
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition, command
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Aligner, Lexicon, LexiconFile
 

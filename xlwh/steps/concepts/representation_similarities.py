@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place, places_of
 from xlwh.corpora import sample
+from xlwh.draws import stream
 from xlwh.steps.concepts.sentences import has_texts, settings_of
 from xlwh.steps.corpora.parallelism import not_parallel, refuse_differing
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class _Params:
 
 
 class _RepresentationSimilarities(Whole):
-    version = "1"
-    libraries = ("numpy",)
+    version = "2"
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset."""
@@ -107,7 +106,7 @@ def _measured(work: Work, job: Job, place: Place) -> Iterator[tuple[str, str, st
             continue
         both = sample(both, MOST_SENTENCES, params.seed)
         first, second = _matrix(both["vector"]), _matrix(both["vector_target"])
-        rng = np.random.default_rng(params.seed)
+        rng = stream("cka", params.seed)
         yield "cka", source, target, linear_cka(first, second, rng)
         forward, backward, mutual = retrieval(first, second)
         yield "retrieval", source, target, forward

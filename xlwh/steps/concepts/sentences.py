@@ -7,7 +7,7 @@ import polars as pl
 from xlwh.corpora import inapplicable
 from xlwh.steps.job import Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Concepts, Study
 

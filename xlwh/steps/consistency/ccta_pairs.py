@@ -18,12 +18,11 @@ from xlwh.steps.attribution.explained import explained
 from xlwh.steps.base import Key
 from xlwh.steps.consistency.word_vectors import alignment_of, reason_not_covered, slot_of
 from xlwh.steps.corpora.parallelism import require_parallel
-from xlwh.steps.definition import Frames, Pieced, Stored
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, evaluated
 from xlwh.steps.models.selftests import allowed
 from xlwh.steps.planning import NotApplicable, Partition, command
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Consistency
 

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from xlwh.corpora.dictionaries import read_dictionary
 from xlwh.models.words import segmenter_name
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Space, Study
 

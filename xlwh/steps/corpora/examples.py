@@ -12,10 +12,9 @@ import polars as pl
 
 from xlwh import corpora
 from xlwh.errors import StudyError
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import RECIPE, Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import RECIPE, Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, fingerprint
 
 CONTENT_VERSION = 2

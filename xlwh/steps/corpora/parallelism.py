@@ -18,10 +18,9 @@ import polars as pl
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Audit, audit, halves, sides
 from xlwh.errors import CorpusError
-from xlwh.steps.definition import Frames, Stored, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
 
 FEWEST = 8

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from xlwh import published
-from xlwh.steps.definition import Frames, Stored, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 
 

@@ -13,12 +13,11 @@ import polars as pl
 
 from xlwh.steps.attribution.explained import explained, num_explained_own
 from xlwh.steps.attribution.stored import Stored
-from xlwh.steps.definition import Frames, Pieced
-from xlwh.steps.job import Job, which
+from xlwh.steps.job import Frames, Job, which
 from xlwh.steps.models.evaluated import CLASSIFICATION, evaluated
 from xlwh.steps.models.selftests import allowed
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 from xlwh.study import Faithfulness, Study
 
@@ -36,8 +35,8 @@ class _Params:
 
 
 class _Perturbations(Pieced):
-    version = "2"
-    libraries = ("torch", "transformers", "tokenizers", "numpy")
+    version = "3"
+    libraries = ("torch", "transformers", "tokenizers")
     at_once = 32
 
     def jobs(self, partition: Partition) -> Iterable[Job]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.heads import game
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.heads import game
-from xlwh.steps.job import Job, ModelUse, cut
+from xlwh.steps.job import Frames, Job, ModelUse, cut
 from xlwh.steps.models.evaluated import Corpus
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, schema
 from xlwh.study import Heads, Sampler
 

@@ -10,11 +10,10 @@ import polars as pl
 
 from xlwh.corpora import sample
 from xlwh.steps.base import Key
-from xlwh.steps.definition import Frames, Whole
 from xlwh.steps.heads import game
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, schema
 from xlwh.study import Heads, Sampler
 
@@ -41,9 +40,9 @@ class _Params:
 
 
 class _PruningEvaluations(Whole):
-    version = "3"
+    version = "4"
     # SciPy and NumPy: of the tests.
-    libraries = (*game.LIBRARIES, "numpy", "scipy")
+    libraries = (*game.LIBRARIES, "scipy")
     counted = ("pruning_evaluations",)
 
     def jobs(self, partition: Partition) -> Iterable[Job]:

@@ -21,7 +21,7 @@ from xlwh.models.training_data import canonical_labels, gold_labels, objective_o
 from xlwh.steps.corpora.examples import content
 from xlwh.steps.job import Job
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Work
 from xlwh.store import Entry, Slot, fingerprint
 from xlwh.study import Finetune, Inputs, Model, Study
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xlwh.models.describe import describe, models_row, noted, self_tested
-from xlwh.selftest import summary
-from xlwh.steps.definition import Frames, Whole
-from xlwh.steps.job import Job
+from xlwh.models.describe import describe, models_row, noted
+from xlwh.selftest import self_tested, summary
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.models import finetuned, scratch
 from xlwh.steps.models.selftests import tested_with
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder
 

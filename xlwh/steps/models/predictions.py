@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from xlwh.models.words import segmenter_name
-from xlwh.steps.definition import Frames, Pieced, Stored
-from xlwh.steps.job import Job, options, options_of
+from xlwh.steps.job import Frames, Job, Stored, options, options_of
 from xlwh.steps.models.evaluated import CHUNK, CLASSIFICATION, QUESTION_ANSWERING, TRANSLATION, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot, schema
 from xlwh.study import Generation, Inputs
 

@@ -17,7 +17,7 @@ from xlwh.steps.corpora.examples import content
 from xlwh.steps.job import Job
 from xlwh.steps.models.finetuned import Plan
 from xlwh.steps.planning import Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Work
 from xlwh.store import Slot, fingerprint
 from xlwh.study import Scratch
 

@@ -23,9 +23,9 @@ from xlwh.selftest import VERSION, Capability, Result, capability_of, refusal
 from xlwh.store import Slot
 
 if TYPE_CHECKING:
+    from xlwh.models.loaded import LoadedModel
     from xlwh.models.pins import Pin
-    from xlwh.models.zoo import LoadedModel
-    from xlwh.steps.base import Context
+    from xlwh.steps.context import Context
     from xlwh.steps.planning import Partition
     from xlwh.study import Study
 
@@ -64,6 +64,13 @@ def require(context: Context, loaded: LoadedModel, capability: Capability) -> No
     reason = refusal(loaded.key, results_of(context, loaded), capability)
     if reason is not None:
         raise ModelError(reason)
+
+
+def load(context: Context, model: str, capability: Capability) -> LoadedModel:
+    """A model that is to be used for something; ModelError by name where its self-test refuses that."""
+    loaded = context.zoo.load(model)
+    require(context, loaded, capability)
+    return loaded
 
 
 def require_base(context: Context, base: str) -> None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from xlwh.steps.definition import Frames, Pieced, Stored
-from xlwh.steps.job import Job, options
+from xlwh.steps.job import Frames, Job, Stored, options
 from xlwh.steps.models.evaluated import CHUNK, TAGGING, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot, schema
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from xlwh.models.words import segmenter_name
-from xlwh.steps.definition import Frames, Pieced
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job
 from xlwh.steps.models.evaluated import (
     CHUNK,
     CLASSIFICATION,
@@ -23,7 +22,7 @@ from xlwh.steps.models.evaluated import (
     evaluated,
 )
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from xlwh.models.translation_statistics import statistics, version
-from xlwh.steps.definition import Frames, Stored, Whole
-from xlwh.steps.job import Job
+from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.models.evaluated import TRANSLATION, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.steps.runner import Work
+from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
 
 

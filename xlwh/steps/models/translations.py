@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.steps.definition import Frames
+from xlwh.steps.job import Frames
 from xlwh.store import schema
 from xlwh.study import Generation
 

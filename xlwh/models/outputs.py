@@ -1,4 +1,4 @@
-"""A module's output scaled on the way."""
+"""A module's output scaled, or replaced, on the way."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def output_scaled(module: nn.Module, factors: Tensor | float) -> Iterator[None]:
         return output * factors
 
     handle = module.register_forward_hook(scaled)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def output_replaced(module: nn.Module, output: Tensor) -> Iterator[None]:
+    """Inside, a module returns `output` whatever it is called with."""
+    handle = module.register_forward_hook(lambda *_: output)
     try:
         yield
     finally:

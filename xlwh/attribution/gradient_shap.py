@@ -1,0 +1,79 @@
+"""Mean gradient at random points between baselines and the noisy input (`gradient_shap`), at the word vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from xlwh.attribution.base import Attribution, Item
+from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, per_token, targets, word_vectors
+from xlwh.draws import stream
+from xlwh.models.loaded import LoadedModel
+from xlwh.models.tokenize import Encoded
+from xlwh.study import GradientShap
+
+
+def gradient_shap(
+    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], parameters: GradientShap, batch_tokens: int
+) -> Iterator[tuple[int, Attribution]]:
+    """Mean over samples of (x - b) times the gradient of F at b + a (x - b) (Lundberg and Lee 2017).
+
+    x is the input with normal noise, b a baseline, a uniform in [0, 1): on the same draws it is captum's GradientShap.
+    The baselines are the PAD and the mask vectors, drawn at random, as far as they are not singular; where both are, the
+    model's default baseline. `details` names them. Draws are seeded by the example, and items are taken one by one, so
+    that neither the order nor the batch changes a number.
+    """
+    asked: tuple[Baseline, ...] = ("pad", "mask")
+    kinds = [
+        kind for kind in asked if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR
+    ]
+    kinds = kinds or [baseline_of(loaded, "default")]
+    model = VectorModel(loaded)
+    for index, item in enumerate(items):
+        ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
+        vectors = word_vectors(loaded, batch)
+        baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
+        model.output = item.output
+        arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
+        noisy, chosen, position = _drawn(encoded.names[item.example], vectors, len(kinds), parameters)
+        total = torch.zeros_like(vectors[0])
+        at_once = max(1, batch_tokens // vectors.shape[1])
+        for start in range(0, parameters.samples, at_once):
+            rows = slice(start, start + at_once)
+            source = baselines[chosen[rows]]
+            step = noisy[rows].to(vectors) - source
+            point = (source + position[rows, None, None].to(vectors) * step).requires_grad_(True)
+            given = (argument.expand(len(point), *argument.shape[1:]) for argument in arguments)
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(model(point, *given)[:, target].sum(), point)
+            total += (gradient * step).sum(0)
+        with torch.no_grad():
+            f_input = float(model(vectors, *arguments)[0, target])
+        (values,) = per_token(loaded, batch, (total / parameters.samples).sum(-1)[None])
+        yield (
+            index,
+            Attribution(
+                values,
+                f_input,
+                num_gradient_rows=parameters.samples,
+                num_forward_rows=1,
+                details={"baselines": kinds},
+            ),
+        )
+
+
+def _drawn(
+    example: str, vectors: Tensor, baselines: int, parameters: GradientShap
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Per sample: the input with noise `[samples, length, width]`, the number of a baseline, the place on the path."""
+    drawn, samples = stream("gradient_shap", example), parameters.samples
+    chosen, position = drawn.integers(baselines, samples), drawn.uniform(samples)
+    noise = parameters.noise * drawn.normal(samples, *vectors.shape[1:])
+    return (
+        vectors.cpu() + torch.from_numpy(noise).float(),
+        torch.from_numpy(chosen),
+        torch.from_numpy(position),
+    )
