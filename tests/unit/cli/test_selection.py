@@ -83,12 +83,12 @@ def test_unknown_names(study, arguments, message):
 def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypatch):
     asked = []
 
-    def fresh(context, probing, step, key):
+    def fresh(step, context, key):
         asked.append((step.name, str(key)))
         stale = (step.name, key) == ("predictions", Key("a", language="de"))
         return None if stale else StepResult("fresh")
 
-    monkeypatch.setattr(selection_module, "_fresh", fresh)
+    monkeypatch.setattr(selection_module.runner, "fresh", fresh)
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
     found = sort(context, select(study, VIEWS))
     # Predictions of one language are read by the attributions, and so the pairs, of all.
@@ -106,7 +106,7 @@ def test_what_reads_something_stale_is_not_even_asked(study, tmp_path, monkeypat
 
 
 def test_force_asks_nobody(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(selection_module, "_fresh", lambda *_: pytest.fail("was asked"))
+    monkeypatch.setattr(selection_module.runner, "fresh", lambda *_: pytest.fail("was asked"))
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None, force=True)
     selection = select(study, VIEWS, ["tokens"], ["a"])
     assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
@@ -115,12 +115,12 @@ def test_force_asks_nobody(study, tmp_path, monkeypatch):
 def test_the_first_time_partitions_that_do_not_apply_are_recorded_too(study, tmp_path, monkeypatch):
     fresh_ones = set()
 
-    def fresh(context, probing, step, key):
+    def fresh(step, context, key):
         if key.language == "de":
             return not_applicable("no German")
         return StepResult("fresh") if key in fresh_ones else None
 
-    monkeypatch.setattr(selection_module, "_fresh", fresh)
+    monkeypatch.setattr(selection_module.runner, "fresh", fresh)
     context = Context(study, Warehouse(tmp_path, create=True), zoo=None)
     selection = select(study, VIEWS, ["tokens"])
     assert sort(context, selection).todo == {STEPS["tokens"]: set(selection.steps[STEPS["tokens"]])}
