@@ -112,7 +112,7 @@ class Planner:
         gone = {
             name
             for name, plan in self._plans.items()
-            if plan.error is not None
+            if isinstance(plan.error, XlwhError)
             or any(self._file(slot) != file for slot, file in plan.looked.items())
             or any(self._files(*where) != files for where, files in plan.listed.items())
         }
@@ -203,15 +203,15 @@ class Planner:
     def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:
         name = (step.name, key)
         if again or name not in self._plans:
-            self._plans[name] = plan = _Plan()
-            definition, partition = definition_of(step), Partition(self, step, key, plan)
+            plan, definition = _Plan(), definition_of(step)
             try:
                 plan.jobs = tuple(
                     Planned(job, step.name, definition.version, definition.libraries)
-                    for job in definition.jobs(partition)
+                    for job in definition.jobs(Partition(self, step, key, plan))
                 )
             except (NotApplicable, XlwhError) as error:
                 plan.error = error
+            self._plans[name] = plan
         return self._plans[name]
 
 
