@@ -14,7 +14,7 @@ import polars as pl
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
-from xlwh.steps.job import RECIPE, ROWS, Planned
+from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
 from xlwh.steps.models.selftests import results_of, was_tested
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
@@ -127,13 +127,18 @@ def _try_out(context: Context, planned: Planned, tried: set[str]) -> bool:
 
 def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) -> None:
     for planned in jobs:
-        files = {
-            table: pl.scan_parquet(context.warehouse.root / entry.file, hive_partitioning=False, glob=False)
-            for table, slot in planned.job.slots.items()
-            if (entry := context.planner.entry(slot)) is not None
-        }
-        if len(files) == len(planned.job.slots):
-            definition.judge(planned.job, files)
+        entries = {slot: context.planner.entry(slot) for slot in planned.job.slots.values()}
+        if None not in entries.values():
+            definition.judge(planned.job, _stored(context, planned, entries))
+
+
+def _stored(context: Context, planned: Planned, entries: Mapping[Slot, Entry | None]) -> Stored:
+    """The rows of a job's files."""
+    return {
+        table: pl.scan_parquet(context.warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        for table, slot in planned.job.slots.items()
+        if (entry := entries[slot]) is not None
+    }
 
 
 def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[Planned]) -> dict[Slot, Entry]:
@@ -142,26 +147,25 @@ def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[P
         entries = _in_pieces(definition, context, work, jobs)
     else:
         assert isinstance(definition, Whole)
-        entries = []
-        for number, planned in enumerate(jobs):
-            job, work.provenance = planned.job, {}
-            if job.together and not definition.goes_on:
-                work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
-            frames = definition.make(work, job)
-            rows = {job.slots[table]: typed(frames[table], table) for table in job.slots}
-            entries += context.warehouse.write(rows, planned.fingerprint, _metadata(planned, work))
-        if jobs[0].job.together and not definition.goes_on:
-            work.at(jobs[0].job.together, len(jobs), len(jobs))
+        entries = _in_one(definition, context, work, jobs)
     found = {entry.slot: entry for entry in entries}
     for planned in jobs:
-        rows = {
-            table: pl.scan_parquet(
-                context.warehouse.root / found[slot].file, hive_partitioning=False, glob=False
-            )
-            for table, slot in planned.job.slots.items()
-        }
-        work.told.update(definition.summary(planned.job, rows))
+        work.told.update(definition.summary(planned.job, _stored(context, planned, found)))
     return found
+
+
+def _in_one(definition: Whole, context: Context, work: Work, jobs: Sequence[Planned]) -> list[Entry]:
+    entries = []
+    for number, planned in enumerate(jobs):
+        job, work.provenance = planned.job, {}
+        if job.together and not definition.goes_on:
+            work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
+        frames = definition.make(work, job)
+        rows = {job.slots[table]: typed(frames[table], table) for table in job.slots}
+        entries += context.warehouse.write(rows, planned.fingerprint, _metadata(planned, work))
+    if jobs[0].job.together and not definition.goes_on:
+        work.at(jobs[0].job.together, len(jobs), len(jobs))
+    return entries
 
 
 def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[Planned]) -> list[Entry]:
