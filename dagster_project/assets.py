@@ -13,13 +13,13 @@ from dagster_project.metadata import describe, stored_of, summarise, table_metad
 from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
 from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource, attempts
-from xlwh.steps import scope
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
 from xlwh.store import Warehouse
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.upkeep import scope
 
 
 class Making(dg.Config):

@@ -22,6 +22,7 @@ FLOORS = (
     {"attribution", "concepts", "consistency", "faithfulness", "heads"},
     {"selftest"},
     {"steps"},
+    {"upkeep"},
     {"report", "demo"},
     {"cli"},
 )

@@ -105,10 +105,10 @@ def materialise(
     from xlwh.cli.selection import select, sort
     from xlwh.corpora import check
     from xlwh.models import Zoo
-    from xlwh.steps import scope
     from xlwh.steps.context import Context
-    from xlwh.steps.reasons import told
     from xlwh.store import Warehouse
+    from xlwh.upkeep import scope
+    from xlwh.upkeep.reasons import told
 
     began = time.perf_counter()
     check(study)

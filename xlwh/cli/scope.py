@@ -15,8 +15,8 @@ from xlwh.errors import MissingDataError
 from xlwh.store.files import size
 
 if TYPE_CHECKING:
-    from xlwh.steps.names import What
     from xlwh.store import Entry, Warehouse
+    from xlwh.upkeep.names import What
 
 _AT_ONCE = "xlwh gc --grace 0s"
 _COLUMNS = ("step", "of", "files", "rows", "size")
@@ -49,7 +49,7 @@ def drop(
     All of it, or only that of some TABLEs, models, languages and datasets. It is shown and asked about first. Files
     stay until `xlwh gc` removes them, so that readers can finish.
     """
-    from xlwh.steps import drop as dropping
+    from xlwh.upkeep import drop as dropping
     from xlwh.store import Warehouse
     from xlwh.study import load
 
@@ -119,12 +119,12 @@ def rename_dataset(old: str, new: str, dry_run: bool, yes: bool, study_file: Pat
 
 def _rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
     from xlwh.models import Zoo
-    from xlwh.steps import scope
     from xlwh.steps.plan import step_of
     from xlwh.steps.planning import Planner
-    from xlwh.steps.rename import Renamer
     from xlwh.store import Warehouse
     from xlwh.study import load
+    from xlwh.upkeep import scope
+    from xlwh.upkeep.rename import Renamer
 
     study, warehouse = load(study_file), Warehouse(root)
     renamer = Renamer(study, warehouse, what, old, new)
@@ -170,7 +170,7 @@ def tell_unnamed(warehouse: Warehouse) -> None:
 
 
 def _by_owner(entries: Sequence[Entry]) -> list[list[object]]:
-    from xlwh.steps.drop import by_owner
+    from xlwh.upkeep.drop import by_owner
 
     return [
         [

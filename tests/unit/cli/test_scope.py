@@ -12,10 +12,10 @@ from two_models import Bench
 
 from xlwh.cli import scope as commands
 from xlwh.models import Zoo
-from xlwh.steps import scope
 from xlwh.steps.context import Context
 from xlwh.store import Slot, Warehouse
 from xlwh.study import load
+from xlwh.upkeep import scope
 
 STUDY = """
 name = "small"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from xlwh.steps.job import RECIPE, Job, ModelUse, Planned
-from xlwh.steps.reasons import EARLIER, reasons
 from xlwh.store import Entry, Slot
+from xlwh.upkeep.reasons import EARLIER, reasons
 
 
 @dataclass(frozen=True)

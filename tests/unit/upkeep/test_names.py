@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from xlwh.steps.names import PLACES, Known, Renaming, languages_of, model_of, renamed_study
 from xlwh.store import Slot
 from xlwh.study import Key, Study
 from xlwh.tables import TABLES
+from xlwh.upkeep.names import PLACES, Known, Renaming, languages_of, model_of, renamed_study
 
 KNOWN = Known(
     frozenset({"nli", "nli.v2", "de", "a+b", "ted"}), frozenset({"words", "nli"}), frozenset({"vec"})

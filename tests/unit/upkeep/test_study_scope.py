@@ -9,13 +9,13 @@ import pytest
 from two_models import Bench
 
 from xlwh.errors import StudyError
-from xlwh.steps import scope
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.planning import definition_of
 from xlwh.store import Slot, empty
 from xlwh.study import Study
+from xlwh.upkeep import scope
 
 
 @pytest.fixture

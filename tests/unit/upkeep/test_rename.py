@@ -10,16 +10,16 @@ import pytest
 from two_models import CONVERTED, Bench
 
 from xlwh.errors import StoreError
-from xlwh.steps import rename, scope
 from xlwh.steps.base import no_progress
 from xlwh.steps.context import Context
-from xlwh.steps.names import renamed_study
 from xlwh.steps.plan import STEPS, partitions
-from xlwh.steps.rename import Renamer
 from xlwh.steps.runner import fresh
 from xlwh.store import Slot, empty
 from xlwh.store.manifest import ConflictError
 from xlwh.store.rewrite import Pending
+from xlwh.upkeep import rename, scope
+from xlwh.upkeep.names import renamed_study
+from xlwh.upkeep.rename import Renamer
 
 
 @pytest.fixture

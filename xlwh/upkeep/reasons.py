@@ -13,8 +13,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable, definition_of
-from xlwh.steps.scope import entries_of, lies_in
 from xlwh.store import Entry
+from xlwh.upkeep.scope import entries_of, lies_in
 
 if TYPE_CHECKING:
     from xlwh.steps.planning import Planner

@@ -20,11 +20,9 @@ from xlwh.errors import StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps.base import Key
 from xlwh.steps.job import ROWS, Planned
-from xlwh.steps.names import Renaming, What, known, model_of, renamed_study
 from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import NotApplicable, Planner, definition_of
 from xlwh.steps.runner import provenance
-from xlwh.steps.scope import entries_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder, checkpoint_of
 from xlwh.store.files import make_folder, path_beside, publish
@@ -33,6 +31,8 @@ from xlwh.store.rewrite import Pending, rewrite
 from xlwh.store.staging import require_idle
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.upkeep.names import Renaming, What, known, model_of, renamed_study
+from xlwh.upkeep.scope import entries_of
 
 _MADE_HERE = ("finetuned", "scratch")
 """Kinds of models whose `source` is a key of the study."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from xlwh.errors import MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
-from xlwh.steps import scope
 from xlwh.steps.models.selftests import unused
-from xlwh.steps.names import known, languages_of, model_of
 from xlwh.steps.plan import STEPS
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.staging import require_idle
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.upkeep import scope
+from xlwh.upkeep.names import known, languages_of, model_of
 
 
 def unnamed(

@@ -12,16 +12,16 @@ import small_study
 
 from xlwh.errors import XlwhError
 from xlwh.models import Zoo
-from xlwh.steps import scope
 from xlwh.steps.base import no_progress
 from xlwh.steps.context import Context
-from xlwh.steps.names import known, renamed_study
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.planning import NotApplicable, definition_of
-from xlwh.steps.rename import Renamer
 from xlwh.store import Warehouse
 from xlwh.study import Study
 from xlwh.tables import TABLES
+from xlwh.upkeep import scope
+from xlwh.upkeep.names import known, renamed_study
+from xlwh.upkeep.rename import Renamer
 
 CONCEPTS = {"activations", "sentence_vectors", "representation_similarities"} | {
     table
