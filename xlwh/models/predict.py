@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
@@ -35,6 +34,8 @@ def predict(
     `progress` is called with (examples done, examples). ModelError if the model has no sequence classification
     head, or if a logit is not finite (half precision can overflow).
     """
+    import torch
+
     if loaded.labels is None or loaded.task != "sequence_classification":
         raise ModelError(f"Model `{loaded.key}` has no sequence classification head.")
     logits = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
@@ -65,6 +66,8 @@ def predict_tokens(
     `outputs` names attributes of the model's output: `logits` of a tagger, `start_logits` and `end_logits` of a model
     that answers questions. float32 whatever the model computes in. ModelError as in `predict`.
     """
+    import torch
+
     found: list[NDArray[np.float32] | None] = [None] * len(outputs)
     done = 0
     with torch.inference_mode():

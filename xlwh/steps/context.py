@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from xlwh.models import Zoo
+from xlwh.selftest.stored import SelfTests
 from xlwh.steps.base import Progress, no_progress
 from xlwh.steps.planning import Planner
 from xlwh.store import Warehouse
@@ -21,6 +22,11 @@ class Context:
     zoo: Zoo
     force: bool = False
     progress: Progress = no_progress
+
+    @property
+    def self_tests(self) -> SelfTests:
+        """What the models were found to do as they should."""
+        return SelfTests(self.study, self.warehouse)
 
     @cached_property
     def planner(self) -> Planner:

@@ -21,6 +21,8 @@ from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import Pin
+from xlwh.selftest import Result
+from xlwh.selftest.stored import SelfTests
 from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored
 from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
@@ -308,11 +310,15 @@ class Partition:
 
     def use(self, model: str, *options: str, only_tokens: bool = False) -> ModelUse:
         """A model with those of its options that reach the rows of this step."""
+        return ModelUse(model, self.pin(model), self.options(model, *options), only_tokens)
+
+    def options(self, model: str, *names: str) -> dict[str, object]:
+        """Some options of a model; its labels are those of the model whose weights it has, unless it has its own."""
         spec = self.study.models[model]
-        chosen = {name: _json(getattr(spec, name)) for name in options}
+        chosen = {name: _json(getattr(spec, name)) for name in names}
         if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
             chosen["labels"] = _json(self.study.models[spec.weights_of].labels)
-        return ModelUse(model, self.pin(model), chosen, only_tokens)
+        return chosen
 
     def pin(self, model: str) -> Pin:
         """The identity of a model; MissingDataError where it is made here and was not, or is out of date."""
@@ -321,6 +327,10 @@ class Partition:
             if spec.finetune is not None or spec.scratch is not None:
                 self.required(Slot("models", (each,)))
         return self.planner.pin(model)
+
+    def self_test(self, model: str) -> tuple[Result, ...]:
+        """The results of a model's self-test; none where it was never tried."""
+        return SelfTests(self.study, self.planner.warehouse).known(self.pin(model)) or ()
 
     def digest(self, path: Path, named: str) -> str:
         """Identity of a file of the user's; CorpusError that says what names it (`named`) where it is not there."""

@@ -15,7 +15,6 @@ from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
-from xlwh.steps.models.selftests import results_of, was_tested
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
 from xlwh.steps.work import Pieced, Whole, Work
@@ -119,9 +118,9 @@ def _try_out(context: Context, planned: Planned, tried: set[str]) -> bool:
     if use is None or use.key in tried or context.planner.is_fresh(planned):
         return False
     tried.add(use.key)
-    if was_tested(context, use.key):
+    if context.self_tests.known(context.zoo.pin(use.key)) is not None:
         return False
-    results_of(context, context.zoo.load(use.key))
+    context.self_tests.of(context.zoo.load(use.key))
     return True
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -14,9 +15,9 @@ import polars as pl
 from xlwh.errors import ModelError
 from xlwh.models import LoadedModel
 from xlwh.selftest import Capability, Result
+from xlwh.selftest.stored import require
 from xlwh.steps.context import Context
 from xlwh.steps.job import Frames, Job
-from xlwh.steps.models.selftests import load, require_base, results_of
 from xlwh.steps.planning import Definition
 from xlwh.store import schema
 
@@ -69,7 +70,9 @@ class Work:
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
         assert job.model is not None
-        return _unchanged(load(self._context, job.model.key, capability), job.model.pin.identity)
+        loaded = self._context.zoo.load(job.model.key)
+        require(loaded.key, self._context.self_tests.of(loaded), capability)
+        return _unchanged(loaded, job.model.pin.identity)
 
     def trainable(
         self, model: str, identity: Sequence[str], labels: tuple[str, ...], seed: int, head: str
@@ -78,8 +81,10 @@ class Work:
 
         ModelError where its self-test refuses predictions, or its files are others than `identity` says.
         """
-        require_base(self._context, model)
-        return _unchanged(self._context.zoo.load_base(model, len(labels), labels, seed, head), identity)
+        zoo, tests = self._context.zoo, self._context.self_tests
+        known = tests.known(zoo.pin(model))
+        require(model, tests.of(zoo.load(model)) if known is None else known, "predictions")
+        return _unchanged(zoo.load_base(model, len(labels), labels, seed, head), identity)
 
     def try_out(
         self, model: str, identity: Sequence[str], folder: Path | None
@@ -90,7 +95,7 @@ class Work:
         """
         zoo = self._context.zoo
         loaded = _unchanged(zoo.load(model), identity) if folder is None else zoo.load_made(model, folder)
-        return loaded, results_of(self._context, loaded, again=self.force)
+        return loaded, self._context.self_tests.of(loaded, again=self.force)
 
     @property
     def force(self) -> bool:
@@ -135,6 +140,17 @@ class Work:
             self._what, self._done + round(self._width * done / max(1, total)), self._total
         )
 
+    def parts(
+        self, pieces: pl.DataFrame, size: int
+    ) -> Iterator[tuple[pl.DataFrame, Callable[[int, int], None]]]:
+        """The pieces that `make` was given, some at a time, each with what tells how far it is with them."""
+        for start in range(0, pieces.height, size):
+            part = pieces[start : start + size]
+            yield part, partial(self._within, start, part.height, pieces.height)
+
+    def _within(self, before: int, width: int, pieces: int, done: int, total: int) -> None:
+        self.within(before * total + width * done, pieces * total)
+
     def at(self, what: str, done: int, total: int, width: int = 0) -> None:
         """The runner's own count; `width` pieces are about to be made."""
         self._what, self._done, self._total, self._width = what, done, total, width
@@ -167,9 +183,12 @@ class Pieced(Definition):
     apart: ClassVar[str | None] = None
     """Column of which no value is in two chunks, where rows are too large to be sorted: they stay in order of making."""
 
-    @abstractmethod
     def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
-        """What there is to do for the jobs of one pass, in order: the columns `piece`, and what `make` needs beside."""
+        """What there is to do for the jobs of one pass, in order: the columns `piece`, and what `make` needs beside.
+
+        By default all examples among their inputs.
+        """
+        return work.scan(jobs[0], "examples").select(self.piece).collect()
 
     @abstractmethod
     def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xlwh.errors import MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
-from xlwh.steps.models.selftests import unused
+from xlwh.selftest.stored import SelfTests
 from xlwh.steps.plan import STEPS
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Slot, Warehouse
@@ -82,7 +82,7 @@ def unused_self_tests(study: Study, warehouse: Warehouse) -> list[Path]:
     """Results of self-tests that no model of the study asks for; none where that cannot be told of some model."""
     zoo = Zoo(study, warehouse)
     try:
-        return unused(study, warehouse.root, [zoo.pin(model) for model in study.models])
+        return SelfTests(study, warehouse).unused(zoo.pin(model) for model in study.models)
     except XlwhError:
         return []
 

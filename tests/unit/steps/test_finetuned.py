@@ -17,11 +17,13 @@ import pytest
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
 from xlwh.models import finetune as training
+from xlwh.models.made import hold_out
 from xlwh.models.pins import Pin
+from xlwh.selftest import stored
 from xlwh.steps import runner
 from xlwh.steps.base import Key, StepResult
 from xlwh.steps.context import Context
-from xlwh.steps.models import finetuned, models, selftests
+from xlwh.steps.models import models
 from xlwh.steps.plan import STEPS
 from xlwh.steps.runner import fresh
 from xlwh.store import Slot, Warehouse, empty
@@ -313,14 +315,14 @@ def test_hold_out_keeps_translations_together() -> None:
             "example_id": [f"{i:03d}" for i in range(100)] + [f"{i:03d}" for i in range(80)],
         }
     )
-    train, dev = finetuned.hold_out(frame, 0.1, seed=3)
+    train, dev = hold_out(frame, 0.1, seed=3)
     assert set(train["example_id"]).isdisjoint(dev["example_id"])
     assert dev["example_id"].n_unique() == 10
     assert train.height + dev.height == 180
-    again = finetuned.hold_out(frame.reverse(), 0.1, seed=3)[1]
+    again = hold_out(frame.reverse(), 0.1, seed=3)[1]
     assert set(again["example_id"]) == set(dev["example_id"])
-    assert set(finetuned.hold_out(frame, 0.1, seed=4)[1]["example_id"]) != set(dev["example_id"])
-    assert finetuned.hold_out(frame.head(3), 0.01, seed=0)[1].height == 1
+    assert set(hold_out(frame, 0.1, seed=4)[1]["example_id"]) != set(dev["example_id"])
+    assert hold_out(frame.head(3), 0.01, seed=0)[1].height == 1
 
 
 def test_metadata_is_json(trained: Path) -> None:
@@ -351,7 +353,7 @@ def test_a_row_by_another_self_test_is_tested_again_and_not_trained(
     before = row(trained)
     with monkeypatch.context() as patch:
         patch.setattr(models, "tested_with", lambda: "another version")
-        patch.setattr(selftests, "tested_with", lambda: "another version")
+        patch.setattr(stored, "tested_with", lambda: "another version")
         assert run(trained).reason == "its checkpoint was there"
         assert row(trained)["self_tested_with"] == "another version"
     assert run(trained).status == "written"

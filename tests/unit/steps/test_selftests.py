@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 import xlwh.selftest.checks as checks
+import xlwh.selftest.stored as results
 import xlwh.steps as steps
-import xlwh.steps.models.selftests as selftests
 from xlwh.errors import ModelError
 from xlwh.selftest import CAPABILITIES, ITEMS, Result
 from xlwh.steps.base import Key
@@ -102,7 +102,7 @@ def test_other_versions_are_tested_again(
     context = world.context()
     run(STEPS["models"], context, Key("a"))
     monkeypatch.setattr(models, "tested_with", lambda: "another version")
-    monkeypatch.setattr(selftests, "tested_with", lambda: "another version")
+    monkeypatch.setattr(results, "tested_with", lambda: "another version")
     assert run(STEPS["models"], context, Key("a")).status == "written"
     assert len(counted.seen) == 2
     assert (
@@ -121,7 +121,7 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
     row = next(row for row in stored(context) if row["item"] == "own_forward")
     assert (row["status"], row["deviation"]) == ("failed", None)
     with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
-        selftests.load(context, "a", "predictions")
+        results.require("a", context.self_tests.of(context.zoo.load("a")), "predictions")
 
 
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:
@@ -262,7 +262,7 @@ def test_every_step_that_loads_a_model_names_what_for() -> None:
     folder = Path(steps.__file__).parent
     for file in folder.glob("*/*.py"):
         text = file.read_text()
-        assert "zoo.load" not in text or file.name == "selftests.py", file
+        assert "zoo.load" not in text, file
         named = re.findall(r'work\.load\([^,]+, (?:"(\w+)"|capability_of\()', text)
         assert len(named) == text.count("work.load("), file
         assert set(named) <= {*CAPABILITIES, ""}, file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from sacrebleu.metrics import BLEU
 
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
+from xlwh.models.predictions import HEADS, Rows
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.steps.job import Frames
-from xlwh.steps.models import predictions, translations
 from xlwh.steps.plan import STEPS
 from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
@@ -111,17 +111,17 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(MissingDataError, match="xlwh materialize predictions --model en-de --language de"):
         run(STEPS["translation_statistics"], context, Key(**key))
     # A run that is stopped after its first checkpoint goes on there.
-    monkeypatch.setattr(predictions, "TEXTS_AT_ONCE", 8)
-    written, real = [], translations.written
+    written, head = [], replace(HEADS["translation"], at_once=8)
+    monkeypatch.setitem(HEADS, "translation", head)
 
-    def stopping(*arguments: Any) -> Frames:
+    def stopping(*arguments: Any) -> Rows:
         if len(written) == 1:
             raise KeyboardInterrupt
-        written.append(real(*arguments))
+        written.append(head.rows(*arguments))
         return written[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(translations, "written", stopping)
+        patch.setitem(HEADS, "translation", replace(head, rows=stopping))
         with pytest.raises(KeyboardInterrupt):
             run(STEPS["predictions"], context, Key(**key))
     assert context.warehouse.current(Slot("predictions", ("en-de", "de"), "pairs")) is None

@@ -1,7 +1,7 @@
 """Tokenize what a model is evaluated on: sub-tokens, their words, and what was cut off.
 
 Of questions and contexts all sub-tokens are stored, however long: a model sees them in windows, and positions of
-answers and attributions count in the uncut input.
+answers and attributions count in the uncut input. Of translations only the source has a place in the input.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from xlwh.models.answers import UNCUT
+from xlwh.models.tokenize import encode, tokens_frame
+from xlwh.models.translation import sources
 from xlwh.models.words import segmenter_name
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.models.evaluated import (
@@ -58,23 +61,15 @@ class _Tokens(Pieced):
                 together=f"{corpus.dataset}: tokens",
             )
 
-    def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
-        """The examples."""
-        return work.scan(jobs[0], "examples").select("example_id").collect()
-
     def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
         """Rows of `tokens`."""
-        from xlwh.models.answers import UNCUT
-        from xlwh.models.tokenize import encode, tokens_frame
-        from xlwh.models.translation import sources
-
         (job,) = jobs
-        loaded = work.load(job, "tokens")
-        examples = work.pieces_of(job, "examples", pieces)
-        uncut = job.params.task == QUESTION_ANSWERING
-        # What is written has no place in the input.
-        texts = sources(examples) if job.params.task == TRANSLATION else examples
-        encoded = encode(replace(loaded, max_length=UNCUT) if uncut else loaded, texts)
+        loaded, examples = work.load(job, "tokens"), work.pieces_of(job, "examples", pieces)
+        if job.params.task == QUESTION_ANSWERING:
+            loaded = replace(loaded, max_length=UNCUT)
+        elif job.params.task == TRANSLATION:
+            examples = sources(examples)
+        encoded = encode(loaded, examples)
         work.count("truncated_examples", int((encoded.num_truncated > 0).sum()))
         work.count("truncated_tokens", int(encoded.num_truncated.sum()))
         yield [{"tokens": tokens_frame(loaded, encoded)}]
