@@ -12,7 +12,7 @@ from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.models.evaluated import TRANSLATION, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
-from xlwh.store import Slot, schema
+from xlwh.store import Slot
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,8 @@ class _TranslationStatistics(Whole):
     def make(self, work: Work, job: Job) -> Frames:
         """Counts of what was written where a reference is known."""
         known = work.scan(job, "predictions").filter(pl.col("label").is_not_null()).collect()
-        types = schema("translation_statistics")
-        keys = known.select(name for name in types if name in known.columns)
         work.examples += known.height
-        made = statistics(keys, known["predicted"].to_list(), known["label"].to_list())
+        made = statistics(known, known["predicted"].to_list(), known["label"].to_list())
         return {"translation_statistics": made}
 
     def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
