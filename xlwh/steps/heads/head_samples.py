@@ -63,8 +63,15 @@ class _HeadSamples(Whole):
                     heads.max_examples,
                     partition.study.seed if draws else None,
                 )
-                what, part = f"{corpus.dataset}: {name}", f"{corpus.dataset}.{name}"
-                rounds = Job({}, params, (corpus.entry,), use, None, part, what, sampler.max_minutes)
+                rounds = Job(
+                    {},
+                    params,
+                    (corpus.entry,),
+                    use,
+                    name=f"{corpus.dataset}.{name}",
+                    together=f"{corpus.dataset}: {name}",
+                    minutes=sampler.max_minutes,
+                )
                 yield from _rounds(partition, rounds)
 
     def make(self, work: Work, job: Job) -> Frames:
