@@ -75,7 +75,7 @@ def vocabulary(tokens: pl.LazyFrame) -> list[str]:
     return sorted(tokens.select(pl.col("word").drop_nulls().unique()).collect()["word"].to_list())
 
 
-def from_file(tokens: pl.LazyFrame, path: Path, *, language: str, space: str, min_coverage: float) -> Found:
+def from_file(tokens: pl.LazyFrame, path: Path, language: str, space: str, min_coverage: float) -> Found:
     """Vectors of the words of rows of `tokens` that a `.vec` file has; CorpusError where they are too few.
 
     `space` is the study's name of it.
@@ -100,12 +100,12 @@ def from_embeddings(
     loaded: LoadedModel,
     how: Embedded,
     dictionaries: Mapping[str, Path],
-    *,
     language: str,
     space: str,
 ) -> Found:
     """Vectors of the words, or sub-tokens, of rows of `tokens` from a model's input embeddings.
 
+    `dictionaries` has the file of each of those that `how` names; `space` is the study's name of the space.
     CorpusError where a dictionary is read backwards, aligns nothing, or too few words have a vector.
     """
     embedding, words, facts = input_embedding(loaded), vocabulary(tokens), dict[str, object]()
@@ -154,9 +154,12 @@ def from_embeddings(
 
 
 def _rows(words: Sequence[str], matched: Sequence[str], vectors: NDArray[np.floating[Any]]) -> pl.DataFrame:
-    columns = {"word": words, "matched": matched, "vector": list(vectors.astype(np.float32))}
-    types = {"word": pl.String, "matched": pl.String, "vector": pl.List(pl.Float32)}
-    return pl.DataFrame(columns, schema=types).sort("word")
+    columns = {
+        "word": pl.Series(words, dtype=pl.String),
+        "matched": pl.Series(matched, dtype=pl.String),
+        "vector": pl.Series(list(vectors.astype(np.float32)), dtype=pl.List(pl.Float32)),
+    }
+    return pl.DataFrame(columns).sort("word")
 
 
 def _sub_tokens(tokens: pl.LazyFrame) -> pl.DataFrame:

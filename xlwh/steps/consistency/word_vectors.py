@@ -72,16 +72,13 @@ class _WordVectors(Whole):
         params, (space, language) = job.params, job.slots["word_vectors"].keys
         if isinstance(params, _OfFile):
             path, seen = job.tools
-            least = params.min_coverage
-            rows, facts = from_file(_scan(seen), path, language=language, space=job.name, min_coverage=least)
+            rows, facts = from_file(_scan(seen), path, language, job.name, params.min_coverage)
         else:
             tokens, loaded = work.scan(job, "tokens"), work.load(job, "tokens")
-            rows, facts = from_embeddings(
-                tokens, loaded, params, job.tools, language=language, space=job.name
-            )
+            rows, facts = from_embeddings(tokens, loaded, params, job.tools, language, job.name)
         work.told |= {"alignment": params.alignment, **facts}
         keys = {"space": space, "language": language, "alignment": params.alignment}
-        return {"word_vectors": rows.with_columns(pl.lit(value).alias(name) for name, value in keys.items())}
+        return {"word_vectors": rows.with_columns(**{name: pl.lit(key) for name, key in keys.items()})}
 
 
 STEP = _WordVectors()
