@@ -102,13 +102,9 @@ class Corpus:
         """What identifies the data: name and SHA-256 of every file, or hub id and revision."""
         return self.reader.identity(self.request, self.documents)
 
-    def read_all(self) -> Reading:
-        """Every row of the files, whatever the study keeps of them; `CorpusError` where that is impossible."""
-        return self.reader.parse(self.request, self.documents)
-
     def read(self) -> Reading:
         """Read the files, and keep the accepted rows that the study asks for; `CorpusError` where that is impossible."""
-        reading = self.read_all()
+        reading = self.reader.parse(self.request, self.documents)
         kept, skipped = reading.examples, self.request.dataset.skip_examples
         if skipped is not None:
             # Copies of what is left out are left out with it: they would be trained on and evaluated.
@@ -140,7 +136,8 @@ def read(study: Study, dataset_key: str, language: str) -> Reading:
 
 def read_all(study: Study, dataset_key: str, language: str) -> Reading:
     """As `read`, but every row of the files, whatever the study keeps of them."""
-    return locate(study, dataset_key, language).read_all()
+    corpus = locate(study, dataset_key, language)
+    return corpus.reader.parse(corpus.request, corpus.documents)
 
 
 def is_of_translations(study: Study, dataset_key: str) -> bool:

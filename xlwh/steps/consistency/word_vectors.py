@@ -76,7 +76,7 @@ class _WordVectors(Whole):
         else:
             tokens, loaded = work.scan(job, "tokens"), work.load(job, "tokens")
             rows, facts = from_embeddings(tokens, loaded, params, job.tools, language, job.name)
-        work.told |= {"alignment": params.alignment, **facts}
+        work.told |= facts | {"alignment": params.alignment}
         keys = {"space": space, "language": language, "alignment": params.alignment}
         return {"word_vectors": rows.with_columns(**{name: pl.lit(key) for name, key in keys.items()})}
 

@@ -9,6 +9,7 @@ translations (tweets in six languages), are no fault of the dataset: only steps 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Compared, refuse_faults, refuse_joining, verdicts
@@ -41,17 +42,18 @@ class _Parallelism(Whole):
             reads,
             name=dataset,
             # The examples may be a part of the rows of the files.
-            tools=[corpora.locate(study, dataset, language) for language in languages],
+            tools=partial(corpora.read_all, study, dataset),
         )
 
     def make(self, work: Work, job: Job) -> Frames:
         """The verdict of every pair of languages."""
 
         def readings() -> Iterator[corpora.Reading]:
-            for number, corpus in enumerate(job.tools):
-                work.progress(f"{job.name}: comparing languages", number, len(job.tools))
-                yield corpus.read_all()
-            work.progress(f"{job.name}: comparing languages", len(job.tools), len(job.tools))
+            what, languages = f"{job.name}: comparing languages", job.params.languages
+            for number, language in enumerate(languages):
+                work.progress(what, number, len(languages))
+                yield job.tools(language)
+            work.progress(what, len(languages), len(languages))
 
         return {"parallelism": verdicts(job.name, job.params, readings())}
 
