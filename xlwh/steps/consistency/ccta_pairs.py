@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from xlwh.attribution.targets import explained
 from xlwh.errors import MissingDataError
-from xlwh.steps.attribution.explained import explained
 from xlwh.steps.base import Key
 from xlwh.steps.consistency.word_vectors import alignment_of, reason_not_covered, slot_of
 from xlwh.steps.corpora.parallelism import require_parallel
