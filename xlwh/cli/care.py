@@ -61,7 +61,7 @@ def check(root: Path) -> int:
 
 def _not_parallel(warehouse: Warehouse) -> list[str]:
     """What the audit of languages has refused."""
-    from xlwh.steps.corpora.parallelism import refused
+    from xlwh.corpora.parallelism import refused
 
     frame = refused(warehouse.scan("parallelism").collect())
     return [

@@ -22,14 +22,14 @@ def require_coverage(
     *,
     where: str,
     language: str,
-    setting: str,
+    space: str,
     missing: Sequence[str],
     examples: Sequence[str] = (),
 ) -> None:
     """CorpusError where fewer of the distinct words `asked` have a vector than the share `least`.
 
-    It shows some words that are `missing`, and `examples` of what a file has; `where` they were looked up, and which
-    `setting` holds the share.
+    It shows some words that are `missing`, and `examples` of what a file has; `where` they were looked up, for which
+    `space` of the study.
     """
     if not asked or (found and found >= least * asked):
         return
@@ -37,7 +37,7 @@ def require_coverage(
     has = f" The file has: {', '.join(examples)}." if examples else ""
     raise CorpusError(
         f"{where}: {found} of {asked} distinct words of the corpora in `{language}` have a vector ({found / asked:.0%}); "
-        f"at least {least:.0%} are needed (`{setting}`).{shown}{has}{_why_not_found(examples)}"
+        f"at least {least:.0%} are needed (`spaces.{space}.min_coverage`).{shown}{has}{_why_not_found(examples)}"
     )
 
 
@@ -48,13 +48,13 @@ def require_direction(
     *,
     where: str,
     language: str,
-    setting: str,
+    space: str,
     is_reversed: bool,
 ) -> None:
     """CorpusError where a dictionary is read backwards: the `words` of a language are those of its other side.
 
-    `of_pivot` says whose words they are, `where` which dictionary it is, and `setting` where it is said that a
-    dictionary `is_reversed`.
+    `of_pivot` says whose words they are, `where` which dictionary it is, of which `space` of the study, and
+    `is_reversed` what the study says of it.
     """
     known = {word.lower() for word in words}
     pivots, foreigns = ({word.lower() for word in side} for side in zip(*dictionary.pairs, strict=True))
@@ -64,7 +64,7 @@ def require_direction(
         raise CorpusError(
             f"{where} seems to be read backwards: of the words of the corpora in `{language}`, {right} stand on its side of "
             f"`{language}` and {wrong} on the other. {'Take it out of' if is_reversed else 'Name the language in'} "
-            f"`{setting}`."
+            f"`spaces.{space}.reversed_dictionaries`."
         )
 
 

@@ -59,8 +59,9 @@ class _Side:
 class _Weighted:
     """One pair under one normalisation."""
 
-    source: Float
-    target: Float
+    weights: tuple[Float, Float]
+    coverage: tuple[float, float]
+    """Share of either side's weight on units that have a vector."""
     degenerate: bool
 
 
@@ -72,14 +73,12 @@ def vectors(frame: pl.DataFrame) -> Vectors:
             f"Vectors of one space have different lengths: {', '.join(map(str, sorted(width)))}. "
             "Run: xlwh materialize word_vectors --force"
         )
+    raw = frame["vector"].explode().to_numpy() if frame.height else np.zeros(0)
+    raw = raw.reshape(frame.height, width[0]).astype(np.float64)
+    lengths = np.linalg.norm(raw, axis=1)
     matrix = np.zeros((frame.height + 1, width[0]), dtype=np.float32)
-    if frame.height:
-        raw = frame["vector"].explode().to_numpy().reshape(frame.height, width[0]).astype(np.float64)
-        lengths = np.linalg.norm(raw, axis=1)
-        matrix[:-1] = raw / np.where(lengths == 0.0, 1.0, lengths)[:, None]
-        frame = frame.with_row_index("row").filter(pl.Series(lengths > 0.0))
-    else:
-        frame = frame.with_row_index("row")
+    matrix[:-1] = raw / np.where(lengths == 0.0, 1.0, lengths)[:, None]
+    frame = frame.with_row_index("row").filter(pl.Series(lengths > 0.0))
     return Vectors(frame.select(pl.col("word").alias("unit"), pl.col("row").cast(pl.Int64)), matrix)
 
 
@@ -136,8 +135,12 @@ def ccta_pairs(
     whether or not it has a vector, and to the others as the space says: score and uniform null are 1 exactly. `workers`
     is the number of processes; by default it follows from the amount of work.
     """
-    if source_vectors.dimension and target_vectors.dimension:
-        _check_same_width(source_vectors, target_vectors)
+    widths = source_vectors.dimension, target_vectors.dimension
+    if all(widths) and widths[0] != widths[1]:
+        raise CorpusError(
+            f"Vectors of the two languages have {widths[0]} and {widths[1]} dimensions; a shared "
+            "space has one. Check the space's files in the study."
+        )
     sides = _side(source, source_vectors), _side(target, target_vectors)
     pairs = (
         sides[0]
@@ -158,14 +161,6 @@ def ccta_pairs(
     problems = _problems(sides, bounds, weighted, seeds, matrices, identical)
     solved = list(solve_all(problems, draws, workers))
     results = np.concatenate(solved) if solved else np.zeros((0, 4))
-    covered = [
-        [
-            side.rows[start : start + size] != _NO_VECTOR
-            for side, start, size in zip(sides, b[::2], b[1::2], strict=True)
-        ]
-        for b in bounds
-        for _ in normalizations
-    ]
     repeated = pairs.select(
         pl.all().repeat_by(len(normalizations)).explode() if pairs.height else pl.all()
     ).select(*KEYS, source_units="size", target_units="size_target")
@@ -177,26 +172,10 @@ def ccta_pairs(
         pl.Series("null_shuffled_sd", results[:, 3]),
         pl.lit(draws, dtype=pl.Int32).alias("num_draws"),
         pl.col("source_units", "target_units").cast(pl.Int32),
-        pl.Series(
-            "source_coverage",
-            [_share(w.source, c[0]) for w, c in zip(weighted, covered, strict=True)],
-            dtype=pl.Float64,
-        ),
-        pl.Series(
-            "target_coverage",
-            [_share(w.target, c[1]) for w, c in zip(weighted, covered, strict=True)],
-            dtype=pl.Float64,
-        ),
-        pl.Series("degenerate", [w.degenerate for w in weighted], dtype=pl.Boolean),
+        pl.Series("source_coverage", [each.coverage[0] for each in weighted], dtype=pl.Float64),
+        pl.Series("target_coverage", [each.coverage[1] for each in weighted], dtype=pl.Float64),
+        pl.Series("degenerate", [each.degenerate for each in weighted], dtype=pl.Boolean),
     )
-
-
-def _check_same_width(source: Vectors, target: Vectors) -> None:
-    if source.dimension != target.dimension:
-        raise CorpusError(
-            f"Vectors of the two languages have {source.dimension} and {target.dimension} dimensions; a shared "
-            "space has one. Check the space's files in the study."
-        )
 
 
 def _side(units: pl.DataFrame, known: Vectors) -> _Side:
@@ -214,12 +193,16 @@ def _side(units: pl.DataFrame, known: Vectors) -> _Side:
 
 
 def _weigh(sides: tuple[_Side, _Side], bound: tuple[int, ...], normalization: Normalization) -> _Weighted:
-    start, size, start_target, size_target = bound
-    source, source_degenerate = weights(sides[0].attributions[start : start + size], normalization)
-    target, target_degenerate = weights(
-        sides[1].attributions[start_target : start_target + size_target], normalization
-    )
-    return _Weighted(source, target, source_degenerate or target_degenerate)
+    found, covered, degenerate = [], [], False
+    for side, start, size in zip(sides, bound[::2], bound[1::2], strict=True):
+        part = slice(start, start + size)
+        weight, is_degenerate = weights(side.attributions[part], normalization)
+        has_vector = side.rows[part] != _NO_VECTOR
+        found.append(weight)
+        # Of weights that sum to 1 only up to rounding.
+        covered.append(1.0 if has_vector.all() else min(1.0, float(weight[has_vector].sum())))
+        degenerate |= is_degenerate
+    return _Weighted((found[0], found[1]), (covered[0], covered[1]), degenerate)
 
 
 def _problems(
@@ -246,8 +229,8 @@ def _problems(
         group = weighted[first * each : last * each]
         yield Problem(
             similarity=similarity,
-            source_weights=np.stack([w.source for w in group]),
-            target_weights=np.stack([w.target for w in group]),
+            source_weights=np.stack([pair.weights[0] for pair in group]),
+            target_weights=np.stack([pair.weights[1] for pair in group]),
             seeds=np.repeat(np.array(seeds[first:last], dtype=np.uint64), each),
             identical=identical,
         )
@@ -265,8 +248,3 @@ def _cosines(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArra
         return np.zeros((len(source), len(target)), dtype=np.float32)
     similarity: NDArray[np.float32] = source @ target.T
     return similarity
-
-
-def _share(weight: Float, covered: NDArray[np.bool_]) -> float:
-    # Of weights that sum to 1 only up to rounding.
-    return 1.0 if covered.all() else min(1.0, float(weight[covered].sum()))

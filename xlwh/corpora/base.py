@@ -26,6 +26,7 @@ from xlwh.tables import Examples, RejectedRows
 RAW_CHARACTERS = 10_000
 """Longest `rejected_rows.raw`."""
 
+_REASONS = 5
 _MAX_OFFSET = 2**31 - 1
 _LETTER = re.compile(r"[^\W\d_]")
 _LABEL = re.compile(
@@ -69,6 +70,29 @@ class Reading:
     def reasons(self) -> dict[str, int]:
         """Rejected rows per reason, most frequent first."""
         return dict(Counter(self.rejected["reason"].to_list()).most_common())
+
+    def facts(self) -> dict[str, object]:
+        """Counts, files, the most frequent reasons and the notes, by name."""
+        return {
+            "records": self.records,
+            "accepted": self.examples.height,
+            "rejected": self.rejected.height,
+            "left_out": self.left_out,
+            "other_languages": self.elsewhere,
+            "files": list(self.files),
+            "reasons": dict(list(self.reasons().items())[:_REASONS]),
+            **self.notes,
+        }
+
+    def complaint(self) -> str:
+        """How many rows were refused and why most often; empty where none was."""
+        if self.rejected.is_empty():
+            return ""
+        reason, count = next(iter(self.reasons().items()))
+        return (
+            f"{self.rejected.height} of {self.records} rows rejected, most often ({count}): {reason}; "
+            "see rejected_rows"
+        )
 
 
 class Reader(Protocol):

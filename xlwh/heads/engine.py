@@ -8,7 +8,7 @@ states are computed once per example and batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.errors import ModelError
-from xlwh.heads.players import Players
+from xlwh.heads.players import Players, players_of
+from xlwh.heads.scores import gold_of
 from xlwh.heads.stack import Gates, stack_of
 from xlwh.models.batches import collate, padded_length, to_device
+from xlwh.models.tokenize import encode
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.heads.scores import Gold, Measure
     from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
@@ -31,6 +35,8 @@ CPU_ROWS, GPU_ROWS = 64, 2048
 """Rows of a batch at most. On CPU more are no faster."""
 CPU_BYTES, GPU_BYTES = 2**29, 2**34
 """Memory of a batch's kept states: the bound on memory, whatever the corpus."""
+_CHECKED = 256
+"""Examples at most that two precisions are compared on."""
 
 Reader = Callable[[Tensor, Tensor], Tensor]
 """From logits and the rows' examples to one number a row."""
@@ -170,6 +176,30 @@ class Engine:
         order = np.argsort(lowest, kind="stable")
         reach = np.searchsorted(lowest[order], np.arange(layers), side="right")
         return order[: int(reach[-1])], reach.tolist()
+
+
+def engine_on(
+    loaded: LoadedModel,
+    examples: pl.DataFrame,
+    kinds: Sequence[str],
+    groups: Sequence[Sequence[str]] = (),
+    tagged_piece: str = "first",
+    measure: Measure = "accuracy",
+    precision: str = "float32",
+) -> Engine:
+    """The game of all players of some kinds over examples that all have gold; see `players_of` and `gold_of`.
+
+    ModelError where `precision` judges too many of the examples otherwise than float32.
+    """
+    sites = loaded.family.attention_sites(loaded.model)
+    players = players_of(kinds, len(sites), sites[0].num_heads, groups)
+    encoded = encode(loaded, examples)
+    gold = gold_of(loaded, encoded, examples, tagged_piece)
+    engine = Engine(loaded, encoded, players, gold, measure, precision)
+    if precision != "float32":
+        exact = Engine(loaded, encoded, players, gold, measure)
+        check_precision(exact, engine, np.arange(min(len(encoded), _CHECKED)))
+    return engine
 
 
 def check_precision(

@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from xlwh.heads.engine import Engine, engine_on
+from xlwh.heads.examples import keys_of
 from xlwh.heads.masks import Mask
 from xlwh.stats import bootstrap_mean, mcnemar
 
 if TYPE_CHECKING:
-    from xlwh.heads.engine import Engine
+    from xlwh.models.loaded import LoadedModel
+    from xlwh.study import Heads
 
 _EXAMPLES = 512
 """Examples walked in one call."""
+
+
+def evaluate_masks(
+    loaded: LoadedModel,
+    examples: pl.DataFrame,
+    games: Mapping[tuple[str, ...], Sequence[Mask]],
+    settings: Heads,
+    tagged_piece: str,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of `pruning_evaluations` and of `pruning_tests`, for masks by the kinds of players of their game.
+
+    All examples, of one language, have gold; the whole model is evaluated too, as the mask `none`.
+    """
+    scored: list[tuple[Mask, NDArray[np.float32]]] = []
+    for kinds, masks in games.items():
+        engine = engine_on(loaded, examples, kinds, settings.groups, tagged_piece)
+        whole, scores = mask_scores(engine, masks, progress)
+        if not scored:
+            scored.append((Mask("none", "none", (), language=examples["language"][0]), whole))
+        scored += zip(masks, scores.T, strict=True)
+    gold, (_, before) = engine.gold, scored[0]
+    evaluations = pl.concat(
+        examples.select(
+            "example_id",
+            score=pl.Series(after),
+            weight=pl.Series(gold.weights),
+            **{name: pl.lit(value) for name, value in mask.keys.items()},
+        )
+        for mask, after in scored
+    )
+    tests = [
+        {
+            **mask.keys,
+            "num_examples": len(examples),
+            **compare(before, after, gold.weights, settings.resamples, seed, gold.tagging),
+            "resamples": settings.resamples,
+        }
+        for mask, after in scored[1:]
+    ]
+    keys = keys_of(examples, loaded.key)
+    rows = pl.DataFrame(tests, infer_schema_length=None)
+    return evaluations.join(keys, how="cross"), rows.join(keys, how="cross")
 
 
 def mask_scores(

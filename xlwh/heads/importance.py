@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from xlwh.heads.scores import NO_GOLD
+from xlwh.heads.examples import keys_of
+from xlwh.heads.scores import NO_GOLD, gold_of
 from xlwh.models.attentions import attentions
 from xlwh.models.batches import Batch, collate, plan
 from xlwh.models.gates import gated, open_gates
+from xlwh.models.tokenize import encode
 
 if TYPE_CHECKING:
     from xlwh.heads.scores import Gold
@@ -110,6 +113,33 @@ def attention_looks(loaded: LoadedModel, encoded: Encoded, names: Sequence[str])
                 for name in names:
                     found[name][batch.rows, site] = LOOKS[name](weights, batch).cpu().numpy()
     return found
+
+
+def head_importance(
+    loaded: LoadedModel, examples: pl.DataFrame, methods: Sequence[str], tagged_piece: str = "first"
+) -> pl.DataFrame:
+    """Rows of `head_importance`: mean and standard deviation of each measure over examples that all have gold.
+
+    In tagging the mean counts each example by its words.
+    """
+    encoded = encode(loaded, examples)
+    gold = gold_of(loaded, encoded, examples, tagged_piece)
+    found: dict[str, Values] = {}
+    if not LOOKS.keys() >= set(methods):
+        gradients = gradient_importance(loaded, encoded, gold)
+        found |= {"gradient": gradients, "gradient_layer_norm": layer_normalised(gradients)}
+    if looks := [method for method in methods if method in LOOKS]:
+        found |= attention_looks(loaded, encoded, looks)
+    weights, parts = gold.weights / gold.weights.sum(), []
+    for method in methods:
+        mean = np.tensordot(weights, found[method], axes=1)
+        sd = found[method].std(axis=0, ddof=1) if len(examples) > 1 else np.full(mean.shape, np.nan)
+        layer, head = np.indices(mean.shape)
+        columns = {"layer": layer, "head": head, "value": mean, "sd": sd}
+        part = pl.DataFrame({name: values.ravel() for name, values in columns.items()})
+        parts.append(part.with_columns(pl.col("sd").fill_nan(None), method=pl.lit(method)))
+    frame = pl.concat(parts).with_columns(unit=pl.lit("head"), num_examples=len(examples))
+    return frame.join(keys_of(examples, loaded.key), how="cross")
 
 
 def _mean_over_queries(values: Tensor, batch: Batch) -> Tensor:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from xlwh.heads.permutations import permutations
-from xlwh.heads.players import Player
+from xlwh.heads.players import Player, players_in
 from xlwh.heads.summary import harmful
+from xlwh.store import schema
 
+if TYPE_CHECKING:
+    from xlwh.study import Heads
+
+HEADS = ("head",)
+"""Players of a game that can be compared with other measures of importance."""
 RANDOM = "random"
 DESCENDING = ("attention_entropy", "separator_attention")
 """Measures by which the heads with the largest values go first."""
@@ -27,16 +34,19 @@ class Mask:
     selection: str
     removed: tuple[Player, ...]
     draw: int = 0
+    language: str = ""
+    """Where it was made."""
 
     @property
-    def name(self) -> tuple[str, int, str, int]:
-        """What tells the masks of one language apart."""
-        return self.ranking, self.draw, self.selection, len(self.removed)
-
-
-def players_in(frame: pl.DataFrame) -> tuple[Player, ...]:
-    """The players of some rows, in their order."""
-    return tuple(Player(*row) for row in frame.select("unit", "layer", "head").iter_rows())
+    def keys(self) -> dict[str, object]:
+        """Columns that tell masks apart."""
+        return {
+            "ranking": self.ranking,
+            "mask_language": self.language,
+            "draw": self.draw,
+            "selection": self.selection,
+            "num_removed": len(self.removed),
+        }
 
 
 def decided_masks(summary: pl.DataFrame, sampler: str, delta: float) -> list[Mask]:
@@ -73,23 +83,52 @@ def random_orders(players: Sequence[Player], draws: int, seed: int) -> list[tupl
     return [tuple(players[place] for place in order) for order in orders.tolist()]
 
 
-def masks_frame(masks: Sequence[Mask]) -> pl.DataFrame:
-    """Columns ranking, draw, selection, num_removed and removed, one row a mask."""
+def games_of_masks(
+    summaries: Mapping[str, pl.DataFrame], importance: pl.DataFrame, settings: Heads, language: str, seed: int
+) -> dict[tuple[str, ...], list[Mask]]:
+    """The masks that are evaluated in a language, by the kinds of players of their game.
+
+    They are the decisions of every language and this one's other rankings. `summaries` are those of each language's
+    samples (see `summarise`), `importance` is this one's `head_importance`. By importance and at random as many heads
+    are removed as by this language's decisions, and as the curve has.
+    """
+    games: dict[tuple[str, ...], list[Mask]] = {sampler.players: [] for sampler in settings.samplers.values()}
+    players: tuple[Player, ...] = ()
+    sizes = set[int]()
+    zero_shot = () if settings.zero_shot is None else (settings.zero_shot,)
+    for name, sampler in settings.samplers.items():
+        for code, summary in summaries.items():
+            own = summary.filter(pl.col("sampler") == name)
+            if own.is_empty():
+                continue
+            ranking, order = f"shapley.{name}", ranked(own, "mean")
+            decided = decided_masks(own, name, sampler.delta)
+            made = [*decided, *sized_masks(ranking, order, zero_shot, "zero_shot")]
+            if code == language:
+                made += sized_masks(ranking, order, settings.curve, "curve")
+                if sampler.players == HEADS:
+                    players = order
+                    sizes |= {len(mask.removed) for mask in decided}
+            games[sampler.players] += [replace(mask, language=code) for mask in made]
+    if HEADS in games:
+        orders: list[tuple[str, int, tuple[Player, ...]]] = [
+            (method, 0, ranked(importance.filter(pl.col("method") == method), "value", method in DESCENDING))
+            for method in settings.importance
+        ]
+        random = random_orders(sorted(players), settings.random_masks, seed)
+        orders += [(RANDOM, draw, order) for draw, order in enumerate(random)]
+        for ranking, draw, order in orders:
+            made = sized_masks(ranking, order, sizes, "same_size", draw)
+            made += sized_masks(ranking, order, settings.curve, "curve", draw)
+            games[HEADS] += [replace(mask, language=language) for mask in made]
+    return {kinds: masks for kinds, masks in games.items() if masks}
+
+
+def masks_frame(masks: Iterable[Mask]) -> pl.DataFrame:
+    """Columns ranking, draw, selection, num_removed and removed of `pruning_masks`, one row a mask."""
+    columns = schema("pruning_masks")
+    chosen = ("ranking", "draw", "selection", "num_removed", "removed")
     return pl.DataFrame(
-        {
-            "ranking": [mask.ranking for mask in masks],
-            "draw": [mask.draw for mask in masks],
-            "selection": [mask.selection for mask in masks],
-            "num_removed": [len(mask.removed) for mask in masks],
-            "removed": [
-                [{"unit": p.unit, "layer": p.layer, "head": p.head} for p in mask.removed] for mask in masks
-            ],
-        },
-        schema={
-            "ranking": pl.String,
-            "draw": pl.Int32,
-            "selection": pl.String,
-            "num_removed": pl.Int32,
-            "removed": pl.List(pl.Struct({"unit": pl.String, "layer": pl.Int16, "head": pl.Int16})),
-        },
+        [{**mask.keys, "removed": [asdict(player) for player in mask.removed]} for mask in masks],
+        schema={name: columns[name] for name in chosen},
     )

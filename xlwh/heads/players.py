@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
@@ -20,6 +21,11 @@ class Player:
     """head, layer, mlp or group."""
     layer: int
     head: int = 0
+
+
+def players_in(frame: pl.DataFrame) -> tuple[Player, ...]:
+    """The players of some rows, in their order."""
+    return tuple(Player(*row) for row in frame.select("unit", "layer", "head").iter_rows())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from xlwh.steps.base import Key, StepResult
 from xlwh.study import Study
@@ -61,209 +62,125 @@ _CORPUS = ("dataset", "language")
 _RUN = ("model", "language")
 _LANGUAGES = ("language",)
 
+
+def _step(
+    name: str, group: str, dimensions: tuple[str, ...], *reads: Reads | tuple[Reads, ...], **more: Any
+) -> Step:
+    """A step that writes the table of its own name, unless `tables` names others."""
+    flat = tuple(one for each in reads for one in (each if isinstance(each, tuple) else (each,)))
+    return Step(name, more.pop("tables", (name,)), dimensions, group, flat, **more)
+
+
+def _same(*steps: str) -> tuple[Reads, ...]:
+    return tuple(map(Reads, steps))
+
+
+def _all_languages(*steps: str) -> tuple[Reads, ...]:
+    return tuple(Reads(step, _LANGUAGES) for step in steps)
+
+
+_EVALUATED = _same("examples", "models", "parallelism")
+"""What is read wherever a model meets the datasets that it is evaluated on."""
+_COMPARED = _same("models", "parallelism")
+
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
         # Neighbours of the same dimensions run together: the fewer changes, the fewer runs.
-        Step("published_results", ("published_results",), (), "corpora"),
-        Step("examples", ("examples", "rejected_rows"), _CORPUS, "corpora"),
-        Step("parallelism", ("parallelism",), ("dataset",), "corpora", (Reads("examples", _LANGUAGES),)),
-        Step(
-            "lexicon",
-            ("lexicon",),
-            _LANGUAGES,
-            "concepts",
-            (Reads("examples", _LANGUAGES), Reads("parallelism")),
-        ),
-        Step("models", ("models",), ("model",), "models", (Reads("examples"), Reads("models")), True),
-        Step(
-            "tokens", ("tokens",), _RUN, "models", (Reads("examples"), Reads("models"), Reads("parallelism"))
-        ),
-        Step(
+        _step("published_results", "corpora", ()),
+        _step("examples", "corpora", _CORPUS, tables=("examples", "rejected_rows")),
+        _step("parallelism", "corpora", ("dataset",), _all_languages("examples")),
+        _step("lexicon", "concepts", _LANGUAGES, _all_languages("examples"), _same("parallelism")),
+        _step("models", "models", ("model",), _same("examples", "models"), runs_model=True),
+        _step("tokens", "models", _RUN, _EVALUATED),
+        _step(
             "predictions",
-            ("predictions", "answer_spans", "translations"),
-            _RUN,
             "models",
-            (Reads("examples"), Reads("models"), Reads("parallelism")),
-            True,
-        ),
-        Step(
-            "token_predictions",
-            ("token_predictions",),
             _RUN,
-            "models",
-            (Reads("examples"), Reads("models"), Reads("parallelism")),
-            True,
+            _EVALUATED,
+            tables=("predictions", "answer_spans", "translations"),
+            runs_model=True,
         ),
-        Step(
-            "translation_statistics",
-            ("translation_statistics",),
-            _RUN,
-            "models",
-            (Reads("examples"), Reads("predictions"), Reads("models"), Reads("parallelism")),
-        ),
-        Step(
+        _step("token_predictions", "models", _RUN, _EVALUATED, runs_model=True),
+        _step("translation_statistics", "models", _RUN, _EVALUATED, _same("predictions")),
+        _step(
             "attributions",
-            ("attribution_runs", "token_attributions"),
-            _RUN,
             "attribution",
-            (
-                Reads("examples"),
-                Reads("predictions", _LANGUAGES),
-                Reads("token_predictions"),
-                Reads("models"),
-                Reads("parallelism"),
-            ),
-            True,
-        ),
-        Step(
-            "word_vectors",
-            ("word_vectors",),
             _RUN,
-            "consistency",
-            # A space of .vec files holds the words of every model, so that it can be shared by them.
-            (
-                Reads("examples"),
-                Reads("tokens", ("model",)),
-                Reads("models"),
-                Reads("parallelism"),
-            ),
+            _EVALUATED,
+            _same("token_predictions"),
+            _all_languages("predictions"),
+            tables=("attribution_runs", "token_attributions"),
+            runs_model=True,
         ),
-        Step(
+        # A space of .vec files holds the words of every model, so that it can be shared by them.
+        _step("word_vectors", "consistency", _RUN, _EVALUATED, Reads("tokens", ("model",))),
+        _step(
             "ccta_pairs",
-            ("ccta_pairs",),
-            _RUN,
             "consistency",
-            (
-                Reads("examples", _LANGUAGES),
-                Reads("tokens", _LANGUAGES),
-                Reads("predictions", _LANGUAGES),
-                Reads("attributions", _LANGUAGES),
-                Reads("word_vectors", _LANGUAGES),
-                Reads("models"),
-                Reads("parallelism"),
-            ),
+            _RUN,
+            _COMPARED,
+            _all_languages("examples", "tokens", "predictions", "attributions", "word_vectors"),
         ),
-        Step(
+        _step(
             "perturbations",
-            ("perturbations",),
-            _RUN,
             "faithfulness",
-            (
-                Reads("examples"),
-                Reads("predictions"),
-                Reads("attributions"),
-                Reads("models"),
-                Reads("parallelism"),
-            ),
-            True,
+            _RUN,
+            _EVALUATED,
+            _same("predictions", "attributions"),
+            runs_model=True,
         ),
-        Step(
+        _step(
             "attribution_probes",
-            ("attribution_probes",),
-            _RUN,
             "attribution",
-            (
-                Reads("examples"),
-                Reads("predictions"),
-                Reads("token_predictions"),
-                Reads("attributions"),
-                Reads("models"),
-                Reads("parallelism"),
-            ),
-            True,
-        ),
-        Step(
-            "head_samples",
-            ("head_samples",),
             _RUN,
-            "heads",
-            (Reads("examples"), Reads("models"), Reads("parallelism")),
-            True,
+            _EVALUATED,
+            _same("predictions", "token_predictions", "attributions"),
+            runs_model=True,
         ),
-        Step(
-            "head_importance",
-            ("head_importance",),
-            _RUN,
-            "heads",
-            (Reads("examples"), Reads("models"), Reads("parallelism")),
-            True,
-        ),
-        Step(
-            "attention_maps",
-            ("attention_maps",),
-            _RUN,
-            "heads",
-            # Which examples are short is asked in all languages.
-            (Reads("examples", _LANGUAGES), Reads("models"), Reads("parallelism")),
-            True,
-        ),
-        Step(
+        _step("head_samples", "heads", _RUN, _EVALUATED, runs_model=True),
+        _step("head_importance", "heads", _RUN, _EVALUATED, runs_model=True),
+        # Which examples are short is asked in all languages.
+        _step("attention_maps", "heads", _RUN, _COMPARED, _all_languages("examples"), runs_model=True),
+        # Masks of every language are tried on each.
+        _step(
             "pruning_evaluations",
-            ("pruning_masks", "pruning_evaluations", "pruning_tests"),
-            _RUN,
             "heads",
-            (
-                Reads("examples"),
-                Reads("models"),
-                # Masks of every language are tried on each.
-                Reads("head_samples", _LANGUAGES),
-                Reads("head_importance"),
-                Reads("parallelism"),
-            ),
-            True,
-        ),
-        Step(
-            "activations",
-            ("activations", "sentence_vectors"),
             _RUN,
-            "concepts",
-            # Translations lie in the partition of the language that they are into, their source texts too.
-            (Reads("examples", _LANGUAGES), Reads("models")),
-            True,
+            _EVALUATED,
+            _same("head_importance"),
+            _all_languages("head_samples"),
+            tables=("pruning_masks", "pruning_evaluations", "pruning_tests"),
+            runs_model=True,
         ),
-        Step(
-            "representation_similarities",
-            ("representation_similarities",),
+        # Translations lie in the partition of the language that they are into, their source texts too.
+        _step(
+            "activations",
+            "concepts",
+            _RUN,
+            _same("models"),
+            _all_languages("examples"),
+            tables=("activations", "sentence_vectors"),
+            runs_model=True,
+        ),
+        _step("representation_similarities", "concepts", ("model",), _COMPARED, _same("activations")),
+        _step(
+            "concepts",
+            "concepts",
             ("model",),
-            "concepts",
-            (Reads("activations"), Reads("models"), Reads("parallelism")),
+            _same("activations", "models"),
+            tables=("clusterings", "concepts", "concept_members"),
         ),
-        Step(
-            "concepts",
-            ("clusterings", "concepts", "concept_members"),
-            ("model",),
-            "concepts",
-            (Reads("activations"), Reads("models")),
-        ),
-        Step(
-            "concept_kinds",
-            ("concept_kinds",),
-            ("model",),
-            "concepts",
-            (Reads("concepts"), Reads("examples"), Reads("models")),
-        ),
-        Step(
-            "concept_labels",
-            ("concept_labels",),
-            ("model",),
-            "concepts",
-            (Reads("concepts"), Reads("models")),
-        ),
-        Step(
+        _step("concept_kinds", "concepts", ("model",), _same("concepts", "examples", "models")),
+        _step("concept_labels", "concepts", ("model",), _same("concepts", "models")),
+        _step(
             "concept_matches",
-            ("concept_pairings", "concept_matches"),
-            ("model",),
             "concepts",
-            (Reads("concepts"), Reads("lexicon"), Reads("models")),
-        ),
-        Step(
-            "concept_languages",
-            ("concept_languages",),
             ("model",),
-            "concepts",
-            (Reads("concepts"), Reads("models")),
+            _same("concepts", "lexicon", "models"),
+            tables=("concept_pairings", "concept_matches"),
         ),
+        _step("concept_languages", "concepts", ("model",), _same("concepts", "models")),
     )
 }
 """Every step by name, each after those that it reads."""

@@ -9,8 +9,11 @@ import torch
 
 from xlwh.heads.evaluate import compare, mask_scores
 from xlwh.heads.masks import (
+    DECISIONS,
+    RANDOM,
     Mask,
     decided_masks,
+    games_of_masks,
     masks_frame,
     random_orders,
     ranked,
@@ -18,6 +21,7 @@ from xlwh.heads.masks import (
 )
 from xlwh.heads.players import Player
 from xlwh.models.tagging import word_places
+from xlwh.study import Heads
 
 A, B, C = (Player("head", 0, head) for head in range(3))
 
@@ -63,6 +67,21 @@ def test_random_orders_are_seeded_permutations():
     assert all(sorted(order) == [A, B, C] for order in orders)
     assert orders[:3] == random_orders((A, B, C), 3, 0)
     assert orders != random_orders((A, B, C), 5, 1)
+
+
+def test_a_language_gets_the_decisions_of_all_and_its_own_rankings():
+    own = summary().with_columns(sampler=pl.lit("rows"))
+    settings = Heads.model_validate(
+        {"datasets": {"a": "b"}, "importance": ["gradient"], "curve": [2], "zero_shot": 1, "random_masks": 1}
+    )
+    importance = own.select("unit", "layer", "head", method=pl.lit("gradient"), value=-pl.col("mean"))
+    games = games_of_masks({"de": own, "en": own}, importance, settings, "de", 0)
+    (masks,) = games.values()
+    assert [mask.selection for mask in masks if mask.language == "en"] == [*DECISIONS, "zero_shot"]
+    gradient = [mask for mask in masks if mask.ranking == "gradient"]
+    assert [(mask.selection, mask.removed) for mask in gradient] == [("same_size", (B,)), ("curve", (B, A))]
+    assert {mask.language for mask in masks if mask.ranking in ("gradient", RANDOM)} == {"de"}
+    assert games_of_masks({}, importance.clear(), settings, "de", 0) == {}
 
 
 def test_masks_are_scored_like_gated_models(game):

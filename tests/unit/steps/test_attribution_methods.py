@@ -55,11 +55,11 @@ def rows(made: Context, table: str = "token_attributions") -> pl.DataFrame:
 
 def test_methods_of_a_shared_pass_run_the_model_once(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    attribute = saliency.saliency
+    genuine = saliency.saliency
 
     def counted(loaded: Any, encoded: Any, items: Any, parameters: Any, batch_tokens: int) -> Any:
         asked.append(tuple(parameters))
-        return attribute(loaded, encoded, items, parameters, batch_tokens)
+        return genuine(loaded, encoded, items, parameters, batch_tokens)
 
     monkeypatch.setattr(saliency, "saliency", counted)
     made = context(world, SHARED)

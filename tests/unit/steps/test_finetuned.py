@@ -39,7 +39,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("worlds")
     WORLD["make_world"](root / "new")
     shutil.copytree(root / "new", root / "trained")
-    run(STEPS["models"], WORLD["context"](root / "trained"), TUNED)
+    runner.run(STEPS["models"], WORLD["context"](root / "trained"), TUNED)
     return root
 
 
@@ -132,6 +132,7 @@ def test_fresh_is_skipped_without_torch(trained: Path) -> None:
         "world = runpy.run_path(sys.argv[1])\n"
         "from pathlib import Path\n"
         "from xlwh.steps.plan import STEPS\n"
+        "from xlwh.steps.runner import run\n"
         "from xlwh.steps.base import Key\n"
         "result = run(STEPS['models'], world['context'](Path(sys.argv[2])), Key(model='tuned'))\n"
         "print(result.status, 'torch' in sys.modules, 'transformers' in sys.modules)\n"
@@ -274,13 +275,13 @@ def test_base_that_was_fine_tuned_here(trained: Path) -> None:
         "max_length = 24 }\n\n[models.tuned]",
     )
     context = WORLD["context"](trained)
-    result = run(STEPS["models"], context, Key(model="twice"))
+    result = runner.run(STEPS["models"], context, Key(model="twice"))
     assert result.status == "written"
     # The head came along: one epoch at a small rate does not lose what the base knows.
     assert result.metadata["curve"][0]["dev_score"] > 0.5  # type: ignore[index]
     context.warehouse.drop([SLOT])
     with pytest.raises(MissingDataError, match="xlwh materialize models --model tuned"):
-        run(STEPS["models"], WORLD["context"](trained), Key(model="twice"))
+        runner.run(STEPS["models"], WORLD["context"](trained), Key(model="twice"))
 
 
 def test_labels_of_the_study_give_the_order(new: Path) -> None:
@@ -331,7 +332,7 @@ def test_metadata_is_json(trained: Path) -> None:
 def test_a_base_that_fails_its_self_test_is_not_trained(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, before anything is trained on what the base would see otherwise than alone."""
     context: Context = WORLD["context"](new)
-    run(STEPS["models"], context, Key("base"))
+    runner.run(STEPS["models"], context, Key("base"))
     (file,) = (new / "warehouse" / "cache" / "self-tests").iterdir()
     results = json.loads(file.read_text())
     for result in results:
@@ -366,7 +367,7 @@ def test_another_contract_is_no_reason_to_train_again(trained: Path, monkeypatch
         run(trained)
     for language in ("en", "es"):
         key = Key(dataset="nli", language=language)
-        assert run(STEPS["examples"], WORLD["context"](trained), key).status == "written"
+        assert runner.run(STEPS["examples"], WORLD["context"](trained), key).status == "written"
     assert run(trained).reason == "its checkpoint was there"
     assert len(checkpoints(trained)) == 1
 
@@ -439,7 +440,7 @@ def test_folders_are_named_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Zoo, "pin", lambda self, key: pin)
     context: Context = WORLD["context"](tmp_path)
     for dataset, language in (("nli", "en"), ("nli", "es"), ("dev", "en")):
-        run(STEPS["examples"], context, Key(dataset=dataset, language=language))
+        runner.run(STEPS["examples"], context, Key(dataset=dataset, language=language))
     context.planner.refresh()
     found = {}
     for model in FOLDERS:

@@ -121,7 +121,7 @@ def test_an_item_without_a_finite_number_is_stored_and_refuses_by_name(
     row = next(row for row in stored(context) if row["item"] == "own_forward")
     assert (row["status"], row["deviation"]) == ("failed", None)
     with pytest.raises(ModelError, match="`own_forward` failed: Numbers that are not finite"):
-        context.load("a", "predictions")
+        selftests.load(context, "a", "predictions")
 
 
 def test_without_examples_it_runs_on_its_own_texts(world: Any, counted: Counted) -> None:

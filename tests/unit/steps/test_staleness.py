@@ -591,3 +591,57 @@ def test_partitions_that_are_looked_at_are_upstream(filled: Context, settings: d
 def test_a_value_that_is_no_setting_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Study.model_validate(settings | {"nonsense": 1})
+
+
+def page() -> str:
+    """docs/staleness.md: the tables that these tests hold."""
+    lines = [
+        "# What becomes stale",
+        "",
+        "Written by `PYTHONPATH=tests python tests/unit/steps/test_staleness.py`, from the tables that the tests beside it",
+        "hold against a small study of every step: each setting, input, contract, version and library is changed alone.",
+        "",
+        "A changed setting makes these steps stale by itself, and then whatever is made from them; `-`: nothing that is",
+        "stored. A setting that takes something out of the study makes nothing stale either: what is stored stays, out of",
+        "the public views.",
+        "",
+        "| setting | tried as | steps |",
+        "|---|---|---|",
+    ]
+    for setting in (*SETTINGS, *VECTORS):
+        tried = (
+            "the same content elsewhere"
+            if setting.value == "COPY"
+            else f"`{setting.place}` = `{setting.value}`"
+        )
+        steps = ", ".join(name for name in STEPS if name in setting.steps) or "-"
+        lines.append(f"| `{setting.name}` | {tried} | {steps} |")
+    lines += ["", "Not tried: " + "; ".join(f"`{name}` ({why})" for name, why in UNTRIED.items()) + ".", ""]
+    lines += [
+        "A step is stale when one of its inputs, the contract of one of its tables, its version or one of its libraries",
+        "changes (some jobs have further libraries, such as captum or faiss, by their method or algorithm).",
+        "",
+        "| step | contracts | inputs | version | libraries |",
+        "|---|---|---|---|---|",
+    ]
+    for step in STEPS.values():
+        definition = definition_of(step)
+        inputs = ", ".join(dict.fromkeys(read.step for read in step.reads)) or "-"
+        libraries = ", ".join(definition.libraries) or "-"
+        lines.append(
+            f"| {step.name} | {', '.join(step.tables)} | {inputs} | {definition.version} | {libraries} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "staleness.md"
+
+
+def test_the_page_says_what_the_tables_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "run: PYTHONPATH=tests python tests/unit/steps/test_staleness.py"
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

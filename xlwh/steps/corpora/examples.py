@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -19,12 +18,11 @@ from xlwh.store import Entry, Slot, fingerprint
 
 CONTENT_VERSION = 2
 """In place of the contract's version in `content`: a new column of `examples` is no other content."""
-_REASONS = 5
 
 
 @dataclass(frozen=True)
 class _Params:
-    options: dict[str, Any]
+    options: Mapping[str, object]
     """Everything that the study says of how the files are read."""
 
 
@@ -41,8 +39,7 @@ class _Examples(Whole):
             raise NotApplicable(reason)
         corpus = corpora.locate(study, key.dataset, key.language)
         slots = {
-            table: Slot(table, (key.dataset, key.language), corpus.request.split)
-            for table in ("examples", "rejected_rows")
+            table: Slot(table, (key.dataset, key.language), corpus.request.split) for table in self.counted
         }
         yield Job(slots, _Params(corpus.parameters()), files=tuple(corpus.identity()), tools=corpus)
 
@@ -51,9 +48,8 @@ class _Examples(Whole):
         reading = job.tools.read()
         work.provenance = {"xlwh.reader": job.tools.reader.name, "xlwh.source": "\n".join(job.files)}
         work.examples += reading.examples.height
-        for name, value in _told(reading).items():
-            work.tell(name, value)
-        work.remark(_remark(reading))
+        work.told.update(reading.facts())
+        work.remark(reading.complaint())
         return {"examples": reading.examples, "rejected_rows": reading.rejected}
 
 
@@ -72,27 +68,3 @@ def content(root: Path, entry: Entry) -> str:
     made = json.loads(recipe)
     options, files = made["params"]["options"], made["files"]
     return fingerprint("examples", made["version"], options, files, contract_version=CONTENT_VERSION)
-
-
-def _told(reading: corpora.Reading) -> dict[str, object]:
-    return {
-        "records": reading.records,
-        "accepted": reading.examples.height,
-        "rejected": reading.rejected.height,
-        "left_out": reading.left_out,
-        "other_languages": reading.elsewhere,
-        "files": list(reading.files),
-        "reasons": dict(list(reading.reasons().items())[:_REASONS]),
-        **reading.notes,
-    }
-
-
-def _remark(reading: corpora.Reading) -> str:
-    """How many rows were refused and why most often; empty where none was."""
-    if reading.rejected.is_empty():
-        return ""
-    reason, count = next(iter(reading.reasons().items()))
-    return (
-        f"{reading.rejected.height} of {reading.records} rows rejected, most often ({count}): {reason}; "
-        "see rejected_rows"
-    )

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import polars as pl
 
-from xlwh.corpora import sample
+from xlwh.heads.examples import short_examples, valued_examples
 from xlwh.steps.corpora.parallelism import refuse_differing
 from xlwh.steps.heads import game
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot, schema
-
-if TYPE_CHECKING:
-    from xlwh.models import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -56,50 +52,23 @@ class _AttentionMaps(Whole):
             yield Job({"attention_maps": slot}, params, reads, use, name=corpus.dataset)
 
     def make(self, work: Work, job: Job) -> Frames:
-        """A row per example and head."""
-        examples = self._shown(work, job)
-        work.examples += examples.height
-        work.progress(f"{job.name}: attention", 0, 1)
-        rows = list(_rows(work.load(job, "attention_weights"), examples)) if examples.height else []
-        frame = pl.DataFrame(rows, schema=schema("attention_maps"))
-        return {"attention_maps": frame.sort("split", "example_id", "layer", "head")}
+        """A row per example and head, on some of the examples that heads are valued on."""
+        from xlwh.heads.attention import attention_maps
 
-    def _shown(self, work: Work, job: Job) -> pl.DataFrame:
-        """Some of the examples that heads are valued on, short in all languages; one that shares none has no say."""
         params: _Params = job.params
-        characters = pl.col("text").str.len_chars() + pl.col("text_pair").str.len_chars().fill_null(0)
-        short = characters <= self.max_characters
-        valued_in = {
-            language: game.valued_examples(
+        valued = {
+            language: valued_examples(
                 work.scan(job, "examples", language=language), params.max_examples, params.seed
             )
             for language in (entry.slot.partition["language"] for entry in job.reads)
         }
-        candidates = valued_in.pop(job.slots["attention_maps"].partition["language"]).filter(short)
-        for valued in valued_in.values():
-            if valued.join(candidates, on="example_id", how="semi").height:
-                candidates = candidates.join(
-                    valued.filter(short), on="example_id", how="semi", maintain_order="left"
-                )
-        return sample(candidates, params.shown, params.seed)
+        own = valued.pop(job.slots["attention_maps"].partition["language"])
+        examples = short_examples(own, valued.values(), self.max_characters, params.shown, params.seed)
+        work.examples += examples.height
+        work.progress(f"{job.name}: attention", 0, 1)
+        if examples.is_empty():
+            return {"attention_maps": pl.DataFrame(schema=schema("attention_maps"))}
+        return {"attention_maps": attention_maps(work.load(job, "attention_weights"), examples)}
 
 
 STEP = _AttentionMaps()
-
-
-def _rows(loaded: LoadedModel, examples: pl.DataFrame) -> Iterator[dict[str, object]]:
-    from xlwh.heads.attention import attention_maps
-    from xlwh.models.tokenize import KEYS, encode
-
-    for found in attention_maps(loaded, encode(loaded, examples)):
-        keys = dict(zip(KEYS, examples.select(KEYS).row(found.row), strict=True))
-        for head, weights in enumerate(found.weights.astype(np.float16)):
-            yield {
-                "model": loaded.key,
-                **keys,
-                "layer": found.site,
-                "head": head,
-                "tokens": found.tokens,
-                "is_special": found.special,
-                "weights": pl.Series(weights.ravel()),
-            }

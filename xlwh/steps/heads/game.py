@@ -1,43 +1,14 @@
-"""What the steps about heads share: which datasets apply, the examples that heads are valued on, games on a model."""
+"""What the jobs about heads share: the study's settings, which datasets apply, how the model is used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import polars as pl
-
-from xlwh.corpora import sample
-from xlwh.steps.job import Job, ModelUse, options_of
+from xlwh.steps.job import ModelUse
 from xlwh.steps.models.evaluated import CLASSIFICATION, TAGGING, Corpus, evaluated
 from xlwh.steps.planning import NotApplicable, Partition
-from xlwh.study import Heads, Inputs
-
-if TYPE_CHECKING:
-    from xlwh.heads.players import Players
-    from xlwh.heads.scores import Gold
-    from xlwh.models import LoadedModel
-    from xlwh.models.tokenize import Encoded
+from xlwh.study import Heads
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 """What a head's output follows from beside the model."""
-
-
-def with_gold(examples: pl.LazyFrame) -> pl.DataFrame:
-    """The examples that can be right or wrong."""
-    tagged = pl.col("word_labels").list.drop_nulls().list.len() > 0
-    labelled = pl.col("label").is_not_null()
-    return examples.filter(pl.when(pl.col("task") == TAGGING).then(tagged).otherwise(labelled)).collect()
-
-
-def valued_examples(examples: pl.LazyFrame, count: int | None, seed: int | None) -> pl.DataFrame:
-    """The examples that heads are valued on: the same ids in every language of parallel data."""
-    known = with_gold(examples)
-    return known if count is None or seed is None else sample(known, count, seed)
-
-
-def seed_of(partition: Partition, heads: Heads) -> int | None:
-    """What examples are drawn with; None where all are valued."""
-    return None if heads.max_examples is None else partition.study.seed
 
 
 def head_settings(partition: Partition) -> Heads:
@@ -77,21 +48,3 @@ def use_of(partition: Partition) -> ModelUse:
     task = partition.pin(partition.model).task
     pieces = ("tagged_piece",) if task == TAGGING else ()
     return partition.use(partition.model, "max_length", "labels", "dtype", "attention", *pieces)
-
-
-def game_of(
-    job: Job,
-    loaded: LoadedModel,
-    examples: pl.DataFrame,
-    kinds: tuple[str, ...],
-    groups: tuple[tuple[str, ...], ...] = (),
-) -> tuple[Players, Encoded, Gold]:
-    """Players, inputs and gold of a game on some examples."""
-    from xlwh.heads.players import players_of
-    from xlwh.heads.scores import gold_of
-    from xlwh.models.tokenize import encode
-
-    sites = loaded.family.attention_sites(loaded.model)
-    players = players_of(kinds, len(sites), sites[0].num_heads, groups)
-    encoded = encode(loaded, examples)
-    return players, encoded, gold_of(loaded, encoded, examples, options_of(job, Inputs).tagged_piece)
