@@ -13,6 +13,7 @@ from xlwh.attribution.base import Attribution
 from xlwh.attribution.targets import ON, Placed
 from xlwh.errors import MissingDataError
 from xlwh.models.answers import Windows
+from xlwh.store import schema
 
 Scores = Callable[[str, str, int], NDArray[np.float64]]
 """scores(example_id, target, length): attributions `[length]`."""
@@ -33,25 +34,25 @@ def attribution_rows(
     places, made = [place for place, _ in finished], [attribution for _, attribution in finished]
     keys = placed.keys(places).with_columns(model=pl.lit(model), method=pl.lit(method))
     described = {**parameters, **({} if tolerance is None else {"tolerance": tolerance})}
-    runs = pl.DataFrame(
-        {
-            "f_input": [
-                placed.f_input[place] if each.f_input is None else each.f_input for place, each in finished
-            ],
-            "f_baseline": [each.f_baseline for each in made],
-            "convergence_delta": [each.delta for each in made],
-            "relative_delta": pl.Series([each.relative_delta for each in made], dtype=pl.Float64),
-            "num_gradient_rows": [each.num_gradient_rows for each in made],
-            "num_forward_rows": [each.num_forward_rows for each in made],
-            "parameters": [json.dumps({**described, **each.details}, sort_keys=True) for each in made],
-        }
-    )
+    values = {
+        "f_input": [
+            placed.f_input[place] if each.f_input is None else each.f_input for place, each in finished
+        ],
+        "f_baseline": [each.f_baseline for each in made],
+        "convergence_delta": [each.delta for each in made],
+        "relative_delta": [each.relative_delta for each in made],
+        "num_gradient_rows": [each.num_gradient_rows for each in made],
+        "num_forward_rows": [each.num_forward_rows for each in made],
+        "parameters": [json.dumps({**described, **each.details}, sort_keys=True) for each in made],
+    }
+    columns = schema("attribution_runs")
+    runs = keys.hstack(pl.DataFrame(values, schema={name: columns[name] for name in values}))
     lengths = [len(each.values) for each in made]
     tokens = keys[np.repeat(np.arange(len(made)), lengths).tolist()].with_columns(
         position=pl.Series(np.concatenate([_positions(placed, place) for place in places])),
         attribution=pl.Series(np.concatenate([each.values for each in made])),
     )
-    return {"attribution_runs": _flagged(keys.hstack(runs), tolerance), "token_attributions": tokens}
+    return {"attribution_runs": _flagged(runs, tolerance), "token_attributions": tokens}
 
 
 def _positions(placed: Placed, place: int) -> NDArray[np.integer]:
