@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from xlwh.attribution.base import Attribution, Item, Method, SharedPass
 from xlwh.errors import StudyError
-from xlwh.study import OwnMethod
+from xlwh.study import Lig, OwnMethod
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -38,6 +39,31 @@ class Registered:
     """Packages whose numbers or random streams it takes, beside torch, transformers and the tokenizers."""
 
 
+@dataclass(frozen=True)
+class Described:
+    """A method as far as the numbers of its attributions depend on it."""
+
+    name: str
+    version: str
+    """Of code of the user's own, its content hash."""
+    parameters: Any
+    """The method's part of the study; a tolerance that only sets a flag is the default one."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A method that a study asks for."""
+
+    method: Described
+    tolerance: float | None
+    """Completeness error up to which it has converged."""
+    libraries: tuple[str, ...]
+    passed_in: str
+    """What those methods share that are made together."""
+    make: Callable[[Sequence[str]], SharedPass]
+    """What makes some methods of the same pass together."""
+
+
 _SALIENCY = "xlwh.attribution.saliency:saliency"
 _RELEASED = "xlwh.attribution.released:released"
 
@@ -57,6 +83,24 @@ METHODS: dict[str, Registered] = {
     "random": Registered("xlwh.attribution.random:random_attribution", "2"),
 }
 """Method by the name it has under `[attribution.methods]` in the study."""
+
+
+def asked(name: str, parameters: Any, folder: Path) -> Asked:
+    """A method of a study in `folder`, with its part of the study.
+
+    A fixed quadrature takes its steps whatever is tolerated: its numbers do not depend on the tolerance.
+    """
+    entry, reaching = registered(name, parameters, folder), parameters
+    if isinstance(parameters, Lig) and parameters.quadrature == "fixed":
+        default = Lig.model_fields["tolerance"].default
+        reaching = parameters.model_copy(update={"tolerance": default})
+    return Asked(
+        Described(name, entry.version, reaching),
+        getattr(parameters, "tolerance", None),
+        entry.libraries,
+        f"{entry.function.rpartition(':')[2]} pass" if entry.shared else name,
+        partial(shared_pass, entry, folder=folder),
+    )
 
 
 def registered(name: str, parameters: Any, folder: Path) -> Registered:

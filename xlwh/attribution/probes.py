@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.attribution.base import Item, SharedPass
+from xlwh.attribution.rows import Scores
+from xlwh.attribution.targets import Placed
 from xlwh.attribution.vectors import without
 from xlwh.draws import stream
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
+from xlwh.store import schema
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,46 @@ def under_noise(
             ((_, made),) = make(loaded, encoded, [item], parameters, batch_tokens)
         found.append({name: attribution.values for name, attribution in made.items()})
     return found
+
+
+def probe_rows(
+    loaded: LoadedModel,
+    placed: Placed,
+    scores: Mapping[str, Scores],
+    make: SharedPass,
+    parameters: Mapping[str, Any],
+    draws: int,
+    radius: float,
+    batch_tokens: int,
+) -> dict[str, pl.DataFrame]:
+    """Rows of `attribution_probes` by method: `draws` removals of every target, and as many noises unless `radius` is 0.
+
+    `scores` are the stored attributions of each method; its `parameters` are those that they were made with.
+    """
+    encoded, rows = placed.encoded, dict[str, list[dict[str, Any]]]({method: [] for method in scores})
+    removed = removals(loaded, encoded, placed.items, draws, batch_tokens)
+    for index, item in enumerate(placed.items):
+        noise: float | None = None
+        changed: list[dict[str, NDArray[np.float64]]] = []
+        if radius and removed[index]:
+            noise, drawn = noises(loaded, encoded, item.example, draws, radius)
+            changed = under_noise(loaded, encoded, item, make, parameters, drawn, batch_tokens)
+        ((example_id, target),) = placed.targets[index].rows()
+        keys = placed.keys([index]).row(0, named=True) | {"model": loaded.key, "noise": noise}
+        for method, known in scores.items():
+            values = known(example_id, target, int(encoded.lengths[item.example]))
+            rows[method] += [
+                {
+                    **keys,
+                    "method": method,
+                    "draw": draw,
+                    "num_removed": len(removal.places),
+                    "attributed": float(values[removal.places].sum()),
+                    "lost": removal.lost,
+                    "norm": float(np.linalg.norm(values)),
+                    "change": float(np.linalg.norm(changed[draw][method] - values)) if changed else None,
+                }
+                for draw, removal in enumerate(removed[index])
+            ]
+    columns = schema("attribution_probes")
+    return {method: pl.DataFrame(made, schema=columns) for method, made in rows.items()}

@@ -451,14 +451,14 @@ def verified_answers(context: str, answers: object) -> tuple[list[dict[str, obje
     return found, ""
 
 
-def sample(frame: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
-    """The `n` rows whose (seed, example_id) hash lowest, in their old order.
+def sample(frame: pl.DataFrame, n: int | None, seed: int | None) -> pl.DataFrame:
+    """The `n` rows whose (seed, example_id) hash lowest, in their old order; all of them where `n` is None.
 
     The choice depends on the ids alone, so parallel data keeps the same ids in every language and a smaller
     sample is a part of a larger one. SHA-256: the same on every platform and with every version of Polars.
     """
-    if n < 0:
-        raise ValueError(f"a sample of {n} rows was asked for")
-    if frame.height <= n:
+    if n is not None and (n < 0 or seed is None):
+        raise ValueError(f"a sample of {n} rows by the seed {seed} was asked for")
+    if n is None or frame.height <= n:
         return frame
     return frame[chosen(frame["example_id"].to_list(), n, seed)]

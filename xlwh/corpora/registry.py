@@ -111,8 +111,7 @@ class Corpus:
             texts = pl.struct("text", "text_pair")
             left_out = sample(kept, skipped, self.seed)
             kept = kept.filter(~texts.is_in(left_out.select(texts.alias("text"))["text"].implode()))
-        if self.max_examples is not None:
-            kept = sample(kept, self.max_examples, self.seed)
+        kept = sample(kept, self.max_examples, self.seed)
         return replace(reading, examples=kept, left_out=reading.examples.height - kept.height)
 
 

@@ -7,13 +7,14 @@ compared on the same luck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.draws import stream
@@ -32,7 +33,7 @@ from xlwh.faithfulness.selection import (
     reversed_probability,
 )
 from xlwh.models.loaded import LoadedModel
-from xlwh.models.tokenize import Encoded
+from xlwh.models.tokenize import Encoded, encode
 from xlwh.study import Faithfulness
 from xlwh.tables.faithfulness import SIDES
 
@@ -117,6 +118,36 @@ def perturb(
             rows += soft.rows(whole)
             evaluated += soft.num_evaluated
     return Perturbed(rows, evaluated)
+
+
+def perturbation_rows(
+    loaded: LoadedModel,
+    examples: pl.DataFrame,
+    scores: Mapping[str, Callable[[str, str, int], Scores]],
+    draws: Mapping[str, Callable[[str, int, int], Scores]],
+    settings: Faithfulness,
+) -> tuple[pl.DataFrame, int]:
+    """Rows of `perturbations` of some examples, and how many inputs were evaluated for them.
+
+    `examples` has the class whose probability counts as `target`. By method, `scores(example_id, target, length)` are
+    its attributions, and `draws(name, number, length)` the numbered draws of one whose scores are random.
+    """
+    encoded = encode(loaded, examples)
+    classes = {label: index for index, label in enumerate(loaded.labels or ())}
+    subjects = []
+    for index, (example, target) in enumerate(examples.select("example_id", "target").iter_rows()):
+        size = int(encoded.lengths[index])
+        rankings = [Ranking(method, 0, known(example, target, size)) for method, known in scores.items()]
+        rankings += [
+            Ranking(method, number, draw(encoded.names[index], number, size))
+            for method, draw in draws.items()
+            for number in range(max(settings.random_draws, settings.soft_draws))
+        ]
+        subjects.append(Subject(index, classes[target], tuple(rankings)))
+    made = perturb(loaded, encoded, subjects, settings)
+    rows = pl.DataFrame(made.rows, schema=list(Row._fields), orient="row", infer_schema_length=None)
+    keys = encoded.keys.with_columns(examples["target"], model=pl.lit(loaded.key))
+    return keys[rows["subject"].to_list()].hstack(rows), made.num_evaluated
 
 
 class _Hard:

@@ -5,34 +5,36 @@ Methods have files of their own; those of one pass of the model are made togethe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import polars as pl
 
+from xlwh.attribution.methods import Described
+from xlwh.attribution.rows import attribution_rows, convergence, with_tolerance
+from xlwh.attribution.targets import Choice, targets_of
 from xlwh.selftest import capability_of
-from xlwh.steps.attribution.asked import LIBRARIES, OPTIONS, Method, asked
-from xlwh.steps.attribution.targets import EXPLAINED, Choice, choice_of, predictions_of
+from xlwh.steps.attribution.explained import (
+    EXPLAINED,
+    LIBRARIES,
+    asked,
+    choice_of,
+    explained_in,
+    language_of,
+    placed,
+    predictions_of,
+)
 from xlwh.steps.job import Frames, Job, Stored, cut, which
-from xlwh.steps.models.evaluated import evaluated
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 
-if TYPE_CHECKING:
-    from xlwh.attribution.base import Attribution, Item
-    from xlwh.models.tokenize import Encoded
-
-    Made = tuple[Mapping[str, Any], Item, Sequence[int], Attribution]
-
 
 @dataclass(frozen=True)
 class _Params:
-    method: Method
+    method: Described
     task: str
     choice: Choice = which()
     tolerance: float | None = which()
@@ -51,56 +53,61 @@ class _Attributions(Pieced):
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset and method."""
         model, language, settings = partition.model, partition.language, partition.study.attribution
-        offered = [corpus for corpus in evaluated(partition) if corpus.task in EXPLAINED]
+        offered = explained_in(partition)
         if not offered:
             raise NotApplicable(f"`{model}` is evaluated on nothing that is attributed in `{language}`.")
-        heads = [EXPLAINED[str(corpus.task)].head for corpus in offered]
-        if partition.pin(model).task not in heads:
+        heads = [explained.head for *_, explained in offered]
+        head = partition.pin(model).task
+        if head not in heads:
             raise NotApplicable(f"`{model}` has no {heads[0].replace('_', ' ')} head.")
         methods = list(asked(partition))
-        for corpus in offered:
-            task = EXPLAINED[str(corpus.task)]
-            if task.head != partition.pin(model).task:
+        for corpus, task, explained in offered:
+            if explained.head != head:
                 continue
             choice = choice_of(partition, corpus)
-            own, others = predictions_of(partition, corpus, choice)
-            use = partition.use(model, *OPTIONS, *task.options)
+            own, *others = predictions_of(partition, corpus, explained.table, choice)
+            use = partition.use(model, *explained.options)
             for each in methods:
                 slot = ((model, language), f"{corpus.dataset}.{each.method.name}")
                 yield Job(
                     {table: Slot(table, *slot) for table in ("attribution_runs", "token_attributions")},
-                    _Params(each.method, str(corpus.task), choice, each.tolerance, settings.batch_tokens),
+                    _Params(each.method, task, choice, each.tolerance, settings.batch_tokens),
                     (corpus.entry, own),
                     use,
                     name=each.method.name,
                     together=f"{corpus.dataset}: {each.passed_in}",
                     tools=each.make,
                     chosen_by=tuple(others),
-                    libraries=each.registered.libraries,
+                    libraries=each.libraries,
                 )
 
     def pieces(self, work: Work, jobs: Sequence[Job]) -> pl.DataFrame:
         """The targets."""
-        params = jobs[0].params
-        return EXPLAINED[params.task].targets(work, jobs[0], params.choice)
+        job, choice = jobs[0], jobs[0].params.choice
+        task, language = EXPLAINED[job.params.task], language_of(job)
+        languages = {language, *(each.language for each in choice.by)}
+        predictions = {each: work.scan(job, task.table, language=each) for each in languages}
+        examples = work.scan(job, "examples").select("example_id").collect()
+        return targets_of(task.kind, choice, predictions, examples, language)
 
     def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
         """Rows of both tables, checkpoint by checkpoint."""
-        first = jobs[0]
-        task, loaded = EXPLAINED[first.params.task], work.load(first, capability_of(first.name))
-        outputs = task.outputs(work, first, pieces)
-        examples = work.pieces_of(first, "examples", pieces)
-        encoded, items, positions = task.place(work, first, loaded, examples, outputs)
-        wanted, done = outputs.rows(named=True), 0
-        run = first.tools([job.name for job in jobs])
+        first, done = jobs[0], 0
+        loaded = work.load(first, capability_of(first.name))
+        explained = placed(work, first, loaded, pieces)
         parameters = {job.name: job.params.method.parameters for job in jobs}
-        results = run(loaded, encoded, items, parameters, first.params.batch_tokens)
+        described = {name: each.model_dump(mode="json") for name, each in parameters.items()}
+        run, batch_tokens = first.tools(list(parameters)), first.params.batch_tokens
+        results = run(loaded, explained.encoded, explained.items, parameters, batch_tokens)
         while finished := list(islice(results, self.checkpoint)):
             yield [
-                _frames(
-                    job,
-                    encoded,
-                    [(wanted[i], items[i], positions[i], made[job.name]) for i, made in finished],
+                attribution_rows(
+                    explained,
+                    [(place, made[job.name]) for place, made in finished],
+                    loaded.key,
+                    job.name,
+                    described[job.name],
+                    job.params.tolerance,
                 )
                 for job in jobs
             ]
@@ -109,77 +116,15 @@ class _Attributions(Pieced):
 
     def taken_over(self, job: Job, frames: Frames) -> Frames:
         """Rows whose `converged` follows the tolerance of now."""
-        tolerance, runs = job.params.tolerance, frames["attribution_runs"]
-        if tolerance is None:
-            return frames
-        old = runs["parameters"].unique().to_list()
-        new = [json.dumps(json.loads(text) | {"tolerance": tolerance}, sort_keys=True) for text in old]
-        runs = runs.with_columns(pl.col("parameters").replace_strict(old, new, return_dtype=pl.String))
-        return {**frames, "attribution_runs": _flagged(runs, tolerance)}
+        runs, tolerance = frames["attribution_runs"], job.params.tolerance
+        return (
+            frames if tolerance is None else {**frames, "attribution_runs": with_tolerance(runs, tolerance)}
+        )
 
     def summary(self, job: Job, rows: Stored) -> Mapping[str, object]:
         """How many there are, and whether they add up."""
-        runs, name = rows["attribution_runs"].collect(), job.slots["attribution_runs"].part
-        summary: dict[str, object] = {f"{name}: attributions": runs.height}
-        if runs["converged"].null_count() < runs.height:
-            summary[f"{name}: converged"] = runs["converged"].mean()
-            summary[f"{name}: median relative delta"] = runs["relative_delta"].median()
-            summary[f"{name}: median gradient rows"] = runs["num_gradient_rows"].median()
-        used = {json.loads(text).get("baseline") for text in runs["parameters"].unique()} - {None}
-        if used:
-            summary[f"{name}: baseline"] = ", ".join(sorted(used))
-        return summary
+        part, found = job.slots["attribution_runs"].part, convergence(rows["attribution_runs"].collect())
+        return {f"{part}: {name}": value for name, value in found.items()}
 
 
 STEP = _Attributions()
-
-
-def _flagged(runs: pl.DataFrame, tolerance: float | None) -> pl.DataFrame:
-    within = pl.lit(None) if tolerance is None else pl.col("relative_delta") <= tolerance
-    return runs.with_columns(converged=within)
-
-
-def _frames(job: Job, encoded: Encoded, results: Sequence[Made]) -> Frames:
-    """Rows of both tables for some finished attributions."""
-    assert job.model is not None
-    keys = encoded.keys[[item.example for _, item, *_ in results]]
-    shared = keys.with_columns(
-        model=pl.lit(job.model.key),
-        method=pl.lit(job.name),
-        target=pl.Series([row["target"] for row, *_ in results]),
-    )
-    tolerance, made = job.params.tolerance, [attribution for *_, attribution in results]
-    described = job.params.method.parameters.model_dump(mode="json")
-    if tolerance is not None:
-        described["tolerance"] = tolerance
-    runs = shared.with_columns(
-        pl.Series(name, values, dtype)
-        for name, dtype, values in (
-            (
-                "f_input",
-                pl.Float64,
-                [
-                    row["logits"][item.target if len(row["logits"]) > 1 else 0]
-                    if attribution.f_input is None
-                    else attribution.f_input
-                    for row, item, _, attribution in results
-                ],
-            ),
-            ("f_baseline", pl.Float64, [each.f_baseline for each in made]),
-            ("convergence_delta", pl.Float64, [each.delta for each in made]),
-            ("relative_delta", pl.Float64, [each.relative_delta for each in made]),
-            ("num_gradient_rows", pl.Int32, [each.num_gradient_rows for each in made]),
-            ("num_forward_rows", pl.Int32, [each.num_forward_rows for each in made]),
-            (
-                "parameters",
-                pl.String,
-                [json.dumps({**described, **each.details}, sort_keys=True) for each in made],
-            ),
-        )
-    )
-    lengths = [len(each.values) for each in made]
-    tokens = shared[np.repeat(np.arange(len(results)), lengths).tolist()].with_columns(
-        position=pl.Series(np.concatenate([positions for *_, positions, _ in results])),
-        attribution=pl.Series(np.concatenate([each.values for each in made])),
-    )
-    return {"attribution_runs": _flagged(runs, tolerance), "token_attributions": tokens}

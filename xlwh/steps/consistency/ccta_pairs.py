@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from xlwh.attribution.targets import explained
 from xlwh.consistency.compared import Side, attributed, lacking, means, pairs, scored
 from xlwh.consistency.words import alignment_of
 from xlwh.errors import MissingDataError
-from xlwh.steps.attribution.explained import explained
 from xlwh.steps.base import Key
 from xlwh.steps.consistency.word_vectors import reason_not_covered, slot_of
 from xlwh.steps.corpora.parallelism import require_parallel
