@@ -49,9 +49,9 @@ def drop(
     All of it, or only that of some TABLEs, models, languages and datasets. It is shown and asked about first. Files
     stay until `xlwh gc` removes them, so that readers can finish.
     """
+    from xlwh.upkeep import drop as dropping
     from xlwh.store import Warehouse
     from xlwh.study import load
-    from xlwh.upkeep import drop as dropping
 
     study, warehouse = load(study_file), Warehouse(root)
     entries = dropping.unnamed(study, warehouse, tables, models, languages, datasets)
