@@ -24,7 +24,7 @@ from typing import Any
 
 from common import print_table
 
-from xlwh.concepts.alignment import AlignerSettings, Directions, align, encode
+from xlwh.concepts.alignment import Directions, align, encode
 from xlwh.concepts.alignment_external import align_externally
 from xlwh.concepts.alignment_gold import (
     Agreement,
@@ -37,11 +37,12 @@ from xlwh.concepts.alignment_gold import (
 )
 from xlwh.concepts.alignment_symmetry import symmetrised
 from xlwh.models.words import segment
+from xlwh.study import Aligner
 
 Pair = tuple[list[str], list[str]]
 
 SPEED_PAIRS = 100_000
-MODEL1 = AlignerSettings(model1_iterations=5)
+MODEL1 = Aligner(model1_iterations=5)
 
 
 @dataclass(frozen=True)

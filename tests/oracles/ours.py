@@ -22,11 +22,12 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from xlwh.concepts.alignment import AlignerSettings, align, encode
+from xlwh.concepts.alignment import align, encode
 from xlwh.concepts.alignment_matches import covered, languages, matches, translations_of, types_of
 from xlwh.consistency.transport import consistency
 from xlwh.corpora.spans import joined
 from xlwh.store import Slot, Warehouse
+from xlwh.study import Aligner
 from xlwh.tables import TABLES
 
 HERE = Path(__file__).resolve().parent
@@ -491,7 +492,7 @@ def _fast_align(cases: Sequence[Case]) -> list[dict[str, Any]]:
         optimised = "-o" in case["flags"]
         made = align(
             bitext,
-            AlignerSettings(
+            Aligner(
                 optimise_tension=optimised,
                 tension_update="released",
                 alpha=0.01 if "-v" in case["flags"] else 0.0,

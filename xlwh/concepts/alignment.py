@@ -23,37 +23,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from xlwh.study import Aligner
+
 CELLS_AT_ONCE = 1 << 20
 """Word pairs (cells) worked on at once: the bound on memory beside the table of distinct word pairs."""
+DEFAULT = Aligner()
+"""The numbers of `fast_align -d -o -v`; the step of the tension is not its own."""
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class AlignerSettings:
-    """How the model is trained; the numbers are those of `fast_align -d -o -v`, the step of the tension is not."""
-
-    model1_iterations: int = 0
-    """Passes without a preference for the diagonal (IBM model 1) to begin with; fast_align has none."""
-    iterations: int = 5
-    """Passes with it; the last one only reads the alignment off."""
-    null_probability: float = 0.08
-    """p0: that a target word comes from no source word."""
-    tension: float = 4.0
-    """How strongly the diagonal is preferred, to begin with."""
-    optimise_tension: bool = True
-    """Fit the tension to the expected distance from the diagonal after every pass but the first."""
-    tension_update: Literal["gradient", "released"] = "gradient"
-    """`gradient` of the likelihood, or the step that the program fast_align takes."""
-    alpha: float = 0.01
-    """Symmetric Dirichlet prior of the translation probabilities (variational Bayes); 0 is plain EM."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +121,10 @@ def _numbered(sentences: Sequence[Sequence[str]]) -> tuple[list[str], Ids, NDArr
 
 def align(
     bitext: Bitext,
-    settings: AlignerSettings = AlignerSettings(),
+    settings: Aligner = DEFAULT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Directions:
     """Train both directions and return the most probable alignment of each.
-
     Memory: 4 bytes a cell (Σ n·m over the sentence pairs) in a temporary file, about 60 bytes for each distinct
     co-occurring word pair, and working arrays of CELLS_AT_ONCE cells. Pairs with an empty side have no links.
     `progress(done, total)` is called after every pass.
@@ -226,7 +209,7 @@ def _merged(sorted_keys: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def _train(
-    bitext: Bitext, cells: _Cells, settings: AlignerSettings, backward: bool, passed: Callable[[], None]
+    bitext: Bitext, cells: _Cells, settings: Aligner, backward: bool, passed: Callable[[], None]
 ) -> tuple[Ids, float]:
     """Fit one direction; what every conditioned word picked in the last pass, and the tension.
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
+from xlwh.concepts.clusterings import Clustering
 from xlwh.draws import Stream, stream
 
 Ints = NDArray[np.int64]
@@ -105,6 +105,56 @@ def covered(translations: Translations) -> int:
     return len(np.unique(translations.source))
 
 
+@dataclass(frozen=True)
+class Matching:
+    """Clusterings of two languages that are matched through a lexicon, and how."""
+
+    lexicon: str
+    source: str
+    """Language."""
+    target: str
+    sides: tuple[tuple[Clustering, Clustering], ...]
+    """What is matched, place by place."""
+    clusters: int
+    seeds: tuple[int, ...]
+    depth: int
+    floor: float
+    draws: int
+    seed: int
+
+
+def matched(
+    how: Matching, lexicon: pl.DataFrame, names: Sequence[str], members: Sequence[pl.DataFrame]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of `concept_pairings`, of which there is one, and of `concept_matches`, for two clusterings.
+
+    `lexicon` are rows of the table; `members` the `concept` and `word` of the occurrences of both clusterings, which
+    have these `names`.
+    """
+    source, target = (types_of(side, how.clusters) for side in members)
+    translations = translations_of(lexicon, source, target, how.depth)
+    seed = (how.seed, how.lexicon, *names)
+    found = matches(source, target, translations, floor=how.floor, draws=how.draws, seed=seed)
+    key = {
+        "model": how.sides[0][0].model,
+        "lexicon": how.lexicon,
+        "source_clustering": names[0],
+        "target_clustering": names[1],
+    }
+    facts = {
+        **key,
+        "source_language": how.source,
+        "target_language": how.target,
+        "max_rank": how.depth,
+        "floor": how.floor,
+        "num_draws": how.draws,
+        "source_concepts": how.clusters,
+        "source_types": len(source.vocabulary),
+        "source_types_covered": covered(translations),
+    }
+    return pl.DataFrame([facts]), found.with_columns(**{name: pl.lit(value) for name, value in key.items()})
+
+
 def matches(
     source: Types,
     target: Types,
@@ -168,6 +218,8 @@ def _found(
     draw: int,
 ) -> pl.DataFrame:
     """Rows of one baseline and draw."""
+    from scipy import sparse
+
     depth = translations.max_rank
     member = sparse.csr_array(
         (np.ones(len(source.words), dtype=np.int32), (source.concepts, source.words)),

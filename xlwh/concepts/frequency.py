@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from xlwh.draws import GOLDEN_GAMMA, key_of, splitmix64
+from xlwh.models.segments import words_of
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,14 @@ class Choice:
         )
 
 
-def occurrences(
-    dataset: str, language: str, example_ids: Iterable[str], words: Iterable[tuple[str, ...]], seed: int
-) -> pl.DataFrame:
-    """Rows (example, word_index, word, key), one per word; `example` counts from 0 in the order given."""
-    sentences = list(words)
+def occurrences(examples: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Rows (example, word_index, word, key), one per word of `examples`; `example` counts from 0 in their order."""
+    sentences = words_of(examples)
     lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
     example = np.repeat(np.arange(len(sentences)), lengths)
     word_index = np.arange(len(example)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    hashes = np.array(
-        [key_of(seed, language, dataset, example_id) for example_id in example_ids], dtype=np.uint64
-    )
+    names = examples.select("language", "dataset", "example_id").iter_rows()
+    hashes = np.array([key_of(seed, *name) for name in names], dtype=np.uint64)
     return pl.DataFrame(
         {
             "example": example,

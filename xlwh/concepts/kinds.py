@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -11,6 +11,8 @@ UPOS = frozenset(
     {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT"}
     | {"SCONJ", "SYM", "VERB", "X"}
 )
+WORD = ("dataset", "split", "language", "example_id", "word_index")
+"""Columns that tell a word."""
 _ENTITY = re.compile(r"O|[BIESLU]-(.+)")
 _IDEOGRAPHS = 0x2E80
 """From here on a single character is a morpheme more often than not."""
@@ -80,6 +82,45 @@ def shared_affixes(members: pl.DataFrame) -> pl.DataFrame:
     ).unique("concept", keep="first", maintain_order=True)
     columns = ("affix", "affix_kind", "affix_types", "affix_base_rate", "affix_p")
     return counts.join(best.select("concept", *columns), on="concept", how="left", maintain_order="left")
+
+
+def gold_tags(examples: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    """`pos` and `entity` -> gold tags as rows of WORD and `tag`, of all examples whose dataset has such tags."""
+    frame = (
+        examples.filter(pl.col("word_labels").is_not_null())
+        .select(
+            *WORD[:-1],
+            word_index=pl.int_ranges(pl.col("word_labels").list.len(), dtype=pl.Int32),
+            tag="word_labels",
+        )
+        .explode("word_index", "tag")
+        .collect()
+    )
+    found = {"pos": [frame.clear()], "entity": [frame.clear()]}
+    for part in frame.partition_by("dataset", "split", "language"):
+        kind = kind_of_tags(part["tag"].unique().to_list())
+        if kind is not None:
+            found[kind].append(part)
+    return {kind: pl.concat(frames) for kind, frames in found.items()}
+
+
+def kinds(members: pl.DataFrame, tags: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Rows of `concept_kinds` of one clustering, from its rows of `concept_members` and the gold tags."""
+    pos = members.join(tags["pos"], on=WORD).select("concept", "tag")
+    entity = members.join(tags["entity"], on=WORD).select(
+        "concept", tag=pl.col("tag").map_elements(entity_type, return_dtype=pl.String)
+    )
+    found = members.group_by("model", "clustering", "concept").agg(
+        num_tokens=pl.len(), num_languages=pl.col("language").n_unique()
+    )
+    for more in (
+        shared_affixes(members),
+        commonest(pos, "pos"),
+        commonest(entity, "entity"),
+        commonest(members.select("concept", tag="language"), "language"),
+    ):
+        found = found.join(more, on="concept", how="left")
+    return found.with_columns(pl.col("num_pos_tagged", "num_entity_tagged").fill_null(0)).sort("concept")
 
 
 def kind_of_tags(tags: Sequence[str]) -> str | None:

@@ -6,6 +6,7 @@ a label and two distances per point. (faiss's own k-means draws a sub-sample wit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -45,6 +46,8 @@ class Fit:
     iterations: int
     converged: bool
     """Whether it stopped by itself, not at the limit of iterations."""
+    seconds: float = 0.0
+    """What it took, with all restarts."""
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -72,7 +75,7 @@ def cluster(
             f"{points.count} word occurrences cannot make {clusters} clusters. Lower `concepts.clusters` or "
             "`concepts.min_count`."
         )
-    best: Fit | None = None
+    best, begun = None, time.perf_counter()
     for number in range(1, restarts + 1):
         drawn = stream("k-means", seed, number)
         if algorithm in ("scikit-learn", "minibatch"):
@@ -86,7 +89,8 @@ def cluster(
         if progress is not None:
             progress(number)
     assert best is not None
-    return replace(best, centroids=best.centroids + points.mean)
+    seconds = time.perf_counter() - begun
+    return replace(best, centroids=best.centroids + points.mean, seconds=seconds)
 
 
 def lloyd(

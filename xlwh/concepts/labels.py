@@ -39,3 +39,20 @@ def read(path: Path) -> pl.DataFrame:
     if twice.height:
         raise CorpusError(f"{path}: two labels of one author for {twice.row(0, named=True)}")
     return frame
+
+
+def of_model(path: Path, model: str, known: pl.DataFrame) -> pl.DataFrame:
+    """The rows of one model, which has the concepts `known` (clustering, concept).
+
+    CorpusError for a label of any other: clusterings are made anew with other settings, and a label must not move to
+    another concept without notice.
+    """
+    labels = read(path).filter(pl.col("model") == model)
+    lost = labels.join(known, on=["clustering", "concept"], how="anti", maintain_order="left")
+    if lost.height:
+        row = lost.row(0, named=True)
+        raise CorpusError(
+            f"{path}: {lost.height} labels are of concepts that `{model}` does not have, the first "
+            f'"{row["label"]}" of concept {row["concept"]} of `{row["clustering"]}`.'
+        )
+    return labels

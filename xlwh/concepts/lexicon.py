@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from xlwh.concepts.alignment import AlignerSettings, align, encode
+from xlwh.concepts.alignment import align, encode
 from xlwh.concepts.alignment_external import align_externally
 from xlwh.concepts.alignment_symmetry import symmetrised
 from xlwh.corpora.dictionaries import read_entries
 from xlwh.models.words import segment
+from xlwh.study import Aligner
 
 Sentences = list[list[str]]
+Pairs = list[tuple[list[str], list[str]]]
+"""Words of sentences that translate each other."""
 
 _RANKED = ["source_word", "target_word", "probability", "count", "rank", "file_rank"]
 
@@ -43,39 +46,50 @@ def parallel_words(examples: pl.DataFrame) -> Sentences:
     return sentences
 
 
+def sentence_pairs(examples: pl.DataFrame, source: str, target: str, pivot: str | None = None) -> Pairs:
+    """Words of the sentences of two languages that translate each other, out of the examples of a parallel dataset.
+
+    `pivot` is the language of `text` where each row holds a text and its translation, `text_pair`. Where it is None,
+    the examples with the same id in the two languages are pairs, first text with first and second with second.
+    """
+    if pivot is not None:
+        columns = ("text", "text_pair") if pivot == source else ("text_pair", "text")
+        return [(split(one, source), split(two, target)) for one, two in examples.select(columns).iter_rows()]
+    # A pair that lacks its second text in one language would shift all that follow.
+    single = pl.col("text_pair").is_null().alias("single")
+    sides = [examples.filter(language=language) for language in (source, target)]
+    first, second = (side.select("example_id", single) for side in sides)
+    common = first.join(second, on=["example_id", "single"]).select("example_id")
+    words = [parallel_words(common.join(side, on="example_id", how="left")) for side in sides]
+    return list(zip(*words, strict=True))
+
+
 def split(text: str, language: str) -> list[str]:
     """Surface forms of a text, as `tokens.word` has them."""
     return [text[start:end] for start, end in segment(text, language)]
 
 
 def from_alignment(
-    source: Sequence[Sequence[str]],
-    target: Sequence[Sequence[str]],
-    settings: AlignerSettings,
+    pairs: Pairs,
+    aligner: Aligner,
     *,
     n_best: int,
     min_count: int = 1,
-    lower_case: bool = True,
-    max_words: int = 100,
     name: str = "sentence pairs",
-    command: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranked:
     """Align sentence pairs and rank the translations of every source word: p(t | s) = links(s, t) / links(s).
 
-    `lower_case` is about the alignment alone: words are listed in the form that they have in the text. With `command`
-    another program aligns them, and `settings` do not matter. Pairs with a side without words or of more than
+    `lower_case` is about the alignment alone: words are listed in the form that they have in the text. With a
+    `command` that aligns them, other settings do not matter. Pairs with a side without words or of more than
     `max_words` are left out.
     """
-    kept = [
-        (one, other)
-        for one, other in zip(source, target, strict=True)
-        if 0 < len(one) <= max_words and 0 < len(other) <= max_words
-    ]
-    sides = [[list(pair[side]) for pair in kept] for side in (0, 1)]
-    folded = [[[word.lower() for word in one] for one in side] for side in sides] if lower_case else sides
-    bitext = encode(*folded)
-    directions = align_externally(bitext, command) if command else align(bitext, settings, progress)
+    kept = [pair for pair in pairs if all(0 < len(side) <= aligner.max_words for side in pair)]
+    sides = [[pair[side] for pair in kept] for side in (0, 1)]
+    folded = [[[word.lower() for word in one] for one in side] for side in sides]
+    bitext = encode(*(folded if aligner.lower_case else sides))
+    command = aligner.command
+    directions = align_externally(bitext, command) if command else align(bitext, aligner, progress)
     links = symmetrised(bitext, directions)
     # The links count words of the flat text, which is the same with and without case.
     offsets = pl.DataFrame(

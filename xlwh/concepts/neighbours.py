@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.browse import Chosen
 from xlwh.concepts.places import Place
+from xlwh.concepts.points import vectors
 from xlwh.errors import MissingDataError
 
 if TYPE_CHECKING:
@@ -108,18 +109,14 @@ class WordIndex:
             types = names.group_by("language", "word").agg(occurrences=pl.len()).sort("word")
             position = {word: number for number, word in enumerate(types["word"])}
             owner = np.array([position[word] for word in names["word"]])
-            total: NDArray[np.float64] | None = None
-            start = 0
-            for batch in rows.select("vector").collect_batches(chunk_size=16_384, maintain_order=True):
-                width = len(batch["vector"][0]) if batch.height else 0
-                if batch.height:
-                    values = batch["vector"].cast(pl.Array(pl.Float16, width)).to_numpy().astype(np.float32)
-                    total = np.zeros((types.height, width)) if total is None else total
-                    np.add.at(total, owner[start : start + batch.height], values)
-                    start += batch.height
-            if total is not None:
-                frames.append(types)
-                sums.append(total / types["occurrences"].to_numpy()[:, None])
+            total, start = np.zeros((types.height, 1)), 0
+            for values in vectors(rows):
+                if not start:
+                    total = np.zeros((types.height, values.shape[1]))
+                np.add.at(total, owner[start : start + len(values)], values.astype(np.float32))
+                start += len(values)
+            frames.append(types)
+            sums.append(total / types["occurrences"].to_numpy()[:, None])
         if not frames:
             raise MissingDataError(f"The activations of `{model}` at {part} hold no vectors.")
         return cls(pl.concat(frames), np.concatenate(sums).astype(np.float32))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
+
 from xlwh.errors import ModelError
 from xlwh.models.families import family_of
 
@@ -31,6 +33,15 @@ class Place:
 
     def __str__(self) -> str:
         return ".".join(str(x) for x in (self.stack, self.convention, self.layer) if x is not None)
+
+    @property
+    def columns(self) -> dict[str, pl.Expr]:
+        """The columns `stack`, `convention`, `layer` of tables with a row or more per place."""
+        return {
+            "stack": pl.lit(self.stack),
+            "convention": pl.lit(self.convention, pl.String),
+            "layer": pl.lit(self.layer),
+        }
 
 
 def states_of(pin: Pin) -> dict[Stack, int]:

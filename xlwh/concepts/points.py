@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 BLOCK_ROWS = 16_384
@@ -51,24 +53,36 @@ def from_array(values: NDArray[np.floating]) -> Points:
     return Points(values.astype(np.float32), values.mean(axis=0, dtype=np.float64))
 
 
+def vectors(rows: pl.LazyFrame) -> Iterator[NDArray[np.float16]]:
+    """The column `vector` of rows none of which lacks it: arrays `[some, width]`, in the order of the rows."""
+    batches = rows.select("vector").collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, lazy=True)
+    for batch in batches:
+        if batch.height:
+            yield matrix(batch["vector"])
+
+
+def matrix(column: pl.Series) -> NDArray[np.float16]:
+    """Lists of one length, of which there is at least one, as an array `[rows, width]`."""
+    return column.cast(pl.Array(pl.Float16, len(column[0]))).to_numpy()
+
+
 def gather(
-    parts: Iterable[NDArray[np.floating]],
-    count: int,
-    width: int,
-    spool: Path,
-    memory_bytes: int = MEMORY_BYTES,
+    parts: Iterable[NDArray[np.floating]], count: int, spool: Path, memory_bytes: int = MEMORY_BYTES
 ) -> Points:
-    """Points of arrays that follow one another, `count` rows in all.
+    """Points of arrays `[some, width]` that follow one another, `count` rows in all.
 
     What does not fit into `memory_bytes` as float32 is kept as float16 in the file `spool`, which the caller removes.
     """
+    following = iter(parts)
+    head = next(following, np.empty((0, 1), dtype=np.float32))
+    shape = count, head.shape[1]
     values: NDArray[np.float32] | NDArray[np.float16]
-    if count * width * 4 <= memory_bytes:
-        values = np.empty((count, width), dtype=np.float32)
+    if 4 * count * shape[1] <= memory_bytes:
+        values = np.empty(shape, dtype=np.float32)
     else:
-        values = np.memmap(spool, dtype=np.float16, mode="w+", shape=(count, width))
-    total, start = np.zeros(width), 0
-    for part in parts:
+        values = np.memmap(spool, dtype=np.float16, mode="w+", shape=shape)
+    total, start = np.zeros(shape[1]), 0
+    for part in chain([head], following):
         values[start : start + len(part)] = part
         total += part.sum(axis=0, dtype=np.float64)
         start += len(part)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from xlwh.draws import Stream
+from xlwh.concepts.points import matrix
+from xlwh.corpora import sample
+from xlwh.draws import Stream, stream
+from xlwh.store import schema
 
 Array = NDArray[np.floating]
+MOST_SENTENCES = 2_000
+"""Sentence pairs compared, the same in every language: the matrices grow with their square."""
+MOST_WORDS = 20_000
+"""Words per language for anisotropy and the probe: the bound on memory."""
+TRAIN_SHARE = 0.7
 RIDGE = 1e-2
 """Regularisation of the probe, as a share of the mean variance of a dimension."""
 
@@ -102,6 +112,72 @@ def language_probe(train: Mapping[str, Array], test: Mapping[str, Array]) -> Sco
         for column, language in enumerate(languages)
     ]
     return Score(float(np.mean(right)), 1 / len(languages), sum(len(rows) for rows in test.values()))
+
+
+def measured(
+    sentences: Mapping[str, pl.LazyFrame],
+    words: Mapping[str, pl.LazyFrame],
+    apart: Collection[str],
+    seed: int,
+) -> pl.DataFrame:
+    """Every measure at one place: measure, source_language, target_language, value, null_value, num_units.
+
+    `sentences` and `words` by language: example_id, vector (NULL where there is none), from `sentence_vectors` and
+    `activations`. Languages `apart` are no translations of the others: they are not compared sentence by sentence.
+    """
+    columns = ("measure", "source_language", "target_language", "value", "null_value", "num_units")
+    scores = [*_of_sentences(sentences, apart, seed), *_of_words(words, seed)]
+    rows = [(*names, score.value, score.null, score.units) for *names, score in scores]
+    types = {name: schema("representation_similarities")[name] for name in columns}
+    return pl.DataFrame(rows, types, orient="row")
+
+
+def _of_sentences(
+    sentences: Mapping[str, pl.LazyFrame], apart: Collection[str], seed: int
+) -> Iterator[tuple[str, str, str, Score]]:
+    """(measure, source language, target language, score) of sentences that translate each other."""
+    means = {
+        language: rows.select("example_id", "vector").drop_nulls().collect()
+        for language, rows in sentences.items()
+        if language not in apart
+    }
+    for source, target in combinations(means, 2):
+        both = means[source].join(means[target], on="example_id", maintain_order="left", suffix="_target")
+        # Translations share their example ids; a handful may do so by accident.
+        if both.height < 10:
+            continue
+        both = sample(both, MOST_SENTENCES, seed)
+        first, second = matrix(both["vector"]), matrix(both["vector_target"])
+        yield "cka", source, target, linear_cka(first, second, stream("cka", seed))
+        forward, backward, mutual = retrieval(first, second)
+        yield "retrieval", source, target, forward
+        yield "retrieval", target, source, backward
+        yield "mutual_retrieval", source, target, mutual
+
+
+def _of_words(words: Mapping[str, pl.LazyFrame], seed: int) -> Iterator[tuple[str, str, str, Score]]:
+    """The same of each language's words, and of all languages together."""
+    train: dict[str, Array] = {}
+    test: dict[str, Array] = {}
+    for language, rows in words.items():
+        usable = rows.filter(pl.col("vector").is_not_null())
+        # Whole examples, the same ones in every language.
+        counts = usable.group_by("example_id").len().sort("example_id").collect()
+        share = min(1.0, MOST_WORDS / max(1, counts["len"].sum()))
+        wanted = sample(counts, max(1, int(share * counts.height)), seed)["example_id"].implode()
+        chosen = usable.filter(pl.col("example_id").is_in(wanted)).select("example_id", "vector").collect()
+        if chosen.height < 2:
+            continue
+        vectors = matrix(chosen["vector"])
+        yield "anisotropy", language, language, anisotropy(vectors)
+        # By example, so that translations of a sentence are never on both sides.
+        ids = chosen.select("example_id").unique().sort("example_id")
+        drawn = sample(ids, round(TRAIN_SHARE * ids.height), seed)["example_id"].implode()
+        inside = chosen["example_id"].is_in(drawn).to_numpy()
+        if inside.any() and not inside.all():
+            train[language], test[language] = vectors[inside], vectors[~inside]
+    if len(train) > 1:
+        yield "language_probe", "all", "all", language_probe(train, test)
 
 
 def _centred(values: Array) -> NDArray[np.float64]:

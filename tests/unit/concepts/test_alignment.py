@@ -13,9 +13,10 @@ from scipy.special import digamma
 
 import xlwh.demo
 from xlwh.concepts import alignment
-from xlwh.concepts.alignment import AlignerSettings, align, encode
+from xlwh.concepts.alignment import align, encode
 from xlwh.concepts.alignment_gold import GoldPair, agreement
 from xlwh.concepts.alignment_symmetry import symmetrised
+from xlwh.study import Aligner
 
 DEMO = Path(xlwh.demo.__file__).parent / "data" / "alignments"
 
@@ -86,7 +87,7 @@ def toy(seed: int = 0, pairs: int = 60):
 @pytest.mark.parametrize("optimise", [True, False])
 def test_agrees_with_a_plain_loop(alpha, optimise):
     source, target = toy()
-    settings = AlignerSettings(alpha=alpha, optimise_tension=optimise)
+    settings = Aligner(alpha=alpha, optimise_tension=optimise)
     directions = align(encode(source, target), settings)
     forward, tension = naive(source, target, settings)
     backward, other = naive(target, source, settings)
@@ -113,7 +114,7 @@ def test_nothing_in_it_is_random():
 
 def test_learns_the_toy_language():
     source, target = toy(3, 300)
-    directions = align(encode(source, target), AlignerSettings(model1_iterations=3))
+    directions = align(encode(source, target), Aligner(model1_iterations=3))
     starts = np.cumsum([0, *map(len, target)])
     right = total = 0
     for k, (s, t) in enumerate(zip(source, target, strict=True)):
@@ -138,7 +139,7 @@ def test_progress_and_sides_of_unequal_length():
     seen = []
     align(
         encode([["a"]], [["b"]]),
-        AlignerSettings(iterations=2),
+        Aligner(iterations=2),
         lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -160,7 +161,7 @@ def demo(language: str) -> list[GoldPair]:
 def error_rate(gold: list[GoldPair], model1_iterations: int = 0) -> float:
     bitext = encode([pair.source for pair in gold], [pair.target for pair in gold])
     links: list[list[tuple[int, int]]] = [[] for _ in gold]
-    settings = AlignerSettings(model1_iterations=model1_iterations)
+    settings = Aligner(model1_iterations=model1_iterations)
     for pair, i, j in symmetrised(bitext, align(bitext, settings)).iter_rows():
         links[pair].append((i, j))
     return agreement(links, gold).error_rate

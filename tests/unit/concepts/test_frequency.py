@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from xlwh.concepts.frequency import Policy, choose, occurrences
+from xlwh.corpora import spans
+from xlwh.store import schema
 
 SENTENCES = [("the", "cat", "the", "mat"), ("the", "dog"), (), ("a", "cat", "The")] * 5
 
@@ -16,8 +18,18 @@ SENTENCES = [("the", "cat", "the", "mat"), ("the", "dog"), (), ("a", "cat", "The
 def rows(
     sentences: list[tuple[str, ...]], seed: int = 0, first: int = 0, language: str = "en"
 ) -> pl.DataFrame:
-    ids = [f"s{first + i}" for i in range(len(sentences))]
-    return occurrences("d", language, ids, sentences, seed)
+    examples = [
+        {
+            "dataset": "d",
+            "language": language,
+            "example_id": f"s{first + number}",
+            "text": " ".join(words),
+            "words": words,
+            "word_spans": [{"start": start, "end": end} for start, end in spans.joined(words)],
+        }
+        for number, words in enumerate(sentences)
+    ]
+    return occurrences(pl.DataFrame(examples, schema=schema("examples")), seed)
 
 
 def test_occurrences_are_the_words_in_order() -> None:

@@ -142,11 +142,11 @@ def test_seeds_repeat_and_restarts_never_hurt() -> None:
 def test_no_point_is_left_out_at_any_size(tmp_path: Path) -> None:
     # 256 points a centroid is where faiss begins to draw a sub-sample.
     values = blobs(3000, 8, 4)
-    points = gather(iter([values[:1700], values[1700:]]), 3000, 8, tmp_path / "points", memory_bytes=1000)
+    points = gather(iter([values[:1700], values[1700:]]), 3000, tmp_path / "points", memory_bytes=1000)
     assert (tmp_path / "points").stat().st_size == 3000 * 8 * 2
     fit = cluster(points, 4, seed=0)
     assert fit.sizes.sum() == len(fit.labels) == 3000
-    inside = cluster(gather(iter([values]), 3000, 8, tmp_path / "unused"), 4, seed=0)
+    inside = cluster(gather(iter([values]), 3000, tmp_path / "unused"), 4, seed=0)
     assert not (tmp_path / "unused").exists()
     # In the file they are rounded to half precision.
     assert fit.inertia == pytest.approx(inside.inertia, rel=0.02)
@@ -155,7 +155,7 @@ def test_no_point_is_left_out_at_any_size(tmp_path: Path) -> None:
 
 def test_announced_points_must_come(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="5 points were announced, 3 came"):
-        gather(iter([np.zeros((3, 2), np.float32)]), 5, 2, tmp_path / "points")
+        gather(iter([np.zeros((3, 2), np.float32)]), 5, tmp_path / "points")
 
 
 def test_copies_of_few_points_leave_clusters_empty() -> None:

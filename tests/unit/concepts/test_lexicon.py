@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 import xlwh.demo
-from xlwh.concepts.alignment import AlignerSettings
-from xlwh.concepts.lexicon import from_alignment, from_file, parallel_words
+from xlwh.concepts.lexicon import from_alignment, from_file, parallel_words, sentence_pairs
+from xlwh.study import Aligner
 
-SETTINGS = AlignerSettings(model1_iterations=3)
+SETTINGS = Aligner(model1_iterations=3)
 
 
 def rows(ranked, word):
@@ -22,7 +22,7 @@ def rows(ranked, word):
 def test_relative_frequency_ranks_and_ties():
     source = [["House"]] * 2 + [["house"]] * 4
     target = [["Haus"], ["Bau"], ["Haus"], ["Haus"], ["bau"], ["Bau"]]
-    made = from_alignment(source, target, SETTINGS, n_best=2)
+    made = from_alignment(list(zip(source, target, strict=True)), SETTINGS, n_best=2)
     assert (made.sentence_pairs, made.links, made.provenance) == (6, 6, "alignment of sentence pairs")
     assert rows(made, "House") == [("Bau", 0.5, 1, 1, 1), ("Haus", 0.5, 1, 2, 2)]
     # Two of three are kept; of the two with one link the first of the alphabet.
@@ -30,20 +30,20 @@ def test_relative_frequency_ranks_and_ties():
 
 
 def test_least_count_comes_after_the_probability():
-    made = from_alignment([["a"]] * 3, [["x"], ["x"], ["y"]], SETTINGS, n_best=5, min_count=2)
+    made = from_alignment([(["a"], [each]) for each in "xxy"], SETTINGS, n_best=5, min_count=2)
     assert rows(made, "a") == [("x", pytest.approx(2 / 3), 2, 1, 1)]
 
 
 def test_long_and_empty_sentences_are_left_out():
-    made = from_alignment([["a"], [], ["a"] * 5], [["x"], ["x"], ["x"]], SETTINGS, n_best=5, max_words=3)
+    made = from_alignment([(one, ["x"]) for one in (["a"], [], ["a"] * 5)], Aligner(max_words=3), n_best=5)
     assert made.sentence_pairs == 1
-    assert from_alignment([], [], SETTINGS, n_best=5).frame.is_empty()
+    assert from_alignment([], SETTINGS, n_best=5).frame.is_empty()
 
 
 def test_case_of_the_alignment_and_of_the_words(tmp_path):
     source = [["The", "dog"], ["the", "dog"], ["THE", "cat"]]
     target = [["Der", "Hund"], ["der", "Hund"], ["DIE", "Katze"]]
-    made = from_alignment(source, target, SETTINGS, n_best=5)
+    made = from_alignment(list(zip(source, target, strict=True)), SETTINGS, n_best=5)
     assert rows(made, "The")[0][0] == "Der"
     assert rows(made, "dog") == [("Hund", 1.0, 2, 1, 1)]
 
@@ -102,10 +102,8 @@ def test_best_translations_on_the_demo_are_those_of_its_dictionary(language, lea
     data = Path(xlwh.demo.__file__).parent / "data"
     rows = (data / "alignments" / f"dev.en-{language}.jsonl").read_text(encoding="utf-8").splitlines()
     sides = [side for row in map(json.loads, rows) for side in (row["premise"], row["hypothesis"])]
-    settings = AlignerSettings(model1_iterations=5)
-    made = from_alignment(
-        [side["source"] for side in sides], [side["target"] for side in sides], settings, n_best=10
-    )
+    settings = Aligner(model1_iterations=5)
+    made = from_alignment([(side["source"], side["target"]) for side in sides], settings, n_best=10)
     gold = {
         tuple(line.split("\t"))
         for line in (data / "dictionaries" / f"en-{language}.txt").read_text(encoding="utf-8").splitlines()
@@ -114,3 +112,25 @@ def test_best_translations_on_the_demo_are_those_of_its_dictionary(language, lea
     right = [pair in gold for pair in best.select("source_word", "target_word").rows()]
     assert len(right) > 100
     assert sum(right) / len(right) > least
+
+
+def test_sentences_that_translate_each_other():
+    rows = [
+        ("en", "1", "a cat", "a dog"),
+        ("en", "2", "no pair", None),
+        ("en", "3", "here", None),
+        ("de", "3", "hier", None),
+        ("de", "2", "kein Paar", "doch"),
+        ("de", "1", "eine Katze", "ein Hund"),
+    ]
+    columns = ("language", "example_id", "text", "text_pair")
+    examples = pl.DataFrame(rows, columns, orient="row").with_columns(words=pl.lit(None, pl.List(pl.String)))
+    found = sentence_pairs(examples, "de", "en")
+    assert sorted(found) == [
+        (["ein", "Hund"], ["a", "dog"]),
+        (["eine", "Katze"], ["a", "cat"]),
+        (["hier"], ["here"]),
+    ]
+    both = examples.filter(language="en").head(1)
+    assert sentence_pairs(both, "de", "en", "en") == [(["a", "dog"], ["a", "cat"])]
+    assert sentence_pairs(both, "en", "de", "en") == [(["a", "cat"], ["a", "dog"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from xlwh.concepts import extraction
 from xlwh.errors import MissingDataError
 from xlwh.models.tokenize import encode
 from xlwh.steps.base import Key
@@ -69,7 +70,7 @@ def test_a_layer_more_computes_just_that_one_and_a_layer_less_stays(world):
 
 
 def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
-    monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
+    monkeypatch.setattr(extraction, "WINDOW_EXAMPLES", 2)
     whole = world.context(concepts=CONCEPTS)
     run(STEPS["activations"], whole, EN)
     expected = stored(whole)
@@ -88,20 +89,20 @@ def test_a_killed_run_goes_on_and_ends_the_same(world, monkeypatch):
         run(STEPS["activations"], context, EN)
     assert stored(context).height == 0
     passed: list[int] = []
-    real = activations._extracted
+    real = extraction.rows
 
-    def counted(loaded, jobs, examples, window, segment):
+    def counted(loaded, examples, window, *others):
         passed.append(window["example"].n_unique())
-        return real(loaded, jobs, examples, window, segment)
+        return real(loaded, examples, window, *others)
 
-    monkeypatch.setattr(activations, "_extracted", counted)
+    monkeypatch.setattr(extraction, "rows", counted)
     run(STEPS["activations"], world.context(concepts=CONCEPTS), EN)
     assert sum(passed) < 5
     assert stored(context).equals(expected)
 
 
 def test_a_run_that_is_killed_between_the_layers_of_a_window_ends_the_same(world, monkeypatch):
-    monkeypatch.setattr(activations, "WINDOW_EXAMPLES", 2)
+    monkeypatch.setattr(extraction, "WINDOW_EXAMPLES", 2)
     run(STEPS["activations"], world.context(concepts=CONCEPTS), EN)
     tables = {table: world.context().warehouse.scan(table).collect() for table in activations.TABLES}
     context = world.context(concepts=CONCEPTS)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import polars as pl
-
-from xlwh.concepts.labels import read
-from xlwh.errors import CorpusError
-from xlwh.steps.concepts.clusterings import clusterings
-from xlwh.steps.concepts.sentences import settings_of
+from xlwh.concepts.labels import of_model
+from xlwh.steps.concepts.asked import clusterings, settings_of
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
@@ -33,22 +29,10 @@ class _ConceptLabels(Whole):
         )
 
     def make(self, work: Work, job: Job) -> Frames:
-        """Rows of `concept_labels`.
-
-        CorpusError for a label of a concept that is not stored: clusterings are made anew with other settings, and a
-        label must not move to another concept without notice.
-        """
+        """The labels; CorpusError for one of a concept that is not stored."""
         (model,) = job.slots["concept_labels"].keys
-        labels = read(job.tools).filter(pl.col("model") == model)
         known = work.scan(job, "concepts").select("clustering", "concept").collect()
-        lost = labels.join(known, on=["clustering", "concept"], how="anti", maintain_order="left")
-        if lost.height:
-            row = lost.row(0, named=True)
-            raise CorpusError(
-                f"{job.tools}: {lost.height} labels are of concepts that `{model}` does not have, the first "
-                f'"{row["label"]}" of concept {row["concept"]} of `{row["clustering"]}`.'
-            )
-        return {"concept_labels": labels}
+        return {"concept_labels": of_model(job.tools, model, known)}
 
 
 STEP = _ConceptLabels()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from xlwh.steps.concepts.clusterings import clusterings
+from xlwh.concepts.alignment_matches import languages
+from xlwh.steps.concepts.asked import clusterings
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
@@ -41,16 +42,17 @@ class _ConceptLanguages(Whole):
 
     def make(self, work: Work, job: Job) -> Frames:
         """Rows of every seed's clustering."""
-        from xlwh.concepts.alignment_matches import languages
-
-        keys = ("model", "clustering")
-        members = work.scan(job, "concept_members").select(*keys, "concept", "language", "word").collect()
-        frames = []
-        for (model, name), part in members.partition_by(keys, as_dict=True).items():
-            counted = languages(part.drop(keys), draws=job.params.draws, seed=(job.params.seed, name))
-            frames.append(counted.with_columns(model=pl.lit(model), clustering=pl.lit(name)))
+        columns = ("model", "clustering", "concept", "language", "word")
+        members = work.scan(job, "concept_members").select(columns).collect()
         work.count("mixed clusterings", 1)
-        return {"concept_languages": pl.concat(frames)}
+        return {
+            "concept_languages": pl.concat(
+                languages(own, draws=job.params.draws, seed=(job.params.seed, name)).with_columns(
+                    model=pl.lit(own["model"][0]), clustering=pl.lit(name)
+                )
+                for (name,), own in members.partition_by("clustering", as_dict=True).items()
+            )
+        }
 
 
 STEP = _ConceptLanguages()

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import polars as pl
 
-from xlwh.steps.concepts.clusterings import Clustering, clusterings
+from xlwh.concepts.alignment_matches import Matching, matched
+from xlwh.concepts.clusterings import Clustering
+from xlwh.steps.concepts.asked import clusterings, settings_of
 from xlwh.steps.concepts.lexicon import slot_of
-from xlwh.steps.concepts.sentences import settings_of
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
-
-
-@dataclass(frozen=True)
-class _Params:
-    lexicon: str
-    source: str
-    target: str
-    sides: tuple[tuple[Clustering, Clustering], ...]
-    """What is matched, place by place."""
-    clusters: int
-    seeds: tuple[int, ...]
-    depth: int
-    floor: float
-    draws: int
-    seed: int
 
 
 class _ConceptMatches(Whole):
@@ -37,7 +22,7 @@ class _ConceptMatches(Whole):
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per lexicon, direction and corpus."""
-        study, concepts = partition.study, settings_of(partition)
+        study, asked, model = partition.study, settings_of(partition), partition.model
         settings = study.concept_alignment
         if settings is None:
             raise NotApplicable("The study has no [concept_alignment] section.")
@@ -57,101 +42,43 @@ class _ConceptMatches(Whole):
                 "No lexicon of the study is between two languages that are clustered by themselves."
             )
         for name, source, target, corpus in pairings:
-            sides = alone[corpus][source], alone[corpus][target]
+            sides = tuple(zip(alone[corpus][source], alone[corpus][target], strict=True))
+            members = [side.slot("concept_members") for pair in sides for side in pair]
             part = f"{name}.{corpus}.{source}-{target}"
+            how = (study.lexica[name].n_best, settings.floor, settings.draws, study.seed)
             yield Job(
-                {
-                    table: Slot(table, (partition.model,), part)
-                    for table in ("concept_pairings", "concept_matches")
-                },
-                _Params(
-                    name,
-                    source,
-                    target,
-                    tuple(zip(*sides, strict=True)),
-                    concepts.clusters,
-                    concepts.seeds,
-                    study.lexica[name].n_best,
-                    settings.floor,
-                    settings.draws,
-                    study.seed,
-                ),
-                (
-                    partition.required(slot_of(name, source, target)),
-                    *(
-                        partition.required(clustering.slot("concept_members"))
-                        for side in sides
-                        for clustering in side
-                    ),
-                ),
+                {table: Slot(table, (model,), part) for table in ("concept_pairings", "concept_matches")},
+                Matching(name, source, target, sides, asked.clusters, asked.seeds, *how),
+                tuple(partition.required(slot) for slot in (slot_of(name, source, target), *members)),
                 name=part,
                 together="matching concepts",
             )
 
     def make(self, work: Work, job: Job) -> Frames:
         """Rows of the two tables: every place and seed, one after the other."""
-        from xlwh.concepts.alignment_matches import covered, matches, translations_of, types_of
-
-        params: _Params = job.params
-        lexicon = (
-            work.scan(job, "lexicon").select("source_word", "target_word", "rank", "file_rank").collect()
-        )
-        pairings, found = [], []
-        for sides in params.sides:
-            for seed in params.seeds:
-                names = [side.name(params.clusters, seed) for side in sides]
-                source, target = (
-                    types_of(
-                        work.scan(job, "concept_members", part=side.part)
-                        .filter(clustering=name)
-                        .select("concept", "word")
-                        .collect(),
-                        params.clusters,
-                    )
+        how: Matching = job.params
+        lexicon = work.scan(job, "lexicon").collect()
+        made = []
+        for sides in how.sides:
+            for seed in how.seeds:
+                names = [side.name(how.clusters, seed) for side in sides]
+                members = [
+                    work.scan(job, "concept_members", part=side.part)
+                    .filter(clustering=name)
+                    .select("concept", "word")
+                    .collect()
                     for side, name in zip(sides, names, strict=True)
-                )
-                translations = translations_of(lexicon, source, target, params.depth)
-                identity = {
-                    "model": sides[0].model,
-                    "lexicon": params.lexicon,
-                    "source_clustering": names[0],
-                    "target_clustering": names[1],
-                }
-                facts = {
-                    **identity,
-                    "source_language": params.source,
-                    "target_language": params.target,
-                    "max_rank": params.depth,
-                    "floor": params.floor,
-                    "num_draws": params.draws,
-                    "source_concepts": params.clusters,
-                    "source_types": len(source.vocabulary),
-                    "source_types_covered": covered(translations),
-                }
-                pairings.append(facts)
-                found.append(
-                    matches(
-                        source,
-                        target,
-                        translations,
-                        floor=params.floor,
-                        draws=params.draws,
-                        seed=(params.seed, params.lexicon, *names),
-                    ).with_columns(pl.lit(value).alias(column) for column, value in identity.items())
-                )
-        made = pl.DataFrame(pairings)
-        work.count("pairings", made.height)
-        work.table("coverage of source types", _coverage(made, params.sides[0][0].corpus))
-        return {"concept_pairings": made, "concept_matches": pl.concat(found)}
+                ]
+                made.append(matched(how, lexicon, names, members))
+        pairings, matches = (pl.concat(frames) for frames in zip(*made, strict=True))
+        work.count("pairings", pairings.height)
+        coverage = pairings.group_by("lexicon", "source_language", "target_language").agg(
+            corpus=pl.lit(how.sides[0][0].corpus),
+            pairings=pl.len(),
+            coverage=(pl.col("source_types_covered").sum() / pl.col("source_types").sum()).round(3),
+        )
+        work.table("coverage of source types", coverage)
+        return {"concept_pairings": pairings, "concept_matches": matches}
 
 
 STEP = _ConceptMatches()
-
-
-def _coverage(pairings: pl.DataFrame, corpus: str) -> pl.DataFrame:
-    """How much of the source words a lexicon covers."""
-    return pairings.group_by("lexicon", "source_language", "target_language").agg(
-        corpus=pl.lit(corpus),
-        pairings=pl.len(),
-        coverage=(pl.col("source_types_covered").sum() / pl.col("source_types").sum()).round(3),
-    )
