@@ -140,7 +140,7 @@ class Launcher:
         """The partitions that read one that failed for the same model, dataset and language, with what they wait for."""
         blocked: dict[Key, str] = {}
         for key in keys:
-            for source, other in upstream(self._study, step, key):
+            for source, other in upstream(self._study, step, key, needed=True):
                 outcome = self._collector.outcomes.get((source.name, other))
                 if outcome is not None and outcome.error is not None and _same_cell(key, other):
                     blocked.setdefault(key, f"waits for {source.name} {other}, which failed")

@@ -10,7 +10,7 @@ from xlwh.errors import XlwhError
 from xlwh.steps import runner
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.steps.plan import STEPS, Outcome, Step, partitions, step_of, upstream
+from xlwh.steps.plan import STEPS, Outcome, Step, in_order, partitions, step_of, upstream
 from xlwh.study import Study
 from xlwh.tables import TABLES
 
@@ -49,27 +49,41 @@ def select(
     _check("dataset", datasets, list(study.datasets))
     names = [asset.removeprefix("+") for asset in assets]
     _check("asset", names, [*TABLES, *(s for s in STEPS if s not in TABLES), *views])
-    steps: set[str] = set()
-    for asset, name in zip(assets, names, strict=True):
-        if name in views and name not in TABLES:
-            steps |= set(STEPS) if asset.startswith("+") else set()
-            continue
-        step = STEPS[name] if name in STEPS else step_of(name)
-        steps |= {step.name} | (_ancestors(step) if asset.startswith("+") else set())
-    chosen = [step for step in STEPS.values() if not assets or step.name in steps]
+
+    def filtered(step: Step) -> list[Key]:
+        return [
+            key
+            for key in partitions(study, step)
+            if _wanted(key.model, models)
+            and _wanted(key.language, languages)
+            and _wanted(key.dataset, datasets)
+        ]
+
+    chosen: dict[str, set[Key]] = {}
+    for asset, name in zip(assets or STEPS, names or STEPS, strict=True):
+        if assets and name in views and name not in TABLES:
+            added = list(STEPS.values()) if asset.startswith("+") else []
+        else:
+            added = [STEPS[name] if name in STEPS else step_of(name)]
+        for step in added:
+            chosen.setdefault(step.name, set()).update(filtered(step))
+            if asset.startswith("+") and len(added) == 1:
+                _add_needed(study, step, chosen)
     return Selection(
-        {
-            step: [
-                key
-                for key in partitions(study, step)
-                if _wanted(key.model, models)
-                and _wanted(key.language, languages)
-                and _wanted(key.dataset, datasets)
-            ]
-            for step in chosen
-        },
+        {step: in_order(study, step, chosen[step.name]) for step in STEPS.values() if step.name in chosen},
         tuple(view for view in views if not assets or view in names),
     )
+
+
+def _add_needed(study: Study, step: Step, chosen: dict[str, set[Key]]) -> None:
+    """Add all partitions that some of a step are made from, directly or through others, in whatever language."""
+    left = [(step, key) for key in chosen[step.name]]
+    while left:
+        for source, key in upstream(study, *left.pop(), needed=True):
+            known = chosen.setdefault(source.name, set())
+            if key not in known:
+                known.add(key)
+                left.append((source, key))
 
 
 def sort(context: Context, selection: Selection) -> Sorted:
@@ -100,14 +114,6 @@ def _status(outcome: Outcome) -> str:
 
 def _wanted(value: str | None, chosen: Sequence[str]) -> bool:
     return not chosen or value is None or value in chosen
-
-
-def _ancestors(step: Step) -> set[str]:
-    found: set[str] = set()
-    for read in step.reads:
-        if read.step != step.name:
-            found |= {read.step} | _ancestors(STEPS[read.step])
-    return found
 
 
 def _check(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -21,6 +21,10 @@ class Reads:
     step: str
     across: tuple[str, ...] = ()
     """Dimensions in which all partitions are read, such as every language of the same model."""
+    partly: bool = False
+    """Whether the step goes on without those that are not there."""
+    of_rest: bool = False
+    """Whether only datasets are read that are the rest of a corpus (`skip_examples`)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def _all_languages(*steps: str) -> tuple[Reads, ...]:
     return tuple(Reads(step, _LANGUAGES) for step in steps)
 
 
-_EVALUATED = _same("examples", "models", "parallelism")
+_EVALUATED = (*_same("examples", "models"), Reads("parallelism", of_rest=True))
 """What is read wherever a model meets the datasets that it is evaluated on."""
 _COMPARED = _same("models", "parallelism")
 
@@ -89,7 +93,7 @@ STEPS: dict[str, Step] = {
         # Neighbours of the same dimensions run together: the fewer changes, the fewer runs.
         _step("published_results", "corpora", ()),
         _step("examples", "corpora", _CORPUS, tables=("examples", "rejected_rows")),
-        _step("parallelism", "corpora", ("dataset",), _all_languages("examples")),
+        _step("parallelism", "corpora", ("dataset",), Reads("examples", _LANGUAGES, partly=True)),
         _step("lexicon", "concepts", _LANGUAGES, _all_languages("examples"), _same("parallelism")),
         _step("models", "models", ("model",), _same("examples", "models"), runs_model=True),
         _step("tokens", "models", _RUN, _EVALUATED),
@@ -108,7 +112,7 @@ STEPS: dict[str, Step] = {
             "attribution",
             _RUN,
             _EVALUATED,
-            _same("token_predictions"),
+            _same("token_predictions", "parallelism"),
             _all_languages("predictions"),
             tables=("attribution_runs", "token_attributions"),
             runs_model=True,
@@ -234,9 +238,11 @@ def in_order(study: Study, step: Step, keys: set[Key]) -> list[Key]:
     return [key for key in partitions(study, step) if key in keys]
 
 
-def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
-    """The partitions of other steps that a partition reads."""
+def upstream(study: Study, step: Step, key: Key, needed: bool = False) -> Iterator[tuple[Step, Key]]:
+    """The partitions of other steps that a partition reads; `needed`: only those that it does not go on without."""
     for read in step.reads:
+        if needed and read.partly:
+            continue
         source = STEPS[read.step]
         for candidate in partitions(study, source):
             same = all(
@@ -250,6 +256,8 @@ def upstream(study: Study, step: Step, key: Key) -> Iterator[tuple[Step, Key]]:
                 same = candidate.model in of_same_weights(study, str(key.model))
             elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
                 same = same and candidate.dataset in _datasets(study, step, key)
+                if read.of_rest:
+                    same = same and study.datasets[str(candidate.dataset)].skip_examples is not None
             if same:
                 yield source, candidate
 

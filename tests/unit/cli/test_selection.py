@@ -50,7 +50,6 @@ def test_tables_steps_and_views_are_names(study):
 def test_a_plus_adds_what_it_is_made_from(study):
     assert _names(select(study, VIEWS, ["+predictions"])) == [
         "examples",
-        "parallelism",
         "models",
         "predictions",
     ]

@@ -159,6 +159,22 @@ def test_some_texts_may_be_the_same(context):
     assert stored(made)["verdict"] == "parallel"
 
 
+def test_a_language_that_is_still_to_be_read_stops_only_who_joins_it(context):
+    made = context(en=lines("en"), de=lines("de"), es=lines("es"))
+    saved = made.warehouse.current(Slot("examples", ("nli", "es"), "dev"))
+    made.warehouse.drop([saved.slot])
+    result = run(STEPS["parallelism"], made, DATASET)
+    assert (result.status, result.rows) == ("written", 1)
+    assert result.reason == "without es, of which the examples are still to be read"
+    require_parallel(joining(made), "nli", ("en", "de"))
+    with pytest.raises(MissingDataError, match="examples --dataset nli --language es, then: .*parallelism"):
+        require_parallel(joining(made), "nli", ("en", "es"))
+    run(STEPS["examples"], made, Key(dataset="nli", language="es"))
+    assert runner.fresh(STEPS["parallelism"], made, DATASET) is None
+    assert run(STEPS["parallelism"], made, DATASET).rows == 2
+    require_parallel(joining(made), "nli", ("en", "es"))
+
+
 def test_the_guard_asks_for_the_audit(context):
     made = context(en=lines("en"), de=lines("de"))
     with pytest.raises(MissingDataError, match="Run: xlwh materialize parallelism --dataset nli"):

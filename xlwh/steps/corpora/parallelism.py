@@ -13,8 +13,10 @@ from functools import partial
 
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Compared, refuse_faults, refuse_joining, verdicts
+from xlwh.errors import MissingDataError
+from xlwh.steps.base import Key
 from xlwh.steps.job import Frames, Job, Stored
-from xlwh.steps.planning import NotApplicable, Partition
+from xlwh.steps.planning import NotApplicable, Partition, command
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 
@@ -23,23 +25,29 @@ class _Parallelism(Whole):
     version = "2"
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
-        """One job, of the examples of all languages that have rows of the dataset."""
+        """One job, of the examples of all languages that have rows of the dataset; of those that are read already."""
         study, dataset = partition.study, partition.dataset
-        languages = tuple(
-            language
+        settings, pivot = study.datasets[dataset], corpora.source_side(study, dataset)
+        examples = {
+            language: Slot("examples", (dataset, language), settings.split)
             for language in study.dataset_languages(dataset)
             if not corpora.inapplicable(study, dataset, language)
-        )
-        settings, pivot = study.datasets[dataset], corpora.source_side(study, dataset)
-        examples = [Slot("examples", (dataset, language), settings.split) for language in languages]
-        reads = tuple(map(partition.required, examples))
-        if len(languages) < 2 and pivot is None:
+        }
+        fewest = 2 if pivot is None else 1
+        if len(examples) < fewest:
             raise NotApplicable(f"Dataset `{dataset}` is in one language.")
+        there = {language: partition.current(slot) for language, slot in examples.items()}
+        found = {language: entry for language, entry in there.items() if entry is not None}
+        missing = [language for language in there if language not in found]
+        if len(found) < fewest:
+            partition.required(examples[missing[0]])
+        if missing:
+            partition.remark(f"without {', '.join(missing)}, of which the examples are still to be read")
         translations = corpora.is_of_translations(study, dataset)
         yield Job(
             {"parallelism": Slot("parallelism", (dataset,))},
-            Compared(settings.split, languages, pivot, translations, settings.aligned),
-            reads,
+            Compared(settings.split, tuple(found), pivot, translations, settings.aligned),
+            tuple(found.values()),
             name=dataset,
             # The examples may be a part of the rows of the files.
             tools=partial(corpora.read_all, study, dataset),
@@ -91,6 +99,13 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
     if len(wanted) < 2 or partition.study.datasets[dataset].aligned == "unchecked":
         return []
     rows = partition.read(partition.required(Slot("parallelism", (dataset,)))).collect()
+    lacking = wanted - {*rows["source_language"], *rows["target_language"]}
+    if lacking:
+        key = Key(dataset=dataset)
+        raise MissingDataError(
+            f"`{min(lacking)}` of dataset `{dataset}` was not yet compared with the other languages. Run: "
+            f"{command('examples', Key(dataset=dataset, language=min(lacking)))}, then: {command('parallelism', key)}"
+        )
     # Each language is compared with the first one only: two that match it match each other.
     return [
         row for row in rows.iter_rows(named=True) if row["is_refused"] and row["target_language"] in wanted
