@@ -12,12 +12,13 @@ class Texts:
 
     def __init__(self, examples: pl.LazyFrame, language: str) -> None:
         """`examples`: those of the language; or, of the one that translations are from, those of all other languages."""
-        self._rows = examples
+        self._rows, self._repeat = examples, False
         self.segment = 0
         """What `text` is in `examples`: 0 the first text, 1 the second, as of translations into this language."""
         first = examples.select("task", "language").head(1).collect()
         if first["task"].to_list() == ["translation"]:
             self.segment = int(first["language"][0] == language)
+            self._repeat = not self.segment
             self._rows = examples.with_columns(
                 language=pl.lit(language),
                 text="text_pair" if self.segment else "text",
@@ -31,7 +32,9 @@ class Texts:
         the view `example_texts`.
         """
         ids = self._rows.select("example_id").with_row_index("row")
-        return ids.unique("example_id", keep="first", maintain_order=True).collect()
+        if self._repeat:
+            ids = ids.unique("example_id", keep="first", maintain_order=True)
+        return ids.collect()
 
     def read(self, ids: pl.DataFrame) -> pl.DataFrame:
         """The examples of some rows of `ids` that follow one another; no others are in memory."""
@@ -39,8 +42,7 @@ class Texts:
         near = self._rows.slice(first, last - first + 1).with_row_index("row", offset=first)
         return near.filter(pl.col("row").is_in(ids["row"].implode())).drop("row").collect(engine="streaming")
 
-    def parts(self, size: int) -> Iterator[pl.DataFrame]:
-        """All examples, `size` at a time."""
-        ids = self.ids()
+    def parts(self, ids: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
+        """The examples of all rows of `ids`, `size` at a time."""
         for start in range(0, ids.height, size):
             yield self.read(ids[start : start + size])

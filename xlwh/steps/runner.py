@@ -184,7 +184,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
         # A kill can leave one job ahead of the others: what it has is not stored twice.
         done = [staging.pieces(on) for staging in stagings]
         complete = reduce(lambda one, other: one.join(other, on=on, how="semi"), done)
-        left = pieces.join(complete, on=on, how="anti", maintain_order="left")
+        left = _without(pieces, complete, on)
         count = pieces.height - left.height
         work.at(what, count, pieces.height)
         for start in range(0, left.height, definition.at_once):
@@ -198,6 +198,8 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
                             for table, frame in frames.items()
                         }
                     )
+                # Nothing of it is to be in memory while the next part is made.
+                del each, frames
             count += part.height
         work.at(what, count, pieces.height)
         entries = []

@@ -108,11 +108,11 @@ class _Activations(Pieced):
     def _counted(self, work: Work, job: Job) -> Iterator[pl.DataFrame]:
         for dataset in job.params.counted:
             texts, done = _texts(work, job, dataset), 0
-            total = texts.ids().height
-            for part in texts.parts(self.at_once):
+            ids = texts.ids()
+            for part in texts.parts(ids, self.at_once):
                 yield occurrences(part, job.params.policy.seed)
                 done += part.height
-                work.progress(f"{dataset}: counting words", done, total)
+                work.progress(f"{dataset}: counting words", done, ids.height)
 
 
 STEP = _Activations()
