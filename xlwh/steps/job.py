@@ -207,8 +207,3 @@ def plain(value: Any, without: frozenset[str]) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(cast("list[str]", [plain(each, without) for each in value]))
     raise StoreError(f"Parameters cannot be fingerprinted: {type(value).__name__} has no lasting text.")
-
-
-def files_of(root: Path, job: Job, table: str) -> list[Path]:
-    """The files of a table among a job's inputs."""
-    return [root / entry.file for entry in job.inputs if entry.slot.table == table]
