@@ -167,7 +167,7 @@ def test_a_language_that_is_still_to_be_read_stops_only_who_joins_it(context):
     assert (result.status, result.rows) == ("written", 1)
     assert result.reason == "without es, of which the examples are still to be read"
     require_parallel(joining(made), "nli", ("en", "de"))
-    with pytest.raises(MissingDataError, match="examples --dataset nli --language es, then: .*parallelism"):
+    with pytest.raises(MissingDataError, match=r"examples --dataset nli --language es, then: .*parallelism"):
         require_parallel(joining(made), "nli", ("en", "es"))
     run(STEPS["examples"], made, Key(dataset="nli", language="es"))
     assert runner.fresh(STEPS["parallelism"], made, DATASET) is None
