@@ -131,7 +131,9 @@ def materialise(
             with display() as shown:
                 launcher = Launcher(study, root, shown, force, planner)
                 launcher.launch(found.todo, views)
-            outcomes += launcher.outcomes
+            # A block of partitions that are run together may hold some that were fresh already.
+            made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}
+            outcomes = list(made.values())
             problems, warnings = launcher.problems, launcher.warnings
     finally:
         # Also when it is stopped: what was finished is to be seen.

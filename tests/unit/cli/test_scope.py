@@ -208,3 +208,17 @@ def test_files_of_an_earlier_version_are_read_and_what_is_made_anew_is_told(xlwh
     path.write_text(path.read_text().replace('path = "nli"', 'path = "nli"\nmax_examples = 4'))
     code, _, err = xlwh("materialize", "examples")
     assert "Will be made anew: 2 partitions of examples: options.max_examples is 4, was not set" in err
+
+
+def test_a_partition_is_counted_once(xlwh, study, made):
+    """What is made of tokens takes in partitions between those that are stale, which were counted as fresh already."""
+    study("a", "between", "b")
+    assert xlwh("materialize", "examples", "tokens")[0] == 0
+    made.manifest.commit(
+        drop=[entry.slot for entry in made.entries("tokens") if entry.slot.keys == ("a", "de")]
+    )
+    text = Path("study.toml").read_text().replace("[models.b]", "[models.b]\nmax_length = 16")
+    Path("study.toml").write_text(text)
+    code, out, err = xlwh("materialize", "predictions", "tokens")
+    assert code == 0, err
+    assert "12 partitions in" in out
