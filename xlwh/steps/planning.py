@@ -155,6 +155,10 @@ class Planner:
         slots = self._plan(step, key).superseded
         return [entry for slot in slots if (entry := self._entries.get(slot)) is not None]
 
+    def lacks_inputs(self, step: Step, key: Key) -> bool:
+        """Whether a partition is planned without files that are missing or out of date: with them it asks for more."""
+        return self._plan(step, key).lacking
+
     def names(self, step: Step, key: Key) -> set[Slot] | None:
         """Every slot that a partition writes; None where that cannot be told, such as while its inputs are missing."""
         plan = self._plan(step, key)

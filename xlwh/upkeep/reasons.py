@@ -12,7 +12,7 @@ from xlwh.errors import XlwhError
 from xlwh.steps.base import Key
 from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
-from xlwh.steps.planning import NotApplicable, definition_of
+from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
 from xlwh.upkeep.scope import entries_of, lies_in
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from xlwh.steps.planning import Planner
 
 EARLIER = "made by an earlier version of xlwh, which noted less of what files depend on"
-INPUTS = "what they are made from is made anew"
+INPUTS = "what they are made from is out of date"
 GONE = "files are gone"
 OTHER = "the file does not say what it was made from"
 
 _LONGEST = 60
 """Characters of a value that are shown."""
+_MOST = 3
+"""Settings that are shown."""
 _MODEL = ("weights", "tokenizer", "configuration", "tokenization")
 
 
@@ -43,12 +45,14 @@ def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         yield f"the contract of {table} has version {_shown(new)}, was {_shown(old)}"
     for package, old, new in _changed(stored["libraries"], now["libraries"]):
         yield f"{package} is {_shown(new)}, was {_shown(old)}"
-    for name, old, new in _changed(_flat(stored["params"]), _flat(now["params"])):
+    settings = list(_changed(_flat(stored["params"]), _flat(now["params"])))
+    for name, old, new in settings[:_MOST]:
         yield f"{name} is {_shown(new)}, was {_shown(old)}"
+    if len(settings) > _MOST:
+        yield f"{len(settings) - _MOST} more settings changed"
     yield from _of_model(stored["model"], now["model"])
     yield from _of_inputs(stored["inputs"], now["inputs"])
-    for name, old, new in _changed(_by_name(stored["files"]), _by_name(now["files"])):
-        yield f"{name} {'is read no more' if new is None else 'is read now' if old is None else 'has other content'}"
+    yield from _of_files(stored["files"], now["files"])
 
 
 def _of_model(stored: Sequence[Any] | None, now: Sequence[Any] | None) -> Iterator[str]:
@@ -66,6 +70,15 @@ def _of_model(stored: Sequence[Any] | None, now: Sequence[Any] | None) -> Iterat
         yield f"the model's {name} is {_shown(new)}, was {_shown(old)}"
 
 
+def _of_files(stored: Sequence[str], now: Sequence[str]) -> Iterator[str]:
+    """Of those without a name (rows of a dataset, a model's files) only that they are others."""
+    if {text for text in stored if " " not in text} != {text for text in now if " " not in text}:
+        yield "what is read has other content"
+    named = (_by_name([text for text in texts if " " in text]) for texts in (stored, now))
+    for name, old, new in _changed(*named):
+        yield f"{name} {'is read no more' if new is None else 'is read now' if old is None else 'has other content'}"
+
+
 def _of_inputs(stored: Sequence[str], now: Sequence[str]) -> Iterator[str]:
     old, new = _by_name(stored), _by_name(now)
     for what, slots in (
@@ -73,9 +86,11 @@ def _of_inputs(stored: Sequence[str], now: Sequence[str]) -> Iterator[str]:
         ("an input that it did not read", [slot for slot in new if slot not in old]),
         ("no longer an input", [slot for slot in old if slot not in new]),
     ):
-        if slots:
-            more = f" and {len(slots) - 1} more" if len(slots) > 1 else ""
-            yield f"{what}: {slots[0]}{more}"
+        tables = dict.fromkeys(slot.partition("/")[0] for slot in slots)
+        if len(slots) == 1:
+            yield f"{what}: {slots[0]}"
+        elif slots:
+            yield f"{what}: {len(slots)} files of {', '.join(tables)}"
 
 
 def _by_name(listed: Sequence[str]) -> dict[str, str]:
@@ -84,12 +99,16 @@ def _by_name(listed: Sequence[str]) -> dict[str, str]:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    if not isinstance(value, Mapping):
+    """Nested mappings, also in lists, as one, with dotted names."""
+    if isinstance(value, Mapping):
+        parts = [(f"{name}.{key}" if name else key, each) for key, each in value.items()]
+    elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
+        parts = [(f"{name}[{number}]", each) for number, each in enumerate(value)]
+    else:
         return {name or "the parameters": value}
     found: dict[str, Any] = {}
-    for key, each in value.items():
-        found |= _flat(each, f"{name}.{key}" if name else key)
+    for key, each in parts:
+        found |= _flat(each, key)
     return found
 
 
@@ -109,12 +128,10 @@ def _shown(value: Any) -> str:
 
 
 def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
-    """A line per reason why something that is stored is about to be made anew, with the partitions that it holds for."""
+    """A line per reason why something that is stored is not up to date, with the partitions that it holds for."""
     planner.refresh()
     found: dict[str, dict[str, int]] = {}
     for step, keys in todo.items():
-        if definition_of(step) is None:
-            continue
         for key in keys:
             if why := "; ".join(why_stale(planner, step, key)):
                 counts = found.setdefault(why, {})
@@ -124,7 +141,8 @@ def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
         (first, number), *others = counts.items()
         listed = [f"{number} partition{'s' * (number > 1)} of {first}"]
         listed += [f"{count} of {step}" for step, count in others]
-        lines.append(f"Will be made anew: {', '.join(listed)}: {why}")
+        # What is made anew can come out as it was.
+        lines.append(f"{'May' if why == INPUTS else 'Will'} be made anew: {', '.join(listed)}: {why}")
     return lines
 
 
@@ -150,7 +168,10 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
             if not (planner.warehouse.root / entry.file).is_file():
                 found[GONE] = None
             elif entry.fingerprint != planned.fingerprint:
-                found |= dict.fromkeys(reasons(_metadata(planner, entry), planned) or [OTHER])
+                metadata = _metadata(planner, entry)
+                # Planned without an input that is still to be made: it would seem to be asked for no more.
+                waits = RECIPE in metadata and planner.lacks_inputs(step, key)
+                found |= dict.fromkeys([INPUTS] if waits else reasons(metadata, planned) or [OTHER])
     return list(found)
 
 

@@ -222,3 +222,16 @@ def test_a_partition_is_counted_once(xlwh, study, made):
     code, out, err = xlwh("materialize", "predictions", "tokens")
     assert code == 0, err
     assert "12 partitions in" in out
+
+
+def test_what_waits_for_an_input_is_not_said_to_be_asked_for_less(xlwh, study, made):
+    """With examples that are out of date the audit would be planned without their language."""
+    path = next(Path("nli").rglob("*de*"))
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    code, _, err = xlwh("materialize", "examples", "parallelism")
+    assert code == 0, err
+    told = [line for line in err.splitlines() if "be made anew" in line]
+    assert told == [
+        "Will be made anew: 1 partition of examples: what is read has other content",
+        "May be made anew: 1 partition of parallelism: what they are made from is out of date",
+    ]

@@ -23,6 +23,7 @@ class _Params:
     draws: int = 3
     method: str | None = "lig"
     inner: _Inner = _Inner()
+    passes: tuple[_Inner, ...] = (_Inner(1), _Inner(2))
 
 
 class _Pin:
@@ -56,6 +57,16 @@ NOW = _planned()
         (_planned(params=_Params(draws=20)), ["draws is 3, was 20"]),
         (_planned(params=_Params(inner=_Inner(9))), ["inner.steps is 5, was 9"]),
         (_planned(params=_Params(method=None)), ["method is lig, was not set"]),
+        (_planned(params=_Params(passes=(_Inner(1), _Inner(3)))), ["passes[1].steps is 2, was 3"]),
+        (
+            _planned(params=_Params(20, None, _Inner(9), ())),
+            [
+                "draws is 3, was 20",
+                "method is lig, was not set",
+                "inner.steps is 5, was 9",
+                "3 more settings changed",
+            ],
+        ),
         (
             _planned(reads=(_entry("dev", "old"),)),
             ["other rows than then: examples/dataset=nli/language=en/dev"],
@@ -63,10 +74,11 @@ NOW = _planned()
         (_planned(reads=()), ["an input that it did not read: examples/dataset=nli/language=en/dev"]),
         (
             _planned(reads=(_entry("dev", "read"), _entry("a", "1"), _entry("b", "1"))),
-            ["no longer an input: examples/dataset=nli/language=en/a and 1 more"],
+            ["no longer an input: 2 files of examples"],
         ),
         (_planned(files=("nli.tsv xyz",)), ["nli.tsv has other content"]),
         (_planned(files=()), ["nli.tsv is read now"]),
+        (_planned(files=("nli.tsv abc", "a", "b")), ["what is read has other content"]),
         (_planned(model=None), ["another model, or another part of it, is used"]),
         (
             _planned(model=ModelUse("m", _Pin("other", "t", "c", "2"), {"max_length": 64})),
