@@ -56,7 +56,8 @@ def drop(
     study, warehouse = load(study_file), Warehouse(root)
     entries = dropping.unnamed(study, warehouse, tables, models, languages, datasets)
     if not entries:
-        click.echo(f"Nothing is stored that the study `{study.name}` does not name.")
+        of = " of what was chosen" if any((tables, models, languages, datasets)) else ""
+        click.echo(f"Nothing{of} is stored that the study `{study.name}` does not name.")
         return
     rows = _by_owner(entries)
     folders = dropping.checkpoints(warehouse, entries)

@@ -175,14 +175,22 @@ class Planner:
 
         Raises what planning that partition raises.
         """
+        return any(self._is_made(entry.slot, planned) for planned in self._asking(entry, key))
+
+    def is_asked_for(self, entry: Entry, key: Key) -> bool:
+        """The same, whether or not its file, or the checkpoint that belongs to it, is still there."""
+        return bool(self._asking(entry, key))
+
+    def _asking(self, entry: Entry, key: Key) -> list[Planned]:
         try:
             jobs = self.jobs(step_of(entry.slot.table), key)
         except NotApplicable:
-            return False
-        return any(
-            entry.slot in planned.job.slots.values() and self._is_made(entry.slot, planned)
+            return []
+        return [
+            planned
             for planned in jobs
-        )
+            if entry.slot in planned.job.slots.values() and entry.fingerprint == planned.fingerprint
+        ]
 
     def pin(self, model: str) -> Pin:
         """The identity of a model's files, as they are now."""
@@ -264,9 +272,9 @@ class Partition:
         if entry is None:
             raise MissingDataError(f"There is no {slot} yet. Run: {command(slot.table, key)}")
         if not self.planner.is_current(entry, key):
-            raise MissingDataError(
-                f"{slot} was made from other inputs or settings than now. Run: {command(slot.table, key)}"
-            )
+            gone = self.planner.is_asked_for(entry, key)
+            why = "is not all there any more" if gone else "was made from other inputs or settings than now"
+            raise MissingDataError(f"{slot} {why}. Run: {command(slot.table, key)}")
         return entry
 
     def current(self, slot: Slot) -> Entry | None:

@@ -59,9 +59,10 @@ def findings(root: Path, manifest: Manifest, definitions: str) -> Iterator[Findi
 
 def _file(root: Path, entry: Entry) -> Iterator[Finding]:
     path = root / entry.file
-    mend = f"run `xlwh materialize {entry.slot.table} --force`"
+    again = f"run `xlwh materialize {entry.slot.table}"
+    mend = f"{again} --force`"
     if not path.is_file():
-        yield Finding("missing_file", entry.file, f"the current file of {entry.slot} is gone; {mend}")
+        yield Finding("missing_file", entry.file, f"the current file of {entry.slot} is gone; {again}`")
         return
     try:
         found = pl.read_parquet_metadata(path)

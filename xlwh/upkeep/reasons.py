@@ -165,7 +165,8 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
             entry = planner.entry(slot)
             if entry is None:
                 continue
-            if not (planner.warehouse.root / entry.file).is_file():
+            folder = planned.job.folder
+            if not (planner.warehouse.root / entry.file).is_file() or (folder and not folder.is_dir()):
                 found[GONE] = None
             elif entry.fingerprint != planned.fingerprint:
                 metadata = _metadata(planner, entry)

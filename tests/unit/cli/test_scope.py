@@ -117,6 +117,7 @@ def test_what_to_drop_can_be_chosen(xlwh, study, made):
     assert xlwh("drop", "--dataset", "second", "--language", "de", "--yes")[0] == 0
     assert not any("second" in name and "=de" in name for name in {str(e.slot) for e in made.hidden()})
     assert "There is no table `token`" in xlwh("drop", "token", "--yes")[2]
+    assert "Nothing of what was chosen is stored" in xlwh("drop", "--model", "nobody", "--yes")[1]
 
 
 def test_nobody_drops_what_is_being_worked_on_or_before_a_study_has_spoken(xlwh, study, made, tmp_path):
@@ -235,3 +236,18 @@ def test_what_waits_for_an_input_is_not_said_to_be_asked_for_less(xlwh, study, m
         "Will be made anew: 1 partition of examples: what is read has other content",
         "May be made anew: 1 partition of parallelism: what they are made from is out of date",
     ]
+
+
+def test_files_that_are_gone_are_said_to_be(xlwh, study, made):
+    entry = next(entry for entry in made.entries("examples") if entry.slot.keys == ("nli", "de"))
+    (made.root / entry.file).unlink()
+    code, _, err = xlwh("materialize", "tokens")
+    assert code == 1
+    assert "May be made anew: 2 partitions of tokens: what they are made from is out of date" in err
+    assert (
+        "examples/dataset=nli/language=de/dev is not all there any more. "
+        "Run: xlwh materialize examples --dataset nli --language de"
+    ) in " ".join(err.split())
+    code, _, err = xlwh("materialize", "examples")
+    assert code == 0, err
+    assert "Will be made anew: 1 partition of examples: files are gone" in err

@@ -40,7 +40,7 @@ def test_missing(warehouse, entry):
     assert (finding.kind, finding.file) == ("missing_file", entry.file)
     assert finding.message == (
         f"{entry.file}: the current file of predictions/model=m/language=en/xnli is gone; "
-        "run `xlwh materialize predictions --force`"
+        "run `xlwh materialize predictions`"
     )
 
 
