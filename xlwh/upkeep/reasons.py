@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from xlwh.errors import XlwhError
+from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key
 from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
@@ -150,13 +150,14 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
     """Why what is stored of a partition is not what the study asks for; empty where nothing is stored, or all is fresh."""
     try:
         jobs = planner.jobs(step, key)
-    except NotApplicable:
-        return []
-    except XlwhError:
+    except MissingDataError:
         stored = [entry for entry in entries_of(planner, step) if lies_in(planner.study, entry.slot, key)]
         if not stored:
             return []
         return [INPUTS if all(RECIPE in _metadata(planner, entry) for entry in stored) else EARLIER]
+    except (NotApplicable, XlwhError):
+        # What is wrong with the study or its files is said by the run.
+        return []
     found: dict[str, None] = {}
     for planned in jobs:
         if planner.is_fresh(planned):

@@ -251,3 +251,11 @@ def test_files_that_are_gone_are_said_to_be(xlwh, study, made):
     code, _, err = xlwh("materialize", "examples")
     assert code == 0, err
     assert "Will be made anew: 1 partition of examples: files are gone" in err
+
+
+def test_a_mistake_in_the_study_is_no_reason_to_make_anything_anew(xlwh, study, made):
+    text = Path("study.toml").read_text().replace("[models.b]", '[models.b]\ntokenizer = "nowhere"')
+    Path("study.toml").write_text(text)
+    code, _, err = xlwh("materialize", "tokens")
+    assert code == 1
+    assert "be made anew" not in err
