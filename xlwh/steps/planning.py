@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from xlwh.digests import HashCache
-from xlwh.errors import CorpusError, MissingDataError, XlwhError
+from xlwh.errors import CorpusError, MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import Pin
 from xlwh.selftest import Result
@@ -225,6 +225,10 @@ class Planner:
                 )
             except (NotApplicable, XlwhError) as error:
                 plan.error = error
+            except pl.exceptions.ComputeError as error:
+                plan.error = StoreError(
+                    f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
+                )
             self._plans[name] = plan
         return self._plans[name]
 

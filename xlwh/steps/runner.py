@@ -19,6 +19,7 @@ from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
 from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
+from xlwh.store.files import metadata_of
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
@@ -242,7 +243,7 @@ def _take_over(
 
 
 def _made_so(file: Path, rows_fingerprint: str) -> bool:
-    return file.is_file() and pl.read_parquet_metadata(file).get(ROWS) == rows_fingerprint
+    return (metadata_of(file) or {}).get(ROWS) == rows_fingerprint
 
 
 def _metadata(planned: Planned, work: Work) -> dict[str, str]:

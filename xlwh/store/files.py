@@ -50,6 +50,14 @@ def make_folder(folder: Path) -> None:
         sync(new.parent)
 
 
+def metadata_of(path: Path) -> dict[str, str] | None:
+    """Key-value metadata of a Parquet file; None where there is no file, or none that can be read."""
+    try:
+        return pl.read_parquet_metadata(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+
+
 def write_parquet(
     frame: pl.DataFrame | pl.LazyFrame,
     path: Path,

@@ -6,14 +6,13 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key
 from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
+from xlwh.store.files import metadata_of
 from xlwh.upkeep.scope import entries_of, lies_in
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 EARLIER = "made by an earlier version of xlwh, which noted less of what files depend on"
 INPUTS = "what they are made from is out of date"
-GONE = "files are gone"
+GONE = "files are gone or cannot be read"
 OTHER = "the file does not say what it was made from"
 
 _LONGEST = 60
@@ -154,7 +153,8 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
         stored = [entry for entry in entries_of(planner, step) if lies_in(planner.study, entry.slot, key)]
         if not stored:
             return []
-        return [INPUTS if all(RECIPE in _metadata(planner, entry) for entry in stored) else EARLIER]
+        told = [_metadata(planner, entry) for entry in stored]
+        return [INPUTS if all(each is None or RECIPE in each for each in told) else EARLIER]
     except (NotApplicable, XlwhError):
         # What is wrong with the study or its files is said by the run.
         return []
@@ -166,17 +166,15 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
             entry = planner.entry(slot)
             if entry is None:
                 continue
-            folder = planned.job.folder
-            if not (planner.warehouse.root / entry.file).is_file() or (folder and not folder.is_dir()):
+            folder, metadata = planned.job.folder, _metadata(planner, entry)
+            if metadata is None or (folder is not None and not folder.is_dir()):
                 found[GONE] = None
             elif entry.fingerprint != planned.fingerprint:
-                metadata = _metadata(planner, entry)
                 # Planned without an input that is still to be made: it would seem to be asked for no more.
                 waits = RECIPE in metadata and planner.lacks_inputs(step, key)
                 found |= dict.fromkeys([INPUTS] if waits else reasons(metadata, planned) or [OTHER])
     return list(found)
 
 
-def _metadata(planner: Planner, entry: Entry) -> dict[str, str]:
-    path = planner.warehouse.root / entry.file
-    return pl.read_parquet_metadata(path) if path.is_file() else {}
+def _metadata(planner: Planner, entry: Entry) -> dict[str, str] | None:
+    return metadata_of(planner.warehouse.root / entry.file)
