@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from xlwh.errors import XlwhError
+from xlwh.errors import StoreError, XlwhError
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
@@ -129,7 +129,12 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
     for planned in jobs:
         entries = {slot: context.planner.entry(slot) for slot in planned.job.slots.values()}
         if None not in entries.values():
-            definition.judge(planned.job, _stored(context, planned, entries))
+            try:
+                definition.judge(planned.job, _stored(context, planned, entries))
+            except pl.exceptions.ComputeError as error:
+                raise StoreError(
+                    f"A stored file of {planned.step} cannot be read ({error}). Run: xlwh check"
+                ) from error
 
 
 def _stored(context: Context, planned: Planned, entries: Mapping[Slot, Entry | None]) -> Stored:

@@ -34,7 +34,9 @@ def reasons(metadata: Mapping[str, str], planned: Planned) -> list[str]:
     """What differs between a file, by its metadata, and a planned job; empty where nothing does."""
     if RECIPE not in metadata:
         return [EARLIER]
-    return list(_differences(json.loads(metadata[RECIPE]), json.loads(json.dumps(planned.recipe))))
+    return list(
+        _differences(json.loads(metadata[RECIPE]), json.loads(json.dumps(planned.recipe, sort_keys=True)))
+    )
 
 
 def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _changed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
     """(name, old, new) of what differs; None where it is not there."""
     for name in dict.fromkeys((*stored, *now)):
         old, new = stored.get(name), now.get(name)
-        if old != new or (name in stored) != (name in now):
+        if old != new:
             yield name, old, new
 
 

@@ -267,7 +267,7 @@ def test_a_stored_file_that_cannot_be_read_ends_in_no_traceback(xlwh, study, mad
     (made.root / entry.file).write_bytes(b"PAR1 nonsense PAR1")
     text = Path("study.toml").read_text().replace("[models.a]", "[models.a]\nmax_length = 16")
     Path("study.toml").write_text(text)
-    code, out, err = xlwh("materialize", "tokens")
+    code, out, err = xlwh("materialize", "parallelism", "tokens")
     assert "Traceback" not in err
     assert "partitions in" in out
     assert code == 0 or "xlwh check" in err or "ComputeError" in err
