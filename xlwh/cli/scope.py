@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xlwh.cli.app import command, group, study_option, warehouse_option
+from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.render import grid, shown
 from xlwh.errors import MissingDataError
 from xlwh.store.files import size
@@ -81,44 +81,20 @@ def drop(
     )
 
 
-@group()
-def rename() -> None:
-    """Rename a model or a dataset, and keep what is stored of it."""
-
-
-@rename.command(name="model")
+@command()
+@click.argument("what", type=click.Choice(["model", "dataset"]))
 @click.argument("old")
 @click.argument("new")
 @dry_run_option
 @yes_option
 @study_option
 @warehouse_option
-def rename_model(old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
-    """Rename model OLD of the study to NEW.
+def rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
+    """Rename a model or a dataset, and keep what is stored of it.
 
-    The study file has to say NEW already. Every stored file that bears the old key is written again, and what was up to
+    The study file has to say NEW already. Every stored file that bears the key OLD is written again, and what was up to
     date stays so.
     """
-    _rename("model", old, new, dry_run, yes, study_file, root)
-
-
-@rename.command(name="dataset")
-@click.argument("old")
-@click.argument("new")
-@dry_run_option
-@yes_option
-@study_option
-@warehouse_option
-def rename_dataset(old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
-    """Rename dataset OLD of the study to NEW.
-
-    The study file has to say NEW already. Every stored file that bears the old key is written again, and what was up to
-    date stays so.
-    """
-    _rename("dataset", old, new, dry_run, yes, study_file, root)
-
-
-def _rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file: Path, root: Path) -> None:
     from xlwh.models import Zoo
     from xlwh.steps.plan import step_of
     from xlwh.steps.planning import Planner
