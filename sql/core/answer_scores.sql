@@ -1,6 +1,7 @@
 -- How good the predicted answer to one question is: the best over its gold answers.
 -- key: model, dataset, split, language, example_id, variant
 -- source: exact match and F1 of SQuAD (Rajpurkar et al. 2016); paper: SQuAD v1.1's script, as published for XQuAD (macros squad_words and squad_f1); strict: ours, after the multilingual normalisation of MLQA (Lewis et al. 2020), which it is not to the letter (macros answer_words and words_f1)
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

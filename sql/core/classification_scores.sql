@@ -1,6 +1,7 @@
 -- Accuracy or macro-F1 of one model on one dataset, split and language whose whole examples are classified.
 -- key: model, dataset, split, language, metric, variant
 -- source: accuracy = correct / n; macro-F1 = mean over classes of 2 TP_c / (gold_c + predicted_c), over the classes that occur as gold or predicted label, from the examples whose gold label is known
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

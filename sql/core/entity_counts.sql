@@ -1,6 +1,7 @@
 -- Entities of one sentence: how many in the gold tags, how many as predicted, and how many of these are right.
 -- key: model, dataset, split, language, example_id
 -- source: CoNLL-2003's lenient reading of IOB tags, seqeval's default: an entity begins at B-x, and at an I-x that follows another type or none; right: same type, same first and last word. Only of corpora whose gold tags are all O, B-... or I-...; a word without a prediction is outside of any entity
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
@@ -11,10 +12,10 @@
 -- column hits: Entities that are in both.
 with
 iob_corpora as (
-    select dataset, split, language
+    select model, dataset, split, language
     from token_predictions
     where label is not null
-    group by dataset, split, language
+    group by model, dataset, split, language
     having bool_and(label = 'O' or label[:2] in ('B-', 'I-')) and bool_or(label <> 'O')
 ),
 tagged as (
@@ -24,7 +25,7 @@ tagged as (
         label as gold,
         coalesce(predicted, 'O') as predicted
     from token_predictions
-    semi join iob_corpora using (dataset, split, language)
+    semi join iob_corpora using (model, dataset, split, language)
     where label is not null
 ),
 with_previous as (

@@ -1,6 +1,7 @@
 -- What one example adds to a score that is a ratio of sums: the score of a corpus is sum(numerator) / sum(denominator).
 -- key: model, dataset, split, language, example_id, metric, variant
 -- source: token accuracy: right words / words; span F1: 2 right entities / (gold + predicted entities); exact match and F1 of answers: their value / 1
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

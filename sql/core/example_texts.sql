@@ -1,6 +1,7 @@
 -- The texts of one example in one language, which other tables point into by segment, char_start and char_end.
 -- key: dataset, split, language, example_id
 -- source: `examples`; the language that translations are from has no rows there: its texts are the first texts of the first other language, by name, that has the example
+-- kept: no
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
 -- column language: Language code, as the dataset writes it.

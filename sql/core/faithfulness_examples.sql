@@ -1,6 +1,7 @@
 -- Faithfulness of one attribution method on one example: the mean over ratios and draws of one definition's score.
 -- key: model, dataset, split, language, example_id, method, importance, masking, side, variant
 -- source: arXiv 2403.12809, section 3; strict and paper: Suff = 1 - max(0, p(x) - p(R)), Comp = max(0, p(x) - p(x without R)), both normalised by 1 - S0 = max(0, p(x) - p(empty)); published_code: id 0 as the mask and for every token of the empty input, soft masks reversed and after the first normalisation, one draw of random attributions, 1e-4 added to 1 - S0 (the code takes it from S0 again at every ratio and method, here once); eraser: p(x) - p, not clamped and not normalised (DeYoung et al. 2020, eq. 1 and 2)
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

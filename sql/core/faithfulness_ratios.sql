@@ -1,6 +1,7 @@
 -- Faithfulness relative to random attributions of a model that is compared with its counterpart, measured or published.
 -- key: origin, pair, kind, model, dataset, split, language, method, importance, masking, side, variant
 -- source: measured: view faithfulness, pairs by `models.counterpart_of`; published: `published_results` of the paper (arXiv 2403.12809), pairs by family of the model
+-- kept: whole
 -- column origin: measured: in this warehouse; published: by the paper.
 -- column pair: The multilingual model of the comparison.
 -- column kind: multilingual or monolingual.

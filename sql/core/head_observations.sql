@@ -1,6 +1,7 @@
 -- How often a player's leaving changed a score by a certain amount: independent observations, counted.
 -- key: model, dataset, split, language, sampler, unit, layer, head, half, marginal
 -- source: head_samples; of antithetic pairs the mean is one observation; halves are of even and odd draws (of exact values: by example), so that they share no permutation
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- The model that the fine-tuning of each model started from, through all of them where one followed another.
 -- key: model
 -- source: models.source, followed until a model that was not fine-tuned here
+-- kept: whole
 -- column model: Key of the model in the study.
 -- column pretrained: Key of the model that it goes back to; itself if it was not fine-tuned here.
 with recursive

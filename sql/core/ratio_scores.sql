@@ -1,6 +1,7 @@
 -- A score of one model on one dataset, split and language that is a ratio of sums over examples.
 -- key: model, dataset, split, language, metric, variant
 -- source: sums of example_scores; bootstrap over examples (sentences, questions), percentiles of 1000 resamples of bootstrap_weights; of more than 400 examples, 400 blocks of them dealt by a hash of the id (random groups, Wolter 2007, ch. 2) are resampled. A share of examples (exact match) has Wilson's interval, which is right at 0 and 1 too, and so has, over its examples, every score that all resamples agree on. Examples without a number are left out
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- One word of a classified text, and whether people gave it as a reason for the label.
 -- key: dataset, split, language, example_id, word_index
 -- source: `examples.word_labels` of datasets in ERASER's format (DeYoung et al. 2020)
+-- kept: no
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.
 -- column language: Language code, as the dataset writes it.

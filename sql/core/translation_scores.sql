@@ -1,6 +1,7 @@
 -- BLEU and chrF of one model on one dataset, split and language translated into.
 -- key: model, dataset, split, language, metric, variant
 -- source: BLEU: Papineni et al. 2002, with sacreBLEU's exponential smoothing of zero counts; chrF2: Popović 2015; both equal to sacreBLEU's corpus_score / 100. Bootstrap over sentences, percentiles of 1000 resamples of bootstrap_weights; of more than 400 sentences, 400 blocks of them dealt by a hash of the id are resampled. Sentences whose counts are not complete are left out
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

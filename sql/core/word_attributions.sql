@@ -1,6 +1,7 @@
 -- Attribution of one word: the sum over its sub-tokens, for one model, example, method and target.
 -- key: model, dataset, split, language, example_id, method, target, word_index
 -- source: attribution(word) = sum of the signed attributions of its sub-tokens, in logits; special tokens and lone blanks belong to no word
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

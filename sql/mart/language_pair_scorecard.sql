@@ -1,6 +1,7 @@
 -- Everything measured about a model between a source and a target language, side by side.
 -- key: model, dataset, split, source_language, target_language
 -- source: language_pair_scorecard_at('lig', 'strict'); every number is that of the metric's own view, averaged over settings (seeds, corpora, spaces, samplers) where a study has several
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study; NULL for a model that is evaluated on none.
 -- column split: Part of the dataset: train, dev, test; NULL as dataset.

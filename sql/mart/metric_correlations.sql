@@ -1,6 +1,7 @@
 -- How two metrics go together over language pairs: of one model and dataset, or of all of a study.
 -- key: scope, model, dataset, split, metric_a, metric_b
 -- source: Pearson and Spearman over the rows of language_pair_scorecard with different languages that have both; metrics that are computed from the same quantity (macro scorecard_metrics) are left out; 95 % intervals: percentiles of 1000 resamples of the pairs (Bayesian bootstrap); p: two-sided, of Spearman's rho: exact, over all orders, up to seven pairs and where rho is 1 or -1, else Student's t; Holm over the pairs of metrics of the same scope; language pairs share languages, so they are less independent than both take them to be
+-- kept: whole
 -- column scope: model: one model and dataset; study: all of them pooled.
 -- column model: Key of the model in the study; NULL for scope study.
 -- column dataset: Key of the dataset in the study; NULL for scope study.

@@ -1,6 +1,7 @@
 -- One model on one dataset: its scores, and the means over target languages of what it is measured by.
 -- key: model, dataset, split
 -- source: means over the target languages of language_pair_scorecard other than the source; languages without a number are left out of that number's mean
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column family: Architecture family.
 -- column num_parameters: Parameters, heads included.

@@ -1,6 +1,7 @@
 -- Infidelity and sensitivity of an attribution method: how well it foretells what the model loses without some tokens, and how steady it is under noise.
 -- key: model, dataset, split, language, method, variant
 -- source: Yeh et al. 2019, "On the (in)fidelity and sensitivity of explanations", definitions 2.1 and 3.1, as captum's infidelity and sensitivity_max have them; over draws of one example, then the mean over examples; removed tokens become the mask token, in sets of every size
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

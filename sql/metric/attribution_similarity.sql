@@ -1,6 +1,7 @@
 -- Similarity of an attribution method on a model and on its twin with shuffled weights: the model randomisation check.
 -- key: model, dataset, split, language, method, variant
 -- source: Adebayo et al. 2018, "Sanity checks for saliency maps", section 3; rank correlation over the sub-tokens of each example, for the same class; a method that explains the model comes near 0
+-- kept: whole
 -- column model: Key of the twin.
 -- column weights_of: Key of the model.
 -- column randomized: Weights that were shuffled: head or all.

@@ -1,6 +1,7 @@
 -- Alignment of concepts (CALIGN) of one language with those of another, in one layer of a model, at the paper's thresholds.
 -- key: model, lexicon, source_clustering, target_clustering, variant
 -- source: a source concept is aligned if a target concept holds a translation, among the 10 best, of at least 80 % of its types, it has more than 5 types and the two sizes differ by at most 40 %; CALIGN = aligned / source concepts; other thresholds: calign_at, calign_sweep
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column corpus: Dataset that was clustered, or several joined by `+`.
 -- column stack: Which half of the model the states are from: encoder or decoder.

@@ -1,6 +1,7 @@
 -- A word of an aligned concept and a translation of it in the concept that it is aligned with: the evidence behind `calign`.
 -- key: model, lexicon, source_clustering, target_clustering, variant, source_concept, target_concept, source_word, target_word
 -- source: the pairs of concepts that `calign` counts as aligned; a concept may be aligned with several; other thresholds: calign_evidence
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column corpus: Dataset that was clustered, or several joined by `+`.
 -- column stack: Which half of the model the states are from: encoder or decoder.

@@ -1,6 +1,7 @@
 -- Consistency of token attributions (CCTA) between one source and one target language, over parallel pairs.
 -- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language, variant
 -- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise); pairs of which the attributions of either side did not converge are left out, ccta_at(keep_unconverged := true) has them
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- Consistency (CCTA) of one source language with all target languages together.
 -- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant
 -- source: unweighted mean over the target languages of view ccta; the published "overall" columns include the self pair, which scores 1 by identity
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

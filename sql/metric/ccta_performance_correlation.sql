@@ -1,6 +1,7 @@
 -- Correlation of consistency (CCTA) with task performance, over target languages or over all cells of a study.
 -- key: scope, model, source_language, dataset, split, method, target_policy, output, space, unit, normalization, measure, cells, variant
 -- source: Pearson: corr, interval by Fisher's z with 1 / sqrt(n - 3); Spearman: the same on ranks, ties sharing their mean, with variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000)
+-- kept: whole
 -- column scope: model: the target languages of one model and source language; study: all models and source languages pooled.
 -- column model: Key of the model in the study; NULL for scope study.
 -- column source_language: Language whose prediction and attributions are the reference; NULL for scope study.

@@ -1,6 +1,7 @@
 -- Overlap of languages (COLAP) in concepts that they were clustered into together, in one layer of a model.
 -- key: model, clustering, variant, unit
 -- source: a concept overlaps if at least two languages each make up at least 30 % of it; COLAP = overlapping / concepts; other least shares: colap_at, colap_sweep
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column corpus: Dataset that was clustered, or several joined by `+`.
 -- column stack: Which half of the model the states are from: encoder or decoder.

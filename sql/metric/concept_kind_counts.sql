@@ -1,6 +1,7 @@
 -- How many concepts of a clustering are of a kind: the paper's question what it is that concepts stand for, layer by layer.
 -- key: model, clustering, kind
 -- source: Exploring alignment in shared cross-lingual spaces (ACL 2024), figure 9; at least 80 % must agree, affixes at p <= 0.01; other thresholds: concept_kinds_at
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column corpus: Dataset that was clustered, or several joined by `+`.
 -- column scope: `monolingual:<language>`, or `mixed:<language>+<language>`.

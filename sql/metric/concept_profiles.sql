@@ -1,6 +1,7 @@
 -- CALIGN or COLAP of one layer, beside the same of the model that it was fine-tuned from: a point of the paper's curves.
 -- key: base_model, model, metric, variant, corpus, lexicon, unit, languages, clustering
 -- source: views calign and colap, joined with models; a model that is not fine-tuned here stands for itself
+-- kept: whole
 -- column base_model: The model that was fine-tuned, or the model itself.
 -- column model: Key of the model in the study.
 -- column role: base (dotted in the paper), fine-tuned (solid: all languages compared are ones it was fine-tuned on) or zero-shot (dashed: some are not).

@@ -1,6 +1,7 @@
 -- Faithfulness of an attribution method for one model, dataset and language, beside that of random attributions.
 -- key: model, dataset, split, language, method, importance, masking, side, variant
 -- source: mean over examples of view faithfulness_examples; ratio = mean AOPC(method) / mean AOPC(random), above 1 is more faithful than chance (arXiv 2403.12809, section 3); 95 % intervals: percentiles of 1000 resamples of the examples (Bayesian bootstrap), method and random resampled together, NULL where all resamples agree; strict leaves out examples whose attributions did not converge
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

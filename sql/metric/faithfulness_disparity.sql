@@ -1,6 +1,7 @@
 -- Faithfulness of a multilingual model minus that of its monolingual counterparts: per cell, per method, and over all cells.
 -- key: origin, scope, multilingual_model, monolingual_model, dataset, split, language, method, importance, masking, side, variant
 -- source: disparity = ratio(multilingual) - ratio(monolingual), arXiv 2403.12809, section 4; p_value: two-sided paired t-test over cells; 95 % intervals: percentiles of 2000 resamples of the cells (Bayesian bootstrap); rows of origin `published` work the paper's numbers through the same lines
+-- kept: whole
 -- column origin: measured: in this warehouse; published: by the paper.
 -- column scope: cell: one dataset, language and method; method: all datasets and languages; all: all methods too.
 -- column multilingual_model: Key of the multilingual model, or its name in the paper; but for scope cell, the model that it was fine-tuned from (pretrained_models), over all its fine-tunes.

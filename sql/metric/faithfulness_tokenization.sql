@@ -1,6 +1,7 @@
 -- Correlation of the faithfulness disparity with how differently the two models' tokenizers cut the text.
 -- key: origin, multilingual_model, method, importance, masking, side, variant, measure
 -- source: arXiv 2403.12809, section on tokenization; Pearson with Fisher's interval, Spearman with Bonett and Wright's; one point is a dataset and language
+-- kept: whole
 -- column origin: measured: in this warehouse; published: by the paper.
 -- column multilingual_model: Key of the multilingual model, or its name in the paper; NULL: all of them together.
 -- column method: Attribution method; NULL: the mean over methods, so that points stay independent.

@@ -1,6 +1,7 @@
 -- How one model's tokenizer cuts one dataset, split and language.
 -- key: model, dataset, split, language
 -- source: fertility = sub-tokens in words / words (arXiv 2403.12809, section on tokenization); special tokens and lone blanks are left out
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- Whether one head serves every language or sets one apart.
 -- key: model, dataset, split, sampler, unit, layer, head, variant
 -- source: agnostic: among the 20 most valuable of every language; specific: its value has another sign in one language than in all others, whose intervals of the variant exclude 0; other numbers than 20: head_affinity_at(top)
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- How much one token of an example attends to another, by one head.
 -- key: model, dataset, split, language, example_id, layer, head, position, attended_position
 -- source: attention_maps, pair by pair; Shapley head pruning, figures 4 and 5
+-- kept: no
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- Everything that the most and the least valuable head attend to, example by example.
 -- key: model, dataset, split, language, example_id, kind
 -- source: attention_maps of the heads whose mean of head_shapley over languages and samplers is largest and smallest
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- How the estimate of one player's value came to be: after 1, 2, 4, 8, ... permutations.
 -- key: model, dataset, split, language, sampler, unit, layer, head, permutations
 -- source: running sums over head_samples; the strict interval at error 0.1 holds at all of them together; marginals of antithetic pairs count one by one here
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

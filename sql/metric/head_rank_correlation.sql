@@ -1,6 +1,7 @@
 -- How alike two languages rank the heads of a model.
 -- key: model, dataset, split, sampler, source_language, target_language
 -- source: Spearman's rho of the heads' values; languages share permutations and examples, so rho_apart compares even draws of one with odd draws of the other, and ceiling = sqrt(rho of each language's own halves) is what it could reach
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

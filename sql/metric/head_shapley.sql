@@ -1,6 +1,7 @@
 -- What one head (or layer, MLP block, group of heads) is worth in one language, with its interval.
 -- key: model, dataset, split, language, sampler, unit, layer, head, variant
 -- source: truncated Shapley value = mean over sampled rows of v(S + h) - v(S); intervals at error 0.1: strict anytime-valid and over all players together, asymptotic the same in the limit of many observations ([-1, 1], nothing known, below 1024 and below 100 skewness^2 of them), paper Eq. 4 per player, published_code its released form (whole sets only); other errors: head_values(delta)
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

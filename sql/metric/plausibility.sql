@@ -1,6 +1,7 @@
 -- Agreement of an attribution method with the words that people gave as the reason.
 -- key: model, dataset, split, language, method, variant
 -- source: DeYoung et al. 2020 (ERASER), section 4, and its released metrics.py for token_f1, auprc and iou_f1 of the same words taken; mean over examples whose predicted class is attributed and that have a rationale; the words taken are the k of highest attribution, k = ceil(share of rationale words in the dataset * words that the model sees)
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- Accuracy in one language against the number of players removed, by one ranking made in that language.
 -- key: model, dataset, split, language, ranking, num_removed
 -- source: mean of pruning_tests over the draws of a ranking (random has several), and the whole model at 0
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Dataset that the masks are evaluated on.
 -- column split: Part of the dataset: train, dev, test.

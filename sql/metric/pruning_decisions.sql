@@ -1,6 +1,7 @@
 -- Whether one head (or layer, MLP block, group of heads) is known to do harm in one language.
 -- key: model, dataset, split, language, sampler, unit, layer, head, variant
 -- source: error 0.1; strict: evidence of at least players / 0.1, so that with probability 0.9 no player is ever pruned wrongly; asymptotic: its interval, which is over all players and times too, is below 0; paper: upper bound of Eq. 4 below 0, per player; published_code: its released bounds, kept if above -0.01; other errors: pruning_decisions_at(delta)
+-- kept: by model, language
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- What removing a mask's players changes in one language.
 -- key: model, dataset, split, language, ranking, mask_language, draw, selection, num_removed
 -- source: accuracy after - before on the same examples, none of which heads were valued on; paired bootstrap over examples; Holm over the languages that the same kind of mask is tried on
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Dataset that the mask is evaluated on.
 -- column split: Part of the dataset: train, dev, test.

@@ -1,6 +1,7 @@
 -- One number printed in a paper, beside the same number measured in this warehouse where there is one.
 -- key: paper, table, published_model, dataset, source_language, language, metric, variant, model, setting
 -- source: `published_results` joined with the metric views through `models.published_as`; names are compared without case and punctuation, and a fine-tuned model stands for the languages it was fine-tuned on (sorted, joined by `+`)
+-- kept: whole
 -- column paper: Short name of the paper.
 -- column table: Number of the table in the paper.
 -- column published_model: Model as the paper names it.

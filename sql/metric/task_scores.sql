@@ -1,6 +1,7 @@
 -- One score of one model on one dataset, split and language, of whatever task.
 -- key: model, dataset, split, language, metric, variant
 -- source: classification_scores for classes, ratio_scores for tags and answers, translation_scores for translations
+-- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
 -- column split: Part of the dataset: train, dev, test.

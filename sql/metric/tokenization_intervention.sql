@@ -1,6 +1,7 @@
 -- Faithfulness of one model whose texts are cut into other sub-tokens than its tokenizer would, beside the model as it is.
 -- key: model, dataset, split, language, method, importance, masking, side, variant
 -- source: same weights, same texts, other pieces (Kudo 2018; Provilkov et al. 2020; Hiraoka 2022), see `models.tokenization_sampling`; paired over the examples whose predicted class the cutting leaves as it was; 95 % interval: normal approximation over those examples
+-- kept: whole
 -- column model: Key of the model with the other sub-tokens.
 -- column weights_of: Key of the model that it has the weights of.
 -- column sampling: Rate of the sampling of sub-tokens.

@@ -52,6 +52,7 @@ def test_header_and_columns_agree(file, produced):
     assert header, "the file begins with a comment"
     assert re.match(r"(?!key:|source:|column )\S.+\.$", header[0]), "the first line says what a row is"
     assert _value(header, "source")
+    assert _value(header, "kept")
     documented = _documented(header)
     assert list(documented) == produced[file.stem]
     key = _value(header, "key").split(", ")
@@ -59,7 +60,7 @@ def test_header_and_columns_agree(file, produced):
     assert set(key) <= set(documented)
     for column, description in documented.items():
         assert description.endswith("."), f"{column}: a description is a sentence"
-    others = [line for line in header[1:] if not re.match(r"(key: |source: |column \w+: )", line)]
+    others = [line for line in header[1:] if not re.match(r"(key: |source: |kept: |column \w+: )", line)]
     assert not others, "one line for each thing"
 
 

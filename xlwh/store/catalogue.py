@@ -6,14 +6,16 @@ Its paths are absolute, so in a copied or moved warehouse they would lead to the
 for, as long as those exist. So every view over files also asks DuckDB where the catalogues lie that are open, and refuses
 to show anything when one that was built for its place is elsewhere.
 
-The tables and views hold what is in the scope of the study; the schema `stored` holds every table complete.
+The tables and views hold what is in the scope of the study; the schema `stored` holds every table complete. A view whose
+rows are kept (`xlwh.store.kept`) for what is stored now reads them; any other one is its own SQL.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,11 +30,11 @@ from xlwh.errors import SqlError, StoreError
 from xlwh.store.connect import PRIVATE, open_private
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
+from xlwh.store.kept import FOLDER, Fingerprints, Kept, all_kept, quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
-from xlwh.store.metrics import FOLDER as METRICS
 from xlwh.store.slots import Entry, Slot
-from xlwh.store.views import Definitions, Sources, View
+from xlwh.store.views import METRICS, Definitions, Macro, Sources, View
 from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
 
@@ -77,56 +79,108 @@ class CatalogueInfo:
     """Warehouse that its paths lead to."""
     definitions: str
     """Digest of the SQL and the contracts that it was built from."""
+    kept: Mapping[str, tuple[str, ...]]
+    """View whose kept rows it reads -> their files, relative to the kept rows' folder."""
+
+    def lost(self) -> list[str]:
+        """Those of the files that are gone."""
+        folder = Path(self.root) / FOLDER
+        return [file for files in self.kept.values() for file in files if not (folder / file).is_file()]
 
 
 def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     """Build `root/catalog.duckdb` from the manifest's last commit, unless it is already just that.
 
     One builder at a time: whoever waited for another one finds its work done, or a newer commit to show. Where only
-    stored files have changed, the views over those are replaced in a copy: making all views anew takes a second.
+    stored files and kept rows have changed, the views over those are replaced in a copy: making all views anew takes a
+    second.
     """
     path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         snapshot = manifest.snapshot()
         found = read_info(path)
-        wanted = (snapshot.commit, str(root), sources.digest)
-        if found is not None and (found.commit, found.root, found.definitions) == wanted:
+        definitions = sources.load()
+        kept = all_kept(root, Fingerprints(definitions, snapshot))
+        wanted = (
+            snapshot.commit,
+            str(root),
+            sources.digest,
+            {name: each.files for name, each in kept.items()},
+        )
+        if found is not None and (found.commit, found.root, found.definitions, found.kept) == wanted:
             return path
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
-                here = found.root == str(root) and found.commit < snapshot.commit
+                here = found.root == str(root) and found.commit <= snapshot.commit
                 before = manifest.snapshot(found.commit) if here else None
-                _update(unfinished, root, before, snapshot, sources)
+                _update(unfinished, root, found, before, snapshot, sources, kept)
             else:
-                build(unfinished, root, snapshot, sources)
+                _make(unfinished, root, snapshot, sources, kept)
             publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+        if found is not None and same_place(found.root, root):
+            _note_superseded(root, found.kept, kept)
     return path
 
 
+def _note_superseded(root: Path, before: Mapping[str, tuple[str, ...]], after: Mapping[str, Kept]) -> None:
+    """Let the files that are not shown any more be as young as that: who reads them has the usual time to finish."""
+    shown = {file for each in after.values() for file in each.files}
+    for file in {file for files in before.values() for file in files} - shown:
+        with suppress(OSError):
+            os.utime(root / FOLDER / file)
+
+
 def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
-    """Make a catalogue of `snapshot` in the new file `path`.
+    """Make a catalogue of `snapshot` in the new file `path`, with whatever rows are kept for it.
 
     Raises `SqlError` naming the file of a view that DuckDB refuses, and `StoreError` for Parquet files that are gone.
     """
+    _make(path, root, snapshot, sources, all_kept(root, Fingerprints(sources.load(), snapshot)))
+
+
+def _make(path: Path, root: Path, snapshot: Snapshot, sources: Sources, kept: Mapping[str, Kept]) -> None:
     definitions = sources.load()
     with duckdb.connect(path) as database:
-        fill(database, root, snapshot, definitions, TABLES, _place_guard(root))
-        _inform(database, root, snapshot, sources)
+        fill(database, root, snapshot, definitions, TABLES, _place_guard(root), kept)
+        _inform(database, root, snapshot, sources, kept)
         _comment(database, definitions.views.values())
 
 
-def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, sources: Sources) -> None:
-    """Bring the catalogue in `path` from one snapshot (None: of another place) to another; its views stay."""
+def _update(
+    path: Path,
+    root: Path,
+    found: CatalogueInfo,
+    before: Snapshot | None,
+    after: Snapshot,
+    sources: Sources,
+    kept: Mapping[str, Kept],
+) -> None:
+    """Bring the catalogue in `path` from one snapshot (None: of another place) to another.
+
+    Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
+    """
     earlier = None if before is None else _by_table(before, TABLES)
+    guard = _place_guard(root)
     with duckdb.connect(path) as database:
         for table, files in _by_table(after, TABLES).items():
             if earlier is None or files != earlier[table]:
-                _make_table_views(database, root, table, files, _place_guard(root))
-        _inform(database, root, after, sources)
+                _make_table_views(database, root, table, files, guard)
+        views = sources.load().views
+        # At another place all of their paths are others.
+        changed = [
+            view
+            for name, view in views.items()
+            if (before is None and (name in kept or name in found.kept))
+            or (kept[name].files if name in kept else None) != found.kept.get(name)
+        ]
+        for view in changed:
+            _make_view(database, root, view, kept.get(view.name), guard, replace=True)
+        _inform(database, root, after, sources, kept)
+        _comment(database, changed)
 
 
 def _place_guard(root: Path) -> str:
@@ -144,11 +198,11 @@ def _place_guard(root: Path) -> str:
         f"This catalogue was built for {root} and has been copied or moved: it would show the files of that place. "
         "Build it anew for the place where it is now: xlwh catalogue --warehouse FOLDER"
     )
-    here = f"{path} = {_quoted(shown)} or contains(path, {_quoted(PRIVATE)})"
+    here = f"{path} = {quoted(shown)} or contains(path, {quoted(PRIVATE)})"
     return (
-        f"(select case when count(*) > 0 and bool_and({here}) then true else error({_quoted(message)}) end "
+        f"(select case when count(*) > 0 and bool_and({here}) then true else error({quoted(message)}) end "
         "from duckdb_schemas() join duckdb_databases() using (database_oid) "
-        f"where schema_name = {_quoted(_place_mark(root))})"
+        f"where schema_name = {quoted(_place_mark(root))})"
     )
 
 
@@ -171,7 +225,13 @@ def same_place(one: Path | str, other: Path | str) -> bool:
         return False
 
 
-def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, sources: Sources) -> None:
+def _inform(
+    database: duckdb.DuckDBPyConnection,
+    root: Path,
+    snapshot: Snapshot,
+    sources: Sources,
+    kept: Mapping[str, Kept],
+) -> None:
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
     mark = _place_mark(root)
     found = database.execute(
@@ -183,8 +243,14 @@ def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot,
     database.execute(f'create schema if not exists "{mark}"')
     database.execute(
         "create or replace view catalogue_info as select "
-        f"{snapshot.commit}::bigint as commit, {_quoted(now)}::timestamp as built_at, "
-        f"{_quoted(str(root))} as root, {_quoted(sources.digest)} as definitions"
+        f"{snapshot.commit}::bigint as commit, {quoted(now)}::timestamp as built_at, "
+        f"{quoted(str(root))} as root, {quoted(sources.digest)} as definitions"
+    )
+    # One text: a list of as many literals takes seconds to parse where there are many files.
+    files = "\n".join(file for each in kept.values() for file in each.files)
+    database.execute(
+        "create schema if not exists kept; create or replace view kept.files as "
+        f"select unnest(string_split({quoted(files)}, chr(10))) as file"
     )
 
 
@@ -219,33 +285,53 @@ def fill(
     definitions: Definitions,
     tables: Collection[str],
     guard: str = "true",
+    kept: Mapping[str, Kept] | None = None,
 ) -> None:
     """Create `files.<table>` (in scope) and `stored.<table>` (complete) for each of `tables`, the macros and the views.
 
-    `guard` is a condition on all files.
+    `guard` is a condition on all files; `kept` are the views that read kept rows.
     """
     database.execute(f"create schema files; create schema {EVERYTHING}")
     for table, files in _by_table(snapshot, tables).items():
         _make_table_views(database, root, table, files, guard)
     for step in definitions.steps:
-        sql = step.sql
         if isinstance(step, View):
-            # Results of installed packages' metrics are files too.
-            shown = f"select * from ({sql}) where {guard}" if step.folder == METRICS else sql
-            sql = f'create view "{step.name}" as\n{shown}'
-        try:
-            database.execute(sql)
-        except duckdb.Error as error:
-            raise SqlError(f"{step.path}: {error}") from error
+            _make_view(database, root, step, (kept or {}).get(step.name), guard)
+        else:
+            _run(database, step.sql, step)
+
+
+def _make_view(
+    database: duckdb.DuckDBPyConnection,
+    root: Path,
+    view: View,
+    kept: Kept | None,
+    guard: str,
+    replace: bool = False,
+) -> None:
+    sql = view.sql
+    if kept is not None:
+        sql = kept.select(root, guard)
+    elif view.folder == METRICS:
+        # Results of installed packages' metrics are files too.
+        sql = f"select * from ({sql}) where {guard}"
+    _run(database, f"create {'or replace ' * replace}view {quoted_name(view.name)} as\n{sql}", view)
+
+
+def _run(database: duckdb.DuckDBPyConnection, sql: str, step: View | Macro) -> None:
+    try:
+        database.execute(sql)
+    except duckdb.Error as error:
+        raise SqlError(f"{step.path}: {error}") from error
 
 
 def _make_table_views(
     database: duckdb.DuckDBPyConnection, root: Path, table: str, files: _Files, guard: str
 ) -> None:
-    _make_files_view(database, root, f"files.{table}", files.shown, guard)
+    make_files_view(database, root, f"files.{table}", files.shown, guard)
     name = f"{EVERYTHING}.{table}"
     if files.hidden:
-        _make_files_view(database, root, name, sorted([*files.shown, *files.hidden], key=_slot), guard)
+        make_files_view(database, root, name, sorted([*files.shown, *files.hidden], key=_slot), guard)
     else:
         database.execute(f"create or replace view {name} as from files.{table}")
 
@@ -254,9 +340,13 @@ def _slot(entry: Entry) -> Slot:
     return entry.slot
 
 
-def _make_files_view(
-    database: duckdb.DuckDBPyConnection, root: Path, view: str, entries: Sequence[Entry], guard: str
+def make_files_view(
+    database: duckdb.DuckDBPyConnection, root: Path, view: str, entries: Sequence[Entry], guard: str = "true"
 ) -> None:
+    """Create or replace the view over these files of one table, whose name is that of the view in its schema.
+
+    Raises `StoreError` for a file that is gone or cannot be read.
+    """
     table = view.rpartition(".")[2]
     for entry in entries:
         if not (root / entry.file).is_file():
@@ -271,13 +361,21 @@ def read_info(path: Path) -> CatalogueInfo | None:
     """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
     try:
         with open_private(partial(copyfile, path)) as database:
-            rows = database.execute(
-                "select commit, built_at, root, definitions from catalogue_info"
-            ).fetchall()
+            return info_of(database)
     except (duckdb.Error, OSError):
         return None
-    [(commit, built_at, root, definitions)] = rows
-    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
+
+
+def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
+    """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none."""
+    [(commit, built_at, root, definitions)] = database.execute(
+        "select commit, built_at, root, definitions from catalogue_info"
+    ).fetchall()
+    kept: dict[str, list[str]] = {}
+    for (file,) in database.execute("from kept.files where file <> ''").fetchall():
+        kept.setdefault(file.partition("/")[0], []).append(file)
+    files = {name: tuple(each) for name, each in kept.items()}
+    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, files)
 
 
 def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:
@@ -286,7 +384,7 @@ def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) ->
     nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
     if not entries:
         return f"select {nothing} where false"
-    paths = ", ".join(_quoted(str(root / entry.file)) for entry in entries)
+    paths = ", ".join(quoted(str(root / entry.file)) for entry in entries)
     # The folder names prune files before one is opened; the values are those of the columns inside.
     options = "hive_partitioning = true, hive_types_autocast = false"
     if {entry.version for entry in entries} == {TABLES[table].version}:
@@ -303,7 +401,7 @@ def duckdb_type(dtype: pl.DataType | DataTypeClass) -> str:
     if isinstance(dtype, pl.List | pl.Array):
         return f"{duckdb_type(dtype.inner)}[]"
     if isinstance(dtype, pl.Struct):
-        return f"STRUCT({', '.join(f'{_name(f.name)} {duckdb_type(f.dtype)}' for f in dtype.fields)})"
+        return f"STRUCT({', '.join(f'{quoted_name(f.name)} {duckdb_type(f.dtype)}' for f in dtype.fields)})"
     if isinstance(dtype, pl.Datetime):
         return "TIMESTAMP" if dtype.time_zone is None else "TIMESTAMPTZ"
     return next(name for known, name in _TYPES.items() if dtype == known)
@@ -317,7 +415,7 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
         present.setdefault(view, set()).add(column)
     statements = []
     for view in views:
-        statements.append(f"comment on view {_name(view.name)} is {_quoted(view.description)}")
+        statements.append(f"comment on view {quoted_name(view.name)} is {quoted(view.description)}")
         for column, description in view.columns.items():
             if column not in present.get(view.name, set()):
                 raise SqlError(
@@ -325,8 +423,8 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
                     f"Columns: {', '.join(sorted(present.get(view.name, set())))}."
                 )
             statements.append(
-                f"comment on column {_name(view.name)}.{_name(column)} is "
-                f"{_quoted(described(view.name, column, description))}"
+                f"comment on column {quoted_name(view.name)}.{quoted_name(column)} is "
+                f"{quoted(described(view.name, column, description))}"
             )
     if statements:
         database.execute("begin; " + "; ".join(statements) + "; commit")
@@ -334,11 +432,3 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
 
 def _line(error: Exception) -> str:
     return str(error).split("\n")[0]
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -27,10 +27,10 @@ import polars as pl
 
 from xlwh.errors import SqlError
 from xlwh.store.files import make_folder, path_beside, publish
-from xlwh.store.views import View
+from xlwh.store.views import METRICS, View
 
 GROUP = "xlwh.metrics"
-FOLDER = "metrics"
+FOLDER = METRICS
 """Folder in a warehouse with the results."""
 CURRENT = "current.json"
 

@@ -7,27 +7,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from xlwh.errors import SqlError
+from xlwh.store import user_cache
 from xlwh.store.query import checked, words
+from xlwh.store.steady import unsteady
 from xlwh.tables import TABLES, glossary
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_FORM = 4
+_FORM = 5
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
 
 FOLDERS = ("source", "core", "metric", "mart")
 """Folders of views inside a SQL folder; `macros` stands beside them."""
+
+METRICS = "metrics"
+"""What stands for a folder with views over the results of installed packages' metrics, whose file names say what is in them."""
+
+UNKEPT = ("source", METRICS)
+"""Folders of views whose rows are those of stored files: they are not kept unless their header says so."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,15 @@ class View:
     depends_on: tuple[str, ...]
     """Views and tables it reads, directly or through macros."""
     files: tuple[str, ...] = ()
-    """Stored tables whose Parquet files it reads itself, as `files.<table>` or, complete, `stored.<table>`."""
+    """Stored tables whose Parquet files it reads itself or through macros, as `files.<table>`."""
+    stored: tuple[str, ...] = ()
+    """Those that it reads complete, as `stored.<table>`."""
+    calls: tuple[str, ...] = ()
+    """Macros that it calls, directly or through others."""
+    kept: str = ""
+    """How its rows are kept, as the header says it: `whole`, `no`, `by model, language`; empty where it says nothing."""
+    by: tuple[str, ...] | None = None
+    """Columns by whose values its rows are kept, none for all rows together; None for a view that is not kept."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,8 @@ class Macro:
     sql: str
     depends_on: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,27 +96,29 @@ class Definitions:
     @property
     def files(self) -> set[str]:
         """Stored tables whose Parquet files are read."""
-        return {table for step in self.steps for table in step.files}
+        return {table for step in self.steps for table in (*step.files, *step.stored)}
 
-    def needed_for(self, name: str) -> Definitions:
-        """The part that view `name` needs. Raises `SqlError` if there is no such view."""
+    def needed_for(self, names: Iterable[str], given: Collection[str] = ()) -> Definitions:
+        """The part that these views need, if the rows of the views `given` come from elsewhere.
+
+        Raises `SqlError` if there is no such view.
+        """
         views = self.views
-        if name not in views:
-            raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
         needed: set[str] = set()
-        waiting = [name]
+        macros: set[str] = set()
+        waiting = list(names)
+        for name in waiting:
+            if name not in views:
+                raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
         while waiting:
             current = waiting.pop()
             if current not in needed:
                 needed.add(current)
-                waiting.extend(views[current].depends_on if current in views else ())
-        # Macros that read views which are not needed cannot be made; nothing here can call them either.
+                if current in views and current not in given:
+                    waiting.extend(views[current].depends_on)
+                    macros.update(views[current].calls)
         return Definitions(
-            tuple(
-                step
-                for step in self.steps
-                if (step.name in needed if isinstance(step, View) else needed.issuperset(step.depends_on))
-            )
+            tuple(step for step in self.steps if step.name in (needed if isinstance(step, View) else macros))
         )
 
 
@@ -123,14 +144,22 @@ class Sources:
         """Hex digest of everything but the stored files that a catalogue depends on: SQL, contracts, units, DuckDB's version."""
         state = hashlib.blake2b(f"{duckdb.__version__} {_FORM} {glossary.digest()}".encode(), digest_size=8)
         for folder in self.folders:
-            for path in sorted(folder.rglob("*.sql")):
+            for path in _sql_files(folder):
                 state.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())
         for view in self.more.values():
             state.update(repr((view.name, view.sql, view.description)).encode())
-        for name, contract in TABLES.items():
-            columns = [(column, repr(c.dtype), c.description) for column, c in contract.columns().items()]
-            state.update(repr((name, contract.__doc__, columns)).encode())
+        state.update(_contracts())
         return state.hexdigest()
+
+
+@cache
+def _contracts() -> bytes:
+    """Everything that the contracts say, as one text."""
+    found = []
+    for name, contract in TABLES.items():
+        columns = [(column, repr(c.dtype), c.description) for column, c in contract.columns().items()]
+        found.append((name, contract.__doc__, contract.key, contract.partition_by, columns))
+    return repr(found).encode()
 
 
 def shipped_sql() -> Path:
@@ -155,13 +184,31 @@ def load_views(extra_dirs: Iterable[Path | str] = ()) -> list[View]:
 def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) -> Definitions:
     """Read SQL folders. Raises `SqlError` naming the file for what cannot be parsed, unknown names and cycles.
 
-    `more` are views that come from elsewhere, by name. A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`, or `.sql` files directly.
+    `more` are views that come from elsewhere, by name. A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`,
+    or `.sql` files directly. What was parsed once is not parsed again, in this process or in later ones of this user.
     """
-    macros: dict[str, Macro] = {}
-    views: dict[str, View] = dict(more or {})
-    for folder in map(Path, folders):
+    places, others = tuple(map(Path, folders)), dict(more or {})
+    for folder in places:
         if not folder.is_dir():
             raise SqlError(f"There is no SQL folder {folder}.")
+    state = hashlib.blake2b(repr((_FORM, duckdb.__version__, version("sqlglot"))).encode(), digest_size=16)
+    for number, folder in enumerate(places):
+        for path in _sql_files(folder):
+            state.update(f"\0{number}/{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    state.update(repr([(name, view.sql) for name, view in others.items()]).encode())
+    state.update(_contracts())
+    key = f"sql-{state.hexdigest()}"
+    if (found := user_cache.recall(key)) is not None:
+        return _from_json(found, places, others)
+    definitions = _parsed(places, others)
+    user_cache.remember(key, _to_json(definitions, places, others))
+    return definitions
+
+
+def _parsed(folders: Sequence[Path], more: Mapping[str, View]) -> Definitions:
+    macros: dict[str, Macro] = {}
+    views: dict[str, View] = dict(more)
+    for folder in folders:
         for path in sorted((folder / "macros").glob("*.sql")):
             for macro in _macros(path):
                 _no_second(macro, macros)
@@ -171,6 +218,41 @@ def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) 
             _no_second(view, views)
             views[view.name] = view
     return _ordered(views, macros)
+
+
+def _to_json(
+    definitions: Definitions, folders: Sequence[Path], more: Mapping[str, View]
+) -> list[dict[str, Any]]:
+    """The definitions with paths that do not depend on where the folders are."""
+    steps = []
+    for step in definitions.steps:
+        place: list[Any] = [None, ""]
+        if step.name not in more or isinstance(step, Macro):
+            at = next(n for n, folder in enumerate(folders) if step.path.is_relative_to(folder))
+            place = [at, step.path.relative_to(folders[at]).as_posix()]
+        fields = {name: getattr(step, name) for name in step.__dataclass_fields__ if name != "path"}
+        steps.append({"is_view": isinstance(step, View), "place": place, **fields})
+    return steps
+
+
+def _from_json(steps: list[dict[str, Any]], folders: Sequence[Path], more: Mapping[str, View]) -> Definitions:
+    made: list[View | Macro] = []
+    for step in steps:
+        fields: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in step.items()
+        }
+        number, place = fields.pop("place")
+        is_view = fields.pop("is_view")
+        if number is None:
+            made.append(replace(more[step["name"]], depends_on=fields["depends_on"], by=fields["by"]))
+        else:
+            path = folders[number] / place
+            made.append(View(path=path, **fields) if is_view else Macro(path=path, **fields))
+    return Definitions(tuple(made))
+
+
+def _sql_files(folder: Path) -> list[Path]:
+    return [*sorted((folder / "macros").glob("*.sql")), *_view_files(folder)]
 
 
 def _view_files(folder: Path) -> list[Path]:
@@ -204,7 +286,18 @@ def _view(path: Path) -> View:
         contract = TABLES[path.stem]
         columns = {name: c.description or "" for name, c in contract.columns().items()} | columns
         header.key = header.key or contract.key
-    return View(path.stem, folder, path, sql, header.description, header.key, header.source, columns, ())
+    return View(
+        path.stem,
+        folder,
+        path,
+        sql,
+        header.description,
+        header.key,
+        header.source,
+        columns,
+        (),
+        kept=header.kept,
+    )
 
 
 @dataclass
@@ -212,11 +305,12 @@ class _Header:
     description: str
     key: tuple[str, ...]
     source: str
+    kept: str
     columns: dict[str, str]
 
 
 def _header(text: str) -> _Header:
-    header = _Header("", (), "", {})
+    header = _Header("", (), "", "", {})
     description = []
     for line in text.splitlines():
         if not line.startswith("--"):
@@ -228,6 +322,8 @@ def _header(text: str) -> _Header:
             header.key = tuple(re.split(r"\s*,\s*", content.removeprefix("key:").strip()))
         elif content.startswith("source:"):
             header.source = content.removeprefix("source:").strip()
+        elif content.startswith("kept:"):
+            header.kept = content.removeprefix("kept:").strip()
         elif content:
             description.append(content)
     header.description = " ".join(description)
@@ -276,6 +372,7 @@ def _body(macro: Macro) -> str:
 class _Reads:
     views: frozenset[str]
     files: frozenset[str]
+    stored: frozenset[str]
     functions: frozenset[str]
 
 
@@ -293,7 +390,8 @@ def _reads(sql: str) -> _Reads:
     named = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not _is_cte(t)]
     return _Reads(
         frozenset(t.name.lower() for t in named if t.db.lower() in ("", "main")),
-        frozenset(t.name.lower() for t in named if t.db.lower() in ("files", "stored")),
+        frozenset(t.name.lower() for t in named if t.db.lower() == "files"),
+        frozenset(t.name.lower() for t in named if t.db.lower() == "stored"),
         frozenset(node.name.lower() for node in tree.find_all(exp.Anonymous)),
     )
 
@@ -323,34 +421,75 @@ def _is_cte(table: exp.Table) -> bool:
 
 
 def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definitions:
-    """Fill in `depends_on` and sort. A macro and a view may share a name, so macros are marked in the graph."""
-    found: list[View | Macro] = [*macros.values(), *views.values()]
-    steps = {_mark(step): step for step in found}
+    """Fill in what is read and how rows are kept, and sort.
+
+    A macro and a view may share a name, so macros are marked in the graph.
+    """
+    every: list[View | Macro] = [*macros.values(), *views.values()]
+    steps = {_mark(step): step for step in every}
     graph: dict[str, list[str]] = {}
-    direct: dict[str, set[str]] = {}
-    files: dict[str, tuple[str, ...]] = {}
+    reads: dict[str, _Reads] = {}
     for mark, step in steps.items():
         try:
-            reads = _reads(_body(step) if isinstance(step, Macro) else step.sql)
+            found = _reads(_body(step) if isinstance(step, Macro) else step.sql)
         except SqlError as error:
             raise SqlError(f"{step.path}: {error}") from None
-        _check_known("view", reads.views, views, step)
-        _check_known("stored table", reads.files, TABLES, step)
-        # `files.tokens` inside the view `tokens` is the stored table of that name.
-        direct[mark] = {*reads.views, *reads.files - {step.name}}
-        files[mark] = tuple(sorted(reads.files))
-        graph[mark] = sorted({*reads.views, *(f"{name}()" for name in reads.functions if name in macros)})
+        _check_known("view", found.views, views, step)
+        _check_known("stored table", found.files | found.stored, TABLES, step)
+        reads[mark] = found
+        graph[mark] = sorted({*found.views, *(f"{name}()" for name in found.functions if name in macros)})
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         names = error.args[1]
         paths = ", ".join(dict.fromkeys(str(steps[name].path) for name in names))
         raise SqlError(f"Views read each other in a circle: {' -> '.join(names)} ({paths}).") from None
+    ready: dict[str, View | Macro] = {}
+    changing: dict[str, str] = {}
     for mark in order:
-        direct[mark].update(*(direct[called] for called in graph[mark] if isinstance(steps[called], Macro)))
-    return Definitions(
-        tuple(replace(steps[m], depends_on=tuple(sorted(direct[m])), files=files[m]) for m in order)
+        step, found = steps[mark], reads[mark]
+        called = [each for each in map(ready.get, graph[mark]) if isinstance(each, Macro)]
+        tables = {"files": set(found.files), "stored": set(found.stored)}
+        # `files.tokens` inside the view `tokens` is the stored table of that name.
+        direct = {*found.views, *(found.files | found.stored) - {step.name}}
+        calls = {macro.name for macro in called}
+        for macro in called:
+            tables["files"].update(macro.files)
+            tables["stored"].update(macro.stored)
+            direct.update(macro.depends_on)
+            calls.update(macro.calls)
+        known = {name: tuple(sorted(each)) for name, each in tables.items()}
+        step = replace(step, depends_on=tuple(sorted(direct)), calls=tuple(sorted(calls)), **known)  # type: ignore[arg-type]
+        others = [changing[each] for each in graph[mark] if each in changing]
+        if not (isinstance(step, View) and step.folder == METRICS):
+            others += sorted(unsteady(_body(step) if isinstance(step, Macro) else step.sql))
+        if others:
+            changing[mark] = others[0]
+        ready[mark] = replace(step, by=_kept_by(step, changing.get(mark))) if isinstance(step, View) else step
+    return Definitions(tuple(ready[mark] for mark in order))
+
+
+def _kept_by(view: View, other: str | None) -> tuple[str, ...] | None:
+    """What the header's line on keeping asks for, or else the rule for its folder; see `View.by`.
+
+    `other` is a function that a view calls, itself or through others, and that gives other rows at another time.
+    """
+    if view.kept == "no" or (not view.kept and (view.folder in UNKEPT or other)):
+        return None
+    columns = (
+        tuple(re.split(r"\s*,\s*", view.kept.removeprefix("by "))) if view.kept.startswith("by ") else ()
     )
+    if not (view.kept in ("", "whole") or (columns and all(re.fullmatch(r"\w+", each) for each in columns))):
+        raise SqlError(
+            f"{view.path}: `kept: {view.kept}` is not understood; write `whole`, `no` or `by model, language`."
+        )
+    if view.name in TABLES:
+        raise SqlError(f"{view.path}: `{view.name}` is a stored table; its rows are not kept a second time.")
+    if other:
+        raise SqlError(
+            f"{view.path}: rows that depend on `{other}` are others at another time; write `-- kept: no`."
+        )
+    return columns
 
 
 def _mark(step: View | Macro) -> str:

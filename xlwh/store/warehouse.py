@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from xlwh.store.checks import Finding
     from xlwh.store.gc import GcReport
+    from xlwh.store.keeping import Keeper, Keeping, Progress
     from xlwh.store.views import Definitions, Sources
 
 
@@ -131,15 +132,16 @@ class Warehouse:
         return frame.filter(pl.col(k) == v for k, v in filters.items()) if filters else frame
 
     def _view(self, name: str, filters: Mapping[str, str], everything: bool) -> pl.LazyFrame:
-        import duckdb
-
         from xlwh.store.catalogue import fill
-        from xlwh.store.connect import silenced
+        from xlwh.store.connect import open_in_memory
+        from xlwh.store.kept import Fingerprints, all_kept
 
-        definitions = self.definitions().needed_for(name)
-        with silenced(duckdb.connect()) as database:
-            snapshot = _complete(self.manifest.snapshot()) if everything else self.manifest.snapshot()
-            fill(database, self.root, snapshot, definitions, definitions.files)
+        definitions = self.definitions()
+        snapshot = _complete(self.manifest.snapshot()) if everything else self.manifest.snapshot()
+        kept = all_kept(self.root, Fingerprints(definitions, snapshot))
+        needed = definitions.needed_for([name], kept)
+        with open_in_memory(self.root) as database:
+            fill(database, self.root, snapshot, needed, needed.files, kept=kept)
             _check_columns(name, database.sql(f'from "{name}"').columns, filters)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
             found: pl.DataFrame = database.sql(
@@ -193,14 +195,36 @@ class Warehouse:
 
         compute(self.root, self)
 
+    def keeper(self, memory_limit: str | None = None, progress: Progress | None = None) -> Keeper:
+        """What computes the kept rows of views for the last commit (see `xlwh.store.keeping`)."""
+        from xlwh.store.keeping import Keeper
+
+        return Keeper(self.root, self.definitions(), self.manifest.snapshot(), memory_limit, progress)
+
+    def keep_views(
+        self,
+        names: Iterable[str] | None = None,
+        progress: Progress | None = None,
+        memory_limit: str | None = None,
+    ) -> dict[str, Keeping]:
+        """Compute the rows of views, by default of all, that are not kept for what is stored now, and keep them.
+
+        Then `catalog.duckdb` is brought up to date. What became of each view, by name; those that cannot be computed
+        have their reason with them, and are left as they are. `progress` is called with a view's name, the slices that
+        are computed and how many there are to compute; `memory_limit` as DuckDB writes it: 600MB.
+        """
+        outcomes = self.keeper(memory_limit, progress).run(names)
+        self.build_catalogue()
+        return outcomes
+
     def build_catalogue(self) -> Path:
-        """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is."""
+        """Bring `catalog.duckdb` up to the last commit, the present SQL and the kept rows; does nothing if it is."""
         from xlwh.store.catalogue import publish_catalogue
 
         return publish_catalogue(self.root, self.manifest, self.sources())
 
     def catalogue_is_current(self) -> bool:
-        """Whether `catalog.duckdb` shows the last commit, the present SQL and this place."""
+        """Whether `catalog.duckdb` shows the last commit, the present SQL and this place, and all that it reads is there."""
         from xlwh.store.catalogue import NAME, read_info, same_place
 
         info = read_info(self.root / NAME)
@@ -209,6 +233,7 @@ class Warehouse:
             info is not None
             and (info.commit, info.definitions) == wanted
             and same_place(info.root, self.root)
+            and not info.lost()
         )
 
     def connect(
@@ -219,39 +244,58 @@ class Warehouse:
     ) -> duckdb.DuckDBPyConnection:
         """A read-only, sandboxed connection to the catalogue as it stands, or to an earlier commit or time.
 
-        A catalogue that is missing, or was built for another place (the warehouse was copied or moved), is built first,
-        for this connection alone where the folder cannot be written; one that is merely older than the last commit is
-        not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB. With `everything` the tables and
-        views hold all that is stored at the last commit (or at `as_of`), also what the study does not name.
+        A catalogue that is missing, was built for another place (the warehouse was copied or moved) or reads kept rows
+        that are gone is built first, for this connection alone where the folder cannot be written; one that is merely
+        older than the last commit is not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB. With
+        `everything` the tables and views hold all that is stored at the last commit (or at `as_of`), also what the study
+        does not name.
         """
-        from xlwh.store.catalogue import NAME, read_info, same_place
-        from xlwh.store.connect import open_sandboxed
-
         if as_of is not None or everything:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
             return self._connect_privately(_complete(snapshot) if everything else snapshot, memory_limit)
-        path, root = self.root / NAME, self.root
-        info = read_info(path)
-        if info is not None and same_place(info.root, self.root):
-            # As its own paths spell it, which need not be as we do.
-            root = Path(info.root)
+        if (database := self._connect_to_catalogue(memory_limit)) is not None:
+            return database
+        try:
+            self.build_catalogue()
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
         else:
-            try:
-                self.build_catalogue()
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                    raise
-                return self._connect_privately(self.manifest.snapshot(), memory_limit)
-        return open_sandboxed(partial(copyfile, path), root, memory_limit)
+            if (database := self._connect_to_catalogue(memory_limit)) is not None:
+                return database
+        return self._connect_privately(self.manifest.snapshot(), memory_limit)
+
+    def _connect_to_catalogue(self, memory_limit: str | None) -> duckdb.DuckDBPyConnection | None:
+        """A connection to the catalogue that is there; None where there is none that can be read here."""
+        import duckdb
+
+        from xlwh.store.catalogue import NAME, info_of, same_place
+        from xlwh.store.connect import open_private, sandboxed
+
+        try:
+            database = open_private(partial(copyfile, self.root / NAME))
+        except (duckdb.Error, OSError):
+            return None
+        try:
+            info = info_of(database)
+        except duckdb.Error:
+            database.close()
+            return None
+        if not same_place(info.root, self.root) or info.lost():
+            database.close()
+            return None
+        # As its own paths spell the place, which need not be as we do.
+        return sandboxed(database, Path(info.root), memory_limit)
 
     def _connect_privately(self, snapshot: Snapshot, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
         """A connection to a catalogue of a snapshot that is made for it alone."""
         from xlwh.store.catalogue import build
-        from xlwh.store.connect import open_sandboxed
+        from xlwh.store.connect import open_private, sandboxed
 
         sources = self.sources()
-        return open_sandboxed(lambda path: build(path, self.root, snapshot, sources), self.root, memory_limit)
+        database = open_private(lambda path: build(path, self.root, snapshot, sources))
+        return sandboxed(database, self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
         gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]

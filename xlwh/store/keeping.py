@@ -1,0 +1,396 @@
+"""Computing what is to be kept of views (see `xlwh.store.kept`): only slices that are not there, each view after those it reads.
+
+It may be stopped or killed at any moment: a file is there whole or not at all, and the next time the rest is computed.
+Several processes may do it at once; they write the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from xlwh.errors import SqlError
+from xlwh.store import catalogue
+from xlwh.store.connect import open_in_memory
+from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.kept import (
+    FOLDER,
+    Column,
+    Fingerprints,
+    Kept,
+    Values,
+    columns_file,
+    columns_of,
+    columns_text,
+    kept,
+    quoted,
+    quoted_name,
+    there,
+)
+from xlwh.store.manifest import Snapshot
+from xlwh.store.views import Definitions, View
+
+BATCH_BYTES = 32_000_000
+"""Input files of slices that are computed in one query: a query costs some milliseconds, and memory in proportion."""
+
+_AS_THEY_ARE = {
+    "bigint", "blob", "boolean", "date", "decimal", "double", "float", "integer", "null", "smallint", "time", "time_ns",
+    "timestamp", "timestamp with time zone", "timestamp_ms", "timestamp_ns", "timestamp_s", "tinyint", "ubigint", "uinteger",
+    "usmallint", "utinyint", "uuid", "varchar",
+}  # fmt: skip
+"""DuckDB's types whose values Parquet holds, if perhaps under another type."""
+
+_AS_TEXT = {"bignum", "bit", "enum", "hugeint", "interval", "time with time zone", "uhugeint"}
+"""Those that it does not hold, or not all of; their text does."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a view's name, the slices of it that are computed, and how many there are to compute."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What became of one view."""
+
+    slices: int
+    """Into which its rows are divided."""
+    computed: int
+    """Those that were not there."""
+    duration_s: float
+    """Seconds that this took."""
+    error: str | None = None
+    """Why they could not be computed."""
+
+
+class Keeper:
+    """Computes the kept rows of one state of a warehouse."""
+
+    def __init__(
+        self,
+        root: Path,
+        definitions: Definitions,
+        snapshot: Snapshot,
+        memory_limit: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._root = root
+        self._definitions = definitions
+        self._snapshot = snapshot
+        self._memory_limit = memory_limit
+        self._progress = progress or (lambda name, done, of: None)
+        self._prints = Fingerprints(definitions, snapshot)
+        self._kept: dict[str, Kept] = {}
+        self._files: dict[str, dict[Values, str]] = {}
+        """Of the views that are kept, by slice."""
+        self._restricted: set[str] = set()
+        """Tables and kept views that show a part of their rows at the moment."""
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the work of another thread, with an error there."""
+        self._stopped = True
+        if self._database is not None:
+            self._database.interrupt()
+
+    def run(self, names: Iterable[str] | None = None) -> dict[str, Keeping]:
+        """Compute what is missing of these views, by default of all, and of those that they read.
+
+        What became of each view that is kept, by name, each after those that it reads. A view that cannot be computed,
+        and those that read it, are reported with the reason; the others are kept all the same. Raises `OSError` where
+        nothing can be written.
+        """
+        wanted = self._wanted(names)
+        outcomes: dict[str, Keeping] = {}
+        todo = []
+        for view in wanted:
+            if (found := kept(self._root, self._prints, view.name)) is not None:
+                self._kept[view.name] = found
+                outcomes[view.name] = Keeping(len(self._prints.slices(view.name)), 0, 0.0)
+            else:
+                todo.append(view)
+        if not todo:
+            return outcomes
+        make_folder(self._root / FOLDER)
+        with closing(open_in_memory(self._root, self._memory_limit)) as database:
+            self._database = database
+            try:
+                self._create(database, todo)
+                for view in todo:
+                    if self._stopped:
+                        raise SqlError("The computing of views was stopped.")
+                    outcomes[view.name] = self._attempt(database, view, outcomes)
+            finally:
+                self._database = None
+        return {view.name: outcomes[view.name] for view in wanted}
+
+    def _wanted(self, names: Iterable[str] | None) -> list[View]:
+        views = self._definitions.views
+        if names is None:
+            return list(self._prints.kept)
+        waiting, found = list(names), set[str]()
+        for name in waiting:
+            if name not in views:
+                raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self._prints.inputs(name).kept)
+        return [view for view in self._prints.kept if view.name in found]
+
+    def _create(self, database: duckdb.DuckDBPyConnection, todo: Sequence[View]) -> None:
+        """Make the views to be computed and what they need, over all files."""
+        needed = self._definitions.needed_for([view.name for view in todo], self._kept)
+        catalogue.fill(database, self._root, self._snapshot, needed, needed.files, kept=self._kept)
+        for table in {table for view in todo for table in self._prints.inputs(view.name).stored}:
+            # Not by way of `files.<table>`, which is restricted.
+            name = f"{catalogue.EVERYTHING}.{table}"
+            catalogue.make_files_view(database, self._root, name, self._prints.stored.every(table))
+
+    def _attempt(
+        self, database: duckdb.DuckDBPyConnection, view: View, outcomes: dict[str, Keeping]
+    ) -> Keeping:
+        began = time.perf_counter()
+        slices, computed = 0, 0
+        try:
+            slices = len(self._prints.slices(view.name))
+            for other in self._prints.inputs(view.name).kept:
+                if (error := outcomes[other].error) is not None:
+                    raise SqlError(f"it reads `{other}`: {error}")
+            computed = self._compute(database, view)
+            error = None
+        except (SqlError, duckdb.Error) as failure:
+            error = f"{view.name} cannot be computed: {failure}"
+        return Keeping(slices, computed, time.perf_counter() - began, error)
+
+    def _compute(self, database: duckdb.DuckDBPyConnection, view: View) -> int:
+        columns = self._columns(database, view)
+        _, missing = there(self._root, self._prints, view.name)
+        done = 0
+        self._progress(view.name, done, len(missing))
+        for batch in self._batches(view, missing):
+            if self._stopped:
+                raise SqlError("stopped")
+            self._restrict(database, view, batch)
+            if len(batch) == 1:
+                self._write_one(database, view, columns, batch[0])
+            else:
+                self._write_several(database, view, columns, batch)
+            done += len(batch)
+            self._progress(view.name, done, len(missing))
+        found = kept(self._root, self._prints, view.name)
+        if found is None:
+            raise SqlError("files of its rows were removed while it was computed; run it again.")
+        self._kept[view.name] = found
+        database.execute(f"create or replace view {quoted_name(view.name)} as {found.select(self._root)}")
+        return len(missing)
+
+    def _columns(self, database: duckdb.DuckDBPyConnection, view: View) -> tuple[Column, ...]:
+        """The columns of a view, which are written beside its rows."""
+        if (known := columns_of(self._root, self._prints, view.name)) is not None:
+            return known
+        relation = database.sql(f"from {quoted_name(view.name)}")
+        found = tuple(
+            Column(name, str(kind), stored_type(kind, f"{view.path}: column `{name}`"))
+            for name, kind in zip(relation.columns, relation.types, strict=True)
+        )
+        absent = set(view.by or ()).difference(each.name for each in found)
+        if absent:
+            raise SqlError(
+                f"{view.path}: `kept: by` names a column `{min(absent)}` that the view does not have."
+            )
+        path = self._root / FOLDER / columns_file(self._prints, view.name)
+        make_folder(path.parent)
+        unfinished = path_beside(path)
+        unfinished.write_text(columns_text(found), encoding="utf-8")
+        publish(unfinished, path)
+        return found
+
+    def _batches(self, view: View, missing: Sequence[Values]) -> Iterable[list[Values]]:
+        """Slices that one query computes: as many as have small inputs together."""
+        batch: list[Values] = []
+        total = 0
+        for values in missing:
+            size = sum(size for _, size in self._divided(view, values))
+            if batch and total + size > BATCH_BYTES:
+                yield batch
+                batch, total = [], 0
+            batch.append(values)
+            total += size
+        if batch:
+            yield batch
+
+    def _divided(self, view: View, values: Values) -> Iterable[tuple[str, int]]:
+        """The tables and kept views of which a slice reads a part, with the bytes of that part."""
+        inputs, prints = self._prints.inputs(view.name), self._prints
+        place = dict(zip(view.by or (), values, strict=True))
+        for table in inputs.files:
+            columns = prints.shared(view.name, table)
+            if columns:
+                group = prints.stored.groups(table, columns).get(tuple(place[c] for c in columns), ())
+                yield table, sum(entry.size_bytes for entry in group)
+        for other in inputs.kept:
+            columns = prints.shared(view.name, other)
+            if columns:
+                yield other, sum(self._size(file) for file in self._files_of(view, other, [values]))
+
+    def _size(self, file: str) -> int:
+        return (self._root / FOLDER / file).stat().st_size
+
+    def _files_of(self, view: View, other: str, batch: Iterable[Values]) -> list[str]:
+        """The files of another kept view that these slices read."""
+        prints, columns = self._prints, self._prints.shared(view.name, other)
+        if other not in self._files:
+            self._files[other], _ = there(self._root, prints, other)
+        found, groups = self._files[other], prints.grouped(other, columns)
+        wanted = dict.fromkeys(_project(view, columns, values) for values in batch)
+        return [found[values] for key in wanted for values in groups.get(key, ())]
+
+    def _restrict(self, database: duckdb.DuckDBPyConnection, view: View, batch: Sequence[Values]) -> None:
+        """Let the tables and kept views that are divided by the view's columns show what these slices read."""
+        inputs, prints = self._prints.inputs(view.name), self._prints
+        for name in (*inputs.files, *inputs.kept):
+            columns, is_view = prints.shared(view.name, name), name in inputs.kept
+            wanted = {_project(view, columns, values) for values in batch}
+            groups = {} if is_view else prints.stored.groups(name, columns)
+            whole = wanted.issuperset(prints.grouped(name, columns) if is_view else groups)
+            key = name if is_view else f"files.{name}"
+            if whole and key not in self._restricted:
+                continue
+            if is_view:
+                files = None if whole else self._files_of(view, name, batch)
+                sql = self._kept[name].select(self._root, files=files)
+                database.execute(f"create or replace view {quoted_name(name)} as {sql}")
+            else:
+                entries = [entry for each, group in groups.items() if each in wanted for entry in group]
+                catalogue.make_files_view(database, self._root, key, entries)
+            (self._restricted.discard if whole else self._restricted.add)(key)
+
+    def _write_one(
+        self, database: duckdb.DuckDBPyConnection, view: View, columns: Sequence[Column], values: Values
+    ) -> None:
+        order = _order(view, columns)
+        self._copy(
+            database,
+            f"select {_cast(columns)} from {quoted_name(view.name)}{order}",
+            view,
+            values,
+            check=True,
+        )
+
+    def _write_several(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        view: View,
+        columns: Sequence[Column],
+        batch: Sequence[Values],
+    ) -> None:
+        by = ", ".join(map(quoted_name, view.by or ()))
+        database.execute(
+            f"create or replace temp table computed as select {_cast(columns)} from {quoted_name(view.name)}"
+        )
+        try:
+            found = {tuple(row) for row in database.execute(f"select distinct {by} from computed").fetchall()}
+            for other in found.difference(batch):
+                raise _elsewhere(view, other)
+            for values in batch:
+                if values in found:
+                    order = _order(view, columns)
+                    sql = f"select * from computed where {_is(view, values)}{order}"
+                    self._copy(database, sql, view, values, check=False)
+                else:
+                    self._note_empty(view, values)
+        finally:
+            if not self._stopped:
+                database.execute("drop table computed")
+
+    def _copy(
+        self, database: duckdb.DuckDBPyConnection, sql: str, view: View, values: Values, check: bool
+    ) -> None:
+        """Write the rows of a slice, and make them the kept ones."""
+        path = self._root / FOLDER / f"{self._prints.file(view.name, values)}.parquet"
+        make_folder(path.parent)
+        unfinished = path_beside(path)
+        try:
+            options = "format parquet, compression zstd, compression_level 1"
+            [(rows,)] = database.execute(f"copy ({sql}) to {quoted(str(unfinished))} ({options})").fetchall()
+            if check and view.by:
+                by = ", ".join(map(quoted_name, view.by))
+                wrong = database.execute(
+                    f"select {by} from read_parquet({quoted(str(unfinished))}) "
+                    f"where ({_is(view, values)}) is distinct from true limit 1"
+                ).fetchall()
+                for other in wrong:
+                    raise _elsewhere(view, other)
+            if rows:
+                publish(unfinished, path)
+            else:
+                self._note_empty(view, values)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _note_empty(self, view: View, values: Values) -> None:
+        path = self._root / FOLDER / f"{self._prints.file(view.name, values)}.empty"
+        make_folder(path.parent)
+        path.touch()
+
+
+def stored_type(kind: DuckDBPyType, what: str) -> str:
+    """The type under which Parquet holds values of DuckDB's type without loss; a cast brings the other one back.
+
+    Raises `SqlError` naming `what` for a type that it has no place for.
+    """
+    if kind.id in _AS_THEY_ARE:
+        return str(kind)
+    if kind.id in _AS_TEXT:
+        return "VARCHAR"
+    if kind.id not in ("array", "list", "map", "struct"):
+        raise SqlError(f"{what} is of type {kind}, which cannot be kept; cast it, or write `-- kept: no`.")
+    inner = [(name, each) for name, each in kind.children if isinstance(each, DuckDBPyType)]
+    stored = [stored_type(each, what) for _, each in inner]
+    if kind.id != "array" and all(text == str(each) for text, (_, each) in zip(stored, inner, strict=True)):
+        return str(kind)
+    if kind.id == "map":
+        return f"MAP({', '.join(stored)})"
+    if kind.id == "struct":
+        fields = (f"{quoted_name(name)} {text}" for text, (name, _) in zip(stored, inner, strict=True))
+        return f"STRUCT({', '.join(fields)})"
+    return f"{stored[0]}[]"
+
+
+def _cast(columns: Sequence[Column]) -> str:
+    return ", ".join(
+        f"{quoted_name(each.name)}::{each.stored} as {quoted_name(each.name)}" for each in columns
+    )
+
+
+def _order(view: View, columns: Sequence[Column]) -> str:
+    names = {each.name for each in columns}
+    key = [quoted_name(each) for each in view.key if each in names]
+    return f" order by {', '.join(key)}" if key else ""
+
+
+def _is(view: View, values: Values) -> str:
+    return " and ".join(
+        f"{quoted_name(column)} = {quoted(value)}"
+        for column, value in zip(view.by or (), values, strict=True)
+    )
+
+
+def _project(view: View, columns: Values, values: Values) -> Values:
+    place = dict(zip(view.by or (), values, strict=True))
+    return tuple(place[column] for column in columns)
+
+
+def _elsewhere(view: View, values: Sequence[object]) -> SqlError:
+    shown = ", ".join(f"{column} {value}" for column, value in zip(view.by or (), values, strict=True))
+    return SqlError(
+        f"{view.path}: `kept: by {', '.join(view.by or ())}` promises that the rows of a slice are made from that slice "
+        f"alone, but there are rows of {shown}, which is another one or none."
+    )

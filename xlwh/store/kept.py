@@ -1,0 +1,345 @@
+"""Kept rows of views: computed once for a state of what they are made from, read like other facts after that.
+
+They are a cache. A file's name says by a digest what it was made from, so it is right as long as it is there; whoever
+finds none computes the view, and all of them may be deleted at any time. Files are in
+
+    kept-by-xlwh-catalogue/<view>/<definition>/[model=m/…/]<inputs>.parquet
+
+where `definition` is a digest of the SQL that stands behind the view and of DuckDB's version, and `inputs` one of the names
+of the stored files, which never change, and of the kept rows of other views that it reads. A view that is kept by columns
+has a file for each of their values (a slice), made from the files of that slice alone where a table is partitioned by these
+columns. Instead of a Parquet file without rows there is an empty file, `<inputs>.empty`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+
+from xlwh.errors import SqlError
+from xlwh.store.manifest import Snapshot
+from xlwh.store.slots import Entry
+from xlwh.store.views import METRICS, Definitions, Macro, View
+from xlwh.tables import TABLES
+
+FOLDER = "kept-by-xlwh-catalogue"
+"""Folder in a warehouse with the kept rows. DuckDB shows a path if a file is gone: this one says what to run."""
+
+_FORM = 1
+"""Of the files; raised when the same rows are written in another way."""
+
+_COLUMNS = "columns.json"
+
+Values = tuple[str, ...]
+"""Of the columns that something is grouped by, such as `("mbert", "de")`."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a view, and its type in the file where Parquet has no such type."""
+
+    name: str
+    type: str
+    stored: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the rows of a view are made from, directly or through views that are not kept."""
+
+    files: tuple[str, ...]
+    """Stored tables."""
+    stored: tuple[str, ...]
+    """Stored tables with what is out of the study's scope."""
+    kept: tuple[str, ...]
+    """Views that are kept."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """All rows of one view, in files that are there."""
+
+    view: View
+    columns: tuple[Column, ...]
+    files: tuple[str, ...]
+    """All that have to be there, relative to the kept rows' folder."""
+
+    def select(self, root: Path, guard: str = "true", files: Iterable[str] | None = None) -> str:
+        """A query of the rows (of `files`, else of all), of the types of the view itself, where `guard` holds."""
+        chosen = [file for file in (self.files if files is None else files) if file.endswith(".parquet")]
+        if not chosen:
+            nothing = ", ".join(f"null::{each.type} as {quoted_name(each.name)}" for each in self.columns)
+            return f"select {nothing} where false"
+        columns = ", ".join(
+            quoted_name(each.name)
+            if each.stored == each.type
+            else f"{quoted_name(each.name)}::{each.type} as {quoted_name(each.name)}"
+            for each in self.columns
+        )
+        paths = ", ".join(quoted(str(root / FOLDER / file)) for file in chosen)
+        # The folder names choose files before one is opened.
+        options = ", hive_partitioning = true, hive_types_autocast = false" if self.view.by else ""
+        return f"select {columns} from read_parquet([{paths}]{options}) where {guard}"
+
+
+class Stored:
+    """The current files of a snapshot, grouped by partition as often as wanted, each grouping made once."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._every: dict[str, list[Entry]] = {}
+        self._shown: dict[str, list[Entry]] = {}
+        for entry in snapshot.entries:
+            self._every.setdefault(entry.slot.table, []).append(entry)
+            if entry.slot not in snapshot.hidden:
+                self._shown.setdefault(entry.slot.table, []).append(entry)
+        self._groups: dict[tuple[str, Values], dict[Values, list[Entry]]] = {}
+        self._digests: dict[tuple[str, Values], dict[Values, str]] = {}
+
+    def groups(self, table: str, columns: Values) -> Mapping[Values, list[Entry]]:
+        """Files in scope by the values of some of the columns that their table is partitioned by."""
+        key = (table, columns)
+        if key not in self._groups:
+            places = [TABLES[table].partition_by.index(column) for column in columns]
+            found: dict[Values, list[Entry]] = {}
+            for entry in self._shown.get(table, []):
+                found.setdefault(tuple(entry.slot.keys[place] for place in places), []).append(entry)
+            self._groups[key] = found
+        return self._groups[key]
+
+    def digest(self, table: str, columns: Values, values: Values) -> str:
+        """Of the files of one group; of a group without files too."""
+        key = (table, columns)
+        if key not in self._digests:
+            self._digests[key] = {
+                each: _digest(entry.file for entry in entries)
+                for each, entries in self.groups(table, columns).items()
+            }
+        return self._digests[key].get(values, "none")
+
+    def every(self, table: str) -> Sequence[Entry]:
+        """All files of a table, those out of scope included."""
+        return self._every.get(table, [])
+
+
+class Fingerprints:
+    """What the kept rows of every view would be called in one state of the warehouse, whether they are there or not.
+
+    It costs time in proportion to the number of stored files and of slices; nothing is looked up on disk.
+    """
+
+    def __init__(self, definitions: Definitions, snapshot: Snapshot) -> None:
+        self.views = definitions.views
+        self.stored = Stored(snapshot)
+        self._macros = {step.name: step for step in definitions.steps if isinstance(step, Macro)}
+        self._inputs: dict[str, Inputs] = {}
+        self._definitions: dict[str, str] = {}
+        self._slices: dict[str, dict[Values, str]] = {}
+        self._grouped: dict[tuple[str, Values], dict[Values, list[Values]]] = {}
+        self._digests: dict[tuple[str, Values], dict[Values, str]] = {}
+
+    @cached_property
+    def kept(self) -> tuple[View, ...]:
+        """The views that are kept, each after those that it reads."""
+        return tuple(view for view in self.views.values() if view.by is not None)
+
+    def inputs(self, name: str) -> Inputs:
+        """What the view's rows are made from."""
+        if name not in self._inputs:
+            view = self.views[name]
+            files, stored, kept = set(view.files), set(view.stored), set[str]()
+            for each in view.depends_on:
+                if (other := self.views.get(each)) is None:
+                    continue
+                if other.by is not None:
+                    kept.add(each)
+                else:
+                    behind = self.inputs(each)
+                    files.update(behind.files)
+                    stored.update(behind.stored)
+                    kept.update(behind.kept)
+            self._inputs[name] = Inputs(tuple(sorted(files)), tuple(sorted(stored)), tuple(sorted(kept)))
+        return self._inputs[name]
+
+    def definition(self, name: str) -> str:
+        """Digest of the SQL of a view and of all behind it, of the contracts of the tables, of DuckDB's version."""
+        if name not in self._definitions:
+            view = self.views[name]
+            # Where the warehouse lies makes no difference.
+            sql = view.path.name if view.folder == METRICS else _without_header(view.sql)
+            parts = [str(_FORM), duckdb.__version__, sql, repr(view.by), repr(view.key)]
+            parts += [self._macros[each].sql for each in view.calls]
+            for each in view.depends_on:
+                parts.append(each)
+                if each in self.views and each != name:
+                    parts.append(self.definition(each))
+            for table in (*view.files, *view.stored):
+                columns = TABLES[table].columns()
+                parts.append(repr([table, *((column, repr(c.dtype)) for column, c in columns.items())]))
+            self._definitions[name] = _digest(parts)
+        return self._definitions[name]
+
+    def shared(self, name: str, other: str) -> Values:
+        """The columns by which a table, or another kept view, is restricted where a slice of a view is made."""
+        by = self.views[name].by or ()
+        theirs = (
+            (self.views[other].by or ()) if other in self.inputs(name).kept else TABLES[other].partition_by
+        )
+        return tuple(column for column in by if column in theirs)
+
+    def slices(self, name: str) -> Mapping[Values, str]:
+        """Slice -> digest of what its rows are made from; one slice, `()`, of a view that is kept whole.
+
+        Raises `SqlError` for a view that is kept by columns by which nothing that it reads is divided.
+        """
+        if name not in self._slices:
+            by, inputs = self.views[name].by or (), self.inputs(name)
+            tables = [(table, self.shared(name, table)) for table in inputs.files]
+            views = [(other, self.shared(name, other)) for other in inputs.kept]
+            found: set[Values] = set() if by else {()}
+            if by:
+                divided = [each for each in (*tables, *views) if each[1] == by]
+                if not divided:
+                    raise SqlError(
+                        f"{self.views[name].path}: `kept: by {', '.join(by)}`, but nothing that it reads is divided by that."
+                    )
+                for table, columns in tables:
+                    if columns == by:
+                        found.update(self.stored.groups(table, by))
+                for other, columns in views:
+                    if columns == by:
+                        found.update(self.grouped(other, by))
+            every = [_digest(entry.file for entry in self.stored.every(table)) for table in inputs.stored]
+            known: dict[Values, str] = {}
+            for values in sorted(found):
+                place = dict(zip(by, values, strict=True))
+                parts = list(every)
+                for table, columns in tables:
+                    parts.append(self.stored.digest(table, columns, tuple(place[c] for c in columns)))
+                for other, columns in views:
+                    parts.append(self._digest_of(other, columns, tuple(place[c] for c in columns)))
+                known[values] = _digest(parts)
+            self._slices[name] = known
+        return self._slices[name]
+
+    def grouped(self, name: str, columns: Values) -> Mapping[Values, list[Values]]:
+        """Slices of a kept view by the values of some of its columns."""
+        key = (name, columns)
+        if key not in self._grouped:
+            by = self.views[name].by or ()
+            places = [by.index(column) for column in columns]
+            found: dict[Values, list[Values]] = {}
+            for values in self.slices(name):
+                found.setdefault(tuple(values[place] for place in places), []).append(values)
+            self._grouped[key] = found
+        return self._grouped[key]
+
+    def _digest_of(self, name: str, columns: Values, values: Values) -> str:
+        key = (name, columns)
+        if key not in self._digests:
+            own, slices = self.definition(name), self.slices(name)
+            self._digests[key] = {
+                each: _digest([own, *(f"{'|'.join(slice)} {slices[slice]}" for slice in group)])
+                for each, group in self.grouped(name, columns).items()
+            }
+        return self._digests[key].get(values, "none")
+
+    def folder(self, name: str) -> str:
+        """Where the rows of a view are, relative to the kept rows' folder."""
+        return f"{name}/{self.definition(name)}"
+
+    def file(self, name: str, values: Values) -> str:
+        """The file of a slice, likewise, without what it ends in."""
+        by = self.views[name].by or ()
+        places = "".join(f"{column}={value}/" for column, value in zip(by, values, strict=True))
+        return f"{self.folder(name)}/{places}{self.slices(name)[values]}"
+
+    def files(self) -> Iterator[str]:
+        """All names that the files of kept rows may have now, relative to the folder."""
+        for view in self.kept:
+            yield f"{self.folder(view.name)}/{_COLUMNS}"
+            for values in self.slices(view.name):
+                file = self.file(view.name, values)
+                yield f"{file}.parquet"
+                yield f"{file}.empty"
+
+
+def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, str], list[Values]]:
+    """The slices of a view that are kept, with their files relative to the folder, and those that are not."""
+    folder = root / FOLDER
+    found: dict[Values, str] = {}
+    missing = []
+    for values in prints.slices(name):
+        file = prints.file(name, values)
+        for each in (f"{file}.parquet", f"{file}.empty"):
+            if (folder / each).is_file():
+                found[values] = each
+                break
+        else:
+            missing.append(values)
+    return found, missing
+
+
+def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...] | None:
+    """The columns of a view, if they are kept."""
+    try:
+        text = (root / FOLDER / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
+        return tuple(Column(*each) for each in json.loads(text))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def columns_file(prints: Fingerprints, name: str) -> str:
+    """Where they are, relative to the kept rows' folder."""
+    return f"{prints.folder(name)}/{_COLUMNS}"
+
+
+def columns_text(columns: Sequence[Column]) -> str:
+    """How they are written there."""
+    return json.dumps([[each.name, each.type, each.stored] for each in columns], ensure_ascii=False)
+
+
+def kept(root: Path, prints: Fingerprints, name: str) -> Kept | None:
+    """The rows of a view if all of them are there."""
+    view = prints.views[name]
+    if view.by is None or (columns := columns_of(root, prints, name)) is None:
+        return None
+    found, missing = there(root, prints, name)
+    return None if missing else Kept(view, columns, (columns_file(prints, name), *found.values()))
+
+
+def all_kept(root: Path, prints: Fingerprints) -> dict[str, Kept]:
+    """The views all of whose rows are there, by name."""
+    if not (root / FOLDER).is_dir():
+        return {}
+    found = {view.name: kept(root, prints, view.name) for view in prints.kept}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def quoted(text: str) -> str:
+    """As a text in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted_name(name: str) -> str:
+    """As a name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _digest(parts: Iterable[str]) -> str:
+    state = hashlib.blake2b(digest_size=10)
+    for part in parts:
+        state.update(part.encode())
+        state.update(b"\0")
+    return state.hexdigest()
+
+
+def _without_header(sql: str) -> str:
+    lines = sql.splitlines()
+    start = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return "\n".join(lines[start:])
