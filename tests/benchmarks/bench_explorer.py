@@ -29,6 +29,8 @@ from common import print_table
 from explorer_data import LETTERS, build
 
 from xlwh.store import Warehouse
+from xlwh.store.catalogue import NAME, read_info
+from xlwh.store.kept import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 PAINT_GOAL_MS, INTERACTION_GOAL_MS, MEMORY_GOAL_MB = 2000, 300, 1000
@@ -54,7 +56,7 @@ def run(rows: int = 20_000_000, rounds: int = 5, folder: Path | None = None) -> 
             )
         Warehouse(root).build_catalogue()
         stored = sum(entry.rows for entry in Warehouse(root).entries("token_attributions"))
-        shutil.rmtree(root / "cache" / "explorer", ignore_errors=True)
+        shutil.rmtree(root / FOLDER, ignore_errors=True)
         found = [{"what": "attribution rows", "value": f"{stored:,}"}]
         with _server(root) as (address, process):
             began = time.perf_counter()
@@ -112,13 +114,16 @@ def _memory(pid: int) -> dict[str, Any]:
 def _wait_until_warm(root: Path, address: str) -> None:
     from xlwh.report.figures import all_figures
 
-    names = {view for figure in all_figures().values() for view in figure.views}
+    views = Warehouse(root).definitions().views
+    shown = {view for figure in all_figures().values() for view in figure.views}
+    names = {name for name in shown if views[name].by is not None}
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
-        kept = {path.stem for path in (root / "cache" / "explorer").glob("*/*.parquet")}
+        info = read_info(root / NAME)
+        kept = set() if info is None else set(info.kept)
         if names <= kept:
             return
-        time.sleep(0.1)
+        time.sleep(0.5)
     raise RuntimeError(f"these views were not computed in 15 minutes: {sorted(names - kept)}")
 
 

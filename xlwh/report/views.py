@@ -40,10 +40,10 @@ class FrameViews:
                 self._frames[name] = found
             return found
 
-    def put(self, name: str, frame: pl.DataFrame) -> None:
-        """Take rows from elsewhere, such as from a cache on disk."""
+    def ready(self, name: str) -> bool:
+        """Whether the rows are at hand."""
         with self._lock:
-            self._frames[name] = frame
+            return name in self._frames
 
     def stop(self) -> None:
         """End what is being asked for, with an error for whoever waits for it."""

@@ -291,14 +291,36 @@ def fill(
 
     `guard` is a condition on all files; `kept` are the views that read kept rows.
     """
+    make_tables(database, root, snapshot, tables, guard)
+    for step in definitions.steps:
+        make_step(database, root, step, kept or {}, guard)
+
+
+def make_tables(
+    database: duckdb.DuckDBPyConnection,
+    root: Path,
+    snapshot: Snapshot,
+    tables: Collection[str],
+    guard: str = "true",
+) -> None:
+    """The part of `fill` that is over stored tables."""
     database.execute(f"create schema files; create schema {EVERYTHING}")
     for table, files in _by_table(snapshot, tables).items():
         _make_table_views(database, root, table, files, guard)
-    for step in definitions.steps:
-        if isinstance(step, View):
-            _make_view(database, root, step, (kept or {}).get(step.name), guard)
-        else:
-            _run(database, step.sql, step)
+
+
+def make_step(
+    database: duckdb.DuckDBPyConnection,
+    root: Path,
+    step: View | Macro,
+    kept: Mapping[str, Kept],
+    guard: str = "true",
+) -> None:
+    """Create one macro or view. Raises `SqlError` naming its file if DuckDB refuses it."""
+    if isinstance(step, View):
+        _make_view(database, root, step, kept.get(step.name), guard)
+    else:
+        _run(database, step.sql, step)
 
 
 def _make_view(

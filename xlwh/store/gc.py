@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from xlwh.store import metrics
-from xlwh.store.catalogue import read_info
+from xlwh.store.catalogue import NAME, CatalogueInfo, read_info
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.files import UNFINISHED
+from xlwh.store.kept import FOLDER, Fingerprints
 from xlwh.store.manifest import Manifest
 from xlwh.store.staging import abandoned
+from xlwh.store.views import Definitions
 
 UNNAMED_GRACE = timedelta(hours=1)
 """Files that no commit names may be about to be committed: they are kept at least this long."""
@@ -41,16 +44,17 @@ class GcReport:
         return len(self.removed)
 
 
-def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
-    """Remove superseded files and checkpoints, files that no commit ever named, and abandoned staging, all older
-    than `grace`.
+def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Definitions) -> GcReport:
+    """Remove superseded files and checkpoints, files that no commit ever named, kept rows of views (of `definitions`)
+    for earlier states, and abandoned staging, all older than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
     removed file ends with an error that says so.
     """
     now = datetime.now(UTC)
     known = manifest.files()
-    shown = _shown(root, manifest)
+    info = read_info(root / NAME)
+    shown = _shown(info, manifest)
     doomed: list[Path] = []
     superseded: list[str] = []
     kept = 0
@@ -77,6 +81,15 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
         if now - since > max(grace, UNNAMED_GRACE)
     ]
     doomed += [path for path in metrics.superseded(root) if now - _changed(path) > max(grace, UNNAMED_GRACE)]
+    wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
+    if info is not None:
+        wanted.update(file for files in info.kept.values() for file in files)
+    doomed += [
+        path
+        for path in _files(root / FOLDER)
+        if path.relative_to(root / FOLDER).as_posix() not in wanted
+        and now - _changed(path) > max(grace, UNNAMED_GRACE)
+    ]
     # First the manifest: after a crash in between it never claims a file that is gone.
     manifest.forget(superseded)
     size = 0
@@ -86,15 +99,23 @@ def collect(root: Path, manifest: Manifest, grace: timedelta) -> GcReport:
             shutil.rmtree(path)
         else:
             path.unlink()
+    _remove_empty(root / FOLDER)
     return GcReport(tuple(path.relative_to(root).as_posix() for path in doomed), size, kept)
 
 
-def _shown(root: Path, manifest: Manifest) -> set[str]:
-    path = root / "catalog.duckdb"
-    info = read_info(path)
+def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
+    """Files of the snapshot that the catalogue shows."""
     if info is None or info.commit > manifest.head():
         return set()
     return {entry.file for entry in manifest.snapshot(info.commit).entries}
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in `folder` in which nothing is any more."""
+    for path in sorted((each for each in folder.rglob("*") if each.is_dir()), reverse=True):
+        # One that is not empty, or in which somebody is about to write, stays.
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:

@@ -117,14 +117,18 @@ class Keeper:
         if not todo:
             return outcomes
         make_folder(self._root / FOLDER)
+        needed = self._definitions.needed_for([view.name for view in todo], self._kept)
         with closing(open_in_memory(self._root, self._memory_limit)) as database:
             self._database = database
             try:
-                self._create(database, todo)
-                for view in todo:
+                self._open_files(database, needed, todo)
+                for step in needed.steps:
                     if self._stopped:
                         raise SqlError("The computing of views was stopped.")
-                    outcomes[view.name] = self._attempt(database, view, outcomes)
+                    # What it reads has been computed, so its query is a short one.
+                    catalogue.make_step(database, self._root, step, self._kept)
+                    if isinstance(step, View) and step in todo:
+                        outcomes[step.name] = self._attempt(database, step, outcomes)
             finally:
                 self._database = None
         return {view.name: outcomes[view.name] for view in wanted}
@@ -144,10 +148,10 @@ class Keeper:
                 waiting.extend(self._prints.inputs(name).kept)
         return [view for view in self._prints.kept if view.name in found]
 
-    def _create(self, database: duckdb.DuckDBPyConnection, todo: Sequence[View]) -> None:
-        """Make the views to be computed and what they need, over all files."""
-        needed = self._definitions.needed_for([view.name for view in todo], self._kept)
-        catalogue.fill(database, self._root, self._snapshot, needed, needed.files, kept=self._kept)
+    def _open_files(
+        self, database: duckdb.DuckDBPyConnection, needed: Definitions, todo: Sequence[View]
+    ) -> None:
+        catalogue.make_tables(database, self._root, self._snapshot, needed.files)
         for table in {table for view in todo for table in self._prints.inputs(view.name).stored}:
             # Not by way of `files.<table>`, which is restricted.
             name = f"{catalogue.EVERYTHING}.{table}"

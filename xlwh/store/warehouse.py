@@ -309,7 +309,7 @@ class Warehouse:
         """Remove what no snapshot within the grace period needs; see `xlwh.store.gc`."""
         from xlwh.store.gc import collect
 
-        return collect(self.root, self.manifest, grace)
+        return collect(self.root, self.manifest, grace, self.definitions())
 
     def check(self) -> list[Finding]:
         """Everything that is not as it should be; empty if all is well. Reads every file."""

@@ -1,17 +1,21 @@
 """The explorer's answers, without a browser: pages, pieces, files, and who is refused."""
 
+import errno
 import io
 import threading
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from xlwh.errors import SqlError
 from xlwh.report.explorer import example, sqlcell
-from xlwh.report.explorer.state import Cache, Explorer
-from xlwh.report.figures import sections
+from xlwh.report.explorer.state import Explorer
+from xlwh.report.figures import all_figures, sections
 from xlwh.store import Slot, Warehouse
+from xlwh.store.catalogue import read_info
+from xlwh.store.kept import FOLDER
 
 PAIR = {
     "model": "alpha", "dataset": "nli", "split": "dev", "method": "lig", "target_policy": "source_prediction",
@@ -220,7 +224,7 @@ def test_it_ends_while_views_are_computed(filled, tmp_path):
                 self._cursor.close()
 
         shown.views._connect = Slow
-        shown.views._cache = Cache(tmp_path, "empty")
+    monkeypatch.setattr(explorer, "_keep", lambda names: None)
     explorer.begin_warming()
     deadline = time.monotonic() + 60
     while not shown.views._running:
@@ -250,20 +254,41 @@ def test_a_new_commit_is_shown(generated, tmp_path):
     explorer.close()
 
 
-def test_the_cache_keeps_one_state_and_survives_damage(tmp_path):
-    frame = pl.DataFrame({"a": [1]})
-    Cache(tmp_path / "c", "old").write("v", frame)
-    cache = Cache(tmp_path / "c", "new")
-    assert cache.read("v") is None
-    cache.write("v", frame)
-    assert cache.read("v").equals(frame)
-    assert [p.name for p in (tmp_path / "c").iterdir()] == ["new"]
-    (tmp_path / "c" / "new" / "v.parquet").write_bytes(b"no parquet")
-    assert cache.read("v") is None
-    (tmp_path / "file").write_text("")
-    unusable = Cache(tmp_path / "file", "x")
-    unusable.write("v", frame)
-    assert unusable.read("v") is None
+def test_warming_keeps_the_rows_of_figures_and_pages_show_them(generated, tmp_path):
+    warehouse = generated.build(
+        tmp_path / "w", languages=("en", "de"), models=("alpha",), examples=3, solve=False
+    )
+    explorer = Explorer(warehouse.root)
+    explorer.warm()
+    shown = read_info(warehouse.root / "catalog.duckdb").kept
+    views = warehouse.definitions().views
+    wanted = {name for figure in all_figures().values() for name in figure.views}
+    assert {name for name in wanted if views[name].by is not None} <= set(shown)
+    with explorer.state() as now:
+        assert all(now.views.ready(name) for name in wanted)
+        assert now.views.frame("ccta").height > 0
+    explorer.close()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_warehouse_that_one_may_only_read_is_warmed_without_keeping(
+    number, generated, tmp_path, monkeypatch
+):
+    warehouse = generated.build(
+        tmp_path / "w", languages=("en", "de"), models=("alpha",), examples=3, solve=False
+    )
+
+    def refused(path: Path) -> None:
+        raise OSError(number, "cannot be written", str(path))
+
+    monkeypatch.setattr("xlwh.store.keeping.make_folder", refused)
+    explorer = Explorer(warehouse.root)
+    explorer.warm()
+    assert not (warehouse.root / FOLDER).exists()
+    with explorer.state() as now:
+        assert now.views.ready("ccta")
+        assert now.views.frame("ccta").height > 0
+    explorer.close()
 
 
 def test_an_empty_warehouse_is_explored_too(tmp_path):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import polars as pl
 
 from xlwh.consistency.transport import plan
 from xlwh.errors import SqlError, XlwhError
@@ -21,70 +18,13 @@ from xlwh.report.figures import all_figures
 from xlwh.report.status import Status, status
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
+from xlwh.store.keeping import Keeper
 
 MEMORY_LIMIT = "500MB"
-"""Of DuckDB; what does not fit is spilled to the warehouse's folder."""
+"""Of DuckDB; what does not fit is spilled to temporary space."""
 _OF_PAGES = ("head_importance",)
 """Tables small enough to keep that pages read besides what figures do."""
 log = logging.getLogger(__name__)
-
-
-class Cache:
-    """Rows of views on disk, so that a large warehouse is not asked again at every start; may be deleted any time."""
-
-    def __init__(self, folder: Path, mark: str) -> None:
-        self._root, self._folder = folder, folder / mark
-        self._usable = True
-
-    def read(self, name: str) -> pl.DataFrame | None:
-        """What was kept of a view in this state of the warehouse."""
-        path = self._folder / f"{name}.parquet"
-        if not path.is_file():
-            return None
-        try:
-            return pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            log.warning("The cached view %s is unreadable and asked for again: %s", path, error)
-            return None
-
-    def write(self, name: str, frame: pl.DataFrame) -> None:
-        """Keep a view's rows; what was kept of other states goes."""
-        if not self._usable:
-            return
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for other in self._root.iterdir():
-                if other != self._folder:
-                    shutil.rmtree(other, ignore_errors=True)
-            unfinished = self._folder / f".{name}.{threading.get_ident()}"
-            frame.write_parquet(unfinished)
-            unfinished.replace(self._folder / f"{name}.parquet")
-        except OSError as error:
-            # A warehouse that one may only read is explored all the same.
-            self._usable = False
-            log.warning("Views cannot be cached in %s: %s", self._root, error)
-
-
-class CachedViews(FrameViews):
-    """Views that are kept on disk too."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, cache: Cache) -> None:
-        super().__init__(connection.cursor)
-        self._cache = cache
-
-    def ready(self, name: str) -> bool:
-        """Whether the rows are at hand."""
-        with self._lock:
-            return name in self._frames
-
-    def _ask(self, name: str) -> pl.DataFrame | None:
-        kept = self._cache.read(name)
-        if kept is not None:
-            return kept
-        found = super()._ask(name)
-        if found is not None:
-            self._cache.write(name, found)
-        return found
 
 
 @dataclass
@@ -92,7 +32,7 @@ class Shown:
     """One state of the warehouse."""
 
     connection: duckdb.DuckDBPyConnection
-    views: CachedViews
+    views: FrameViews
     status: Status
     columns: dict[str, dict[str, tuple[str, str]]]
     """View -> column -> type and description."""
@@ -113,6 +53,7 @@ class Explorer:
         self._path = self.warehouse.root / "catalog.duckdb"
         self._ending = threading.Event()
         self._warming: threading.Thread | None = None
+        self._keeper: Keeper | None = None
 
     @contextmanager
     def state(self) -> Iterator[Shown]:
@@ -140,11 +81,6 @@ class Explorer:
     def _replace(self) -> None:
         connection = self.warehouse.connect(memory_limit=MEMORY_LIMIT)
         mark = self._mark()
-        [(commit, definitions)] = connection.execute(
-            "select commit, definitions from catalogue_info"
-        ).fetchall()
-        state = hashlib.blake2b(f"{commit} {definitions}".encode(), digest_size=8).hexdigest()
-        cache = Cache(self.warehouse.root / "cache" / "explorer", state)
         columns: dict[str, dict[str, tuple[str, str]]] = {}
         for view, column, kind, comment in connection.execute(
             "select table_name, column_name, data_type, coalesce(comment, '') from duckdb_columns() "
@@ -154,7 +90,7 @@ class Explorer:
         columns.pop("catalogue_info", None)
         earlier, self._shown = (
             self._shown,
-            Shown(connection, CachedViews(connection, cache), status(self.warehouse), columns, mark),
+            Shown(connection, FrameViews(connection.cursor), status(self.warehouse), columns, mark),
         )
         if earlier is not None:
             earlier.retired = True
@@ -171,12 +107,14 @@ class Explorer:
         self._warming.start()
 
     def warm(self) -> None:
-        """Ask for every view that a figure reads, and load the solver; errors are left to whoever looks."""
+        """Keep the rows of every view that a figure reads, and load the solver; errors are left to whoever looks."""
         one = np.ones(1)
         plan(one, one, np.ones((1, 1)))
+        of_figures = [view for each in all_figures().values() for view in each.views]
+        names = list(dict.fromkeys((*of_figures, *_OF_PAGES)))
+        self._keep(names)
         with self.state() as shown:
-            of_figures = [view for each in all_figures().values() for view in each.views]
-            for name in dict.fromkeys((*of_figures, *_OF_PAGES)):
+            for name in names:
                 if self._ending.is_set():
                     return
                 try:
@@ -184,12 +122,27 @@ class Explorer:
                 except (SqlError, XlwhError, duckdb.Error) as error:
                     log.info("The view %s is not ready: %s", name, error)
 
+    def _keep(self, names: Iterable[str]) -> None:
+        try:
+            known = self.warehouse.definitions().views
+            self._keeper = self.warehouse.keeper(MEMORY_LIMIT)
+            for name, made in self._keeper.run([name for name in names if name in known]).items():
+                if made.error is not None:
+                    log.info("The rows of %s are not kept: %s", name, made.error)
+            if not self._ending.is_set():
+                self.warehouse.build_catalogue()
+        except (XlwhError, duckdb.Error, OSError) as error:
+            # A warehouse that one may only read is explored all the same: each start computes again.
+            log.warning("The rows of views are not kept in %s: %s", self.warehouse.root, error)
+
     def close(self) -> None:
         """End what is being computed and let go of the connection."""
         self._ending.set()
         while self._warming is not None and self._warming.is_alive():
             # A thread inside DuckDB when Python ends would take the process down with it. Again and again, since it
             # may be between two statements.
+            if self._keeper is not None:
+                self._keeper.stop()
             with self._lock:
                 if self._shown is not None:
                     self._shown.views.stop()
