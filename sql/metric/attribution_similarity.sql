@@ -23,6 +23,13 @@ with
 twins as (
     select model, weights_of, randomized from models where randomized is not null and weights_of is not null
 ),
+-- Of the models themselves, so that a warehouse without twins is not joined with itself.
+originals as (
+    select * from token_attributions where model in (select weights_of from twins)
+),
+original_tokens as (
+    select * from tokens where model in (select weights_of from twins) and not is_special
+),
 paired as (
     select
         twins.model, twins.weights_of, twins.randomized,
@@ -31,7 +38,7 @@ paired as (
         original.attribution::double as original
     from twins
     join token_attributions as twin using (model)
-    join token_attributions as original
+    join originals as original
         on original.model = twins.weights_of
         and original.dataset = twin.dataset
         and original.split = twin.split
@@ -40,14 +47,13 @@ paired as (
         and original.method = twin.method
         and original.target = twin.target
         and original.position = twin.position
-    join tokens
+    join original_tokens as tokens
         on tokens.model = twins.weights_of
         and tokens.dataset = twin.dataset
         and tokens.split = twin.split
         and tokens.language = twin.language
         and tokens.example_id = twin.example_id
         and tokens.position = twin.position
-    where not tokens.is_special
 ),
 ranked as (
     select

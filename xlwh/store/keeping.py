@@ -36,7 +36,7 @@ from xlwh.store.kept import (
 from xlwh.store.manifest import Snapshot
 from xlwh.store.views import Definitions, View
 
-BATCH_BYTES = 32_000_000
+BATCH_BYTES = 4_000_000
 """Input files of slices that are computed in one query: a query costs some milliseconds, and memory in proportion."""
 
 _AS_THEY_ARE = {
