@@ -45,8 +45,11 @@ class Display(Protocol):
     def end(self, outcome: Outcome) -> None:
         """One of them is done, or failed."""
 
+    def keeping(self, name: str, done: int, total: int) -> None:
+        """So many parts of a view's rows are computed."""
+
     def view(self, name: str, rows: int, duration_s: float) -> None:
-        """A view was queried."""
+        """A view's rows are there."""
 
 
 @dataclass
@@ -67,6 +70,12 @@ class _Collector(Reporter):
         self.outcomes[outcome.step.name, outcome.key] = outcome
         if self.display is not None:
             self.display.end(outcome)
+
+    def keeping(self, context: dg.AssetExecutionContext, name: str, done: int, total: int) -> None:
+        if self.display is not None:
+            self.display.keeping(name, done, total)
+        else:
+            super().keeping(context, name, done, total)
 
     def view(self, context: dg.AssetExecutionContext, name: str, rows: int, duration_s: float) -> None:
         if self.display is not None:

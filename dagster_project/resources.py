@@ -77,8 +77,14 @@ class Reporter:
 
         return report
 
+    def keeping(self, context: dg.AssetExecutionContext, name: str, done: int, total: int) -> None:
+        """So many parts of a view's rows are computed: one line every few seconds."""
+        if time.monotonic() - self._last >= self.every_s:
+            self._last = time.monotonic()
+            context.log.info(f"{name}: {done} of {total}")
+
     def view(self, context: dg.AssetExecutionContext, name: str, rows: int, duration_s: float) -> None:
-        """A view was counted."""
+        """A view's rows are there; computing what was missing took so many seconds."""
 
     def end(self, context: dg.AssetExecutionContext, outcome: Outcome) -> None:
         """A partition is done, or failed."""

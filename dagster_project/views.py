@@ -1,8 +1,7 @@
-"""One asset per SQL view: its lineage is the one parsed from the SQL, its materialisation a rebuilt catalogue."""
+"""One asset per SQL view: its lineage is the one parsed from the SQL, its materialisation rows that are kept and a catalogue that reads them."""
 
 # No `from __future__ import annotations` here: Dagster reads the types of an asset's parameters as objects.
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -46,22 +45,36 @@ def view_assets(study: Study) -> dg.AssetsDefinition:
         opened = warehouse.open()
         opened.compute_metrics()
         opened.adopt_sql(study.sql_folder)
-        opened.build_catalogue()
         wanted = {key.to_user_string() for key in context.selected_asset_keys}
+        names = [view.name for view in views if view.name in wanted]
+
+        def progress(name: str, done: int, total: int) -> None:
+            reporter.keeping(context, name, done, total)
+
+        kept = opened.keep_views(names, progress)
+        problems = {name: kept[name].error for name in names if name in kept and kept[name].error}
         with closing(opened.connect()) as connection:
             pictures = FrameViews(connection.cursor)
-            for view in views:
-                if view.name in wanted:
-                    began = time.perf_counter()
-                    rows = connection.execute(f'select count(*) from "{view.name}"').fetchall()[0][0]
-                    seconds = time.perf_counter() - began
-                    reporter.view(context, view.name, rows, seconds)
-                    metadata = {"dagster/row_count": rows, "seconds to count": round(seconds, 4)}
-                    if rows:
-                        log_made(context, view.name, "", metadata | view_plot(pictures, view.name))
-                    else:
-                        log_not_made(context, view.name, "", metadata | {"status": "no rows yet"})
-                    yield dg.MaterializeResult(asset_key=view.name)
+            for name in names:
+                if name in problems:
+                    continue
+                rows = connection.execute(f'select count(*) from "{name}"').fetchall()[0][0]
+                made = kept.get(name)
+                seconds = 0.0 if made is None else made.duration_s
+                reporter.view(context, name, rows, seconds)
+                metadata: dict[str, object] = {
+                    "dagster/row_count": rows,
+                    "seconds to compute": round(seconds, 4),
+                }
+                if made is not None:
+                    metadata |= {"parts": made.slices, "parts computed": made.computed}
+                if rows:
+                    log_made(context, name, "", metadata | view_plot(pictures, name))
+                else:
+                    log_not_made(context, name, "", metadata | {"status": "no rows yet"})
+                yield dg.MaterializeResult(asset_key=name)
+        if problems:
+            raise dg.Failure("\n".join(map(str, problems.values())), allow_retries=False)
 
     return make
 

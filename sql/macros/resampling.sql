@@ -5,10 +5,6 @@ create macro finite(x) as case when isfinite(x) then x end;
 create macro is_complete(numbers) as
     coalesce(list_bool_and(list_transform(numbers, lambda x: coalesce(isfinite(x), false))), false);
 
--- Whether two lists have a number in every place, and as many of them.
-create macro are_alike(numbers, others) as
-    coalesce(len(numbers) = len(others), false) and is_complete(numbers) and is_complete(others);
-
 -- One round of mixing a number below 2^31 - 1: squaring modulo that prime, in whole numbers, the same everywhere.
 create macro mixed(x) as (x * x + 1013904223) % 2147483647;
 
@@ -21,13 +17,6 @@ create macro counted_uniform(i, j) as
 -- bootstrap".
 create macro resample_weights(n, draw) as
     if(draw is not null, list_transform(range(n), lambda i: -ln(counted_uniform(draw, i))), null);
-
--- Mean of a list of numbers in one resample, with as many weights. NULL where a number or a weight is missing.
-create macro resampled_mean(numbers, weights) as
-    case when are_alike(numbers, weights) then finite(
-        -- Not list_inner_product: a gap in one list makes it raise for all rows, even in a branch that is not taken.
-        list_sum(list_transform(list_zip(numbers, weights), lambda pair: pair[1] * pair[2])) / list_sum(weights)
-    ) end;
 
 -- Ends of the 95 % interval of a number that was resampled: a list of two. NULL where all resamples agree, since then the
 -- data show no spread to tell an interval by.

@@ -66,16 +66,25 @@ cells as (
     group by all
 ),
 resamples as (
-    select n, resample_weights(n, draw) as weights
+    select n, resample_weights(n, draw) as weights, list_sum(weights) as total
     from (select distinct n from cells where n > 1)
     cross join range(1000) as draws(draw)
+),
+-- Looked over once, not at every resample.
+complete as (
+    select
+        * replace (
+            if(is_complete(scores), scores, null) as scores,
+            if(is_complete(random_scores), random_scores, null) as random_scores
+        )
+    from cells
 ),
 resampled as (
     select
         model, dataset, split, language, method, importance, masking, side, variant,
-        resampled_mean(scores, weights) as score,
-        resampled_mean(random_scores, weights) as random_score
-    from cells
+        finite(list_inner_product(scores, weights) / total) as score,
+        finite(list_inner_product(random_scores, weights) / total) as random_score
+    from complete
     join resamples using (n)
 ),
 intervals as (

@@ -93,14 +93,14 @@ summaries as (
     group by all
 ),
 resamples as (
-    select n, resample_weights(n, draw) as weights
+    select n, resample_weights(n, draw) as weights, list_sum(weights) as total
     from (select distinct n from summaries where n > 1)
     cross join range(2000) as draws(draw)
 ),
 intervals as (
     select
         origin, scope, multilingual_model, method, importance, masking, side, variant,
-        interval_of(resampled_mean(disparities, weights)) as ends
+        interval_of(finite(list_inner_product(if(is_complete(disparities), disparities, null), weights) / total)) as ends
     from summaries
     join resamples using (n)
     where scope <> 'cell'

@@ -60,7 +60,6 @@ spread = ("double", st.sampled_from([None, NAN, INF, 0.0, 1e-300, 0.2, 3.0]))
 SCALARS = {
     "answer_articles": scalar(code, null_in_null_out=False),
     "answer_words": scalar(string, code, null_in_null_out=False),
-    "are_alike": scalar(listed, listed, null_in_null_out=False),
     "asymptotic_effort": scalar(p, spread, x, error),
     "asymptotic_least": scalar(x),
     "asymptotic_radius": scalar(n, p, spread, x, error),
@@ -104,7 +103,6 @@ SCALARS = {
         ("bigint", st.integers(1, 10**9)), ("double", st.floats(0, 1)), ("double", st.floats(1e-9, 1))
     ),
     "resample_weights": scalar(("bigint", st.integers(0, 8)), natural),
-    "resampled_mean": scalar(listed, listed),
     "scaled_asymptotic_radius": scalar(n, spread, error, x),
     "segment_text": scalar(string, string, ("int", segment), null_in_null_out=False),
     "skewness_of": scalar(spread, x),

@@ -90,14 +90,24 @@ def gc(grace: timedelta, root: Path) -> None:
 
 @command()
 @warehouse_option
-def catalogue(root: Path) -> None:
-    """Rebuild catalog.duckdb.
+def catalogue(root: Path) -> int:
+    """Rebuild catalog.duckdb, and compute the rows of views that are not kept yet.
 
-    Needed after the warehouse was moved, or where the SQL was changed.
+    Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted.
     """
+    from xlwh.cli.display import display
     from xlwh.store import Warehouse
+    from xlwh.store.catalogue import NAME
 
-    click.echo(f"Built {Warehouse(root).build_catalogue()}")
+    warehouse = Warehouse(root)
+    with display() as watching:
+        made = warehouse.keep_views(progress=watching.keeping)
+    computed = sum(each.computed > 0 and each.error is None for each in made.values())
+    click.echo(f"Built {warehouse.root / NAME}; rows of {shown(computed)} views were computed.")
+    problems = [each.error for each in made.values() if each.error is not None]
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)
+    return 1 if problems else 0
 
 
 @command()

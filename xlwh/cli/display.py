@@ -49,6 +49,11 @@ class Lines:
     def end(self, outcome: Outcome) -> None:
         self._console.print(_line(outcome), markup=False)
 
+    def keeping(self, name: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self._console.print(f"view {name}: {done} of {total} parts", markup=False)
+
     def view(self, name: str, rows: int, duration_s: float) -> None:
         self._console.print(f"view {name}: {rows:,} rows, {duration_s:.2f} s", markup=False)
 
@@ -104,6 +109,11 @@ class Bars:
             self._progress.update(self._steps[outcome.step.name], advance=1, note="")
         if outcome.error is not None:
             self._console.print(_line(outcome), markup=False)
+
+    def keeping(self, name: str, done: int, total: int) -> None:
+        self._progress.update(
+            self._inner, visible=done < total, description=f"  {name}", completed=done, total=total, note=""
+        )
 
     def view(self, name: str, rows: int, duration_s: float) -> None:
         if "views" not in self._steps:

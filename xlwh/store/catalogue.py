@@ -30,7 +30,7 @@ from xlwh.errors import SqlError, StoreError
 from xlwh.store.connect import PRIVATE, open_private
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
-from xlwh.store.kept import FOLDER, Fingerprints, Kept, all_kept, quoted, quoted_name
+from xlwh.store.kept import FOLDER, Fingerprints, Kept, all_kept, check, check_columns, quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.slots import Entry, Slot
@@ -144,6 +144,7 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
 
 def _make(path: Path, root: Path, snapshot: Snapshot, sources: Sources, kept: Mapping[str, Kept]) -> None:
     definitions = sources.load()
+    check(definitions)
     with duckdb.connect(path) as database:
         fill(database, root, snapshot, definitions, TABLES, _place_guard(root), kept)
         _inform(database, root, snapshot, sources, kept)
@@ -274,6 +275,7 @@ def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, _Files]:
 def try_out(definitions: Definitions) -> None:
     """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails."""
     with duckdb.connect() as database:
+        check(definitions)
         fill(database, Path(), Snapshot(0, None, ()), definitions, TABLES)
         _comment(database, definitions.views.values())
 
@@ -437,6 +439,7 @@ def _comment(database: duckdb.DuckDBPyConnection, views: Iterable[View]) -> None
         present.setdefault(view, set()).add(column)
     statements = []
     for view in views:
+        check_columns(view, present.get(view.name, set()))
         statements.append(f"comment on view {quoted_name(view.name)} is {quoted(view.description)}")
         for column, description in view.columns.items():
             if column not in present.get(view.name, set()):

@@ -25,6 +25,7 @@ from xlwh.store.kept import (
     Fingerprints,
     Kept,
     Values,
+    check_columns,
     columns_file,
     columns_of,
     columns_text,
@@ -204,11 +205,7 @@ class Keeper:
             Column(name, str(kind), stored_type(kind, f"{view.path}: column `{name}`"))
             for name, kind in zip(relation.columns, relation.types, strict=True)
         )
-        absent = set(view.by or ()).difference(each.name for each in found)
-        if absent:
-            raise SqlError(
-                f"{view.path}: `kept: by` names a column `{min(absent)}` that the view does not have."
-            )
+        check_columns(view, relation.columns)
         path = self._root / FOLDER / columns_file(self._prints, view.name)
         make_folder(path.parent)
         unfinished = path_beside(path)
@@ -327,7 +324,7 @@ class Keeper:
             if check and view.by:
                 by = ", ".join(map(quoted_name, view.by))
                 wrong = database.execute(
-                    f"select {by} from read_parquet({quoted(str(unfinished))}) "
+                    f"select {by} from read_parquet({quoted(str(unfinished))}, hive_partitioning = false) "
                     f"where ({_is(view, values)}) is distinct from true limit 1"
                 ).fetchall()
                 for other in wrong:

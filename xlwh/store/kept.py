@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,11 +42,12 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a view, and its type in the file where Parquet has no such type."""
+    """A column of a view."""
 
     name: str
     type: str
     stored: str
+    """The type that it is written as: another one where Parquet has no such type."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,7 @@ class Kept:
             nothing = ", ".join(f"null::{each.type} as {quoted_name(each.name)}" for each in self.columns)
             return f"select {nothing} where false"
         columns = ", ".join(
-            quoted_name(each.name)
-            if each.stored == each.type
-            else f"{quoted_name(each.name)}::{each.type} as {quoted_name(each.name)}"
-            for each in self.columns
+            f"{quoted_name(each.name)}::{each.type} as {quoted_name(each.name)}" for each in self.columns
         )
         paths = ", ".join(quoted(str(root / FOLDER / file)) for file in chosen)
         # The folder names choose files before one is opened.
@@ -319,6 +317,20 @@ def all_kept(root: Path, prints: Fingerprints) -> dict[str, Kept]:
         return {}
     found = {view.name: kept(root, prints, view.name) for view in prints.kept}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def check_columns(view: View, columns: Collection[str]) -> None:
+    """Raise `SqlError` for a view that is kept by a column which is not among its own."""
+    for column in view.by or ():
+        if column not in columns:
+            raise SqlError(f"{view.path}: it is kept by `{column}`, which the view does not have.")
+
+
+def check(definitions: Definitions) -> None:
+    """Raise `SqlError` for a view that is kept by columns by which nothing that it reads is divided."""
+    prints = Fingerprints(definitions, Snapshot(0, None, ()))
+    for view in prints.kept:
+        prints.slices(view.name)
 
 
 def quoted(text: str) -> str:

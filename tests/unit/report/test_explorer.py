@@ -202,7 +202,7 @@ def test_statements_end_when_their_time_is_up_or_they_are_stopped(filled):
     explorer.close()
 
 
-def test_it_ends_while_views_are_computed(filled, tmp_path):
+def test_it_ends_while_views_are_computed(filled, monkeypatch):
     explorer = Explorer(filled.root)
     with explorer.state() as shown:
         slow = "from range(1000000) a, range(1000000) b select count(*) as n"
