@@ -96,7 +96,7 @@ aligned_layers as (
 aligned as (
     select model, source_language, target_language,
         max(score) as calign_best,
-        arg_max(layer, score) as calign_best_layer,
+        arg_max(layer, (score, -layer)) filter (score is not null) as calign_best_layer,
         arg_max(score, (stack = 'encoder', layer)) as calign_last
     from aligned_layers
     group by all
@@ -110,7 +110,7 @@ overlapping_layers as (
 overlapping as (
     select model, s.language as source_language, t.language as target_language,
         max(score) as colap_best,
-        arg_max(layer, score) as colap_best_layer,
+        arg_max(layer, (score, -layer)) filter (score is not null) as colap_best_layer,
         arg_max(score, (stack = 'encoder', layer)) as colap_last
     from overlapping_layers, unnest(languages) as s(language), unnest(languages) as t(language)
     where s.language <> t.language

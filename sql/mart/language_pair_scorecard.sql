@@ -15,10 +15,10 @@
 -- column ccta: Consistency of token attributions (ccta.score).
 -- column ccta_excess: What it is above the shuffled null (ccta.excess_shuffled).
 -- column calign_best: CALIGN from source to target in the layer where it is highest.
--- column calign_best_layer: That layer; 0 is the embeddings.
+-- column calign_best_layer: That layer, the lowest of several; 0 is the embeddings.
 -- column calign_last: CALIGN in the last layer measured.
 -- column colap_best: COLAP of the two languages in the layer where it is highest.
--- column colap_best_layer: That layer.
+-- column colap_best_layer: That layer, the lowest of several.
 -- column colap_last: COLAP in the last layer measured.
 -- column head_rho: Spearman's rho of the two languages' head values.
 -- column head_rho_corrected: The same without sampling noise; may exceed 1.

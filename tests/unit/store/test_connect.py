@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
+import duckdb
 import pytest
 
 import xlwh
 from xlwh.errors import StoreError
-from xlwh.store import Warehouse
+from xlwh.store import Warehouse, spill
 
 
 @pytest.fixture
@@ -50,21 +55,90 @@ def test_a_path_through_a_link_or_with_dots(root, tmp_path):
             assert database.execute("select count(*) from predictions").fetchall() == [(2,)]
 
 
-def test_nothing_is_left_behind(root, monkeypatch, tmp_path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    with xlwh.connect(root) as database:
+SPILLING = """
+import os, signal, sys, xlwh
+with xlwh.connect(sys.argv[1]) as database:
+    print(database.execute("select current_setting('temp_directory')").fetchall()[0][0])
+    print(database.execute("select current_setting('max_temp_directory_size')").fetchall()[0][0])
+    sys.stdout.flush()
+    database.execute("select count(*) from predictions").fetchall()
+    if sys.argv[2] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def spilling(root, how, **environment):
+    """Where a process that opens the warehouse would spill, and how much."""
+    known = {"XLWH_TEMP", "XLWH_TEMP_LIMIT"}
+    inherited = {name: value for name, value in os.environ.items() if name not in known}
+    run = subprocess.run(
+        [sys.executable, "-c", SPILLING, str(root), how],
+        capture_output=True,
+        text=True,
+        check=how != "die",
+        env=inherited | environment,
+    )
+    return run.stdout.splitlines()
+
+
+def test_nothing_is_left_behind(root, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    with xlwh.connect(root):
         before = {path.name for path in root.iterdir()}
-        database.execute("select count(*) from predictions").fetchall()
-    assert list(scratch.iterdir()) == []
+    place, _ = spilling(root, "end", TMPDIR=str(tmp_path / "scratch"))
+    assert Path(place).is_relative_to(tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == []
     assert {path.name for path in root.iterdir()} == before
 
 
-def test_large_queries_may_spill_beside_the_tables(root):
-    with xlwh.connect(root) as database:
-        [(folder,)] = database.execute("select current_setting('temp_directory')").fetchall()
-    assert folder.startswith(f"{root}/.tmp-spill-")
+def test_what_a_killed_process_left_is_removed_by_the_next(root, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    other = scratch / "xlwh-temp-new"
+    other.mkdir()
+    spilling(root, "die", TMPDIR=str(scratch))
+    [left] = [path for path in scratch.iterdir() if path != other]
+    (left / "spilled").mkdir()
+    (left / "spilled" / "block").write_bytes(b"x")
+    spilling(root, "end", TMPDIR=str(scratch))
+    # A folder without a lock may be about to get one.
+    assert list(scratch.iterdir()) == [other]
+    os.utime(other, (1, 1))
+    spilling(root, "end", TMPDIR=str(scratch))
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_folder_of_a_living_process_is_left_alone(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLWH_TEMP", str(tmp_path))
+    mine = spill.folder()
+    spilling(root, "end", XLWH_TEMP=str(tmp_path))
+    assert (mine / "lock").is_file()
+
+
+def test_large_queries_spill_to_temporary_space_with_a_limit(root, tmp_path):
+    place, limit = spilling(root, "end", XLWH_TEMP=str(tmp_path), XLWH_TEMP_LIMIT="20MB")
+    assert Path(place).is_relative_to(tmp_path)
+    assert not Path(place).is_relative_to(root)
+    assert limit == "19.0 MiB"
+    place, limit = spilling(root, "end")
+    assert Path(place).is_relative_to(tempfile.gettempdir())
+    assert limit.endswith("iB")
+
+
+def test_a_query_that_needs_more_than_the_limit_ends_with_an_error(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLWH_TEMP_LIMIT", "1MB")
+    query = "select count(*) from (select range::varchar as x from range(3000000) order by hash(range))"
+    with (
+        Warehouse(root).connect(memory_limit="60MB") as database,
+        pytest.raises(duckdb.Error, match="(?i)max_temp"),
+    ):
+        database.execute(f"{query} where x > 'a' or x <= 'a'").fetchall()
+
+
+def test_a_temporary_folder_that_cannot_be_made(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLWH_TEMP", str(tmp_path / "none"))
+    with pytest.raises(StoreError, match="Set XLWH_TEMP"):
+        Warehouse(root).connect()
 
 
 def test_nothing_is_drawn_on_standard_output(root):
@@ -76,7 +150,5 @@ def test_nothing_is_drawn_on_standard_output(root):
 
 
 def test_changing_the_settings_is_refused(root):
-    import duckdb
-
     with xlwh.connect(root) as database, pytest.raises(duckdb.Error, match="locked"):
         database.execute("set threads = 2")
