@@ -261,7 +261,7 @@ def _heads(model: str, language: str, ids: list[str], tokens: pl.DataFrame) -> d
             maps.append(
                 {**own, "is_special": shown["is_special"].to_list(), "weights": weights.ravel().tolist()}
             )
-    marginals = samples.with_columns(marginal=pl.Series(worth))
+    marginals = samples.with_columns(marginal=pl.Series(worth.clip(-1, 1)))
     return {
         Slot("head_samples", (model, language), f"{DATASET}.rows.000000"): _rows(
             "head_samples", marginals, model, language
