@@ -17,6 +17,8 @@ from dagster._core.instance.ref import InstanceRef
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from dagster_project.history import kept_open
+
 OWNER_TAG = "xlwh/process"
 """Run tag: name of the lock file that the process of the run holds while it lives."""
 
@@ -74,7 +76,7 @@ def instance_of(root: Path) -> Iterator[tuple[DagsterInstance, dict[str, str]]]:
     home = prepare_home(root)
     owner = secrets.token_hex(8)
     lock = home / "locks" / owner
-    ref = InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE)
+    ref = kept_open(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
     with lock.open("w") as held, _unsynced(), DagsterInstance.from_ref(ref) as instance:
         fcntl.flock(held, fcntl.LOCK_EX)
         try:

@@ -59,6 +59,7 @@ class PathIntegral:
         self._f: dict[float, float] = {}
         self._density: dict[float, NDArray[np.float32]] = {}
         self._slope: dict[float, float] = {}
+        self._known: dict[tuple[Panel, ...], _Piece] = {}
         self._panels: set[Panel] = {(START_LEVEL, i) for i in range(2**START_LEVEL)}
         self._pieces: list[_Piece] = []
         self._waiting: list[float] = [i / 2 ** (START_LEVEL + 1) for i in range(2 ** (START_LEVEL + 1) + 1)]
@@ -110,12 +111,16 @@ class PathIntegral:
         return self._piece((panel,), panel[0], panel[1], _SIMPSON)
 
     def _piece(self, panels: tuple[Panel, ...], level: int, index: int, rule: NDArray[np.float64]) -> _Piece:
-        width = 1 / 2**level
-        steps = len(rule) - 1
-        nodes = tuple((index + k / steps) * width for k in range(steps + 1))
-        weights = width * rule
-        quadrature = float(sum(w * self._slope[x] for w, x in zip(weights, nodes, strict=True)))
-        return _Piece(panels, nodes, weights, quadrature - (self._f[nodes[-1]] - self._f[nodes[0]]))
+        # Its nodes are evaluated once: it is the same in every round.
+        if panels not in self._known:
+            width = 1 / 2**level
+            steps = len(rule) - 1
+            nodes = tuple((index + k / steps) * width for k in range(steps + 1))
+            weights = width * rule
+            quadrature = float(sum(w * self._slope[x] for w, x in zip(weights, nodes, strict=True)))
+            error = quadrature - (self._f[nodes[-1]] - self._f[nodes[0]])
+            self._known[panels] = _Piece(panels, nodes, weights, error)
+        return self._known[panels]
 
     def _best_pieces(self) -> list[_Piece]:
         pieces: list[_Piece] = []

@@ -21,7 +21,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,7 +159,8 @@ class _Run:
         self.evaluation_steps = {
             epoch * self.steps_per_epoch + step for epoch in range(recipe.epochs) for step in within
         }
-        self.optimizer = _optimizer(self.model, recipe)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = _optimizer(self.parameters, recipe)
         weights = sum(tensor.nbytes for tensor in unique_tensors(self.model).values())
         if not workspace.restore(self.model, self.optimizer):
             # Old and new checkpoint (weights and two moments each), old and new best, for a moment all at once.
@@ -199,8 +200,9 @@ class _Run:
     def _step(self, rows: NDArray[np.int64]) -> Tensor:
         """One optimiser step on the examples `rows`; their mean loss, still on the device."""
         recipe, step = self.job.recipe, self.workspace.position.step
-        torch.manual_seed(_draw(recipe.seed, step))  # dropout
-        self.model.train()
+        self._seed(_draw(recipe.seed, step))  # dropout
+        if not self.model.training:
+            self.model.train()
         rate = learning_rate(recipe.learning_rate, step, self.warmup_steps, self.planned_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -208,10 +210,20 @@ class _Run:
         with torch.autocast(self.base.device.type, torch.bfloat16, enabled=autocast):
             loss = self._forward(*self.train_set.batch(self.base, rows))[1]
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self.parameters, recipe.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
+
+    def _seed(self, seed: int) -> None:
+        """Seed the generators that dropout draws from.
+
+        `torch.manual_seed` would also leave a call behind for every kind of device that there is none of, each with the
+        text of the stack, and never drop it.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.base.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
 
     def _forward(self, inputs: dict[str, Tensor], gold: dict[str, Tensor]) -> tuple[Any, Tensor]:
         """The model's output on a batch, and its mean loss."""
@@ -357,9 +369,9 @@ def _max_length(job: Job, base: LoadedModel) -> int:
     return job.recipe.max_length
 
 
-def _optimizer(model: PreTrainedModel, recipe: Finetune) -> torch.optim.AdamW:
+def _optimizer(parameters: Sequence[torch.nn.Parameter], recipe: Finetune) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices only: biases and norm scales are vectors."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.optim.AdamW(
         [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},

@@ -306,8 +306,12 @@ def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrain
             f"{tokenizer.pad_token_id}, config.json says {declared}."
         )
     model.config.pad_token_id = tokenizer.pad_token_id
-    # Nothing here generates step by step; a cache of keys and values would only cost memory.
-    model.config.use_cache = False
+    # A cache of keys and values would only cost time and memory; what writes step by step asks for it. Decoders
+    # within a model have a copy of the configuration.
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if hasattr(config, "use_cache"):
+            config.use_cache = False
 
 
 def _max_length(options: Model, family: Family, config: Any) -> int:

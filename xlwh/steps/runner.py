@@ -23,6 +23,8 @@ from xlwh.store.files import metadata_of
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
+_HELD_S = 2.0
+"""Seconds of work that `kill -9` may cost; any other end costs none."""
 
 
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
@@ -177,10 +179,12 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
     on, pieces = list(definition.piece), definition.pieces(work, [planned.job for planned in jobs])
     what = _title(jobs)
     work.provenance = {}
+    # Rows too large to be sorted are too large to wait in memory.
+    held_s = _HELD_S if definition.apart is None else 0.0
     with ExitStack() as held:
         stagings = [
             held.enter_context(
-                context.warehouse.staging(list(planned.job.slots.values()), planned.fingerprint)
+                context.warehouse.staging(list(planned.job.slots.values()), planned.fingerprint, held_s)
             )
             for planned in jobs
         ]

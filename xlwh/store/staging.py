@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Self
 import polars as pl
 
 from xlwh.errors import ContractError, StoreError
-from xlwh.store.contract import check_key, checked, empty, schema
+from xlwh.store.contract import check_key, checked, conforming, empty, schema
 from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest
@@ -32,9 +33,14 @@ class Staging:
     Entering takes a lock per slot (`StoreError` naming the holder if one is held), removes what was staged for these
     slots under other fingerprints, and finds the chunks that an earlier process finished. Leaving gives the locks
     back and keeps the chunks; only `finish` removes them.
+
+    With `held_s`, what is appended is held in memory until that many seconds have passed since the last chunk, or it is
+    ROWS_IN_MEMORY rows: a kill costs no more than that, and work that is finished sooner needs no chunk at all.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, slots: Sequence[Slot], fingerprint: str) -> None:
+    def __init__(
+        self, root: Path, manifest: Manifest, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0
+    ) -> None:
         if not slots:
             raise StoreError("Staging needs at least one slot.")
         self.slots = tuple(sorted(set(slots)))
@@ -42,17 +48,21 @@ class Staging:
         self._root, self._manifest = root, manifest
         self._base = root / "staging"
         self._folder = self._base / f"{_digest([*map(str, self.slots), fingerprint])}"
-        self._held = ExitStack()
+        self._held_s = held_s
+        self._waiting: list[Mapping[Slot, pl.DataFrame]] = []
+        self._last_chunk = 0.0
+        self._locks = ExitStack()
         self._entered = False
 
     def __enter__(self) -> Self:
         try:
             for slot in self.slots:
-                self._held.enter_context(FileLock(_lock_file(self._base, str(slot)), str(slot)))
+                self._locks.enter_context(FileLock(_lock_file(self._base, str(slot)), str(slot)))
         except StoreError:
-            self._held.close()
+            self._locks.close()
             raise
         self._entered = True
+        self._last_chunk = time.monotonic()
         self._remove_stale()
         make_folder(self._folder)
         about = self._folder / "slots.json"
@@ -66,8 +76,11 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
-        self._held.close()
+        try:
+            self._write_waiting()
+        finally:
+            self._entered = False
+            self._locks.close()
 
     def _remove_stale(self) -> None:
         # We hold the locks of our slots, so nobody works on a folder that shares one with us.
@@ -85,6 +98,7 @@ class Staging:
 
     def done(self, column: str = "example_id") -> set[Any]:
         """Values of `column` in all finished chunks, over all their tables that have it."""
+        self._write_waiting()
         values: set[Any] = set()
         for slot in self.slots:
             paths = self._paths(slot)
@@ -95,6 +109,7 @@ class Staging:
 
     def pieces(self, columns: Sequence[str]) -> pl.DataFrame:
         """Distinct values of some columns in all finished chunks, over all their tables."""
+        self._write_waiting()
         found = [
             pl.scan_parquet(paths, glob=False).select(columns).unique()
             for slot in self.slots
@@ -106,6 +121,7 @@ class Staging:
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """Table -> rows of all finished chunks, in the order in which they were appended."""
+        self._write_waiting()
         frames: dict[str, list[pl.DataFrame]] = {}
         for slot in self.slots:
             parts = frames.setdefault(slot.table, [empty(slot.table)])
@@ -120,13 +136,32 @@ class Staging:
     def append(self, frames: Mapping[Slot, pl.DataFrame]) -> None:
         """Add one chunk: after a crash either all of its frames are there or none.
 
-        The frames are checked against their contracts (`ContractError`) as in `Warehouse.write`.
+        The frames are checked against their contracts (`ContractError`) as in `Warehouse.write`, once they are written.
         """
-        done = self._chunks()
+        if not self._entered:
+            raise StoreError("Staging is used outside its `with` block.")
         unknown = [str(slot) for slot in frames if slot not in self.slots]
         if unknown:
             raise StoreError(f"{unknown[0]} is not among the slots being staged: {_listed(self.slots)}.")
-        ordered = {slot: checked(slot, frame) for slot, frame in frames.items()}
+        self._waiting.append(frames)
+        rows = sum(frame.height for each in self._waiting for frame in each.values())
+        if time.monotonic() - self._last_chunk >= self._held_s or rows >= ROWS_IN_MEMORY:
+            self._write_waiting()
+
+    def _take_waiting(self) -> dict[Slot, pl.DataFrame]:
+        """What was appended and is not in a chunk, checked; it waits no longer."""
+        waiting, self._waiting = self._waiting, []
+        parts: dict[Slot, list[pl.DataFrame]] = {}
+        for frames in waiting:
+            for slot, frame in frames.items():
+                parts.setdefault(slot, []).append(conforming(slot.table, frame, str(slot)))
+        return {slot: checked(slot, pl.concat(each)) for slot, each in parts.items()}
+
+    def _write_waiting(self) -> None:
+        """Make one chunk of what was appended and is in none."""
+        if not self._waiting:
+            return
+        ordered, done = self._take_waiting(), self._chunks()
         number = 1 + (int(done[-1].name.removeprefix("chunk-")) if done else 0)
         chunk = self._folder / f"chunk-{number:08d}"
         unfinished = path_beside(chunk)
@@ -136,6 +171,7 @@ class Staging:
             frame.write_parquet(path, compression="zstd", compression_level=1)
             sync(path)
         publish(unfinished, chunk)
+        self._last_chunk = time.monotonic()
 
     def finish(
         self,
@@ -153,16 +189,24 @@ class Staging:
         With `apart`, a key column of which no two chunks share a value, chunks are written one after another as they
         were appended, and only one of them is in memory: for rows too large to sort.
         """
+        if apart is not None or self._chunks():
+            self._write_waiting()
+        waiting = self._take_waiting()
         before = {slot: self._manifest.current(slot) for slot in self.slots}
         files = []
+        frames: Callable[[], Iterator[pl.DataFrame]]
         for slot in self.slots:
             paths = self._paths(slot)
-            rows = pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item() if paths else 0
-            frames = (
-                partial(_in_order, slot, paths, _sorting(slot, sort_by))
-                if apart is None
-                else partial(_as_appended, slot, paths, _sorting(slot, [apart])[0])
-            )
+            if slot in waiting:
+                rows = waiting[slot].height
+                frames = partial(_sorted, waiting.pop(slot), _sorting(slot, sort_by))
+            else:
+                rows = pl.scan_parquet(paths, glob=False).select(pl.len()).collect().item() if paths else 0
+                frames = (
+                    partial(_in_order, slot, paths, _sorting(slot, sort_by))
+                    if apart is None
+                    else partial(_as_appended, slot, paths, _sorting(slot, [apart])[0])
+                )
             files.append(write_stream(self._root, slot, frames, rows, self.fingerprint, provenance or {}))
         entries = make_current(self._root, self._manifest, files, before)
         remove_folder(self._folder)
@@ -177,6 +221,11 @@ def _sorting(slot: Slot, sort_by: Sequence[str] | None) -> tuple[str, ...]:
             f"`{slot.table}` is sorted by columns of its key ({', '.join(key)}), not `{min(unknown)}`."
         )
     return tuple(sort_by or key)
+
+
+def _sorted(frame: pl.DataFrame, sort_by: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+    """Rows that were checked, as one sorted frame."""
+    yield frame.sort(sort_by, maintain_order=True)
 
 
 def _in_order(slot: Slot, paths: list[Path], sort_by: tuple[str, ...]) -> Iterator[pl.DataFrame]:

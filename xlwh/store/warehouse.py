@@ -317,9 +317,9 @@ class Warehouse:
 
         return list(findings(self.root, self.manifest, self.sources().digest))
 
-    def staging(self, slots: Sequence[Slot], fingerprint: str) -> Staging:
-        """Resumable work on some slots; use it as a context manager."""
-        return Staging(self.root, self.manifest, slots, fingerprint)
+    def staging(self, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0) -> Staging:
+        """Resumable work on some slots; use it as a context manager. `held_s`: see `Staging`."""
+        return Staging(self.root, self.manifest, slots, fingerprint, held_s)
 
 
 def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:

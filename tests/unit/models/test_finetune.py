@@ -91,6 +91,16 @@ def untimed(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "curve": curve, "duration_s": None, "sessions": None}
 
 
+def test_steps_leave_nothing_behind(job: Job, load_base: Callable[[], LoadedModel]) -> None:
+    queued = [getattr(getattr(torch, kind), "_queued_calls", []) for kind in ("cuda", "xpu", "mtia")]
+    before = [len(calls) for calls in queued]
+    short = replace(job, recipe=RECIPE.model_copy(update={"epochs": 1}))
+    steps = finetune(short, load_base)["train_steps"]
+    assert steps > 4
+    # Those of loading the base and of keeping the caller's generators; none per step.
+    assert max(len(calls) - count for calls, count in zip(queued, before, strict=True)) < 4
+
+
 class Killed(BaseException):
     """Stands for a process that ends at once: nothing handles it."""
 

@@ -143,6 +143,15 @@ def test_max_length_is_the_studys_or_what_the_model_can(checkpoint: Checkpoint, 
     assert [zoo.load(key).max_length for key in ("short", "long", "free")] == [16, 64, 999]
 
 
+def test_no_part_of_a_model_keeps_a_cache(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
+    loaded = zoo_of(m={"path": str(checkpoint("mt5", "ForConditionalGeneration"))}).load("m")
+    ids = torch.tensor([[5, 6, 1]])
+    output = loaded.model(input_ids=ids, decoder_input_ids=ids)
+    assert output.past_key_values is None
+    configs = [getattr(module, "config", None) for module in loaded.model.modules()]
+    assert {config.use_cache for config in configs if config is not None} == {False}
+
+
 def test_half_precision_and_eager_attention_are_explicit(checkpoint: Checkpoint, zoo_of: ZooOf) -> None:
     loaded = zoo_of(m={"path": str(checkpoint("bert")), "dtype": "bfloat16", "attention": "eager"}).load("m")
     assert loaded.model.dtype == torch.bfloat16

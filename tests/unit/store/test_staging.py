@@ -46,6 +46,80 @@ def test_chunks_survive_and_are_finished(warehouse, frames, slots):
     assert [path for path in (warehouse.root / "staging").glob("*") if path.name != "locks"] == []
 
 
+def chunks(warehouse) -> int:
+    return len(list((warehouse.root / "staging").glob("*/chunk-*")))
+
+
+def test_work_that_is_finished_soon_needs_no_chunk(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark", held_s=1000) as work:
+        work.append(chunk(frames, 2))
+        work.append(chunk(frames, 0))
+        assert chunks(warehouse) == 0
+        work.finish()
+        assert chunks(warehouse) == 0
+    held = [(warehouse.root / entry.file).read_bytes() for entry in warehouse.entries()]
+    assert warehouse.scan("token_attributions").collect().equals(frames.attributions(examples=4))
+    with warehouse.staging(slots, "mark") as work:
+        work.append(chunk(frames, 2))
+        work.append(chunk(frames, 0))
+        assert chunks(warehouse) == 2
+        work.finish()
+    assert held == [(warehouse.root / entry.file).read_bytes() for entry in warehouse.entries()]
+
+
+def test_what_is_held_is_one_chunk_after_a_while(warehouse, frames, slots, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(staging.time, "monotonic", lambda: now[0])
+    with warehouse.staging(slots, "mark", held_s=2) as work:
+        for first, at, written in ((0, 1.0, 0), (2, 2.5, 1), (4, 4.0, 1), (6, 4.6, 2)):
+            now[0] = at
+            work.append(chunk(frames, first))
+            assert chunks(warehouse) == written
+        work.append(chunk(frames, 8))
+        work.finish()
+    assert warehouse.scan("predictions").collect().equals(frames.predictions(examples=10))
+
+
+def test_what_is_held_is_bounded(warehouse, frames, slots, monkeypatch):
+    monkeypatch.setattr(staging, "ROWS_IN_MEMORY", 10)
+    with warehouse.staging(slots, "mark", held_s=1000) as work:
+        work.append(chunk(frames, 0))
+        assert chunks(warehouse) == 0
+        work.append(chunk(frames, 2))
+        assert chunks(warehouse) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StoreError])
+def test_what_is_held_survives_every_end_but_a_kill(warehouse, frames, slots, error):
+    def interrupted():
+        with warehouse.staging(slots, "mark", held_s=1000) as work:
+            work.append(chunk(frames, 0))
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    with warehouse.staging(slots, "mark", held_s=1000) as work:
+        assert work.done() == {"0000", "0001"}
+        work.append(chunk(frames, 2))
+        assert work.pieces(["example_id"]).height == 4
+        work.finish()
+    assert warehouse.scan("predictions").collect().equals(frames.predictions(examples=4))
+
+
+def test_what_is_held_keeps_its_contract(warehouse, frames, slots):
+    with warehouse.staging(slots, "mark", held_s=1000) as work:
+        work.append(chunk(frames, 0))
+        work.append(chunk(frames, 1))
+        with pytest.raises(ContractError, match="rows share their key"):
+            work.finish()
+    with warehouse.staging(slots, "mark", held_s=1000) as work:
+        work.append(chunk(frames, 0))
+        work.append({frames.PREDICTIONS: frames.predictions(first=2).drop("label")})
+        with pytest.raises(ContractError, match="`label` is missing"):
+            work.finish()
+    assert warehouse.entries() == []
+
+
 def test_nothing_appended_is_empty_and_current(warehouse, frames, slots):
     with warehouse.staging(slots, "mark") as work:
         assert [entry.rows for entry in work.finish()] == [0, 0]
