@@ -63,10 +63,10 @@ def sql(
     if sum((as_json, as_csv, csv_safe, parquet is not None)) > 1:
         raise click.UsageError("give one of --json, --csv, --csv-safe and --parquet")
     text = _query_text(query, file)
-    from xlwh.store import Warehouse
+    from xlwh.store.opening import connect
     from xlwh.store.query import checked
 
-    with closing(Warehouse(root).connect(everything=everything)) as connection, sql_errors():
+    with closing(connect(root, everything=everything)) as connection, sql_errors():
         if parquet is not None:
             frame = connection.sql(checked(text)).pl()
             frame.write_parquet(parquet)

@@ -12,11 +12,9 @@ The tables and views hold what is in the scope of the study; the schema `stored`
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
@@ -25,7 +23,7 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.store.connect import PRIVATE, open_private
+from xlwh.store.connect import NAME, PRIVATE, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
@@ -37,8 +35,6 @@ from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
 
 _LOCK_WAIT_S = 300.0
-
-NAME = "catalog.duckdb"
 
 EVERYTHING = "stored"
 """Schema of the tables with what is out of scope too."""
@@ -63,20 +59,6 @@ _TYPES = {
     pl.Binary: "BLOB",
     pl.Date: "DATE",
 }
-
-
-@dataclass(frozen=True)
-class CatalogueInfo:
-    """What a catalogue says of itself."""
-
-    commit: int
-    """Manifest commit that it shows."""
-    built_at: datetime
-    """UTC."""
-    root: str
-    """Warehouse that its paths lead to."""
-    definitions: str
-    """Digest of the SQL and the contracts that it was built from."""
 
 
 def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
@@ -161,14 +143,6 @@ def _ignores_case(root: Path) -> bool:
     """Whether names that differ in case only are one file there, as DuckDB may spell a path as it was typed."""
     swapped = root.with_name(root.name.swapcase())
     return swapped != root and same_place(swapped, root)
-
-
-def same_place(one: Path | str, other: Path | str) -> bool:
-    """Whether two paths lead to one folder, however they are spelt: through links, or in another case."""
-    try:
-        return str(one) == str(other) or os.path.samefile(one, other)
-    except OSError:
-        return False
 
 
 def _inform(database: duckdb.DuckDBPyConnection, root: Path, snapshot: Snapshot, sources: Sources) -> None:
@@ -265,19 +239,6 @@ def _make_files_view(
         database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
     except duckdb.Error as error:
         raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
-
-
-def read_info(path: Path) -> CatalogueInfo | None:
-    """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
-    try:
-        with open_private(partial(copyfile, path)) as database:
-            rows = database.execute(
-                "select commit, built_at, root, definitions from catalogue_info"
-            ).fetchall()
-    except (duckdb.Error, OSError):
-        return None
-    [(commit, built_at, root, definitions)] = rows
-    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
 
 
 def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:

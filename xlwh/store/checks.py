@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from xlwh.errors import ContractError
-from xlwh.store.catalogue import read_info, same_place
+from xlwh.store.connect import read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest

@@ -1,11 +1,16 @@
-"""Read-only DuckDB connections that are locked to the tables of one warehouse."""
+"""Read-only DuckDB connections that are locked to the tables of one warehouse; and what its catalogue says of itself."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -16,8 +21,25 @@ from xlwh.store.files import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NAME = "catalog.duckdb"
+"""The catalogue's file in a warehouse."""
+
 PRIVATE = "xlwh-private-"
 """How the folder of a private copy of a catalogue begins."""
+
+
+@dataclass(frozen=True)
+class CatalogueInfo:
+    """What a catalogue says of itself."""
+
+    commit: int
+    """Manifest commit that it shows."""
+    built_at: datetime
+    """UTC."""
+    root: str
+    """Warehouse that its paths lead to."""
+    definitions: str
+    """Digest of the SQL and the contracts that it was built from."""
 
 
 def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
@@ -40,11 +62,66 @@ def silenced(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return database
 
 
+def read_info(path: Path) -> CatalogueInfo | None:
+    """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
+    opened = _open_informed(path)
+    if opened is None:
+        return None
+    database, info = opened
+    database.close()
+    return info
+
+
+def same_place(one: Path | str, other: Path | str) -> bool:
+    """Whether two paths lead to one folder, however they are spelt: through links, or in another case."""
+    try:
+        return str(one) == str(other) or os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def open_catalogue(root: Path, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection | None:
+    """A sandboxed connection to the catalogue of the warehouse at `root`, as it stands.
+
+    None where it is missing, cannot be read, or was built for another place.
+    """
+    opened = _open_informed(root / NAME)
+    if opened is None:
+        return None
+    database, info = opened
+    if not same_place(info.root, root):
+        database.close()
+        return None
+    # The root as its own paths spell it, which need not be as we do.
+    return _sandboxed(database, Path(info.root), memory_limit)
+
+
 def open_sandboxed(
     make: Callable[[Path], object], root: Path, memory_limit: str | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """The same for a catalogue, locked to its tables and metrics and with its settings locked."""
-    database = open_private(make)
+    """The same for a catalogue that `make` leaves at the path it is given, and that has no name then."""
+    return _sandboxed(open_private(make), root, memory_limit)
+
+
+def _open_informed(path: Path) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo] | None:
+    try:
+        database = open_private(partial(copyfile, path))
+    except (duckdb.Error, OSError):
+        return None
+    try:
+        [(commit, built_at, root, definitions)] = database.execute(
+            "select commit, built_at, root, definitions from catalogue_info"
+        ).fetchall()
+    except duckdb.Error:
+        database.close()
+        return None
+    return database, CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions)
+
+
+def _sandboxed(
+    database: duckdb.DuckDBPyConnection, root: Path, memory_limit: str | None
+) -> duckdb.DuckDBPyConnection:
+    """The same connection, locked to the tables and metrics of `root` and with its settings locked."""
     try:
         if memory_limit is not None:
             database.execute("set memory_limit = $1", [memory_limit])

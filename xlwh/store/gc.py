@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from xlwh.store import metrics
-from xlwh.store.catalogue import read_info
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
+from xlwh.store.connect import read_info
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import Manifest
 from xlwh.store.staging import abandoned
