@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from xlwh.errors import SqlError
-from xlwh.store.query import checked, words
+from xlwh.store.query import checked, names, words
 from xlwh.tables import TABLES, glossary
-
-if TYPE_CHECKING:
-    from sqlglot import exp
 
 _FORM = 4
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
@@ -82,8 +78,7 @@ class Definitions:
     def needed_for(self, name: str) -> Definitions:
         """The part that view `name` needs. Raises `SqlError` if there is no such view."""
         views = self.views
-        if name not in views:
-            raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
+        _no_view(name, views)
         needed: set[str] = set()
         waiting = [name]
         while waiting:
@@ -112,6 +107,16 @@ class Sources:
     def load(self) -> Definitions:
         """The views and macros. Raises `SqlError` as the function `load` does."""
         return load(self.folders, self.more)
+
+    def load_for(self, name: str) -> Definitions:
+        """What view `name` is made from; the rest is not parsed, and so not judged. Raises `SqlError` as `load` does."""
+        return load_for(name, self.folders, self.more)
+
+    def headers(self) -> dict[str, View]:
+        """The views by name as their headers describe them: their SQL is not parsed, so what they read is left open."""
+        return {path.stem: _headed(path) for folder in self.folders for path in _view_files(folder)} | dict(
+            self.more
+        )
 
     @property
     def names(self) -> list[str]:
@@ -173,8 +178,48 @@ def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) 
     return _ordered(views, macros)
 
 
+def load_for(name: str, folders: Sequence[Path | str], more: Mapping[str, View] | None = None) -> Definitions:
+    """The part of `load(folders, more)` that view `name` is made from; nothing else is parsed, and so not judged.
+
+    Raises `SqlError` if there is no such view, and as `load` does.
+    """
+    files = {path.stem: path for folder in map(Path, folders) for path in _view_files(folder)}
+    # Names that look as if a macro were made of them, be it in a comment -> the files where they do.
+    homes: dict[str, list[Path]] = {}
+    for folder in map(Path, folders):
+        for path in sorted((folder / "macros").glob("*.sql")):
+            for found in _CREATE.findall(_text(path)):
+                homes.setdefault(found.lower(), []).append(path)
+    known = {*files, *(more or {})}
+    _no_view(name, known)
+    views: dict[str, View] = {}
+    macros: dict[str, Macro] = {}
+    waiting: list[tuple[str, bool]] = [(name, True)]
+    while waiting:
+        wanted, is_view = waiting.pop()
+        if wanted in (views if is_view else macros):
+            continue
+        if is_view:
+            views[wanted] = (more or {}).get(wanted) or _view(files[wanted])
+        else:
+            made = (macro for path in homes[wanted] for macro in _macros(path))
+            macros |= {macro.name: macro for macro in made if macro.name == wanted}
+        step = (views if is_view else macros).get(wanted)
+        if step is not None:
+            reads = _reads(step)
+            _check_known("view", reads.views, known, step)
+            waiting += [(view, True) for view in reads.views]
+            waiting += [(function, False) for function in reads.functions if function in homes]
+    return _ordered(views, macros)
+
+
 def _view_files(folder: Path) -> list[Path]:
     return [path for name in (*FOLDERS, ".") for path in sorted((folder / name).glob("*.sql"))]
+
+
+def _no_view(name: str, views: Collection[str]) -> None:
+    if name not in views:
+        raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
 
 
 def _no_second(new: View | Macro, known: Mapping[str, View | Macro]) -> None:
@@ -190,13 +235,18 @@ def _text(path: Path) -> str:
 
 
 def _view(path: Path) -> View:
+    view = _headed(path)
+    try:
+        return replace(view, sql=checked(view.sql))
+    except SqlError as error:
+        raise SqlError(f"{path}: {error}") from None
+
+
+def _headed(path: Path) -> View:
+    """A view as its file has it, judged by its name only."""
     text = _text(path)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", path.stem):
         raise SqlError(f"{path}: the file's name becomes the view's; use lower-case letters, digits and _.")
-    try:
-        sql = checked(text)
-    except SqlError as error:
-        raise SqlError(f"{path}: {error}") from None
     header = _header(text)
     columns = dict(header.columns)
     folder = path.parent.name
@@ -204,7 +254,7 @@ def _view(path: Path) -> View:
         contract = TABLES[path.stem]
         columns = {name: c.description or "" for name, c in contract.columns().items()} | columns
         header.key = header.key or contract.key
-    return View(path.stem, folder, path, sql, header.description, header.key, header.source, columns, ())
+    return View(path.stem, folder, path, text, header.description, header.key, header.source, columns, ())
 
 
 @dataclass
@@ -234,7 +284,7 @@ def _header(text: str) -> _Header:
     return header
 
 
-_MACRO = re.compile(r"\s*create\s+(?:or\s+replace\s+)?(?:macro|function)\s+(\w+)\s*\(", re.IGNORECASE)
+_CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(?:macro|function)\s+(\w+)\s*\(", re.IGNORECASE)
 
 
 def _macros(path: Path) -> list[Macro]:
@@ -246,7 +296,7 @@ def _macros(path: Path) -> list[Macro]:
     for statement in statements:
         # A statement's text may begin with the comment above it.
         sql = re.sub(r"\A(\s*--[^\n]*\n)*\s*", "", statement.query).rstrip().rstrip(";")
-        match = _MACRO.match(sql)
+        match = _CREATE.match(sql)
         if match is None:
             raise SqlError(
                 f"{path}: only `create macro` statements belong here, found: {sql.split(chr(10))[0]}"
@@ -276,50 +326,20 @@ def _body(macro: Macro) -> str:
 class _Reads:
     views: frozenset[str]
     files: frozenset[str]
+    """Stored tables under `files` or `stored`."""
     functions: frozenset[str]
 
 
-@lru_cache(maxsize=512)
-def _reads(sql: str) -> _Reads:
-    """Names of the views, of the tables under `files` or `stored`, and of the functions in a query; CTE names are none."""
-    # Only who builds a catalogue parses SQL; who connects to one need not wait for the parser to load.
-    import sqlglot
-    from sqlglot import exp
-
+def _reads(step: View | Macro) -> _Reads:
     try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except sqlglot.errors.SqlglotError as error:
-        raise SqlError(f"cannot be parsed: {error}") from None
-    named = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not _is_cte(t)]
+        found = names(checked(_body(step) if isinstance(step, Macro) else step.sql))
+    except SqlError as error:
+        raise SqlError(f"{step.path}: {error}") from None
     return _Reads(
-        frozenset(t.name.lower() for t in named if t.db.lower() in ("", "main")),
-        frozenset(t.name.lower() for t in named if t.db.lower() in ("files", "stored")),
-        frozenset(node.name.lower() for node in tree.find_all(exp.Anonymous)),
+        frozenset(name for schema, name in found.tables if schema in ("", "main")),
+        frozenset(name for schema, name in found.tables if schema in ("files", "stored")),
+        found.functions,
     )
-
-
-def _is_cte(table: exp.Table) -> bool:
-    """Whether the name means a CTE of a query around it, and no view."""
-    from sqlglot import exp
-
-    if table.db:
-        return False
-    inner: exp.Expr = table
-    outer = table.parent
-    while outer is not None:
-        if isinstance(outer, exp.With):
-            # From inside a CTE only the earlier ones are seen, and itself if it is recursive.
-            at = outer.expressions.index(inner)
-            visible = outer.expressions[: at + bool(outer.args.get("recursive"))]
-            inner, outer = outer, outer.parent
-        else:
-            clause = outer.args.get("with_")
-            visible = clause.expressions if clause is not None else []
-        if any(cte.alias.lower() == table.name.lower() for cte in visible):
-            return True
-        if outer is not None:
-            inner, outer = outer, outer.parent
-    return False
 
 
 def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definitions:
@@ -330,10 +350,7 @@ def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definiti
     direct: dict[str, set[str]] = {}
     files: dict[str, tuple[str, ...]] = {}
     for mark, step in steps.items():
-        try:
-            reads = _reads(_body(step) if isinstance(step, Macro) else step.sql)
-        except SqlError as error:
-            raise SqlError(f"{step.path}: {error}") from None
+        reads = _reads(step)
         _check_known("view", reads.views, views, step)
         _check_known("stored table", reads.files, TABLES, step)
         # `files.tokens` inside the view `tokens` is the stored table of that name.

@@ -124,6 +124,42 @@ def test_only_what_a_view_needs(sql):
         load([sql]).needed_for("z")
 
 
+def test_one_view_is_loaded_without_the_rest():
+    """As when everything is, but for the order."""
+    sources = Sources((shipped_sql(),))
+    everything = sources.load()
+    for name, view in list(everything.views.items())[::6]:
+        found = sources.load_for(name)
+        assert found.views[name] == view
+        assert all(step in everything.steps for step in found.steps)
+        assert [step for step in found.steps if isinstance(step, View)][-1] == view
+    assert {step.name for step in sources.load_for("tokens").steps} == {"tokens"}
+
+
+def test_what_one_view_does_not_need_is_not_judged(sql):
+    (sql / "core" / "a.sql").write_text("select one() as x, lower('A') as y from tokens")
+    (sql / "core" / "b.sql").write_text("select * from nowhere")
+    (sql / "macros" / "m.sql").write_text("-- no create macro lower(a)\ncreate macro one() as 1")
+    (sql / "macros" / "n.sql").write_text("select 1")
+    found = Sources((sql,)).load_for("a")
+    assert {step.name for step in found.steps} == {"a", "tokens", "one"}
+    assert found.views["a"].depends_on == ("tokens",)
+    with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, "):
+        Sources((sql,)).load_for("z")
+    with pytest.raises(SqlError, match=r"b\.sql: there is no view `nowhere`. There are: a, "):
+        Sources((sql,)).load_for("b")
+
+
+def test_headers_are_read_without_parsing(sql):
+    (sql / "core" / "v.sql").write_text("-- Mine.\n-- column x: A number.\nthis is no SQL")
+    headers = Sources((sql,)).headers()
+    assert (headers["v"].description, headers["v"].columns) == ("Mine.", {"x": "A number."})
+    for name, view in load([shipped_sql()]).views.items():
+        header = Sources((shipped_sql(),)).headers()[name]
+        assert (header.description, header.key, header.source) == (view.description, view.key, view.source)
+        assert header.columns == view.columns
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
