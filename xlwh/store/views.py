@@ -332,7 +332,7 @@ class _Reads:
 
 def _reads(step: View | Macro) -> _Reads:
     try:
-        found = names(checked(_body(step) if isinstance(step, Macro) else step.sql))
+        found = names(_body(step) if isinstance(step, Macro) else step.sql)
     except SqlError as error:
         raise SqlError(f"{step.path}: {error}") from None
     return _Reads(
