@@ -58,6 +58,7 @@ BENCHMARKS = (
     Benchmark("alignment"),
     Benchmark("heads", model=True),
     Benchmark("explorer", shared=False),
+    Benchmark("start", shared=False),
     Benchmark("peers", model=True, script="peers/run.py"),
 )
 
