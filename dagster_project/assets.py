@@ -12,7 +12,7 @@ from dagster_project.events import defer_events, log_made, log_not_made
 from dagster_project.metadata import describe, stored_of, summarise, table_metadata
 from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
-from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource, attempts
+from dagster_project.resources import FORCE_TAG, Plans, Reporter, WarehouseResource, ZooResource, attempts
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
@@ -25,7 +25,6 @@ from xlwh.upkeep import scope
 class Making(dg.Config):
     """Options of a materialisation."""
 
-    force: bool = Field(False, description="Make partitions anew even where they are fresh.")
     blocked: dict[str, str] = Field(
         {},
         description="Partitions to leave out as failed, with the reason: ones whose input has just failed.",
@@ -44,7 +43,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         name=step.name,
         specs=[_spec(step, table, deps) for table in step.tables],
         partitions_def=partitions_of(study, step),
-        backfill_policy=backfill_policy(step),
+        backfill_policy=backfill_policy(study, step),
         pool="gpu" if step.runs_model else None,
     )
     def make(
@@ -57,7 +56,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
         defer_events(context)
-        bench = Context(study, opened, zoo.of(study, opened), force=config.force)
+        bench = Context(study, opened, zoo.of(study, opened), force=context.run.tags.get(FORCE_TAG) == "true")
         bench.planner = plans.of(study, opened)
         # Another study may have hidden what this one reads.
         scope.renew(bench.planner, [])

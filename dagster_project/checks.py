@@ -8,13 +8,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-import pyarrow.parquet as pq
 
 from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
-from xlwh.corpora.parallelism import FAULTS
-from xlwh.steps.models.evaluated import CLASSIFICATION
 from xlwh.store import Warehouse, schema
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.tables import TABLES
@@ -99,6 +96,9 @@ def checks_of(table: str) -> dict[str, Check]:
 
 def contract(warehouse: Warehouse, table: str) -> Verdict:
     """Every current file is there, has the contract's columns and types, its version, and the rows it claims."""
+    # Here, like SciPy for the verdicts: whoever loads the definitions need not wait for what only one check uses.
+    import pyarrow.parquet as pq
+
     faults = []
     entries = warehouse.entries(table)
     wanted = schema(table)
@@ -130,6 +130,8 @@ def probabilities_sum(warehouse: Warehouse, table: str) -> Verdict:
     """There is a probability per logit: those of classes sum to 1, those of an answer's ends or of written sub-tokens
     are shares each.
     """
+    from xlwh.steps.models.evaluated import CLASSIFICATION
+
     frame = warehouse.scan(table)
     shares = pl.col("probabilities")
     of_classes = pl.col("task").is_in(CLASSIFICATION)
@@ -164,6 +166,8 @@ def same_ids_in_languages(warehouse: Warehouse, table: str) -> Verdict:
 
 def languages_are_parallel(warehouse: Warehouse, table: str) -> Verdict:
     """Languages that are joined by row are translations of each other, as far as the study does not say otherwise."""
+    from xlwh.corpora.parallelism import FAULTS
+
     frame = warehouse.scan(table)
     bad = pl.col("verdict").is_in(FAULTS) & pl.col("is_refused")
     shown = ["dataset", "source_language", "target_language", "first_divergence", "reason"]

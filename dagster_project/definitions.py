@@ -1,4 +1,4 @@
-"""The whole of it: the assets, checks and resources of one study.
+"""The whole of it: the assets, checks, jobs and resources of one study.
 
 The study is the file named by XLWH_STUDY (default: the demo that ships with the package), the warehouse the
 folder named by XLWH_WAREHOUSE (default: ./warehouse).
@@ -13,6 +13,7 @@ import dagster as dg
 
 from dagster_project.assets import table_assets
 from dagster_project.checks import table_checks
+from dagster_project.jobs import force_jobs
 from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
@@ -26,6 +27,7 @@ def build(
     return dg.Definitions(
         assets=[*table_assets(study), view_assets(study)],
         asset_checks=table_checks(),
+        jobs=force_jobs(),
         resources={
             "warehouse": WarehouseResource(root=str(root.resolve())),
             "zoo": ZooResource(),

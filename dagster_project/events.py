@@ -29,7 +29,9 @@ def defer_events(context: dg.AssetExecutionContext) -> None:
 def log_made(context: dg.AssetExecutionContext, asset: str, partition: str, metadata: dict[str, Any]) -> None:
     """Record that an asset, or one partition of it, holds something; `partition` is empty where it has none."""
     context.log_event(
-        dg.AssetMaterialization(asset, metadata=metadata, partition=_key(context, asset, partition))
+        dg.AssetMaterialization(
+            asset, _description(metadata), metadata=metadata, partition=_key(context, asset, partition)
+        )
     )
 
 
@@ -38,8 +40,16 @@ def log_not_made(
 ) -> None:
     """Record that there is nothing to make: the cell says why, and stays empty."""
     context.log_event(
-        dg.AssetObservation(asset, metadata=metadata, partition=_key(context, asset, partition))
+        dg.AssetObservation(
+            asset, _description(metadata), metadata=metadata, partition=_key(context, asset, partition)
+        )
     )
+
+
+def _description(metadata: dict[str, Any]) -> str | None:
+    """What the log of a run says in the event's line: what became of it, and why."""
+    told = [str(metadata[name]) for name in ("status", "reason") if name in metadata]
+    return ": ".join(told) or None
 
 
 def _key(context: dg.AssetExecutionContext, asset: str, partition: str) -> str | None:

@@ -18,7 +18,7 @@ from dagster import DagsterInstance
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
-from dagster_project.resources import Reporter
+from dagster_project.resources import FORCE_TAG, Reporter
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.plan import Outcome, Step, in_order, upstream, values
@@ -171,8 +171,9 @@ class Launcher:
         if first:
             tags = {**tags, RANGE_START: first, RANGE_END: last}
         waiting = {to_partition(steps[0], key): reason for key, reason in (blocked or {}).items()}
-        options = {"force": self._force, "blocked": waiting}
-        config = {"ops": {step.name: {"config": options} for step in steps}}
+        if self._force:
+            tags = {**tags, FORCE_TAG: "true"}
+        config = {"ops": {step.name: {"config": {"blocked": waiting}} for step in steps}}
         self._run(instance, tags, [table for step in steps for table in step.tables], config)
 
     def _run(

@@ -62,6 +62,8 @@ def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {"status": result.status.replace("_", " ")}
     if rows is None and result.status != "not_applicable":
         told["status"] = "nothing of this table"
+    elif rows is not None and result.status == "fresh":
+        told["status"] = f"fresh, {rows:,} rows kept"
     if result.reason:
         told["reason"] = result.reason
     if rows is not None and result.status != "not_applicable":

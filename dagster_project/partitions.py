@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from xlwh.steps.base import Key
-from xlwh.steps.plan import STEPS, Reads, Step, values
+from xlwh.steps.plan import STEPS, Reads, Step, partitions, values
 from xlwh.study import Study
-
-_UNLIMITED = 1_000_000
 
 
 def partitions_of(study: Study, step: Step) -> dg.PartitionsDefinition | None:
@@ -25,15 +23,35 @@ def partitions_of(study: Study, step: Step) -> dg.PartitionsDefinition | None:
     return dg.MultiPartitionsDefinition(single) if len(single) == 2 else next(iter(single.values()))
 
 
-def backfill_policy(step: Step) -> dg.BackfillPolicy | None:
-    """All partitions in one run, which is as few as Dagster can make of two dimensions: one per model or language."""
+def stage(step: Step) -> int:
+    """How many times languages (or models) have to wait for each other before a step, among steps of its partitions.
+
+    0 for a step that reads only its own cell of those; one more than what it reads across, and as much as what it reads
+    of its own cell.
+    """
+    alike = ((STEPS[read.step], bool(read.across)) for read in step.reads)
+    return max(
+        (
+            stage(source) + across
+            for source, across in alike
+            if source is not step and source.dimensions == step.dimensions
+        ),
+        default=0,
+    )
+
+
+def backfill_policy(study: Study, step: Step) -> dg.BackfillPolicy | None:
+    """All partitions in one run, which is as few as Dagster can make of two dimensions: one per model or language.
+
+    In a backfill, assets of the same partitions and policy share those runs, so a step that reads other languages would
+    be run for one before the inputs of the others are there. A policy for each stage keeps it apart: it waits for all of
+    them. Each allows a run to hold at least as many partitions as there are, so none is ever cut by it.
+    """
     if not step.dimensions:
         return None
-    if any(read.across for read in step.reads):
-        # In a backfill, assets of one policy share those runs, so this step would be run for one language before the
-        # other languages' inputs are there. Having a policy of its own keeps it apart: it waits for all of them.
-        return dg.BackfillPolicy.multi_run(max_partitions_per_run=_UNLIMITED + list(STEPS).index(step.name))
-    return dg.BackfillPolicy.single_run()
+    if (wait := stage(step)) == 0:
+        return dg.BackfillPolicy.single_run()
+    return dg.BackfillPolicy.multi_run(len(partitions(study, step)) + wait - 1)
 
 
 def to_key(step: Step, partition: str) -> Key:

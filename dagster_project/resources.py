@@ -19,6 +19,9 @@ from xlwh.steps.planning import Planner
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
+FORCE_TAG = "xlwh/force"
+"""Run tag: `true` makes partitions anew even where they are fresh. Jobs have it, and any launch may be given it."""
+
 
 class WarehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder that holds the tables."""
@@ -91,9 +94,13 @@ class Reporter:
         if outcome.result is not None:
             result = outcome.result
             note = f" ({result.reason})" if result.reason else ""
-            context.log.info(
-                f"{outcome.step.name} {outcome.key}: {result.status}{note}, {result.rows} rows, {result.duration_s:.1f} s"
-            )
+            told = {
+                "written": f", {result.rows:,} rows, {result.duration_s:.1f} s",
+                "fresh": f", {result.rows:,} rows kept",
+                "not_applicable": "",
+            }[result.status]
+            status = result.status.replace("_", " ")
+            context.log.info(f"{outcome.step.name} {outcome.key}: {status}{note}{told}")
 
 
 def attempts(

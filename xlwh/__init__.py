@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xlwh.store import Warehouse
-    from xlwh.store.warehouse import connect
+    from xlwh.store.opening import connect
 
 __version__ = "0.1.0"
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return Warehouse
     if name == "connect":
-        from xlwh.store.warehouse import connect
+        from xlwh.store.opening import connect
 
         return connect
     raise AttributeError(f"module 'xlwh' has no attribute {name!r}")

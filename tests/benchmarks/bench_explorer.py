@@ -30,7 +30,7 @@ from explorer_data import LETTERS, build
 
 from xlwh.store import Warehouse
 from xlwh.store.catalogue import NAME, read_info
-from xlwh.store.kept import FOLDER
+from xlwh.store.connect import KEPT
 
 ROOT = Path(__file__).resolve().parents[2]
 PAINT_GOAL_MS, INTERACTION_GOAL_MS, MEMORY_GOAL_MB = 2000, 300, 1000
@@ -56,7 +56,7 @@ def run(rows: int = 20_000_000, rounds: int = 5, folder: Path | None = None) -> 
             )
         Warehouse(root).build_catalogue()
         stored = sum(entry.rows for entry in Warehouse(root).entries("token_attributions"))
-        shutil.rmtree(root / FOLDER, ignore_errors=True)
+        shutil.rmtree(root / KEPT, ignore_errors=True)
         found = [{"what": "attribution rows", "value": f"{stored:,}"}]
         with _server(root) as (address, process):
             began = time.perf_counter()

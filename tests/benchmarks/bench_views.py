@@ -19,8 +19,7 @@ from explorer_data import LETTERS, build
 
 from xlwh.store import Slot, Warehouse
 from xlwh.store.catalogue import fill
-from xlwh.store.connect import open_in_memory
-from xlwh.store.kept import FOLDER
+from xlwh.store.connect import KEPT, open_in_memory
 
 MEMORY_LIMIT = "500MB"
 MOST_ROWS = 200_001
@@ -43,14 +42,14 @@ def run(
 
 
 def _measured(opened: Warehouse, goal_ms: float, everything: bool) -> list[dict[str, Any]]:
-    shutil.rmtree(opened.root / FOLDER, ignore_errors=True)
+    shutil.rmtree(opened.root / KEPT, ignore_errors=True)
     opened.build_catalogue()
     stored = sum(entry.rows for entry in opened.entries("token_attributions"))
     found: list[dict[str, Any]] = [{"what": "attribution rows", "value": f"{stored:,}"}]
     views = [name for name, view in opened.definitions().views.items() if view.folder != "source"]
     found.append(_timed("each view alone, by its own SQL", lambda: _alone(opened, views, everything)))
     found.append(_timed("all views computed and kept", lambda: _keep(opened)))
-    size = sum(path.stat().st_size for path in (opened.root / FOLDER).rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in (opened.root / KEPT).rglob("*") if path.is_file())
     found.append({"what": "size of what is kept", "value": f"{size / 1e6:.0f} MB"})
     found.append(_timed("computed again where nothing changed", lambda: _keep(opened)))
     found.append(_slowest(opened, views, goal_ms, everything))

@@ -59,6 +59,7 @@ BENCHMARKS = (
     Benchmark("heads", model=True),
     Benchmark("explorer", shared=False),
     Benchmark("views", shared=False),
+    Benchmark("start", shared=False),
     Benchmark("peers", model=True, script="peers/run.py"),
 )
 

@@ -13,9 +13,11 @@ import pytest
 import xlwh
 from dagster_project.checks import checks_of
 from dagster_project.definitions import build, study_file
-from dagster_project.partitions import to_key, to_partition
+from dagster_project.jobs import waves
+from dagster_project.launch import RANGE_END, RANGE_START
+from dagster_project.partitions import stage, to_key, to_partition
 from xlwh.steps.base import Key
-from xlwh.steps.plan import STEPS
+from xlwh.steps.plan import STEPS, partitions
 from xlwh.store.views import load_views
 from xlwh.tables import TABLES
 
@@ -104,13 +106,67 @@ def test_what_a_partition_is_made_from(graph):
 
 
 def test_what_reads_other_languages_is_never_in_the_same_backfill_run_as_they(graph):
+    """Dagster runs assets of the same partitions and the same policy together."""
+
+    def together(table):
+        return _node(graph, table).partitions_def, _node(graph, table).backfill_policy
+
     for step in STEPS.values():
         for read in step.reads:
             if read.across:
-                mine = _node(graph, step.tables[0]).backfill_policy
-                assert all(mine != _node(graph, table).backfill_policy for table in STEPS[read.step].tables)
-    for name in ("examples", "models", "tokens", "predictions"):
+                mine = together(step.tables[0])
+                assert all(mine != together(table) for table in STEPS[read.step].tables)
+    for name in ("examples", "models", "tokens", "predictions", "lexicon", "activations", "concepts"):
         assert _node(graph, name).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_no_limit_on_backfills_is_made_up(graph, study):
+    """None cuts what is asked for, and each is the number of partitions, give or take how often languages wait."""
+    for step in STEPS.values():
+        policy = _node(graph, step.tables[0]).backfill_policy
+        if policy is not None and policy.max_partitions_per_run is not None:
+            assert 0 <= policy.max_partitions_per_run - len(partitions(study, step)) <= 2
+
+
+def test_stages():
+    assert {name: stage(step) for name, step in STEPS.items() if stage(step)} == {
+        "attributions": 1,
+        "word_vectors": 1,
+        "perturbations": 1,
+        "attribution_probes": 1,
+        "pruning_evaluations": 1,
+        "ccta_pairs": 2,
+    }
+
+
+def test_every_table_can_be_forced_from_the_interface(study, root, fake):
+    repository = build(study, root).get_repository_def()
+    jobs = [job for job in repository.get_all_jobs() if job.name.startswith("force_")]
+    assert sorted(job.name for job in jobs)[5:7] == [
+        "force_6_tokens_to_activations",
+        "force_7_attributions_to_pruning_evaluations",
+    ]
+    made = [key.to_user_string() for job in jobs for key in job.asset_layer.executable_asset_keys]
+    assert sorted(made) == sorted(TABLES)
+    for job, wave in zip(sorted(jobs, key=lambda job: job.name), waves(), strict=True):
+        assert all(table in job.description for step in wave for table in step.tables)
+        # A job of one kind of partitions is one that the interface asks for partitions of.
+        assert (job.partitions_def is None) == (not wave[0].dimensions)
+        across = {read.step for step in wave for read in step.reads if read.across}
+        assert not across & {step.name for step in wave}
+    forced = repository.get_job("force_8_ccta_pairs")
+    result = forced.execute_in_process(
+        instance=dg.DagsterInstance.ephemeral(), tags={RANGE_START: "en|base", RANGE_END: "de|base"}
+    )
+    assert result.success
+    assert fake.ran == [("ccta_pairs", Key("base", language=language), True) for language in ("en", "de")]
+
+
+def test_the_definitions_load_no_models_and_no_plots():
+    heavy = ("torch", "transformers", "captum", "matplotlib", "scipy", "sklearn", "pyarrow", "ot", "faiss")
+    code = f"import sys, dagster_project.definitions; print([m for m in {heavy} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "[]\n"
 
 
 def test_views_have_the_lineage_of_their_sql(graph):

@@ -12,7 +12,7 @@ from dagster_project.definitions import build
 from dagster_project.instance import OWNER_TAG, instance_of, prepare_home
 from dagster_project.launch import RANGE_END, RANGE_START, Launcher, blocks
 from xlwh.errors import XlwhError
-from xlwh.steps.base import Key
+from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.plan import STEPS, partitions, step_of
 from xlwh.tables import TABLES
 
@@ -99,6 +99,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
         said = empty.asset_observation
         assert (said.partition, said.metadata["status"].value) == ("sw|tuned", "not applicable")
         assert said.metadata["reason"].value == "no such data"
+        assert said.description == "not applicable: no such data"
         assert told["en|tuned"]["status"].value == "written"
         assert told["en|tuned"]["examples per second"].value == 4
         assert told["en|tuned"]["shares"].value == {"a": 0.5}
@@ -143,6 +144,28 @@ def test_runs_of_the_interface_have_the_same_cells(study, root, fake):
             green = instance.get_materialized_partitions(dg.AssetKey(name))
             assert green == {f"{lang}|{m}" for m in ("base", "tuned", "other") for lang in ("en", "de")}
         assert instance.get_materialized_partitions(dg.AssetKey("translations")) == set()
+
+
+def test_the_log_of_a_run_says_what_became_of_each_partition(study, root, fake):
+    results = {
+        "en": StepResult("fresh", 4000),
+        "de": StepResult("written", 2500, duration_s=1.5),
+        "sw": not_applicable("no such data"),
+    }
+    fake.results = {Key("base", language=language): result for language, result in results.items()}
+    job = build(study, root).resolve_implicit_global_asset_job_def()
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("tokens")],
+            tags={RANGE_START: "en|base", RANGE_END: "sw|base"},
+        )
+        told = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert [line for line in told if line.startswith("tokens base")] == [
+        "tokens base × en: fresh, 4,000 rows kept",
+        "tokens base × de: written, 2,500 rows, 1.5 s",
+        "tokens base × sw: not applicable (no such data)",
+    ]
 
 
 def test_one_partition_that_fails(study, root, fake):

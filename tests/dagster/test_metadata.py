@@ -43,9 +43,12 @@ def test_a_partition_that_was_written():
 
 
 def test_a_partition_that_was_fresh_or_does_not_apply():
-    assert describe(Outcome(STEPS["tokens"], KEY, StepResult("fresh")), 5) == {
-        "status": "fresh",
-        "dagster/partition_row_count": 5,
+    assert describe(Outcome(STEPS["tokens"], KEY, StepResult("fresh")), 5000) == {
+        "status": "fresh, 5,000 rows kept",
+        "dagster/partition_row_count": 5000,
+    }
+    assert describe(Outcome(STEPS["tokens"], KEY, StepResult("fresh")), None) == {
+        "status": "nothing of this table"
     }
     assert describe(Outcome(STEPS["tokens"], KEY, not_applicable("no such language")), None) == {
         "status": "not applicable",

@@ -44,7 +44,7 @@ def test_a_study_end_to_end(materialised, xlwh, tmp_path):
     assert {r["method"] for r in rows} == {"lig", "random"}
     assert all(0 <= r["score"] <= 1 for r in rows)
 
-    code, out, _ = xlwh("tables", "--json")
+    code, out, _ = xlwh("tables", "--count", "--json")
     listed = {row["name"]: row for row in _json(out)}
     assert listed["examples"]["rows"] == 9 * 4
     assert listed["models"]["rows"] == 3

@@ -1,7 +1,8 @@
 """The command line: one small function per command, over the study, the store and the steps.
 
 Belongs here: arguments, what is printed, exit codes. Does not belong here: anything that a script would want to
-call too. Commands import what they need when they run, so that `xlwh sql` starts without torch and Dagster.
+call too. At their top the modules import click and what is as light; each command imports the rest when it runs, so
+that `xlwh --help` starts without DuckDB and Polars, and `xlwh sql` without torch and Dagster.
 """
 
 from __future__ import annotations

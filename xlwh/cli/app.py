@@ -24,16 +24,24 @@ _MODULES = {
     "care": ("check", "gc", "catalogue", "take", "readers"),
     "scope": ("drop", "rename"),
 }
-"""Modules of this package -> the commands that they add to the group."""
+"""Modules of this package -> the commands that they add to the group when they are imported."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Group(click.Group):
-    """Lists the commands in the order in which a newcomer meets them."""
+    """Imports the module of a command when that is asked for; lists them in the order in which a newcomer meets them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for module in _MODULES.values() for name in module if name in self.commands]
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        # All of them for a name that is none: click then offers those that are near.
+        for module in [_HOMES[cmd_name]] if cmd_name in _HOMES else _MODULES:
+            importlib.import_module(f"xlwh.cli.{module}")
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -113,7 +121,6 @@ study_option = click.option(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and turn what it raises into a message and an exit code."""
-    _register()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app.main(arguments, prog_name="xlwh", standalone_mode=False)
@@ -137,11 +144,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def commands() -> list[click.Command]:
     """Every command, in the order in which a newcomer meets them."""
-    _register()
-    return [app.commands[name] for names in _MODULES.values() for name in names]
-
-
-def _register() -> None:
-    """Import the modules that add their commands to the group."""
-    for name in _MODULES:
-        importlib.import_module(f"xlwh.cli.{name}")
+    context = click.Context(app)
+    found = [app.get_command(context, name) for name in app.list_commands(context)]
+    return [command for command in found if command is not None]

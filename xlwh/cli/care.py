@@ -97,7 +97,7 @@ def catalogue(root: Path) -> int:
     """
     from xlwh.cli.display import display
     from xlwh.store import Warehouse
-    from xlwh.store.catalogue import NAME
+    from xlwh.store.connect import NAME
 
     warehouse = Warehouse(root)
     with display() as watching:
@@ -121,7 +121,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
     made for another study or other data is made anew by the next `xlwh materialize`.
     """
     from xlwh.store import Warehouse
-    from xlwh.store import take as copied
+    from xlwh.store.take import take as copied
 
     here, there = Warehouse(root), Warehouse(other)
     for table in tables:

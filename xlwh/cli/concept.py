@@ -99,7 +99,7 @@ def _evidence(root: Path, model: str, clustering: str, number: int) -> None:
     """Concepts of other languages that it is aligned with, and through which words."""
     from contextlib import closing
 
-    from xlwh.store.warehouse import connect
+    from xlwh.store.opening import connect
 
     query = (
         "select target_language, target_concept, source_word, target_word, rank from calign_matches "

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,10 @@ from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.render import grid, write_csv, write_json
 from xlwh.errors import SqlError
 from xlwh.store.files import size
+
+if TYPE_CHECKING:
+    from xlwh.store import Entry, Warehouse
+    from xlwh.store.views import Definitions
 
 
 @command(name="sql")
@@ -63,10 +68,10 @@ def sql(
     if sum((as_json, as_csv, csv_safe, parquet is not None)) > 1:
         raise click.UsageError("give one of --json, --csv, --csv-safe and --parquet")
     text = _query_text(query, file)
-    from xlwh.store import Warehouse
+    from xlwh.store.opening import connect
     from xlwh.store.query import checked
 
-    with closing(Warehouse(root).connect(everything=everything)) as connection, sql_errors():
+    with closing(connect(root, everything=everything)) as connection, sql_errors():
         if parquet is not None:
             frame = connection.sql(checked(text)).pl()
             frame.write_parquet(parquet)
@@ -110,31 +115,34 @@ def _query_text(query: str | None, file: Path | None) -> str:
 
 
 @command()
+@click.option(
+    "--count", is_flag=True, help="Count the rows of the views too: each has to be computed for that."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one row per line.")
 @warehouse_option
-def tables(as_json: bool, root: Path) -> None:
+def tables(count: bool, as_json: bool, root: Path) -> None:
     """List the stored tables and the views.
 
     With rows, size, partitions and the time of the last write, of what the study names; then what else is stored.
+    Views have rows with --count only.
     """
     from xlwh.cli.scope import tell_unnamed
     from xlwh.store import Warehouse
     from xlwh.tables import TABLES
 
     warehouse = Warehouse(root)
+    stored_as: dict[str, list[Entry]] = {name: [] for name in TABLES}
+    for entry in warehouse.manifest.snapshot().shown:
+        stored_as[entry.slot.table].append(entry)
     listed: list[list[object]] = []
-    snapshot = warehouse.manifest.snapshot()
-    for name in TABLES:
-        entries = [entry for entry in snapshot.shown if entry.slot.table == name]
+    for name, entries in stored_as.items():
         written = max((entry.created_at for entry in entries), default=None)
         partitions = len({entry.slot.keys for entry in entries})
         stored = sum(entry.size_bytes for entry in entries)
         listed.append([name, "table", sum(entry.rows for entry in entries), partitions, stored, written])
-    with closing(warehouse.connect()) as connection, sql_errors():
-        for name in warehouse.definitions().views:
-            if name not in TABLES:
-                [(rows,)] = connection.execute(f'select count(*) from "{name}"').fetchall()
-                listed.append([name, "view", rows, None, None, None])
+    views = [name for name in warehouse.sources().names if name not in TABLES]
+    rows = _counted(warehouse, views) if count else {}
+    listed += [[name, "view", rows.get(name), None, None, None] for name in views]
     if as_json:
         columns = ["name", "kind", "rows", "partitions", "size_bytes", "last_written"]
         pending = [listed]
@@ -147,6 +155,12 @@ def tables(as_json: bool, root: Path) -> None:
     tell_unnamed(warehouse)
 
 
+def _counted(warehouse: Warehouse, views: Sequence[str]) -> dict[str, int]:
+    """Rows of views by name."""
+    with closing(warehouse.connect()) as connection, sql_errors():
+        return {name: connection.execute(f'select count(*) from "{name}"').fetchall()[0][0] for name in views}
+
+
 @command()
 @click.argument("name")
 @warehouse_option
@@ -156,22 +170,24 @@ def describe(name: str, root: Path) -> None:
     What a row means, its key, where its equation comes from, and every column with its type and unit. Of the name of a
     column instead: what it is counted in, and where it stands.
     """
-    from xlwh.store.views import load, with_shipped
+    from xlwh.store import metrics
+    from xlwh.store.views import Sources, with_shipped
     from xlwh.store.warehouse import OWN_SQL
     from xlwh.tables import TABLES
     from xlwh.tables.glossary import glossary, unit_of
 
-    folders = with_shipped(root / OWN_SQL)
-    views = load(folders).views
-    if name not in views and name in glossary()[1]:
-        _describe_column(name, {view: v.columns for view, v in views.items() if name in v.columns})
+    sources = Sources(tuple(with_shipped(root / OWN_SQL)), metrics.views(root))
+    headers = sources.headers()
+    if name not in headers and name in glossary()[1]:
+        _describe_column(name, {view: v.columns for view, v in headers.items() if name in v.columns})
         return
-    if name not in views:
-        near = difflib.get_close_matches(name, views, n=1)
+    if name not in headers:
+        near = difflib.get_close_matches(name, headers, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
-        raise SqlError(f"There is no table or view `{name}`.{hint} There are: {', '.join(views)}.")
-    view = views[name]
-    types = column_types(name, folders)
+        raise SqlError(f"There is no table or view `{name}`.{hint} There are: {', '.join(headers)}.")
+    definitions = sources.load_for(name)
+    view = definitions.views[name]
+    types = column_types(name, definitions)
     facts = [
         ("kind", "stored table" if name in TABLES else "view"),
         ("row", view.description),
@@ -212,14 +228,21 @@ def _describe_column(name: str, views: Mapping[str, Mapping[str, str]]) -> None:
     )
 
 
-def column_types(name: str, sql_dirs: Sequence[Path]) -> dict[str, str]:
-    """Columns of a table or view with their DuckDB types, from an empty warehouse: none has to exist."""
-    import tempfile
+def column_types(name: str, definitions: Definitions) -> dict[str, str]:
+    """Columns of a table or view with their DuckDB types, from empty tables: no warehouse has to exist."""
+    import duckdb
 
-    from xlwh.store import Warehouse
+    from xlwh.store.catalogue import fill
+    from xlwh.store.manifest import Snapshot
+    from xlwh.store.views import Definitions, Macro
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(Warehouse(folder, create=True, sql_dirs=sql_dirs).connect()) as connection,
-    ):
-        return {row[0]: row[1] for row in connection.execute(f'describe "{name}"').fetchall()}
+    with duckdb.connect() as database, sql_errors():
+        fill(database, Path(), Snapshot(0, None, ()), Definitions(()), definitions.files)
+        for step in definitions.steps:
+            # Tables in place of the views: DuckDB works out a view anew for every one that reads it.
+            database.execute(
+                step.sql
+                if isinstance(step, Macro)
+                else f'create table "{step.name}" as {step.sql}\nwith no data'
+            )
+        return {row[0]: row[1] for row in database.execute(f'describe "{name}"').fetchall()}

@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from xlwh.errors import StoreError, StudyError
 from xlwh.models.pins import Pin
-from xlwh.store import Entry, Slot, contract
+from xlwh.store import Entry, Slot
+from xlwh.store.slots import contract
 from xlwh.study.base import CUT
 
 RECIPE = "xlwh.recipe"

@@ -26,7 +26,8 @@ from xlwh.selftest.stored import SelfTests
 from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored
 from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
-from xlwh.store import Entry, Slot, Warehouse, contract
+from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.slots import contract
 from xlwh.study import Study
 
 

@@ -19,7 +19,7 @@ from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
 from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
-from xlwh.store.files import metadata_of
+from xlwh.store.parquet import metadata_of
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""

@@ -3,13 +3,18 @@
 What belongs here knows tables, files and SQL; it knows nothing of models, metrics or Dagster.
 """
 
-from xlwh.store.checks import Finding
-from xlwh.store.contract import empty, schema, typed
-from xlwh.store.gc import GcReport
-from xlwh.store.slots import Entry, Slot, contract, fingerprint
-from xlwh.store.staging import Staging
-from xlwh.store.take import take
-from xlwh.store.warehouse import Warehouse
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xlwh.store.checks import Finding
+    from xlwh.store.contract import empty, schema, typed
+    from xlwh.store.gc import GcReport
+    from xlwh.store.slots import Entry, Slot, fingerprint
+    from xlwh.store.staging import Staging
+    from xlwh.store.warehouse import Warehouse
 
 __all__ = [
     "Entry",
@@ -18,10 +23,29 @@ __all__ = [
     "Slot",
     "Staging",
     "Warehouse",
-    "contract",
     "empty",
     "fingerprint",
     "schema",
-    "take",
     "typed",
 ]
+
+_HOMES = {
+    "Entry": "slots",
+    "Finding": "checks",
+    "GcReport": "gc",
+    "Slot": "slots",
+    "Staging": "staging",
+    "Warehouse": "warehouse",
+    "empty": "contract",
+    "fingerprint": "slots",
+    "schema": "contract",
+    "typed": "contract",
+}
+"""Names -> the modules here that define them. None is called like a module: importing that would take its place."""
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: to open a catalogue, or to write a file durably, must not cost what Polars and the contracts cost.
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
@@ -27,10 +26,10 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.store.connect import PRIVATE, open_private
+from xlwh.store.connect import KEPT, NAME, PRIVATE, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
-from xlwh.store.kept import FOLDER, Fingerprints, Kept, all_kept, check, check_columns, quoted, quoted_name
+from xlwh.store.kept import Fingerprints, Kept, all_kept, check, check_columns, quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.slots import Entry, Slot
@@ -39,8 +38,6 @@ from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
 
 _LOCK_WAIT_S = 300.0
-
-NAME = "catalog.duckdb"
 
 EVERYTHING = "stored"
 """Schema of the tables with what is out of scope too."""
@@ -65,27 +62,6 @@ _TYPES = {
     pl.Binary: "BLOB",
     pl.Date: "DATE",
 }
-
-
-@dataclass(frozen=True)
-class CatalogueInfo:
-    """What a catalogue says of itself."""
-
-    commit: int
-    """Manifest commit that it shows."""
-    built_at: datetime
-    """UTC."""
-    root: str
-    """Warehouse that its paths lead to."""
-    definitions: str
-    """Digest of the SQL and the contracts that it was built from."""
-    kept: Mapping[str, tuple[str, ...]]
-    """View whose kept rows it reads -> their files, relative to the kept rows' folder."""
-
-    def lost(self) -> list[str]:
-        """Those of the files that are gone."""
-        folder = Path(self.root) / FOLDER
-        return [file for files in self.kept.values() for file in files if not (folder / file).is_file()]
 
 
 def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
@@ -131,7 +107,7 @@ def _note_superseded(root: Path, before: Mapping[str, tuple[str, ...]], after: M
     shown = {file for each in after.values() for file in each.files}
     for file in {file for files in before.values() for file in files} - shown:
         with suppress(OSError):
-            os.utime(root / FOLDER / file)
+            os.utime(root / KEPT / file)
 
 
 def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
@@ -216,14 +192,6 @@ def _ignores_case(root: Path) -> bool:
     """Whether names that differ in case only are one file there, as DuckDB may spell a path as it was typed."""
     swapped = root.with_name(root.name.swapcase())
     return swapped != root and same_place(swapped, root)
-
-
-def same_place(one: Path | str, other: Path | str) -> bool:
-    """Whether two paths lead to one folder, however they are spelt: through links, or in another case."""
-    try:
-        return str(one) == str(other) or os.path.samefile(one, other)
-    except OSError:
-        return False
 
 
 def _inform(
@@ -379,27 +347,6 @@ def make_files_view(
         database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
     except duckdb.Error as error:
         raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
-
-
-def read_info(path: Path) -> CatalogueInfo | None:
-    """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
-    try:
-        with open_private(partial(copyfile, path)) as database:
-            return info_of(database)
-    except (duckdb.Error, OSError):
-        return None
-
-
-def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
-    """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none."""
-    [(commit, built_at, root, definitions)] = database.execute(
-        "select commit, built_at, root, definitions from catalogue_info"
-    ).fetchall()
-    kept: dict[str, list[str]] = {}
-    for (file,) in database.execute("from kept.files where file <> ''").fetchall():
-        kept.setdefault(file.partition("/")[0], []).append(file)
-    files = {name: tuple(each) for name, each in kept.items()}
-    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, files)
 
 
 def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:

@@ -10,10 +10,9 @@ from typing import Literal
 import polars as pl
 
 from xlwh.errors import ContractError
-from xlwh.store.catalogue import CatalogueInfo, read_info, same_place
+from xlwh.store.connect import KEPT, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED
-from xlwh.store.kept import FOLDER
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.slots import Entry, contract
@@ -155,10 +154,10 @@ def _kept_rows(root: Path, info: CatalogueInfo) -> Iterator[Finding]:
     """Kept rows of views that cannot be read."""
     for file in (file for files in info.kept.values() for file in files if file.endswith(".parquet")):
         try:
-            pl.read_parquet(root / FOLDER / file, hive_partitioning=False)
+            pl.read_parquet(root / KEPT / file, hive_partitioning=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             yield Finding(
-                "unreadable_file", f"{FOLDER}/{file}", f"{_line(error)}; delete it and run `xlwh catalogue`"
+                "unreadable_file", f"{KEPT}/{file}", f"{_line(error)}; delete it and run `xlwh catalogue`"
             )
 
 

@@ -1,11 +1,16 @@
-"""Read-only DuckDB connections that are locked to the tables of one warehouse."""
+"""Read-only DuckDB connections that are locked to the tables of one warehouse; and what its catalogue says of itself."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -14,13 +19,40 @@ from xlwh.errors import StoreError
 from xlwh.store import spill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+NAME = "catalog.duckdb"
+"""The catalogue's file in a warehouse."""
 
 PRIVATE = "xlwh-private-"
 """How the folder of a private copy of a catalogue begins."""
 
-FOLDERS = ("tables", "metrics", "kept-by-xlwh-catalogue")
-"""Folders of a warehouse that connections read: tables, results of metrics, kept rows of views."""
+KEPT = "kept-by-xlwh-catalogue"
+"""Folder in a warehouse with the kept rows of views. DuckDB shows a path if a file is gone: this one says what to run."""
+
+FOLDERS = ("tables", "metrics", KEPT)
+"""Folders of a warehouse that connections read."""
+
+
+@dataclass(frozen=True)
+class CatalogueInfo:
+    """What a catalogue says of itself."""
+
+    commit: int
+    """Manifest commit that it shows."""
+    built_at: datetime
+    """UTC."""
+    root: str
+    """Warehouse that its paths lead to."""
+    definitions: str
+    """Digest of the SQL and the contracts that it was built from."""
+    kept: Mapping[str, tuple[str, ...]]
+    """View whose kept rows it reads -> their files, relative to the kept rows' folder."""
+
+    def lost(self) -> list[str]:
+        """Those of the files that are gone."""
+        folder = Path(self.root) / KEPT
+        return [file for files in self.kept.values() for file in files if not (folder / file).is_file()]
 
 
 def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
@@ -43,9 +75,67 @@ def silenced(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return database
 
 
+def read_info(path: Path) -> CatalogueInfo | None:
+    """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
+    opened = _open_informed(path)
+    if opened is None:
+        return None
+    database, info = opened
+    database.close()
+    return info
+
+
+def same_place(one: Path | str, other: Path | str) -> bool:
+    """Whether two paths lead to one folder, however they are spelt: through links, or in another case."""
+    try:
+        return str(one) == str(other) or os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def open_catalogue(root: Path, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection | None:
+    """A sandboxed connection to the catalogue of the warehouse at `root`, as it stands.
+
+    None where it is missing, cannot be read, was built for another place, or reads kept rows that are gone.
+    """
+    opened = _open_informed(root / NAME)
+    if opened is None:
+        return None
+    database, info = opened
+    if not same_place(info.root, root) or info.lost():
+        database.close()
+        return None
+    # The root as its own paths spell it, which need not be as we do.
+    return sandboxed(database, Path(info.root), memory_limit)
+
+
 def open_in_memory(root: Path, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
     """An empty database that reads the warehouse at `root` and writes kept rows, and nothing else."""
     return sandboxed(silenced(duckdb.connect()), root, memory_limit)
+
+
+def _open_informed(path: Path) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo] | None:
+    try:
+        database = open_private(partial(copyfile, path))
+    except (duckdb.Error, OSError):
+        return None
+    try:
+        return database, info_of(database)
+    except duckdb.Error:
+        database.close()
+        return None
+
+
+def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
+    """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none."""
+    [(commit, built_at, root, definitions)] = database.execute(
+        "select commit, built_at, root, definitions from catalogue_info"
+    ).fetchall()
+    kept: dict[str, list[str]] = {}
+    for (file,) in database.execute("from kept.files where file <> ''").fetchall():
+        kept.setdefault(file.partition("/")[0], []).append(file)
+    files = {name: tuple(each) for name, each in kept.items()}
+    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, files)
 
 
 def sandboxed(

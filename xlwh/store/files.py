@@ -1,18 +1,14 @@
-"""Durable files: written under a temporary name, synced, then renamed; and the Parquet files made that way."""
+"""Durable files: written under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from xlwh.errors import StoreError
-from xlwh.tables import Table
+MANIFEST = "manifest.sqlite"
+"""The manifest's file in a warehouse: where it is, there is a warehouse."""
 
 UNFINISHED = ".tmp-"
 """Files and folders whose name starts with this were never made current; `xlwh gc` removes them."""
@@ -48,47 +44,6 @@ def make_folder(folder: Path) -> None:
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
         sync(new.parent)
-
-
-def metadata_of(path: Path) -> dict[str, str] | None:
-    """Key-value metadata of a Parquet file; None where there is no file, or none that can be read."""
-    try:
-        return pl.read_parquet_metadata(path)
-    except (pl.exceptions.PolarsError, OSError):
-        return None
-
-
-def write_parquet(
-    frame: pl.DataFrame | pl.LazyFrame,
-    path: Path,
-    metadata: Mapping[str, str],
-    row_group_rows: int = Table.row_group_rows,
-) -> int:
-    """Write a frame to `path` durably, with key-value metadata. Returns the size in bytes.
-
-    A lazy frame is streamed, in its order. Raises `StoreError` if the disk refuses.
-    """
-    unfinished = path_beside(path)
-    # Level 1: attributions hardly compress further at higher ones, and encoding is most of the time.
-    options: dict[str, Any] = {
-        "compression": "zstd",
-        "compression_level": 1,
-        "statistics": True,
-        "row_group_size": row_group_rows,
-        "metadata": dict(metadata),
-    }
-    try:
-        if isinstance(frame, pl.LazyFrame):
-            frame.sink_parquet(unfinished, maintain_order=True, **options)
-        else:
-            frame.write_parquet(unfinished, **options)
-        size = unfinished.stat().st_size
-        publish(unfinished, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return size
 
 
 def remove_folder(folder: Path) -> None:

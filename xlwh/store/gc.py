@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from xlwh.store import metrics
-from xlwh.store.catalogue import NAME, CatalogueInfo, read_info
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
+from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED
-from xlwh.store.kept import FOLDER, Fingerprints
+from xlwh.store.kept import Fingerprints
 from xlwh.store.manifest import Manifest
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
@@ -86,8 +86,8 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         wanted.update(file for files in info.kept.values() for file in files)
     doomed += [
         path
-        for path in _files(root / FOLDER)
-        if path.relative_to(root / FOLDER).as_posix() not in wanted
+        for path in _files(root / KEPT)
+        if path.relative_to(root / KEPT).as_posix() not in wanted
         and now - _changed(path) > max(grace, UNNAMED_GRACE)
     ]
     # First the manifest: after a crash in between it never claims a file that is gone.
@@ -99,7 +99,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             shutil.rmtree(path)
         else:
             path.unlink()
-    _remove_empty(root / FOLDER)
+    _remove_empty(root / KEPT)
     return GcReport(tuple(path.relative_to(root).as_posix() for path in doomed), size, kept)
 
 

@@ -17,10 +17,9 @@ from duckdb.sqltypes import DuckDBPyType
 
 from xlwh.errors import SqlError
 from xlwh.store import catalogue
-from xlwh.store.connect import open_in_memory
+from xlwh.store.connect import KEPT, open_in_memory
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.kept import (
-    FOLDER,
     Column,
     Fingerprints,
     Kept,
@@ -117,7 +116,7 @@ class Keeper:
                 todo.append(view)
         if not todo:
             return outcomes
-        make_folder(self._root / FOLDER)
+        make_folder(self._root / KEPT)
         needed = self._definitions.needed_for([view.name for view in todo], self._kept)
         with closing(open_in_memory(self._root, self._memory_limit)) as database:
             self._database = database
@@ -206,7 +205,7 @@ class Keeper:
             for name, kind in zip(relation.columns, relation.types, strict=True)
         )
         check_columns(view, relation.columns)
-        path = self._root / FOLDER / columns_file(self._prints, view.name)
+        path = self._root / KEPT / columns_file(self._prints, view.name)
         make_folder(path.parent)
         unfinished = path_beside(path)
         unfinished.write_text(columns_text(found), encoding="utf-8")
@@ -242,7 +241,7 @@ class Keeper:
                 yield other, sum(self._size(file) for file in self._files_of(view, other, [values]))
 
     def _size(self, file: str) -> int:
-        return (self._root / FOLDER / file).stat().st_size
+        return (self._root / KEPT / file).stat().st_size
 
     def _files_of(self, view: View, other: str, batch: Iterable[Values]) -> list[str]:
         """The files of another kept view that these slices read."""
@@ -315,7 +314,7 @@ class Keeper:
         self, database: duckdb.DuckDBPyConnection, sql: str, view: View, values: Values, check: bool
     ) -> None:
         """Write the rows of a slice, and make them the kept ones."""
-        path = self._root / FOLDER / f"{self._prints.file(view.name, values)}.parquet"
+        path = self._root / KEPT / f"{self._prints.file(view.name, values)}.parquet"
         make_folder(path.parent)
         unfinished = path_beside(path)
         try:
@@ -337,7 +336,7 @@ class Keeper:
             unfinished.unlink(missing_ok=True)
 
     def _note_empty(self, view: View, values: Values) -> None:
-        path = self._root / FOLDER / f"{self._prints.file(view.name, values)}.empty"
+        path = self._root / KEPT / f"{self._prints.file(view.name, values)}.empty"
         make_folder(path.parent)
         path.touch()
 

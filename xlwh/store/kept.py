@@ -23,13 +23,11 @@ from pathlib import Path
 import duckdb
 
 from xlwh.errors import SqlError
+from xlwh.store.connect import KEPT
 from xlwh.store.manifest import Snapshot
 from xlwh.store.slots import Entry
 from xlwh.store.views import METRICS, Definitions, Macro, View
 from xlwh.tables import TABLES
-
-FOLDER = "kept-by-xlwh-catalogue"
-"""Folder in a warehouse with the kept rows. DuckDB shows a path if a file is gone: this one says what to run."""
 
 _FORM = 1
 """Of the files; raised when the same rows are written in another way."""
@@ -80,7 +78,7 @@ class Kept:
         columns = ", ".join(
             f"{quoted_name(each.name)}::{each.type} as {quoted_name(each.name)}" for each in self.columns
         )
-        paths = ", ".join(quoted(str(root / FOLDER / file)) for file in chosen)
+        paths = ", ".join(quoted(str(root / KEPT / file)) for file in chosen)
         # The folder names choose files before one is opened.
         options = ", hive_partitioning = true, hive_types_autocast = false" if self.view.by else ""
         return f"select {columns} from read_parquet([{paths}]{options}) where {guard}"
@@ -269,7 +267,7 @@ class Fingerprints:
 
 def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, str], list[Values]]:
     """The slices of a view that are kept, with their files relative to the folder, and those that are not."""
-    folder = root / FOLDER
+    folder = root / KEPT
     found: dict[Values, str] = {}
     missing = []
     for values in prints.slices(name):
@@ -286,7 +284,7 @@ def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, str
 def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...] | None:
     """The columns of a view, if they are kept."""
     try:
-        text = (root / FOLDER / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
+        text = (root / KEPT / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
         return tuple(Column(*each) for each in json.loads(text))
     except (OSError, ValueError, TypeError):
         return None
@@ -313,7 +311,7 @@ def kept(root: Path, prints: Fingerprints, name: str) -> Kept | None:
 
 def all_kept(root: Path, prints: Fingerprints) -> dict[str, Kept]:
     """The views all of whose rows are there, by name."""
-    if not (root / FOLDER).is_dir():
+    if not (root / KEPT).is_dir():
         return {}
     found = {view.name: kept(root, prints, view.name) for view in prints.kept}
     return {name: each for name, each in found.items() if each is not None}

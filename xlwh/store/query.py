@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -71,16 +72,27 @@ def checked(sql: str) -> str:
     settings, and functions that run text as SQL.
     """
     statement = _single(sql)
+    text = statement.query.strip().rstrip(";").rstrip()
     explained = _explained(statement.query)
     if explained is not None:
         checked(explained)
     elif statement.type == StatementType.SELECT:
-        _check_tree(statement.query)
+        names(text)
     elif statement.type == StatementType.MULTI:
         _check_pivot(statement)
     else:
         raise SqlError(f"{statement.type.name} statements are refused: only {_ACCEPTED} may run here.")
-    return statement.query.strip().rstrip(";").rstrip()
+    return text
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a query calls by name, in lower case."""
+
+    tables: frozenset[tuple[str, str]]
+    """(schema, table or view), the schema empty where none is given; names of CTEs are none of them."""
+    functions: frozenset[str]
+    """Functions and macros, scalar ones and of tables."""
 
 
 def _single(sql: str) -> duckdb.Statement:
@@ -95,7 +107,8 @@ def _single(sql: str) -> duckdb.Statement:
 
 def _explained(text: str) -> str | None:
     """What follows EXPLAIN, ANALYZE and the options in parentheses; None if it is no EXPLAIN."""
-    found = words(text)
+    # Most statements are spared from being cut into words.
+    found = words(text) if "explain" in text.lower() else []
     if not found or found[0][1] != "explain":
         return None
     at = 1
@@ -114,26 +127,53 @@ def words(text: str) -> list[tuple[int, str]]:
     encoded = text.encode()
     marks = duckdb.tokenize(text)
     ends = [*(start for start, _ in marks[1:]), len(encoded)]
-    return [
-        (len(encoded[:start].decode()), encoded[start:end].decode().strip().lower())
-        for (start, kind), end in zip(marks, ends, strict=True)
-        if kind != duckdb.token_type.comment
-    ]
+    found, offset, last = [], 0, 0
+    for (start, kind), end in zip(marks, ends, strict=True):
+        offset, last = offset + len(encoded[last:start].decode()), start
+        if kind != duckdb.token_type.comment:
+            found.append((offset, encoded[start:end].decode().strip().lower()))
+    return found
 
 
 @lru_cache(maxsize=512)
-def _check_tree(text: str) -> None:
+def names(text: str) -> Names:
+    """The names in one SELECT, from DuckDB's own parse tree. Raises `SqlError` as `checked` does."""
     with _parser().cursor() as cursor:
         [(serialized,)] = cursor.execute("select json_serialize_sql($1)", [text]).fetchall()
     tree = json.loads(serialized)
     if tree["error"]:
         raise SqlError(f"The statement cannot be checked: {tree['error_message']}.")
-    for node in _dicts(tree):
+    nodes = list(_dicts(tree))
+    for node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READING_NODES:
             name = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE")
             raise SqlError(f"{name} inside a query is refused: only {_ACCEPTED} may run here.")
         _check_function(node.get("function_name"))
+    functions = frozenset(str(node["function_name"]).lower() for node in nodes if "function_name" in node)
+    return Names(frozenset(_tables(tree, frozenset())), functions)
+
+
+def _tables(item: Any, ctes: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """(schema, name) of the tables in a part of a tree, without those that mean a CTE of a query around it."""
+    if isinstance(item, list):
+        for part in item:
+            yield from _tables(part, ctes)
+    if not isinstance(item, dict):
+        return
+    if item.get("type") == "BASE_TABLE":
+        schema, name = item["schema_name"].lower(), item["table_name"].lower()
+        if schema or name not in ctes:
+            yield schema, name
+    if item.get("type") == "RECURSIVE_CTE_NODE":
+        ctes |= {item["cte_name"].lower()}
+    for cte in item.get("cte_map", {}).get("map", ()):
+        # From inside a CTE only the earlier ones are seen.
+        yield from _tables(cte["value"], ctes)
+        ctes |= {cte["key"].lower()}
+    for name, part in item.items():
+        if name != "cte_map":
+            yield from _tables(part, ctes)
 
 
 @cache

@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import StoreError
-from xlwh.store.files import make_folder, write_parquet
+from xlwh.store.files import make_folder
 from xlwh.store.manifest import FileState, Manifest, NewFile, Scope, Snapshot
+from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
 

@@ -9,22 +9,16 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from xlwh.errors import SqlError
-from xlwh.store import user_cache
-from xlwh.store.query import checked, words
+from xlwh.store.query import checked, names, words
 from xlwh.store.steady import unsteady
 from xlwh.tables import TABLES, glossary
-
-if TYPE_CHECKING:
-    from sqlglot import exp
 
 _FORM = 5
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
@@ -108,8 +102,7 @@ class Definitions:
         macros: set[str] = set()
         waiting = list(names)
         for name in waiting:
-            if name not in views:
-                raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
+            _no_view(name, views)
         while waiting:
             current = waiting.pop()
             if current not in needed:
@@ -133,6 +126,16 @@ class Sources:
     def load(self) -> Definitions:
         """The views and macros. Raises `SqlError` as the function `load` does."""
         return load(self.folders, self.more)
+
+    def load_for(self, name: str) -> Definitions:
+        """What view `name` is made from; the rest is not parsed, and so not judged. Raises `SqlError` as `load` does."""
+        return load_for(name, self.folders, self.more)
+
+    def headers(self) -> dict[str, View]:
+        """The views by name as their headers describe them: their SQL is not parsed, so what they read is left open."""
+        return {path.stem: _headed(path) for folder in self.folders for path in _view_files(folder)} | dict(
+            self.more
+        )
 
     @property
     def names(self) -> list[str]:
@@ -185,30 +188,13 @@ def load(folders: Sequence[Path | str], more: Mapping[str, View] | None = None) 
     """Read SQL folders. Raises `SqlError` naming the file for what cannot be parsed, unknown names and cycles.
 
     `more` are views that come from elsewhere, by name. A folder holds `source/`, `core/`, `metric/`, `mart/` and `macros/`,
-    or `.sql` files directly. What was parsed once is not parsed again, in this process or in later ones of this user.
+    or `.sql` files directly.
     """
-    places, others = tuple(map(Path, folders)), dict(more or {})
-    for folder in places:
+    macros: dict[str, Macro] = {}
+    views: dict[str, View] = dict(more or {})
+    for folder in map(Path, folders):
         if not folder.is_dir():
             raise SqlError(f"There is no SQL folder {folder}.")
-    state = hashlib.blake2b(repr((_FORM, duckdb.__version__, version("sqlglot"))).encode(), digest_size=16)
-    for number, folder in enumerate(places):
-        for path in _sql_files(folder):
-            state.update(f"\0{number}/{path.relative_to(folder)}\0".encode() + path.read_bytes())
-    state.update(repr([(name, view.sql) for name, view in others.items()]).encode())
-    state.update(_contracts())
-    key = f"sql-{state.hexdigest()}"
-    if (found := user_cache.recall(key)) is not None:
-        return _from_json(found, places, others)
-    definitions = _parsed(places, others)
-    user_cache.remember(key, _to_json(definitions, places, others))
-    return definitions
-
-
-def _parsed(folders: Sequence[Path], more: Mapping[str, View]) -> Definitions:
-    macros: dict[str, Macro] = {}
-    views: dict[str, View] = dict(more)
-    for folder in folders:
         for path in sorted((folder / "macros").glob("*.sql")):
             for macro in _macros(path):
                 _no_second(macro, macros)
@@ -220,43 +206,52 @@ def _parsed(folders: Sequence[Path], more: Mapping[str, View]) -> Definitions:
     return _ordered(views, macros)
 
 
-def _to_json(
-    definitions: Definitions, folders: Sequence[Path], more: Mapping[str, View]
-) -> list[dict[str, Any]]:
-    """The definitions with paths that do not depend on where the folders are."""
-    steps = []
-    for step in definitions.steps:
-        place: list[Any] = [None, ""]
-        if step.name not in more or isinstance(step, Macro):
-            at = next(n for n, folder in enumerate(folders) if step.path.is_relative_to(folder))
-            place = [at, step.path.relative_to(folders[at]).as_posix()]
-        fields = {name: getattr(step, name) for name in step.__dataclass_fields__ if name != "path"}
-        steps.append({"is_view": isinstance(step, View), "place": place, **fields})
-    return steps
-
-
-def _from_json(steps: list[dict[str, Any]], folders: Sequence[Path], more: Mapping[str, View]) -> Definitions:
-    made: list[View | Macro] = []
-    for step in steps:
-        fields: dict[str, Any] = {
-            name: tuple(each) if isinstance(each, list) else each for name, each in step.items()
-        }
-        number, place = fields.pop("place")
-        is_view = fields.pop("is_view")
-        if number is None:
-            made.append(replace(more[step["name"]], depends_on=fields["depends_on"], by=fields["by"]))
-        else:
-            path = folders[number] / place
-            made.append(View(path=path, **fields) if is_view else Macro(path=path, **fields))
-    return Definitions(tuple(made))
-
-
 def _sql_files(folder: Path) -> list[Path]:
     return [*sorted((folder / "macros").glob("*.sql")), *_view_files(folder)]
 
 
+def load_for(name: str, folders: Sequence[Path | str], more: Mapping[str, View] | None = None) -> Definitions:
+    """The part of `load(folders, more)` that view `name` is made from; nothing else is parsed, and so not judged.
+
+    Raises `SqlError` if there is no such view, and as `load` does.
+    """
+    files = {path.stem: path for folder in map(Path, folders) for path in _view_files(folder)}
+    # Names that look as if a macro were made of them, be it in a comment -> the files where they do.
+    homes: dict[str, list[Path]] = {}
+    for folder in map(Path, folders):
+        for path in sorted((folder / "macros").glob("*.sql")):
+            for found in _CREATE.findall(_text(path)):
+                homes.setdefault(found.lower(), []).append(path)
+    known = {*files, *(more or {})}
+    _no_view(name, known)
+    views: dict[str, View] = {}
+    macros: dict[str, Macro] = {}
+    waiting: list[tuple[str, bool]] = [(name, True)]
+    while waiting:
+        wanted, is_view = waiting.pop()
+        if wanted in (views if is_view else macros):
+            continue
+        if is_view:
+            views[wanted] = (more or {}).get(wanted) or _view(files[wanted])
+        else:
+            made = (macro for path in homes[wanted] for macro in _macros(path))
+            macros |= {macro.name: macro for macro in made if macro.name == wanted}
+        step = (views if is_view else macros).get(wanted)
+        if step is not None:
+            reads = _reads(step)
+            _check_known("view", reads.views, known, step)
+            waiting += [(view, True) for view in reads.views]
+            waiting += [(function, False) for function in reads.functions if function in homes]
+    return _ordered(views, macros)
+
+
 def _view_files(folder: Path) -> list[Path]:
     return [path for name in (*FOLDERS, ".") for path in sorted((folder / name).glob("*.sql"))]
+
+
+def _no_view(name: str, views: Collection[str]) -> None:
+    if name not in views:
+        raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
 
 
 def _no_second(new: View | Macro, known: Mapping[str, View | Macro]) -> None:
@@ -272,13 +267,18 @@ def _text(path: Path) -> str:
 
 
 def _view(path: Path) -> View:
+    view = _headed(path)
+    try:
+        return replace(view, sql=checked(view.sql))
+    except SqlError as error:
+        raise SqlError(f"{path}: {error}") from None
+
+
+def _headed(path: Path) -> View:
+    """A view as its file has it, judged by its name only."""
     text = _text(path)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", path.stem):
         raise SqlError(f"{path}: the file's name becomes the view's; use lower-case letters, digits and _.")
-    try:
-        sql = checked(text)
-    except SqlError as error:
-        raise SqlError(f"{path}: {error}") from None
     header = _header(text)
     columns = dict(header.columns)
     folder = path.parent.name
@@ -290,7 +290,7 @@ def _view(path: Path) -> View:
         path.stem,
         folder,
         path,
-        sql,
+        text,
         header.description,
         header.key,
         header.source,
@@ -330,7 +330,7 @@ def _header(text: str) -> _Header:
     return header
 
 
-_MACRO = re.compile(r"\s*create\s+(?:or\s+replace\s+)?(?:macro|function)\s+(\w+)\s*\(", re.IGNORECASE)
+_CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(?:macro|function)\s+(\w+)\s*\(", re.IGNORECASE)
 
 
 def _macros(path: Path) -> list[Macro]:
@@ -342,7 +342,7 @@ def _macros(path: Path) -> list[Macro]:
     for statement in statements:
         # A statement's text may begin with the comment above it.
         sql = re.sub(r"\A(\s*--[^\n]*\n)*\s*", "", statement.query).rstrip().rstrip(";")
-        match = _MACRO.match(sql)
+        match = _CREATE.match(sql)
         if match is None:
             raise SqlError(
                 f"{path}: only `create macro` statements belong here, found: {sql.split(chr(10))[0]}"
@@ -376,48 +376,17 @@ class _Reads:
     functions: frozenset[str]
 
 
-@lru_cache(maxsize=512)
-def _reads(sql: str) -> _Reads:
-    """Names of the views, of the tables under `files` or `stored`, and of the functions in a query; CTE names are none."""
-    # Only who builds a catalogue parses SQL; who connects to one need not wait for the parser to load.
-    import sqlglot
-    from sqlglot import exp
-
+def _reads(step: View | Macro) -> _Reads:
     try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except sqlglot.errors.SqlglotError as error:
-        raise SqlError(f"cannot be parsed: {error}") from None
-    named = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier) and not _is_cte(t)]
+        found = names(_body(step) if isinstance(step, Macro) else step.sql)
+    except SqlError as error:
+        raise SqlError(f"{step.path}: {error}") from None
     return _Reads(
-        frozenset(t.name.lower() for t in named if t.db.lower() in ("", "main")),
-        frozenset(t.name.lower() for t in named if t.db.lower() == "files"),
-        frozenset(t.name.lower() for t in named if t.db.lower() == "stored"),
-        frozenset(node.name.lower() for node in tree.find_all(exp.Anonymous)),
+        frozenset(name for schema, name in found.tables if schema in ("", "main")),
+        frozenset(name for schema, name in found.tables if schema == "files"),
+        frozenset(name for schema, name in found.tables if schema == "stored"),
+        found.functions,
     )
-
-
-def _is_cte(table: exp.Table) -> bool:
-    """Whether the name means a CTE of a query around it, and no view."""
-    from sqlglot import exp
-
-    if table.db:
-        return False
-    inner: exp.Expr = table
-    outer = table.parent
-    while outer is not None:
-        if isinstance(outer, exp.With):
-            # From inside a CTE only the earlier ones are seen, and itself if it is recursive.
-            at = outer.expressions.index(inner)
-            visible = outer.expressions[: at + bool(outer.args.get("recursive"))]
-            inner, outer = outer, outer.parent
-        else:
-            clause = outer.args.get("with_")
-            visible = clause.expressions if clause is not None else []
-        if any(cte.alias.lower() == table.name.lower() for cte in visible):
-            return True
-        if outer is not None:
-            inner, outer = outer, outer.parent
-    return False
 
 
 def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definitions:
@@ -430,10 +399,7 @@ def _ordered(views: Mapping[str, View], macros: Mapping[str, Macro]) -> Definiti
     graph: dict[str, list[str]] = {}
     reads: dict[str, _Reads] = {}
     for mark, step in steps.items():
-        try:
-            found = _reads(_body(step) if isinstance(step, Macro) else step.sql)
-        except SqlError as error:
-            raise SqlError(f"{step.path}: {error}") from None
+        found = _reads(step)
         _check_known("view", found.views, views, step)
         _check_known("stored table", found.files | found.stored, TABLES, step)
         reads[mark] = found

@@ -6,16 +6,14 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
-from shutil import copyfile
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from xlwh.errors import SqlError, StoreError
+from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
@@ -50,9 +48,9 @@ class Warehouse:
         self._sql_dirs = sql_dirs
         if create:
             make_folder(self.root)
-        elif not (self.root / "manifest.sqlite").is_file():
+        elif not (self.root / MANIFEST).is_file():
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
-        self.manifest: Manifest = SqliteManifest(self.root / "manifest.sqlite")
+        self.manifest: Manifest = SqliteManifest(self.root / MANIFEST)
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry, or None if it was never written (or dropped)."""
@@ -225,7 +223,7 @@ class Warehouse:
 
     def catalogue_is_current(self) -> bool:
         """Whether `catalog.duckdb` shows the last commit, the present SQL and this place, and all that it reads is there."""
-        from xlwh.store.catalogue import NAME, read_info, same_place
+        from xlwh.store.connect import NAME, read_info, same_place
 
         info = read_info(self.root / NAME)
         wanted = (self.manifest.head(), self.sources().digest)
@@ -250,43 +248,23 @@ class Warehouse:
         `everything` the tables and views hold all that is stored at the last commit (or at `as_of`), also what the study
         does not name.
         """
+        from xlwh.store.connect import open_catalogue
+
         if as_of is not None or everything:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
             return self._connect_privately(_complete(snapshot) if everything else snapshot, memory_limit)
-        if (database := self._connect_to_catalogue(memory_limit)) is not None:
-            return database
+        if (opened := open_catalogue(self.root, memory_limit)) is not None:
+            return opened
         try:
             self.build_catalogue()
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
         else:
-            if (database := self._connect_to_catalogue(memory_limit)) is not None:
-                return database
+            if (opened := open_catalogue(self.root, memory_limit)) is not None:
+                return opened
         return self._connect_privately(self.manifest.snapshot(), memory_limit)
-
-    def _connect_to_catalogue(self, memory_limit: str | None) -> duckdb.DuckDBPyConnection | None:
-        """A connection to the catalogue that is there; None where there is none that can be read here."""
-        import duckdb
-
-        from xlwh.store.catalogue import NAME, info_of, same_place
-        from xlwh.store.connect import open_private, sandboxed
-
-        try:
-            database = open_private(partial(copyfile, self.root / NAME))
-        except (duckdb.Error, OSError):
-            return None
-        try:
-            info = info_of(database)
-        except duckdb.Error:
-            database.close()
-            return None
-        if not same_place(info.root, self.root) or info.lost():
-            database.close()
-            return None
-        # As its own paths spell the place, which need not be as we do.
-        return sandboxed(database, Path(info.root), memory_limit)
 
     def _connect_privately(self, snapshot: Snapshot, memory_limit: str | None) -> duckdb.DuckDBPyConnection:
         """A connection to a catalogue of a snapshot that is made for it alone."""
@@ -320,34 +298,6 @@ class Warehouse:
     def staging(self, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0) -> Staging:
         """Resumable work on some slots; use it as a context manager. `held_s`: see `Staging`."""
         return Staging(self.root, self.manifest, slots, fingerprint, held_s)
-
-
-def connect(path: Path | str = "warehouse", as_of: datetime | int | None = None) -> duckdb.DuckDBPyConnection:
-    """A read-only DuckDB connection with every view of the warehouse at `path`.
-
-    It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one. It can
-    read the warehouse's tables and no other file, and its settings are locked. Raises `StoreError` if there is no
-    warehouse, or if files of the earlier snapshot were removed.
-    """
-    return Warehouse(path).connect(as_of)
-
-
-def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
-    """Run one reading statement on the warehouse at `path`; the result is fetched from the connection that comes back.
-
-    Raises `SqlError` for statements that do anything but read (see `xlwh.store.query`), and for those that fail.
-    """
-    import duckdb
-
-    from xlwh.store.query import checked as checked_statement
-
-    statement = checked_statement(sql)
-    database = connect(path)
-    try:
-        return database.execute(statement)
-    except duckdb.Error as error:
-        database.close()
-        raise SqlError(str(error)) from None
 
 
 def _complete(snapshot: Snapshot) -> Snapshot:

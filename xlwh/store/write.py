@@ -12,8 +12,9 @@ from polars.io.plugins import register_io_source
 
 from xlwh.errors import ContractError
 from xlwh.store.contract import schema
-from xlwh.store.files import make_folder, write_parquet
+from xlwh.store.files import make_folder
 from xlwh.store.manifest import ConflictError, Manifest, NewFile
+from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 
 

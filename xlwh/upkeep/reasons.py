@@ -12,7 +12,7 @@ from xlwh.steps.job import RECIPE, Planned
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
-from xlwh.store.files import metadata_of
+from xlwh.store.parquet import metadata_of
 from xlwh.upkeep.scope import entries_of, lies_in
 
 if TYPE_CHECKING:

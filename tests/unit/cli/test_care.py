@@ -11,7 +11,8 @@ import pytest
 from xlwh.cli.care import Duration
 from xlwh.corpora import readers
 from xlwh.errors import StoreError
-from xlwh.store import Slot, Warehouse, empty, take
+from xlwh.store import Slot, Warehouse, empty
+from xlwh.store.take import take
 from xlwh.study import load
 from xlwh.tables import TABLES
 

@@ -9,6 +9,7 @@ import json
 import polars as pl
 import pytest
 
+from xlwh.cli.query import column_types
 from xlwh.store.views import load_views
 from xlwh.tables import TABLES
 
@@ -123,10 +124,37 @@ def test_tables(xlwh):
     assert examples["size_bytes"] > 0
     assert examples["last_written"]
     assert rows["tokens"]["rows"] == 0
-    assert (rows["ccta"]["kind"], rows["ccta"]["rows"]) == ("view", 0)
+    assert (rows["ccta"]["kind"], rows["ccta"]["rows"]) == ("view", None)
     _, out, _ = xlwh("tables")
     assert "examples" in out
     assert "kB" in out
+
+
+def test_tables_counts_views_where_it_is_told_to(xlwh, monkeypatch):
+    monkeypatch.setattr("xlwh.store.views.Sources.names", ["tokens", "ccta", "example_texts"])
+    rows = {row["name"]: row for row in json.loads(xlwh("tables", "--count", "--json")[1])}
+    assert rows["examples"]["rows"] == 2
+    assert set(rows) == {*TABLES, "ccta", "example_texts"}
+    assert (rows["ccta"]["rows"], rows["example_texts"]["rows"]) == (0, 2)
+
+
+def test_tables_parses_no_sql(xlwh, filled):
+    (filled.root / "sql").mkdir()
+    (filled.root / "sql" / "broken.sql").write_text("this is no SQL")
+    code, out, _ = xlwh("tables")
+    assert code == 0
+    assert "broken" in out
+    assert xlwh("describe", "ccta")[0] == 0
+    code, _, errors = xlwh("describe", "broken")
+    assert code == 1
+    assert "broken.sql" in errors
+
+
+def test_describe_has_the_types_that_the_catalogue_has(filled):
+    with filled.connect() as connection:
+        for name in ("ccta", "tokens", "task_scores", "metric_correlations"):
+            there = {row[0]: row[1] for row in connection.execute(f'describe "{name}"').fetchall()}
+            assert column_types(name, filled.sources().load_for(name)) == there
 
 
 @pytest.mark.parametrize("name", [*TABLES, "ccta", "task_scores", "fertility"])

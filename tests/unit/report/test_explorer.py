@@ -15,7 +15,7 @@ from xlwh.report.explorer.state import Explorer
 from xlwh.report.figures import all_figures, sections
 from xlwh.store import Slot, Warehouse
 from xlwh.store.catalogue import read_info
-from xlwh.store.kept import FOLDER
+from xlwh.store.connect import KEPT
 
 PAIR = {
     "model": "alpha", "dataset": "nli", "split": "dev", "method": "lig", "target_policy": "source_prediction",
@@ -284,7 +284,7 @@ def test_a_warehouse_that_one_may_only_read_is_warmed_without_keeping(
     monkeypatch.setattr("xlwh.store.keeping.make_folder", refused)
     explorer = Explorer(warehouse.root)
     explorer.warm()
-    assert not (warehouse.root / FOLDER).exists()
+    assert not (warehouse.root / KEPT).exists()
     with explorer.state() as now:
         assert now.views.ready("ccta")
         assert now.views.frame("ccta").height > 0

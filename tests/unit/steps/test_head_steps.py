@@ -12,7 +12,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS
 from xlwh.steps.planning import definition_of
 from xlwh.steps.runner import fresh, run
-from xlwh.store import Slot, Warehouse, take
+from xlwh.store import Slot, Warehouse
+from xlwh.store.take import take
 
 KEY = Key("a", language="de")
 HEADS = {

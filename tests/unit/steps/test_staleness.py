@@ -25,7 +25,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Step, partitions, step_of, upstream
 from xlwh.steps.planning import NotApplicable, Planner, definition_of, slots_of
-from xlwh.store import Slot, contract
+from xlwh.store import Slot
+from xlwh.store.slots import contract
 from xlwh.study import Study
 from xlwh.tables import TABLES
 

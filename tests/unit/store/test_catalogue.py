@@ -14,7 +14,8 @@ import pytest
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store import Slot, Warehouse, catalogue
-from xlwh.store.catalogue import duckdb_type, read_info
+from xlwh.store.catalogue import duckdb_type
+from xlwh.store.connect import read_info
 from xlwh.tables import TABLES
 
 

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
-from xlwh.store.files import make_folder, remove_folder, write_parquet
+from xlwh.store.files import make_folder, remove_folder
+from xlwh.store.parquet import write_parquet
 
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
 

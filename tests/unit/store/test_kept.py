@@ -21,7 +21,8 @@ from kept_rows import columns, differing, live, rows
 from xlwh.errors import SqlError
 from xlwh.store import Slot, Warehouse, keeping
 from xlwh.store.catalogue import NAME, read_info
-from xlwh.store.kept import FOLDER, Fingerprints, kept
+from xlwh.store.connect import KEPT as FOLDER
+from xlwh.store.kept import Fingerprints, kept
 from xlwh.store.views import load
 
 VIEWS = {

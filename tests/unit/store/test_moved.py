@@ -15,7 +15,7 @@ import pytest
 
 import xlwh
 from xlwh.store import Warehouse, catalogue
-from xlwh.store.catalogue import read_info
+from xlwh.store.connect import read_info
 
 COUNT = "select count(*) from predictions"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from xlwh.errors import SqlError
+from xlwh.store.opening import query
 from xlwh.store.query import checked
-from xlwh.store.warehouse import query
 
 READING = [
     "select 1",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from xlwh.errors import SqlError
-from xlwh.store import user_cache, views
 from xlwh.store.views import Sources, View, load, load_views, shipped_sql
 from xlwh.tables import TABLES
 
@@ -129,6 +124,42 @@ def test_only_what_a_view_needs(sql):
         load([sql]).needed_for("z")
 
 
+def test_one_view_is_loaded_without_the_rest():
+    """As when everything is, but for the order."""
+    sources = Sources((shipped_sql(),))
+    everything = sources.load()
+    for name, view in list(everything.views.items())[::6]:
+        found = sources.load_for(name)
+        assert found.views[name] == view
+        assert all(step in everything.steps for step in found.steps)
+        assert [step for step in found.steps if isinstance(step, View)][-1] == view
+    assert {step.name for step in sources.load_for("tokens").steps} == {"tokens"}
+
+
+def test_what_one_view_does_not_need_is_not_judged(sql):
+    (sql / "core" / "a.sql").write_text("select one() as x, lower('A') as y from tokens")
+    (sql / "core" / "b.sql").write_text("select * from nowhere")
+    (sql / "macros" / "m.sql").write_text("-- no create macro lower(a)\ncreate macro one() as 1")
+    (sql / "macros" / "n.sql").write_text("select 1")
+    found = Sources((sql,)).load_for("a")
+    assert {step.name for step in found.steps} == {"a", "tokens", "one"}
+    assert found.views["a"].depends_on == ("tokens",)
+    with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, "):
+        Sources((sql,)).load_for("z")
+    with pytest.raises(SqlError, match=r"b\.sql: there is no view `nowhere`. There are: a, "):
+        Sources((sql,)).load_for("b")
+
+
+def test_headers_are_read_without_parsing(sql):
+    (sql / "core" / "v.sql").write_text("-- Mine.\n-- column x: A number.\nthis is no SQL")
+    headers = Sources((sql,)).headers()
+    assert (headers["v"].description, headers["v"].columns) == ("Mine.", {"x": "A number."})
+    for name, view in load([shipped_sql()]).views.items():
+        header = Sources((shipped_sql(),)).headers()[name]
+        assert (header.description, header.key, header.source) == (view.description, view.key, view.source)
+        assert header.columns == view.columns
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
@@ -195,61 +226,3 @@ def test_names_are_told_without_parsing(tmp_path):
     (tmp_path / "own.sql").write_text("this is no SQL")
     sources = Sources((shipped_sql(), tmp_path))
     assert set(sources.names) == {*load([shipped_sql()]).views, "own"}
-
-
-def test_what_was_parsed_once_is_not_parsed_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folders = [shipped_sql(), tmp_path / "own"]
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "mine.sql").write_text(
-        "-- Mine.\n-- column n: Number.\nselect count(*) as n from tokens"
-    )
-    more = {"odd": View("odd", "metrics", tmp_path / "odd-1.parquet", "select 1 as x", "", (), "", {}, ())}
-    first = load(folders, more)
-    program = (
-        "import sys; from pathlib import Path; from xlwh.store.views import load; "
-        "load([Path(each) for each in sys.argv[1:]]); assert 'sqlglot' not in sys.modules, 'sqlglot'"
-    )
-    load(folders)
-    subprocess.run([sys.executable, "-c", program, *map(str, folders)], check=True)
-    monkeypatch.setattr(views, "_parsed", lambda *_: pytest.fail("parsed again"))
-    assert load(folders, more) == first
-    monkeypatch.undo()
-
-
-@pytest.mark.parametrize("change", ["sql", "writable", "broken", "other user"])
-def test_what_was_parsed_is_parsed_again_where_it_may_be_wrong(change, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "mine.sql").write_text("select 1 as n")
-    load([own])
-    [file] = (tmp_path / "cache" / "xlwh").iterdir()
-    assert file.stat().st_mode & 0o777 == 0o600
-    parsed = []
-    genuine = views._parsed
-    monkeypatch.setattr(views, "_parsed", lambda *given: parsed.append(given) or genuine(*given))
-    if change == "sql":
-        (own / "mine.sql").write_text("select 2 as n")
-    elif change == "writable":
-        file.chmod(0o666)
-    elif change == "broken":
-        file.write_text("{")
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: -1)
-    assert "n" in load([own]).views["mine"].sql
-    assert len(parsed) == 1
-
-
-def test_without_a_place_for_what_was_parsed(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert load([shipped_sql()]).views
-
-
-def test_old_results_go(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for number in range(40):
-        user_cache.remember(f"x{number}", [number])
-    assert len(list((tmp_path / "xlwh").iterdir())) == 32
-    assert user_cache.recall("x39") == [39]

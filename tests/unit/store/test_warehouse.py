@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
+from types import ModuleType
 
 import polars as pl
 import pytest
 
 import xlwh
+from xlwh import store
 from xlwh.errors import ContractError, SqlError, StoreError
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.tables import TABLES
@@ -184,6 +188,17 @@ def test_the_package_is_lazy():
     with pytest.raises(AttributeError, match="nonsense"):
         _ = xlwh.nonsense
     assert xlwh.Warehouse is Warehouse
+
+
+def test_the_store_hands_out_what_it_names():
+    """Also once every module of it is loaded, whose name would hide another thing of that name."""
+    modules = {module.name for module in pkgutil.iter_modules(store.__path__)}
+    for module in modules:
+        importlib.import_module(f"xlwh.store.{module}")
+    assert not modules & set(store.__all__)
+    assert all(not isinstance(getattr(store, name), ModuleType) for name in store.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = store.nonsense
 
 
 def test_a_study_brings_views_of_its_own(warehouse, frames, tmp_path):
