@@ -23,7 +23,7 @@ from xlwh.steps.base import Key, StepResult
 from xlwh.steps.context import Context
 from xlwh.steps.crew import Crew, _can_be_sent
 from xlwh.steps.plan import STEPS, partitions
-from xlwh.store import Warehouse
+from xlwh.store import Slot, Warehouse
 from xlwh.store.checkpoints import checkpoint_of
 from xlwh.study import load
 
@@ -110,7 +110,7 @@ def test_the_same_bytes_from_workers_and_without(place, crew, tmp_path):
 
 def test_errors_come_back_as_what_they_are_and_leave_the_others(crew, place, tmp_path):
     context = opened(*place)
-    context.warehouse.drop([e.slot for e in context.warehouse.entries("tokens") if "de" in e.slot.keys])
+    context.warehouse.drop([Slot("tokens", ("plain", "de"), "nli")])
     keys = [Key("plain", language=language) for language in ("en", "de", "es")]
     context.force = True
     try:
@@ -196,10 +196,13 @@ def test_whoever_is_interrupted_ends_the_workers(crew, place):
     within(10, lambda: not any(map(alive, pids)))
 
 
+ASKED = "examples parallelism models tokens predictions attributions"
+
+
 def start(study, root, seen):
     """A command with two workers, in the middle: what it says has `seen` in it by now."""
     program = "import sys; from xlwh.cli import main; sys.exit(main())"
-    arguments = f"materialize --workers processes:2 --study {study} --warehouse {root}".split()
+    arguments = f"materialize {ASKED} --workers processes:2 --study {study} --warehouse {root}".split()
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.DEVNULL,
@@ -229,17 +232,24 @@ def children(pid):
     return found
 
 
-def test_the_command_is_killed_and_stopped_and_goes_on(place, tmp_path):
-    root = tmp_path / "warehouse"
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A warehouse for the commands that are stopped."""
+    return tmp_path_factory.mktemp("stopped") / "warehouse"
+
+
+def test_the_command_is_killed_and_stopped(place, stopped):
     # kill -9 of the command alone: its workers notice.
-    process, _ = start(place[0], root, "models base: written")
+    process, _ = start(place[0], stopped, "models base: written")
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()
     process.communicate()
     within(10, lambda: not any(map(alive, workers)))
     # Ctrl-C reaches the command and its workers at once.
-    process, said = start(place[0], root, "tokens: ")
+    process, said = start(place[0], stopped, "tokens: ")
+    assert "Workers: 2 processes (as asked for)" in said
+    assert "models base: " not in said  # what the first one made is kept
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     _, rest = process.communicate(timeout=60)
@@ -247,17 +257,19 @@ def test_the_command_is_killed_and_stopped_and_goes_on(place, tmp_path):
     assert STOPPED in rest
     assert "Traceback" not in said + rest
     within(10, lambda: not any(map(alive, workers)))
-    process, _ = start(place[0], root, "partitions in")
-    process.communicate()
-    assert process.returncode == 0
-    assert_same(contents(place[1]), contents(root))
 
 
 @pytest.mark.slow
-def test_the_command_is_terminated(place, tmp_path):
-    process, _ = start(place[0], tmp_path / "warehouse", "models base: written")
+def test_the_command_goes_on_after_it_was_terminated(place, stopped):
+    process, _ = start(place[0], stopped, "tokens: ")
     workers = children(process.pid)
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode != 0
     within(10, lambda: not any(map(alive, workers)))
+    process, _ = start(place[0], stopped, "attributions: ")
+    process.communicate()
+    assert process.returncode == 0
+    found, whole = contents(stopped), contents(place[1])
+    assert {STEPS[name].tables[0] for name in ASKED.split()} <= {slot.partition("/")[0] for slot in found}
+    assert_same({slot: whole[slot] for slot in found}, found)

@@ -182,11 +182,13 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
     """Worker processes where the setting comes to some, which load their libraries while this process goes on."""
     from xlwh.steps.workers import choose
 
+    if not todo:
+        yield None
+        return
     models = {key.model for keys in todo.values() for key in keys if key.model is not None}
-    choice = choose(workers, context.zoo, models, max(map(len, todo.values()), default=0))
-    if todo:
-        click.echo(choice, err=True)
-    if not choice.processes or not todo:
+    choice = choose(workers, context.zoo, models, max(map(len, todo.values())))
+    click.echo(choice, err=True)
+    if not choice.processes:
         yield None
         return
     from xlwh.steps.crew import Crew

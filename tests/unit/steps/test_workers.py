@@ -63,7 +63,7 @@ def test_the_setting_is_read_and_other_words_are_refused():
         ({}, 1, 0, "nothing to make side by side"),
         ({"cores": 1}, 40, 0, "one core"),
         ({"cores": 64}, 40, workers.MOST, "64 cores"),
-        ({"free": 3 * 10**9}, 40, 2, "of 3.0 GB"),
+        ({"free": 4 * 10**9}, 40, 2, "of 4.0 GB"),
         ({"free": 10**9}, 40, 0, "of 1.0 GB"),
         ({"free": None}, 40, 4, "4 cores"),
         ({"accelerator": True}, 40, 0, "accelerator"),
