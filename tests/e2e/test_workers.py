@@ -77,7 +77,7 @@ def silent(key):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, make_study):
-    """A study, and a warehouse of it in which two workers have made all but what comes after `tokens`."""
+    """A study, and the folder of a warehouse."""
     folder = tmp_path_factory.mktemp("place")
     return make_study(folder / "tiny"), folder / "warehouse"
 
@@ -94,16 +94,21 @@ def make(crew, context, step, keys=None, begun=silent):
     return dict(crew.make(STEPS[step], context, keys, begun))
 
 
-def test_the_same_bytes_from_workers_and_without(place, crew, tmp_path):
-    context, other = opened(*place), opened(place[0], tmp_path / "alone")
+@pytest.fixture(scope="module", autouse=True)
+def results(place, crew):
+    """Everything made by two workers: (step, key) -> what became of it."""
+    context = opened(*place)
+    return {(step, key): result for step in STEPS for key, result in make(crew, context, step).items()}
+
+
+def test_the_same_bytes_from_workers_and_without(place, results, tmp_path):
+    other = opened(place[0], tmp_path / "alone")
     for step in STEPS.values():
-        keys = partitions(context.study, step)
-        reports = []
-        made = make(crew, context, step.name, begun=lambda key, to=reports: lambda *report: to.append(report))
-        assert set(made) == set(keys)
-        for key in keys:
-            assert isinstance(made[key], StepResult), (step.name, key, made[key])
-            assert made[key].status == runner.run(step, other, key).status
+        for key in partitions(other.study, step):
+            result = results.pop((step.name, key))
+            assert isinstance(result, StepResult), (step.name, key, result)
+            assert result.status == runner.run(step, other, key).status
+    assert not results
     assert_same(contents(place[1]), contents(tmp_path / "alone"))
     assert "torch.optim" in sys.modules  # the run without workers computed here
 
@@ -267,7 +272,7 @@ def test_the_command_goes_on_after_it_was_terminated(place, stopped):
     process.communicate(timeout=60)
     assert process.returncode != 0
     within(10, lambda: not any(map(alive, workers)))
-    process, _ = start(place[0], stopped, "attributions: ")
+    process, _ = start(place[0], stopped, "tokens: ")
     process.communicate()
     assert process.returncode == 0
     found, whole = contents(stopped), contents(place[1])
