@@ -12,7 +12,15 @@ from dagster_project.events import defer_events, log_made, log_not_made
 from dagster_project.metadata import describe, stored_of, summarise, table_metadata
 from dagster_project.partitions import backfill_policy, dependencies, partitions_of, to_key, to_partition
 from dagster_project.plots import plot
-from dagster_project.resources import FORCE_TAG, Plans, Reporter, WarehouseResource, ZooResource, attempts
+from dagster_project.resources import (
+    FORCE_TAG,
+    Plans,
+    Reporter,
+    Staff,
+    WarehouseResource,
+    ZooResource,
+    attempts,
+)
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
@@ -53,6 +61,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         zoo: ZooResource,
         plans: dg.ResourceParam[Plans],
         reporter: dg.ResourceParam[Reporter],
+        staff: dg.ResourceParam[Staff],
     ) -> Iterator[dg.MaterializeResult[None]]:
         opened = warehouse.open()
         defer_events(context)
@@ -62,7 +71,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         scope.renew(bench.planner, [])
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
-        outcomes = list(attempts(context, bench, reporter, step, keys, blocked))
+        outcomes = list(attempts(context, bench, reporter, staff, step, keys, blocked))
         written = any(outcome.written for outcome in outcomes)
         if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()

@@ -1,7 +1,7 @@
 """The whole of it: the assets, checks, jobs and resources of one study.
 
 The study is the file named by XLWH_STUDY (default: the demo that ships with the package), the warehouse the
-folder named by XLWH_WAREHOUSE (default: ./warehouse).
+folder named by XLWH_WAREHOUSE (default: ./warehouse); XLWH_WORKERS says where partitions are made (default: auto).
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ import dagster as dg
 from dagster_project.assets import table_assets
 from dagster_project.checks import table_checks
 from dagster_project.jobs import force_jobs
-from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooResource
+from dagster_project.resources import Plans, Reporter, Staff, WarehouseResource, ZooResource
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
+from xlwh.steps.workers import VARIABLE, Workers
 from xlwh.study import Study, load
 
 
 def build(
-    study: Study, root: Path, reporter: Reporter | None = None, planner: Planner | None = None
+    study: Study,
+    root: Path,
+    reporter: Reporter | None = None,
+    planner: Planner | None = None,
+    staff: Staff | None = None,
 ) -> dg.Definitions:
-    """Definitions of a study whose warehouse is the folder `root`."""
+    """Definitions of a study whose warehouse is the folder `root`; without `staff` this process makes everything."""
     return dg.Definitions(
         assets=[*table_assets(study), view_assets(study)],
         asset_checks=table_checks(),
@@ -33,6 +38,7 @@ def build(
             "zoo": ZooResource(),
             "plans": Plans(planner),
             "reporter": reporter or Reporter(),
+            "staff": staff or Staff(),
         },
         # One process for all partitions of a run: a model is loaded once, not once per step.
         executor=dg.in_process_executor,
@@ -52,4 +58,6 @@ def study_file() -> Path:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
-    return build(load(study_file()), Path(os.environ.get("XLWH_WAREHOUSE") or "warehouse"))
+    root = Path(os.environ.get("XLWH_WAREHOUSE") or "warehouse")
+    workers = Workers.parse(os.environ.get(VARIABLE) or "auto")
+    return build(load(study_file()), root, staff=Staff(workers))

@@ -1,4 +1,4 @@
-"""Materialise a study from the command line: the same assets, in this process, in as few runs as possible.
+"""Materialise a study from the command line: the same assets, in runs of this process, as few as possible.
 
 A Dagster run costs most of a second and each partition in it some milliseconds, so the caller leaves out what is
 fresh, and what is left goes into one run per kind of partition wherever that can be.
@@ -18,9 +18,10 @@ from dagster import DagsterInstance
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
-from dagster_project.resources import FORCE_TAG, Reporter
+from dagster_project.resources import FORCE_TAG, Reporter, Staff
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
+from xlwh.steps.crew import Crew
 from xlwh.steps.plan import Outcome, Step, in_order, upstream, values
 from xlwh.steps.planning import Planner
 from xlwh.study import Study
@@ -83,7 +84,7 @@ class _Collector(Reporter):
 
 
 class Launcher:
-    """Makes partitions and views of one study in this process, whatever fails on the way."""
+    """Makes partitions and views of one study, in this process or by a crew, whatever fails on the way."""
 
     def __init__(
         self,
@@ -92,13 +93,14 @@ class Launcher:
         display: Display,
         force: bool = False,
         planner: Planner | None = None,
+        crew: Crew | None = None,
     ) -> None:
         self._study = study
         self._root = root
         self._force = force
         self._display = display
         self._collector = _Collector(display=display)
-        definitions = build(study, root, self._collector, planner)
+        definitions = build(study, root, self._collector, planner, Staff(crew=crew))
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self.problems: list[str] = []
         """What went wrong other than in a partition: checks that failed, views that cannot be built."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import dagster as dg
 from pydantic import PrivateAttr
 
 from xlwh.errors import MissingDataError
 from xlwh.models import Zoo
-from xlwh.steps import runner
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.context import Context
+from xlwh.steps.crew import Begun, Crew, Made, alone
 from xlwh.steps.plan import Outcome, Step
 from xlwh.steps.planning import Planner
+from xlwh.steps.workers import IN_PROCESS, Workers, choose
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
@@ -58,6 +62,31 @@ class Plans:
             # With a zoo of its own: it asks what models are and loads none, so it keeps none in memory.
             self.planner = Planner(study, warehouse, Zoo(study, warehouse))
         return self.planner
+
+
+class Make(Protocol):
+    """What makes partitions of a step: `alone`, or the `make` of a crew."""
+
+    def __call__(
+        self, step: Step, context: Context, keys: Sequence[Key], begun: Begun
+    ) -> Generator[Made]: ...
+
+
+@dataclass
+class Staff:
+    """Who makes partitions: this process, or workers, started once and kept from run to run of a process."""
+
+    workers: Workers = IN_PROCESS
+    crew: Crew | None = None
+
+    def of(self, context: Context, keys: Sequence[Key]) -> Make:
+        """What makes these partitions. Workers are first started where there are several to make."""
+        if self.crew is None and len(keys) > 1:
+            models = {key.model for key in keys if key.model is not None}
+            choice = choose(self.workers, context.zoo, models, len(keys))
+            if choice.processes:
+                self.crew = Crew(context.study, context.warehouse.root, choice.processes)
+        return alone if self.crew is None else self.crew.make
 
 
 @dataclass
@@ -107,30 +136,30 @@ def attempts(
     context: dg.AssetExecutionContext,
     bench: Context,
     reporter: Reporter,
+    staff: Staff,
     step: Step,
     keys: list[Key],
     blocked: Mapping[Key, str],
 ) -> Iterator[Outcome]:
-    """Make partitions one after the other. One that fails, or is blocked, leaves the others alone."""
+    """Make partitions, side by side where there are workers. One that fails, or is blocked, leaves the others alone."""
+
+    def ended(outcome: Outcome) -> Outcome:
+        if outcome.error is not None:
+            context.log.error(
+                f"{step.name} {outcome.key}: {outcome.error}",
+                exc_info=None if outcome.blocked else outcome.error,
+            )
+        reporter.end(context, outcome)
+        return outcome
+
     reporter.begin(step, keys)
     for key in keys:
         if key in blocked:
-            outcome = Outcome(step, key, None, MissingDataError(blocked[key]), blocked=True)
-        else:
-            bench.progress = reporter.progress(context, step, key)
-            outcome = _attempt(bench, step, key)
-        if outcome.error is not None:
-            context.log.error(
-                f"{step.name} {key}: {outcome.error}", exc_info=None if outcome.blocked else outcome.error
-            )
-        reporter.end(context, outcome)
-        yield outcome
-
-
-def _attempt(bench: Context, step: Step, key: Key) -> Outcome:
-    try:
-        return Outcome(step, key, runner.run(step, bench, key))
-    except (
-        Exception
-    ) as error:  # whatever it is, it concerns this partition only, and fails the run at its end
-        return Outcome(step, key, None, error)
+            yield ended(Outcome(step, key, None, MissingDataError(blocked[key]), blocked=True))
+    todo = [key for key in keys if key not in blocked]
+    make, begun = staff.of(bench, todo), partial(reporter.progress, context, step)
+    # Closed when this is left early, as by Ctrl-C: then workers end.
+    with closing(make(step, bench, todo, begun)) as made:
+        for key, result in made:
+            error = result if isinstance(result, Exception) else None
+            yield ended(Outcome(step, key, None if isinstance(result, Exception) else result, error))

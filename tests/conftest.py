@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Studies of tests are so small that workers would take longer to start than the work takes.
+os.environ.setdefault("XLWH_WORKERS", "in_process")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -89,7 +89,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     steps = Fake()
-    from dagster_project.resources import runner
+    from xlwh.steps.crew import runner
 
     monkeypatch.setattr(runner, "run", steps.run)
     return steps

@@ -59,7 +59,7 @@ class Lines:
 
 
 class Bars:
-    """A bar per step and one for the partition being made: for terminals."""
+    """A bar per step and one for each partition being made: for terminals."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -74,7 +74,7 @@ class Bars:
             console=self._console,
         )
         self._steps: dict[str, TaskID] = {}
-        self._inner = self._progress.add_task("", visible=False, note="", total=None)
+        self._inner: dict[tuple[str, Key], TaskID] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -83,7 +83,8 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.update(self._inner, visible=False)
+        for task in self._inner.values():
+            self._progress.remove_task(task)
         self._progress.stop()
 
     def begin(self, step: Step, keys: Sequence[Key]) -> None:
@@ -95,16 +96,18 @@ class Bars:
 
     def progress(self, step: Step, key: Key) -> Progress:
         self._progress.update(self._steps[step.name], note=str(key))
+        place = step.name, key
 
         def report(what: str, done: int, total: int) -> None:
-            self._progress.update(
-                self._inner, visible=True, description=f"  {what}", completed=done, total=total, note=""
-            )
+            if place not in self._inner:
+                self._inner[place] = self._progress.add_task("", note=str(key), total=None)
+            self._progress.update(self._inner[place], description=f"  {what}", completed=done, total=total)
 
         return report
 
     def end(self, outcome: Outcome) -> None:
-        self._progress.update(self._inner, visible=False)
+        if (task := self._inner.pop((outcome.step.name, outcome.key), None)) is not None:
+            self._progress.remove_task(task)
         if outcome.step.name in self._steps:
             self._progress.update(self._steps[outcome.step.name], advance=1, note="")
         if outcome.error is not None:

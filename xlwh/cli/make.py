@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,34 @@ from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.errors import StudyError, XlwhError
 
 if TYPE_CHECKING:
+    from xlwh.steps.base import Key
+    from xlwh.steps.context import Context
+    from xlwh.steps.crew import Crew
+    from xlwh.steps.plan import Step
+    from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
     from xlwh.study import Study
 
 TEMPLATE = Path(__file__).with_name("study_template.toml")
 
 
+workers_option = click.option(
+    "--workers",
+    envvar="XLWH_WORKERS",
+    default="auto",
+    show_default=True,
+    show_envvar=True,
+    metavar="[in_process|processes:N|auto]",
+    help="Where partitions that do not read each other are made: one after the other in this process, or side by side "
+    "in processes that keep their models loaded. The rows are the same.",
+)
+
+
 @command()
 @warehouse_option
+@workers_option
 @click.option("--force", is_flag=True, help="Make everything anew.")
-def demo(root: Path, force: bool) -> int:
+def demo(root: Path, workers: str, force: bool) -> int:
     """Materialise the small study that ships with xlwh.
 
     It ends with the consistency table of the demo's models, and what to try next.
@@ -38,7 +57,7 @@ def demo(root: Path, force: bool) -> int:
     from xlwh.study import load
 
     study = load(study_path())
-    code = materialise(study, root, force=force)
+    code = materialise(study, root, force=force, workers=workers)
     if code == 0:
         show(study, root)
     return code
@@ -64,6 +83,7 @@ def init(folder: Path) -> None:
     "--dataset", "-d", "datasets", multiple=True, help="Only this dataset, where tables are read from files."
 )
 @click.option("--force", is_flag=True, help="Make partitions anew even where they are fresh.")
+@workers_option
 @study_option
 @warehouse_option
 def materialize(
@@ -72,6 +92,7 @@ def materialize(
     languages: tuple[str, ...],
     datasets: tuple[str, ...],
     force: bool,
+    workers: str,
     study_file: Path,
     root: Path,
 ) -> int:
@@ -82,7 +103,7 @@ def materialize(
     """
     from xlwh.study import load
 
-    return materialise(load(study_file), root, assets, models, languages, datasets, force)
+    return materialise(load(study_file), root, assets, models, languages, datasets, force, workers)
 
 
 def materialise(
@@ -93,6 +114,7 @@ def materialise(
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
     force: bool = False,
+    workers: str = "auto",
 ) -> int:
     """Make what is missing, show it, and return the exit code."""
     # Before torch is loaded: on a busy machine spinning threads cost a factor of ten.
@@ -106,11 +128,12 @@ def materialise(
     from xlwh.corpora import check
     from xlwh.models import Zoo
     from xlwh.steps.context import Context
+    from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
 
-    began = time.perf_counter()
+    began, setting = time.perf_counter(), Workers.parse(workers)
     check(study)
     warehouse = Warehouse(root, create=True)
     warehouse.adopt_sql(study.sql_folder)
@@ -126,11 +149,12 @@ def materialise(
     views = selection.views if found.todo or (assets and not selection.steps) else ()
     try:
         if found.todo or views:
-            from dagster_project.launch import Launcher
+            with _hired(setting, context, found.todo) as crew:
+                from dagster_project.launch import Launcher
 
-            with display() as shown:
-                launcher = Launcher(study, root, shown, force, planner)
-                launcher.launch(found.todo, views)
+                with display() as shown:
+                    launcher = Launcher(study, root, shown, force, planner, crew)
+                    launcher.launch(found.todo, views)
             # A block of partitions that are run together may hold some that were fresh already.
             made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}
             outcomes = list(made.values())
@@ -151,6 +175,26 @@ def materialise(
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)
     return 1 if problems or any(outcome.error is not None for outcome in outcomes) else 0
+
+
+@contextmanager
+def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Key]]) -> Iterator[Crew | None]:
+    """Worker processes where the setting comes to some, which load their libraries while this process goes on."""
+    from xlwh.steps.workers import choose
+
+    if not todo:
+        yield None
+        return
+    models = {key.model for keys in todo.values() for key in keys if key.model is not None}
+    choice = choose(workers, context.zoo, models, max(map(len, todo.values())))
+    click.echo(choice, err=True)
+    if not choice.processes:
+        yield None
+        return
+    from xlwh.steps.crew import Crew
+
+    with closing(Crew(context.study, context.warehouse.root, choice.processes)) as crew:
+        yield crew
 
 
 def _view_names(warehouse: Warehouse) -> list[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SPECIAL = ("<pad>", "</s>", "<unk>")
 """First pieces of a trained tokenizer, in T5's order."""
+_STEP = 1e-4
+"""Difference of the scores of letters that the library adds to a vocabulary (`min_score_penalty_delta`)."""
 
 
 def unigram(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
@@ -44,12 +46,31 @@ def unigram(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
     )
     tokenizer.train_from_iterator(texts, trainer)
     learnt = json.loads(tokenizer.to_str())["model"]["vocab"]
+    scores = _without_chance({piece: round(score, 6) for piece, score in learnt[len(SPECIAL) :]})
     # Pieces of equal scores come in another order each time: hash maps.
-    rounded = sorted((-round(score, 6), piece) for piece, score in learnt[len(SPECIAL) :])
+    rounded = sorted((-score, piece) for piece, score in scores.items())
     pieces = [(piece, 0.0) for piece in SPECIAL] + [(piece, -negative) for negative, piece in rounded]
     wrapper: Any = transformers.T5Tokenizer
     made: PreTrainedTokenizerBase = wrapper(vocab=pieces, extra_ids=0)
     return made
+
+
+def _without_chance(scores: dict[str, float]) -> dict[str, float]:
+    """Scores with those of letters that training has left out given in order of the letters.
+
+    The library adds them again with the lowest score, and one, two, three … steps above it, in the order of a hash map,
+    which is another one each time.
+    """
+    lowest = min(scores.values(), default=0.0)
+    added, steps = list[str](), 0
+    letters = sorted((score, piece) for piece, score in scores.items() if len(piece) == 1)
+    for score, piece in letters:
+        above = round((score - lowest) / _STEP)
+        if above > steps + 1 or abs(score - lowest - above * _STEP) > 2e-6:
+            break
+        added.append(piece)
+        steps = above
+    return scores | dict(zip(sorted(added), sorted(scores[piece] for piece in added), strict=True))
 
 
 def create(scratch: Scratch, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, Any]:

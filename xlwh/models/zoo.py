@@ -16,6 +16,7 @@ from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, pin_folder
+from xlwh.models.sizes import Size, of_folder, of_scratch
 
 if TYPE_CHECKING:
     import torch
@@ -56,15 +57,20 @@ class Zoo:
             return replace(self.pin(model.weights_of), key=key)
         if model.finetune is not None or model.scratch is not None:
             return self._pin_made(key, self.finetuned_folder(key))
+        folder = self._folder(key, model)
         if model.path is not None:
-            folder = (self._study.folder / model.path).resolve()
             return pin_folder(key, "path", model.path, None, folder, self._hashes)
+        return pin_folder(key, "hub", str(model.hub), model.revision, folder, self._hashes)
+
+    def _folder(self, key: str, model: Model) -> Path:
+        """Folder of a model that is not made here; one of the hub is fetched if need be."""
+        if model.path is not None:
+            return (self._study.folder / model.path).resolve()
         from xlwh.models.hub import snapshot
 
         if model.hub is None or model.revision is None:
             raise ModelError(f"Model `{key}`: a hub model needs `hub` and `revision`, a 40-character commit.")
-        folder = snapshot(key, model.hub, model.revision)
-        return pin_folder(key, "hub", model.hub, model.revision, folder, self._hashes)
+        return snapshot(key, model.hub, model.revision)
 
     def _pin_made(self, key: str, folder: Path) -> Pin:
         model = self._model(key)
@@ -86,6 +92,20 @@ class Zoo:
                 f"Model `{key}` has not been made yet. Run: xlwh materialize models --model {key}"
             )
         return folder
+
+    def size(self, key: str) -> Size | None:
+        """The size of the model that a model is made from in the end, which its own hardly differs from.
+
+        So it is the same before and after a model was made here. None where its files cannot be read: whatever uses
+        them says so.
+        """
+        model = self._model(key)
+        while model.scratch is None and model.base is not None:
+            key, model = model.base, self._model(model.base)
+        try:
+            return of_folder(self._folder(key, model)) if model.scratch is None else of_scratch(model.scratch)
+        except (ModelError, OSError, ValueError):
+            return None
 
     def load(self, key: str) -> LoadedModel:
         """A model in evaluation mode with frozen weights, from memory if it is one of the last few used."""

@@ -2,7 +2,8 @@
 
 The examples that a model is tried on are those of its datasets that are there when it is first tried; other ones later
 are no reason to try it again. What was found is kept per identity of the model (weights, tokenizer, configuration),
-number format and versions of what computes, so that variants of the same weights and further runs find it there.
+number format, datasets and versions of what computes, so that further runs, and variants that are tried on the same
+texts, find it there.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class SelfTests:
 
     def _file(self, pin: Pin) -> Path:
         options = self.study.models[pin.key]
-        named = [*pin.identity, options.dtype, options.attention, tested_with()]
+        # With what decides which texts it is tried on: whoever of several variants comes first, the result is the same.
+        said = [options.dtype, options.attention, options.max_length, options.languages, options.datasets]
+        named = [*pin.identity, *said, tested_with()]
         return self._folder / f"{hashlib.sha256(json.dumps(named).encode()).hexdigest()}.json"
 
     def _offered(self, model: str) -> list[pl.DataFrame]:

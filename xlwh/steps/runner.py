@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import StoreError, XlwhError
+from xlwh.models import Zoo, threads
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
@@ -47,6 +48,7 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
 
 def run(step: Step, context: Context, key: Key) -> StepResult:
     """Make what is not fresh of one partition, and look after what it wrote earlier."""
+    threads.limit(threads_of(context.zoo, key))
     planner, watch, work = context.planner, Stopwatch(), Work(context)
     definition, made, ended, tried = definition_of(step), dict[Slot, Entry](), dict[str, float](), set[str]()
     while True:
@@ -77,6 +79,11 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
     rows = sum(entry.rows for slot, entry in made.items() if slot.table in _counted(step))
     remarks = "; ".join(filter(None, (*work.remarks, planner.remark(step, key))))
     return StepResult("written", rows, work.examples, watch.seconds, remarks, metadata=work.told)
+
+
+def threads_of(zoo: Zoo, key: Key) -> int:
+    """Threads that a partition is made with: by its model, wherever that is done."""
+    return threads.threads_of(None if key.model is None else zoo.size(key.model))
 
 
 def _fresh(step: Step, context: Context, key: Key) -> StepResult:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as hf
 
+from xlwh.demo.grammar import DATA
 from xlwh.errors import ModelError
 from xlwh.models.scratch import create, unigram
 from xlwh.study import Scratch
@@ -32,6 +33,17 @@ def test_a_tokenizer_learns_its_texts_and_gives_them_back() -> None:
     assert unigram(TEXTS, 120).get_vocab() == tokenizer.get_vocab()
     with pytest.raises(ModelError, match="no texts to train a tokenizer on"):
         unigram(["", " "], 120)
+
+
+def test_a_tokenizer_is_the_same_each_time_it_is_trained() -> None:
+    # Some letters are in one word only, which becomes a piece: training leaves them out, and the library adds them again.
+    texts = [
+        line.split("\t")[0]
+        for language in ("en", "es")
+        for line in (DATA / f"train-{language}.tsv").read_text(encoding="utf-8").splitlines()[:800]
+    ]
+    vocabularies = {unigram(texts, 500).backend_tokenizer.to_str() for _ in range(5)}
+    assert len(vocabularies) == 1
 
 
 def test_the_seed_is_the_weights(tmp_path: Path) -> None:

@@ -96,6 +96,18 @@ def test_it_is_stored_once_per_weights_with_examples_of_the_study(world: Any, co
     assert len(counted.seen) == 2
 
 
+def test_who_of_two_with_the_same_files_comes_first_does_not_matter(world: Any) -> None:
+    """Those that would be tried on other texts are tried themselves: else rows would depend on the order of work."""
+    context = world.context()
+    study, tests = context.study, context.self_tests
+    pin = context.zoo.pin("a")
+    for name, change in {"twin": {}, "other": {"datasets": ()}, "short": {"max_length": 9}}.items():
+        study.models[name] = study.models["a"].model_copy(update=change)
+    files = {name: tests._file(replace(pin, key=name)) for name in ("a", "twin", "other", "short")}
+    assert files["a"] == files["twin"]
+    assert len(set(files.values())) == 3
+
+
 def test_other_versions_are_tested_again(
     world: Any, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,192 @@
+"""Where partitions are made: the setting, what `auto` chooses, threads by model, and the order of a step's partitions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_study import settings
+
+from xlwh.demo import study_path
+from xlwh.errors import XlwhError
+from xlwh.models import Zoo, sizes, threads
+from xlwh.models.sizes import Size
+from xlwh.steps import workers
+from xlwh.steps.base import Key
+from xlwh.steps.crew import TRIES, _Deal
+from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.workers import IN_PROCESS, Workers, choose
+from xlwh.store import Warehouse
+from xlwh.study import Study, load
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study.model_validate(settings(tmp_path))
+
+
+@pytest.fixture
+def zoo(study, tmp_path):
+    return Zoo(study, Warehouse(tmp_path / "warehouse", create=True), device="cpu")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Set the cores, free memory and accelerator that are seen."""
+
+    def is_(cores=4, free=64 * 10**9, accelerator=False):
+        monkeypatch.setattr(threads, "cores", lambda: cores)
+        monkeypatch.setattr(workers, "available", lambda: free)
+        monkeypatch.setattr(workers, "on_accelerator", lambda zoo: accelerator)
+        monkeypatch.setenv(threads.VARIABLE, str(cores))
+
+    is_()
+    return is_
+
+
+def test_the_setting_is_read_and_other_words_are_refused():
+    assert Workers.parse("auto") == Workers(None)
+    assert Workers.parse("in_process") == IN_PROCESS
+    assert Workers.parse("processes:12") == Workers(12)
+    for wrong in ("", "processes", "processes:0", "processes:-1", "processes:2.5", "4", "ray"):
+        with pytest.raises(XlwhError, match="in_process, processes:N or auto"):
+            Workers.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("seen", "side_by_side", "processes", "reason"),
+    [
+        ({}, 40, 4, "4 cores"),
+        ({}, 3, 3, "4 cores"),
+        ({}, 1, 0, "nothing to make side by side"),
+        ({"cores": 1}, 40, 0, "one core"),
+        ({"cores": 64}, 40, workers.MOST, "64 cores"),
+        ({"free": 4 * 10**9}, 40, 2, "of 4.0 GB"),
+        ({"free": 10**9}, 40, 0, "of 1.0 GB"),
+        ({"free": None}, 40, 4, "4 cores"),
+        ({"accelerator": True}, 40, 0, "accelerator"),
+    ],
+)
+def test_auto_takes_processes_where_they_help_and_fit(machine, zoo, seen, side_by_side, processes, reason):
+    machine(**seen)
+    choice = choose(Workers(None), zoo, ["base", "nli_en", "blank"], side_by_side)
+    assert choice.processes == processes
+    assert reason in str(choice)
+
+
+def test_auto_leaves_large_models_to_this_process(machine, zoo, monkeypatch):
+    monkeypatch.setattr(zoo, "size", lambda model: Size(10**9, 10**9))
+    assert choose(Workers(None), zoo, ["base"], 40).processes == 0
+    monkeypatch.setattr(
+        zoo, "size", lambda model: Size(10**9, 10**9) if model == "base" else Size(10**6, 10**6)
+    )
+    assert choose(Workers(None), zoo, ["base", "pos"], 40).processes == 4
+
+
+def test_what_is_asked_for_is_done_but_not_on_an_accelerator(machine, zoo):
+    assert choose(Workers(7), zoo, ["base"], 1).processes == 7
+    assert choose(IN_PROCESS, zoo, ["base"], 40).processes == 0
+    machine(accelerator=True)
+    assert choose(IN_PROCESS, zoo, ["base"], 40).processes == 0
+    with pytest.raises(XlwhError, match="accelerator"):
+        choose(Workers(2), zoo, ["base"], 40)
+
+
+def test_the_size_of_a_model_is_that_of_its_base_made_or_not(zoo, study):
+    from xlwh.demo.grammar import DATA
+
+    folder = DATA.parent / "model"
+    found = sizes.of_folder(folder)
+    from transformers import AutoModelForMaskedLM
+
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    embeddings = model.get_input_embeddings().weight.numel()
+    # Some biases are not in the files.
+    assert found.parameters == pytest.approx(model.num_parameters(), rel=0.02)
+    assert found.layers == pytest.approx(model.num_parameters() - embeddings, rel=0.05)
+    assert zoo.size("base") == zoo.size("nli_en") == zoo.size("pieces") == zoo.size("twin") == found
+    assert zoo.size("blank") == zoo.size("mt") != found
+
+
+def test_files_that_cannot_be_read_have_no_size(zoo, study, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    study.models["base"].__dict__["path"] = str(broken)
+    assert zoo.size("base") is None
+    (broken / "config.json").write_text("{}")
+    (broken / "model.safetensors").write_bytes(b"\xff" * 20)
+    assert zoo.size("nli_en") is None
+
+
+@pytest.mark.slow
+def test_the_size_of_a_model_from_scratch_is_nearly_that_of_what_is_made(tmp_path):
+    from xlwh.models.scratch import create, unigram
+    from xlwh.study import Scratch
+
+    for config in ({}, {"d_model": 64, "num_layers": 2, "feed_forward_proj": "relu"}):
+        scratch = Scratch(dataset="d", vocab_size=64, **({"config": config} if config else {}))
+        folder = tmp_path / str(len(config))
+        create(scratch, unigram(["a few words of text"], 64), folder)
+        assert sizes.of_scratch(scratch).layers == pytest.approx(sizes.of_folder(folder).layers, rel=0.05)
+
+
+def test_threads_follow_from_the_model_and_reach_every_library(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, "3")
+    small, large = Size(10**9, threads.SMALL), Size(10**9, threads.SMALL + 1)
+    assert [threads.threads_of(size) for size in (None, small, large)] == [1, 1, 3]
+    script = """
+import numpy
+from threadpoolctl import threadpool_info
+from xlwh.models import threads
+for number in (2, 1, 2):
+    threads.limit(number)
+    import torch, faiss
+    found = {pool["num_threads"] for pool in threadpool_info()} | {torch.get_num_threads()}
+    assert found == {number}, (number, found)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_base_is_made_before_what_is_made_from_it():
+    study = load(study_path())
+    step = STEPS["models"]
+    deal = _Deal(step, study, partitions(study, step))
+    first = deal.begin(deal.models), deal.begin(deal.models)
+    assert first == (Key("base"), Key("blank"))
+    assert deal.begin(deal.models) is None
+    deal.end(Key("blank"))
+    assert deal.begin(deal.models) == Key("demo-en-es")
+    deal.end(Key("base"))
+    assert {deal.begin(deal.models) for _ in range(3)} == {Key("demo-en"), Key("demo-es"), Key("demo-pos")}
+    assert deal.begin(deal.models) is None
+    deal.end(Key("demo-en"))
+    assert {deal.begin(deal.models), deal.begin(deal.models)} == {Key("demo-en-cut"), Key("demo-en-shuffled")}
+    assert not deal.left
+
+
+def test_partitions_that_may_write_the_same_file_wait_for_each_other(study):
+    keys = [Key(model, language=language) for model in ("nli_en", "pos") for language in ("en", "de")]
+    deal = _Deal(STEPS["word_vectors"], study, keys)
+    assert [deal.begin(deal.models) for _ in range(3)] == [keys[0], keys[1], None]
+    deal.end(keys[0])
+    assert [deal.begin(deal.models) for _ in range(2)] == [keys[2], None]
+    # Every other step writes files of its own partition only.
+    shared = [step.name for step in STEPS.values() if _Deal(step, study, [])._place is not None]
+    assert shared == ["word_vectors"]
+
+
+def test_a_partition_whose_worker_dies_is_begun_a_stated_number_of_times(study):
+    keys = [Key("nli_en", language="en"), Key("nli_en", language="de")]
+    deal = _Deal(STEPS["tokens"], study, keys)
+    for number in range(1, TRIES + 1):
+        assert deal.begin(deal.models) == keys[0]
+        assert deal.again(keys[0]) == (number < TRIES)
+    deal.end(keys[0])
+    assert deal.begin(deal.models) == keys[1]
+
+
+def test_memory_that_is_free_is_found():
+    if Path("/proc/meminfo").exists():
+        assert 10**7 < workers.available() < 10**14
