@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from xlwh.cli.render import console, grid
+from xlwh.cli.render import console, counted, grid
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.history import OVERHEAD, History, Made
@@ -181,11 +181,6 @@ def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float
     kept = [n for n in range(len(heads)) if n not in empty]
     grid([heads[n] for n in kept], [[line[n] for n in kept] for line in lines])
     console().print(f"{counted(len(outcomes), 'partition')} in {duration_s:.1f} s")
-
-
-def counted(number: int, what: str) -> str:
-    """A number with the name of what is counted: 1 partition, 2 partitions."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def faults(survey: Survey, study_file: Path) -> None:

@@ -109,6 +109,8 @@ def materialise(
     from xlwh.upkeep.survey import surveyed
 
     began = time.perf_counter()
+    if study_file.is_dir():
+        study_file = study_file / "study.toml"
     selection = select(
         study, view_names(study), assets, models, languages, datasets, partial(tables_of, study)
     )

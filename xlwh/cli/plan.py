@@ -117,7 +117,7 @@ def _probed(survey: Survey, history: Sequence[Any]) -> Probed | None:
 
 
 def _show(survey: Survey, found: Mapping[Step, Estimate]) -> None:
-    from xlwh.cli.render import grid
+    from xlwh.cli.render import counted, grid
     from xlwh.upkeep.reasons import listed
 
     rows: list[list[Any]] = []
@@ -149,7 +149,7 @@ def _show(survey: Survey, found: Mapping[Step, Estimate]) -> None:
         click.echo(text)
     new = sum(plan.new for plan in survey.plans.values())
     if new:
-        click.echo(f"Not made yet: {new:,} partition{'s' * (new != 1)}")
+        click.echo(f"Not made yet: {counted(new, 'partition')}")
 
 
 def _show_measured(found: Mapping[Step, Estimate], probed: Probed) -> None:
@@ -199,8 +199,9 @@ def _duration(seconds: float) -> str:
 def _disk(estimate: Estimate | None) -> str:
     if estimate is None or (estimate.unknown and not estimate.size_bytes):
         return "" if estimate is None else "?"
-    power = next(power for power in (1, 2, 3) if estimate.size_bytes < 1000 ** (power + 1) or power == 3)
-    return f"{estimate.size_bytes / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
+    from xlwh.store.files import size
+
+    return size(round(estimate.size_bytes))
 
 
 def _plain(

@@ -90,7 +90,8 @@ class Imagined(Planner):
     def _imagine(self, step: Step, key: Key, found: StepPlan, force: bool) -> None:
         try:
             jobs = self.jobs(step, key)
-            stale = [planned for planned in jobs if force or not self.is_fresh(planned)]
+            # A package that its recipe needs and that is not there is told by its fingerprint.
+            stale = [each for each in jobs if each.fingerprint and (force or not self.is_fresh(each))]
             if not stale:
                 found.fresh.append(key)
                 return

@@ -23,6 +23,7 @@ from xlwh.concepts.alignment_external import PLACEHOLDERS
 from xlwh.concepts.labels import read as read_labels
 from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
+from xlwh.corpora import read
 from xlwh.corpora.dictionaries import require_dictionary
 from xlwh.errors import CorpusError, ModelError, StudyError, XlwhError
 from xlwh.models.families import family_of
@@ -97,8 +98,9 @@ CHECKS: dict[Check, tuple[str, ...]] = {}
 """Check -> the fields of the study that it looks after, with `*` for keys."""
 
 PLANNED = (
-    *("data_root", "datasets.*.path", "datasets.*.hub", "datasets.*.revision", "datasets.*.split"),
-    *("datasets.*.languages", "datasets.*.options", "models.*.finetune.dev_dataset", "lexica.*.datasets"),
+    *("data_root", "datasets.*.path", "datasets.*.split"),
+    *("datasets.*.languages", "datasets.*.options", "models.*.finetune.dev_dataset", "models.*.finetune.dataset"),
+    *("models.*.scratch.dataset", "lexica.*.datasets"),
     *("lexica.*.pairs", "concepts.algorithm", "attribution.methods.deeplift", "attribution.methods.gradient_shap"),
     *("concepts.labels", "spaces.*.files", "spaces.*.dictionaries", "lexica.*.files.*.path"),
 )  # fmt: skip
@@ -144,7 +146,7 @@ def told(faults: Iterable[Fault], study_file: Path) -> list[str]:
 def _place_of(text: str, study: Study, step: Step, key: Key) -> Place:
     """The place in the study that an error speaks of: one that it names, else that of the partition."""
     sections = "|".join(Study.model_fields)
-    if match := re.search(rf"`(?:({sections})\.)([\w.*+-]+?)`", text):
+    if match := re.search(rf"(?<![\w/.])({sections})\.([\w*+-]+(?:\.[\w*+-]+)*)", text):
         return (match[1], *match[2].split("."))
     if match := re.search(r"(?:[Mm]odel|[Dd]ataset) `([\w.+-]+)`", text):
         for section in ("models", "datasets"):
@@ -174,6 +176,27 @@ def _readers(need: Need) -> None:
     except StudyError as error:
         for line in str(error).splitlines():
             need.looked.faults.append(Fault(_place_of(line, need.study, STEPS["examples"], Key()), line))
+
+
+@covers("datasets.*.hub", "datasets.*.revision")
+def _hub_datasets(need: Need) -> None:
+    from huggingface_hub import constants
+
+    wanted = {str(key.dataset): key for key in need.keys("examples")}
+    for name, key in wanted.items():
+        dataset = need.study.datasets[name]
+        if dataset.hub is None:
+            continue
+        if constants.HF_HUB_OFFLINE:
+            # From the cache, or not at all.
+            need.try_(("datasets", name, "hub"), read, need.study, name, str(key.language))
+        elif importlib.util.find_spec("datasets") is None:
+            text = f"Dataset `{name}` needs the library `datasets`. Install it with: pip install 'xlwh[hub]'"
+            need.looked.faults.append(Fault(("datasets", name, "hub"), text))
+        else:
+            need.looked.notes.append(
+                f"Dataset `{name}`: {dataset.hub} is fetched where it is not in the cache; its columns are seen then."
+            )
 
 
 @covers("models.*.path", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
@@ -243,7 +266,7 @@ def _names(tree: ast.Module) -> Iterator[str]:
             yield node.id
 
 
-@covers("spaces.*.files", "spaces.*.dictionaries", "spaces.*.reversed_dictionaries", "spaces.*.pivot")
+@covers("spaces.*.files", "spaces.*.dictionaries", "spaces.*.reversed_dictionaries")
 def _spaces(need: Need) -> None:
     study, keys = need.study, need.keys("word_vectors")
     if study.consistency is None or not keys:
@@ -268,7 +291,7 @@ def _spaces(need: Need) -> None:
             need.looked.faults.append(Fault(("spaces", name, "reversed_dictionaries"), text))
 
 
-@covers("lexica.*.files.*.path", "lexica.*.files.*.source", "lexica.*.files.*.target")
+@covers("lexica.*.files.*.path")
 def _lexica(need: Need) -> None:
     languages = {key.language for key in need.keys("lexicon")}
     for name, lexicon in need.study.lexica.items():

@@ -40,8 +40,8 @@ _MOST_S = 120.0
 class Probed:
     """What was measured."""
 
+    models: list[str]
     made: list[Made] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Step -> why it could not be measured."""
@@ -53,36 +53,47 @@ class Probed:
 
 def probe(planner: Imagined, plans: Mapping[Step, StepPlan], progress: Callable[[str], None]) -> Probed:
     """Measure the steps that have something to make. Nothing is left behind, however it ends."""
-    began, wanted = time.monotonic(), _with_upstream(step for step, plan in plans.items() if plan.made)
-    found = Probed(models=representatives(planner, plans))
-    for number, size in enumerate(SIZES):
-        study = cut(planner, found.models, size, BATCHES[number])
-        found.languages = list(study.languages)
-        with tempfile.TemporaryDirectory(prefix="xlwh-probe-") as folder:
-            warehouse = Warehouse(Path(folder), create=True)
-            context, warming = Context(study, warehouse, Zoo(study, warehouse)), set[int]()
-            for step in STEPS.values():
-                if step.name not in wanted:
-                    continue
-                progress(f"Measuring {step.name}, {size} examples")
-                before, is_warm = len(History(folder).of_this_machine()), number > 0
-                for key in partitions(study, step):
-                    if time.monotonic() - began > _MOST_S:
-                        found.is_complete = False
-                        break
-                    try:
-                        run(step, context, key)
-                    except Exception as error:  # whatever it is, the run itself will tell; this only measures
-                        found.failed.setdefault(step.name, _line(error))
-                    now = len(History(folder).of_this_machine())
-                    if not is_warm and now > before:
-                        warming.update(range(before, now))
-                        is_warm = True
-            made = reversed(History(folder).of_this_machine())
-            found.made += [each for at, each in enumerate(made) if at not in warming]
-    found.seconds = time.monotonic() - began
+    wanted = _with_upstream(step for step, plan in plans.items() if plan.made)
+    found = Probed(representatives(planner, plans))
+    with tempfile.TemporaryDirectory(prefix="xlwh-probe-") as folder:
+        passes = [
+            _context(cut(planner, found.models, size, batches), Path(folder) / str(size))
+            for size, batches in zip(SIZES, BATCHES, strict=True)
+        ]
+        found.languages = list(passes[0].study.languages)
+        for step in STEPS.values():
+            # The passes side by side: what is left when time is over was not measured at all, rather than in part.
+            for number, context in enumerate(passes if step.name in wanted else ()):
+                if found.seconds > _MOST_S:
+                    found.is_complete = False
+                    break
+                progress(f"Measuring {step.name}, {SIZES[number]} examples")
+                _measure(step, context, found, is_warm=number > 0)
     found.device = next((each.device for each in found.made if each.model is not None), "cpu")
     return found
+
+
+def _context(study: Study, root: Path) -> Context:
+    warehouse = Warehouse(root, create=True)
+    return Context(study, warehouse, Zoo(study, warehouse))
+
+
+def _measure(step: Step, context: Context, found: Probed, is_warm: bool) -> None:
+    """Make all partitions of a step; unless all that it uses is loaded, the first one that makes something is not counted."""
+    history = History(context.warehouse.root)
+    known = len(history.of_this_machine())
+    for key in partitions(context.study, step):
+        began = time.monotonic()
+        try:
+            run(step, context, key)
+        except Exception as error:  # whatever it is, the run itself will tell; this only measures
+            found.failed.setdefault(step.name, _line(error))
+        made = history.of_this_machine()
+        new, known = made[: len(made) - known], len(made)
+        if is_warm:
+            found.made += new
+        is_warm |= bool(new)
+        found.seconds += time.monotonic() - began
 
 
 def _line(error: Exception) -> str:

@@ -43,7 +43,7 @@ class Survey:
     def _is_behind_a_fault(self, step: Step, key: Key) -> bool:
         return any(
             other in self.plans[source].faults or other in self.plans[source].waiting
-            for source, other in upstream(self.planner.study, step, key, needed=True)
+            for source, other in upstream(self.planner.study, step, key)
             if source in self.plans
         )
 

@@ -21,6 +21,7 @@ COMMANDS = [
     "init",
     "materialize",
     "ui",
+    "plan",
     "sql",
     "tables",
     "describe",
