@@ -213,9 +213,9 @@ def _plain(
         if estimate is None or estimate.unknown:
             return None
         return {
-            "seconds": round(estimate.seconds, 2),
-            "low_s": round(estimate.low, 2),
-            "high_s": round(estimate.high, 2),
+            "seconds": round(estimate.seconds, 4),
+            "low_s": round(estimate.low, 4),
+            "high_s": round(estimate.high, 4),
             "size_bytes": round(estimate.size_bytes),
         }
 

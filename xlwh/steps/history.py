@@ -31,6 +31,9 @@ Rows = Callable[[Entry], float]
 OVERHEAD = "run"
 """In place of a step's name: what a run took beside its partitions; its size is their number."""
 
+CHECKPOINT = "checkpoint"
+"""In place of a table's name: the folder of a model that was made."""
+
 EVALUATED_ROWS = "xlwh.evaluated_rows"
 """Metadata of a file of samples: rows that were evaluated for it."""
 

@@ -15,7 +15,7 @@ import polars as pl
 from xlwh.errors import StoreError, XlwhError
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
-from xlwh.steps.history import EVALUATED_ROWS, History, Made, name_of, parameters, size_of
+from xlwh.steps.history import CHECKPOINT, EVALUATED_ROWS, History, Made, name_of, parameters, size_of
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
@@ -183,13 +183,16 @@ def _note(
         use, slots = planned.job.model, planned.job.slots
         trained = planned.step == "models" and planned.job.folder is not None
         folder = planned.job.folder if trained else None if use is None else use.pin.folder
+        tables = {table: (found[slot].rows, found[slot].size_bytes) for table, slot in slots.items()}
+        if trained and folder is not None:
+            tables[CHECKPOINT] = 0, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         made.append(
             Made(
                 planned.step,
                 name_of(planned),
                 size * work.share,
                 seconds * (size / total if total else 1 / len(jobs)),
-                {table: (found[slot].rows, found[slot].size_bytes) for table, slot in slots.items()},
+                tables,
                 str(next(iter(slots.values()))),
                 planned.job.name if trained else None if use is None else use.key,
                 None if folder is None else parameters(folder),

@@ -124,7 +124,7 @@ class Rates:
     ) -> tuple[dict[str, float], float]:
         like = self._like(planned.step, name, model) or self._like(planned.step, None, None)
         rows, size_bytes = {}, 0.0
-        for table in planned.job.slots:
+        for table in dict.fromkeys(table for each in like for table in each.tables):
             told = [
                 (each.tables[table], each.size) for each in like if table in each.tables and each.size > 0
             ]
@@ -184,7 +184,8 @@ def estimates(
                     base = planner.study.models[planned.job.name].base
                     pin = planner.pin(base or planned.job.name)
                 estimate, told = rates.estimate(planned, size_of(planned, rows), pin)
-                for table, count in told.items():
-                    expected.setdefault(planned.job.slots[table], count)
+                for table, slot in planned.job.slots.items():
+                    if table in told:
+                        expected.setdefault(slot, told[table])
                 found.setdefault(step, Estimate()).add(estimate)
     return found
