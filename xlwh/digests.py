@@ -27,13 +27,15 @@ T = TypeVar("T")
 class HashCache:
     """SHA-256 of files, remembered in a small SQLite file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, keeps: bool = True) -> None:
+        """`keeps`: whether what is computed is written down; it is known to this object in any case."""
+        self._path, self._keeps = path, keeps
+        self._known: dict[str, str] = {}
 
     @classmethod
-    def of(cls, root: Path | str) -> HashCache:
+    def of(cls, root: Path | str, keeps: bool = True) -> HashCache:
         """The cache of the warehouse at `root`."""
-        return cls(Path(root) / "cache" / "hashes.sqlite")
+        return cls(Path(root) / "cache" / "hashes.sqlite", keeps)
 
     def digest(self, files: Sequence[Path], named: bool = False) -> str:
         """SHA-256 over the files' bytes, one after the other; `named` puts each file's name and size before its bytes.
@@ -43,17 +45,27 @@ class HashCache:
         began = time.time_ns()
         states = [_state(file) for file in files]
         key = hashlib.sha256(json.dumps([named, states]).encode()).hexdigest()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            connection.execute("create table if not exists digests (key text primary key, sha256 text)")
-            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
-        if row is not None:
-            return str(row[0])
+        known = self._known.get(key) or self._written(key)
+        if known is not None:
+            return known
         digest = sha256(files, named)
         if _rested(states, began) and states == [_state(file) for file in files]:
-            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                connection.execute("insert or replace into digests values (?, ?)", (key, digest))
+            self._known[key] = digest
+            if self._keeps:
+                with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+                    connection.execute("insert or replace into digests values (?, ?)", (key, digest))
         return digest
+
+    def _written(self, key: str) -> str | None:
+        if self._keeps:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        elif not self._path.is_file():
+            return None
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            if self._keeps:
+                connection.execute("create table if not exists digests (key text primary key, sha256 text)")
+            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
 
 
 class FileMemo(Generic[T]):

@@ -97,10 +97,16 @@ def test_only_what_changed_is_made_again(materialised, xlwh):
 def test_a_partition_that_fails_leaves_the_others(tiny_study, xlwh):
     corpus = tiny_study.parent / "data" / "nli" / "dev-de.tsv"
     saved = corpus.rename(corpus.with_suffix(".saved"))
+    # It is told before any work.
     code, out, errors = xlwh("materialize", "--study", tiny_study)
     assert code == 1
-    assert "Traceback" not in out + errors
     assert errors.count("Error: ") == 1, errors
+    assert "study.toml, line 8: Dataset `nli`" in errors
+    assert "Nothing was made" in errors
+    assert not Path("warehouse").exists()
+    code, out, errors = xlwh("materialize", "--keep-going", "--study", tiny_study)
+    assert code == 1
+    assert "Traceback" not in out + errors
     assert "dev-de.tsv" in errors or "`nli`" in errors
     _, out, _ = xlwh("sql", "--json", "select distinct target_language as l from ccta_pairs order by all")
     assert [row["l"] for row in _json(out)] == ["en", "es"]
@@ -136,7 +142,7 @@ def test_parts_of_a_study(tiny_study, xlwh):
     assert "xlwh materialize examples" in errors
     code, _, errors = xlwh("materialize", "tokenz", "--study", tiny_study)
     assert code == 1
-    assert "Did you mean `tokens`?" in errors
+    assert "Did you mean `tokens`, " in errors
 
 
 def test_force_makes_a_partition_anew(materialised, xlwh):

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from xlwh.digests import HashCache
 from xlwh.models import Zoo
 from xlwh.study import Study
 
@@ -283,7 +284,8 @@ def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]
     """zoo_of(key={...model entry...}): a zoo on the CPU for a study with these models."""
 
     def build(**models: dict[str, Any]) -> Zoo:
-        warehouse: Any = SimpleNamespace(root=tmp_path / "warehouse")
+        root = tmp_path / "warehouse"
+        warehouse: Any = SimpleNamespace(root=root, hashes=HashCache.of(root))
         return Zoo(study_of(**models), warehouse, device="cpu")
 
     return build

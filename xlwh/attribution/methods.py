@@ -111,7 +111,7 @@ def registered(name: str, parameters: Any, folder: Path) -> Registered:
     """
     if not isinstance(parameters, OwnMethod):
         return METHODS[name]
-    file = _file(parameters.function, folder)
+    file = file_of(parameters.function, folder)
     return Registered(parameters.function, hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())
 
 
@@ -159,7 +159,8 @@ def _beside(module: str, folder: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def _file(function: str, folder: Path) -> Path:
+def file_of(function: str, folder: Path) -> Path:
+    """The file of the module that `module:function` is in; StudyError where there is none."""
     module = function.partition(":")[0]
     beside = _beside(module, folder)
     if beside is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.cli.render import console, grid, shown
+from xlwh.cli.render import console, counted, grid, shown
 from xlwh.store.files import size
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def gc(grace: timedelta, root: Path) -> None:
 @command()
 @warehouse_option
 def catalogue(root: Path) -> int:
-    """Rebuild catalog.duckdb, and compute the rows of views that are not kept yet.
+    """Rebuild catalog.duckdb, and keep the rows of views.
 
     Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted.
     """
@@ -127,7 +127,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
     for table in tables:
         entries = copied(here, there, table)
         rows = sum(entry.rows for entry in entries)
-        click.echo(f"{table}: {shown(len(entries))} partitions, {shown(rows)} rows")
+        click.echo(f"{table}: {counted(len(entries), 'partition')}, {counted(rows, 'row')}")
     here.build_catalogue()
 
 

@@ -8,24 +8,37 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xlwh.cli.render import console, grid, shown
+import click
+
+from xlwh.cli.render import console, counted, grid
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, Progress
+from xlwh.steps.history import OVERHEAD, History, Made
 from xlwh.steps.plan import STEPS, Outcome, Step
+from xlwh.upkeep.preflight import told
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import TaskID
 
+    from xlwh.upkeep.survey import Survey
+
 _SHOWN_ERRORS = 10
+_STATES = ("written", "fresh", "not_applicable", "waiting", "failed")
 
 
 class Lines:
-    """One plain line per partition: for logs and pipes."""
+    """Plain lines for logs and pipes: where a step begins and ends, how far it is every few seconds, and what fails."""
 
     def __init__(self, every_s: float = 10.0) -> None:
         self._console = console(stderr=True)
         self._every_s = every_s
         self._last = time.monotonic()
+        self._step: Step | None = None
+        self._begun = time.monotonic()
+        self._ended: list[Outcome] = []
+        self._views = 0
 
     def __enter__(self) -> Self:
         return self
@@ -33,21 +46,24 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._finish()
 
     def begin(self, step: Step, keys: Sequence[Key]) -> None:
-        self._console.print(f"{step.name}: {len(keys)} partitions", markup=False)
+        if step is not self._step:
+            self._finish()
+            self._step = step
+            self._print(f"{step.name}: {counted(len(keys), 'partition')}")
 
     def progress(self, step: Step, key: Key) -> Progress:
         def report(what: str, done: int, total: int) -> None:
-            if time.monotonic() - self._last >= self._every_s:
-                self._last = time.monotonic()
-                self._console.print(f"{step.name} {key}: {what}, {done} of {total}", markup=False)
+            self._now_and_then(f"{step.name} {key}: {what}, {done} of {total}")
 
         return report
 
     def end(self, outcome: Outcome) -> None:
-        self._console.print(_line(outcome), markup=False)
+        self._ended.append(outcome)
+        if state(outcome) == "failed":
+            self._print(_line(outcome))
 
     def keeping(self, name: str, done: int, total: int) -> None:
         if time.monotonic() - self._last >= self._every_s:
@@ -55,7 +71,33 @@ class Lines:
             self._console.print(f"view {name}: {done} of {total} parts", markup=False)
 
     def view(self, name: str, rows: int, duration_s: float) -> None:
-        self._console.print(f"view {name}: {rows:,} rows, {duration_s:.2f} s", markup=False)
+        if not self._views:
+            self._finish()
+        self._views += 1
+        self._now_and_then(f"view {name}: {counted(rows, 'row')}, {duration_s:.2f} s")
+
+    def _now_and_then(self, text: str) -> None:
+        if time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self._print(text)
+
+    def _finish(self) -> None:
+        """Say what became of the step, or of the views, that were gone through last."""
+        took = time.monotonic() - self._begun
+        by_step: dict[str, list[Outcome]] = {}
+        for outcome in self._ended:
+            by_step.setdefault(outcome.step.name, []).append(outcome)
+        for name, outcomes in by_step.items():
+            counts = Counter(state(outcome) for outcome in outcomes)
+            rows = sum(each.result.rows for each in outcomes if each.result is not None and each.written)
+            told = [f"{number:,} {what.replace('_', ' ')}" for what in _STATES if (number := counts[what])]
+            self._print(f"{name}: {', '.join(told)}; {counted(rows, 'row')}, {took:.1f} s")
+        if self._views:
+            self._print(f"views: {self._views}, {took:.1f} s")
+        self._step, self._ended, self._views, self._begun = None, [], 0, time.monotonic()
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False)
 
 
 class Bars:
@@ -110,7 +152,7 @@ class Bars:
             self._progress.remove_task(task)
         if outcome.step.name in self._steps:
             self._progress.update(self._steps[outcome.step.name], advance=1, note="")
-        if outcome.error is not None:
+        if state(outcome) == "failed":
             self._console.print(_line(outcome), markup=False)
 
     def keeping(self, name: str, done: int, total: int) -> None:
@@ -142,10 +184,7 @@ def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float
         lines.append(
             [
                 " + ".join(step.tables),
-                *(
-                    counts[name] or None
-                    for name in ("written", "fresh", "not_applicable", "waiting", "failed")
-                ),
+                *(counts[name] or None for name in _STATES),
                 sum(rows.get(table, 0) for table in step.tables),
                 f"{seconds:.1f}",
             ]
@@ -154,7 +193,27 @@ def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float
     empty = [n for n in (3, 4, 5) if not any(line[n] for line in lines)]
     kept = [n for n in range(len(heads)) if n not in empty]
     grid([heads[n] for n in kept], [[line[n] for n in kept] for line in lines])
-    console().print(f"{len(outcomes)} partitions in {duration_s:.1f} s")
+    console().print(f"{counted(len(outcomes), 'partition')} in {duration_s:.1f} s")
+
+
+def faults(survey: Survey, study_file: Path) -> None:
+    """Everything that is missing or wrong, with the line of the study that names it, and what else is to be known."""
+    for note in survey.looked.notes:
+        click.echo(f"Note: {note}", err=True)
+    for fault in told(survey.looked.faults, study_file):
+        click.echo(f"Error: {fault}", err=True)
+    waiting = survey.waiting
+    for text, number in list(waiting.items())[:_SHOWN_ERRORS]:
+        more = f" ({counted(number, 'partition')})" if number > 1 else ""
+        click.echo(f"Error: {text}{more}", err=True)
+    if len(waiting) > _SHOWN_ERRORS:
+        click.echo(f"… and {len(waiting) - _SHOWN_ERRORS} other inputs that this run does not make", err=True)
+
+
+def note_overhead(root: Path, outcomes: Sequence[Outcome], duration_s: float) -> None:
+    """Write down how long a run took beside its partitions: planning, Dagster, views, the catalogue."""
+    inside = sum(outcome.result.duration_s for outcome in outcomes if outcome.result is not None)
+    History(root).add([Made(OVERHEAD, "", float(len(outcomes)), max(0.0, duration_s - inside), {})])
 
 
 def explain(outcomes: Sequence[Outcome]) -> None:
@@ -186,11 +245,4 @@ def _reason(outcome: Outcome) -> str:
 
 
 def _line(outcome: Outcome) -> str:
-    told = f"{outcome.step.name} {outcome.key}: {state(outcome).replace('_', ' ')}"
-    if outcome.result is None:
-        return f"{told}: {_reason(outcome)}"
-    if outcome.result.reason:
-        told += f" ({outcome.result.reason})"
-    if outcome.result.status == "written":
-        told += f", {shown(outcome.result.rows)} rows, {outcome.result.duration_s:.1f} s"
-    return told
+    return f"{outcome.step.name} {outcome.key}: failed: {_reason(outcome)}"

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
+from xlwh.cli.options import chosen_partitions
 from xlwh.errors import StudyError, XlwhError
 
 if TYPE_CHECKING:
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from xlwh.steps.crew import Crew
     from xlwh.steps.plan import Step
     from xlwh.steps.workers import Workers
-    from xlwh.store import Warehouse
     from xlwh.study import Study
+
+STOPPED_BEFORE = (
+    "Nothing was made. `--keep-going` makes what can be made all the same; `xlwh plan` shows what that is."
+)
 
 TEMPLATE = Path(__file__).with_name("study_template.toml")
 
@@ -57,7 +62,7 @@ def demo(root: Path, workers: str, force: bool) -> int:
     from xlwh.study import load
 
     study = load(study_path())
-    code = materialise(study, root, force=force, workers=workers)
+    code = materialise(study, study_path(), root, force=force, workers=workers)
     if code == 0:
         show(study, root)
     return code
@@ -76,44 +81,35 @@ def init(folder: Path) -> None:
 
 
 @command()
-@click.argument("assets", nargs=-1, metavar="[ASSET]…")
-@click.option("--model", "-m", "models", multiple=True, help="Only this model; may be repeated.")
-@click.option("--language", "-l", "languages", multiple=True, help="Only this language; may be repeated.")
+@chosen_partitions
 @click.option(
-    "--dataset", "-d", "datasets", multiple=True, help="Only this dataset, where tables are read from files."
+    "--keep-going", is_flag=True, help="Make what can be made where files, models or settings are at fault."
 )
-@click.option("--force", is_flag=True, help="Make partitions anew even where they are fresh.")
 @workers_option
 @study_option
 @warehouse_option
-def materialize(
-    assets: tuple[str, ...],
-    models: tuple[str, ...],
-    languages: tuple[str, ...],
-    datasets: tuple[str, ...],
-    force: bool,
-    workers: str,
-    study_file: Path,
-    root: Path,
-) -> int:
+def materialize(study_file: Path, root: Path, **chosen: Any) -> int:
     """Compute what the study asks for.
 
     ASSET names tables or views (see `xlwh tables`); `+ASSET` adds all that it is made from; without any, everything
-    is made. Partitions that are fresh are skipped. One that fails leaves the others alone.
+    is made. Partitions that are fresh are skipped. What is missing (files, models, packages) is told before any work,
+    and nothing is made then. A partition that fails later leaves the others alone.
     """
     from xlwh.study import load
 
-    return materialise(load(study_file), root, assets, models, languages, datasets, force, workers)
+    return materialise(load(study_file), study_file, root, **chosen)
 
 
 def materialise(
     study: Study,
+    study_file: Path,
     root: Path,
     assets: Sequence[str] = (),
     models: Sequence[str] = (),
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
     force: bool = False,
+    keep_going: bool = False,
     workers: str = "auto",
 ) -> int:
     """Make what is missing, show it, and return the exit code."""
@@ -123,30 +119,48 @@ def materialise(
     # Our bars are enough.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from xlwh.cli.display import display, explain, summary
-    from xlwh.cli.selection import select, sort
-    from xlwh.corpora import check
+    from xlwh.cli.display import display, explain, faults, note_overhead, summary
+    from xlwh.cli.selection import Sorted, select, sort, tables_of, view_names
     from xlwh.models import Zoo
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
+    from xlwh.upkeep.survey import surveyed
 
     began, setting = time.perf_counter(), Workers.parse(workers)
-    check(study)
-    warehouse = Warehouse(root, create=True)
-    warehouse.adopt_sql(study.sql_folder)
-    selection = select(study, _view_names(warehouse), assets, models, languages, datasets)
-    context = Context(study, warehouse, Zoo(study, warehouse), force)
-    planner = context.planner
+    if study_file.is_dir():
+        study_file = study_file / "study.toml"
+    selection = select(
+        study, view_names(study), assets, models, languages, datasets, partial(tables_of, study)
+    )
+
+    def sorted_(warehouse: Warehouse) -> tuple[Context, Sorted]:
+        context = Context(study, warehouse, Zoo(study, warehouse), force)
+        return context, sort(context, selection)
+
+    there = (root / "manifest.sqlite").is_file()
+    context, found = sorted_(Warehouse(root)) if there else (None, None)
+    todo = selection.steps if found is None else found.todo
+    with surveyed(study, root, todo, force) if todo else nullcontext() as survey:
+        if survey is not None:
+            faults(survey, study_file)
+            if not survey.is_possible and not keep_going:
+                click.echo(STOPPED_BEFORE, err=True)
+                return 1
+    if context is None or found is None:
+        context, found = sorted_(Warehouse(root, create=True))
+    warehouse, planner = context.warehouse, context.planner
+    # What is wrong with it was told by then.
+    with suppress(SqlError) if keep_going else nullcontext():
+        warehouse.adopt_sql(study.sql_folder)
     # Another study may have hidden what this one reads.
     scope.renew(planner)
-    found = sort(context, selection)
     for line in () if force else told(planner, found.todo):
         click.echo(line, err=True)
     outcomes, problems, warnings = list(found.settled), [], []
-    views = selection.views if found.todo or (assets and not selection.steps) else ()
+    views = selection.views if found.todo or assets else ()
     try:
         if found.todo or views:
             with _hired(setting, context, found.todo) as crew:
@@ -155,6 +169,7 @@ def materialise(
                 with display() as shown:
                     launcher = Launcher(study, root, shown, force, planner, crew)
                     launcher.launch(found.todo, views)
+            note_overhead(root, launcher.outcomes, time.perf_counter() - began)
             # A block of partitions that are run together may hold some that were fresh already.
             made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}
             outcomes = list(made.values())
@@ -195,13 +210,6 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
 
     with closing(Crew(context.study, context.warehouse.root, choice.processes)) as crew:
         yield crew
-
-
-def _view_names(warehouse: Warehouse) -> list[str]:
-    from xlwh.store.metrics import registered
-    from xlwh.tables import TABLES
-
-    return [name for name in dict.fromkeys((*warehouse.sources().names, *registered())) if name not in TABLES]
 
 
 @command()

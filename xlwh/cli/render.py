@@ -45,6 +45,11 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | Non
     console().print(table)
 
 
+def counted(number: int, what: str) -> str:
+    """A number with the name of what is counted: 1 partition, 2 partitions."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def shown(value: Any) -> str:
     """A value as people read it: four decimals, thousands apart, nothing for NULL."""
     if value is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from xlwh.errors import XlwhError
@@ -13,6 +13,9 @@ from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order, partitions, step_of, upstream
 from xlwh.study import Study
 from xlwh.tables import TABLES
+
+_FEW = 3
+"""Names that are offered for one that is none."""
 
 
 class SelectionError(XlwhError):
@@ -42,8 +45,12 @@ def select(
     models: Sequence[str] = (),
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
+    tables_of: Callable[[str], Collection[str]] | None = None,
 ) -> Selection:
-    """The partitions that are meant; no assets: everything. `+name` adds all that `name` is made from."""
+    """The partitions that are meant; no assets: everything. `+name` adds all that `name` is made from.
+
+    `tables_of` says which stored tables a view reads, for `+view`; by default it reads all of them.
+    """
     _check("model", models, list(study.models))
     _check("language", languages, study.all_languages())
     _check("dataset", datasets, list(study.datasets))
@@ -62,17 +69,35 @@ def select(
     chosen: dict[str, set[Key]] = {}
     for asset, name in zip(assets or STEPS, names or STEPS, strict=True):
         if assets and name in views and name not in TABLES:
-            added = list(STEPS.values()) if asset.startswith("+") else []
+            read = TABLES if tables_of is None else tables_of(name)
+            added = {step_of(table): None for table in read} if asset.startswith("+") else {}
         else:
-            added = [STEPS[name] if name in STEPS else step_of(name)]
+            added = {STEPS[name] if name in STEPS else step_of(name): None}
         for step in added:
             chosen.setdefault(step.name, set()).update(filtered(step))
-            if asset.startswith("+") and len(added) == 1:
+            if asset.startswith("+"):
                 _add_needed(study, step, chosen)
     return Selection(
         {step: in_order(study, step, chosen[step.name]) for step in STEPS.values() if step.name in chosen},
         tuple(view for view in views if not assets or view in names),
     )
+
+
+def view_names(study: Study) -> list[str]:
+    """The views that a study has: xlwh's, its own, and metrics of installed packages."""
+    from xlwh.store.metrics import registered
+    from xlwh.store.views import Sources, with_shipped
+
+    names = (*Sources(tuple(with_shipped(study.sql_folder))).names, *registered())
+    return [name for name in dict.fromkeys(names) if name not in TABLES]
+
+
+def tables_of(study: Study, view: str) -> Collection[str]:
+    """The stored tables that a view reads, directly or through others; all of them where that cannot be told."""
+    from xlwh.store.views import load, with_shipped
+
+    definitions = load(with_shipped(study.sql_folder))
+    return definitions.needed_for(view).files if view in definitions.views else TABLES
 
 
 def _add_needed(study: Study, step: Step, chosen: dict[str, set[Key]]) -> None:
@@ -118,9 +143,11 @@ def _wanted(value: str | None, chosen: Sequence[str]) -> bool:
 
 def _check(what: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean `{near[0]}`?" if near else ""
-            raise SelectionError(
-                f"There is no {what} `{name}`.{hint} There are: {', '.join(known) or 'none'}."
-            )
+        if name in known:
+            continue
+        if len(known) <= _FEW:
+            hint = f"There are: {', '.join(known) or 'none'}."
+        else:
+            near = difflib.get_close_matches(name.lower(), known, n=_FEW, cutoff=0.0)
+            hint = f"Did you mean {', '.join(f'`{each}`' for each in near[:-1])} or `{near[-1]}`?"
+        raise SelectionError(f"There is no {what} `{name}`. {hint}")

@@ -116,6 +116,17 @@ def read_vectors(path: Path, words: Iterable[str]) -> FoundVectors:
     )
 
 
+def require_vectors(path: Path) -> None:
+    """Refuse a file whose first rows are no vectors; `CorpusError` as of `read_vectors`."""
+    if not path.exists():
+        raise CorpusError(f"No vector file {path}. {content.absent(path)}")
+    try:
+        with content.opened(path) as stream:
+            _layout(path, iter(_Lines(stream)))
+    except content.DAMAGE as error:
+        raise content.unreadable(path, error) from None
+
+
 class _Lines:
     """Lines without their end; of one too long for a row only the first part, so that memory stays bounded."""
 

@@ -9,6 +9,7 @@ metrics, and no text is normalised.
 from xlwh.corpora.base import Reader, Reading, sample
 from xlwh.corpora.registry import (
     Corpus,
+    Glance,
     OptionInfo,
     ReaderInfo,
     check,
@@ -23,6 +24,7 @@ from xlwh.corpora.registry import (
 
 __all__ = [
     "Corpus",
+    "Glance",
     "OptionInfo",
     "Reader",
     "ReaderInfo",

@@ -75,6 +75,8 @@ _FOR_PEOPLE = frozenset(
 )
 _HEAD = 4096
 _SMALL = 64 * 1024
+_LONGEST_LINE = 1 << 20
+"""Bytes of a line that are read where only the beginning of a file is."""
 _NUL_RUN = b"\0" * 1024
 
 _LFS = re.compile(rb"version https?://(git-lfs\.github\.com|hawser\.github\.com|git-media\.io)/\S*")
@@ -229,13 +231,16 @@ def absent(path: Path) -> str:
     return ""
 
 
-def read(path: Path, inside: tuple[str, ...] = ()) -> bytes:
-    """The unpacked bytes of a file, or of a member of an archive (of an archive ...); `CorpusError` where impossible."""
+def read(path: Path, inside: tuple[str, ...] = (), lines: int | None = None) -> bytes:
+    """The unpacked bytes of a file, or of a member of an archive (of an archive ...); `CorpusError` where impossible.
+
+    `lines`: only so many lines from its beginning, of text.
+    """
     where = "/".join((str(path), *inside))
     refuse_part(path)
     try:
         with path.open("rb") as stream:
-            data = _read(stream, inside, where)
+            data = _read(stream, inside, where, lines)
     except ERRORS as error:
         raise unreadable(where, error) from None
     if data.startswith(_ZIPS) or _is_tar(io.BytesIO(data[: tarfile.BLOCKSIZE])):
@@ -244,15 +249,25 @@ def read(path: Path, inside: tuple[str, ...] = ()) -> bytes:
     return data
 
 
-def _read(stream: IO[bytes], inside: tuple[str, ...], where: str) -> bytes:
+def _read(stream: IO[bytes], inside: tuple[str, ...], where: str, lines: int | None) -> bytes:
     if not inside:
         with unpacked(stream) as plain:
-            return plain.read()
+            return plain.read() if lines is None else _beginning(plain, lines)
     with _archive(stream) as archive:
         if archive is None:
             raise CorpusError(f"{where}: not an archive, so it has no member `{inside[0]}`")
         member = archive.open(inside[0])
-        return _read(member if len(inside) == 1 else io.BytesIO(member.read()), inside[1:], where)
+        return _read(member if len(inside) == 1 else io.BytesIO(member.read()), inside[1:], where, lines)
+
+
+def _beginning(plain: IO[bytes], lines: int) -> bytes:
+    found = [plain.readline(_LONGEST_LINE)]
+    # The end of a Parquet file says what is in it.
+    if found[0].startswith(_BINARY):
+        return found[0] + plain.read()
+    while len(found) < lines and found[-1]:
+        found.append(plain.readline(_LONGEST_LINE))
+    return b"".join(found)
 
 
 def unreadable(where: object, error: Exception) -> CorpusError:

@@ -25,6 +25,8 @@ from xlwh.errors import CorpusError
 _HUNALIGN = " @ "
 _COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d+)")
 _NULL = "NULL"
+_FEW = 1000
+"""Lines that are looked at before anything is read."""
 _COMMENTS = ("#", "%", ";", "//", "--")
 _SEPARATORS = frozenset(",;:|=")
 """Marks that other formats set between columns."""
@@ -82,12 +84,18 @@ def read_entries(path: Path, swapped: bool = False) -> list[DictionaryEntry]:
     return [replace(e, source=e.target, target=e.source, probability=None) for e in entries]
 
 
-def _read(path: Path) -> list[DictionaryEntry]:
-    """Entries, source first."""
+def require_dictionary(path: Path) -> None:
+    """Refuse a file whose beginning is no dictionary or lexicon; `CorpusError` as of `read_dictionary`."""
+    _read(path, _FEW)
+
+
+def _read(path: Path, lines_read: int | None = None) -> list[DictionaryEntry]:
+    """Entries, source first; of so many lines from the beginning."""
     if not path.is_file():
         raise CorpusError(f"No dictionary {path}. {content.absent(path)}")
     names = members(path)
-    document = Document(path, path.name, () if names is None else (content.only_member(path, names),))
+    inside = () if names is None else (content.only_member(path, names),)
+    document = Document(path, path.name, inside, lines=lines_read)
     data = document.read()
     try:
         text = data.decode("utf-8-sig")

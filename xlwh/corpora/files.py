@@ -57,10 +57,12 @@ class Document:
     """Member of the archive at `path`; the member of a member where archives lie in archives."""
     for_language: bool = False
     """The language is part of its path, so that no other language of the dataset reads it."""
+    lines: int | None = None
+    """Lines from its beginning that are read, of text; default: all."""
 
     def read(self) -> bytes:
         """The unpacked bytes; `CorpusError` where the file cannot be read, is damaged, or stands in for the data."""
-        return content.read(self.path, self.inside)
+        return content.read(self.path, self.inside, self.lines)
 
     def sha256(self) -> str:
         """Hash of the file on disk: the whole archive for a member of one."""

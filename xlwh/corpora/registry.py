@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.corpora.base import Reader, Reading, sample
-from xlwh.corpora.files import Document
+from xlwh.corpora.files import Document, members
 from xlwh.corpora.request import Request
-from xlwh.errors import StudyError
+from xlwh.errors import CorpusError, StudyError
 from xlwh.study import Study
 
 _UNSET = ("member", "where")
@@ -25,6 +25,11 @@ _UNSET = ("member", "where")
 
 _SKIP_VERSION = 2
 """Raised when `skip_examples` leaves out other rows."""
+
+_FEW = 400
+"""Lines that are looked at before anything is read."""
+_LARGE = 1 << 28
+"""Bytes; larger files are not read as a whole to look at them."""
 
 _MODULES = (
     "conllu",
@@ -113,6 +118,48 @@ class Corpus:
             kept = kept.filter(~texts.is_in(left_out.select(texts.alias("text"))["text"].implode()))
         kept = sample(kept, self.max_examples, self.seed)
         return replace(reading, examples=kept, left_out=reading.examples.height - kept.height)
+
+    def glance(self) -> Glance:
+        """What the beginnings of the files say of them; errors as of `read`.
+
+        An error is only raised where the whole files have it too: what is at the beginning of a file (rows of another
+        language, say) need not be what it is like. Rows of the hub are left alone: looking at them could fetch them.
+        """
+        if self.request.path is None:
+            return Glance(None, None, is_whole=False)
+        few = tuple(replace(document, lines=_FEW) for document in self.documents)
+        held, size = sum(len(document.read()) for document in few), self._size()
+        try:
+            reading, share = self.reader.parse(self.request, few), min(1.0, held / max(1, size))
+        except (CorpusError, StudyError):
+            if size > _LARGE:
+                return Glance(None, None, is_whole=False)
+            reading, share = self.reader.parse(self.request, self.documents), 1.0
+        return Glance(reading.examples, round(reading.examples.height / share), is_whole=share == 1.0)
+
+    def kept(self, rows: int) -> int:
+        """About how many of the rows of the files the study keeps."""
+        left = max(0, rows - (self.request.dataset.skip_examples or 0))
+        return left if self.max_examples is None else min(left, self.max_examples)
+
+    def _size(self) -> int:
+        """Bytes of the files, packed as they are; of an archive, its part by the number of its members."""
+        total = 0
+        for document in self.documents:
+            share = len(members(document.path) or ()) if document.inside else 1
+            total += document.path.stat().st_size // max(1, share)
+        return total
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What was seen of one (dataset, split, language) at the beginning of its files."""
+
+    examples: pl.DataFrame | None
+    """Accepted rows; None where nothing could be said of the whole."""
+    rows: int | None
+    """About how many there are in the files."""
+    is_whole: bool
 
 
 def locate(study: Study, dataset_key: str, language: str) -> Corpus:

@@ -142,11 +142,7 @@ def pin_folder(
     cache: HashCache,
 ) -> Pin:
     """Check the files of a checkpoint and take its hashes; ModelError where it may not be loaded."""
-    config = _read_config(key, folder)
-    refuse_foreign(key, folder)
-    tokenizer = tokenizer_files(folder)
-    if not tokenizer:
-        raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
+    config = require_loadable(key, folder)
     return Pin(
         key=key,
         kind=kind,
@@ -155,10 +151,50 @@ def pin_folder(
         model_type=str(config.get("model_type")),
         architecture=_architecture(key, folder, config),
         weight_hash=cache.digest(weight_files(key, folder)),
-        tokenizer_hash=cache.digest(tokenizer, named=True),
+        tokenizer_hash=cache.digest(tokenizer_files(folder), named=True),
         config_hash=cache.digest(_model_files(folder), named=True),
         folder=folder,
     )
+
+
+def require_loadable(key: str, folder: Path) -> dict[str, Any]:
+    """The configuration of a checkpoint; ModelError where it may not be loaded, as far as names and configuration tell."""
+    config = _read_config(key, folder)
+    refuse_foreign(key, folder)
+    if not tokenizer_files(folder):
+        raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
+    _architecture(key, folder, config)
+    weight_files(key, folder)
+    return config
+
+
+def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a checkpoint's tensors, by the headers of its files alone.
+
+    ModelError for a file that is no safetensors file, or is shorter or longer than its header says.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(key, folder):
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            try:
+                header = json.loads(stream.read(length)) if 2 <= length <= size - 8 else None
+            except ValueError:
+                header = None
+        if not isinstance(header, dict):
+            raise ModelError(
+                f"Model `{key}`: {file} is no safetensors file, or a part of one. Fetch it again."
+            )
+        tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+        expected = 8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
+        if expected != size:
+            raise ModelError(
+                f"Model `{key}`: {file} holds {size:,} bytes where its header says {expected:,}: a part of a download "
+                "or copy. Fetch it again."
+            )
+        found |= {name: tuple(each["shape"]) for name, each in tensors.items()}
+    return found
 
 
 def _architecture(key: str, folder: Path, config: dict[str, Any]) -> str | None:

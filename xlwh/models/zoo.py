@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh import draws
-from xlwh.digests import HashCache
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, pin_folder
@@ -35,7 +34,7 @@ class Zoo:
         self._study = study
         self._warehouse = warehouse
         self._device = device
-        self._hashes = HashCache.of(warehouse.root)
+        self._hashes = warehouse.hashes
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def pin(self, key: str) -> Pin:
@@ -56,7 +55,7 @@ class Zoo:
         if model.weights_of is not None:
             return replace(self.pin(model.weights_of), key=key)
         if model.finetune is not None or model.scratch is not None:
-            return self._pin_made(key, self.finetuned_folder(key))
+            return self.pin_made(key, self.finetuned_folder(key))
         folder = self._folder(key, model)
         if model.path is not None:
             return pin_folder(key, "path", model.path, None, folder, self._hashes)
@@ -72,7 +71,8 @@ class Zoo:
             raise ModelError(f"Model `{key}`: a hub model needs `hub` and `revision`, a 40-character commit.")
         return snapshot(key, model.hub, model.revision)
 
-    def _pin_made(self, key: str, folder: Path) -> Pin:
+    def pin_made(self, key: str, folder: Path) -> Pin:
+        """The identity of a model that was made in `folder`, whether or not a row of `models` says so yet."""
         model = self._model(key)
         if model.finetune is not None:
             return pin_folder(key, "finetuned", model.finetune.base, None, folder, self._hashes)
@@ -135,7 +135,7 @@ class Zoo:
         """A model that was made in `folder`, whether or not a row of `models` says so yet; never kept."""
         from xlwh.models.loading import load_checkpoint
 
-        return load_checkpoint(self._pin_made(key, folder), self._model(key), self.device())
+        return load_checkpoint(self.pin_made(key, folder), self._model(key), self.device())
 
     def load_base(
         self,

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import BaseModel
 
-from xlwh.digests import HashCache
 from xlwh.errors import CorpusError, MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import Pin
@@ -353,7 +352,7 @@ class Partition:
         """Identity of a file of the user's; CorpusError that says what names it (`named`) where it is not there."""
         if not path.is_file():
             raise CorpusError(f"No file {path}, which {named} in the study names.")
-        return f"{path.name} {HashCache.of(self.root).digest([path])}"
+        return f"{path.name} {self.planner.warehouse.hashes.digest([path])}"
 
     def remark(self, text: str) -> None:
         """Something to be said of the partition whenever it is looked at."""

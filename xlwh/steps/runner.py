@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from xlwh.errors import StoreError, XlwhError
 from xlwh.models import Zoo, threads
 from xlwh.steps.base import Key, StepResult, Stopwatch, not_applicable
 from xlwh.steps.context import Context
+from xlwh.steps.history import CHECKPOINT, EVALUATED_ROWS, History, Made, name_of, parameters, size_of
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
@@ -157,15 +159,60 @@ def _stored(context: Context, planned: Planned, entries: Mapping[Slot, Entry | N
 
 def _made(definition: Definition, context: Context, work: Work, jobs: Sequence[Planned]) -> dict[Slot, Entry]:
     """Make the jobs of one pass and commit each."""
+    watch, work.share, sizes = Stopwatch(), 1.0, [size_of(planned, _rows) for planned in jobs]
     if isinstance(definition, Pieced):
         entries = _in_pieces(definition, context, work, jobs)
     else:
         assert isinstance(definition, Whole)
         entries = _in_one(definition, context, work, jobs)
     found = {entry.slot: entry for entry in entries}
+    _note(context, work, jobs, sizes, found, watch.seconds)
     for planned in jobs:
         work.told.update(definition.summary(planned.job, _stored(context, planned, found)))
     return found
+
+
+def _note(
+    context: Context,
+    work: Work,
+    jobs: Sequence[Planned],
+    sizes: Sequence[float],
+    found: Mapping[Slot, Entry],
+    seconds: float,
+) -> None:
+    """Write down what a pass took, each job its share of it, as estimates of later work."""
+    if work.share <= 0:
+        return
+    if EVALUATED_ROWS in work.provenance:
+        sizes = [float(work.provenance[EVALUATED_ROWS])]
+    # Torch is loaded where a model was.
+    device = str(context.zoo.device()) if "torch" in sys.modules else "cpu"
+    made, total = [], sum(sizes)
+    for planned, size in zip(jobs, sizes, strict=True):
+        use, slots = planned.job.model, planned.job.slots
+        trained = planned.step == "models" and planned.job.folder is not None
+        folder = planned.job.folder if trained else None if use is None else use.pin.folder
+        tables = {table: (found[slot].rows, found[slot].size_bytes) for table, slot in slots.items()}
+        if trained and folder is not None:
+            tables[CHECKPOINT] = 0, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        made.append(
+            Made(
+                planned.step,
+                name_of(planned),
+                size * work.share,
+                seconds * (size / total if total else 1 / len(jobs)),
+                tables,
+                str(next(iter(slots.values()))),
+                planned.job.name if trained else None if use is None else use.key,
+                None if folder is None else parameters(folder),
+                device,
+            )
+        )
+    History(context.warehouse.root).add(made)
+
+
+def _rows(entry: Entry) -> float:
+    return entry.rows
 
 
 def _in_one(definition: Whole, context: Context, work: Work, jobs: Sequence[Planned]) -> list[Entry]:
@@ -202,6 +249,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
         done = [staging.pieces(on) for staging in stagings]
         complete = reduce(lambda one, other: one.join(other, on=on, how="semi"), done)
         left = _without(pieces, complete, on)
+        work.share = left.height / max(1, pieces.height)
         count = pieces.height - left.height
         work.at(what, count, pieces.height)
         for start in range(0, left.height, definition.at_once):

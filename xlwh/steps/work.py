@@ -41,6 +41,8 @@ class Work:
         """What one job may leave to the next of the same run, such as a loaded engine: never what decides rows."""
         self.told: dict[str, object] = {}
         self.examples = 0
+        self.share = 1.0
+        """Of the pieces of the last pass, how many were made and not there already."""
         self.remarks: list[str] = []
         self._what, self._done, self._total, self._width = "", 0, 0, 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
@@ -37,10 +38,15 @@ class Warehouse:
     """A data root: immutable Parquet files, a manifest of the current ones, and a catalogue of views."""
 
     def __init__(
-        self, root: Path | str, create: bool = False, sql_dirs: Sequence[Path | str] | None = None
+        self,
+        root: Path | str,
+        create: bool = False,
+        sql_dirs: Sequence[Path | str] | None = None,
+        keeps_hashes: bool = True,
     ) -> None:
         """Open the warehouse at `root`, or make one there with `create`; `StoreError` if there is none.
 
+        `keeps_hashes`: whether hashes of the user's files that are computed are written down in it.
         `sql_dirs` are the folders that the views come from, by default the project's own
         (`xlwh.store.views.shipped_sql()`) and what `adopt_sql` brought into the warehouse.
         """
@@ -51,6 +57,7 @@ class Warehouse:
         elif not (self.root / MANIFEST).is_file():
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
         self.manifest: Manifest = SqliteManifest(self.root / MANIFEST)
+        self.hashes = HashCache.of(self.root, keeps_hashes)
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry, or None if it was never written (or dropped)."""

@@ -57,11 +57,18 @@ def line_of(text: str, location: tuple[str, ...]) -> int:
     """Line (from 1) of the deepest part of `location` that the file spells out; 1 where none is."""
     best, depth = 1, 0
     table: tuple[str, ...] = ()
+    arrays: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        header = re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line)
         assignment = re.match(r"\s*([\w.\"'+-]+)\s*=", line)
         if header:
-            table = _dotted(header.group(1))
+            table = _dotted(header.group(2))
+            if header.group(1) == "[[":
+                arrays[table] = arrays.get(table, -1) + 1
+                table = (*table, str(arrays[table]))
+            elif array := next((name for name in arrays if table[: len(name)] == name), None):
+                # A table inside the last one of an array.
+                table = (*array, str(arrays[array]), *table[len(array) :])
             here = table
         elif assignment:
             here = table + _dotted(assignment.group(1))

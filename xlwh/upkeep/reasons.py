@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xlwh.errors import MissingDataError, XlwhError
@@ -27,16 +27,26 @@ _LONGEST = 60
 """Characters of a value that are shown."""
 _MOST = 3
 """Settings that are shown."""
+_DIGEST = "making.digest"
 _MODEL = ("weights", "tokenizer", "configuration", "tokenization")
 
 
-def reasons(metadata: Mapping[str, str], planned: Planned) -> list[str]:
-    """What differs between a file, by its metadata, and a planned job; empty where nothing does."""
+def reasons(
+    metadata: Mapping[str, str], planned: Planned, without: Collection[str] = frozenset()
+) -> list[str]:
+    """What differs between a file, by its metadata, and a planned job; empty where nothing does.
+
+    `without` are parts of the recipe (model, inputs, files) that are not looked at.
+    """
     if RECIPE not in metadata:
         return [EARLIER]
-    return list(
-        _differences(json.loads(metadata[RECIPE]), json.loads(json.dumps(planned.recipe, sort_keys=True)))
-    )
+    now = json.loads(json.dumps(planned.recipe, sort_keys=True))
+    stored = json.loads(metadata[RECIPE])
+    for part in without:
+        kept = part == "model" and stored[part] is not None and now[part] is not None
+        # Its options are the study's, whatever becomes of its files.
+        now[part] = [*stored[part][:-1], now[part][-1]] if kept else stored[part]
+    return list(_differences(stored, now))
 
 
 def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -47,6 +57,8 @@ def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for package, old, new in _changed(stored["libraries"], now["libraries"]):
         yield f"{package} is {_shown(new)}, was {_shown(old)}"
     settings = list(_changed(_flat(stored["params"]), _flat(now["params"])))
+    # A digest of settings says nothing beside them.
+    settings = [each for each in settings if each[0] != _DIGEST] or settings
     for name, old, new in settings[:_MOST]:
         yield f"{name} is {_shown(new)}, was {_shown(old)}"
     if len(settings) > _MOST:
@@ -137,6 +149,11 @@ def told(planner: Planner, todo: Mapping[Step, Collection[Key]]) -> list[str]:
             if why := "; ".join(why_stale(planner, step, key)):
                 counts = found.setdefault(why, {})
                 counts[step.name] = counts.get(step.name, 0) + 1
+    return listed(found)
+
+
+def listed(found: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line per reason, from the numbers of partitions that it holds for by step."""
     lines = []
     for why, counts in found.items():
         (first, number), *others = counts.items()
@@ -168,14 +185,36 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
             entry = planner.entry(slot)
             if entry is None:
                 continue
-            folder, metadata = planned.job.folder, _metadata(planner, entry)
-            if metadata is None or (folder is not None and not folder.is_dir()):
+            metadata = _metadata(planner, entry)
+            if metadata is None or entry.fingerprint == planned.fingerprint:
                 found[GONE] = None
-            elif entry.fingerprint != planned.fingerprint:
+            else:
                 # Planned without an input that is still to be made: it would seem to be asked for no more.
                 waits = RECIPE in metadata and planner.lacks_inputs(step, key)
                 found |= dict.fromkeys([INPUTS] if waits else reasons(metadata, planned) or [OTHER])
     return list(found)
+
+
+def why_made(
+    planner: Planner, jobs: Sequence[Planned], anew: Callable[[Planned], Collection[str]]
+) -> list[str]:
+    """The same of jobs that are to be made; `anew` are the parts of a job's recipe that this very run makes anew."""
+    found: dict[str, None] = {}
+    for planned in jobs:
+        for slot in planned.job.slots.values():
+            entry = planner.entry(slot)
+            if entry is None:
+                continue
+            metadata = _metadata(planner, entry)
+            if metadata is None or entry.fingerprint == planned.fingerprint:
+                found[GONE] = None
+            else:
+                left_out = anew(planned)
+                found |= dict.fromkeys(
+                    reasons(metadata, planned, left_out) or [INPUTS if left_out else OTHER]
+                )
+    own = [why for why in found if why != INPUTS]
+    return own or list(found)
 
 
 def _metadata(planner: Planner, entry: Entry) -> dict[str, str] | None:

@@ -20,6 +20,7 @@ COMMANDS = [
     "init",
     "materialize",
     "ui",
+    "plan",
     "sql",
     "tables",
     "describe",

@@ -94,7 +94,7 @@ def test_what_another_warehouse_has_is_taken(xlwh, filled, tmp_path):
     other.write({slot: empty("examples")}, "there", {"xlwh.reader": "r"})
     other.write({same.slot: empty("examples")}, "there too")
     code, out, _ = xlwh("take", other.root, "examples")
-    assert (code, out) == (0, "examples: 1 partitions, 0 rows\n")
+    assert (code, out) == (0, "examples: 1 partition, 0 rows\n")
     taken = filled.current(slot)
     assert taken.fingerprint == "there"
     assert pl.read_parquet_metadata(filled.root / taken.file)["xlwh.reader"] == "r"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xlwh.cli import selection as selection_module
-from xlwh.cli.selection import SelectionError, select, sort
+from xlwh.cli.selection import SelectionError, select, sort, tables_of, view_names
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
@@ -53,7 +53,32 @@ def test_a_plus_adds_what_it_is_made_from(study):
         "models",
         "predictions",
     ]
-    assert _names(select(study, VIEWS, ["+ccta"])) == list(STEPS)
+
+
+def test_a_plus_before_a_view_adds_what_the_view_reads_and_nothing_else(study):
+    read = {"task_scores": {"predictions", "examples"}, "ccta": {"ccta_pairs"}}
+    chosen = select(study, VIEWS, ["+task_scores"], tables_of=read.__getitem__)
+    assert _names(chosen) == ["examples", "models", "predictions"]
+    assert chosen.views == ("task_scores",)
+    # Without what is only looked at where it is there.
+    ccta = _names(select(study, VIEWS, ["+ccta"], tables_of=read.__getitem__))
+    assert "ccta_pairs" in ccta
+    assert not {"heads", "perturbations", "activations"} & set(ccta)
+    assert _names(select(study, VIEWS, ["ccta"], tables_of=read.__getitem__)) == []
+
+
+def test_the_tables_of_a_view_come_from_its_sql(study):
+    found = set(tables_of(study, "task_scores"))
+    assert "predictions" in found
+    assert "head_samples" not in found
+    assert {"calign", "ccta", "task_scores"} <= set(view_names(study))
+
+
+def test_an_unknown_name_offers_three(study):
+    with pytest.raises(SelectionError) as caught:
+        select(study, VIEWS, ["predictionz"])
+    assert str(caught.value).count("`") == 8
+    assert "`predictions`" in str(caught.value)
 
 
 def test_models_languages_and_datasets_narrow_where_they_apply(study):
@@ -67,7 +92,8 @@ def test_models_languages_and_datasets_narrow_where_they_apply(study):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["token"],), "no asset `token`. Did you mean `tokens`?"),
+        ((["token"],), "no asset `token`. Did you mean `tokens`, "),
+        ((["Tokens"],), "Did you mean `tokens`, "),
         (([], ["c"]), "no model `c`. There are: a, b."),
         (([], [], ["fr"]), "no language `fr`. There are: en, de."),
         (([], [], [], ["d"]), "no dataset `d`"),

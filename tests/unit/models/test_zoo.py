@@ -110,13 +110,12 @@ def test_a_changed_checkpoint_is_loaded_again(folder: Path, zoo_of: ZooOf) -> No
 def test_pins_and_paths_need_no_torch(checkpoint: Checkpoint, tmp_path: Path) -> None:
     script = f"""
 import sys
-from types import SimpleNamespace
-from pathlib import Path
 from xlwh.models import Zoo
+from xlwh.store import Warehouse
 from xlwh.study import Study
 study = Study.model_validate({{"name": "t", "languages": ["en"], "datasets": {{}}, "folder": "/",
     "models": {{"m": {{"path": {str(checkpoint("bert"))!r}}}}}}})
-print(Zoo(study, SimpleNamespace(root=Path({str(tmp_path)!r}))).pin("m").weight_hash)
+print(Zoo(study, Warehouse({str(tmp_path / "made")!r}, create=True)).pin("m").weight_hash)
 assert not {{"torch", "transformers", "huggingface_hub"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -65,10 +65,12 @@ class _AttentionMaps(Whole):
         own = valued.pop(job.slots["attention_maps"].partition["language"])
         examples = short_examples(own, valued.values(), self.max_characters, params.shown, params.seed)
         work.examples += examples.height
-        work.progress(f"{job.name}: attention", 0, 1)
+        work.progress(f"{job.name}: attention", 0, examples.height)
         if examples.is_empty():
             return {"attention_maps": pl.DataFrame(schema=schema("attention_maps"))}
-        return {"attention_maps": attention_maps(work.load(job, "attention_weights"), examples)}
+        rows = attention_maps(work.load(job, "attention_weights"), examples)
+        work.progress(f"{job.name}: attention", examples.height, examples.height)
+        return {"attention_maps": rows}
 
 
 STEP = _AttentionMaps()

@@ -44,16 +44,18 @@ class _HeadImportance(Whole):
         from xlwh.heads.importance import LOOKS, head_importance
 
         params: _Params = job.params
-        work.progress(f"{job.name}: importance", 0, 1)
         examples = valued_examples(work.scan(job, "examples"), params.max_examples, params.seed)
         work.examples += examples.height
+        work.progress(f"{job.name}: importance", 0, examples.height)
         if examples.is_empty():
             return {"head_importance": pl.DataFrame(schema=schema("head_importance"))}
         loaded = work.load(job, "heads")
         if LOOKS.keys() & set(params.methods):
             work.load(job, "attention_weights")
         tagged_piece = options_of(job, Inputs).tagged_piece
-        return {"head_importance": head_importance(loaded, examples, params.methods, tagged_piece)}
+        rows = head_importance(loaded, examples, params.methods, tagged_piece)
+        work.progress(f"{job.name}: importance", examples.height, examples.height)
+        return {"head_importance": rows}
 
 
 STEP = _HeadImportance()

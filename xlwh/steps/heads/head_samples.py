@@ -17,13 +17,14 @@ import polars as pl
 
 from xlwh.heads.examples import valued_examples
 from xlwh.steps.heads import game
+from xlwh.steps.history import EVALUATED_ROWS
 from xlwh.steps.job import Frames, Job, cut, options_of
 from xlwh.steps.planning import Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, schema
 from xlwh.study import Inputs, Sampler
 
-_ROWS, _UNDECIDED = "xlwh.evaluated_rows", "xlwh.undecided_players"
+_ROWS, _UNDECIDED = EVALUATED_ROWS, "xlwh.undecided_players"
 """Metadata of a round's file: its own evaluated rows, and how many players are still measured after it."""
 
 

@@ -1,0 +1,117 @@
+"""What jobs took is written down and read back, in units that are the same before and after; and it never stops work."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_study
+
+from xlwh.steps.base import Key
+from xlwh.steps.history import History, Made, name_of, size_of
+from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.runner import run
+from xlwh.store.files import metadata_of
+from xlwh.upkeep.estimates import Rates
+from xlwh.upkeep.survey import surveyed
+
+
+def _made(size: float, seconds: float, **more: Any) -> Made:
+    return Made("tokens", "", size, seconds, {"tokens": (round(10 * size), round(100 * size) + 5000)}, **more)
+
+
+def test_what_was_made_is_read_back_newest_first(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert history.of_this_machine() == []
+    assert not (tmp_path / "cache").exists()
+    history.add([_made(1, 2.0, model="a", device="cpu", parameters=7)])
+    history.add([_made(3, 4.0, model="b", device="cpu")])
+    found = history.of_this_machine()
+    assert [(each.size, each.seconds, each.model, each.parameters) for each in found] == [
+        (3, 4.0, "b", None),
+        (1, 2.0, "a", 7),
+    ]
+    assert {name: tuple(told) for name, told in found[1].tables.items()} == {"tokens": (10, 5100)}
+
+
+def test_only_the_device_that_was_used_last_counts(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.add([_made(1, 9.0, model="a", device="cpu"), _made(1, 1.0)])
+    history.add([_made(1, 0.1, model="a", device="cuda")])
+    assert [each.seconds for each in history.of_this_machine()] == [0.1, 1.0]
+
+
+def test_a_history_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    History(tmp_path).add([_made(1, 1.0)])
+    (tmp_path / "other" / "cache").mkdir(parents=True)
+    (tmp_path / "other" / "cache" / "history.sqlite").write_text("no database")
+    History(tmp_path / "other").add([_made(1, 1.0)])
+    assert History(tmp_path / "other").of_this_machine() == []
+
+
+def test_the_runner_notes_what_it_makes_and_no_file_depends_on_it(tmp_path: Path) -> None:
+    settings = small_study.settings(tmp_path)
+    context = small_study.context(settings, tmp_path / "w")
+    assert run(STEPS["examples"], context, Key(dataset="nli", language="en")).status == "written"
+    (noted,) = History(tmp_path / "w").of_this_machine()
+    (entry,) = context.warehouse.entries("examples")
+    assert (noted.step, noted.partition) == ("examples", "examples/dataset=nli/language=en/dev")
+    assert tuple(noted.tables["examples"]) == (entry.rows, entry.size_bytes)
+    assert noted.seconds > 0
+    told = metadata_of(context.warehouse.root / entry.file)
+    assert told is not None
+    assert not any("history" in key or "seconds" in key for key in told)
+    with sqlite3.connect(tmp_path / "w" / "cache" / "history.sqlite") as connection:
+        assert connection.execute("select count(*) from jobs").fetchone() == (1,)
+
+
+def test_every_step_s_jobs_have_a_size(tmp_path: Path) -> None:
+    """From a plan of a study that nothing was made of yet."""
+    settings = small_study.settings(tmp_path)
+    study = small_study.context(settings, tmp_path / "w").study
+    with surveyed(
+        study, tmp_path / "none", {step: partitions(study, step) for step in STEPS.values()}
+    ) as survey:
+        assert survey.is_possible, (survey.waiting, survey.looked.faults)
+        planned = [job for plan in survey.plans.values() for jobs in plan.made.values() for job in jobs]
+        sizes = {(job.step, name_of(job)): size_of(job, lambda entry: 10) for job in planned}
+    assert {step for step, _ in sizes} == set(STEPS)
+    assert all(size > 0 for size in sizes.values()), sizes
+    assert {"lig", "random"} <= {name for step, name in sizes if step == "attributions"}
+    assert {"loaded", "training", "beginning"} == {name for step, name in sizes if step == "models"}
+
+
+class _Planned:
+    """As much of a planned job as an estimate needs."""
+
+    step = "tokens"
+
+    class job:  # noqa: N801 - a stand-in
+        params = None
+        model = None
+        slots: dict[str, None] = {"tokens": None}  # noqa: RUF012 - a stand-in
+
+
+def test_a_pace_has_a_fixed_part_where_sizes_tell_it() -> None:
+    rates = Rates([_made(10, 1.5), _made(10, 1.5), _made(100, 6.0), _made(100, 6.0)])
+    estimate, rows = rates.estimate(_Planned, 1000, None)  # type: ignore[arg-type]
+    assert estimate.seconds == pytest.approx(1 + 0.05 * 1000)
+    assert estimate.size_bytes == pytest.approx(5000 + 100 * 1000)
+    assert rows == {"tokens": pytest.approx(10_000)}
+    assert (estimate.unknown, estimate.scaled) == (0, 0)
+
+
+def test_jobs_of_one_size_tell_a_pace_alone_and_how_much_it_varies() -> None:
+    rates = Rates([_made(10, seconds) for seconds in (1.0, 1.0, 1.0, 4.0)])
+    estimate, _ = rates.estimate(_Planned, 20, None)  # type: ignore[arg-type]
+    assert estimate.seconds == pytest.approx(2.0)
+    assert estimate.low == pytest.approx(2.0)
+    assert estimate.high == pytest.approx(8.0)
+
+
+def test_what_was_never_made_has_no_estimate() -> None:
+    estimate, rows = Rates([]).estimate(_Planned, 20, None)  # type: ignore[arg-type]
+    assert (estimate.unknown, estimate.seconds, rows) == (1, 0.0, {})

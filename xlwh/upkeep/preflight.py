@@ -1,0 +1,385 @@
+"""Whether everything is there that a run needs from outside, found before any work: files, models, packages, code, SQL.
+
+What planning finds out (a folder that is not there, a package that is not installed, rows of another format) is taken
+from the plans, see `imagined`. What only making would find is looked for here, section by section of the study. A check
+says which fields of the study it stands for, and a test enumerates all fields, so that none that names something
+outside goes unchecked. Only the beginnings of files are read, and only what the chosen partitions need is looked at.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+from xlwh.attribution.methods import file_of
+from xlwh.concepts.alignment_external import PLACEHOLDERS
+from xlwh.concepts.labels import read as read_labels
+from xlwh.consistency.vectors import require_vectors
+from xlwh.corpora import check as check_readers
+from xlwh.corpora import read
+from xlwh.corpora.dictionaries import require_dictionary
+from xlwh.errors import CorpusError, ModelError, StudyError, XlwhError
+from xlwh.models.families import family_of
+from xlwh.models.pins import require_loadable, shapes
+from xlwh.steps.base import Key
+from xlwh.steps.plan import STEPS, Step, of_same_weights
+from xlwh.study import OwnMethod, Study
+from xlwh.study.lines import line_of
+
+if TYPE_CHECKING:
+    from xlwh.upkeep.imagined import StepPlan
+
+P = ParamSpec("P")
+
+Place = tuple[str, ...]
+"""Where in a study file something is named: keys of tables and fields."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is missing or wrong, and where the study names it."""
+
+    place: Place
+    text: str
+    """What is wrong, and what to do."""
+
+
+@dataclass
+class Looked:
+    """What a preflight found."""
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is no fault but good to know, such as what will be downloaded."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the chosen partitions need of a study."""
+
+    study: Study
+    plans: Mapping[Step, StepPlan]
+    looked: Looked
+
+    def keys(self, *steps: str) -> list[Key]:
+        """Partitions of some steps that a run would make, or would try to."""
+        found = [self.plans[STEPS[name]] for name in steps if STEPS[name] in self.plans]
+        return [key for plan in found for key in (*plan.made, *plan.waiting, *plan.faults)]
+
+    def models(self) -> list[str]:
+        """Models whose files are opened: those of the partitions, and what they are made from."""
+        running = [step.name for step in STEPS.values() if "model" in step.dimensions]
+        found: dict[str, None] = {}
+        for key in self.keys(*running):
+            for each in of_same_weights(self.study, str(key.model)):
+                base: str | None = each
+                while base is not None and base not in found:
+                    found[base] = None
+                    base = self.study.models[base].base
+        return list(found)
+
+    def try_(self, place: Place, check: Callable[P, object], *given: P.args, **named: P.kwargs) -> None:
+        """Run a check; what it raises is a fault."""
+        try:
+            check(*given, **named)
+        except (XlwhError, OSError) as error:
+            self.looked.faults.append(Fault(place, str(error)))
+
+
+Check = Callable[[Need], None]
+CHECKS: dict[Check, tuple[str, ...]] = {}
+"""Check -> the fields of the study that it looks after, with `*` for keys."""
+
+PLANNED = (
+    *("data_root", "datasets.*.path", "datasets.*.split"),
+    *("datasets.*.languages", "datasets.*.options", "models.*.finetune.dev_dataset", "models.*.finetune.dataset"),
+    *("models.*.scratch.dataset", "lexica.*.datasets"),
+    *("lexica.*.pairs", "concepts.algorithm", "attribution.methods.deeplift", "attribution.methods.gradient_shap"),
+    *("concepts.labels", "spaces.*.files", "spaces.*.dictionaries", "lexica.*.files.*.path"),
+)  # fmt: skip
+"""Fields that the plans look after: planning opens what they name."""
+
+
+def covers(*fields: str) -> Callable[[Check], Check]:
+    """Register a check for some fields."""
+
+    def register(check: Check) -> Check:
+        CHECKS[check] = fields
+        return check
+
+    return register
+
+
+def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
+    """Every fault of what the planned partitions need, each once, in the order of the study's sections."""
+    looked = Looked()
+    need = Need(study, plans, looked)
+    for check in CHECKS:
+        check(need)
+    known = {line for fault in looked.faults for line in fault.text.splitlines()}
+    for step, plan in plans.items():
+        for key, error in plan.faults.items():
+            for line in str(error).splitlines():
+                if line not in known:
+                    known.add(line)
+                    looked.faults.append(Fault(_place_of(line, study, step, key), line))
+    return looked
+
+
+def told(faults: Iterable[Fault], study_file: Path) -> list[str]:
+    """A text per fault, with the file and the line that names what is missing; in the order of lines."""
+    text = study_file.read_text(encoding="utf-8")
+    lines = [(line_of(text, fault.place), fault) for fault in faults]
+    return [
+        f"{study_file}, line {number}: {fault.text}"
+        for number, fault in sorted(lines, key=lambda each: each[0])
+    ]
+
+
+def _place_of(text: str, study: Study, step: Step, key: Key) -> Place:
+    """The place in the study that an error speaks of: one that it names, else that of the partition."""
+    sections = "|".join(Study.model_fields)
+    if match := re.search(rf"(?<![\w/.])({sections})\.([\w*+-]+(?:\.[\w*+-]+)*)", text):
+        return (match[1], *match[2].split("."))
+    if match := re.search(r"(?:[Mm]odel|[Dd]ataset) `([\w.+-]+)`", text):
+        for section in ("models", "datasets"):
+            if match[1] in getattr(study, section):
+                return section, match[1]
+    if key.dataset is not None:
+        return "datasets", key.dataset
+    if key.model is not None and step.name == "models":
+        return "models", key.model
+    return (_SECTIONS.get(step.group, "name"),)
+
+
+_SECTIONS = {
+    "attribution": "attribution",
+    "faithfulness": "faithfulness",
+    "heads": "heads",
+    "concepts": "concepts",
+    "consistency": "consistency",
+}
+"""Group of steps -> the section of the study that asks for them."""
+
+
+@covers("datasets.*.reader", "datasets.*.options")
+def _readers(need: Need) -> None:
+    try:
+        check_readers(need.study)
+    except StudyError as error:
+        for line in str(error).splitlines():
+            need.looked.faults.append(Fault(_place_of(line, need.study, STEPS["examples"], Key()), line))
+
+
+@covers("datasets.*.hub", "datasets.*.revision")
+def _hub_datasets(need: Need) -> None:
+    from huggingface_hub import constants
+
+    wanted = {str(key.dataset): key for key in need.keys("examples")}
+    for name, key in wanted.items():
+        dataset = need.study.datasets[name]
+        if dataset.hub is None:
+            continue
+        if constants.HF_HUB_OFFLINE:
+            # From the cache, or not at all.
+            need.try_(("datasets", name, "hub"), read, need.study, name, str(key.language))
+        elif importlib.util.find_spec("datasets") is None:
+            text = f"Dataset `{name}` needs the library `datasets`. Install it with: pip install 'xlwh[hub]'"
+            need.looked.faults.append(Fault(("datasets", name, "hub"), text))
+        else:
+            need.looked.notes.append(
+                f"Dataset `{name}`: {dataset.hub} is fetched where it is not in the cache; its columns are seen then."
+            )
+
+
+@covers("models.*.path", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
+        "models.*.scratch.tokenizer_of")  # fmt: skip
+def _checkpoints(need: Need) -> None:
+    for key in need.models():
+        model = need.study.models[key]
+        if model.path is not None:
+            folder = (need.study.folder / model.path).resolve()
+            need.try_(("models", key, "path"), _loadable, key, folder)
+        elif model.hub is not None and model.revision is not None:
+            need.try_(("models", key, "hub"), _on_hub, need, key)
+
+
+def _loadable(key: str, folder: Path) -> None:
+    config = require_loadable(key, folder)
+    try:
+        family_of(str(config.get("model_type")))
+    except ModelError as error:
+        raise ModelError(f"Model `{key}`: {error}") from None
+    shapes(key, folder)
+
+
+def _on_hub(need: Need, key: str) -> None:
+    from xlwh.models.hub import cached, size_on_hub
+
+    model = need.study.models[key]
+    assert model.hub is not None
+    assert model.revision is not None
+    folder, lacking = cached(key, model.hub, model.revision)
+    if folder is not None:
+        _loadable(key, folder)
+        return
+    size = size_on_hub(key, model.hub, model.revision)
+    what = f"what the cache lacks of it ({', '.join(lacking)})" if lacking else f"up to {size / 1e6:,.0f} MB"
+    need.looked.notes.append(f"Model `{key}`: {model.hub} will be downloaded: {what}.")
+
+
+@covers("attribution.methods.*.function")
+def _own_methods(need: Need) -> None:
+    if not need.keys("attributions", "attribution_probes"):
+        return
+    for name, method in need.study.attribution.methods:
+        if isinstance(method, OwnMethod):
+            place = ("attribution", "methods", name, "function")
+            need.try_(place, _defines, method.function, need.study.folder)
+
+
+def _defines(function: str, folder: Path) -> None:
+    """Refuse a method whose module cannot be parsed or has no such name; nothing of it is run."""
+    file, name = file_of(function, folder), function.partition(":")[2]
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        raise StudyError(f"The method `{function}`: {file} is no Python module: {error}") from None
+    if name not in set(_names(tree)):
+        raise StudyError(f"The method `{function}`: {file} has no `{name}`.")
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+@covers("spaces.*.files", "spaces.*.dictionaries", "spaces.*.reversed_dictionaries")
+def _spaces(need: Need) -> None:
+    study, keys = need.study, need.keys("word_vectors")
+    if study.consistency is None or not keys:
+        return
+    name = study.consistency.space
+    space, languages = study.spaces[name], {key.language for key in keys}
+    for language, file in space.files.items():
+        if space.kind == "vec" and language in languages:
+            place = ("spaces", name, "files", language)
+            need.try_(place, require_vectors, study.data_path(file))
+    if space.kind == "vec":
+        return
+    for language, file in space.dictionaries.items():
+        place = ("spaces", name, "dictionaries", language)
+        need.try_(place, require_dictionary, study.data_path(file))
+    for language in space.reversed_dictionaries:
+        if language not in space.dictionaries:
+            there = ", ".join(space.dictionaries) or "none"
+            text = (
+                f"`spaces.{name}.reversed_dictionaries`: `{language}` has no dictionary; there are: {there}."
+            )
+            need.looked.faults.append(Fault(("spaces", name, "reversed_dictionaries"), text))
+
+
+@covers("lexica.*.files.*.path")
+def _lexica(need: Need) -> None:
+    languages = {key.language for key in need.keys("lexicon")}
+    for name, lexicon in need.study.lexica.items():
+        for number, file in enumerate(lexicon.files):
+            if file.target in languages:
+                place = ("lexica", name, "files", str(number), "path")
+                need.try_(place, require_dictionary, need.study.data_path(file.path))
+
+
+@covers("lexica.*.aligner.command")
+def _aligners(need: Need) -> None:
+    languages = {key.language for key in need.keys("lexicon")}
+    for name, lexicon in need.study.lexica.items():
+        command = lexicon.aligner.command
+        if command is None or not languages & {target for _, target in lexicon.pairs}:
+            continue
+        place = ("lexica", name, "aligner", "command")
+        need.try_(place, _runnable, command)
+
+
+def _runnable(command: str) -> None:
+    try:
+        parts = shlex.split(command)
+        [part.format(**dict.fromkeys(PLACEHOLDERS, "")) for part in parts]
+    except (ValueError, KeyError, IndexError) as error:
+        raise StudyError(
+            f"The aligner `{command}` is no command with {{input}}, {{forward}} and {{reverse}}: {error}"
+        ) from None
+    if not parts or shutil.which(parts[0]) is None:
+        raise StudyError(
+            f"The aligner `{command}`: there is no program `{parts[0] if parts else ''}` on the path."
+        )
+    if lacking := [name for name in PLACEHOLDERS if f"{{{name}}}" not in command]:
+        raise StudyError(f"The aligner `{command}` lacks {', '.join(f'{{{name}}}' for name in lacking)}.")
+
+
+@covers("concepts.labels")
+def _labels(need: Need) -> None:
+    concepts = need.study.concepts
+    if concepts is None or concepts.labels is None or not need.keys("concept_labels"):
+        return
+    path = need.study.folder / concepts.labels
+    need.try_(("concepts", "labels"), _readable_labels, path)
+
+
+def _readable_labels(path: Path) -> None:
+    if not path.is_file():
+        raise CorpusError(f"No file {path}, which `concepts.labels` in the study names.")
+    read_labels(path)
+
+
+@covers("models.*.published_as")
+def _published(need: Need) -> None:
+    named = {key: model.published_as for key, model in need.study.models.items() if model.published_as}
+    if not named or not need.keys("models"):
+        return
+    from xlwh.published import load
+
+    known = {_plain(name): name for name in load()["model"].unique().sort().to_list()}
+    for key, name in named.items():
+        if _plain(str(name)) not in known:
+            text = (
+                f"Model `{key}`: `published_as` is `{name}`, which is in none of the papers' tables; there are: "
+                f"{', '.join(known.values())}."
+            )
+            need.looked.faults.append(Fault(("models", key, "published_as"), text))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@covers("folder")
+def _own_sql(need: Need) -> None:
+    """The study's own views, and metrics of installed packages."""
+    from xlwh.store import metrics
+
+    folder = need.study.sql_folder
+    if folder.is_dir() and any(folder.glob("*.sql")):
+        need.try_(("name",), _views_can_be_made, folder)
+    for name, entry in metrics.registered().items():
+        if importlib.util.find_spec(entry.module.partition(".")[0]) is None:
+            text = f"Metric `{name}` ({entry.value}): there is no module `{entry.module}`. Install its package again."
+            need.looked.faults.append(Fault(("name",), text))
+
+
+def _views_can_be_made(folder: Path) -> None:
+    from xlwh.store.catalogue import try_out
+    from xlwh.store.views import load, with_shipped
+
+    try_out(load(with_shipped(folder)))
