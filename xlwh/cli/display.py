@@ -117,6 +117,7 @@ class Bars:
         )
         self._steps: dict[str, TaskID] = {}
         self._inner: dict[tuple[str, Key], TaskID] = {}
+        self._kept: TaskID | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -156,8 +157,10 @@ class Bars:
             self._console.print(_line(outcome), markup=False)
 
     def keeping(self, name: str, done: int, total: int) -> None:
+        if self._kept is None:
+            self._kept = self._progress.add_task("", note="", total=None)
         self._progress.update(
-            self._inner, visible=done < total, description=f"  {name}", completed=done, total=total, note=""
+            self._kept, visible=done < total, description=f"  {name}", completed=done, total=total
         )
 
     def view(self, name: str, rows: int, duration_s: float) -> None:

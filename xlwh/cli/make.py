@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions
-from xlwh.errors import StudyError, XlwhError
+from xlwh.errors import SqlError, StudyError, XlwhError
 
 if TYPE_CHECKING:
     from xlwh.steps.base import Key

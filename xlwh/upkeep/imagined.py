@@ -26,7 +26,8 @@ from xlwh.steps.job import Planned
 from xlwh.steps.plan import STEPS, Step
 from xlwh.steps.planning import NotApplicable, Planner
 from xlwh.steps.runner import provenance
-from xlwh.store import Entry, Slot, Warehouse, contract, empty, schema
+from xlwh.store import Entry, Slot, Warehouse, empty, schema
+from xlwh.store.slots import contract
 from xlwh.study import Study
 from xlwh.upkeep.reasons import why_made
 
