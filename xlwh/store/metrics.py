@@ -101,7 +101,9 @@ def views(root: Path) -> dict[str, View]:
     found: dict[str, View] = {}
     for name, metric in json.loads(path.read_text(encoding="utf-8")).items():
         file = root / FOLDER / metric["file"]
-        sql = "select * from read_parquet('{}')".format(str(file).replace("'", "''"))
+        # Polars' statistics leave NaN out, and a filter would skip rows by them.
+        place = str(file).replace("'", "''")
+        sql = f"select * from read_parquet('{place}', can_have_nan = true)"
         found[name] = View(
             name, FOLDER, file, sql, metric["description"], (), metric["function"], columns={}, depends_on=()
         )

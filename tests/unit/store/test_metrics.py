@@ -105,3 +105,33 @@ def test_names_are_checked(register):
     register(**{"Bad-Name": surprise})
     with pytest.raises(SqlError, match="Metric `Bad-Name`"):
         metrics.registered()
+
+
+def with_nan(warehouse):
+    """Numbers, one of them NaN."""
+    return pl.DataFrame({"x": [1.0, float("nan")]})
+
+
+def test_nan_is_found_by_a_filter(warehouse, register):
+    """A reader that goes by the minimum and maximum of a file would skip it."""
+    register(odd=with_nan)
+    warehouse = Warehouse(warehouse.root)
+    warehouse.compute_metrics()
+    warehouse.build_catalogue()
+    with warehouse.connect() as database:
+        assert database.execute("select count(*) from odd where x > 100").fetchall() == [(1,)]
+
+
+def test_a_view_over_a_metric_is_kept_by_what_is_in_the_metric(warehouse, frames, register):
+    register(surprise=surprise)
+    warehouse = Warehouse(warehouse.root)
+    (warehouse.root / "sql").mkdir()
+    (warehouse.root / "sql" / "doubled.sql").write_text("select model, 2 * n as n from surprise")
+    for examples in (3, 5, 5):
+        warehouse.write({frames.PREDICTIONS: frames.predictions(examples=examples)}, f"f{examples}")
+        warehouse.compute_metrics()
+        made = warehouse.keep_views(["doubled"])["doubled"]
+        assert (made.error, made.slices) == (None, 1)
+        assert warehouse.scan("doubled").collect().rows() == [("m", 2 * examples)]
+    # The metric came out the same.
+    assert made.computed == 0
