@@ -16,7 +16,7 @@ from dagster_project.resources import Plans, Reporter, WarehouseResource, ZooRes
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
-from xlwh.store import Warehouse
+from xlwh.steps.planning import Planner
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep import scope
@@ -68,7 +68,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()
         for table in step.tables:
-            log_outcomes(context, opened, outcomes, table, plot(opened, table) if written else {})
+            log_outcomes(context, bench.planner, outcomes, table, plot(opened, table) if written else {})
         if any(outcome.error is not None for outcome in outcomes):
             raise failure(outcomes)
         for table in step.tables:
@@ -99,7 +99,7 @@ def keys_of_run(context: dg.AssetExecutionContext, study: Study, step: Step) -> 
 
 def log_outcomes(
     context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
+    planner: Planner,
     outcomes: list[Outcome],
     table: str,
     pictures: dict[str, Any],
@@ -110,7 +110,7 @@ def log_outcomes(
     """
     ended = [outcome for outcome in outcomes if outcome.error is None]
     made = list[tuple[str, dict[str, Any]]]()
-    for outcome, stored in zip(ended, stored_of(warehouse, ended, table), strict=True):
+    for outcome, stored in zip(ended, stored_of(planner, ended, table), strict=True):
         partition = to_partition(outcome.step, outcome.key)
         if outcome.result is None or outcome.result.status == "not_applicable" or stored is None:
             log_not_made(context, table, partition, describe(outcome, None))

@@ -11,9 +11,10 @@ import polars as pl
 
 from dagster_project.plots import learning_curve
 from xlwh.steps.plan import Outcome
-from xlwh.store import Warehouse
+from xlwh.steps.planning import Planner
 from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
+from xlwh.upkeep.scope import folders
 
 
 def table_metadata(table: str) -> dict[str, Any]:
@@ -36,22 +37,23 @@ def table_metadata(table: str) -> dict[str, Any]:
     }
 
 
-def stored_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int | None]:
+def stored_of(planner: Planner, outcomes: list[Outcome], table: str) -> list[int | None]:
     """Rows that a table now holds for each outcome's partition; None where it has no file of it."""
-    columns = TABLES[table].partition_by
-    if "space" in columns:  # several models may share a space, so its rows are no model's own
+    if (
+        "space" in TABLES[table].partition_by
+    ):  # several models may share a space, so its rows are no model's own
         return [outcome.result.rows or None if outcome.result else None for outcome in outcomes]
-    # A table may be cut finer than its step's partitions, such as lexica.
-    names = {index: column.removeprefix("target_") for index, column in enumerate(columns)}
-    shared = (
-        {index: name for index, name in names.items() if hasattr(outcomes[0].key, name)} if outcomes else {}
-    )
-    stored = dict[tuple[str, ...], int]()
-    for entry in warehouse.entries(table):
-        own = tuple(entry.slot.keys[index] for index in shared)
-        stored[own] = stored.get(own, 0) + entry.rows
-    keys = [tuple(str(getattr(outcome.key, name)) for name in shared.values()) for outcome in outcomes]
-    return [stored.get(key) for key in keys]
+    found = list[int | None]()
+    for outcome in outcomes:
+        # A table may be cut finer than its step's partitions, such as lexica.
+        entries = [
+            entry
+            for name, keys in folders(planner.study, outcome.step, outcome.key)
+            for entry in planner.entries_in(name, keys)
+            if name == table
+        ]
+        found.append(sum(entry.rows for entry in entries) if entries else None)
+    return found
 
 
 def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:

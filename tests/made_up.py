@@ -27,9 +27,7 @@ def trust_made_up_inputs(patch: Any) -> None:
 
 def parallel(warehouse: Warehouse, dataset: str, languages: Iterable[str], split: str = "dev") -> None:
     """Say that the languages of a dataset are translations of each other."""
-    warehouse.write(
-        {Slot("parallelism", (dataset,)): parallel_rows(dataset, languages, split)}, "compared"
-    )
+    warehouse.write({Slot("parallelism", (dataset,)): parallel_rows(dataset, languages, split)}, "compared")
 
 
 def parallel_rows(dataset: str, languages: Iterable[str], split: str = "dev") -> pl.DataFrame:

@@ -12,8 +12,9 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,14 +26,16 @@ T = TypeVar("T")
 
 
 class HashCache:
-    """SHA-256 of files, remembered in a small SQLite file."""
+    """SHA-256 of files, remembered in a small SQLite file, and of that within this process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: dict[str, str] | None = None
 
     @classmethod
+    @cache
     def of(cls, root: Path | str) -> HashCache:
-        """The cache of the warehouse at `root`."""
+        """The cache of the warehouse at `root`: one per process, so that its file is read once."""
         return cls(Path(root) / "cache" / "hashes.sqlite")
 
     def digest(self, files: Sequence[Path], named: bool = False) -> str:
@@ -43,17 +46,29 @@ class HashCache:
         began = time.time_ns()
         states = [_state(file) for file in files]
         key = hashlib.sha256(json.dumps([named, states]).encode()).hexdigest()
+        if self._known is None:
+            with self._open() as connection:
+                self._known = dict(connection.execute("select key, sha256 from digests"))
+        if key not in self._known:
+            # Another process may have read the same files since.
+            with self._open() as connection:
+                row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
+            if row is None:
+                digest = sha256(files, named)
+                if not _rested(states, began) or states != [_state(file) for file in files]:
+                    return digest
+                with self._open() as connection:
+                    connection.execute("insert or replace into digests values (?, ?)", (key, digest))
+                row = (digest,)
+            self._known[key] = str(row[0])
+        return self._known[key]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
             connection.execute("create table if not exists digests (key text primary key, sha256 text)")
-            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
-        if row is not None:
-            return str(row[0])
-        digest = sha256(files, named)
-        if _rested(states, began) and states == [_state(file) for file in files]:
-            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                connection.execute("insert or replace into digests values (?, ?)", (key, digest))
-        return digest
+            yield connection
 
 
 class FileMemo(Generic[T]):

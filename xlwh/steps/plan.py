@@ -279,21 +279,20 @@ def upstream(
 ) -> Iterator[tuple[Step, Key]]:
     """The partitions of other steps that a partition reads.
 
-    `needed`: only those that it does not go on without; `same_cell`: only those of the same model, dataset and
-    language, as far as both have them.
+    `needed`: only those that it does not go on without; `same_cell`: only those that have a model, dataset or language in
+    common with it, and none that differs.
     """
     for read in step.reads:
-        if needed and read.partly:
-            continue
         source = STEPS[read.step]
+        apart = all(getattr(key, dimension) is None for dimension in source.dimensions)
+        if (needed and read.partly) or (same_cell and apart):
+            continue
         ranges = (_range(study, step, read, key, dimension, same_cell) for dimension in source.dimensions)
         for other in _keys(source, ranges):
             yield source, other
 
 
-def _range(
-    study: Study, step: Step, read: Reads, key: Key, dimension: str, same_cell: bool
-) -> Iterable[str]:
+def _range(study: Study, step: Step, read: Reads, key: Key, dimension: str, same_cell: bool) -> Iterable[str]:
     """The values of a dimension that a partition reads a source in."""
     own = getattr(key, dimension)
     if dimension == "model" and (of := _models(study, step, read, key)) is not None:

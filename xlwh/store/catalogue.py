@@ -87,18 +87,18 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     """
     path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
-        snapshot = manifest.snapshot()
         found = read_info(path)
-        wanted = (snapshot.commit, str(root), sources.digest)
+        wanted = (manifest.head(), str(root), sources.digest)
         if found is not None and (found.commit, found.root, found.definitions) == wanted:
             return path
+        snapshot = manifest.snapshot()
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
                 here = found.root == str(root) and found.commit < snapshot.commit
-                before = manifest.snapshot(found.commit) if here else None
-                _update(unfinished, root, before, snapshot, sources)
+                changed = manifest.changes(found.commit).tables if here else TABLES.keys()
+                _update(unfinished, root, changed, snapshot, sources)
             else:
                 build(unfinished, root, snapshot, sources)
             publish(unfinished, path)
@@ -119,14 +119,12 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
         _comment(database, definitions.views.values())
 
 
-def _update(path: Path, root: Path, before: Snapshot | None, after: Snapshot, sources: Sources) -> None:
-    """Bring the catalogue in `path` from one snapshot (None: of another place) to another; its views stay."""
-    earlier = None if before is None else _by_table(before, TABLES)
+def _update(path: Path, root: Path, changed: Collection[str], snapshot: Snapshot, sources: Sources) -> None:
+    """Bring the catalogue in `path` to a snapshot by which these tables are others; its views stay."""
     with duckdb.connect(path) as database:
-        for table, files in _by_table(after, TABLES).items():
-            if earlier is None or files != earlier[table]:
-                _make_table_views(database, root, table, files, _place_guard(root))
-        _inform(database, root, after, sources)
+        for table, files in _by_table(snapshot, [table for table in TABLES if table in changed]).items():
+            _make_table_views(database, root, table, files, _place_guard(root))
+        _inform(database, root, snapshot, sources)
 
 
 def _place_guard(root: Path) -> str:

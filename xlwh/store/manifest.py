@@ -64,6 +64,11 @@ class Changes:
     rescoped: frozenset[Slot]
     """Slots that were hidden or shown."""
 
+    @property
+    def tables(self) -> set[str]:
+        """Tables of which anything changed."""
+        return {slot.table for slot in (*(entry.slot for entry in self.put), *self.gone, *self.rescoped)}
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -259,7 +264,11 @@ class SqliteManifest:
             commit, created_at = self._resolve(connection, as_of)
             last, _ = self._resolve(connection, None)
             # Each condition has an index: of the present, and of one table.
-            then = "v.valid_to is null" if commit == last else "v.valid_from <= :at and coalesce(v.valid_to > :at, true)"
+            then = (
+                "v.valid_to is null"
+                if commit == last
+                else "v.valid_from <= :at and coalesce(v.valid_to > :at, true)"
+            )
             of_table = "" if table is None else "and v.slot_table = :table"
             rows = connection.execute(
                 f"select {_COLUMNS} where {then} {of_table} order by v.slot_table, v.keys, v.part",
