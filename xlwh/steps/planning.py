@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -314,7 +314,7 @@ class Planner:
         known = self._plans.get(name)
         if known is not None and not again:
             return known
-        plan = self._found(step, key, name)
+        plan = self._found(step, key)
         if known is not None and plan.says() != known.says():
             self._forget(self._resting.pop(name, ()))
         self._plans[name] = plan
@@ -323,12 +323,12 @@ class Planner:
             self._complete.popleft().let_go(self._entries)
         return plan
 
-    def _found(self, step: Step, key: Key, name: _Name) -> _Plan:
+    def _found(self, step: Step, key: Key) -> _Plan:
         plan, definition = _Plan(), definition_of(step)
         try:
             plan.jobs = tuple(
                 Planned(job, step.name, definition.version, definition.libraries)
-                for job in definition.jobs(Partition(self, step, key, plan, name))
+                for job in definition.jobs(Partition(self, step, key, plan))
             )
         except (NotApplicable, XlwhError) as error:
             # Without its traceback, which would keep everything that planning had in hand.
@@ -375,7 +375,10 @@ class Partition:
     step: Step
     key: Key
     _found: _Plan
-    _name: _Name
+
+    @cached_property
+    def _name(self) -> _Name:
+        return self.step.name, self.key
 
     @property
     def study(self) -> Study:
