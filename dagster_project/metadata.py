@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from dagster_project.plots import learning_curve
+from xlwh.steps.base import Key
 from xlwh.steps.plan import Outcome
 from xlwh.steps.planning import Planner
 from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
-from xlwh.upkeep.scope import folders
 
 
 def table_metadata(table: str) -> dict[str, Any]:
@@ -43,17 +43,21 @@ def stored_of(planner: Planner, outcomes: list[Outcome], table: str) -> list[int
         "space" in TABLES[table].partition_by
     ):  # several models may share a space, so its rows are no model's own
         return [outcome.result.rows or None if outcome.result else None for outcome in outcomes]
-    found = list[int | None]()
-    for outcome in outcomes:
-        # A table may be cut finer than its step's partitions, such as lexica.
-        entries = [
-            entry
-            for name, keys in folders(planner.study, outcome.step, outcome.key)
-            for entry in planner.entries_in(name, keys)
-            if name == table
-        ]
-        found.append(sum(entry.rows for entry in entries) if entries else None)
-    return found
+    dimensions = [name.removeprefix("target_") for name in TABLES[table].partition_by]
+    known = [hasattr(Key, name) for name in dimensions]
+
+    def own(values: Iterable[str]) -> tuple[str, ...]:
+        return tuple(value for value, is_known in zip(values, known, strict=True) if is_known)
+
+    keys = [tuple(str(getattr(outcome.key, name)) for name in own(dimensions)) for outcome in outcomes]
+    if all(known):
+        lying = {key: planner.entries_in(table, key) for key in keys}
+    else:
+        # Cut finer than its step's partitions, such as lexica.
+        lying = {}
+        for entry in planner.entries(table):
+            lying.setdefault(own(entry.slot.keys), []).append(entry)
+    return [sum(entry.rows for entry in lying[key]) if lying.get(key) else None for key in keys]
 
 
 def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def entries_of(planner: Planner, step: Step, keys: Iterable[Key] | None = None) 
     """The current files of a step's tables: all, or those that some of its partitions can write."""
     if keys is None:
         return [entry for table in step.tables for entry in planner.entries(table)]
-    folders = dict.fromkeys(folder for key in keys for folder in folders(planner.study, step, key))
-    return [entry for folder in folders for entry in planner.entries_in(*folder)]
+    lying = dict.fromkeys(folder for key in keys for folder in folders(planner.study, step, key))
+    return [entry for folder in lying for entry in planner.entries_in(*folder)]
 
 
 def folders(study: Study, step: Step, key: Key) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -249,7 +249,9 @@ def test_a_manifest_from_before_tells_changes_too(manifest):
     earlier.commit(drop=[ONE])
     assert earlier.changes(1).gone == {ONE}
     with closing(sqlite3.connect(manifest.path)) as connection:
-        assert connection.execute("select count(*) from sqlite_master where name = 'by_end'").fetchone() == (1,)
+        assert connection.execute("select count(*) from sqlite_master where name = 'by_end'").fetchone() == (
+            1,
+        )
 
 
 def test_changes_are_found_by_indexes(manifest):
