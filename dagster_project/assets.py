@@ -24,7 +24,7 @@ from dagster_project.resources import (
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
-from xlwh.store import Warehouse
+from xlwh.steps.planning import Planner
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep import scope
@@ -76,7 +76,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()
         for table in step.tables:
-            log_outcomes(context, opened, outcomes, table, plot(opened, table) if written else {})
+            log_outcomes(context, bench.planner, outcomes, table, plot(opened, table) if written else {})
         if any(outcome.error is not None for outcome in outcomes):
             raise failure(outcomes)
         for table in step.tables:
@@ -107,7 +107,7 @@ def keys_of_run(context: dg.AssetExecutionContext, study: Study, step: Step) -> 
 
 def log_outcomes(
     context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
+    planner: Planner,
     outcomes: list[Outcome],
     table: str,
     pictures: dict[str, Any],
@@ -118,7 +118,7 @@ def log_outcomes(
     """
     ended = [outcome for outcome in outcomes if outcome.error is None]
     made = list[tuple[str, dict[str, Any]]]()
-    for outcome, stored in zip(ended, stored_of(warehouse, ended, table), strict=True):
+    for outcome, stored in zip(ended, stored_of(planner, ended, table), strict=True):
         partition = to_partition(outcome.step, outcome.key)
         if outcome.result is None or outcome.result.status == "not_applicable" or stored is None:
             log_not_made(context, table, partition, describe(outcome, None))

@@ -22,7 +22,7 @@ from dagster_project.resources import FORCE_TAG, Reporter, Staff
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
-from xlwh.steps.plan import Outcome, Step, in_order, upstream, values
+from xlwh.steps.plan import Outcome, Step, in_order, positions, upstream, values
 from xlwh.steps.planning import Planner
 from xlwh.study import Study
 
@@ -150,10 +150,11 @@ class Launcher:
     def _blocked(self, step: Step, keys: set[Key]) -> dict[Key, str]:
         """The partitions that read one that failed for the same model, dataset and language, with what they wait for."""
         blocked: dict[Key, str] = {}
-        for key in keys:
-            for source, other in upstream(self._study, step, key, needed=True):
+        failed = any(outcome.error is not None for outcome in self._collector.outcomes.values())
+        for key in keys if failed else ():
+            for source, other in upstream(self._study, step, key, needed=True, same_cell=True):
                 outcome = self._collector.outcomes.get((source.name, other))
-                if outcome is not None and outcome.error is not None and _same_cell(key, other):
+                if outcome is not None and outcome.error is not None:
                     blocked.setdefault(key, f"waits for {source.name} {other}, which failed")
         return blocked
 
@@ -215,9 +216,12 @@ def blocks(study: Study, step: Step, keys: set[Key]) -> list[Block]:
     if not step.dimensions:
         return [(Key(), Key())]
     *outer, inner = step.dimensions
+    places = [positions(study, dimension) for dimension in step.dimensions]
     rows: dict[Any, list[tuple[int, int]]] = {}
     for key in keys:
-        at = tuple(values(study, d).index(str(getattr(key, d))) for d in step.dimensions)
+        at = tuple(
+            place[str(getattr(key, each))] for each, place in zip(step.dimensions, places, strict=True)
+        )
         rows.setdefault(at[:-1], []).append((at[-1], at[-1]))
     runs = {row: tuple(_join(found)) for row, found in rows.items()}
     found: list[Block] = []
@@ -241,17 +245,3 @@ def _join(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
-
-
-def _same_cell(key: Key, other: Key) -> bool:
-    """Whether two partitions agree in every dimension that both have, of which there is at least one."""
-    shared = [
-        (mine, theirs)
-        for mine, theirs in (
-            (key.model, other.model),
-            (key.dataset, other.dataset),
-            (key.language, other.language),
-        )
-        if mine is not None and theirs is not None
-    ]
-    return bool(shared) and all(mine == theirs for mine, theirs in shared)

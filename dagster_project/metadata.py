@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from dagster_project.plots import learning_curve
+from xlwh.steps.base import Key
 from xlwh.steps.plan import Outcome
-from xlwh.store import Warehouse
+from xlwh.steps.planning import Planner
 from xlwh.tables import TABLES
 from xlwh.tables.glossary import described
 
@@ -36,22 +37,27 @@ def table_metadata(table: str) -> dict[str, Any]:
     }
 
 
-def stored_of(warehouse: Warehouse, outcomes: list[Outcome], table: str) -> list[int | None]:
+def stored_of(planner: Planner, outcomes: list[Outcome], table: str) -> list[int | None]:
     """Rows that a table now holds for each outcome's partition; None where it has no file of it."""
-    columns = TABLES[table].partition_by
-    if "space" in columns:  # several models may share a space, so its rows are no model's own
+    if (
+        "space" in TABLES[table].partition_by
+    ):  # several models may share a space, so its rows are no model's own
         return [outcome.result.rows or None if outcome.result else None for outcome in outcomes]
-    # A table may be cut finer than its step's partitions, such as lexica.
-    names = {index: column.removeprefix("target_") for index, column in enumerate(columns)}
-    shared = (
-        {index: name for index, name in names.items() if hasattr(outcomes[0].key, name)} if outcomes else {}
-    )
-    stored = dict[tuple[str, ...], int]()
-    for entry in warehouse.entries(table):
-        own = tuple(entry.slot.keys[index] for index in shared)
-        stored[own] = stored.get(own, 0) + entry.rows
-    keys = [tuple(str(getattr(outcome.key, name)) for name in shared.values()) for outcome in outcomes]
-    return [stored.get(key) for key in keys]
+    dimensions = [name.removeprefix("target_") for name in TABLES[table].partition_by]
+    known = [hasattr(Key, name) for name in dimensions]
+
+    def own(values: Iterable[str]) -> tuple[str, ...]:
+        return tuple(value for value, is_known in zip(values, known, strict=True) if is_known)
+
+    keys = [tuple(str(getattr(outcome.key, name)) for name in own(dimensions)) for outcome in outcomes]
+    if all(known):
+        lying = {key: planner.entries_in(table, key) for key in keys}
+    else:
+        # Cut finer than its step's partitions, such as lexica.
+        lying = {}
+        for entry in planner.entries(table):
+            lying.setdefault(own(entry.slot.keys), []).append(entry)
+    return [sum(entry.rows for entry in lying[key]) if lying.get(key) else None for key in keys]
 
 
 def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:

@@ -27,8 +27,13 @@ def trust_made_up_inputs(patch: Any) -> None:
 
 def parallel(warehouse: Warehouse, dataset: str, languages: Iterable[str], split: str = "dev") -> None:
     """Say that the languages of a dataset are translations of each other."""
+    warehouse.write({Slot("parallelism", (dataset,)): parallel_rows(dataset, languages, split)}, "compared")
+
+
+def parallel_rows(dataset: str, languages: Iterable[str], split: str = "dev") -> pl.DataFrame:
+    """Rows of `parallelism` by which the languages of a dataset are translations of each other."""
     first, *others = languages
-    row: dict[str, Any] = {
+    values = {
         "dataset": dataset,
         "split": split,
         "source_language": first,
@@ -37,12 +42,13 @@ def parallel(warehouse: Warehouse, dataset: str, languages: Iterable[str], split
         "verdict": "parallel",
         "is_refused": False,
     }
-    types = schema("parallelism")
-    rows = [
-        {name: _nothing(dtype) for name, dtype in types.items()} | row | {"target_language": each}
-        for each in others
-    ]
-    warehouse.write({Slot("parallelism", (dataset,)): pl.DataFrame(rows, schema=types)}, "compared")
+    return pl.concat(row("parallelism", **values, target_language=each) for each in others)
+
+
+def row(table: str, **values: Any) -> pl.DataFrame:
+    """One row of a table: these values, and nothing in the other columns."""
+    types = schema(table)
+    return pl.DataFrame([{name: _nothing(dtype) for name, dtype in types.items()} | values], schema=types)
 
 
 def _nothing(dtype: pl.DataType) -> Any:

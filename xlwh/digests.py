@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,16 +26,17 @@ T = TypeVar("T")
 
 
 class HashCache:
-    """SHA-256 of files, remembered in a small SQLite file."""
+    """SHA-256 of files, remembered in a small SQLite file, and of that within this process."""
 
     def __init__(self, path: Path, keeps: bool = True) -> None:
         """`keeps`: whether what is computed is written down; it is known to this object in any case."""
         self._path, self._keeps = path, keeps
-        self._known: dict[str, str] = {}
+        self._known: dict[str, str] | None = None
 
     @classmethod
+    @cache
     def of(cls, root: Path | str, keeps: bool = True) -> HashCache:
-        """The cache of the warehouse at `root`."""
+        """The cache of the warehouse at `root`: one per process, so that its file is read once."""
         return cls(Path(root) / "cache" / "hashes.sqlite", keeps)
 
     def digest(self, files: Sequence[Path], named: bool = False) -> str:
@@ -45,27 +47,31 @@ class HashCache:
         began = time.time_ns()
         states = [_state(file) for file in files]
         key = hashlib.sha256(json.dumps([named, states]).encode()).hexdigest()
-        known = self._known.get(key) or self._written(key)
-        if known is not None:
-            return known
-        digest = sha256(files, named)
-        if _rested(states, began) and states == [_state(file) for file in files]:
-            self._known[key] = digest
-            if self._keeps:
-                with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                    connection.execute("insert or replace into digests values (?, ?)", (key, digest))
-        return digest
+        if self._known is None:
+            self._known = dict(self._written("select key, sha256 from digests"))
+        if key not in self._known:
+            # Another process may have read the same files since.
+            written = self._written("select key, sha256 from digests where key = ?", key)
+            if not written:
+                written = [(key, sha256(files, named))]
+                if not _rested(states, began) or states != [_state(file) for file in files]:
+                    return written[0][1]
+                if self._keeps:
+                    with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+                        connection.executemany("insert or replace into digests values (?, ?)", written)
+            self._known.update(written)
+        return self._known[key]
 
-    def _written(self, key: str) -> str | None:
+    def _written(self, query: str, *values: str) -> list[tuple[str, str]]:
+        """What the file says; nothing where there is none and none is to be made."""
         if self._keeps:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         elif not self._path.is_file():
-            return None
+            return []
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
             if self._keeps:
                 connection.execute("create table if not exists digests (key text primary key, sha256 text)")
-            row = connection.execute("select sha256 from digests where key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return [(str(key), str(digest)) for key, digest in connection.execute(query, values)]
 
 
 class FileMemo(Generic[T]):

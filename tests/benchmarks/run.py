@@ -49,6 +49,7 @@ BENCHMARKS = (
     Benchmark("lig", model=True),
     Benchmark("ccta"),
     Benchmark("store", shared=False),
+    Benchmark("planning", shared=False),
     Benchmark("finetune"),
     Benchmark("predict", model=True),
     Benchmark("faithfulness", model=True),

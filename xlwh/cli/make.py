@@ -125,6 +125,7 @@ def materialise(
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
+    from xlwh.tables import TABLES
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
     from xlwh.upkeep.survey import surveyed
@@ -180,9 +181,7 @@ def materialise(
             scope.renew(planner)
         finally:
             warehouse.build_catalogue()
-    rows: dict[str, int] = {}
-    for entry in warehouse.entries():
-        rows[entry.slot.table] = rows.get(entry.slot.table, 0) + entry.rows
+    rows = {table: sum(entry.rows for entry in planner.entries(table)) for table in TABLES}
     summary(outcomes, rows, time.perf_counter() - began)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -10,7 +10,7 @@ from xlwh.errors import XlwhError
 from xlwh.steps import runner
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.steps.plan import STEPS, Outcome, Step, in_order, partitions, step_of, upstream
+from xlwh.steps.plan import STEPS, Marked, Outcome, Step, in_order, partitions, step_of, upstream
 from xlwh.study import Study
 from xlwh.tables import TABLES
 
@@ -113,15 +113,15 @@ def _add_needed(study: Study, step: Step, chosen: dict[str, set[Key]]) -> None:
 
 def sort(context: Context, selection: Selection) -> Sorted:
     """Ask every partition whether it is fresh, each after those that it reads; with `force` none is asked."""
-    found = Sorted()
-    stale: set[tuple[str, Key]] = set()
+    found, stale = Sorted(), Marked(context.study)
+    context.planner.refresh()
     for step, keys in selection.steps.items():
         settled = []
         for key in keys:
-            ahead = any((source.name, other) in stale for source, other in upstream(context.study, step, key))
-            result = None if context.force or ahead else runner.fresh(step, context, key)
+            ahead = context.force or stale.is_read_by(step, key)
+            result = None if ahead else runner.fresh(step, context, key)
             if result is None:
-                stale.add((step.name, key))
+                stale.add(step, key)
                 found.todo.setdefault(step, set()).add(key)
             else:
                 settled.append(Outcome(step, key, result))

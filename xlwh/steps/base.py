@@ -15,7 +15,7 @@ def no_progress(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """A partition of the study: which of the two names apply depends on the table."""
 
@@ -27,7 +27,7 @@ class Key:
         return " × ".join(x for x in (self.model, self.dataset, self.language) if x is not None) or "all"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What became of one partition."""
 

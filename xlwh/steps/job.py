@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -62,7 +62,7 @@ def _field(role: str, default: Any) -> Any:
     return field(default=default, metadata={_ROLE: role})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ModelUse:
     """A model as a job uses it: its identity, and the options that reach the rows."""
 
@@ -79,7 +79,7 @@ class ModelUse:
         return self.pin.token_identity if self.only_tokens else self.pin.identity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """What is written in one commit, and all that it depends on."""
 
@@ -113,7 +113,7 @@ class Job:
         return (*self.reads, *self.chosen_by)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Planned:
     """A job of a step, with its fingerprint."""
 
@@ -121,18 +121,26 @@ class Planned:
     step: str
     version: str
     libraries: tuple[str, ...]
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
+    def folder(self) -> Path | None:
+        """See `Job.folder`."""
+        return self.job.folder
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """All that the rows depend on, as JSON values: what a fingerprint is taken of."""
         return self._recipe(frozenset({CUT}))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """32 hex digits (blake2b over the recipe's canonical JSON)."""
-        return digest(self.recipe)
+        # Kept, unlike the recipe, which is a hundred times as large.
+        self._fingerprint = self._fingerprint or digest(self.recipe)
+        return self._fingerprint
 
-    @cached_property
+    @property
     def rows_fingerprint(self) -> str:
         """Of what each row depends on, whatever other rows there are."""
         return digest(self._recipe(frozenset({CUT, _WHICH})))
@@ -189,18 +197,10 @@ def plain(value: Any, without: frozenset[str]) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, BaseModel):
-        left_out = {
-            name
-            for name, info in type(value).model_fields.items()
-            if any(mark in without for mark in info.metadata if isinstance(mark, str))
-        }
+        left_out = _left_out(type(value), without)
         return {name: plain(each, without) for name, each in value if name not in left_out}
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            each.name: plain(getattr(value, each.name), without)
-            for each in fields(value)
-            if each.metadata.get(_ROLE) not in without
-        }
+        return {name: plain(getattr(value, name), without) for name in _kept(type(value), without)}
     if isinstance(value, Mapping):
         return {str(key): plain(each, without) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -208,3 +208,19 @@ def plain(value: Any, without: frozenset[str]) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(cast("list[str]", [plain(each, without) for each in value]))
     raise StoreError(f"Parameters cannot be fingerprinted: {type(value).__name__} has no lasting text.")
+
+
+@cache
+def _left_out(part: type[BaseModel], without: frozenset[str]) -> frozenset[str]:
+    """The settings of a part of the study that have one of some roles."""
+    return frozenset(
+        name
+        for name, info in part.model_fields.items()
+        if any(mark in without for mark in info.metadata if isinstance(mark, str))
+    )
+
+
+@cache
+def _kept(params: type, without: frozenset[str]) -> tuple[str, ...]:
+    """The parameters of a dataclass that have none of some roles."""
+    return tuple(each.name for each in fields(params) if each.metadata.get(_ROLE) not in without)

@@ -6,9 +6,12 @@ derived from it, and so is the order in which partitions are made. It imports no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import Any
+from weakref import ref
 
 from xlwh.steps.base import Key, StepResult
 from xlwh.study import Study
@@ -190,9 +193,12 @@ STEPS: dict[str, Step] = {
 """Every step by name, each after those that it reads."""
 
 
+_BY_TABLE = {table: step for step in STEPS.values() for table in step.tables}
+
+
 def step_of(table: str) -> Step:
     """The step that writes a table; KeyError where none does."""
-    return next(step for step in STEPS.values() if table in step.tables)
+    return _BY_TABLE[table]
 
 
 def models_in_order(study: Study) -> list[str]:
@@ -220,46 +226,152 @@ def of_same_weights(study: Study, model: str) -> list[str]:
 
 def values(study: Study, dimension: str) -> tuple[str, ...]:
     """What a dimension ranges over: `model`, `language` or `dataset`."""
-    if dimension == "model":
-        return tuple(models_in_order(study))
-    return study.all_languages() if dimension == "language" else tuple(study.datasets)
+    return tuple(positions(study, dimension))
+
+
+_POSITIONS: dict[int, tuple[ref[Study], Mapping[str, Mapping[str, int]]]] = {}
+"""Identity of a study, which is frozen -> its values; for as long as it lives."""
+
+
+def positions(study: Study, dimension: str) -> Mapping[str, int]:
+    """The same in its order, each with its place there."""
+    known = _POSITIONS.get(id(study))
+    if known is None or known[0]() is not study:
+        ranges = {
+            "model": models_in_order(study),
+            "language": study.all_languages(),
+            "dataset": tuple(study.datasets),
+        }
+        found = {name: {value: at for at, value in enumerate(listed)} for name, listed in ranges.items()}
+        number = id(study)
+        known = ref(study, lambda gone: _forget(number, gone)), found
+        _POSITIONS[number] = known
+    return known[1][dimension]
+
+
+def _forget(number: int, gone: ref[Study]) -> None:
+    # Another study may have taken the place of the one that is gone.
+    if number in _POSITIONS and _POSITIONS[number][0] is gone:
+        del _POSITIONS[number]
 
 
 def partitions(study: Study, step: Step) -> list[Key]:
     """All partitions of a step, in the order in which to make them (model by model, so each is loaded once)."""
-    keys = [Key()]
-    for dimension in step.dimensions:
-        keys = [_with(key, dimension, value) for key in keys for value in values(study, dimension)]
-    return keys
+    return list(_keys(step, [positions(study, dimension) for dimension in step.dimensions]))
 
 
-def in_order(study: Study, step: Step, keys: set[Key]) -> list[Key]:
-    """Some partitions of a step, in the order in which to make them."""
-    return [key for key in partitions(study, step) if key in keys]
+def _keys(step: Step, ranges: Iterable[Iterable[str]]) -> Iterator[Key]:
+    """The partitions of a step with values of these ranges, which are in the order of its dimensions."""
+    return (Key(**dict(zip(step.dimensions, each, strict=True))) for each in product(*ranges))
 
 
-def upstream(study: Study, step: Step, key: Key, needed: bool = False) -> Iterator[tuple[Step, Key]]:
-    """The partitions of other steps that a partition reads; `needed`: only those that it does not go on without."""
+def in_order(study: Study, step: Step, keys: Iterable[Key]) -> list[Key]:
+    """Some partitions of a step, in the order in which to make them; what is no partition of it is left out."""
+    places = {
+        key: tuple(positions(study, each).get(str(getattr(key, each)), -1) for each in step.dimensions)
+        for key in keys
+    }
+    return sorted((key for key, place in places.items() if -1 not in place), key=places.__getitem__)
+
+
+def upstream(
+    study: Study, step: Step, key: Key, needed: bool = False, same_cell: bool = False
+) -> Iterator[tuple[Step, Key]]:
+    """The partitions of other steps that a partition reads.
+
+    `needed`: only those that it does not go on without; `same_cell`: only those that have a model, dataset or language in
+    common with it, and none that differs.
+    """
     for read in step.reads:
-        if needed and read.partly:
-            continue
         source = STEPS[read.step]
-        for candidate in partitions(study, source):
-            same = all(
-                getattr(candidate, dimension) == getattr(key, dimension)
-                for dimension in source.dimensions
-                if dimension in step.dimensions and dimension not in read.across
-            )
-            if source is step:
-                same = candidate.model == study.models[str(key.model)].base
-            elif source.name == "models" and "model" not in read.across:
-                same = candidate.model in of_same_weights(study, str(key.model))
-            elif "dataset" in source.dimensions and (key.model is not None or step.name == "lexicon"):
-                same = same and candidate.dataset in _datasets(study, step, key)
-                if read.of_rest:
-                    same = same and study.datasets[str(candidate.dataset)].skip_examples is not None
-            if same:
-                yield source, candidate
+        apart = all(getattr(key, dimension) is None for dimension in source.dimensions)
+        if (needed and read.partly) or (same_cell and apart):
+            continue
+        ranges = (_range(study, step, read, key, dimension, same_cell) for dimension in source.dimensions)
+        for other in _keys(source, ranges):
+            yield source, other
+
+
+def _range(study: Study, step: Step, read: Reads, key: Key, dimension: str, same_cell: bool) -> Iterable[str]:
+    """The values of a dimension that a partition reads a source in."""
+    own = getattr(key, dimension)
+    if dimension == "model" and (of := _models(study, step, read, key)) is not None:
+        return [model for model in of if model == own or not same_cell]
+    is_own = dimension in shared(step, read) or (same_cell and own is not None)
+    found: Iterable[str] = (own,) if is_own else positions(study, dimension)
+    if dimension == "dataset" and (wanted := _wanted(study, step, read, key)) is not None:
+        return [dataset for dataset in found if dataset in wanted]
+    return found
+
+
+@cache
+def shared(step: Step, read: Reads) -> tuple[str, ...]:
+    """The dimensions in which an input is read of the partition's own value only."""
+    return tuple(
+        dimension
+        for dimension in STEPS[read.step].dimensions
+        if dimension in step.dimensions and dimension not in read.across
+    )
+
+
+def _models(study: Study, step: Step, read: Reads, key: Key) -> list[str] | None:
+    """The models whose rows of `models` are read, bases first; None for what is read of other steps."""
+    if read.step == step.name:
+        base = study.models[str(key.model)].base
+        return [] if base is None else [base]
+    return of_same_weights(study, str(key.model))[::-1] if read.step == "models" else None
+
+
+def _wanted(study: Study, step: Step, read: Reads, key: Key) -> set[str] | None:
+    """The datasets that a partition reads an input of; None where it is every one that fits."""
+    if key.model is None and step.name != "lexicon":
+        return None
+    found = _datasets(study, step, key)
+    if read.of_rest:
+        return {dataset for dataset in found if study.datasets[dataset].skip_examples is not None}
+    return found
+
+
+class Marked:
+    """Some partitions, and who reads one of them: asked by sets, since all edges together are far more than partitions."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._found: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], set[str]]] = {}
+        """Step and some of its dimensions -> values of those -> datasets of the partitions that are marked."""
+
+    def add(self, step: Step, key: Key) -> None:
+        """Mark a partition."""
+        for dimensions in _ASKED[step.name]:
+            place = tuple(getattr(key, dimension) for dimension in dimensions)
+            self._found.setdefault((step.name, dimensions), {}).setdefault(place, set()).add(str(key.dataset))
+
+    def is_read_by(self, step: Step, key: Key) -> bool:
+        """Whether a partition reads one that is marked: one of its `upstream`."""
+        return bool(self._found) and any(self._reads(step, read, key) for read in step.reads)
+
+    def _reads(self, step: Step, read: Reads, key: Key) -> bool:
+        source = STEPS[read.step]
+        if source.dimensions == ("model",) and (of := _models(self._study, step, read, key)) is not None:
+            marked = self._found.get((source.name, source.dimensions), {})
+            return any((model,) in marked for model in of)
+        dimensions = shared(step, read)
+        marked = self._found.get((source.name, dimensions), {})
+        datasets = marked.get(tuple(getattr(key, dimension) for dimension in dimensions))
+        if datasets is None:
+            return False
+        wanted = _wanted(self._study, step, read, key) if "dataset" in source.dimensions else None
+        return wanted is None or not wanted.isdisjoint(datasets)
+
+
+_ASKED = {
+    source.name: {
+        source.dimensions,
+        *(shared(step, read) for step in STEPS.values() for read in step.reads if read.step == source.name),
+    }
+    for source in STEPS.values()
+}
+"""Step -> the groups of its dimensions by which its partitions are read."""
 
 
 def _datasets(study: Study, step: Step, key: Key) -> set[str]:
@@ -277,9 +389,3 @@ def _datasets(study: Study, step: Step, key: Key) -> set[str]:
     if step.group == "concepts":
         return set(study.concepts.datasets) if study.concepts is not None else set()
     return set(model.training_datasets if step.name == "models" else model.datasets)
-
-
-def _with(key: Key, dimension: str, value: str) -> Key:
-    if dimension == "model":
-        return replace(key, model=value)
-    return replace(key, language=value) if dimension == "language" else replace(key, dataset=value)

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
+from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 from pydantic import BaseModel
 
+from xlwh import corpora
 from xlwh.errors import CorpusError, MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import Pin
@@ -24,7 +28,7 @@ from xlwh.selftest import Result
 from xlwh.selftest.stored import SelfTests
 from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored
-from xlwh.steps.plan import Reads, Step, of_same_weights, step_of
+from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.slots import contract
 from xlwh.study import Study
@@ -60,80 +64,169 @@ class Definition(ABC):
     def judge(self, job: Job, rows: Stored) -> None:  # noqa: B027 - most have nothing to say
         """Raise if what is stored, now or since earlier, must not be used."""
 
+    @property
+    def judges(self) -> bool:
+        """Whether it has anything to say of what is stored: files are opened for that only."""
+        return type(self).judge is not Definition.judge
+
 
 def definition_of(step: Step) -> Definition:
     """What a step says of itself: `STEP` of its module."""
-    found: Definition = importlib.import_module(step.module).STEP
+    return _definition(step.module)
+
+
+@cache
+def _definition(module: str) -> Definition:
+    found: Definition = importlib.import_module(module).STEP
     return found
 
 
-@dataclass
-class _Plan:
-    """What was found of one partition, and which files it rests on."""
+_Name = tuple[str, Key]
+"""Step and key of a partition."""
+_Folder = tuple[str, tuple[str, ...]]
+"""Table and keys of a stored partition."""
 
-    jobs: tuple[Planned, ...] = ()
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a job says of the files that it writes: all that is kept of most jobs."""
+
+    fingerprint: str
+    folder: Path | None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What was found of one partition."""
+
+    jobs: tuple[Planned, ...] | None = ()
+    """None where they were let go: they are found again when they are asked for."""
     error: Exception | None = None
     remark: str = ""
-    looked: dict[Slot, str | None] = field(default_factory=dict)
-    """Slot -> its file when it was looked at."""
-    listed: dict[tuple[str, tuple[str, ...]], frozenset[str]] = field(default_factory=dict)
-    """Table and keys -> all files there when they were looked at."""
     superseded: list[Slot] = field(default_factory=list)
     """Out-of-date files that others, under other slots, take the place of."""
-    behind: set[tuple[str, Key]] = field(default_factory=set)
+    behind: set[_Name] = field(default_factory=set)
     """Partitions whose plans were asked."""
     lacking: bool = False
     """Whether it goes without files that it would look at: with them there may be more jobs."""
+    writing: Mapping[Slot, Planned | Made] = field(default_factory=dict)
+    """Everything that is written, and from what."""
+
+    def let_go(self, entries: Mapping[Slot, Entry]) -> None:
+        """Keep of the jobs only what they say of their files, in the words of the entries that are there."""
+        kept = dict[Slot, Planned | Made]()
+        try:
+            for slot, planned in self.writing.items():
+                made, entry = Made(planned.fingerprint, planned.folder), entries.get(slot)
+                if entry is not None and entry.fingerprint == made.fingerprint:
+                    slot, made = entry.slot, Made(entry.fingerprint, made.folder)
+                kept[slot] = made
+        except XlwhError:
+            return  # a job without a fingerprint: whoever asks for it is told why
+        self.writing, self.jobs = kept, None
+
+    def says(self) -> tuple[object, ...]:
+        """What who rests on it is told."""
+        written = {slot: (_fingerprint(made), made.folder) for slot, made in self.writing.items()}
+        return type(self.error), str(self.error), written
+
+
+def _fingerprint(made: Planned | Made) -> str:
+    try:
+        return made.fingerprint
+    except XlwhError as error:
+        return str(error)
+
+
+_KEPT = 2_000
+"""Plans whose jobs are kept; of all others, only what they say of their files."""
 
 
 class Planner:
-    """The jobs of every partition of a study, each found once for as long as what it rests on stays as it is."""
+    """The jobs of every partition of a study, each found once for as long as what it rests on stays as it is.
+
+    What a plan rests on is known by who asked: files that it looked at, partitions of tables that it listed, plans of
+    other partitions. What is outside the warehouse (the user's files, models, self-tests) is looked at again whenever a
+    partition is planned `again`; if that changes its jobs, the plans that rest on it are forgotten.
+    """
 
     def __init__(self, study: Study, warehouse: Warehouse, zoo: Zoo) -> None:
         self.study, self.warehouse, self.zoo = study, warehouse, zoo
         self.opened: set[tuple[str, str]] = set()
         """(step, table that it looked at): what the declared inputs are compared with."""
         self.head = -1
-        """Number of the last commit that was taken in."""
+        """Number of the last commit that was taken in; -1 before the first."""
+        self._root = str(warehouse.root)
         self._entries: dict[Slot, Entry] = {}
-        self._listed: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
-        self._plans: dict[tuple[str, Key], _Plan] = {}
+        self._tables: dict[str, dict[tuple[str, ...], dict[str, Slot]]] = {}
+        """Table -> keys -> part -> slot of a current entry."""
+        self._plans: dict[_Name, _Plan] = {}
+        self._complete: deque[_Plan] = deque()
+        """Plans that have their jobs, the oldest first."""
+        self._looking: dict[Slot, set[_Name]] = {}
+        """Slot -> plans that looked at it."""
+        self._listing: dict[_Folder, set[_Name]] = {}
+        """Partition of a table -> plans that listed it."""
+        self._resting: dict[_Name, set[_Name]] = {}
+        """Plan -> plans that asked it."""
         self._pins: dict[str, Pin] = {}
+        self._uses: dict[tuple[str, tuple[str, ...], bool], ModelUse] = {}
+        self._inapplicable: dict[tuple[str, str], str] = {}
 
     def refresh(self) -> None:
-        """Take in what was committed since: plans that rest on other files than now are forgotten."""
-        head = self.warehouse.manifest.head()
+        """Take in what was committed since: plans that rest on other files than now are forgotten.
+
+        It takes time for what changed, not for what there is.
+        """
+        manifest = self.warehouse.manifest
+        head = manifest.head()
         if head == self.head:
             return
-        self.head = head
-        self._entries, self._listed = {}, {}
-        for entry in self.warehouse.entries():
-            self._entries[entry.slot] = entry
-            self._listed.setdefault((entry.slot.table, entry.slot.keys), []).append(entry)
+        if 0 <= self.head < head:
+            changes = manifest.changes(self.head)
+            self.head, put, gone = changes.commit, changes.put, changes.gone
+        else:
+            # The first time, or the manifest is another one, such as an earlier copy.
+            snapshot = manifest.snapshot()
+            self.head, put = snapshot.commit, snapshot.entries
+            gone = frozenset(self._entries.keys() - {entry.slot for entry in put})
         self._pins.clear()
-        gone = {
-            name
-            for name, plan in self._plans.items()
-            if isinstance(plan.error, XlwhError)
-            or any(self._file(slot) != file for slot, file in plan.looked.items())
-            or any(self._files(*where) != files for where, files in plan.listed.items())
-        }
-        while gone:
-            for name in gone:
-                del self._plans[name]
-            gone = {name for name, plan in self._plans.items() if not plan.behind <= self._plans.keys()}
+        changed = {*gone, *(entry.slot for entry in put)}
+        for slot in gone & self._entries.keys():
+            del self._entries[slot], self._tables[slot.table][slot.keys][slot.part]
+        for entry in put:
+            self._take(entry)
+        if self._plans:
+            for slot in changed:
+                self._forget(self._looking.pop(slot, ()))
+                self._forget(self._listing.pop((slot.table, slot.keys), ()))
+
+    def _take(self, entry: Entry) -> None:
+        slot = entry.slot
+        self._entries[slot] = entry
+        self._tables.setdefault(slot.table, {}).setdefault(slot.keys, {})[slot.part] = slot
+
+    def _forget(self, names: Iterable[_Name]) -> None:
+        """Forget plans, and those that rest on them."""
+        left = list(names)
+        while left:
+            name = left.pop()
+            if self._plans.pop(name, None) is not None:
+                left += self._resting.pop(name, ())
 
     def entry(self, slot: Slot) -> Entry | None:
         """The current entry of a slot, whatever it was made from."""
         return self._entries.get(slot)
 
-    def entries(self, table: str) -> list[Entry]:
+    def entries(self, table: str) -> Iterator[Entry]:
         """Current entries of a table, whatever they were made from."""
-        return [entry for slot, entry in self._entries.items() if slot.table == table]
+        for slots in self._tables.get(table, {}).values():
+            yield from (self._entries[slot] for slot in slots.values())
 
     def entries_in(self, table: str, keys: tuple[str, ...]) -> list[Entry]:
-        """Current entries of one partition of a table, whatever they were made from."""
-        return self._listed.get((table, keys), [])
+        """Current entries of one partition of a table, by part, whatever they were made from."""
+        slots = self._tables.get(table, {}).get(keys, {})
+        return [self._entries[slots[part]] for part in sorted(slots)]
 
     def jobs(self, step: Step, key: Key, again: bool = False) -> tuple[Planned, ...]:
         """The jobs of a partition; `again`: whatever was found before.
@@ -143,8 +236,11 @@ class Planner:
         """
         plan = self._plan(step, key, again)
         if plan.error is not None:
-            raise plan.error
-        return plan.jobs
+            # Each time from here: else every raise would make its traceback longer, and keep what that leads to.
+            raise plan.error.with_traceback(None)
+        if plan.jobs is None:
+            plan = self._plan(step, key, again=True)
+        return plan.jobs or ()
 
     def remark(self, step: Step, key: Key) -> str:
         """What is to be said of a partition's jobs, such as methods that were left out."""
@@ -159,12 +255,22 @@ class Planner:
         """Whether a partition is planned without files that are missing or out of date: with them it asks for more."""
         return self._plan(step, key).lacking
 
-    def names(self, step: Step, key: Key) -> set[Slot] | None:
+    def names(self, step: Step, key: Key) -> Collection[Slot] | None:
         """Every slot that a partition writes; None where that cannot be told, such as while its inputs are missing."""
         plan = self._plan(step, key)
         if plan.lacking or isinstance(plan.error, XlwhError):
             return None
-        return slots_of(plan.jobs)
+        return plan.writing.keys()
+
+    def written(self, step: Step, key: Key) -> Mapping[Slot, bool]:
+        """Every slot that a partition writes, and whether its file is there and was made from what its job says.
+
+        Raises what `jobs` raises.
+        """
+        plan = self._plan(step, key)
+        if plan.error is not None:
+            raise plan.error.with_traceback(None)
+        return {slot: self._is_made(slot, made) for slot, made in plan.writing.items()}
 
     def is_fresh(self, planned: Planned) -> bool:
         """Whether all files of a job are there and were made from what it says."""
@@ -175,22 +281,19 @@ class Planner:
 
         Raises what planning that partition raises.
         """
-        return any(self._is_made(entry.slot, planned) for planned in self._asking(entry, key))
+        made = self._asking(entry, key)
+        return made is not None and self._is_made(entry.slot, made)
 
     def is_asked_for(self, entry: Entry, key: Key) -> bool:
         """The same, whether or not its file, or the checkpoint that belongs to it, is still there."""
-        return bool(self._asking(entry, key))
+        return self._asking(entry, key) is not None
 
-    def _asking(self, entry: Entry, key: Key) -> list[Planned]:
-        try:
-            jobs = self.jobs(step_of(entry.slot.table), key)
-        except NotApplicable:
-            return []
-        return [
-            planned
-            for planned in jobs
-            if entry.slot in planned.job.slots.values() and entry.fingerprint == planned.fingerprint
-        ]
+    def _asking(self, entry: Entry, key: Key) -> Planned | Made | None:
+        plan = self._plan(step_of(entry.slot.table), key)
+        if plan.error is not None and not isinstance(plan.error, NotApplicable):
+            raise plan.error.with_traceback(None)
+        made = plan.writing.get(entry.slot)
+        return made if made is not None and entry.fingerprint == made.fingerprint else None
 
     def pin(self, model: str) -> Pin:
         """The identity of a model's files, as they are now."""
@@ -198,39 +301,73 @@ class Planner:
             self._pins[model] = self.zoo.pin(model)
         return self._pins[model]
 
-    def _is_made(self, slot: Slot, planned: Planned) -> bool:
-        entry, folder = self._entries.get(slot), planned.job.folder
+    def _is_made(self, slot: Slot, made: Planned | Made) -> bool:
+        entry = self._entries.get(slot)
         return (
             entry is not None
-            and entry.fingerprint == planned.fingerprint
-            and (self.warehouse.root / entry.file).is_file()
-            and (folder is None or folder.is_dir())
+            and entry.fingerprint == made.fingerprint
+            and isfile(f"{self._root}/{entry.file}")
+            and (made.folder is None or made.folder.is_dir())
         )
 
-    def _file(self, slot: Slot) -> str | None:
-        entry = self._entries.get(slot)
-        return None if entry is None else entry.file
-
-    def _files(self, table: str, keys: tuple[str, ...]) -> frozenset[str]:
-        return frozenset(entry.file for entry in self.entries_in(table, keys))
-
     def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:
+        if self.head < 0:
+            self.refresh()
         name = (step.name, key)
-        if again or name not in self._plans:
-            plan, definition = _Plan(), definition_of(step)
-            try:
-                plan.jobs = tuple(
-                    Planned(job, step.name, definition.version, definition.libraries)
-                    for job in definition.jobs(Partition(self, step, key, plan))
-                )
-            except (NotApplicable, XlwhError) as error:
-                plan.error = error
-            except pl.exceptions.ComputeError as error:
-                plan.error = StoreError(
-                    f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
-                )
-            self._plans[name] = plan
-        return self._plans[name]
+        known = self._plans.get(name)
+        if known is not None and not again:
+            return known
+        plan = self._found(step, key)
+        if known is not None and plan.says() != known.says():
+            self._forget(self._resting.pop(name, ()))
+        self._plans[name] = plan
+        self._complete.append(plan)
+        if len(self._complete) > _KEPT:
+            self._complete.popleft().let_go(self._entries)
+        return plan
+
+    def _found(self, step: Step, key: Key) -> _Plan:
+        plan, definition = _Plan(), definition_of(step)
+        try:
+            plan.jobs = tuple(
+                Planned(job, step.name, definition.version, definition.libraries)
+                for job in definition.jobs(Partition(self, step, key, plan))
+            )
+        except (NotApplicable, XlwhError) as error:
+            # Without its traceback, which would keep everything that planning had in hand.
+            plan.error = error.with_traceback(None)
+        except pl.exceptions.ComputeError as error:
+            plan.error = StoreError(
+                f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
+            )
+        plan.writing = {slot: planned for planned in plan.jobs or () for slot in planned.job.slots.values()}
+        return plan
+
+    def note(self, looking: _Name, slot: Slot) -> None:
+        """A plan is forgotten when this slot changes."""
+        self._looking.setdefault(slot, set()).add(looking)
+
+    def note_listing(self, listing: _Name, folder: _Folder) -> None:
+        """A plan is forgotten when anything in this partition of a table changes."""
+        self._listing.setdefault(folder, set()).add(listing)
+
+    def note_resting(self, resting: _Name, behind: _Name) -> None:
+        """A plan is forgotten with this other one."""
+        self._resting.setdefault(behind, set()).add(resting)
+
+    def inapplicable(self, dataset: str, language: str) -> str:
+        """See `xlwh.corpora.inapplicable`, which each of many partitions asks of the same few datasets."""
+        if (dataset, language) not in self._inapplicable:
+            self._inapplicable[dataset, language] = corpora.inapplicable(self.study, dataset, language)
+        return self._inapplicable[dataset, language]
+
+    def use(self, model: str, options: tuple[str, ...], pin: Pin, only_tokens: bool) -> ModelUse:
+        """A model with some of its options: one object for all who use it so."""
+        known = self._uses.get((model, options, only_tokens))
+        if known is None or known.pin is not pin:
+            known = ModelUse(model, pin, options_of_model(self.study, model, options), only_tokens)
+            self._uses[model, options, only_tokens] = known
+        return known
 
 
 @dataclass(frozen=True)
@@ -241,6 +378,10 @@ class Partition:
     step: Step
     key: Key
     _found: _Plan
+
+    @cached_property
+    def _name(self) -> _Name:
+        return self.step.name, self.key
 
     @property
     def study(self) -> Study:
@@ -314,7 +455,7 @@ class Partition:
         Raises what planning that partition raises, unless nothing of it is there.
         """
         self._check_declared(table, key)
-        self._found.behind.add((step_of(table).name, key))
+        self._rest_on(table, key)
         stored = self._list(table, key)
         found = [entry for entry in stored if self.planner.is_current(entry, key)]
         self._found.lacking |= len(found) < len(stored)
@@ -326,15 +467,11 @@ class Partition:
 
     def use(self, model: str, *options: str, only_tokens: bool = False) -> ModelUse:
         """A model with those of its options that reach the rows of this step."""
-        return ModelUse(model, self.pin(model), self.options(model, *options), only_tokens)
+        return self.planner.use(model, options, self.pin(model), only_tokens)
 
     def options(self, model: str, *names: str) -> dict[str, object]:
         """Some options of a model; its labels are those of the model whose weights it has, unless it has its own."""
-        spec = self.study.models[model]
-        chosen = {name: _json(getattr(spec, name)) for name in names}
-        if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
-            chosen["labels"] = _json(self.study.models[spec.weights_of].labels)
-        return chosen
+        return options_of_model(self.study, model, names)
 
     def pin(self, model: str) -> Pin:
         """The identity of a model; MissingDataError where it is made here and was not, or is out of date."""
@@ -347,6 +484,10 @@ class Partition:
     def self_test(self, model: str) -> tuple[Result, ...]:
         """The results of a model's self-test; none where it was never tried."""
         return SelfTests(self.study, self.planner.warehouse).known(self.pin(model)) or ()
+
+    def inapplicable(self, dataset: str, language: str) -> str:
+        """Why a dataset has no rows in a language by the study or by its nature; empty where it has."""
+        return self.planner.inapplicable(dataset, language)
 
     def digest(self, path: Path, named: str) -> str:
         """Identity of a file of the user's; CorpusError that says what names it (`named`) where it is not there."""
@@ -363,30 +504,33 @@ class Partition:
         key = self._key_of(slot)
         self._check_declared(slot.table, key)
         self._note(slot)
-        self._found.behind.add((step_of(slot.table).name, key))
+        self._rest_on(slot.table, key)
         return key
 
     def _list(self, table: str, key: Key) -> list[Entry]:
         keys = tuple(
             str(getattr(key, column.removeprefix("target_"))) for column in contract(table).partition_by
         )
-        entries = self.planner.entries_in(table, keys)
-        self._found.listed[table, keys] = frozenset(entry.file for entry in entries)
-        return entries
+        self.planner.note_listing(self._name, (table, keys))
+        return self.planner.entries_in(table, keys)
 
     def _note(self, slot: Slot) -> None:
-        entry = self.planner.entry(slot)
-        self._found.looked[slot] = None if entry is None else entry.file
+        self.planner.note(self._name, slot)
+
+    def _rest_on(self, table: str, key: Key) -> None:
+        behind = (step_of(table).name, key)
+        if behind not in self._found.behind:
+            self._found.behind.add(behind)
+            self.planner.note_resting(self._name, behind)
 
     def _key_of(self, slot: Slot) -> Key:
         """The partition that writes a slot: its own columns, else those of this partition."""
-        columns = {name.removeprefix("target_"): value for name, value in slot.partition.items()}
-        return Key(
-            **{
-                dimension: columns.get(dimension, getattr(self.key, dimension))
-                for dimension in step_of(slot.table).dimensions
-            }
-        )
+        dimensions, columns = _places(slot.table)
+        values = {
+            dimension: getattr(self.key, dimension) if column is None else slot.keys[column]
+            for dimension, column in zip(dimensions, columns, strict=True)
+        }
+        return Key(**values)
 
     def _check_declared(self, table: str, key: Key) -> None:
         """An input that the plan does not say is a mistake in the program: Dagster's lineage would be wrong."""
@@ -400,25 +544,34 @@ class Partition:
         )
 
     def _covers(self, read: Reads, source: Step, key: Key) -> bool:
-        free = source.name == self.step.name or (
+        if all(getattr(key, each) == getattr(self.key, each) for each in shared(self.step, read)):
+            return True
+        return source.name == self.step.name or (
             source.name == "models" and key.model in of_same_weights(self.study, self.model)
         )
-        return all(
-            free or dimension in read.across or getattr(key, dimension) == getattr(self.key, dimension)
-            for dimension in source.dimensions
-            if dimension in self.step.dimensions
-        )
+
+
+@cache
+def _places(table: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
+    """The dimensions of a table's step, and where each stands among the keys of a slot."""
+    columns = [name.removeprefix("target_") for name in contract(table).partition_by]
+    dimensions = step_of(table).dimensions
+    return dimensions, tuple(columns.index(each) if each in columns else None for each in dimensions)
+
+
+def options_of_model(study: Study, model: str, names: Iterable[str]) -> dict[str, object]:
+    """Some options of a model of a study; see `Partition.options`."""
+    spec = study.models[model]
+    chosen = {name: _json(getattr(spec, name)) for name in names}
+    if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
+        chosen["labels"] = _json(study.models[spec.weights_of].labels)
+    return chosen
 
 
 def command(table: str, key: Key) -> str:
     """The command that makes a partition of a table."""
     options = (("model", key.model), ("dataset", key.dataset), ("language", key.language))
     return f"xlwh materialize {step_of(table).name}" + "".join(f" --{k} {v}" for k, v in options if v)
-
-
-def slots_of(jobs: Iterable[Planned]) -> set[Slot]:
-    """Everything that some jobs write."""
-    return {slot for planned in jobs for slot in planned.job.slots.values()}
 
 
 def _json(value: Any) -> Any:

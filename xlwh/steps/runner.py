@@ -19,7 +19,7 @@ from xlwh.steps.context import Context
 from xlwh.steps.history import CHECKPOINT, EVALUATED_ROWS, History, Made, name_of, parameters, size_of
 from xlwh.steps.job import RECIPE, ROWS, Planned, Stored
 from xlwh.steps.plan import Step
-from xlwh.steps.planning import Definition, NotApplicable, definition_of, slots_of
+from xlwh.steps.planning import Definition, NotApplicable, definition_of
 from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
 from xlwh.store.parquet import metadata_of
@@ -33,14 +33,15 @@ _HELD_S = 2.0
 def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
     """What is to be said of a partition that needs no work; None if it has to be made.
 
-    None too where it cannot be told yet, such as with inputs that are missing: `run` says what is wrong.
+    None too where it cannot be told yet, such as with inputs that are missing: `run` says what is wrong. By the commits
+    that the planner has taken in.
     """
-    context.planner.refresh()
+    planner, definition = context.planner, definition_of(step)
     try:
-        jobs = context.planner.jobs(step, key)
-        if not all(map(context.planner.is_fresh, jobs)):
+        if not all(planner.written(step, key).values()):
             return None
-        _judge(definition_of(step), context, jobs)
+        if definition.judges:
+            _judge(definition, context, planner.jobs(step, key))
     except NotApplicable as reason:
         return not_applicable(str(reason))
     except XlwhError:
@@ -75,7 +76,8 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
         if not definition.goes_on:
             break
     planner.refresh()
-    _judge(definition, context, jobs)
+    if definition.judges:
+        _judge(definition, context, jobs)
     if not made:
         return _fresh(step, context, key)
     rows = sum(entry.rows for slot, entry in made.items() if slot.table in _counted(step))
@@ -90,9 +92,7 @@ def threads_of(zoo: Zoo, key: Key) -> int:
 
 def _fresh(step: Step, context: Context, key: Key) -> StepResult:
     planner = context.planner
-    entries = [
-        planner.entry(slot) for slot in slots_of(planner.jobs(step, key)) if slot.table in _counted(step)
-    ]
+    entries = [planner.entry(slot) for slot in planner.written(step, key) if slot.table in _counted(step)]
     rows = sum(entry.rows for entry in entries if entry is not None)
     return StepResult("fresh", rows, reason=planner.remark(step, key))
 

@@ -64,8 +64,11 @@ _TYPES = {
 }
 
 
-def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
+def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_anew: bool = False) -> Path:
     """Build `root/catalog.duckdb` from the manifest's last commit, unless it is already just that.
+
+    Which rows of views are kept is looked up for a new commit, new SQL or another place, where some that it reads are
+    gone, and with `kept_anew`: where some may have been kept for the very state that it shows.
 
     One builder at a time: whoever waited for another one finds its work done, or a newer commit to show. Where only
     stored files and kept rows have changed, the views over those are replaced in a copy: making all views anew takes a
@@ -73,25 +76,24 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     """
     path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
-        snapshot = manifest.snapshot()
         found = read_info(path)
-        definitions = sources.load()
-        kept = all_kept(root, Fingerprints(definitions, snapshot))
-        wanted = (
-            snapshot.commit,
-            str(root),
-            sources.digest,
-            {name: each.files for name, each in kept.items()},
-        )
-        if found is not None and (found.commit, found.root, found.definitions, found.kept) == wanted:
+        wanted = (manifest.head(), str(root), sources.digest)
+        if (
+            found is not None
+            and (found.commit, found.root, found.definitions) == wanted
+            and not kept_anew
+            and not found.lost()
+        ):
             return path
+        snapshot, definitions = manifest.snapshot(), sources.load()
+        kept = all_kept(root, Fingerprints(definitions, snapshot))
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
                 here = found.root == str(root) and found.commit <= snapshot.commit
-                before = manifest.snapshot(found.commit) if here else None
-                _update(unfinished, root, found, before, snapshot, sources, kept)
+                changed = manifest.changes(found.commit).tables if here else None
+                _update(unfinished, root, found, changed, snapshot, sources, kept)
             else:
                 _make(unfinished, root, snapshot, sources, kept)
             publish(unfinished, path)
@@ -131,33 +133,31 @@ def _update(
     path: Path,
     root: Path,
     found: CatalogueInfo,
-    before: Snapshot | None,
-    after: Snapshot,
+    changed: Collection[str] | None,
+    snapshot: Snapshot,
     sources: Sources,
     kept: Mapping[str, Kept],
 ) -> None:
-    """Bring the catalogue in `path` from one snapshot (None: of another place) to another.
+    """Bring the catalogue in `path` to a snapshot by which these tables are others (None: one of another place).
 
     Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
     """
-    earlier = None if before is None else _by_table(before, TABLES)
     guard = _place_guard(root)
+    tables = [table for table in TABLES if changed is None or table in changed]
     with duckdb.connect(path) as database:
-        for table, files in _by_table(after, TABLES).items():
-            if earlier is None or files != earlier[table]:
-                _make_table_views(database, root, table, files, guard)
-        views = sources.load().views
+        for table, files in _by_table(snapshot, tables).items():
+            _make_table_views(database, root, table, files, guard)
         # At another place all of their paths are others.
-        changed = [
+        views = [
             view
-            for name, view in views.items()
-            if (before is None and (name in kept or name in found.kept))
+            for name, view in sources.load().views.items()
+            if (changed is None and (name in kept or name in found.kept))
             or (kept[name].files if name in kept else None) != found.kept.get(name)
         ]
-        for view in changed:
+        for view in views:
             _make_view(database, root, view, kept.get(view.name), guard, replace=True)
-        _inform(database, root, after, sources, kept)
-        _comment(database, changed)
+        _inform(database, root, snapshot, sources, kept)
+        _comment(database, views)
 
 
 def _place_guard(root: Path) -> str:

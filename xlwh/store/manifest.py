@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
@@ -21,7 +22,7 @@ from xlwh.store.locks import FileLock
 from xlwh.store.slots import Entry, Slot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NewFile:
     """A file that is on disk and synced, about to become the current one of its slot."""
 
@@ -48,6 +49,25 @@ class Snapshot:
     def shown(self) -> tuple[Entry, ...]:
         """The entries that were in scope."""
         return tuple(entry for entry in self.entries if entry.slot not in self.hidden)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What became of slots between one commit and a later one, as the later one has them."""
+
+    commit: int
+    """Number of the later one."""
+    put: tuple[Entry, ...]
+    """Entries that are current now and were not then."""
+    gone: frozenset[Slot]
+    """Slots that have no current entry any more."""
+    rescoped: frozenset[Slot]
+    """Slots that were hidden or shown."""
+
+    @property
+    def tables(self) -> set[str]:
+        """Tables of which anything changed."""
+        return {slot.table for slot in (*(entry.slot for entry in self.put), *self.gone, *self.rescoped)}
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,12 @@ class Manifest(Protocol):
 
     def head(self) -> int:
         """Number of the last commit; 0 if there is none."""
+
+    def changes(self, since: int) -> Changes:
+        """What changed after a commit, up to the last one; found in time that grows with the changes only.
+
+        Raises `StoreError` for a commit that does not exist yet.
+        """
 
     def commit(
         self,
@@ -143,6 +169,9 @@ create unique index if not exists one_current on versions (slot_table, keys, par
 create index if not exists by_validity on versions (valid_from, valid_to);
 """
 
+# A warehouse from before gets it with its next commit: to open it, nothing is written.
+_BY_END = "create index if not exists by_end on versions (valid_to) where valid_to is not null"
+
 # Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
 _SCOPE_TABLES = (
     """create table if not exists hidden (
@@ -153,6 +182,8 @@ _SCOPE_TABLES = (
     valid_to integer references commits (number)
 )""",
     "create unique index if not exists one_hidden on hidden (slot_table, keys, part) where valid_to is null",
+    "create index if not exists hidden_from on hidden (valid_from)",
+    "create index if not exists hidden_to on hidden (valid_to)",
     """create table if not exists scope (
     one integer primary key check (one = 1),
     study text not null,
@@ -160,6 +191,8 @@ _SCOPE_TABLES = (
     head integer not null
 )""",
 )
+
+_Row = tuple[str, str, str, str, str, int, int, int, str, int]
 
 _COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
 c.created_at, v.valid_from
@@ -183,6 +216,7 @@ class SqliteManifest:
         connection = sqlite3.connect(unfinished)
         connection.execute("pragma journal_mode = wal")
         connection.executescript(_SCHEMA)
+        connection.execute(_BY_END)
         connection.close()
         publish(unfinished, self.path)
 
@@ -228,15 +262,53 @@ class SqliteManifest:
         with self._open() as connection:
             connection.execute("begin")
             commit, created_at = self._resolve(connection, as_of)
+            last, _ = self._resolve(connection, None)
+            # Each condition has an index: of the present, and of one table.
+            then = (
+                "v.valid_to is null"
+                if commit == last
+                else "v.valid_from <= :at and coalesce(v.valid_to > :at, true)"
+            )
+            of_table = "" if table is None else "and v.slot_table = :table"
             rows = connection.execute(
-                f"select {_COLUMNS} where v.valid_from <= ? and (v.valid_to is null or v.valid_to > ?) "
-                "and v.slot_table = coalesce(?, v.slot_table) order by v.slot_table, v.keys, v.part",
-                (commit, commit, table),
-            ).fetchall()
+                f"select {_COLUMNS} where {then} {of_table} order by v.slot_table, v.keys, v.part",
+                {"at": commit, "table": table},
+            )
+            entries = tuple(_entries(rows))
             hidden = _hidden(connection, commit)
             connection.execute("rollback")
-        entries = tuple(_entry(row) for row in rows)
         return Snapshot(commit, created_at, entries, frozenset(e.slot for e in entries if e.slot in hidden))
+
+    def changes(self, since: int) -> Changes:
+        with self._open() as connection:
+            connection.execute("begin")
+            self._resolve(connection, since)
+            commit, _ = self._resolve(connection, None)
+            put = tuple(
+                _entries(
+                    connection.execute(
+                        f"select {_COLUMNS} where v.valid_from > ? and v.valid_to is null", (since,)
+                    )
+                )
+            )
+            ended = _slots(
+                connection.execute(
+                    "select v.slot_table, v.keys, v.part from versions v where v.valid_to > ? and not exists "
+                    "(select 1 from versions n where n.slot_table = v.slot_table and n.keys = v.keys "
+                    "and n.part = v.part and n.valid_to is null)",
+                    (since,),
+                )
+            )
+            rescoped = set[Slot]()
+            if _has_scope(connection):
+                for moved in ("valid_from", "valid_to"):
+                    rescoped |= _slots(
+                        connection.execute(
+                            f"select slot_table, keys, part from hidden where {moved} > ?", (since,)
+                        )
+                    )
+            connection.execute("rollback")
+        return Changes(commit, put, frozenset(ended), frozenset(rescoped))
 
     def _resolve(
         self, connection: sqlite3.Connection, as_of: datetime | int | None
@@ -265,6 +337,7 @@ class SqliteManifest:
                 found = self._current(connection, slot)
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
+            connection.execute(_BY_END)
             number, now = self._next(connection)
             changed = [*drop, *(file.slot for file in put)]
             if _has_scope(connection):
@@ -370,6 +443,10 @@ def _hidden(connection: sqlite3.Connection, commit: int) -> set[Slot]:
         "select slot_table, keys, part from hidden where valid_from <= ? and (valid_to is null or valid_to > ?)",
         (commit, commit),
     )
+    return _slots(rows)
+
+
+def _slots(rows: Iterable[tuple[str, str, str]]) -> set[Slot]:
     return {Slot(table, tuple(json.loads(keys)), part) for table, keys, part in rows}
 
 
@@ -389,15 +466,26 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _entry(row: tuple[str, str, str, str, str, int, int, int, str, int]) -> Entry:
-    table, keys, part, file, mark, rows, size_bytes, version, created_at, commit = row
-    return Entry(
-        Slot(table, tuple(json.loads(keys)), part),
-        file,
-        mark,
-        rows,
-        size_bytes,
-        version,
-        datetime.fromisoformat(created_at),
-        commit,
-    )
+def _entry(row: _Row) -> Entry:
+    return next(_entries([row]))
+
+
+def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
+    # Hundreds of thousands of entries have few different names and times: each is kept once.
+    folders: dict[str, tuple[str, ...]] = {}
+    times: dict[str, datetime] = {}
+    for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit in rows:
+        if keys not in folders:
+            folders[keys] = tuple(map(intern, json.loads(keys)))
+        if created_at not in times:
+            times[created_at] = datetime.fromisoformat(created_at)
+        yield Entry(
+            Slot(intern(table), folders[keys], intern(part)),
+            file,
+            mark,
+            rows_stored,
+            size_bytes,
+            version,
+            times[created_at],
+            commit,
+        )

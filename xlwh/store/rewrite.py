@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store.files import make_folder
-from xlwh.store.manifest import FileState, Manifest, NewFile, Scope, Snapshot
+from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
@@ -44,7 +46,9 @@ class Pending:
         self._before = {entry.slot: entry for entry in manifest.snapshot().entries}
         self._now = dict(self._before)
         self._put: dict[Slot, NewFile] = {}
-        self._head = manifest.head()
+        self._first = self._head = manifest.head()
+        self._changed: list[tuple[int, Slot]] = []
+        """Pending commit -> slot that it changed, in their order."""
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's entry, pending ones included."""
@@ -61,6 +65,15 @@ class Pending:
         """Grows with every pending commit."""
         return self._head
 
+    def changes(self, since: int) -> Changes:
+        """What pending commits changed; StoreError for an earlier state."""
+        if since < self._first:
+            raise StoreError("Pending commits have no history.")
+        at = bisect(self._changed, since, key=itemgetter(0))
+        slots = {slot for _, slot in self._changed[at:]}
+        put = tuple(self._now[slot] for slot in slots if slot in self._now)
+        return Changes(self._head, put, frozenset(slots - self._now.keys()), frozenset())
+
     def commit(
         self,
         put: Sequence[NewFile] = (),
@@ -69,6 +82,7 @@ class Pending:
     ) -> list[Entry]:
         """Note a commit. What others commit meanwhile is found out by `publish`."""
         self._head += 1
+        self._changed += ((self._head, slot) for slot in (*drop, *(file.slot for file in put)))
         for slot in drop:
             self._now.pop(slot, None)
             self._put.pop(slot, None)

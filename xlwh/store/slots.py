@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from xlwh.errors import StoreError
 from xlwh.tables import KEY_PATTERN, TABLES, Table
@@ -23,7 +24,15 @@ def contract(table: str) -> type[Table]:
         raise StoreError(f"There is no table `{table}`. Tables: {', '.join(TABLES)}.") from None
 
 
-@dataclass(frozen=True, order=True)
+_COLUMNS = {name: table.partition_by for name, table in TABLES.items()}
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_name(text: str) -> bool:
+    return _NAME.match(text) is not None
+
+
+@dataclass(frozen=True, order=True, slots=True)
 class Slot:
     """What one current file is addressed by: its table, its partition, and its part of that partition.
 
@@ -36,12 +45,12 @@ class Slot:
     part: str = "all"
 
     def __post_init__(self) -> None:
-        columns = contract(self.table).partition_by
+        columns = _COLUMNS.get(self.table) or contract(self.table).partition_by
         if len(self.keys) != len(columns):
             wanted = ", ".join(columns) or "no keys at all"
             raise StoreError(f"A slot of `{self.table}` needs {wanted}; got {self.keys!r}.")
         for name in (*self.keys, self.part):
-            if not _NAME.match(name):
+            if not _is_name(name):
                 raise StoreError(
                     f"`{name}` cannot address a file of `{self.table}`: names start with a letter or digit and "
                     "hold only letters, digits and . _ + -"
@@ -50,7 +59,7 @@ class Slot:
     @property
     def partition(self) -> dict[str, str]:
         """Partition column -> value."""
-        return dict(zip(contract(self.table).partition_by, self.keys, strict=True))
+        return dict(zip(_COLUMNS[self.table], self.keys, strict=True))
 
     @property
     def folder(self) -> str:
@@ -61,7 +70,7 @@ class Slot:
         return "/".join([self.table, *(f"{k}={v}" for k, v in self.partition.items()), self.part])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One version of one slot, as the manifest has it."""
 

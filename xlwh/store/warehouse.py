@@ -219,14 +219,17 @@ class Warehouse:
         are computed and how many there are to compute; `memory_limit` as DuckDB writes it: 600MB.
         """
         outcomes = self.keeper(memory_limit, progress).run(names)
-        self.build_catalogue()
+        self.build_catalogue(kept_anew=True)
         return outcomes
 
-    def build_catalogue(self) -> Path:
-        """Bring `catalog.duckdb` up to the last commit, the present SQL and the kept rows; does nothing if it is."""
+    def build_catalogue(self, kept_anew: bool = False) -> Path:
+        """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is.
+
+        `kept_anew` says that rows of views may have been kept since it was built.
+        """
         from xlwh.store.catalogue import publish_catalogue
 
-        return publish_catalogue(self.root, self.manifest, self.sources())
+        return publish_catalogue(self.root, self.manifest, self.sources(), kept_anew)
 
     def catalogue_is_current(self) -> bool:
         """Whether `catalog.duckdb` shows the last commit, the present SQL and this place, and all that it reads is there."""

@@ -24,7 +24,7 @@ from xlwh.models.pins import TASKS, Pin
 from xlwh.steps.base import Key
 from xlwh.steps.job import Planned
 from xlwh.steps.plan import STEPS, Step
-from xlwh.steps.planning import NotApplicable, Planner
+from xlwh.steps.planning import Made, NotApplicable, Planner
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
 from xlwh.store.slots import contract
@@ -155,24 +155,17 @@ class Imagined(Planner):
         kind = str(config.get("model_type"))
         return Pin(model, "hub", spec.hub, spec.revision, kind, architecture, mark, mark, mark, file.parent)
 
-    def _is_made(self, slot: Slot, planned: Planned) -> bool:
+    def _is_made(self, slot: Slot, made: Planned | Made) -> bool:
         if slot in self.imagined:
             entry = self.entry(slot)
-            return entry is not None and entry.fingerprint == planned.fingerprint
-        return super()._is_made(slot, planned)
+            return entry is not None and entry.fingerprint == made.fingerprint
+        return super()._is_made(slot, made)
 
     def _put(self, planned: Planned, files: Mapping[str, str]) -> None:
         now = datetime.now(UTC)
         for table, slot in planned.job.slots.items():
-            before = self.entry(slot)
-            entry = Entry(
-                slot, files[table], planned.fingerprint, 0, 0, contract(table).version, now, self.head + 1
-            )
-            listed = self._listed.setdefault((table, slot.keys), [])
-            if before is not None:
-                listed.remove(before)
-            listed.append(entry)
-            self._entries[slot] = entry
+            version = contract(table).version
+            self._take(Entry(slot, files[table], planned.fingerprint, 0, 0, version, now, self.head + 1))
             self.imagined.add(slot)
 
     def _standing_in(self, planned: Planned) -> dict[str, str]:

@@ -13,7 +13,7 @@ from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
 from xlwh.store.parquet import metadata_of
-from xlwh.upkeep.scope import entries_of, lies_in
+from xlwh.upkeep.scope import entries_of
 
 if TYPE_CHECKING:
     from xlwh.steps.planning import Planner
@@ -169,7 +169,7 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
     try:
         jobs = planner.jobs(step, key)
     except MissingDataError:
-        stored = [entry for entry in entries_of(planner, step) if lies_in(planner.study, entry.slot, key)]
+        stored = entries_of(planner, step, [key])
         if not stored:
             return []
         told = [_metadata(planner, entry) for entry in stored]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 from xlwh.steps.base import Key
-from xlwh.steps.plan import STEPS, Step, partitions
+from xlwh.steps.plan import STEPS, Step, partitions, values
 from xlwh.store import Entry, Slot
 from xlwh.store.manifest import Scope
+from xlwh.store.slots import contract
 from xlwh.study import Study
 
 if TYPE_CHECKING:
@@ -46,65 +48,74 @@ def renew(planner: Planner, ran: Iterable[tuple[Step, Key]] | None = None) -> bo
 
 
 def _renew_some(planner: Planner, ran: Iterable[tuple[Step, Key]]) -> bool:
-    by_step: dict[str, list[Key]] = {}
+    by_step: dict[str, dict[Key, None]] = {}
     for step, key in ran:
-        by_step.setdefault(step.name, []).append(key)
+        by_step.setdefault(step.name, {})[key] = None
     hidden, among = list[Entry](), set[Slot]()
     for name, keys in by_step.items():
         step = STEPS[name]
-        written = _lying_in(planner.study, entries_of(planner, step), keys)
+        written = entries_of(planner, step, keys)
         among.update(entry.slot for entry in written)
-        hidden += [
-            entry for entry in unnamed(planner, step, partitions(planner.study, step)) if entry.slot in among
-        ]
+        beside = dict.fromkeys(other for key in keys for other in _sharing(planner.study, step, key))
+        hidden += _not_named(planner, step, written, beside)
     return planner.warehouse.manifest.set_scope(hidden, among=among)
 
 
 def unnamed(planner: Planner, step: Step, keys: Iterable[Key]) -> list[Entry]:
     """The stored files of a step that none of these partitions writes."""
-    named, untold = set[Slot](), list[Key]()
+    return _not_named(planner, step, entries_of(planner, step), keys)
+
+
+def _not_named(planner: Planner, step: Step, entries: Iterable[Entry], keys: Iterable[Key]) -> list[Entry]:
+    named, untold = set[Slot](), set[tuple[str, tuple[str, ...]]]()
     for key in keys:
         slots = planner.names(step, key)
         if slots is None:
-            untold.append(key)
+            untold.update(folders(planner.study, step, key))
         else:
-            named |= slots
-    others = [entry for entry in entries_of(planner, step) if entry.slot not in named]
-    spared = {entry.slot for entry in _lying_in(planner.study, others, untold)}
-    return [entry for entry in others if entry.slot not in spared]
+            named.update(slots)
+    return [
+        entry
+        for entry in entries
+        if entry.slot not in named and (entry.slot.table, entry.slot.keys) not in untold
+    ]
 
 
-def entries_of(planner: Planner, step: Step) -> list[Entry]:
-    """The current files of a step's tables."""
-    return [entry for table in step.tables for entry in planner.entries(table)]
+def entries_of(planner: Planner, step: Step, keys: Iterable[Key] | None = None) -> list[Entry]:
+    """The current files of a step's tables: all, or those that some of its partitions can write."""
+    if keys is None:
+        return [entry for table in step.tables for entry in planner.entries(table)]
+    lying = dict.fromkeys(folder for key in keys for folder in folders(planner.study, step, key))
+    return [entry for folder in lying for entry in planner.entries_in(*folder)]
 
 
-def _lying_in(study: Study, entries: Iterable[Entry], keys: Iterable[Key]) -> list[Entry]:
-    """The files that can be written by some of these partitions."""
-    keys, found = list(keys), list[Entry]()
-    known: dict[tuple[str, tuple[str, ...]], bool] = {}
-    for entry in entries:
-        folder = entry.slot.table, entry.slot.keys
-        if folder not in known:
-            known[folder] = any(lies_in(study, entry.slot, key) for key in keys)
-        if known[folder]:
-            found.append(entry)
-    return found
+def folders(study: Study, step: Step, key: Key) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Table and keys of everything that a partition can write, by what these say."""
+    for table in step.tables:
+        ranges: list[Iterable[str]] = []
+        for column in contract(table).partition_by:
+            if column == "space":
+                ranges.append(_spaces(study, str(key.model)))
+            elif column == "lexicon":
+                ranges.append(study.lexica)
+            else:
+                ranges.append([str(getattr(key, column.removeprefix("target_")))])
+        for keys in product(*ranges):
+            yield table, keys
 
 
-def lies_in(study: Study, slot: Slot, key: Key) -> bool:
-    """Whether a slot can be one that partition `key` of its step writes, by what its folder says."""
-    columns = {name.removeprefix("target_"): value for name, value in slot.partition.items()}
-    if "space" in columns and key.model is not None:
-        spaces = {
-            f"{of}{name}{unit}"
-            for of in ("", f"{key.model}.")
-            for name in study.spaces
-            for unit in ("", ".tokens")
-        }
-        if columns["space"] not in spaces:
-            return False
-    if "lexicon" in columns and columns["lexicon"] not in study.lexica:
-        return False
-    dimensions = (("model", key.model), ("dataset", key.dataset), ("language", key.language))
-    return all(value is None or columns.get(name, value) == value for name, value in dimensions)
+def _sharing(study: Study, step: Step, key: Key) -> Iterator[Key]:
+    """A partition and those that can write the same files, such as vectors that models share."""
+    columns = {name.removeprefix("target_") for table in step.tables for name in contract(table).partition_by}
+    ranges = (
+        [str(getattr(key, each))] if each in columns else values(study, each) for each in step.dimensions
+    )
+    for place in product(*ranges):
+        yield Key(**dict(zip(step.dimensions, place, strict=True)))
+
+
+def _spaces(study: Study, model: str) -> set[str]:
+    """The spaces that vectors of a model's words can be in."""
+    return {
+        f"{of}{name}{unit}" for of in ("", f"{model}.") for name in study.spaces for unit in ("", ".tokens")
+    }

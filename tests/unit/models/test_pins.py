@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from xlwh import digests
-from xlwh.digests import HashCache
+from xlwh.digests import HashCache, sha256
 from xlwh.errors import ModelError
 from xlwh.models import pins
 from xlwh.models.pins import Pin, pin_folder, weight_files
@@ -354,6 +354,29 @@ def test_a_file_that_was_just_written_is_not_remembered(folder: Path) -> None:
     pin(folder)
     with closing(sqlite3.connect(cache)) as connection:
         assert connection.execute("select count(*) from digests").fetchone() == (0,)
+
+
+def test_what_is_remembered_is_read_once_and_a_change_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xlwh.digests.SETTLED_S", 0.0)
+    opened, genuine = [], sqlite3.connect
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(arguments)
+        return genuine(*arguments, **options)
+
+    files = [tmp_path / name for name in "abc"]
+    for file in files:
+        file.write_text(file.name)
+    known = [HashCache(tmp_path / "h.sqlite").digest([file]) for file in files]
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    cache, other = HashCache(tmp_path / "h.sqlite"), HashCache(tmp_path / "h.sqlite")
+    assert [cache.digest([file]) for file in files * 3] == known * 3
+    assert len(opened) == 1
+    files[1].write_text("B")
+    assert other.digest([files[1]]) == cache.digest([files[1]]) == sha256([files[1]]) != known[1]
+    assert [cache.digest([file]) for file in files] == [known[0], sha256([files[1]]), known[2]]
 
 
 def test_bytes_cannot_move_from_one_file_to_the_next(tmp_path: Path) -> None:

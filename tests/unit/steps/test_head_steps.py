@@ -183,6 +183,7 @@ def test_an_adaptive_round_rests_on_those_before_it(world):
     run(STEPS["head_samples"], context, KEY)
     first, second, third = context.warehouse.entries("head_samples")
     context.warehouse.drop([second.slot])
+    context.planner.refresh()
     assert fresh(STEPS["head_samples"], context, KEY) is None
     run(STEPS["head_samples"], context, KEY)
     made = context.warehouse.entries("head_samples")

@@ -24,7 +24,7 @@ from xlwh.steps import job
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Step, partitions, step_of, upstream
-from xlwh.steps.planning import NotApplicable, Planner, definition_of, slots_of
+from xlwh.steps.planning import NotApplicable, Planner, definition_of
 from xlwh.store import Slot
 from xlwh.store.slots import contract
 from xlwh.study import Study
@@ -517,7 +517,7 @@ def _applicable(context: Context) -> set[tuple[str, Key]]:
 
 
 def _slots(context: Context, step: Step, key: Key) -> set[Slot]:
-    return slots_of(_planned(context, step, key))
+    return {slot for planned in _planned(context, step, key) for slot in planned.job.slots.values()}
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)

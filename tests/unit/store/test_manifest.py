@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from xlwh.errors import StoreError
 from xlwh.store import Slot
 from xlwh.store.manifest import ConflictError, NewFile, Scope, SqliteManifest
+from xlwh.store.rewrite import Pending
 
 ONE, TWO = Slot("tokens", ("m", "en"), "a"), Slot("tokens", ("m", "de"), "a")
 
@@ -202,3 +205,90 @@ def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest):
     assert manifest.scope() is None
     assert manifest.set_scope([one])
     assert manifest.snapshot().shown == ()
+
+
+def test_changes_are_the_difference_of_two_snapshots(manifest):
+    random.seed(3)
+    slots = [Slot("tokens", ("m", language), part) for language in ("de", "en") for part in "abc"]
+    for number in range(25):
+        put = [new(slot, f"f{number}{index}") for index, slot in enumerate(random.sample(slots, 2))]
+        gone = [slot for slot in random.sample(slots, 2) if slot not in {file.slot for file in put}]
+        manifest.commit(put=put, drop=gone)
+        if number % 4 == 0:
+            manifest.set_scope(random.sample(manifest.snapshot().entries, 1))
+    now = manifest.snapshot()
+    for since in range(now.commit + 1):
+        then, changes = manifest.snapshot(since), manifest.changes(since)
+        assert changes.commit == now.commit
+        assert set(changes.put) == set(now.entries) - set(then.entries)
+        before, after = ({entry.slot for entry in each.entries} for each in (then, now))
+        assert before - after <= changes.gone
+        assert changes.gone.isdisjoint(after)
+        assert {slot for slot in then.hidden ^ now.hidden if slot in after} <= changes.rescoped
+        assert changes.tables <= {"tokens"}
+    assert manifest.changes(now.commit).tables == set()
+    with pytest.raises(StoreError, match=f"no commit {now.commit + 1}"):
+        manifest.changes(now.commit + 1)
+
+
+def test_what_was_hidden_or_shown_is_a_change(manifest):
+    [entry] = manifest.commit(put=[new(ONE, "f1")])
+    manifest.set_scope([entry])
+    assert manifest.changes(1).rescoped == {ONE}
+    manifest.set_scope([])
+    assert manifest.changes(2).rescoped == {ONE}
+    assert manifest.changes(3).rescoped == set()
+
+
+def test_a_manifest_from_before_tells_changes_too(manifest):
+    manifest.commit(put=[new(ONE, "f1"), new(TWO, "f2")])
+    with closing(sqlite3.connect(manifest.path)) as connection, connection:
+        connection.execute("drop index by_end")
+    earlier = SqliteManifest(manifest.path)
+    assert {entry.slot for entry in earlier.changes(0).put} == {ONE, TWO}
+    earlier.commit(drop=[ONE])
+    assert earlier.changes(1).gone == {ONE}
+    with closing(sqlite3.connect(manifest.path)) as connection:
+        assert connection.execute("select count(*) from sqlite_master where name = 'by_end'").fetchone() == (
+            1,
+        )
+
+
+def test_changes_are_found_by_indexes(manifest):
+    """Else a commit would cost time for everything that is stored."""
+    manifest.commit(put=[new(ONE, "f1")])
+    manifest.set_scope([])
+    scanned = []
+
+    def trace(statement: str) -> None:
+        if statement.startswith("select") and "> 1" in statement:
+            plan = f"explain query plan {statement}"
+            with closing(sqlite3.connect(manifest.path)) as connection:
+                scanned.extend(row[3] for row in connection.execute(plan) if row[3].startswith("SCAN"))
+            seen.append(statement)
+
+    seen: list[str] = []
+    genuine = manifest._open
+
+    @contextmanager
+    def opened():
+        with genuine() as connection:
+            connection.set_trace_callback(trace)
+            yield connection
+
+    manifest._open = opened
+    manifest.changes(1)
+    assert len(seen) == 4
+    assert scanned == []
+
+
+def test_pending_commits_tell_their_changes(manifest):
+    manifest.commit(put=[new(ONE, "f1")])
+    pending = Pending(manifest)
+    pending.commit(put=[new(TWO, "f2")])
+    pending.commit(put=[new(TWO, "f3")], drop=[ONE])
+    assert [entry.file for entry in pending.changes(1).put] == ["f3"]
+    assert pending.changes(1).gone == pending.changes(2).gone == {ONE}
+    assert pending.changes(3).put == ()
+    with pytest.raises(StoreError, match="no history"):
+        pending.changes(0)

@@ -35,6 +35,7 @@ def under(context: Context, what: str, old: str, new: str) -> Context:
 
 
 def stale(context: Context) -> list[str]:
+    context.planner.refresh()
     return [
         f"{name} {key}"
         for name in CONVERTED

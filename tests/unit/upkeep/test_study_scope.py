@@ -11,7 +11,7 @@ from two_models import Bench
 from xlwh.errors import StudyError
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.plan import STEPS, partitions, step_of
 from xlwh.steps.planning import definition_of
 from xlwh.store import Slot, empty
 from xlwh.study import Study
@@ -118,7 +118,7 @@ def test_which_partition_a_file_lies_in(bench, slot, key, expected):
         spaces={"space": {"kind": "input_embeddings", "pivot": "en"}},
         lexica={"words": {"datasets": ["nli"], "pairs": [["en", "de"]]}},
     )
-    assert scope.lies_in(study, slot, key) == expected
+    assert ((slot.table, slot.keys) in scope.folders(study, step_of(slot.table), key)) == expected
 
 
 def test_nothing_is_planned_where_neither_study_nor_warehouse_changed(bench, monkeypatch):

@@ -110,7 +110,7 @@ def reason_not_covered(study: Study, language: str, model: str) -> str | None:
 
 
 def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[Path, ...]:
-    """Files of the words of every model of the study, as far as they are there and up to date, these `tokens` first."""
+    """Files of the words of every model of the study, as far as they are there and up to date; these `tokens` too."""
     study, language = partition.study, partition.language
     others = (
         partition.current(Slot("tokens", (model, language), dataset))
@@ -118,7 +118,8 @@ def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[Path, ...]:
         for dataset in study.evaluations(model, language)
     )
     files = dict.fromkeys(entry.file for entry in (*tokens, *others) if entry is not None)
-    return tuple(partition.root / file for file in files)
+    # In an order of their own: then the words of a language are hashed once for all models.
+    return tuple(partition.root / file for file in sorted(files))
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,9 @@ translations (tweets in six languages), are no fault of the dataset: only steps 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
+
+import polars as pl
 
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Compared, refuse_faults, refuse_joining, verdicts
@@ -98,8 +100,9 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
     wanted = set(languages)
     if len(wanted) < 2 or partition.study.datasets[dataset].aligned == "unchecked":
         return []
-    rows = partition.read(partition.required(Slot("parallelism", (dataset,)))).collect()
-    lacking = wanted - {*rows["source_language"], *rows["target_language"]}
+    entry = partition.required(Slot("parallelism", (dataset,)))
+    compared, refused = _verdicts(f"{partition.root}/{entry.file}")
+    lacking = wanted - compared
     if lacking:
         key = Key(dataset=dataset)
         raise MissingDataError(
@@ -107,6 +110,12 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
             f"{command('examples', Key(dataset=dataset, language=min(lacking)))}, then: {command('parallelism', key)}"
         )
     # Each language is compared with the first one only: two that match it match each other.
-    return [
-        row for row in rows.iter_rows(named=True) if row["is_refused"] and row["target_language"] in wanted
-    ]
+    return [row for row in refused if row["target_language"] in wanted]
+
+
+@lru_cache(maxsize=4096)
+def _verdicts(file: str) -> tuple[frozenset[str], tuple[Mapping[str, object], ...]]:
+    """The languages that were compared, and the rows that are refused. A file of the warehouse never changes."""
+    rows = pl.scan_parquet(file, hive_partitioning=False, glob=False).collect()
+    compared = frozenset[str]((*rows["source_language"], *rows["target_language"]))
+    return compared, tuple(rows.filter("is_refused").iter_rows(named=True))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import polars as pl
 
-from xlwh.corpora import inapplicable
 from xlwh.steps.corpora.parallelism import refuse_differing
 from xlwh.steps.planning import Partition
 from xlwh.store import Entry, Slot
@@ -53,15 +51,15 @@ def evaluated(partition: Partition, model: str | None = None, language: str | No
     for dataset in study.evaluations(model, language):
         for languages in numbered_alike(study, model, dataset, language):
             refuse_differing(partition, dataset, languages)
-        if inapplicable(study, dataset, language):
+        if partition.inapplicable(dataset, language):
             continue
         entry = partition.required(Slot("examples", (dataset, language), study.datasets[dataset].split))
-        found.append(Corpus(dataset, language, entry, _task(partition.root / entry.file)))
+        found.append(Corpus(dataset, language, entry, _task(f"{partition.root}/{entry.file}")))
     return found
 
 
 @lru_cache(maxsize=4096)
-def _task(file: Path) -> str | None:
+def _task(file: str) -> str | None:
     """A file of the warehouse never changes."""
     first = pl.scan_parquet(file, hive_partitioning=False, glob=False).select("task").head(1).collect()
     return first.item() if first.height else None
