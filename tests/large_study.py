@@ -18,9 +18,11 @@ from xlwh.models import Zoo
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.planning import NotApplicable
-from xlwh.store import Slot, Warehouse, contract, empty
-from xlwh.store.files import UNFINISHED, write_parquet
+from xlwh.store import Slot, Warehouse, empty
+from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import NewFile
+from xlwh.store.parquet import write_parquet
+from xlwh.store.slots import contract
 from xlwh.store.write import new_name
 from xlwh.study import load
 

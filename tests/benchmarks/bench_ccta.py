@@ -29,6 +29,7 @@ from xlwh.consistency.pairs import Vectors, ccta_pairs, vectors
 from xlwh.consistency.parallel import available_cores
 from xlwh.consistency.transport import consistency, weights
 from xlwh.corpora import read
+from xlwh.digests import HashCache
 from xlwh.models import Zoo
 from xlwh.models.words import segment
 from xlwh.store import Slot, Warehouse, schema
@@ -163,7 +164,7 @@ def corpus(
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        warehouse: Any = SimpleNamespace(root=Path(folder))
+        warehouse: Any = SimpleNamespace(root=Path(folder), hashes=HashCache.of(folder))
         loaded = Zoo(study, warehouse, device="cpu").load("mini")
         english, parts, left = _units(study, "en"), [], pairs
         for language in LANGUAGES:

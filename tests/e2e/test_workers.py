@@ -245,7 +245,7 @@ def stopped(tmp_path_factory):
 
 def test_the_command_is_killed_and_stopped(place, stopped):
     # kill -9 of the command alone: its workers notice.
-    process, _ = start(place[0], stopped, "models base: written")
+    process, _ = start(place[0], stopped, "models: 3 written")
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()
@@ -254,7 +254,7 @@ def test_the_command_is_killed_and_stopped(place, stopped):
     # Ctrl-C reaches the command and its workers at once.
     process, said = start(place[0], stopped, "tokens: ")
     assert "Workers: 2 processes (as asked for)" in said
-    assert "models base: " not in said  # what the first one made is kept
+    assert "models: " not in said  # what the first one made is kept
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     _, rest = process.communicate(timeout=60)

@@ -26,6 +26,7 @@ from xlwh.concepts.alignment import align, encode
 from xlwh.concepts.alignment_matches import covered, languages, matches, translations_of, types_of
 from xlwh.consistency.transport import consistency
 from xlwh.corpora.spans import joined
+from xlwh.digests import HashCache
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Aligner
 from xlwh.tables import TABLES
@@ -561,7 +562,7 @@ def tiny_bert() -> Iterator[Any]:
                 "folder": root,
             }
         )
-        place: Any = SimpleNamespace(root=root / "warehouse")
+        place: Any = SimpleNamespace(root=root / "warehouse", hashes=HashCache.of(root / "warehouse"))
         yield Zoo(study, place, device="cpu").load("m")
 
 

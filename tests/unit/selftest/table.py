@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from xlwh.digests import HashCache
 from xlwh.models import LoadedModel
 from xlwh.selftest import ITEMS, Result
 
@@ -92,7 +93,7 @@ def main() -> None:
                     "folder": root,
                 }
             )
-            warehouse: Any = SimpleNamespace(root=root / "warehouse")
+            warehouse: Any = SimpleNamespace(root=root / "warehouse", hashes=HashCache.of(root / "warehouse"))
             loaded = Zoo(study, warehouse, device="cpu").load("m")
             results |= {(model_type, side): tried(loaded, side, self_test) for side in SIDES}
     page = PAGE.read_text(encoding="utf-8")

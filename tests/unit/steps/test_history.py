@@ -13,7 +13,7 @@ from xlwh.steps.base import Key
 from xlwh.steps.history import History, Made, name_of, size_of
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.runner import run
-from xlwh.store.files import metadata_of
+from xlwh.store.parquet import metadata_of
 from xlwh.upkeep.estimates import Rates
 from xlwh.upkeep.survey import surveyed
 

@@ -101,7 +101,7 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
     if len(wanted) < 2 or partition.study.datasets[dataset].aligned == "unchecked":
         return []
     entry = partition.required(Slot("parallelism", (dataset,)))
-    compared, refused = _verdicts(f"{partition.root}/{entry.file}")
+    compared, refused = _verdicts(str(partition.root / entry.file))
     lacking = wanted - compared
     if lacking:
         key = Key(dataset=dataset)

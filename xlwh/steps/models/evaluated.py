@@ -54,7 +54,7 @@ def evaluated(partition: Partition, model: str | None = None, language: str | No
         if partition.inapplicable(dataset, language):
             continue
         entry = partition.required(Slot("examples", (dataset, language), study.datasets[dataset].split))
-        found.append(Corpus(dataset, language, entry, _task(f"{partition.root}/{entry.file}")))
+        found.append(Corpus(dataset, language, entry, _task(str(partition.root / entry.file))))
     return found
 
 
