@@ -94,10 +94,10 @@ def view_names(study: Study) -> list[str]:
 
 def tables_of(study: Study, view: str) -> Collection[str]:
     """The stored tables that a view reads, directly or through others; all of them where that cannot be told."""
-    from xlwh.store.views import load, with_shipped
+    from xlwh.store.views import Sources, with_shipped
 
-    definitions = load(with_shipped(study.sql_folder))
-    return definitions.needed_for(view).files if view in definitions.views else TABLES
+    sources = Sources(tuple(with_shipped(study.sql_folder)))
+    return sources.load_for(view).files if view in sources.names else TABLES
 
 
 def _add_needed(study: Study, step: Step, chosen: dict[str, set[Key]]) -> None:

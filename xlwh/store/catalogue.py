@@ -77,16 +77,21 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_ane
     path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         found = read_info(path)
-        wanted = (manifest.head(), str(root), sources.digest)
-        if (
-            found is not None
-            and (found.commit, found.root, found.definitions) == wanted
-            and not kept_anew
-            and not found.lost()
-        ):
+        is_current = found is not None and (found.commit, found.root, found.definitions) == (
+            manifest.head(),
+            str(root),
+            sources.digest,
+        )
+        if is_current and found is not None and not kept_anew and not found.lost():
             return path
         snapshot, definitions = manifest.snapshot(), sources.load()
         kept = all_kept(root, Fingerprints(definitions, snapshot))
+        if (
+            is_current
+            and found is not None
+            and found.kept == {name: each.files for name, each in kept.items()}
+        ):
+            return path
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:

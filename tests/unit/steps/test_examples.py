@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from xlwh.errors import CorpusError, StudyError
+from xlwh.models import Zoo
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
@@ -36,8 +37,8 @@ def context(folder: Path, force: bool = False, seed: int = 0, **dataset: Any) ->
             "datasets": {"d": {"reader": "xnli", "path": ".", "languages": ["en", "de"], **dataset}},
         }
     )
-    # The step uses no model.
-    return Context(study=study, warehouse=Warehouse(folder / "w", create=True), zoo=None, force=force)  # type: ignore[arg-type]
+    warehouse = Warehouse(folder / "w", create=True)
+    return Context(study, warehouse, Zoo(study, warehouse), force)
 
 
 def test_accepted_and_rejected_rows_are_written_in_one_commit(folder: Path) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 
 from xlwh import published
+from xlwh.models import Zoo
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS
 from xlwh.steps.runner import run
 from xlwh.store import Slot, Warehouse
+from xlwh.study import Study
 
 
 @pytest.fixture
 def context(tmp_path) -> Context:
-    return Context(study=None, warehouse=Warehouse(tmp_path, create=True), zoo=None)
+    study = Study.model_validate({"name": "t", "languages": ["en"], "folder": tmp_path})
+    warehouse = Warehouse(tmp_path, create=True)
+    return Context(study, warehouse, Zoo(study, warehouse))
 
 
 def test_writes_then_is_fresh(context):

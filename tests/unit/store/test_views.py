@@ -118,10 +118,10 @@ def test_only_what_a_view_needs(sql):
     (sql / "core" / "a.sql").write_text("select one() as x from tokens")
     (sql / "core" / "b.sql").write_text("select * from models")
     (sql / "macros" / "m.sql").write_text("create macro one() as 1; create macro kinds() as table from b")
-    kept = {step.name for step in load([sql]).needed_for("a").steps}
+    kept = {step.name for step in load([sql]).needed_for(["a"]).steps}
     assert kept == {"a", "tokens", "one"}
     with pytest.raises(SqlError, match=r"There is no view `z`. Views: a, \w+, "):
-        load([sql]).needed_for("z")
+        load([sql]).needed_for(["z"])
 
 
 def test_one_view_is_loaded_without_the_rest():
