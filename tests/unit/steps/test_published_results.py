@@ -16,7 +16,14 @@ from xlwh.study import Study
 
 @pytest.fixture
 def context(tmp_path) -> Context:
-    study = Study.model_validate({"name": "t", "languages": ["en"], "folder": tmp_path})
+    study = Study.model_validate(
+        {
+            "name": "t",
+            "languages": ["en"],
+            "folder": tmp_path,
+            "datasets": {"d": {"reader": "xnli", "path": "."}},
+        }
+    )
     warehouse = Warehouse(tmp_path, create=True)
     return Context(study, warehouse, Zoo(study, warehouse))
 
