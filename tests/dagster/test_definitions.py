@@ -14,8 +14,8 @@ import xlwh
 from dagster_project.checks import checks_of
 from dagster_project.definitions import build, study_file
 from dagster_project.jobs import waves
-from dagster_project.launch import RANGE_END, RANGE_START
 from dagster_project.partitions import stage, to_key, to_partition
+from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.store.views import load_views
@@ -155,11 +155,21 @@ def test_every_table_can_be_forced_from_the_interface(study, root, fake):
         across = {read.step for step in wave for read in step.reads if read.across}
         assert not across & {step.name for step in wave}
     forced = repository.get_job("force_8_ccta_pairs")
-    result = forced.execute_in_process(
-        instance=dg.DagsterInstance.ephemeral(), tags={RANGE_START: "en|base", RANGE_END: "de|base"}
-    )
-    assert result.success
+    with dg.instance_for_test() as instance:
+        tags = {RANGE_START: "en|base", RANGE_END: "de|base"}
+        assert forced.execute_in_process(instance=instance, tags=tags).success
     assert fake.ran == [("ccta_pairs", Key("base", language=language), True) for language in ("en", "de")]
+
+
+def test_all_partitions_of_a_job_s_run_are_made(study, root, fake):
+    """A backfill of a job names the first partition too, and Dagster then knows of no other."""
+    named = {"dagster/partition/language": "en", "dagster/partition/model": "base"}
+    job = build(study, root).get_repository_def().get_job("force_8_ccta_pairs")
+    with dg.instance_for_test() as instance:
+        tags = {RANGE_START: "en|base", RANGE_END: "de|other", **named}
+        assert job.execute_in_process(instance=instance, tags=tags).success
+    models = ("base", "tuned", "other")
+    assert [key for _, key, _ in fake.ran] == [Key(m, language=lang) for m in models for lang in ("en", "de")]
 
 
 def test_the_definitions_load_no_models_and_no_plots():
