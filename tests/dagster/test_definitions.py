@@ -139,12 +139,13 @@ def test_stages():
     }
 
 
-def test_every_table_can_be_forced_from_the_interface(study, root, fake):
+@pytest.mark.parametrize("verb", ["materialize", "force"])
+def test_every_table_can_be_made_from_the_interface(study, root, fake, verb):
     repository = build(study, root).get_repository_def()
-    jobs = [job for job in repository.get_all_jobs() if job.name.startswith("force_")]
+    jobs = [job for job in repository.get_all_jobs() if job.name.startswith(f"{verb}_")]
     assert sorted(job.name for job in jobs)[5:7] == [
-        "force_6_tokens_to_activations",
-        "force_7_attributions_to_pruning_evaluations",
+        f"{verb}_6_tokens_to_activations",
+        f"{verb}_7_attributions_to_pruning_evaluations",
     ]
     made = [key.to_user_string() for job in jobs for key in job.asset_layer.executable_asset_keys]
     assert sorted(made) == sorted(TABLES)
@@ -154,11 +155,12 @@ def test_every_table_can_be_forced_from_the_interface(study, root, fake):
         assert (job.partitions_def is None) == (not wave[0].dimensions)
         across = {read.step for step in wave for read in step.reads if read.across}
         assert not across & {step.name for step in wave}
-    forced = repository.get_job("force_8_ccta_pairs")
+    job = repository.get_job(f"{verb}_8_ccta_pairs")
     with dg.instance_for_test() as instance:
         tags = {RANGE_START: "en|base", RANGE_END: "de|base"}
-        assert forced.execute_in_process(instance=instance, tags=tags).success
-    assert fake.ran == [("ccta_pairs", Key("base", language=language), True) for language in ("en", "de")]
+        assert job.execute_in_process(instance=instance, tags=tags).success
+    forced = verb == "force"
+    assert fake.ran == [("ccta_pairs", Key("base", language=language), forced) for language in ("en", "de")]
 
 
 def test_all_partitions_of_a_job_s_run_are_made(study, root, fake):
