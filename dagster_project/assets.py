@@ -14,6 +14,8 @@ from dagster_project.partitions import backfill_policy, dependencies, partitions
 from dagster_project.plots import plot
 from dagster_project.resources import (
     FORCE_TAG,
+    RANGE_END,
+    RANGE_START,
     Plans,
     Reporter,
     Staff,
@@ -102,7 +104,13 @@ def keys_of_run(context: dg.AssetExecutionContext, study: Study, step: Step) -> 
     """The partitions that a run asks for, in the order in which to make them."""
     if not step.dimensions:
         return [Key()]
-    return in_order(study, step, {to_key(step, partition) for partition in context.partition_keys})
+    first, last = (context.run.tags.get(tag) for tag in (RANGE_START, RANGE_END))
+    asked = context.partition_keys
+    definition = context.assets_def.partitions_def
+    if first is not None and last is not None and definition is not None:
+        # Of a job's backfill Dagster hands out the first partition of the range only, where there are two dimensions.
+        asked = definition.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+    return in_order(study, step, {to_key(step, str(partition)) for partition in asked})
 
 
 def log_outcomes(

@@ -13,7 +13,7 @@ import dagster as dg
 
 from dagster_project.assets import table_assets
 from dagster_project.checks import table_checks
-from dagster_project.jobs import force_jobs
+from dagster_project.jobs import jobs
 from dagster_project.resources import Plans, Reporter, Staff, WarehouseResource, ZooResource
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
@@ -32,7 +32,7 @@ def build(
     return dg.Definitions(
         assets=[*table_assets(study), view_assets(study)],
         asset_checks=table_checks(),
-        jobs=force_jobs(),
+        jobs=list(jobs()),
         resources={
             "warehouse": WarehouseResource(root=str(root.resolve())),
             "zoo": ZooResource(),

@@ -18,15 +18,13 @@ from dagster import DagsterInstance
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
-from dagster_project.resources import FORCE_TAG, Reporter, Staff
+from dagster_project.resources import FORCE_TAG, RANGE_END, RANGE_START, Reporter, Staff
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
 from xlwh.steps.plan import Outcome, Step, in_order, positions, upstream, values
 from xlwh.steps.planning import Planner
 from xlwh.study import Study
-
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 

@@ -23,6 +23,9 @@ from xlwh.steps.workers import IN_PROCESS, Workers, choose
 from xlwh.store import Warehouse
 from xlwh.study import Study
 
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+"""Run tags of Dagster: first and last of the partitions of a run, those between in every dimension included."""
+
 FORCE_TAG = "xlwh/force"
 """Run tag: `true` makes partitions anew even where they are fresh. Jobs have it, and any launch may be given it."""
 

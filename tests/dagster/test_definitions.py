@@ -14,8 +14,8 @@ import xlwh
 from dagster_project.checks import checks_of
 from dagster_project.definitions import build, study_file
 from dagster_project.jobs import waves
-from dagster_project.launch import RANGE_END, RANGE_START
 from dagster_project.partitions import stage, to_key, to_partition
+from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.store.views import load_views
@@ -139,12 +139,13 @@ def test_stages():
     }
 
 
-def test_every_table_can_be_forced_from_the_interface(study, root, fake):
+@pytest.mark.parametrize("verb", ["materialize", "force"])
+def test_every_table_can_be_made_from_the_interface(study, root, fake, verb):
     repository = build(study, root).get_repository_def()
-    jobs = [job for job in repository.get_all_jobs() if job.name.startswith("force_")]
+    jobs = [job for job in repository.get_all_jobs() if job.name.startswith(f"{verb}_")]
     assert sorted(job.name for job in jobs)[5:7] == [
-        "force_6_tokens_to_activations",
-        "force_7_attributions_to_pruning_evaluations",
+        f"{verb}_6_tokens_to_activations",
+        f"{verb}_7_attributions_to_pruning_evaluations",
     ]
     made = [key.to_user_string() for job in jobs for key in job.asset_layer.executable_asset_keys]
     assert sorted(made) == sorted(TABLES)
@@ -154,12 +155,23 @@ def test_every_table_can_be_forced_from_the_interface(study, root, fake):
         assert (job.partitions_def is None) == (not wave[0].dimensions)
         across = {read.step for step in wave for read in step.reads if read.across}
         assert not across & {step.name for step in wave}
-    forced = repository.get_job("force_8_ccta_pairs")
-    result = forced.execute_in_process(
-        instance=dg.DagsterInstance.ephemeral(), tags={RANGE_START: "en|base", RANGE_END: "de|base"}
-    )
-    assert result.success
-    assert fake.ran == [("ccta_pairs", Key("base", language=language), True) for language in ("en", "de")]
+    job = repository.get_job(f"{verb}_8_ccta_pairs")
+    with dg.instance_for_test() as instance:
+        tags = {RANGE_START: "en|base", RANGE_END: "de|base"}
+        assert job.execute_in_process(instance=instance, tags=tags).success
+    forced = verb == "force"
+    assert fake.ran == [("ccta_pairs", Key("base", language=language), forced) for language in ("en", "de")]
+
+
+def test_all_partitions_of_a_job_s_run_are_made(study, root, fake):
+    """A backfill of a job names the first partition too, and Dagster then knows of no other."""
+    named = {"dagster/partition/language": "en", "dagster/partition/model": "base"}
+    job = build(study, root).get_repository_def().get_job("force_8_ccta_pairs")
+    with dg.instance_for_test() as instance:
+        tags = {RANGE_START: "en|base", RANGE_END: "de|other", **named}
+        assert job.execute_in_process(instance=instance, tags=tags).success
+    models = ("base", "tuned", "other")
+    assert [key for _, key, _ in fake.ran] == [Key(m, language=lang) for m in models for lang in ("en", "de")]
 
 
 def test_the_definitions_load_no_models_and_no_plots():

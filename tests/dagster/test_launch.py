@@ -10,7 +10,8 @@ import pytest
 
 from dagster_project.definitions import build
 from dagster_project.instance import OWNER_TAG, instance_of, prepare_home
-from dagster_project.launch import RANGE_END, RANGE_START, Launcher, blocks
+from dagster_project.launch import Launcher, blocks
+from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.plan import STEPS, partitions, step_of
