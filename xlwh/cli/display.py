@@ -66,12 +66,12 @@ class Lines:
             self._print(_line(outcome))
 
     def keeping(self, name: str, done: int, total: int) -> None:
-        if time.monotonic() - self._last >= self._every_s:
-            self._last = time.monotonic()
-            self._console.print(f"view {name}: {done} of {total} parts", markup=False)
+        if not self._views and self._ended:
+            self._finish()
+        self._now_and_then(f"view {name}: {done} of {total} parts")
 
     def view(self, name: str, rows: int, duration_s: float) -> None:
-        if not self._views:
+        if not self._views and self._ended:
             self._finish()
         self._views += 1
         self._now_and_then(f"view {name}: {counted(rows, 'row')}, {duration_s:.2f} s")
