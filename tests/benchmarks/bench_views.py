@@ -77,7 +77,8 @@ def _query(view: str, everything: bool) -> str:
 
 def _alone(opened: Warehouse, views: list[str], everything: bool) -> None:
     definitions = opened.definitions()
-    with open_in_memory(opened.root, MEMORY_LIMIT) as database:
+    # Whole rows of every view, held by Python, are not what the limit is about.
+    with open_in_memory(opened.root, None if everything else MEMORY_LIMIT) as database:
         fill(database, opened.root, opened.manifest.snapshot(), definitions, definitions.files)
         for view in views:
             database.execute(_query(view, everything)).fetchall()
