@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -192,6 +192,7 @@ def load_for(name: str, folders: Sequence[Path | str], more: Mapping[str, View] 
                 homes.setdefault(found.lower(), []).append(path)
     known = {*files, *(more or {})}
     _no_view(name, known)
+    in_file = cache(_macros)
     views: dict[str, View] = {}
     macros: dict[str, Macro] = {}
     waiting: list[tuple[str, bool]] = [(name, True)]
@@ -202,7 +203,7 @@ def load_for(name: str, folders: Sequence[Path | str], more: Mapping[str, View] 
         if is_view:
             views[wanted] = (more or {}).get(wanted) or _view(files[wanted])
         else:
-            made = (macro for path in homes[wanted] for macro in _macros(path))
+            made = [macro for path in homes[wanted] for macro in in_file(path)]
             macros |= {macro.name: macro for macro in made if macro.name == wanted}
         step = (views if is_view else macros).get(wanted)
         if step is not None:
