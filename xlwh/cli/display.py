@@ -200,7 +200,17 @@ def faults(survey: Survey, study_file: Path) -> None:
 def note_overhead(root: Path, outcomes: Sequence[Outcome], duration_s: float) -> None:
     """Write down how long a run took beside its partitions: planning, Dagster, views, the catalogue."""
     inside = sum(outcome.result.duration_s for outcome in outcomes if outcome.result is not None)
-    History(root).add([Made(OVERHEAD, "", float(len(outcomes)), max(0.0, duration_s - inside), {})])
+    History(root).add(
+        [
+            Made(
+                OVERHEAD,
+                "",
+                float(sum(outcome.written for outcome in outcomes)),
+                max(0.0, duration_s - inside),
+                {},
+            )
+        ]
+    )
 
 
 def explain(outcomes: Sequence[Outcome]) -> None:

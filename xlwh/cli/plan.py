@@ -57,7 +57,7 @@ def plan(
     from xlwh.cli.selection import select, tables_of, view_names
     from xlwh.steps.history import History
     from xlwh.study import load
-    from xlwh.upkeep.estimates import estimates
+    from xlwh.upkeep.estimates import estimates, overhead
     from xlwh.upkeep.survey import surveyed
 
     study = load(study_file)
@@ -69,7 +69,7 @@ def plan(
         found = estimates(survey.planner, survey.plans, history)
         unknown = [step for step, estimate in found.items() if estimate.unknown]
         if not as_json:
-            _show(survey, found)
+            _show(survey, found, overhead(survey.plans, history))
             faults(survey, study_file)
         probed = None
         if unknown and survey.is_possible and not no_probe:
@@ -116,7 +116,7 @@ def _probed(survey: Survey, history: Sequence[Any]) -> Probed | None:
         return None
 
 
-def _show(survey: Survey, found: Mapping[Step, Estimate]) -> None:
+def _show(survey: Survey, found: Mapping[Step, Estimate], beside: Estimate | None) -> None:
     from xlwh.cli.render import counted, grid
     from xlwh.upkeep.reasons import listed
 
@@ -137,8 +137,11 @@ def _show(survey: Survey, found: Mapping[Step, Estimate]) -> None:
         )
     heads = ["step", "fresh", "to make", "not applicable", "waiting", "time", "disk"]
     total = _total(found)
+    if beside is not None:
+        total.add(beside)
+        rows.append(["(views, runs)", None, None, None, None, _time(beside), ""])
     sums = [sum(int(row[n] or 0) for row in rows) or None for n in range(1, 5)]
-    rows.append(["all", *sums, _time(total), _disk(total)])
+    rows.append(["all", *sums, _time(total if found else None), _disk(total if found else None)])
     kept = [n for n in range(len(heads)) if n in (0, 2) or any(row[n] for row in rows)]
     grid([heads[n] for n in kept], [[row[n] for n in kept] for row in rows])
     why: dict[str, dict[str, int]] = {}

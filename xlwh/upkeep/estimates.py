@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xlwh.models.pins import Pin
-from xlwh.steps.history import Made, name_of, parameters, size_of
+from xlwh.steps.history import OVERHEAD, Made, name_of, parameters, size_of
 from xlwh.steps.job import Planned
 from xlwh.steps.plan import Step
 from xlwh.store import Entry, Slot
@@ -130,7 +130,7 @@ class Rates:
             ]
             if told:
                 rows[table] = size * statistics.median(count / unit for (count, _), unit in told)
-                size_bytes += size * statistics.median(held / unit for (_, held), unit in told)
+                size_bytes += _line([(unit, float(held)) for (_, held), unit in told]).at(size)
         return rows, size_bytes
 
 
@@ -189,3 +189,17 @@ def estimates(
                         expected.setdefault(slot, told[table])
                 found.setdefault(step, Estimate()).add(estimate)
     return found
+
+
+def overhead(plans: Mapping[Step, StepPlan], made: Iterable[Made]) -> Estimate | None:
+    """What a run takes beside its partitions (planning, Dagster, views, the catalogue); None where none was timed."""
+    told = [(each.size, each.seconds) for each in made if each.step == OVERHEAD]
+    partitions = sum(len(plan.made) for plan in plans.values())
+    if not told or not partitions:
+        return None
+    sizes = [size for size, _ in told]
+    # Much of it is the same for every run: one size alone says nothing of what each partition adds.
+    alike = max(sizes) <= _APART * min(sizes)
+    line = _Line(_usual([seconds for _, seconds in told]), 0.0, 1.0, 1.0) if alike else _line(told)
+    seconds = line.at(partitions)
+    return Estimate(seconds, seconds * line.low, seconds * line.high)
