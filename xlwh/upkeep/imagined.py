@@ -22,6 +22,7 @@ from xlwh.errors import MissingDataError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import TASKS, Pin
 from xlwh.steps.base import Key
+from xlwh.steps.history import EVALUATED_ROWS
 from xlwh.steps.job import Planned
 from xlwh.steps.plan import STEPS, Step
 from xlwh.steps.planning import Made, NotApplicable, Planner
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 Glances = Callable[["Corpus"], Glance]
 """What is at the beginning of a corpus's files; raises what reading it would raise."""
 
+_ENOUGH = {EVALUATED_ROWS: str(10**12), "xlwh.undecided_players": "0"}
+"""Metadata of a file that stands in for samples of heads: none are to follow it, should it be planned again."""
 _KEPT = 50
 """Rows of examples that stand in for all."""
 _MODELS = STEPS["models"]
@@ -184,7 +187,7 @@ class Imagined(Planner):
     def _template(self, table: str) -> str:
         if table not in self._templates:
             file = self._folder / f"{table}.parquet"
-            empty(table).write_parquet(file)
+            empty(table).write_parquet(file, metadata=_ENOUGH)
             self._templates[table] = str(file)
         return self._templates[table]
 

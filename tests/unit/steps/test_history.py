@@ -115,3 +115,15 @@ def test_jobs_of_one_size_tell_a_pace_alone_and_how_much_it_varies() -> None:
 def test_what_was_never_made_has_no_estimate() -> None:
     estimate, rows = Rates([]).estimate(_Planned, 20, None)  # type: ignore[arg-type]
     assert (estimate.unknown, estimate.seconds, rows) == (1, 0.0, {})
+
+
+def test_what_was_imagined_can_be_planned_again(tmp_path: Path) -> None:
+    """As where many plans are let go: nothing of a partition that this run makes is left to make then."""
+    study = small_study.context(small_study.settings(tmp_path), tmp_path / "w").study
+    with surveyed(
+        study, tmp_path / "none", {step: partitions(study, step) for step in STEPS.values()}
+    ) as survey:
+        planner = survey.planner
+        for step, plan in survey.plans.items():
+            for key in plan.made:
+                assert all(map(planner.is_fresh, planner.jobs(step, key, again=True))), (step.name, key)
