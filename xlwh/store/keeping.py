@@ -7,7 +7,7 @@ Several processes may do it at once; they write the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,13 @@ from xlwh.store.kept import (
     there,
 )
 from xlwh.store.manifest import Snapshot
-from xlwh.store.views import Definitions, View
+from xlwh.store.views import Definitions, View, shipped_sql
 
 BATCH_BYTES = 4_000_000
 """Input files of slices that are computed in one query: a query costs some milliseconds, and memory in proportion."""
+
+TRIED_SLICES = 6
+"""The most on which a view is tried out that says by what it is kept; two at least."""
 
 _AS_THEY_ARE = {
     "bigint", "blob", "boolean", "date", "decimal", "double", "float", "integer", "null", "smallint", "time", "time_ns",
@@ -175,6 +178,9 @@ class Keeper:
 
     def _compute(self, database: duckdb.DuckDBPyConnection, view: View) -> int:
         columns = self._columns(database, view)
+        self._check_promise(database, view, columns)
+        if not (self._root / KEPT / columns_file(self._prints, view.name)).is_file():
+            self._write_columns(view, columns)
         _, missing = there(self._root, self._prints, view.name)
         done = 0
         self._progress(view.name, done, len(missing))
@@ -196,7 +202,7 @@ class Keeper:
         return len(missing)
 
     def _columns(self, database: duckdb.DuckDBPyConnection, view: View) -> tuple[Column, ...]:
-        """The columns of a view, which are written beside its rows."""
+        """The columns of a view."""
         if (known := columns_of(self._root, self._prints, view.name)) is not None:
             return known
         relation = database.sql(f"from {quoted_name(view.name)}")
@@ -205,11 +211,71 @@ class Keeper:
             for name, kind in zip(relation.columns, relation.types, strict=True)
         )
         check_columns(view, relation.columns)
+        return found
+
+    def _write_columns(self, view: View, columns: Sequence[Column]) -> None:
         path = self._root / KEPT / columns_file(self._prints, view.name)
         make_folder(path.parent)
         unfinished = path_beside(path)
-        unfinished.write_text(columns_text(found), encoding="utf-8")
+        unfinished.write_text(columns_text(columns), encoding="utf-8")
         publish(unfinished, path)
+
+    def _check_place(self, database: duckdb.DuckDBPyConnection, view: View, place: str) -> None:
+        """Raise `SqlError` for a view that has rows for which the condition `place` does not hold now."""
+        by = ", ".join(map(quoted_name, view.by or ()))
+        sql = f"select {by} from {quoted_name(view.name)} where ({place}) is distinct from true limit 1"
+        for other in database.execute(sql).fetchall():
+            raise _elsewhere(view, other)
+
+    def _check_promise(
+        self, database: duckdb.DuckDBPyConnection, view: View, columns: Sequence[Column]
+    ) -> None:
+        """Raise `SqlError` for a view whose rows of one slice are others where there are further slices.
+
+        A query of several slices would hide that, and what is kept would depend on which were computed together. Tried on
+        slices that one query would compute, each alone and all together. The project's own views are tried by its tests.
+        """
+        if not view.by or view.path.is_relative_to(shipped_sql()):
+            return
+        slices = list(self._prints.slices(view.name))
+        if not slices:
+            self._restrict(database, view, [])
+            self._check_place(database, view, "false")
+            return
+        sizes = {values: sum(size for _, size in self._divided(view, values)) for values in slices}
+        ascending = sorted(slices, key=sizes.__getitem__)
+        tried: list[Values] = []
+        # Large ones first: small ones may have no rows in the view.
+        for values in reversed(ascending):
+            fits = sum(map(sizes.__getitem__, tried)) + sizes[values] <= BATCH_BYTES
+            if fits and len(tried) < TRIED_SLICES:
+                tried.append(values)
+        if len(tried) < 2:
+            tried = ascending[:2]
+        together = self._rows_by_slice(database, view, columns, tried)
+        for values in tried if len(tried) > 1 else ():
+            if self._rows_by_slice(database, view, columns, [values])[values] != together[values]:
+                shown = ", ".join(f"{column} {value}" for column, value in zip(view.by, values, strict=True))
+                raise SqlError(
+                    f"{view.path}: `kept: by {', '.join(view.by)}` promises that the rows of a slice are made from that "
+                    f"slice alone, but those of {shown} are others where further slices are read too. Write "
+                    "`-- kept: whole`."
+                )
+
+    def _rows_by_slice(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        view: View,
+        columns: Sequence[Column],
+        batch: Sequence[Values],
+    ) -> dict[Values, list[str]]:
+        """The rows that one query of these slices gives, in a form and an order in which they can be compared."""
+        self._restrict(database, view, batch)
+        self._check_place(database, view, " or ".join(f"({_is(view, values)})" for values in batch))
+        found = {}
+        for values in batch:
+            sql = f"select {_cast(columns)} from {quoted_name(view.name)} where {_is(view, values)}"
+            found[values] = sorted(_comparable(row) for row in database.execute(sql).fetchall())
         return found
 
     def _batches(self, view: View, missing: Sequence[Values]) -> Iterable[list[Values]]:
@@ -381,6 +447,17 @@ def _is(view: View, values: Values) -> str:
         f"{quoted_name(column)} = {quoted(value)}"
         for column, value in zip(view.by or (), values, strict=True)
     )
+
+
+def _comparable(value: object) -> str:
+    """A value as text, numbers to six digits: sums differ in the last ones with their order."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) > 1e-9 else "0"
+    if isinstance(value, Mapping):
+        return repr({name: _comparable(each) for name, each in value.items()})
+    if isinstance(value, list | tuple):
+        return repr([_comparable(each) for each in value])
+    return repr(value)
 
 
 def _project(view: View, columns: Values, values: Values) -> Values:

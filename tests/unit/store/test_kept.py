@@ -360,10 +360,41 @@ def test_a_broken_promise_is_refused(filled, views):
             patch.setattr(keeping, "BATCH_BYTES", batch)
             outcomes = filled.keep_views(["null_model"])
             assert "promises that the rows of a slice" in outcomes["null_model"].error
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeping, "BATCH_BYTES", 0)
-        assert "rows of model m" in filled.keep_views(["wrong"])["wrong"].error
+            assert "promises that the rows of a slice" in filled.keep_views(["wrong"])["wrong"].error
     assert not list((filled.root / FOLDER / "null_model").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("batch", [0, 10**9], ids=["slice by slice", "all slices together"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select model, sum(count(*)) over () as x from predictions group by model",
+        "select model, count(*) / (select count(*) from predictions) as x from predictions group by model",
+        "select model, row_number() over (order by model desc) as x from agreement",
+    ],
+)
+def test_a_view_that_mixes_slices_is_refused(query, batch, filled, views, monkeypatch):
+    """Its rows are in the right slices, but would be others with each batch in which they are computed."""
+    monkeypatch.setattr(keeping, "BATCH_BYTES", batch)
+    (views / "metric/mixed.sql").write_text(f"-- kept: by model\n{query}")
+    for _ in range(2):
+        outcomes = filled.keep_views()
+        assert {name for name, each in outcomes.items() if each.error} == {"mixed"}
+        assert "others where further slices are read too" in outcomes["mixed"].error
+    with filled.connect() as shown, live(filled) as truth:
+        assert differing(shown, truth, ["mixed"]) == []
+
+
+def test_rows_of_a_slice_that_does_not_exist_are_refused(views, open_warehouse):
+    (views / "metric/outside.sql").write_text(
+        "-- kept: by model\nselect m as model, count(p.model) as n from (values ('m'), ('n')) known(m) "
+        "left join predictions p on p.model = m group by all"
+    )
+    warehouse = open_warehouse()
+    for _ in range(2):
+        assert "promises that the rows of a slice" in warehouse.keep_views(["outside"])["outside"].error
+    with warehouse.connect() as shown:
+        assert sorted(shown.sql("from outside").fetchall()) == [("m", 0), ("n", 0)]
 
 
 @pytest.mark.parametrize(
