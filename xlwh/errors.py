@@ -30,6 +30,15 @@ class CorpusError(XlwhError):
     """A data file is missing or is not of the format that its reader expects."""
 
 
+class AbsentFileError(CorpusError):
+    """A file that the study names is not there."""
+
+    def __init__(self, text: str, path: object = None) -> None:
+        super().__init__(text)
+        self.path = None if path is None else str(path)
+        """Of the file, to tell it once whoever misses it; None if unknown."""
+
+
 class ModelError(XlwhError):
     """A model cannot be loaded safely, or does not offer what was asked of it."""
 

@@ -17,7 +17,7 @@ import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions
-from xlwh.errors import SqlError, StudyError, XlwhError
+from xlwh.errors import SqlError, StoreError, StudyError, XlwhError
 
 if TYPE_CHECKING:
     from xlwh.steps.base import Key
@@ -133,6 +133,8 @@ def materialise(
     began, setting = time.perf_counter(), Workers.parse(workers)
     if study_file.is_dir():
         study_file = study_file / "study.toml"
+    if root.exists() and not os.access(root, os.W_OK):
+        raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")
     selection = select(
         study, view_names(study), assets, models, languages, datasets, partial(tables_of, study)
     )

@@ -87,7 +87,7 @@ def read_vectors(path: Path, words: Iterable[str]) -> FoundVectors:
     asked = list(dict.fromkeys(words))
     candidates = {spelling.encode("utf-8", "surrogatepass") for word in asked for spelling in spellings(word)}
     if not path.exists():
-        raise CorpusError(f"No vector file {path}. {content.absent(path)}")
+        raise content.missing("vector file", path)
     try:
         with content.opened(path) as stream:
             lines = _Lines(stream)
@@ -119,7 +119,7 @@ def read_vectors(path: Path, words: Iterable[str]) -> FoundVectors:
 def require_vectors(path: Path) -> None:
     """Refuse a file whose first rows are no vectors; `CorpusError` as of `read_vectors`."""
     if not path.exists():
-        raise CorpusError(f"No vector file {path}. {content.absent(path)}")
+        raise content.missing("vector file", path)
     try:
         with content.opened(path) as stream:
             _layout(path, iter(_Lines(stream)))

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Literal, cast
 
-from xlwh.errors import CorpusError
+from xlwh.errors import AbsentFileError, CorpusError
 
 ArchiveKind = Literal["zip", "tar"]
 
@@ -229,6 +229,11 @@ def absent(path: Path) -> str:
             get = "dvc pull" if suffix == ".dvc" else "let its download end"
             return f"Of {path} there is only {path.name}{suffix}: {get}."
     return ""
+
+
+def missing(what: str, path: Path) -> AbsentFileError:
+    """The error that a file of this kind is not there, with why where that can be told."""
+    return AbsentFileError(f"No {what} {path}. {absent(path)}".rstrip(), path)
 
 
 def read(path: Path, inside: tuple[str, ...] = (), lines: int | None = None) -> bytes:

@@ -92,7 +92,7 @@ def require_dictionary(path: Path) -> None:
 def _read(path: Path, lines_read: int | None = None) -> list[DictionaryEntry]:
     """Entries, source first; of so many lines from the beginning."""
     if not path.is_file():
-        raise CorpusError(f"No dictionary {path}. {content.absent(path)}")
+        raise content.missing("dictionary", path)
     names = members(path)
     inside = () if names is None else (content.only_member(path, names),)
     document = Document(path, path.name, inside, lines=lines_read)

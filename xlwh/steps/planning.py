@@ -21,7 +21,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from xlwh import corpora
-from xlwh.errors import CorpusError, MissingDataError, StoreError, XlwhError
+from xlwh.errors import AbsentFileError, MissingDataError, StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.models.pins import Pin
 from xlwh.selftest import Result
@@ -490,9 +490,9 @@ class Partition:
         return self.planner.inapplicable(dataset, language)
 
     def digest(self, path: Path, named: str) -> str:
-        """Identity of a file of the user's; CorpusError that says what names it (`named`) where it is not there."""
+        """Identity of a file of the user's; AbsentFileError that says what names it (`named`) where it is not there."""
         if not path.is_file():
-            raise CorpusError(f"No file {path}, which {named} in the study names.")
+            raise AbsentFileError(f"No file {path}, which {named} in the study names.", path)
         return f"{path.name} {self.planner.warehouse.hashes.digest([path])}"
 
     def remark(self, text: str) -> None:

@@ -7,6 +7,7 @@ embedded one is SQLite. Each change is one numbered commit, so that the warehous
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -224,14 +225,31 @@ class SqliteManifest:
     def _open(self) -> Iterator[sqlite3.Connection]:
         # A connection per operation: nothing to share between threads, nothing left open after a kill.
         try:
-            connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
+            connection, before = self._connect()
             try:
                 connection.execute("pragma synchronous = full")
                 yield connection
             finally:
                 connection.close()
+            if before is not None and before != self._state():
+                raise StoreError(f"The manifest {self.path} was changed while it was read. Try again.")
         except sqlite3.Error as error:
             raise StoreError(f"The manifest {self.path} cannot be used: {error}.") from error
+
+    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+        """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
+        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
+            return sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None), None
+        # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
+        # commits it holds: it is read with it. Without one the file is all there is.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
+        where = f"{self.path.absolute().as_uri()}?{how}"
+        return sqlite3.connect(where, uri=True, timeout=self._timeout_s, isolation_level=None), before
+
+    def _state(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_mtime_ns, found.st_size
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

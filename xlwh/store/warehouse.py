@@ -34,6 +34,13 @@ OWN_SQL = "sql"
 """Folder in a warehouse with the views that its study brings along."""
 
 
+def require_usable(root: Path) -> None:
+    """Refuse a folder in which DuckDB cannot open a file: it takes what follows a `?` for settings."""
+    if "?" in str(root.resolve()):
+        text = f"The warehouse {root.resolve()} has a `?` in its path, which DuckDB cannot open."
+        raise StoreError(f"{text} Choose another folder with --warehouse.")
+
+
 class Warehouse:
     """A data root: immutable Parquet files, a manifest of the current ones, and a catalogue of views."""
 
@@ -52,6 +59,7 @@ class Warehouse:
         """
         self.root = Path(root).resolve()
         self._sql_dirs = sql_dirs
+        require_usable(self.root)
         if create:
             make_folder(self.root)
         elif not (self.root / MANIFEST).is_file():

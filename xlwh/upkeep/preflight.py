@@ -13,6 +13,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
 from xlwh.corpora import read
 from xlwh.corpora.dictionaries import require_dictionary
-from xlwh.errors import CorpusError, ModelError, StudyError, XlwhError
+from xlwh.errors import AbsentFileError, ModelError, StudyError, XlwhError
 from xlwh.models.families import family_of
 from xlwh.models.pins import require_loadable, shapes
 from xlwh.steps.base import Key
@@ -49,6 +50,8 @@ class Fault:
     place: Place
     text: str
     """What is wrong, and what to do."""
+    absent: str | None = None
+    """Path of the file that is not there, where that is what is wrong."""
 
 
 @dataclass
@@ -90,7 +93,7 @@ class Need:
         try:
             check(*given, **named)
         except (XlwhError, OSError) as error:
-            self.looked.faults.append(Fault(place, str(error)))
+            self.looked.faults.append(Fault(place, str(error), _absent(error)))
 
 
 Check = Callable[[Need], None]
@@ -124,13 +127,21 @@ def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
     for check in CHECKS:
         check(need)
     known = {line for fault in looked.faults for line in fault.text.splitlines()}
+    # Every plan that opens a file misses it; the check has told it, with the line that names it.
+    absent = {fault.absent for fault in looked.faults} - {None}
     for step, plan in plans.items():
         for key, error in plan.faults.items():
+            if _absent(error) in absent:
+                continue
             for line in str(error).splitlines():
                 if line not in known:
                     known.add(line)
                     looked.faults.append(Fault(_place_of(line, study, step, key), line))
     return looked
+
+
+def _absent(error: Exception) -> str | None:
+    return error.path if isinstance(error, AbsentFileError) else None
 
 
 def told(faults: Iterable[Fault], study_file: Path) -> list[str]:
@@ -252,8 +263,30 @@ def _defines(function: str, folder: Path) -> None:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as error:
         raise StudyError(f"The method `{function}`: {file} is no Python module: {error}") from None
+    for module in _imported(tree):
+        if not _is_there(module):
+            text = f"The method `{function}`: {file} imports `{module}`, which is not installed."
+            raise StudyError(f"{text} Install it where xlwh is.")
     if name not in set(_names(tree)):
         raise StudyError(f"The method `{function}`: {file} has no `{name}`.")
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Modules without which this one cannot be loaded: what it may do without stands in a `try`, `if` or function."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _is_there(module: str) -> bool:
+    if module in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
@@ -339,7 +372,7 @@ def _labels(need: Need) -> None:
 
 def _readable_labels(path: Path) -> None:
     if not path.is_file():
-        raise CorpusError(f"No file {path}, which `concepts.labels` in the study names.")
+        raise AbsentFileError(f"No file {path}, which `concepts.labels` in the study names.", path)
     read_labels(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -292,3 +293,36 @@ def test_pending_commits_tell_their_changes(manifest):
     assert pending.changes(3).put == ()
     with pytest.raises(StoreError, match="no history"):
         pending.changes(0)
+
+
+def _read_only(monkeypatch):
+    """As on a file system that may only be read; permissions alone do not bind root."""
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+
+
+def test_a_manifest_that_may_only_be_read_is_read_and_left_alone(manifest, monkeypatch):
+    manifest.commit(put=[new(ONE, "f1", rows=7)])
+    _read_only(monkeypatch)
+    folder = manifest.path.parent
+    before = folder.stat().st_mtime_ns, sorted(path.name for path in folder.iterdir())
+    entry = manifest.current(ONE)
+    assert entry is not None
+    assert entry.rows == 7
+    assert (folder.stat().st_mtime_ns, sorted(path.name for path in folder.iterdir())) == before
+    with pytest.raises(StoreError, match="readonly"):
+        manifest.commit(put=[new(TWO, "f2")])
+
+
+def test_a_reader_that_may_not_write_sees_the_commits_of_a_writer_at_work(manifest, monkeypatch):
+    with closing(sqlite3.connect(manifest.path)) as held:
+        held.execute("select count(*) from sqlite_master").fetchall()
+        manifest.commit(put=[new(ONE, "f1", rows=7)])
+        assert manifest.path.with_name("manifest.sqlite-wal").stat().st_size > 0
+        _read_only(monkeypatch)
+        assert manifest.head() == 1
+
+
+def test_a_change_while_it_is_read_without_a_log_is_told(manifest, monkeypatch):
+    _read_only(monkeypatch)
+    with pytest.raises(StoreError, match="changed while it was read"), manifest._open():
+        os.utime(manifest.path, ns=(1, 1))

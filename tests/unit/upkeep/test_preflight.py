@@ -7,6 +7,7 @@ plans, and to have a mistake planted; a new field that is in no table fails.
 
 from __future__ import annotations
 
+import os
 import shutil
 import typing
 import zipfile
@@ -227,6 +228,7 @@ PLANTED = [
     P("models.*.scratch.dataset", "train-en", 'path = "."', ('path = "named"\npublished_as = "mBERT"', 'scratch = { dataset = "train" }'), _removed("data/train-en.tsv")),
     P("attribution.methods.*.function", "no module `yours`", 'function = "yours:explain"', ("mine:explain", "yours:explain")),
     P("attribution.methods.*.function", "has no `explian`", 'function = "mine:explian"', ("mine:explain", "mine:explian")),
+    P("attribution.methods.*.function", "imports `nowhere`, which is not installed", 'function = "mine:explain"', do=_written("mine.py", "from nowhere.at import all\ndef explain(): ...\n")),
     P("attribution.methods.*.function", "no Python module", 'function = "mine:explain"', do=_written("mine.py", "def explain(:")),
     P("spaces.*.dictionaries", "No dictionary", "de = ", ('de = "dictionaries/en-de.txt"', 'de = "dictionaries/en-dd.txt"')),
     P("spaces.*.dictionaries", "word vectors", "de = ", ('de = "dictionaries/en-de.txt"', 'de = "vectors.txt"'), _written("data/vectors.txt", "word 0.1 0.2 0.3 0.4\n" * 20)),
@@ -339,6 +341,29 @@ def test_a_planted_mistake_is_told_with_its_line(planted: Planted, study_file: P
     lines = study_file.read_text().splitlines()
     assert found, _faults(study_file)
     assert any(lines[_line_of(fault) - 1].startswith(planted.line) for fault in found), found
+
+
+FILES_NOT_THERE = [
+    planted
+    for planted in PLANTED
+    if planted.told in ("No dictionary", "No vector file", "which `concepts.labels`")
+]
+
+
+@pytest.mark.parametrize("planted", FILES_NOT_THERE, ids=lambda planted: planted.field)
+def test_a_file_that_is_not_there_is_told_once(planted: Planted, study_file: Path) -> None:
+    """By the check, with its line; not again by the plans that would open it. Two languages may lack one each."""
+    _plant(study_file, planted)
+    faults = _faults(study_file)
+    assert faults
+    assert all(planted.told in fault for fault in faults), faults
+    assert len({fault.split(": ", 1)[1] for fault in faults}) == len(faults)
+
+
+def test_an_own_method_may_do_without_what_it_tries_to_import(study_file: Path) -> None:
+    text = "import json\ntry:\n    import nowhere\nexcept ImportError:\n    nowhere = None\ndef explain():\n    import nowhere\n"
+    (study_file.parent / "mine.py").write_text(text)
+    assert _faults(study_file) == []
 
 
 @pytest.mark.parametrize(("field", "needed"), PACKAGES.items(), ids=list(PACKAGES))
@@ -454,3 +479,26 @@ def _arguments(annotation: Any) -> Iterator[Any]:
     for argument in typing.get_args(annotation):
         yield argument
         yield from _arguments(argument)
+
+
+@pytest.mark.parametrize("command", ["plan", "materialize"])
+def test_a_folder_that_duckdb_cannot_open_is_refused_before_any_work(
+    command: str, study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--study", str(study_file), "--warehouse", str(tmp_path / "a?b")]) == 1
+    assert "has a `?` in its path" in capsys.readouterr().err
+    assert not (tmp_path / "a?b").exists()
+
+
+def test_nothing_is_made_in_a_folder_that_may_only_be_read(
+    study_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "w"
+    root.mkdir()
+    genuine = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **named: path != root and genuine(path, mode, **named)
+    )
+    assert main(["materialize", "--study", str(study_file), "--warehouse", str(root)]) == 1
+    assert "may only be read" in capsys.readouterr().err
+    assert list(root.iterdir()) == []
