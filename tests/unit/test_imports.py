@@ -149,3 +149,18 @@ def test_only_the_command_line_knows_dagster(imports):
         if module.startswith("xlwh.") and any(target.startswith("dagster_project") for target in targets)
     }
     assert told <= {"cli"}
+
+
+def test_no_file_that_is_read_with_polars_has_its_path_expanded():
+    """A folder of the user's may have glob characters in its name."""
+    root, found = Path(__file__).resolve().parents[2], []
+    for file in [*root.glob("xlwh/**/*.py"), *root.glob("dagster_project/**/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("read_parquet", "scan_parquet")
+                and not any(word.arg == "glob" for word in node.keywords)
+            ):
+                found.append(f"{file.relative_to(root)}:{node.lineno}")
+    assert found == []

@@ -66,7 +66,7 @@ def _file(root: Path, entry: Entry) -> Iterator[Finding]:
         return
     try:
         found = pl.read_parquet_metadata(path)
-        frame = pl.read_parquet(path, hive_partitioning=False)
+        frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         yield Finding("unreadable_file", entry.file, f"{_line(error)}; {mend}")
         return
@@ -154,7 +154,7 @@ def _kept_rows(root: Path, info: CatalogueInfo) -> Iterator[Finding]:
     """Kept rows of views that cannot be read."""
     for file in (file for files in info.kept.values() for file in files if file.endswith(".parquet")):
         try:
-            pl.read_parquet(root / KEPT / file, hive_partitioning=False)
+            pl.read_parquet(root / KEPT / file, hive_partitioning=False, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             yield Finding(
                 "unreadable_file", f"{KEPT}/{file}", f"{_line(error)}; delete it and run `xlwh catalogue`"

@@ -125,7 +125,7 @@ class Staging:
         frames: dict[str, list[pl.DataFrame]] = {}
         for slot in self.slots:
             parts = frames.setdefault(slot.table, [empty(slot.table)])
-            parts += [pl.read_parquet(path) for path in self._paths(slot)]
+            parts += [pl.read_parquet(path, glob=False) for path in self._paths(slot)]
         return {table: pl.concat(parts) for table, parts in frames.items()}
 
     def _paths(self, slot: Slot) -> list[Path]:
@@ -257,7 +257,7 @@ def _as_appended(slot: Slot, paths: list[Path], apart: str) -> Iterator[pl.DataF
                 "Nothing was written."
             )
         seen |= values
-        yield pl.read_parquet(path)
+        yield pl.read_parquet(path, glob=False)
 
 
 def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:

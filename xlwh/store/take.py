@@ -32,7 +32,7 @@ def take(warehouse: Warehouse, other: Warehouse, table: str) -> list[Entry]:
                 f"{contract(table).version}. Run there: xlwh materialize {table}"
             )
         path = other.root / entry.file
-        frame = pl.read_parquet(path, hive_partitioning=False)
+        frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
         told = pl.read_parquet_metadata(path)
         provenance = {
             name: value for name, value in told.items() if name.startswith("xlwh.") and name not in _OWN

@@ -101,7 +101,7 @@ class _HeadSamples(Whole):
             work.kept[what] = Rounds(engine, params.sampler, params.seed or 0, examples)
         rounds: Rounds = work.kept[what]
         for file in work.files(job, "head_samples")[rounds.observed :]:
-            rounds.observe_rows(pl.read_parquet(file))
+            rounds.observe_rows(pl.read_parquet(file, glob=False))
         marginals = rounds.draw(params.round, params.done, partial(work.progress, what))
         work.provenance = {_ROWS: str(marginals.rows), _UNDECIDED: str(rounds.undecided)}
         work.tell(f"{job.name}: evaluated rows", params.done + marginals.rows)
