@@ -159,7 +159,7 @@ def test_no_file_that_is_read_with_polars_has_its_path_expanded():
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr in ("read_parquet", "scan_parquet")
+                and node.func.attr in ("read_parquet", "scan_parquet", "read_parquet_schema")
                 and not any(word.arg == "glob" for word in node.keywords)
             ):
                 found.append(f"{file.relative_to(root)}:{node.lineno}")

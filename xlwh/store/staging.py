@@ -85,9 +85,9 @@ class Staging:
     def _remove_stale(self) -> None:
         # We hold the locks of our slots, so nobody works on a folder that shares one with us.
         ours = {str(slot) for slot in self.slots}
-        for about in self._base.glob("*/slots.json"):
-            if about.parent != self._folder and ours & set(json.loads(about.read_text())["slots"]):
-                remove_folder(about.parent)
+        for folder, slots in _folders(self._base):
+            if folder != self._folder and ours.intersection(slots):
+                remove_folder(folder)
         for unfinished in self._folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
 
@@ -281,15 +281,26 @@ def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:
 def abandoned(root: Path) -> list[Path]:
     """Staging folders that no process is working on."""
     folders = []
-    for about in (root / "staging").glob("*/slots.json"):
+    for folder, slots in _folders(root / "staging"):
         try:
             with ExitStack() as held:
-                for name in json.loads(about.read_text())["slots"]:
+                for name in slots:
                     held.enter_context(FileLock(_lock_file(root / "staging", name), name))
         except StoreError:
             continue
-        folders.append(about.parent)
+        folders.append(folder)
     return folders
+
+
+def _folders(base: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Staging folders with the slots that they are of."""
+    for about in base.glob("*/slots.json"):
+        try:
+            slots = json.loads(about.read_text())["slots"]
+        except FileNotFoundError:
+            # Another process finished with it, and removed it, since it was listed.
+            continue
+        yield about.parent, slots
 
 
 def require_idle(root: Path, slots: Iterable[Slot]) -> None:

@@ -181,17 +181,10 @@ def why_stale(planner: Planner, step: Step, key: Key) -> list[str]:
     for planned in jobs:
         if planner.is_fresh(planned):
             continue
-        for slot in planned.job.slots.values():
-            entry = planner.entry(slot)
-            if entry is None:
-                continue
-            metadata = _metadata(planner, entry)
-            if metadata is None or entry.fingerprint == planned.fingerprint:
-                found[GONE] = None
-            else:
-                # Planned without an input that is still to be made: it would seem to be asked for no more.
-                waits = RECIPE in metadata and planner.lacks_inputs(step, key)
-                found |= dict.fromkeys([INPUTS] if waits else reasons(metadata, planned) or [OTHER])
+        for metadata in _stored(planner, planned):
+            # Planned without an input that is still to be made: it would seem to be asked for no more.
+            waits = metadata is not None and RECIPE in metadata and planner.lacks_inputs(step, key)
+            found |= dict.fromkeys([INPUTS] if waits else _why(metadata, planned) or [OTHER])
     return list(found)
 
 
@@ -201,20 +194,23 @@ def why_made(
     """The same of jobs that are to be made; `anew` are the parts of a job's recipe that this very run makes anew."""
     found: dict[str, None] = {}
     for planned in jobs:
-        for slot in planned.job.slots.values():
-            entry = planner.entry(slot)
-            if entry is None:
-                continue
-            metadata = _metadata(planner, entry)
-            if metadata is None or entry.fingerprint == planned.fingerprint:
-                found[GONE] = None
-            else:
-                left_out = anew(planned)
-                found |= dict.fromkeys(
-                    reasons(metadata, planned, left_out) or [INPUTS if left_out else OTHER]
-                )
+        left_out = anew(planned)
+        for metadata in _stored(planner, planned):
+            found |= dict.fromkeys(_why(metadata, planned, left_out) or [INPUTS if left_out else OTHER])
     own = [why for why in found if why != INPUTS]
     return own or list(found)
+
+
+def _stored(planner: Planner, planned: Planned) -> Iterator[dict[str, str] | None]:
+    """What the stored files of a job say of themselves; None for one that is not all there, or cannot be read."""
+    for slot in planned.job.slots.values():
+        entry = planner.entry(slot)
+        if entry is not None:
+            yield None if entry.fingerprint == planned.fingerprint else _metadata(planner, entry)
+
+
+def _why(metadata: Mapping[str, str] | None, planned: Planned, left_out: Collection[str] = ()) -> list[str]:
+    return [GONE] if metadata is None else reasons(metadata, planned, left_out)
 
 
 def _metadata(planner: Planner, entry: Entry) -> dict[str, str] | None:

@@ -11,6 +11,7 @@ import pytest
 
 from xlwh.errors import ContractError, StoreError
 from xlwh.store import Slot, staging
+from xlwh.store.staging import abandoned
 
 
 @pytest.fixture
@@ -277,3 +278,20 @@ def test_only_inside_its_block(warehouse, slots):
             call()
     with pytest.raises(StoreError, match="at least one slot"):
         warehouse.staging([], "mark")
+
+
+def test_a_folder_that_another_process_removes_meanwhile(warehouse, frames, slots, monkeypatch):
+    """Who starts, and `gc`, list the folders of all work: one of them may be finished with before it is read."""
+    with warehouse.staging([frames.PREDICTIONS], "other") as work:
+        work.append({frames.PREDICTIONS: frames.predictions(examples=1)})
+    listed = type(warehouse.root).glob
+    gone = warehouse.root / "staging" / "gone" / "slots.json"
+
+    def before_it_went(self, pattern):
+        return [*([gone] if pattern == "*/slots.json" else []), *listed(self, pattern)]
+
+    monkeypatch.setattr(type(warehouse.root), "glob", before_it_went)
+    assert [folder.name for folder in abandoned(warehouse.root)] != []
+    with warehouse.staging(slots, "mark") as work:
+        assert work.done() == set()
+    assert len(abandoned(warehouse.root)) == 1
