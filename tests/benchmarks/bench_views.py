@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 from common import print_table
 from explorer_data import LETTERS, build
@@ -75,13 +76,17 @@ def _query(view: str, everything: bool) -> str:
     return f'from "{view}"' if everything else f'select count(*) from (from "{view}" limit {MOST_ROWS})'
 
 
-def _alone(opened: Warehouse, views: list[str], everything: bool) -> None:
-    definitions = opened.definitions()
+def _alone(opened: Warehouse, views: list[str], everything: bool) -> str:
+    definitions, too_large = opened.definitions(), []
     # Whole rows of every view, held by Python, are not what the limit is about.
     with open_in_memory(opened.root, None if everything else MEMORY_LIMIT) as database:
         fill(database, opened.root, opened.manifest.snapshot(), definitions, definitions.files)
         for view in views:
-            database.execute(_query(view, everything)).fetchall()
+            try:
+                database.execute(_query(view, everything)).fetchall()
+            except duckdb.OutOfMemoryException:
+                too_large.append(view)
+    return f"does not fit into {MEMORY_LIMIT}: {', '.join(too_large)}" if too_large else ""
 
 
 def _keep(opened: Warehouse) -> str:

@@ -13,6 +13,7 @@ import pytest
 from dagster_project.instance import instance_of
 from xlwh.cli import main
 from xlwh.store import Warehouse
+from xlwh.store.connect import NAME, read_info
 
 
 def _json(text):
@@ -148,12 +149,19 @@ def test_parts_of_a_study(tiny_study, xlwh):
 def test_force_makes_a_partition_anew(materialised, xlwh):
     warehouse = Warehouse("warehouse")
     before = {entry.slot: entry.commit for entry in warehouse.entries()}
+    kept = read_info(warehouse.root / NAME).kept
+    assert "task_scores" in kept
     code, _, errors = xlwh(
         "materialize", "predictions", "-m", "plain", "-l", "es", "--force", "--study", materialised
     )
     assert code == 0, errors
     changed = {str(e.slot) for e in warehouse.entries() if before[e.slot] != e.commit}
     assert changed == {"predictions/model=plain/language=es/nli"}
+    # The rows of views that were kept are kept again, where they are made from what changed.
+    again = read_info(warehouse.root / NAME).kept
+    assert again.keys() == kept.keys()
+    assert again["task_scores"] != kept["task_scores"]
+    assert again["fertility"] == kept["fertility"]
 
 
 @pytest.mark.slow

@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import chosen_partitions
+from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
 from xlwh.errors import SqlError, StoreError, StudyError, XlwhError
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from xlwh.steps.crew import Crew
     from xlwh.steps.plan import Step
     from xlwh.steps.workers import Workers
+    from xlwh.store import Warehouse
+    from xlwh.store.connect import CatalogueInfo
     from xlwh.study import Study
 
 STOPPED_BEFORE = (
@@ -113,37 +114,31 @@ def materialise(
     workers: str = "auto",
 ) -> int:
     """Make what is missing, show it, and return the exit code."""
-    # Before torch is loaded: on a busy machine spinning threads cost a factor of ten.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    # Our bars are enough.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    quiet_libraries()
     from xlwh.cli.display import display, explain, faults, note_overhead, summary
-    from xlwh.cli.selection import Sorted, select, sort, tables_of, view_names
+    from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
+    from xlwh.store.connect import NAME, read_info
+    from xlwh.store.files import MANIFEST
     from xlwh.tables import TABLES
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
     from xlwh.upkeep.survey import surveyed
 
     began, setting = time.perf_counter(), Workers.parse(workers)
-    if study_file.is_dir():
-        study_file = study_file / "study.toml"
+    study_file = file_of_study(study_file)
     if root.exists() and not os.access(root, os.W_OK):
         raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")
-    selection = select(
-        study, view_names(study), assets, models, languages, datasets, partial(tables_of, study)
-    )
+    selection = select_of(study, assets, models, languages, datasets)
 
     def sorted_(warehouse: Warehouse) -> tuple[Context, Sorted]:
         context = Context(study, warehouse, Zoo(study, warehouse), force)
         return context, sort(context, selection)
 
-    there = (root / "manifest.sqlite").is_file()
+    there = (root / MANIFEST).is_file()
     context, found = sorted_(Warehouse(root)) if there else (None, None)
     todo = selection.steps if found is None else found.todo
     with surveyed(study, root, todo, force) if todo else nullcontext() as survey:
@@ -164,6 +159,7 @@ def materialise(
         click.echo(line, err=True)
     outcomes, problems, warnings = list(found.settled), [], []
     views = selection.views if found.todo or assets else ()
+    shown_before = read_info(warehouse.root / NAME)
     try:
         if found.todo or views:
             with _hired(setting, context, found.todo) as crew:
@@ -172,11 +168,14 @@ def materialise(
                 with display() as shown:
                     launcher = Launcher(study, root, shown, force, planner, crew)
                     launcher.launch(found.todo, views)
+                    if not views and any(outcome.written for outcome in launcher.outcomes):
+                        warnings += _kept_again(warehouse, shown_before, shown.keeping)
             note_overhead(root, launcher.outcomes, time.perf_counter() - began)
             # A block of partitions that are run together may hold some that were fresh already.
             made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}
             outcomes = list(made.values())
-            problems, warnings = launcher.problems, launcher.warnings
+            problems += launcher.problems
+            warnings += launcher.warnings
     finally:
         # Also when it is stopped: what was finished is to be seen.
         try:
@@ -191,6 +190,16 @@ def materialise(
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)
     return 1 if problems or any(outcome.error is not None for outcome in outcomes) else 0
+
+
+def _kept_again(
+    warehouse: Warehouse, before: CatalogueInfo | None, progress: Callable[[str, int, int], None]
+) -> list[str]:
+    """Compute the rows of the views that were kept before a part of the study was made; why some could not be."""
+    views = warehouse.definitions().views
+    names = [name for name in (() if before is None else before.kept) if name in views]
+    made = warehouse.keep_views(names, progress) if names else {}
+    return [each.error for each in made.values() if each.error is not None]
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -29,3 +31,18 @@ def chosen_partitions(command: F) -> F:
     for each in reversed(_CHOSEN):
         command = each(command)
     return command
+
+
+def quiet_libraries() -> None:
+    """Settings of libraries that they read when they are loaded, unless the environment has its own."""
+    # On a busy machine spinning threads cost a factor of ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Our bars are enough.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def file_of_study(path: Path) -> Path:
+    """The study's file, where its folder may be named."""
+    return path / "study.toml" if path.is_dir() else path

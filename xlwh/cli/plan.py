@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import chosen_partitions
+from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
 
 if TYPE_CHECKING:
     from xlwh.steps.plan import Step
     from xlwh.upkeep.estimates import Estimate
     from xlwh.upkeep.probe import Probed
     from xlwh.upkeep.survey import Survey
+
+
+_ONE = "The time is that of one process; what --workers come to share it."
 
 
 @command()
@@ -47,23 +48,16 @@ def plan(
     and disk, from what earlier work took in this warehouse, else from a measured probe of a few examples. ASSET and the
     options are those of materialize. Nothing is written into the warehouse. The exit code is 1 if something is missing.
     """
-    if study_file.is_dir():
-        study_file = study_file / "study.toml"
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    quiet_libraries()
     from xlwh.cli.display import faults
-    from xlwh.cli.selection import select, tables_of, view_names
+    from xlwh.cli.selection import select_of
     from xlwh.steps.history import History
     from xlwh.study import load
     from xlwh.upkeep.estimates import estimates, overhead
     from xlwh.upkeep.survey import surveyed
 
-    study = load(study_file)
-    selection = select(
-        study, view_names(study), assets, models, languages, datasets, partial(tables_of, study)
-    )
+    study, study_file = load(study_file), file_of_study(study_file)
+    selection = select_of(study, assets, models, languages, datasets)
     with surveyed(study, root, selection.steps, force) as survey:
         history = History(root).of_this_machine()
         found = estimates(survey.planner, survey.plans, history)
@@ -153,6 +147,8 @@ def _show(survey: Survey, found: Mapping[Step, Estimate], beside: Estimate | Non
     new = sum(plan.new for plan in survey.plans.values())
     if new:
         click.echo(f"Not made yet: {counted(new, 'partition')}")
+    if total.seconds:
+        click.echo(_ONE)
 
 
 def _show_measured(found: Mapping[Step, Estimate], probed: Probed) -> None:
@@ -165,6 +161,7 @@ def _show_measured(found: Mapping[Step, Estimate], probed: Probed) -> None:
         f"Measured in {probed.seconds:.0f} s with up to {probed.examples} examples of {', '.join(probed.languages)}, on {probed.device}: "
         f"{', '.join(probed.models) or 'no model'}. Dagster's own time and the views come on top."
     )
+    click.echo(_ONE)
     scaled = total.scaled
     if scaled:
         click.echo(f"{scaled:,} jobs of other models: scaled by their weights outside of the embeddings.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from xlwh.errors import XlwhError
 from xlwh.steps import runner
@@ -81,6 +82,17 @@ def select(
         {step: in_order(study, step, chosen[step.name]) for step in STEPS.values() if step.name in chosen},
         tuple(view for view in views if not assets or view in names),
     )
+
+
+def select_of(
+    study: Study,
+    assets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> Selection:
+    """The same with the views that a study has, and what these read."""
+    return select(study, view_names(study), assets, models, languages, datasets, partial(tables_of, study))
 
 
 def view_names(study: Study) -> list[str]:

@@ -34,7 +34,7 @@ from xlwh.store.kept import (
     there,
 )
 from xlwh.store.manifest import Snapshot
-from xlwh.store.views import Definitions, View, shipped_sql
+from xlwh.store.views import Definitions, View, require_view, shipped_sql
 
 BATCH_BYTES = 4_000_000
 """Input files of slices that are computed in one query: a query costs some milliseconds, and memory in proportion."""
@@ -142,8 +142,7 @@ class Keeper:
             return list(self._prints.kept)
         waiting, found = list(names), set[str]()
         for name in waiting:
-            if name not in views:
-                raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
+            require_view(name, views)
         while waiting:
             name = waiting.pop()
             if name not in found:

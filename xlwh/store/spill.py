@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -35,8 +36,14 @@ def folder() -> Path:
 
 
 def limit(place: Path) -> str:
-    """The most that a connection may put into temporary files: by default half of what is free at `place`."""
-    return os.environ.get(LIMIT_VARIABLE) or f"{shutil.disk_usage(place).free // 2 // 10**6}MB"
+    """The most that a connection may put into temporary files: by default half of what is free at `place`.
+
+    Raises `StoreError` for a variable that is no size.
+    """
+    asked = os.environ.get(LIMIT_VARIABLE)
+    if asked and not re.fullmatch(r"\d+(\.\d+)? ?([KMGT]i?)?B", asked, re.IGNORECASE):
+        raise StoreError(f"{LIMIT_VARIABLE} is `{asked}`, which is no size; write it like 20GB.")
+    return asked or f"{shutil.disk_usage(place).free // 2 // 10**6}MB"
 
 
 @cache

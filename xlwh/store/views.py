@@ -102,7 +102,7 @@ class Definitions:
         macros: set[str] = set()
         waiting = list(names)
         for name in waiting:
-            _no_view(name, views)
+            require_view(name, views)
         while waiting:
             current = waiting.pop()
             if current not in needed:
@@ -223,7 +223,7 @@ def load_for(name: str, folders: Sequence[Path | str], more: Mapping[str, View] 
             for found in _CREATE.findall(_text(path)):
                 homes.setdefault(found.lower(), []).append(path)
     known = {*files, *(more or {})}
-    _no_view(name, known)
+    require_view(name, known)
     in_file = cache(_macros)
     views: dict[str, View] = {}
     macros: dict[str, Macro] = {}
@@ -250,7 +250,8 @@ def _view_files(folder: Path) -> list[Path]:
     return [path for name in (*FOLDERS, ".") for path in sorted((folder / name).glob("*.sql"))]
 
 
-def _no_view(name: str, views: Collection[str]) -> None:
+def require_view(name: str, views: Collection[str]) -> None:
+    """Raise `SqlError`, which lists them, for a name that is none of the views."""
     if name not in views:
         raise SqlError(f"There is no view `{name}`. Views: {', '.join(sorted(views))}.")
 

@@ -141,6 +141,13 @@ def test_a_temporary_folder_that_cannot_be_made(root, tmp_path, monkeypatch):
         Warehouse(root).connect()
 
 
+@pytest.mark.parametrize("limit", ["much", "20", "-1GB", "20 G"])
+def test_a_limit_that_is_no_size(limit, root, monkeypatch):
+    monkeypatch.setenv("XLWH_TEMP_LIMIT", limit)
+    with pytest.raises(StoreError, match="XLWH_TEMP_LIMIT is"):
+        Warehouse(root).connect()
+
+
 def test_nothing_is_drawn_on_standard_output(root):
     """DuckDB's progress bar would stand in the CSV of every query that takes two seconds."""
     setting = "select current_setting('enable_progress_bar')"
