@@ -15,7 +15,7 @@ from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
 
 if TYPE_CHECKING:
     from xlwh.steps.plan import Step
-    from xlwh.upkeep.estimates import Estimate
+    from xlwh.steps.rates import Estimate
     from xlwh.upkeep.probe import Probed
     from xlwh.upkeep.survey import Survey
 
@@ -172,7 +172,7 @@ def _show_measured(found: Mapping[Step, Estimate], probed: Probed) -> None:
 
 
 def _total(found: Mapping[Step, Estimate]) -> Estimate:
-    from xlwh.upkeep.estimates import Estimate
+    from xlwh.steps.rates import Estimate
 
     total = Estimate()
     for each in found.values():

@@ -32,8 +32,10 @@ from xlwh.models.zoo import KEEP
 from xlwh.steps import runner
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.context import Context
+from xlwh.steps.history import History
 from xlwh.steps.plan import STEPS, Step, upstream
 from xlwh.steps.planning import Planner, command, definition_of
+from xlwh.steps.rates import Rates
 from xlwh.store import Warehouse
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -42,6 +44,8 @@ TRIES = 2
 """Times that a partition is begun, or a worker started, where the process dies."""
 _REPORTED_S = 0.2
 """A worker reports its progress that often at most."""
+_GONE_S = 10.0
+"""A process that broke off is gone by then."""
 _PUMPED_S = 0.1
 """Its parent reads what it reported that often at least."""
 
@@ -55,10 +59,27 @@ def alone(step: Step, context: Context, keys: Sequence[Key], begun: Begun) -> Ge
     """Make partitions one after the other in this process. One that fails leaves the others alone."""
     for key in keys:
         context.progress = begun(key)
-        try:
-            yield key, runner.run(step, context, key)
-        except Exception as error:  # whatever it is, it concerns this partition only
-            yield key, error
+        yield key, _tried(step, context, key)
+
+
+def _tried(step: Step, context: Context, key: Key) -> StepResult | Exception:
+    """What became of a partition: whatever its code does, short of ending the process, concerns it alone."""
+    try:
+        return runner.run(step, context, key)
+    except Exception as error:
+        return error
+    except BaseException as error:
+        # Code of the user's own that calls `sys.exit`, and a library of Rust that panics; no interruption.
+        if isinstance(error, SystemExit) or type(error).__name__ == "PanicException":
+            return _as_exception(error)
+        raise
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """An error of a kind that everybody knows, which says what another one is, with that behind it."""
+    made = RuntimeError(f"{type(error).__name__}: {error}")
+    made.__cause__ = error
+    return made
 
 
 class Crew:
@@ -67,6 +88,7 @@ class Crew:
     def __init__(self, study: Study, root: Path, number: int) -> None:
         """Start the processes. They load their libraries while the caller goes on."""
         self._study, self._root = study, root
+        self._rates: Rates | None = None
         self._workers = [_Worker(study, root) for _ in range(number)]
 
     def close(self) -> None:
@@ -77,11 +99,12 @@ class Crew:
     def make(self, step: Step, context: Context, keys: Sequence[Key], begun: Begun) -> Generator[Made]:
         """Make partitions of one step side by side; they come in the order in which they end.
 
-        A partition waits for those of the same step that it reads, and for one that may write the same files. One whose
-        model uses all cores is made in this process, while the workers rest. If the caller does not take all results,
+        Those that are expected to take longest are begun first, by what like ones took on this machine. A partition
+        waits for those of the same step that it reads, and for one that may write the same files. One whose model uses all cores is made in this process, while the workers rest. If the caller does not take all results,
         as when it is interrupted, the workers are ended. XlwhError where workers cannot be started.
         """
-        deal, is_shared = _Deal(step, self._study, keys), cache(lambda model: self._is_shared(context, model))
+        deal = _Deal(step, self._study, keys, self._seconds(step, context, keys))
+        is_shared = cache(lambda model: self._is_shared(context, model))
         try:
             while deal.left or deal.running:
                 self._replace_the_dead()
@@ -102,10 +125,19 @@ class Crew:
                     if made is None and deal.again(key):
                         continue
                     deal.end(key)
-                    yield key, _died(step, key) if made is None else made
+                    yield key, _died(step, key, worker.end) if made is None else made
         finally:
             if deal.running:
                 self.close()
+
+    def _seconds(self, step: Step, context: Context, keys: Sequence[Key]) -> Mapping[Key, float]:
+        """What partitions are expected to take; nothing where it does not matter."""
+        if len(keys) <= len(self._workers):
+            return {}
+        if self._rates is None:
+            self._rates = Rates(History(self._root).of_this_machine())
+        context.planner.refresh()
+        return self._rates.seconds(context.planner, step, keys, context.force)
 
     def _wait(self) -> None:
         pending = [worker.awaited for worker in self._workers if not worker.is_idle]
@@ -151,12 +183,20 @@ class Crew:
 
 
 class _Deal:
-    """The partitions of a step that are still to be made, by model, and those that are being made."""
+    """The partitions of a step that are still to be made, by model, and those that are being made.
 
-    def __init__(self, step: Step, study: Study, keys: Sequence[Key]) -> None:
+    Models whose partitions are expected to take longest together come first, and of a model its longest ones.
+    """
+
+    def __init__(
+        self, step: Step, study: Study, keys: Sequence[Key], seconds: Mapping[Key, float] | None = None
+    ) -> None:
         self.running: set[Key] = set()
-        self._left: dict[str | None, deque[Key]] = {}
+        expected, of_model = seconds or {}, dict[str | None, float]()
         for key in keys:
+            of_model[key.model] = of_model.get(key.model, 0.0) + expected.get(key, 0.0)
+        self._left: dict[str | None, deque[Key]] = {}
+        for key in sorted(keys, key=lambda key: (-of_model[key.model], -expected.get(key, 0.0))):
             self._left.setdefault(key.model, deque()).append(key)
         self._open, self._tries = set(keys), Counter[Key]()
         within = any(read.step == step.name for read in step.reads)
@@ -226,6 +266,7 @@ class _Worker:
         self._executor = ProcessPoolExecutor(1, spawn, _begin, (study, root, other))
         with _spawning():
             self._start: Future[int] = self._executor.submit(_load)
+        [self._process] = (self._executor._processes or {}).values()
         # The worker's end is its own now: when it dies, ours must find that nobody is there.
         other.close()
         self._task: Future[StepResult] | None = None
@@ -248,6 +289,19 @@ class _Worker:
         """Whether its process is gone, and what it made is known to have come to nothing."""
         began = self._start.done() and isinstance(self._start.exception(), BrokenProcessPool)
         return (self._cut or began) and self._task is None
+
+    @property
+    def end(self) -> str:
+        """How its process ended, once it is gone."""
+        # The executor waits for it in a thread of its own, and is a moment behind.
+        deadline = time.monotonic() + _GONE_S
+        while (code := self._process.exitcode) is None:
+            if time.monotonic() > deadline:
+                return "lost connection"
+            time.sleep(0.01)
+        if code == -signal.SIGKILL:
+            return "killed from outside, as the system does where memory is short"
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
     def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
         """Make a partition."""
@@ -291,19 +345,16 @@ class _Worker:
 
     def kill(self) -> None:
         """End its process, whatever it is doing."""
-        if not self._cut and self._start.done() and self._start.exception() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._start.result(), signal.SIGKILL)
-        # One that is still starting ends when it finds this.
+        self._process.kill()
         self._line.close()
         self._cut = True
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _died(step: Step, key: Key) -> XlwhError:
+def _died(step: Step, key: Key, end: str) -> XlwhError:
     return XlwhError(
-        f"The worker process that made it was ended from outside, {TRIES} times, as the system does where memory is "
-        f"short. Run: {command(step.tables[0], key)} --workers in_process"
+        f"The worker process that made it ended, {TRIES} times ({end}). "
+        f"Run: {command(step.tables[0], key)} --workers in_process"
     )
 
 
@@ -363,12 +414,12 @@ def _load() -> int:
 def _make(name: str, key: Key, force: bool) -> StepResult:
     context = _Bench.context
     context.force, context.progress = force, _reporting()
-    try:
-        return runner.run(STEPS[name], context, key)
-    except Exception as error:
-        if _can_be_sent(error):
-            raise
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    made = _tried(STEPS[name], context, key)
+    if isinstance(made, StepResult):
+        return made
+    if _can_be_sent(made):
+        raise made
+    raise _as_exception(made)
 
 
 def _reporting() -> Progress:

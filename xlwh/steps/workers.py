@@ -38,7 +38,9 @@ class Workers:
         if text in ("auto", "in_process"):
             return cls(None if text == "auto" else 0)
         if (found := _PROCESSES.fullmatch(text)) is None:
-            raise XlwhError(f"--workers (or {VARIABLE}) is in_process, processes:N or auto, not `{text}`.")
+            raise XlwhError(
+                f"--workers (or {VARIABLE}) is in_process, processes:N or auto, with N from 1 to 999, not `{text}`."
+            )
         return cls(int(found[1]))
 
 
@@ -53,7 +55,8 @@ class Choice:
     reason: str
 
     def __str__(self) -> str:
-        where = f"{self.processes} processes" if self.processes else "this process"
+        number = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        where = number if self.processes else "this process"
         return f"Workers: {where} ({self.reason})"
 
 
@@ -72,7 +75,9 @@ def choose(workers: Workers, zoo: Zoo, models: Iterable[str], side_by_side: int)
             )
         return Choice(0, "models run on the accelerator")
     if workers.processes:
-        return Choice(workers.processes, "as asked for")
+        number = min(workers.processes, max(1, side_by_side))
+        fewer = f"{workers.processes} are asked for, and no step has more partitions to make"
+        return Choice(number, "as asked for" if number == workers.processes else fewer)
     cores, sizes = threads.cores(), [size for model in models if (size := zoo.size(model)) is not None]
     if cores == 1:
         return Choice(0, "there is one core")

@@ -12,9 +12,9 @@ import small_study
 from xlwh.steps.base import Key
 from xlwh.steps.history import History, Made, name_of, size_of
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.rates import Rates
 from xlwh.steps.runner import run
 from xlwh.store.parquet import metadata_of
-from xlwh.upkeep.estimates import Rates
 from xlwh.upkeep.survey import surveyed
 
 
@@ -127,3 +127,39 @@ def test_what_was_imagined_can_be_planned_again(tmp_path: Path) -> None:
         for step, plan in survey.plans.items():
             for key in plan.made:
                 assert all(map(planner.is_fresh, planner.jobs(step, key, again=True))), (step.name, key)
+
+
+def test_what_partitions_will_take_is_told_from_what_like_ones_took(tmp_path: Path) -> None:
+    context = small_study.context(small_study.settings(tmp_path), tmp_path / "w")
+    for name in ("published_results", "examples", "parallelism", "models"):
+        for key in partitions(context.study, STEPS[name]):
+            run(STEPS[name], context, key)
+    context.planner.refresh()
+    step = STEPS["tokens"]
+    plain, tagged, without = (
+        Key("nli_en", language="en"),
+        Key("pos", language="en"),
+        Key("base", language="en"),
+    )
+    keys = [plain, tagged, without]
+
+    def seconds(force: bool = False) -> dict[Key, float]:
+        return Rates(History(tmp_path / "w").of_this_machine()).seconds(context.planner, step, keys, force)
+
+    assert seconds() == {}
+    took = [_made(10, 1.0, model="nli_en", device="cpu"), _made(10, 5.0, model="pos", device="cpu")]
+    History(tmp_path / "w").add(took)
+    sizes = {
+        key: sum(size_of(job, lambda e: e.rows) for job in context.planner.jobs(step, key))
+        for key in keys[:2]
+    }
+    found = seconds()
+    assert found == {
+        plain: pytest.approx(0.1 * sizes[plain]),
+        tagged: pytest.approx(0.5 * sizes[tagged]),
+        without: 0.0,  # it does not apply
+    }
+    small_study.write_empty(context, step, tagged)
+    context.planner.refresh()
+    assert seconds() == {**found, tagged: 0.0}
+    assert seconds(force=True) == found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import polars as pl
 import pytest
 from small_study import settings
 
@@ -13,8 +16,8 @@ from xlwh.demo import study_path
 from xlwh.errors import XlwhError
 from xlwh.models import Zoo, sizes, threads
 from xlwh.models.sizes import Size
-from xlwh.steps import workers
-from xlwh.steps.base import Key
+from xlwh.steps import crew, workers
+from xlwh.steps.base import Key, StepResult
 from xlwh.steps.crew import TRIES, _Deal
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.workers import IN_PROCESS, Workers, choose
@@ -50,8 +53,17 @@ def test_the_setting_is_read_and_other_words_are_refused():
     assert Workers.parse("auto") == Workers(None)
     assert Workers.parse("in_process") == IN_PROCESS
     assert Workers.parse("processes:12") == Workers(12)
-    for wrong in ("", "processes", "processes:0", "processes:-1", "processes:2.5", "4", "ray"):
-        with pytest.raises(XlwhError, match="in_process, processes:N or auto"):
+    for wrong in (
+        "",
+        "processes",
+        "processes:0",
+        "processes:-1",
+        "processes:2.5",
+        "processes:1000",
+        "4",
+        "ray",
+    ):
+        with pytest.raises(XlwhError, match="in_process, processes:N or auto, with N from 1 to 999"):
             Workers.parse(wrong)
 
 
@@ -86,12 +98,18 @@ def test_auto_leaves_large_models_to_this_process(machine, zoo, monkeypatch):
 
 
 def test_what_is_asked_for_is_done_but_not_on_an_accelerator(machine, zoo):
-    assert choose(Workers(7), zoo, ["base"], 1).processes == 7
+    assert str(choose(Workers(7), zoo, ["base"], 7)) == "Workers: 7 processes (as asked for)"
     assert choose(IN_PROCESS, zoo, ["base"], 40).processes == 0
     machine(accelerator=True)
     assert choose(IN_PROCESS, zoo, ["base"], 40).processes == 0
     with pytest.raises(XlwhError, match="accelerator"):
         choose(Workers(2), zoo, ["base"], 40)
+
+
+@pytest.mark.parametrize(("partitions", "processes"), [(1, "1 process"), (3, "3 processes")])
+def test_no_more_processes_start_than_a_step_has_partitions(machine, zoo, partitions, processes):
+    choice = choose(Workers(300), zoo, ["base"], partitions)
+    assert str(choice).startswith(f"Workers: {processes} (300 are asked for, and no step has more")
 
 
 def test_the_size_of_a_model_is_that_of_its_base_made_or_not(zoo, study):
@@ -185,6 +203,48 @@ def test_a_partition_whose_worker_dies_is_begun_a_stated_number_of_times(study):
         assert deal.again(keys[0]) == (number < TRIES)
     deal.end(keys[0])
     assert deal.begin(deal.models) == keys[1]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), pl.exceptions.PanicException("boom"), ValueError("bad")])
+def test_whatever_code_does_concerns_one_partition(error, study, monkeypatch):
+    def run(step, context, key):
+        if key.language == "de":
+            raise error
+        return StepResult("written")
+
+    monkeypatch.setattr(crew.runner, "run", run)
+    keys, context = [Key("nli_en", language=name) for name in ("en", "de", "es")], SimpleNamespace()
+    made = dict(crew.alone(STEPS["tokens"], context, keys, lambda key: None))
+    failed = made.pop(keys[1])
+    assert [result.status for result in made.values()] == ["written", "written"]
+    assert isinstance(failed, Exception)
+    told = "ValueError: bad", "RuntimeError: SystemExit: 3", "RuntimeError: PanicException: boom"
+    assert f"{type(failed).__name__}: {failed}" in told
+    # In a worker the same, as something that can be sent.
+    monkeypatch.setattr(crew._Bench, "context", context, raising=False)
+    with pytest.raises(type(failed), match=str(failed)) as raised:
+        crew._make("tokens", keys[1], False)
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(failed)
+
+
+def test_an_interruption_is_no_failure(monkeypatch):
+    def run(step, context, key):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew.runner, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        list(crew.alone(STEPS["tokens"], SimpleNamespace(), [Key("base")], lambda key: None))
+
+
+def test_what_is_expected_to_take_longest_is_begun_first(study):
+    keys = [Key(model, language=language) for model in ("nli_en", "pos", "qa") for language in ("en", "de")]
+    step = STEPS["attributions"]
+    known = _Deal(step, study, keys, dict(zip(keys, (1.0, 2.0, 3.0, 9.0, 3.0, 3.0), strict=True)))
+    assert known.models == ["pos", "qa", "nli_en"]
+    begun = [known.begin(known.models) for _ in keys]
+    assert begun == [keys[3], keys[2], keys[4], keys[5], keys[1], keys[0]]
+    unknown = _Deal(step, study, keys)
+    assert [unknown.begin(unknown.models) for _ in keys] == keys
 
 
 def test_memory_that_is_free_is_found():
