@@ -108,10 +108,14 @@ def _unsynced() -> Iterator[None]:
 def _close_runs_of_the_dead(instance: DagsterInstance, locks: Path) -> None:
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
         owner = run.tags.get(OWNER_TAG)
-        if owner is not None and not _alive(locks / owner):
+        if owner is None or _alive(locks / owner):
+            continue
+        # It may have ended in peace since the runs were listed.
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and now.status in _UNFINISHED:
             instance.report_run_failed(run, "The process of this run was killed.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            (locks / owner).unlink(missing_ok=True)
+        (locks / owner).unlink(missing_ok=True)
 
 
 def _alive(lock: Path) -> bool:

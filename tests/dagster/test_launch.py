@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.definitions import build
-from dagster_project.instance import OWNER_TAG, instance_of, prepare_home
+from dagster_project.instance import OWNER_TAG, _close_runs_of_the_dead, instance_of, prepare_home
 from dagster_project.launch import Launcher, blocks
 from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.errors import XlwhError
@@ -268,3 +268,20 @@ def test_runs_of_a_killed_process_are_closed(root):
         mine = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags)
         with instance_of(root):
             assert instance.get_run_by_id(mine.run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_has_ended_since_it_was_listed_is_left_as_it_is(root, monkeypatch):
+    from dagster._core.test_utils import create_run_for_test
+
+    with instance_of(root) as (instance, tags):
+        run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags)
+        listed = instance.get_runs()
+        instance.delete_run(run.run_id)
+        ended = create_run_for_test(
+            instance, run_id=run.run_id, status=dg.DagsterRunStatus.SUCCESS, tags={OWNER_TAG: "gone"}
+        )
+        monkeypatch.setattr(
+            instance, "get_runs", lambda filters: [each.with_tags({OWNER_TAG: "gone"}) for each in listed]
+        )
+        _close_runs_of_the_dead(instance, root / "dagster" / "locks")
+        assert instance.get_run_by_id(ended.run_id).status is dg.DagsterRunStatus.SUCCESS

@@ -166,8 +166,9 @@ def _holds_models(entries: Sequence[Entry]) -> bool:
 
 
 def _bytes(paths: Sequence[Path]) -> int:
-    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]))
-    return sum(file.stat().st_size for file in files if file.is_file())
+    from xlwh.store.files import files_in
+
+    return sum(found.st_size for path in paths for _, found in files_in(path))
 
 
 def _ask(question: str, yes: bool) -> None:

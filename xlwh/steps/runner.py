@@ -22,6 +22,7 @@ from xlwh.steps.plan import Step
 from xlwh.steps.planning import Definition, NotApplicable, definition_of
 from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
+from xlwh.store.files import files_in
 from xlwh.store.parquet import metadata_of
 
 _TAKEN_AT_ONCE = 2048
@@ -194,7 +195,7 @@ def _note(
         folder = planned.job.folder if trained else None if use is None else use.pin.folder
         tables = {table: (found[slot].rows, found[slot].size_bytes) for table, slot in slots.items()}
         if trained and folder is not None:
-            tables[CHECKPOINT] = 0, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            tables[CHECKPOINT] = 0, sum(file.st_size for _, file in files_in(folder))
         made.append(
             Made(
                 planned.step,

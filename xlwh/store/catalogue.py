@@ -104,6 +104,8 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_ane
             publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+            # DuckDB leaves its log where it could not finish, as on a full disk.
+            Path(f"{unfinished}.wal").unlink(missing_ok=True)
         if found is not None and same_place(found.root, root):
             _note_superseded(root, found.kept, kept)
     return path

@@ -12,7 +12,7 @@ import polars as pl
 from xlwh.errors import ContractError
 from xlwh.store.connect import KEPT, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import UNFINISHED
+from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.slots import Entry, contract
@@ -118,10 +118,12 @@ def _offsets(root: Path, sound: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def _orphans(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    # Before the manifest is asked: a file that is committed meanwhile is no orphan.
+    paths = sorted(path for path, _ in files_in(root / "tables"))
     known = manifest.files()
-    for path in sorted((root / "tables").rglob("*")):
+    for path in paths:
         file = path.relative_to(root).as_posix()
-        if path.is_file() and not path.name.startswith(UNFINISHED):
+        if not path.name.startswith(UNFINISHED):
             state = known.get(file)
             if state is None or state.removed:
                 yield Finding("orphan_file", file, "no commit names it; `xlwh gc` removes it")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 MANIFEST = "manifest.sqlite"
@@ -49,8 +51,30 @@ def make_folder(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove a folder so that, whenever the process is killed, it is all there or not there at all."""
     doomed = path_beside(folder)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return  # another process was quicker
+    remove(doomed)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, whoever else removes it at the same time."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    while path.is_dir():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+
+def files_in(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files in a folder and below it, or the one file, each as it is now; what goes meanwhile is passed over."""
+    # Unlike `Path.rglob`, which fails where a folder goes before it is looked into.
+    walked = [Path(place, name) for place, _, names in os.walk(path) for name in names]
+    for file in walked if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):
+            yield file, file.stat()
 
 
 def size(number: int) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
+from xlwh.errors import StoreError
 from xlwh.store import metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import UNFINISHED
+from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints
+from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
@@ -58,11 +61,11 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     doomed: list[Path] = []
     superseded: list[str] = []
     kept = 0
-    for path in _files(root / "tables"):
+    for path, found in files_in(root / "tables"):
         file = path.relative_to(root).as_posix()
         state = known.get(file)
         if state is None:
-            if now - _changed(path) > max(grace, UNNAMED_GRACE):
+            if now - _time(found) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
         elif state.superseded_at is not None:
             if file in shown or now - state.superseded_at <= grace:
@@ -70,11 +73,10 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             else:
                 doomed.append(path)
                 superseded.append(file)
-    for path in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"staging/{UNFINISHED}*")):
-        if now - _changed(path) > max(grace, UNNAMED_GRACE):
-            doomed.append(path)
-    unfinished = (*abandoned(root), *root.glob(f"staging/finetune/*-{DIGEST}"))
-    doomed += [folder for folder in unfinished if now - _last_change(folder) > max(grace, STAGING_GRACE)]
+    for place in ("", "staging/", "staging/finetune/", "models/*/"):
+        for path in root.glob(f"{place}{UNFINISHED}*"):
+            if now - _changed(path) > max(grace, UNNAMED_GRACE):
+                doomed.append(path)
     doomed += [
         folder
         for folder, since in _superseded_models(root, manifest)
@@ -86,21 +88,32 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         wanted.update(file for files in info.kept.values() for file in files)
     doomed += [
         path
-        for path in _files(root / KEPT)
+        for path, found in files_in(root / KEPT)
         if path.relative_to(root / KEPT).as_posix() not in wanted
-        and now - _changed(path) > max(grace, UNNAMED_GRACE)
+        and now - _time(found) > max(grace, UNNAMED_GRACE)
     ]
     # First the manifest: after a crash in between it never claims a file that is gone.
     manifest.forget(superseded)
-    size = 0
-    for path in doomed:
-        size += sum(file.stat().st_size for file in _files(path)) if path.is_dir() else path.stat().st_size
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    removed, size = list[str](), 0
+    for path in chain(doomed, _abandoned(root, now, max(grace, STAGING_GRACE))):
+        size += sum(found.st_size for _, found in files_in(path))
+        # Never half of a folder: what is left of one would be taken for work that was finished.
+        remove_folder(path) if path.is_dir() else remove(path)
+        removed.append(path.relative_to(root).as_posix())
     _remove_empty(root / KEPT)
-    return GcReport(tuple(path.relative_to(root).as_posix() for path in doomed), size, kept)
+    return GcReport(tuple(removed), size, kept)
+
+
+def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:
+    """Unfinished work that nobody has touched for long; none can take it up until the next one is asked for."""
+    for folder in abandoned(root):
+        if now - _last_change(folder) > grace:
+            yield folder
+    for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
+        model = folder.name[: -DIGITS - 1]
+        with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
+            if now - _last_change(folder) > grace:
+                yield folder
 
 
 def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
@@ -112,10 +125,10 @@ def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
 
 def _remove_empty(folder: Path) -> None:
     """Remove the folders in `folder` in which nothing is any more."""
-    for path in sorted((each for each in folder.rglob("*") if each.is_dir()), reverse=True):
+    for place, _, _ in os.walk(folder, topdown=False):
         # One that is not empty, or in which somebody is about to write, stays.
         with suppress(OSError):
-            path.rmdir()
+            os.rmdir(place)
 
 
 def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
@@ -132,13 +145,17 @@ def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, d
             yield folder, max(row.created_at, _last_change(folder))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
-
-
 def _changed(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    """When it was changed last: now, where it is gone since it was listed."""
+    try:
+        return _time(path.stat())
+    except FileNotFoundError:
+        return datetime.now(UTC)
 
 
 def _last_change(folder: Path) -> datetime:
-    return max(_changed(path) for path in (folder, *folder.rglob("*")))
+    return max([_changed(folder), *(_time(found) for _, found in files_in(folder))])
+
+
+def _time(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ import polars as pl
 
 from xlwh.errors import ContractError, StoreError
 from xlwh.store.contract import check_key, checked, conforming, empty, schema
-from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove_folder, sync
+from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove, remove_folder, sync
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest
 from xlwh.store.slots import Entry, Slot, contract
@@ -89,7 +88,7 @@ class Staging:
             if folder != self._folder and ours.intersection(slots):
                 remove_folder(folder)
         for unfinished in self._folder.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+            remove(unfinished)
 
     def _chunks(self) -> list[Path]:
         if not self._entered:
@@ -278,18 +277,17 @@ def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:
     yield pl.lit(True) if lower is None else lower
 
 
-def abandoned(root: Path) -> list[Path]:
-    """Staging folders that no process is working on."""
-    folders = []
+def abandoned(root: Path) -> Iterator[Path]:
+    """Staging folders that no process is working on; none can begin to until the next one is asked for."""
     for folder, slots in _folders(root / "staging"):
-        try:
-            with ExitStack() as held:
+        with ExitStack() as held:
+            try:
                 for name in slots:
                     held.enter_context(FileLock(_lock_file(root / "staging", name), name))
-        except StoreError:
-            continue
-        folders.append(folder)
-    return folders
+            except StoreError:
+                continue
+            if folder.is_dir():
+                yield folder
 
 
 def _folders(base: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -148,7 +148,7 @@ class Sources:
         state = hashlib.blake2b(f"{duckdb.__version__} {_FORM} {glossary.digest()}".encode(), digest_size=8)
         for folder in self.folders:
             for path in _sql_files(folder):
-                state.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())
+                state.update(f"\0{path.relative_to(folder)}\0".encode() + _bytes(path))
         for view in self.more.values():
             state.update(repr((view.name, view.sql, view.description)).encode())
         state.update(_contracts())
@@ -261,10 +261,17 @@ def _no_second(new: View | Macro, known: Mapping[str, View | Macro]) -> None:
         raise SqlError(f"`{new.name}` is defined twice: in {known[new.name].path} and in {new.path}.")
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SqlError(f"{path} cannot be read: {error}.") from None
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path).decode()
+    except UnicodeDecodeError as error:
         raise SqlError(f"{path} cannot be read: {error}.") from None
 
 

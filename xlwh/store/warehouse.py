@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -189,7 +190,12 @@ class Warehouse:
             return
         mine = self.root / OWN_SQL
         wanted = {file.name: file.read_bytes() for file in sorted(folder.glob("*.sql"))}
-        if wanted == {file.name: file.read_bytes() for file in mine.glob("*.sql")}:
+        there = dict[str, bytes]()
+        for file in mine.glob("*.sql"):
+            # Another process may be at it too.
+            with suppress(FileNotFoundError):
+                there[file.name] = file.read_bytes()
+        if wanted == there:
             return
         if wanted:
             try_out(load(with_shipped(folder), metrics.views(self.root)))
@@ -200,7 +206,7 @@ class Warehouse:
             publish(path, mine / name)
         for file in mine.glob("*.sql"):
             if file.name not in wanted:
-                file.unlink()
+                file.unlink(missing_ok=True)
 
     def compute_metrics(self) -> None:
         """Compute the metrics that installed packages register (see `xlwh.store.metrics`)."""

@@ -350,3 +350,17 @@ def test_views_may_read_everything(warehouse, frames, sql):
     warehouse.build_catalogue()
     assert fetch(warehouse, "select * from all_languages order by all") == [("de",), ("en",)]
     assert warehouse.scan("all_languages").collect().height == 2
+
+
+def test_nothing_is_left_of_a_catalogue_that_cannot_be_finished(warehouse, monkeypatch):
+    """As on a full disk, where DuckDB leaves its log."""
+
+    def failing(path, *_):
+        for each in (path, path.with_name(f"{path.name}.wal")):
+            each.write_text("x")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(catalogue, "_make", failing)
+    with pytest.raises(OSError, match="No space left"):
+        warehouse.build_catalogue()
+    assert list(warehouse.root.glob(".tmp-*")) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from xlwh.store import Slot
+from xlwh.store import Slot, checks
 from xlwh.tables import TABLES
 
 
@@ -108,3 +108,14 @@ def test_catalogue(warehouse, entry, frames, sql):
     assert "cannot be read" in warehouse.check()[0].message
     path.unlink()
     assert "there is none" in warehouse.check()[0].message
+
+
+def test_a_file_that_is_committed_meanwhile_is_no_orphan(warehouse, frames, monkeypatch):
+    listed = checks.files_in
+
+    def late(path):
+        warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+        yield from listed(path)
+
+    monkeypatch.setattr(checks, "files_in", late)
+    assert "orphan_file" not in {finding.kind for finding in warehouse.check()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
-from xlwh.store.files import make_folder, remove_folder
+from xlwh.store.files import files_in, make_folder, remove, remove_folder
 from xlwh.store.parquet import write_parquet
 
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
@@ -58,4 +60,34 @@ def test_folders(tmp_path):
     make_folder(tmp_path / "a" / "b")
     (tmp_path / "a" / "b" / "file").write_text("x")
     remove_folder(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+    remove_folder(tmp_path / "a")  # another process was quicker
+    remove(tmp_path / "a")
+
+
+def test_what_another_process_removes_at_the_same_time(tmp_path, monkeypatch):
+    for name in ("a/one", "a/b/two", "a/b/three"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = files_in(tmp_path)
+    first, status = next(found)
+    assert status.st_size == 1
+    for other in {tmp_path / name for name in ("a/one", "a/b/two")} - {first}:
+        other.unlink()
+    assert len(list(found)) in (0, 1)
+    assert list(files_in(tmp_path / "gone")) == []
+    [(alone, _)] = files_in(tmp_path / "a" / "b" / "three")
+    assert alone.name == "three"
+    rmtree, calls = shutil.rmtree, []
+
+    def interfered(path):
+        calls.append(path)
+        if len(calls) == 1:
+            (tmp_path / "a" / "b" / "three").unlink()
+            raise FileNotFoundError(path)
+        rmtree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", interfered)
+    remove(tmp_path / "a")
+    assert len(calls) == 2
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,10 @@ import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
-from xlwh.store import Slot, schema
+from xlwh.models.training_state import Workspace
+from xlwh.store import Slot, gc, schema
+from xlwh.store.connect import KEPT
+from xlwh.store.files import remove_folder
 
 NOW = timedelta(0)
 
@@ -100,6 +104,83 @@ def test_unfinished_work_is_kept_for_a_week_and_while_it_is_held(warehouse, fram
     age(folder, days=8)
     assert warehouse.gc(NOW).removed == (f"staging/{folder.name}",)
     assert not folder.exists()
+
+
+def test_none_takes_up_what_is_being_removed(warehouse, frames, monkeypatch):
+    slot, tried = Slot("predictions", ("m", "de"), "xnli"), []
+    with warehouse.staging([slot], "mark") as work:
+        work.append({slot: frames.predictions(language="de")})
+    [staged] = [path for path in (warehouse.root / "staging").iterdir() if path.name != "locks"]
+    training = warehouse.root / "staging" / "finetune" / f"m-{'a' * 16}"
+    training.mkdir(parents=True)
+    age(staged, days=8)
+    age(training, days=8)
+
+    def removing(folder):
+        work = Workspace(folder, "m") if folder == training else warehouse.staging([slot], "mark")
+        with pytest.raises(StoreError, match="being worked on"):
+            work.__enter__()
+        tried.append(folder)
+        remove_folder(folder)
+
+    monkeypatch.setattr(gc, "remove_folder", removing)
+    assert len(warehouse.gc(NOW).removed) == 2
+    assert tried == [staged, training]
+    # One that is being trained is left alone, whatever its files' age.
+    with Workspace(training, "m"):
+        age(training, days=8)
+        assert warehouse.gc(NOW).removed == ()
+
+
+@pytest.mark.parametrize("place", [f"models/m/{'a' * 16}", f"staging/finetune/m-{'b' * 16}"])
+def test_folders_never_go_by_halves(warehouse, monkeypatch, place):
+    """What a killed `gc` leaves of one is swept by a later one, and is nowhere taken for whole."""
+    folder = warehouse.root / place
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("x")
+    age(folder, days=8)
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xlwh.store.files.remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            warehouse.gc(NOW)
+    assert not folder.exists()
+    [left] = folder.parent.glob(".tmp-*")
+    assert warehouse.gc(NOW).removed == (left.relative_to(warehouse.root).as_posix(),)
+    assert not left.exists()
+
+
+def test_files_that_come_and_go_meanwhile(warehouse, two):
+    places = [
+        warehouse.root / name
+        for name in ("tables/tokens/model=m", f"{KEPT}/view", f"models/m/{'a' * 16}", "staging", "metrics",
+                     f"staging/finetune/m-{'b' * 16}", f"staging/finetune/m-{'c' * 16}/deep")
+    ]  # fmt: skip
+    ended = threading.Event()
+
+    def others():
+        while not ended.is_set():
+            for place in places:
+                place.mkdir(parents=True, exist_ok=True)
+                (place / ".tmp-1").write_text("x")
+                (place / ".tmp-1").rename(place / "one.parquet")
+            for place in places:
+                (place / "one.parquet").unlink()
+                if place.name != "staging":
+                    place.rmdir()
+
+    other = threading.Thread(target=others)
+    other.start()
+    try:
+        for _ in range(60):
+            assert not [file for file in warehouse.gc(NOW).removed if "one.parquet" in file]
+            assert {finding.kind for finding in warehouse.check()} <= {"orphan_file", "stale_catalogue"}
+    finally:
+        ended.set()
+        other.join()
 
 
 def test_what_others_keep_in_the_warehouse_is_left_alone(warehouse):

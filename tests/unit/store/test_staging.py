@@ -294,4 +294,4 @@ def test_a_folder_that_another_process_removes_meanwhile(warehouse, frames, slot
     assert [folder.name for folder in abandoned(warehouse.root)] != []
     with warehouse.staging(slots, "mark") as work:
         assert work.done() == set()
-    assert len(abandoned(warehouse.root)) == 1
+    assert len(list(abandoned(warehouse.root))) == 1

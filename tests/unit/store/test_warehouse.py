@@ -223,3 +223,21 @@ def test_a_study_brings_views_of_its_own(warehouse, frames, tmp_path):
     (folder / "surprises.sql").rename(folder / "amazement.sql")
     warehouse.adopt_sql(folder)
     assert {"amazement", "surprises"} & set(warehouse.definitions().views) == {"amazement"}
+
+
+def test_views_that_another_process_removes_meanwhile(warehouse, tmp_path, monkeypatch):
+    folder, listed = tmp_path / "own", type(tmp_path).glob
+    warehouse = Warehouse(warehouse.root)
+    folder.mkdir()
+    (folder / "one.sql").write_text("select 1 as n")
+
+    def before_it_went(self, pattern):
+        gone = [self / "gone.sql"] if pattern == "*.sql" and self.is_relative_to(warehouse.root) else []
+        return [*gone, *listed(self, pattern)]
+
+    monkeypatch.setattr(type(tmp_path), "glob", before_it_went)
+    warehouse.adopt_sql(folder)
+    with pytest.raises(SqlError, match=r"gone\.sql cannot be read"):
+        _ = warehouse.sources().digest
+    monkeypatch.undo()
+    assert Warehouse(warehouse.root).scan("one").collect().rows() == [(1,)]
