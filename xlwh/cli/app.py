@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -28,6 +29,9 @@ _MODULES = {
 """Modules of this package -> the commands that they add to the group when they are imported."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+"""Errors of the system that say all there is to know: no room, or no right to write."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,6 +145,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; without this Python complains once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in _OF_THE_DISK:
+            raise
+        where = "" if error.filename is None else f": '{error.filename}'"
+        click.echo(f"Error: {error.strerror}{where}", err=True)
+        return 1
 
 
 def commands() -> list[click.Command]:

@@ -320,6 +320,9 @@ def _make_view(
 def _run(database: duckdb.DuckDBPyConnection, sql: str, step: View | Macro) -> None:
     try:
         database.execute(sql)
+    except duckdb.TransactionException as error:
+        # Not the view's fault: it could not be written down.
+        raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
     except duckdb.Error as error:
         raise SqlError(f"{step.path}: {error}") from error
 

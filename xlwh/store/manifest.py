@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -193,6 +194,9 @@ _SCOPE_TABLES = (
 )""",
 )
 
+_LITTLE_BYTES = 1_000_000
+"""With less room than this SQLite reports errors of input and output, and does not say why."""
+
 _Row = tuple[str, str, str, str, str, int, int, int, str, int]
 
 _COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
@@ -234,7 +238,10 @@ class SqliteManifest:
             if before is not None and before != self._state():
                 raise StoreError(f"The manifest {self.path} was changed while it was read. Try again.")
         except sqlite3.Error as error:
-            raise StoreError(f"The manifest {self.path} cannot be used: {error}.") from error
+            place = self.path.parent
+            full = place.is_dir() and shutil.disk_usage(place).free < _LITTLE_BYTES
+            why = " (its disk is full)" if full else ""
+            raise StoreError(f"The manifest {self.path} cannot be used: {error}{why}.") from error
 
     def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
         """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -86,6 +87,28 @@ def test_wrong_usage_is_exit_code_2(xlwh):
     code, _, errors = xlwh("tabels")
     assert code == 2
     assert "tables" in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/data/w"), "Error: Read-only file system: '/data/w'"),
+        (PermissionError(errno.EACCES, "Permission denied", "w"), "Error: Permission denied: 'w'"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Error: No space left on device"),
+        (OSError(errno.EIO, "Input/output error"), None),
+    ],
+)
+def test_a_disk_that_is_full_or_may_not_be_written_is_one_line(xlwh, monkeypatch, error, told):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr("xlwh.store.Warehouse.check", failing)
+    monkeypatch.setattr("xlwh.store.Warehouse.__init__", lambda *_: None)
+    for arguments in [("check", "--debug")] + [("check",)] * (told is None):
+        with pytest.raises(OSError, match=str(error.strerror)):
+            xlwh(*arguments)
+    if told is not None:
+        assert xlwh("check") == (1, "", f"{told}\n")
 
 
 def test_ctrl_c_says_that_nothing_is_lost(xlwh, monkeypatch):

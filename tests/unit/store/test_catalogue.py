@@ -364,3 +364,15 @@ def test_nothing_is_left_of_a_catalogue_that_cannot_be_finished(warehouse, monke
     with pytest.raises(OSError, match="No space left"):
         warehouse.build_catalogue()
     assert list(warehouse.root.glob(".tmp-*")) == []
+
+
+def test_a_view_is_not_blamed_for_a_full_disk(warehouse, monkeypatch):
+    class Full:
+        def execute(self, sql):
+            raise duckdb.TransactionException(
+                "Failed to commit: Could not write file: No space left on device"
+            )
+
+    view = next(iter(warehouse.definitions().views.values()))
+    with pytest.raises(StoreError, match=r"^The catalogue cannot be written: .*No space left on device$"):
+        catalogue._run(Full(), "select 1", view)

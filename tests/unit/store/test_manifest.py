@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,6 +149,15 @@ def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path):
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError, match=r"manifest\.sqlite cannot be used"):
         SqliteManifest(path).head()
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    for free, told in ((10**5, r"\(its disk is full\)\.$"), (10**9, r"database\.$")):
+        monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        with pytest.raises(StoreError, match=told):
+            SqliteManifest(path).head()
 
 
 def _scope(head: int = 0) -> Scope:
