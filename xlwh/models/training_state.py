@@ -26,14 +26,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from xlwh.errors import ModelError
-from xlwh.store.files import make_folder, publish, sync
+from xlwh.store.files import make_folder, publish, size, sync
 from xlwh.store.locks import FileLock
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHECKPOINT = "checkpoint.safetensors"
-MEGABYTE = 1_000_000
 
 
 @dataclass
@@ -183,13 +182,13 @@ class Workspace:
         """Remove the folder with all partial work."""
         shutil.rmtree(self.folder)
 
-    def require_space(self, size: int) -> None:
-        """Refuse to begin what `size` bytes of free space could not finish."""
+    def require_space(self, size_bytes: int) -> None:
+        """Refuse to begin what so many bytes of free space could not finish."""
         free = shutil.disk_usage(self.folder).free
-        if free < size:
+        if free < size_bytes:
             raise ModelError(
-                f"Fine-tuning `{self.key}` needs {size // MEGABYTE:,} MB for its checkpoints in {self.folder}, but "
-                f"only {free // MEGABYTE:,} MB are free. Free some space, or move the warehouse to a larger disk."
+                f"Fine-tuning `{self.key}` needs {size(size_bytes)} for its checkpoints in {self.folder}, but only "
+                f"{size(free)} are free. Free some space, or move the warehouse to a larger disk."
             )
 
     def _write(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -342,7 +342,7 @@ def test_refuses_to_begin_without_space(
     job: Job, load_base: Callable[[], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_state.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(ModelError, match=r"needs \d+ MB .* only 0 MB are free"):
+    with pytest.raises(ModelError, match=r"needs [\d.]+ [kMG]B .* only 1.0 kB are free"):
         finetune(job, load_base)
 
 
