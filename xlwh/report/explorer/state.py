@@ -130,7 +130,7 @@ class Explorer:
                 if made.error is not None:
                     log.info("The rows of %s are not kept: %s", name, made.error)
             if not self._ending.is_set():
-                self.warehouse.build_catalogue(kept_anew=True)
+                self.warehouse.build_catalogue()
         except (XlwhError, duckdb.Error, OSError) as error:
             # A warehouse that one may only read is explored all the same: each start computes again.
             log.warning("The rows of views are not kept in %s: %s", self.warehouse.root, error)
