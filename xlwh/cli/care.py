@@ -121,15 +121,18 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
     OTHER is its folder, such as that of a second machine; only partitions that are missing here are copied. What was
     made for another study or other data is made anew by the next `xlwh materialize`.
     """
+    from xlwh.cli.display import keep_again, warn
     from xlwh.store import Warehouse
     from xlwh.store.take import take as copied
 
     here, there = Warehouse(root), Warehouse(other)
+    commit = here.manifest.head()
     for table in tables:
         entries = copied(here, there, table)
         rows = sum(entry.rows for entry in entries)
         click.echo(f"{table}: {counted(len(entries), 'partition')}, {counted(rows, 'row')}")
-    here.build_catalogue()
+    if here.manifest.head() != commit:
+        warn(keep_again(here))
 
 
 @command()

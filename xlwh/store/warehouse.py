@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -239,6 +239,21 @@ class Warehouse:
         outcomes = self.keeper(memory_limit, progress, reads_all).run(names)
         self.build_catalogue()
         return outcomes
+
+    def keep_again(self, progress: Progress | None = None, but: Collection[str] = ()) -> dict[str, Keeping]:
+        """`keep_views`, after a change of what is stored, of the views that were kept before it, without those in `but`.
+
+        The catalogue is brought up to date also where that fails or is stopped.
+        """
+        from xlwh.store.kept import were_kept
+
+        try:
+            names = [
+                name for name in were_kept(self.root, self.definitions().views.values()) if name not in but
+            ]
+            return self.keeper(progress=progress).run(names) if names else {}
+        finally:
+            self.build_catalogue()
 
     def build_catalogue(self) -> Path:
         """Bring `catalog.duckdb` up to the last commit, the present SQL and the rows that are kept; else does nothing."""
