@@ -93,7 +93,8 @@ def gc(grace: timedelta, root: Path) -> None:
 def catalogue(root: Path) -> int:
     """Rebuild catalog.duckdb, and keep the rows of views.
 
-    Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted.
+    Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted or damaged: all that
+    is kept is read, and computed again where that fails.
     """
     from xlwh.cli.display import display
     from xlwh.store import Warehouse
@@ -101,7 +102,7 @@ def catalogue(root: Path) -> int:
 
     warehouse = Warehouse(root)
     with display() as watching:
-        made = warehouse.keep_views(progress=watching.keeping)
+        made = warehouse.keep_views(progress=watching.keeping, reads_all=True)
     computed = sum(each.computed > 0 and each.error is None for each in made.values())
     click.echo(f"Built {warehouse.root / NAME}; rows of {shown(computed)} views were computed.")
     problems = [each.error for each in made.values() if each.error is not None]
@@ -120,15 +121,18 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
     OTHER is its folder, such as that of a second machine; only partitions that are missing here are copied. What was
     made for another study or other data is made anew by the next `xlwh materialize`.
     """
+    from xlwh.cli.display import keep_again, warn
     from xlwh.store import Warehouse
     from xlwh.store.take import take as copied
 
     here, there = Warehouse(root), Warehouse(other)
+    commit = here.manifest.head()
     for table in tables:
         entries = copied(here, there, table)
         rows = sum(entry.rows for entry in entries)
         click.echo(f"{table}: {counted(len(entries), 'partition')}, {counted(rows, 'row')}")
-    here.build_catalogue()
+    if here.manifest.head() != commit:
+        warn(keep_again(here))
 
 
 @command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
+    from xlwh.store import Warehouse
+    from xlwh.store.keeping import Keeping
     from xlwh.upkeep.survey import Survey
 
 _SHOWN_ERRORS = 10
@@ -173,6 +176,36 @@ class Bars:
 def display() -> Lines | Bars:
     """Bars on a terminal, lines elsewhere."""
     return Bars() if console(stderr=True).is_terminal else Lines()
+
+
+def keep(warehouse: Warehouse, names: Collection[str]) -> list[str]:
+    """Compute the rows of these views where they are not kept, and keep them; why some of them are not."""
+    return _kept(warehouse, lambda watching: warehouse.keep_views(names, watching.keeping))
+
+
+def keep_again(warehouse: Warehouse, but: Collection[str] = ()) -> list[str]:
+    """After a change of what is stored: keep the rows of the views again that were kept before it; why some are not.
+
+    Without those in `but`. The catalogue shows the change then.
+    """
+    return _kept(warehouse, lambda watching: warehouse.keep_again(watching.keeping, but))
+
+
+def _kept(warehouse: Warehouse, compute: Callable[[Lines | Bars], Mapping[str, Keeping]]) -> list[str]:
+    try:
+        with display() as watching:
+            made = compute(watching)
+    except OSError as error:
+        # In a folder that may only be read nothing is kept, and all works.
+        unwritable = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return [] if unwritable else [f"The rows of views are not kept in {warehouse.root}: {error}"]
+    return [each.error for each in made.values() if each.error is not None]
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Print what does not fail a command, but should be known."""
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float) -> None:

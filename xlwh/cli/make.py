@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from xlwh.steps.plan import Step
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
-    from xlwh.store.connect import CatalogueInfo
     from xlwh.study import Study
 
 STOPPED_BEFORE = (
@@ -115,13 +114,12 @@ def materialise(
 ) -> int:
     """Make what is missing, show it, and return the exit code."""
     quiet_libraries()
-    from xlwh.cli.display import display, explain, faults, note_overhead, summary
+    from xlwh.cli.display import display, explain, faults, keep_again, note_overhead, summary, warn
     from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
-    from xlwh.store.connect import NAME, read_info
     from xlwh.store.files import MANIFEST
     from xlwh.tables import TABLES
     from xlwh.upkeep import scope
@@ -153,13 +151,13 @@ def materialise(
     # What is wrong with it was told by then.
     with suppress(SqlError) if keep_going else nullcontext():
         warehouse.adopt_sql(study.sql_folder)
+    commit = warehouse.manifest.head()
     # Another study may have hidden what this one reads.
     scope.renew(planner)
     for line in () if force else told(planner, found.todo):
         click.echo(line, err=True)
     outcomes, problems, warnings = list(found.settled), [], []
     views = selection.views if found.todo or assets else ()
-    shown_before = read_info(warehouse.root / NAME)
     try:
         if found.todo or views:
             with _hired(setting, context, found.todo) as crew:
@@ -168,8 +166,6 @@ def materialise(
                 with display() as shown:
                     launcher = Launcher(study, root, shown, force, planner, crew)
                     launcher.launch(found.todo, views)
-                    if not views and any(outcome.written for outcome in launcher.outcomes):
-                        warnings += _kept_again(warehouse, shown_before, shown.keeping)
             note_overhead(root, launcher.outcomes, time.perf_counter() - began)
             # A block of partitions that are run together may hold some that were fresh already.
             made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}
@@ -182,24 +178,15 @@ def materialise(
             scope.renew(planner)
         finally:
             warehouse.build_catalogue()
+    if warehouse.manifest.head() != commit:
+        warnings += keep_again(warehouse, but=views)
     rows = {table: sum(entry.rows for entry in planner.entries(table)) for table in TABLES}
     summary(outcomes, rows, time.perf_counter() - began)
-    for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    warn(warnings)
     explain(outcomes)
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)
     return 1 if problems or any(outcome.error is not None for outcome in outcomes) else 0
-
-
-def _kept_again(
-    warehouse: Warehouse, before: CatalogueInfo | None, progress: Callable[[str, int, int], None]
-) -> list[str]:
-    """Compute the rows of the views that were kept before a part of the study was made; why some could not be."""
-    views = warehouse.definitions().views
-    names = [name for name in (() if before is None else before.kept) if name in views]
-    made = warehouse.keep_views(names, progress) if names else {}
-    return [each.error for each in made.values() if each.error is not None]
 
 
 @contextmanager

@@ -95,10 +95,12 @@ def sql_errors() -> Iterator[None]:
     """DuckDB's refusals as errors of ours."""
     import duckdb
 
+    from xlwh.store.connect import failure
+
     try:
         yield
     except duckdb.Error as error:
-        raise SqlError(str(error)) from error
+        raise failure(error) from error
 
 
 def _query_text(query: str | None, file: Path | None) -> str:

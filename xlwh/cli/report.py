@@ -74,8 +74,10 @@ def report(
 ) -> None:
     """Write a report as one HTML file, or figures for a paper.
 
-    With their tables. The file needs no network and opens from disk.
+    With their tables. The file needs no network and opens from disk. The rows of the views that it shows are kept.
     """
+    from xlwh.cli.display import keep, warn
+    from xlwh.report.figures import all_figures, figure, views_of
     from xlwh.store import Warehouse
 
     if out is None and figures is None:
@@ -89,6 +91,8 @@ def report(
     if len(selection) < len(pairs):
         raise click.UsageError("--set names a column twice; a figure has one value of each")
     warehouse = Warehouse(root)
+    of_figures = views_of([figure(name) for name in only] if only and out is None else all_figures().values())
+    warn(keep(warehouse, [name for name in of_figures if name in warehouse.sources().names]))
     if out is not None:
         from xlwh.report.static_report import write_report
 

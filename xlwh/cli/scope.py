@@ -49,6 +49,7 @@ def drop(
     All of it, or only that of some TABLEs, models, languages and datasets. It is shown and asked about first. Files
     stay until `xlwh gc` removes them, so that readers can finish.
     """
+    from xlwh.cli.display import keep_again, warn
     from xlwh.store import Warehouse
     from xlwh.study import load
     from xlwh.upkeep import drop as dropping
@@ -75,7 +76,7 @@ def drop(
     dropping.drop(warehouse, entries)
     for file in tests:
         file.unlink(missing_ok=True)
-    warehouse.build_catalogue()
+    warn(keep_again(warehouse))
     click.echo(
         f"Dropped {total}. They are removed from the disk by `xlwh gc`, 24 hours from now on; at once by `{_AT_ONCE}`."
     )
@@ -95,6 +96,7 @@ def rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file:
     The study file has to say NEW already. Every stored file that bears the key OLD is written again, and what was up to
     date stays so.
     """
+    from xlwh.cli.display import keep_again, warn
     from xlwh.models import Zoo
     from xlwh.steps.plan import step_of
     from xlwh.steps.planning import Planner
@@ -129,7 +131,7 @@ def rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file:
 
         entries = renamer.run(progress)
     scope.renew(Planner(study, warehouse, Zoo(study, warehouse)))
-    warehouse.build_catalogue()
+    warn(keep_again(warehouse))
     click.echo(
         f"Wrote {shown(len(entries))} files. Those of `{old}` are removed from the disk by `xlwh gc`, 24 hours from now "
         f"on; at once by `{_AT_ONCE}`."

@@ -75,6 +75,8 @@ _FOR_PEOPLE = frozenset(
 )
 _HEAD = 4096
 _SMALL = 64 * 1024
+_DRAINED_BYTES = 32_000_000
+"""Of a file on the disk that is unpacked to its end where only its first lines are wanted: a second or two."""
 _LONGEST_LINE = 1 << 20
 """Bytes of a line that are read where only the beginning of a file is."""
 _NUL_RUN = b"\0" * 1024
@@ -239,13 +241,15 @@ def missing(what: str, path: Path) -> AbsentFileError:
 def read(path: Path, inside: tuple[str, ...] = (), lines: int | None = None) -> bytes:
     """The unpacked bytes of a file, or of a member of an archive (of an archive ...); `CorpusError` where impossible.
 
-    `lines`: only so many lines from its beginning, of text.
+    `lines`: only so many lines from its beginning, of text; that all of it can be unpacked is found out all the same,
+    unless the file is large.
     """
     where = "/".join((str(path), *inside))
     refuse_part(path)
     try:
         with path.open("rb") as stream:
-            data = _read(stream, inside, where, lines)
+            drained = lines is not None and path.stat().st_size <= _DRAINED_BYTES
+            data = _read(stream, inside, where, lines, drained)
     except ERRORS as error:
         raise unreadable(where, error) from None
     if data.startswith(_ZIPS) or _is_tar(io.BytesIO(data[: tarfile.BLOCKSIZE])):
@@ -254,15 +258,22 @@ def read(path: Path, inside: tuple[str, ...] = (), lines: int | None = None) -> 
     return data
 
 
-def _read(stream: IO[bytes], inside: tuple[str, ...], where: str, lines: int | None) -> bytes:
+def _read(stream: IO[bytes], inside: tuple[str, ...], where: str, lines: int | None, drained: bool) -> bytes:
     if not inside:
         with unpacked(stream) as plain:
-            return plain.read() if lines is None else _beginning(plain, lines)
+            if lines is None:
+                return plain.read()
+            found = _beginning(plain, lines)
+            # Whether packed data is whole is only known at its end.
+            while drained and plain.read(1 << 20):
+                pass
+            return found
     with _archive(stream) as archive:
         if archive is None:
             raise CorpusError(f"{where}: not an archive, so it has no member `{inside[0]}`")
         member = archive.open(inside[0])
-        return _read(member if len(inside) == 1 else io.BytesIO(member.read()), inside[1:], where, lines)
+        inner = member if len(inside) == 1 else io.BytesIO(member.read())
+        return _read(inner, inside[1:], where, lines, drained)
 
 
 def _beginning(plain: IO[bytes], lines: int) -> bytes:

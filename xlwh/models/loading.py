@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
+from xlwh.models.labels import LABELLED, classes
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, weight_files
 from xlwh.models.weights import refuse_other_weights
@@ -32,10 +33,6 @@ HEADS: dict[str, Any] = {
 """End of an architecture's name -> the class that restores the checkpoint with its head."""
 
 
-LABELLED = ("sequence_classification", "token_classification")
-"""Tasks whose heads have one logit per class, exactly one of which is right."""
-
-
 TRAINABLE: dict[str, Any] = {
     "sequence_classification": transformers.AutoModelForSequenceClassification,
     "token_classification": transformers.AutoModelForTokenClassification,
@@ -50,7 +47,9 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
-    labels = _labels(pin, options, config) if pin.task in LABELLED else None
+    labels = None
+    if pin.task in LABELLED:
+        labels = classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
     dtype: torch.dtype = getattr(torch, options.dtype)
     model, report = _from_pretrained(_class(pin), pin, options, dtype)
     _refuse_not_finite(pin, model)
@@ -204,49 +203,6 @@ def _sentencepiece_reason(pin: Pin) -> str | None:
 def _class(pin: Pin) -> Any:
     name = pin.architecture or ""
     return next((auto for suffix, auto in HEADS.items() if name.endswith(suffix)), transformers.AutoModel)
-
-
-def _labels(pin: Pin, options: Model, config: Any) -> tuple[str, ...]:
-    """Names of the classes in the order of the logits; ModelError for a head that does not choose one of several."""
-    kind = getattr(config, "problem_type", None)
-    if kind not in (None, "single_label_classification"):
-        raise ModelError(
-            f"Model `{pin.key}`: its head is for {str(kind).replace('_', ' ')} (`problem_type` in "
-            f"{pin.folder / 'config.json'}): its outputs are no scores of classes of which one is right, and no "
-            "analysis here reads others. It can serve as the `base` of a `finetune`, under a new head."
-        )
-    count = int(config.num_labels)
-    if count < 2:
-        raise ModelError(
-            f"Model `{pin.key}`: its head has one output, of which the probability would be 1 for every text "
-            "(a regression, or a binary classifier with one logit). A head with an output per class is needed. It can "
-            "serve as the `base` of a `finetune`, under a new head."
-        )
-    if options.labels is not None:
-        if len(options.labels) != count:
-            raise ModelError(
-                f"Model `{pin.key}`: the study gives {len(options.labels)} labels ({', '.join(options.labels)}), "
-                f"the checkpoint has {count} classes."
-            )
-        return _distinct(pin, options.labels, f"`labels` under `[models.{pin.key}]`")
-    named: dict[int, str] = config.id2label
-    back: Any = getattr(config, "label2id", None) or {}
-    readable = isinstance(back, dict)
-    swapped = readable and [x for index, x in named.items() if x in back and str(back[x]) != str(index)]
-    if set(named) != set(range(count)) or swapped or not readable:
-        raise ModelError(
-            f"Model `{pin.key}`: {pin.folder / 'config.json'} does not say which class is which: `id2label` has "
-            f"{dict(sorted(named.items()))}, `label2id` has {back}. Name the classes in the order of the logits: "
-            f"`labels = [...]` under `[models.{pin.key}]`."
-        )
-    return _distinct(pin, tuple(str(named[index]) for index in range(count)), "`id2label` in config.json")
-
-
-def _distinct(pin: Pin, labels: tuple[str, ...], where: str) -> tuple[str, ...]:
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise ModelError(f"Model `{pin.key}`: {where} has `{twice[0]}` twice: no label may name two classes.")
-    return labels
 
 
 def _from_pretrained(

@@ -118,8 +118,7 @@ class Pin:
 
         Every text-to-text head is one of `translation`, the one such task here.
         """
-        name = self.architecture or ""
-        return next((task for suffix, task in TASKS.items() if name.endswith(suffix)), None)
+        return task_of(self.architecture)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -149,12 +148,17 @@ def pin_folder(
         source=source,
         revision=revision,
         model_type=str(config.get("model_type")),
-        architecture=_architecture(key, folder, config),
+        architecture=architecture_of(key, folder, config),
         weight_hash=cache.digest(weight_files(key, folder)),
         tokenizer_hash=cache.digest(tokenizer_files(folder), named=True),
         config_hash=cache.digest(_model_files(folder), named=True),
         folder=folder,
     )
+
+
+def task_of(architecture: str | None) -> str | None:
+    """Task of the head of an architecture; None without one."""
+    return next((task for suffix, task in TASKS.items() if (architecture or "").endswith(suffix)), None)
 
 
 def require_loadable(key: str, folder: Path) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def require_loadable(key: str, folder: Path) -> dict[str, Any]:
     refuse_foreign(key, folder)
     if not tokenizer_files(folder):
         raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
-    _architecture(key, folder, config)
+    architecture_of(key, folder, config)
     weight_files(key, folder)
     return config
 
@@ -197,7 +201,8 @@ def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _architecture(key: str, folder: Path, config: dict[str, Any]) -> str | None:
+def architecture_of(key: str, folder: Path, config: dict[str, Any]) -> str | None:
+    """The class that a checkpoint's configuration names first; ModelError where it names none in a list."""
     named = config.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise ModelError(

@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 
 from xlwh.errors import SqlError
+from xlwh.store.connect import failure
 
 MAX_ROWS = 200_000
 """Rows kept of one view. Views that figures read have a row per language, layer or head, not per word."""
@@ -62,7 +63,7 @@ class FrameViews:
                 quoted = name.replace('"', '""')
                 found: pl.DataFrame = connection.sql(f'from "{quoted}" limit {MAX_ROWS + 1}').pl()
             except duckdb.Error as error:
-                raise SqlError(f"The view {name} cannot be computed: {error}") from error
+                raise SqlError(f"The view {name} cannot be computed: {failure(error)}") from error
             finally:
                 self._running.discard(connection)
         if found.height > MAX_ROWS:

@@ -130,7 +130,7 @@ class Rates:
         key = (step, name, model)
         if key not in self._paces:
             like = self._like(step, name, model)
-            told = [(each.size, each.seconds) for each in like]
+            told = _jobs(like)
             self._paces[key] = line(told) if told else None
         return self._paces[key]
 
@@ -158,6 +158,25 @@ class Rates:
         return rows, size_bytes
 
 
+def _jobs(like: Iterable[Made]) -> list[tuple[float, float]]:
+    """(size, seconds) of jobs; each of those that were made together is their usual one.
+
+    What they took together was divided among them by their sizes, so that their own times say nothing of what is fixed.
+    The same pace to nine digits tells them.
+    """
+    together: dict[str, list[Made]] = {}
+    for each in like:
+        pace = f"{each.seconds / each.size:.9g}" if each.size > 0 else ""
+        together.setdefault(pace, []).append(each)
+    found = []
+    for group in together.values():
+        size, seconds = (
+            statistics.fmean(values) for values in zip(*((e.size, e.seconds) for e in group), strict=True)
+        )
+        found += [(size, seconds)] * len(group)
+    return found
+
+
 def line(told: Sequence[tuple[float, float]]) -> Line:
     """From (size, value) of like jobs: through the usual small and large one; through nothing where sizes are alike.
 
@@ -165,8 +184,14 @@ def line(told: Sequence[tuple[float, float]]) -> Line:
     """
     ordered = sorted(told)
     third = max(1, len(ordered) // 3)
+    # All of one size belong together: a cut among them would choose by what they took.
+    least, most = ordered[third - 1][0], ordered[-third][0]
     small, large = (
-        [list(each) for each in zip(*part, strict=True)] for part in (ordered[:third], ordered[-third:])
+        [list(each) for each in zip(*part, strict=True)]
+        for part in (
+            [each for each in ordered if each[0] <= least],
+            [each for each in ordered if each[0] >= most],
+        )
     )
     one, other = statistics.median(small[0]), statistics.median(large[0])
     quick, slow = usual(small[1]), usual(large[1])

@@ -29,7 +29,16 @@ from xlwh.errors import SqlError, StoreError
 from xlwh.store.connect import KEPT, NAME, PRIVATE, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
-from xlwh.store.kept import Fingerprints, Kept, all_kept, check, check_columns, quoted, quoted_name
+from xlwh.store.kept import (
+    Fingerprints,
+    Kept,
+    all_kept,
+    changes,
+    check,
+    check_columns,
+    quoted,
+    quoted_name,
+)
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.slots import Entry, Slot
@@ -64,11 +73,11 @@ _TYPES = {
 }
 
 
-def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_anew: bool = False) -> Path:
+def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
     """Build `root/catalog.duckdb` from the manifest's last commit, unless it is already just that.
 
     Which rows of views are kept is looked up for a new commit, new SQL or another place, where some that it reads are
-    gone, and with `kept_anew`: where some may have been kept for the very state that it shows.
+    gone or cut short, and where some may have been kept since, also by a process that was killed.
 
     One builder at a time: whoever waited for another one finds its work done, or a newer commit to show. Where only
     stored files and kept rows have changed, the views over those are replaced in a copy: making all views anew takes a
@@ -77,30 +86,23 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_ane
     path = root / NAME
     with FileLock(root / "catalog.lock", f"The catalogue of {root}", wait_s=_LOCK_WAIT_S):
         found = read_info(path)
-        is_current = found is not None and (found.commit, found.root, found.definitions) == (
-            manifest.head(),
-            str(root),
-            sources.digest,
-        )
-        if is_current and found is not None and not kept_anew and not found.lost():
-            return path
+        # Read before the kept rows are looked up: what is kept meanwhile is found the next time.
+        noted = changes(root)
+        if found is not None and not found.lost():
+            wanted = (manifest.head(), str(root), sources.digest, noted)
+            if (found.commit, found.root, found.definitions, found.changes) == wanted:
+                return path
         snapshot, definitions = manifest.snapshot(), sources.load()
         kept = all_kept(root, Fingerprints(definitions, snapshot))
-        if (
-            is_current
-            and found is not None
-            and found.kept == {name: each.files for name, each in kept.items()}
-        ):
-            return path
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
                 here = found.root == str(root) and found.commit <= snapshot.commit
                 changed = manifest.changes(found.commit).tables if here else None
-                _update(unfinished, root, found, changed, snapshot, sources, kept)
+                _update(unfinished, root, found, changed, snapshot, sources, kept, noted)
             else:
-                _make(unfinished, root, snapshot, sources, kept)
+                _make(unfinished, root, snapshot, sources, kept, noted)
             publish(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -111,7 +113,7 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources, kept_ane
     return path
 
 
-def _note_superseded(root: Path, before: Mapping[str, tuple[str, ...]], after: Mapping[str, Kept]) -> None:
+def _note_superseded(root: Path, before: Mapping[str, Collection[str]], after: Mapping[str, Kept]) -> None:
     """Let the files that are not shown any more be as young as that: who reads them has the usual time to finish."""
     shown = {file for each in after.values() for file in each.files}
     for file in {file for files in before.values() for file in files} - shown:
@@ -124,15 +126,17 @@ def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
 
     Raises `SqlError` naming the file of a view that DuckDB refuses, and `StoreError` for Parquet files that are gone.
     """
-    _make(path, root, snapshot, sources, all_kept(root, Fingerprints(sources.load(), snapshot)))
+    _make(path, root, snapshot, sources, all_kept(root, Fingerprints(sources.load(), snapshot)), "")
 
 
-def _make(path: Path, root: Path, snapshot: Snapshot, sources: Sources, kept: Mapping[str, Kept]) -> None:
+def _make(
+    path: Path, root: Path, snapshot: Snapshot, sources: Sources, kept: Mapping[str, Kept], noted: str
+) -> None:
     definitions = sources.load()
     check(definitions)
     with duckdb.connect(path) as database:
         fill(database, root, snapshot, definitions, TABLES, _place_guard(root), kept)
-        _inform(database, root, snapshot, sources, kept)
+        _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, definitions.views.values())
 
 
@@ -144,6 +148,7 @@ def _update(
     snapshot: Snapshot,
     sources: Sources,
     kept: Mapping[str, Kept],
+    noted: str,
 ) -> None:
     """Bring the catalogue in `path` to a snapshot by which these tables are others (None: one of another place).
 
@@ -163,7 +168,7 @@ def _update(
         ]
         for view in views:
             _make_view(database, root, view, kept.get(view.name), guard, replace=True)
-        _inform(database, root, snapshot, sources, kept)
+        _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, views)
 
 
@@ -207,6 +212,7 @@ def _inform(
     snapshot: Snapshot,
     sources: Sources,
     kept: Mapping[str, Kept],
+    noted: str,
 ) -> None:
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
     mark = _place_mark(root)
@@ -220,13 +226,14 @@ def _inform(
     database.execute(
         "create or replace view catalogue_info as select "
         f"{snapshot.commit}::bigint as commit, {quoted(now)}::timestamp as built_at, "
-        f"{quoted(str(root))} as root, {quoted(sources.digest)} as definitions"
+        f"{quoted(str(root))} as root, {quoted(sources.digest)} as definitions, {quoted(noted)} as changes"
     )
     # One text: a list of as many literals takes seconds to parse where there are many files.
-    files = "\n".join(file for each in kept.values() for file in each.files)
+    files = "\n".join(f"{size} {file}" for each in kept.values() for file, size in each.files.items())
     database.execute(
         "create schema if not exists kept; create or replace view kept.files as "
-        f"select unnest(string_split({quoted(files)}, chr(10))) as file"
+        "select regexp_extract(line, ' (.*)', 1) as file, split_part(line, ' ', 1)::bigint as size_bytes "
+        f"from (select unnest(string_split({quoted(files)}, chr(10))) as line) where line <> ''"
     )
 
 
@@ -311,7 +318,13 @@ def _make_view(
     sql = view.sql
     if kept is not None:
         sql = kept.select(root, guard)
-    elif view.folder == METRICS:
+        try:
+            database.execute(f"create {'or replace ' * replace}view {quoted_name(view.name)} as\n{sql}")
+        except duckdb.Error as error:
+            text = f"The kept rows of the view {view.name} cannot be read: {_line(error)}."
+            raise StoreError(f"{text} Run: `xlwh catalogue`.") from error
+        return
+    if view.folder == METRICS:
         # Results of installed packages' metrics are files too.
         sql = f"select * from ({sql}) where {guard}"
     _run(database, f"create {'or replace ' * replace}view {quoted_name(view.name)} as\n{sql}", view)

@@ -13,6 +13,7 @@ from xlwh.errors import ContractError
 from xlwh.store.connect import KEPT, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED, files_in
+from xlwh.store.kept import unreadable
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.slots import Entry, contract
@@ -147,20 +148,17 @@ def _catalogue(root: Path, commit: int, definitions: str) -> Iterator[Finding]:
     elif info.definitions != definitions:
         yield Finding("stale_catalogue", path.name, f"the SQL changed since it was built; {mend}")
     elif lost := info.lost():
-        yield Finding("stale_catalogue", path.name, f"{lost[0]} is gone, which it reads; {mend}")
+        state = "is cut short" if (root / KEPT / lost[0]).is_file() else "is gone"
+        yield Finding("stale_catalogue", path.name, f"{lost[0]} {state}, which it reads; {mend}")
     else:
         yield from _kept_rows(root, info)
 
 
 def _kept_rows(root: Path, info: CatalogueInfo) -> Iterator[Finding]:
     """Kept rows of views that cannot be read."""
-    for file in (file for files in info.kept.values() for file in files if file.endswith(".parquet")):
-        try:
-            pl.read_parquet(root / KEPT / file, hive_partitioning=False, glob=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            yield Finding(
-                "unreadable_file", f"{KEPT}/{file}", f"{_line(error)}; delete it and run `xlwh catalogue`"
-            )
+    files = [file for files in info.kept.values() for file in files if file.endswith(".parquet")]
+    for file, reason in unreadable(root, files):
+        yield Finding("unreadable_file", f"{KEPT}/{file}", f"{reason}; run `xlwh catalogue`")
 
 
 def _line(error: Exception) -> str:

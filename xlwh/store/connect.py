@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from xlwh.errors import StoreError
+from xlwh.errors import SqlError, StoreError
 from xlwh.store import spill
 
 if TYPE_CHECKING:
@@ -46,13 +46,32 @@ class CatalogueInfo:
     """Warehouse that its paths lead to."""
     definitions: str
     """Digest of the SQL and the contracts that it was built from."""
-    kept: Mapping[str, tuple[str, ...]]
-    """View whose kept rows it reads -> their files, relative to the kept rows' folder."""
+    kept: Mapping[str, Mapping[str, int]]
+    """View whose kept rows it reads -> their files, relative to the kept rows' folder, and their bytes."""
+    changes: str
+    """What `xlwh.store.kept.changes` was when the kept rows were looked up."""
 
     def lost(self) -> list[str]:
-        """Those of the files that are gone."""
+        """Those of the files that are gone, or not of the size that they had."""
         folder = Path(self.root) / KEPT
-        return [file for files in self.kept.values() for file in files if not (folder / file).is_file()]
+        return [file for files in self.kept.values() for file in files if _size(folder / file) != files[file]]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def failure(error: duckdb.Error) -> SqlError:
+    """What DuckDB says of a query as an error of ours, with what mends it where a stored file is at fault."""
+    text = str(error).rstrip()
+    if KEPT in text:
+        return SqlError(f"{text}\nThe kept rows of a view are damaged or gone. Run: `xlwh catalogue`.")
+    if "parquet" in text.lower() or "TProtocolException" in text:
+        text += "\nIf a file of the warehouse is damaged, `xlwh check` names it, and `xlwh catalogue` mends kept rows."
+    return SqlError(text)
 
 
 def open_private(make: Callable[[Path], object]) -> duckdb.DuckDBPyConnection:
@@ -96,7 +115,7 @@ def same_place(one: Path | str, other: Path | str) -> bool:
 def open_catalogue(root: Path, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection | None:
     """A sandboxed connection to the catalogue of the warehouse at `root`, as it stands.
 
-    None where it is missing, cannot be read, was built for another place, or reads kept rows that are gone.
+    None where it is missing, cannot be read, was built for another place, or reads kept rows that are gone or cut short.
     """
     opened = _open_informed(root / NAME)
     if opened is None:
@@ -128,14 +147,13 @@ def _open_informed(path: Path) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo
 
 def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
     """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none."""
-    [(commit, built_at, root, definitions)] = database.execute(
-        "select commit, built_at, root, definitions from catalogue_info"
+    [(commit, built_at, root, definitions, changes)] = database.execute(
+        "select commit, built_at, root, definitions, changes from catalogue_info"
     ).fetchall()
-    kept: dict[str, list[str]] = {}
-    for (file,) in database.execute("from kept.files where file <> ''").fetchall():
-        kept.setdefault(file.partition("/")[0], []).append(file)
-    files = {name: tuple(each) for name, each in kept.items()}
-    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, files)
+    kept: dict[str, dict[str, int]] = {}
+    for file, size in database.execute("select file, size_bytes from kept.files").fetchall():
+        kept.setdefault(file.partition("/")[0], {})[file] = size
+    return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, kept, changes)
 
 
 def sandboxed(

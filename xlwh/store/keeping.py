@@ -17,10 +17,11 @@ from duckdb.sqltypes import DuckDBPyType
 
 from xlwh.errors import SqlError
 from xlwh.store import catalogue
-from xlwh.store.connect import KEPT, open_in_memory
+from xlwh.store.connect import KEPT, failure, open_in_memory
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.kept import (
     Column,
+    File,
     Fingerprints,
     Kept,
     Values,
@@ -29,9 +30,11 @@ from xlwh.store.kept import (
     columns_of,
     columns_text,
     kept,
+    note_change,
     quoted,
     quoted_name,
     there,
+    unreadable,
 )
 from xlwh.store.manifest import Snapshot
 from xlwh.store.views import Definitions, View, require_view, shipped_sql
@@ -80,15 +83,18 @@ class Keeper:
         snapshot: Snapshot,
         memory_limit: str | None = None,
         progress: Progress | None = None,
+        reads_all: bool = False,
     ) -> None:
+        """`reads_all`: whether every file that is there is read, and made anew where that fails."""
         self._root = root
         self._definitions = definitions
         self._snapshot = snapshot
         self._memory_limit = memory_limit
         self._progress = progress or (lambda name, done, of: None)
+        self._reads_all = reads_all
         self._prints = Fingerprints(definitions, snapshot)
         self._kept: dict[str, Kept] = {}
-        self._files: dict[str, dict[Values, str]] = {}
+        self._files: dict[str, dict[Values, File]] = {}
         """Of the views that are kept, by slice."""
         self._restricted: set[str] = set()
         """Tables and kept views that show a part of their rows at the moment."""
@@ -112,6 +118,8 @@ class Keeper:
         outcomes: dict[str, Keeping] = {}
         todo = []
         for view in wanted:
+            if self._reads_all:
+                self._remove_unreadable(view)
             if (found := kept(self._root, self._prints, view.name)) is not None:
                 self._kept[view.name] = found
                 outcomes[view.name] = Keeping(len(self._prints.slices(view.name)), 0, 0.0)
@@ -150,6 +158,16 @@ class Keeper:
                 waiting.extend(self._prints.inputs(name).kept)
         return [view for view in self._prints.kept if view.name in found]
 
+    def _remove_unreadable(self, view: View) -> None:
+        try:
+            found, _ = there(self._root, self._prints, view.name)
+        except SqlError:
+            # Told where it is computed.
+            return
+        files = [each.name for each in found.values() if each.name.endswith(".parquet")]
+        for file, _ in unreadable(self._root, files):
+            (self._root / KEPT / file).unlink(missing_ok=True)
+
     def _open_files(
         self, database: duckdb.DuckDBPyConnection, needed: Definitions, todo: Sequence[View]
     ) -> None:
@@ -171,8 +189,9 @@ class Keeper:
                     raise SqlError(f"it reads `{other}`: {error}")
             computed = self._compute(database, view)
             error = None
-        except (SqlError, duckdb.Error) as failure:
-            error = f"{view.name} cannot be computed: {failure}"
+        except (SqlError, duckdb.Error) as reason:
+            told = failure(reason) if isinstance(reason, duckdb.Error) else reason
+            error = f"{view.name} cannot be computed: {told}"
         return Keeping(slices, computed, time.perf_counter() - began, error)
 
     def _compute(self, database: duckdb.DuckDBPyConnection, view: View) -> int:
@@ -181,6 +200,9 @@ class Keeper:
         if not (self._root / KEPT / columns_file(self._prints, view.name)).is_file():
             self._write_columns(view, columns)
         _, missing = there(self._root, self._prints, view.name)
+        if missing:
+            # Before it too: a process may be killed between its last file and the line below.
+            note_change(self._root)
         done = 0
         self._progress(view.name, done, len(missing))
         for batch in self._batches(view, missing):
@@ -196,6 +218,7 @@ class Keeper:
         found = kept(self._root, self._prints, view.name)
         if found is None:
             raise SqlError("files of its rows were removed while it was computed; run it again.")
+        note_change(self._root)
         self._kept[view.name] = found
         database.execute(f"create or replace view {quoted_name(view.name)} as {found.select(self._root)}")
         return len(missing)
@@ -303,12 +326,9 @@ class Keeper:
         for other in inputs.kept:
             columns = prints.shared(view.name, other)
             if columns:
-                yield other, sum(self._size(file) for file in self._files_of(view, other, [values]))
+                yield other, sum(each.size_bytes for each in self._files_of(view, other, [values]))
 
-    def _size(self, file: str) -> int:
-        return (self._root / KEPT / file).stat().st_size
-
-    def _files_of(self, view: View, other: str, batch: Iterable[Values]) -> list[str]:
+    def _files_of(self, view: View, other: str, batch: Iterable[Values]) -> list[File]:
         """The files of another kept view that these slices read."""
         prints, columns = self._prints, self._prints.shared(view.name, other)
         if other not in self._files:
@@ -329,7 +349,7 @@ class Keeper:
             if whole and key not in self._restricted:
                 continue
             if is_view:
-                files = None if whole else self._files_of(view, name, batch)
+                files = None if whole else [each.name for each in self._files_of(view, name, batch)]
                 sql = self._kept[name].select(self._root, files=files)
                 database.execute(f"create or replace view {quoted_name(name)} as {sql}")
             else:

@@ -9,16 +9,22 @@ where `definition` is a digest of the SQL that stands behind the view and of Duc
 of the stored files, which never change, and of the kept rows of other views that it reads. A view that is kept by columns
 has a file for each of their values (a slice), made from the files of that slice alone where a table is partitioned by these
 columns. Instead of a Parquet file without rows there is an empty file, `<inputs>.empty`.
+
+A file that was cut short counts as none, and is written again. The file `changes` says by a new text that some may have been
+kept since it was read last, so that whoever builds a catalogue looks them up.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -33,6 +39,14 @@ _FORM = 1
 """Of the files; raised when the same rows are written in another way."""
 
 _COLUMNS = "columns.json"
+
+_CHANGES = "changes"
+
+_MAGIC = b"PAR1"
+"""What a Parquet file begins with and ends in."""
+
+_LEAST_BYTES = 12
+"""Of a Parquet file without a footer: twice that, and the footer's length in four bytes."""
 
 Values = tuple[str, ...]
 """Of the columns that something is grouped by, such as `("mbert", "de")`."""
@@ -60,14 +74,22 @@ class Inputs:
     """Views that are kept."""
 
 
+class File(NamedTuple):
+    """A file that is there."""
+
+    name: str
+    """Relative to the kept rows' folder."""
+    size_bytes: int
+
+
 @dataclass(frozen=True)
 class Kept:
     """All rows of one view, in files that are there."""
 
     view: View
     columns: tuple[Column, ...]
-    files: tuple[str, ...]
-    """All that have to be there, relative to the kept rows' folder."""
+    files: Mapping[str, int]
+    """All that have to be there, relative to the kept rows' folder, and their bytes."""
 
     def select(self, root: Path, guard: str = "true", files: Iterable[str] | None = None) -> str:
         """A query of the rows (of `files`, else of all), of the types of the view itself, where `guard` holds."""
@@ -257,6 +279,7 @@ class Fingerprints:
 
     def files(self) -> Iterator[str]:
         """All names that the files of kept rows may have now, relative to the folder."""
+        yield _CHANGES
         for view in self.kept:
             yield f"{self.folder(view.name)}/{_COLUMNS}"
             for values in self.slices(view.name):
@@ -265,20 +288,68 @@ class Fingerprints:
                 yield f"{file}.empty"
 
 
-def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, str], list[Values]]:
-    """The slices of a view that are kept, with their files relative to the folder, and those that are not."""
-    folder = root / KEPT
-    found: dict[Values, str] = {}
+def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, File], list[Values]]:
+    """The slices of a view that are kept, with their files, and those that are not."""
+    found: dict[Values, File] = {}
     missing = []
     for values in prints.slices(name):
         file = prints.file(name, values)
         for each in (f"{file}.parquet", f"{file}.empty"):
-            if (folder / each).is_file():
-                found[values] = each
+            if (size := _size(root / KEPT / each)) is not None:
+                found[values] = File(each, size)
                 break
         else:
             missing.append(values)
     return found, missing
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none, or one that was cut short."""
+    try:
+        if path.suffix != ".parquet":
+            return path.stat().st_size
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < _LEAST_BYTES:
+                return None
+            file.seek(-8, os.SEEK_END)
+            end = file.read()
+            footer = int.from_bytes(end[:4], "little")
+            return size if end[4:] == _MAGIC and 0 < footer <= size - _LEAST_BYTES else None
+    except OSError:
+        return None
+
+
+def unreadable(root: Path, files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the kept files (relative to their folder) that cannot be read, and why. Reads all of them."""
+    with duckdb.connect() as database:
+        for file in files:
+            # All values of all columns: each is decompressed on its own.
+            path = quoted(str(root / KEPT / file))
+            try:
+                database.execute(
+                    f"select bit_xor(hash(t)) from read_parquet({path}, hive_partitioning = false) t"
+                )
+            except duckdb.Error as error:
+                yield file, str(error).strip().split("\n")[0]
+
+
+def note_change(root: Path) -> None:
+    """Say that rows may be kept that no catalogue has been told of."""
+    (root / KEPT / _CHANGES).write_text(secrets.token_hex(8), encoding="utf-8")
+
+
+def changes(root: Path) -> str:
+    """What `note_change` wrote last; empty where nothing was kept yet."""
+    try:
+        return (root / KEPT / _CHANGES).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def were_kept(root: Path, views: Iterable[View]) -> list[str]:
+    """The names of those of the views whose rows are kept, or were for an earlier state or other SQL."""
+    return [view.name for view in views if view.by is not None and (root / KEPT / view.name).is_dir()]
 
 
 def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...] | None:
@@ -306,7 +377,10 @@ def kept(root: Path, prints: Fingerprints, name: str) -> Kept | None:
     if view.by is None or (columns := columns_of(root, prints, name)) is None:
         return None
     found, missing = there(root, prints, name)
-    return None if missing else Kept(view, columns, (columns_file(prints, name), *found.values()))
+    own = columns_file(prints, name)
+    if missing or (size := _size(root / KEPT / own)) is None:
+        return None
+    return Kept(view, columns, {own: size, **dict(found.values())})
 
 
 def all_kept(root: Path, prints: Fingerprints) -> dict[str, Kept]:

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xlwh.errors import SqlError
 from xlwh.store.files import MANIFEST
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
     """
     import duckdb
 
+    from xlwh.store.connect import failure
     from xlwh.store.query import checked
 
     statement = checked(sql)
@@ -52,4 +52,4 @@ def query(path: Path | str, sql: str) -> duckdb.DuckDBPyConnection:
         return database.execute(statement)
     except duckdb.Error as error:
         database.close()
-        raise SqlError(str(error)) from None
+        raise failure(error) from None

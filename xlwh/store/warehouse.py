@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -146,8 +146,10 @@ class Warehouse:
         return frame.filter(pl.col(k) == v for k, v in filters.items()) if filters else frame
 
     def _view(self, name: str, filters: Mapping[str, str], everything: bool) -> pl.LazyFrame:
+        import duckdb
+
         from xlwh.store.catalogue import fill
-        from xlwh.store.connect import open_in_memory
+        from xlwh.store.connect import failure, open_in_memory
         from xlwh.store.kept import Fingerprints, all_kept
 
         definitions = self.definitions()
@@ -156,11 +158,14 @@ class Warehouse:
         needed = definitions.needed_for([name], kept)
         with open_in_memory(self.root) as database:
             fill(database, self.root, snapshot, needed, needed.files, kept=kept)
-            _check_columns(name, database.sql(f'from "{name}"').columns, filters)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
-            found: pl.DataFrame = database.sql(
-                f'from "{name}" where {where}', params=list(filters.values())
-            ).pl()
+            try:
+                _check_columns(name, database.sql(f'from "{name}"').columns, filters)
+                found: pl.DataFrame = database.sql(
+                    f'from "{name}" where {where}', params=list(filters.values())
+                ).pl()
+            except duckdb.Error as error:
+                raise failure(error) from error
         return found.lazy()
 
     def sources(self) -> Sources:
@@ -214,36 +219,53 @@ class Warehouse:
 
         compute(self.root, self)
 
-    def keeper(self, memory_limit: str | None = None, progress: Progress | None = None) -> Keeper:
+    def keeper(
+        self, memory_limit: str | None = None, progress: Progress | None = None, reads_all: bool = False
+    ) -> Keeper:
         """What computes the kept rows of views for the last commit (see `xlwh.store.keeping`)."""
         from xlwh.store.keeping import Keeper
 
-        return Keeper(self.root, self.definitions(), self.manifest.snapshot(), memory_limit, progress)
+        snapshot = self.manifest.snapshot()
+        return Keeper(self.root, self.definitions(), snapshot, memory_limit, progress, reads_all)
 
     def keep_views(
         self,
         names: Iterable[str] | None = None,
         progress: Progress | None = None,
         memory_limit: str | None = None,
+        reads_all: bool = False,
     ) -> dict[str, Keeping]:
         """Compute the rows of views, by default of all, that are not kept for what is stored now, and keep them.
 
         Then `catalog.duckdb` is brought up to date. What became of each view, by name; those that cannot be computed
         have their reason with them, and are left as they are. `progress` is called with a view's name, the slices that
-        are computed and how many there are to compute; `memory_limit` as DuckDB writes it: 600MB.
+        are computed and how many there are to compute; `memory_limit` as DuckDB writes it: 600MB. With `reads_all` every
+        file of rows that are kept is read, and computed again where it is damaged; without, where it was cut short.
         """
-        outcomes = self.keeper(memory_limit, progress).run(names)
-        self.build_catalogue(kept_anew=True)
+        outcomes = self.keeper(memory_limit, progress, reads_all).run(names)
+        self.build_catalogue()
         return outcomes
 
-    def build_catalogue(self, kept_anew: bool = False) -> Path:
-        """Bring `catalog.duckdb` up to the last commit and the present SQL; does nothing if it is.
+    def keep_again(self, progress: Progress | None = None, but: Collection[str] = ()) -> dict[str, Keeping]:
+        """`keep_views`, after a change of what is stored, of the views that were kept before it, without those in `but`.
 
-        `kept_anew` says that rows of views may have been kept since it was built.
+        The catalogue is brought up to date also where that fails or is stopped.
         """
+        from xlwh.store.kept import were_kept
+
+        try:
+            names = [
+                name for name in were_kept(self.root, self.definitions().views.values()) if name not in but
+            ]
+            return self.keeper(progress=progress).run(names) if names else {}
+        finally:
+            self.build_catalogue()
+
+    def build_catalogue(self) -> Path:
+        """Bring `catalog.duckdb` up to the last commit, the present SQL and the rows that are kept; else does nothing."""
         from xlwh.store.catalogue import publish_catalogue
 
-        return publish_catalogue(self.root, self.manifest, self.sources(), kept_anew)
+        return publish_catalogue(self.root, self.manifest, self.sources())
 
     def catalogue_is_current(self) -> bool:
         """Whether `catalog.duckdb` shows the last commit, the present SQL and this place, and all that it reads is there."""

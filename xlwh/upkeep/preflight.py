@@ -14,10 +14,11 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from xlwh.attribution.methods import file_of
 from xlwh.concepts.alignment_external import PLACEHOLDERS
@@ -28,7 +29,8 @@ from xlwh.corpora import read
 from xlwh.corpora.dictionaries import require_dictionary
 from xlwh.errors import AbsentFileError, ModelError, StudyError, XlwhError
 from xlwh.models.families import family_of
-from xlwh.models.pins import require_loadable, shapes
+from xlwh.models.labels import LABELLED, classes
+from xlwh.models.pins import architecture_of, require_loadable, shapes, task_of
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Step, of_same_weights
 from xlwh.study import OwnMethod, Study
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from xlwh.upkeep.imagined import StepPlan
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 Place = tuple[str, ...]
 """Where in a study file something is named: keys of tables and fields."""
@@ -52,6 +55,8 @@ class Fault:
     """What is wrong, and what to do."""
     absent: str | None = None
     """Path of the file that is not there, where that is what is wrong."""
+    otherwise: tuple[str, ...] = ()
+    """What says the same of others that share it."""
 
 
 @dataclass
@@ -126,7 +131,8 @@ def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
     need = Need(study, plans, looked)
     for check in CHECKS:
         check(need)
-    known = {line for fault in looked.faults for line in fault.text.splitlines()}
+    said = [text for fault in looked.faults for text in (fault.text, *fault.otherwise)]
+    known = {line for text in said for line in text.splitlines()}
     # Every plan that opens a file misses it; the check has told it, with the line that names it.
     absent = {fault.absent for fault in looked.faults} - {None}
     for step, plan in plans.items():
@@ -210,16 +216,61 @@ def _hub_datasets(need: Need) -> None:
             )
 
 
-@covers("models.*.path", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
+@covers("models.*.path", "models.*.labels", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
         "models.*.scratch.tokenizer_of")  # fmt: skip
 def _checkpoints(need: Need) -> None:
+    same: dict[tuple[object, ...], list[str]] = {}
     for key in need.models():
         model = need.study.models[key]
         if model.path is not None:
-            folder = (need.study.folder / model.path).resolve()
-            need.try_(("models", key, "path"), _loadable, key, folder)
+            same.setdefault(((need.study.folder / model.path).resolve(),), []).append(key)
         elif model.hub is not None and model.revision is not None:
-            need.try_(("models", key, "hub"), _on_hub, need, key)
+            same.setdefault((model.hub, model.revision), []).append(key)
+    folders = dict[str, Path | None]()
+    for keys in same.values():
+        field = "hub" if need.study.models[keys[0]].path is None else "path"
+        folder = _of_same(need, keys, field, partial(_checkpoint, need))
+        folders |= dict.fromkeys(keys, folder)
+    heads: dict[tuple[Path, tuple[str, ...] | None], list[str]] = {}
+    for key in dict.fromkeys(
+        str(k.model) for k in need.keys(*(s.name for s in STEPS.values() if s.runs_model))
+    ):
+        own = need.study.models[key]
+        source = own.weights_of or key
+        given = need.study.models[source].labels if own.labels is None else own.labels
+        if (found := folders.get(source)) is not None:
+            heads.setdefault((found, given), []).append(key)
+    for (folder, given), keys in heads.items():
+        _of_same(need, keys, "labels", partial(_named_classes, folder=folder, given=given))
+
+
+def _of_same(need: Need, models: Sequence[str], named: str, check: Callable[[str], R]) -> R | None:
+    """Check the first of some models that share what is looked at; a fault is told once, of all of them."""
+    first = models[0]
+    try:
+        return check(first)
+    except (XlwhError, OSError) as error:
+        texts = tuple(str(error).replace(f"Model `{first}`", f"Model `{key}`") for key in models)
+        every = ", ".join(f"`{key}`" for key in models)
+        text = texts[0] if len(models) == 1 else texts[0].replace(f"Model `{first}`", f"Models {every}")
+        need.looked.faults.append(Fault(("models", first, named), text, _absent(error), texts))
+        return None
+
+
+def _named_classes(key: str, *, folder: Path, given: tuple[str, ...] | None) -> None:
+    config = require_loadable(key, folder)
+    if task_of(architecture_of(key, folder, config)) in LABELLED:
+        classes(key, config, folder / "config.json", given)
+
+
+def _checkpoint(need: Need, key: str) -> Path | None:
+    """The folder of a model's checkpoint, which can be loaded as far as can be seen; None where it is to be fetched."""
+    path = need.study.models[key].path
+    if path is None:
+        return _on_hub(need, key)
+    folder = (need.study.folder / path).resolve()
+    _loadable(key, folder)
+    return folder
 
 
 def _loadable(key: str, folder: Path) -> None:
@@ -231,7 +282,7 @@ def _loadable(key: str, folder: Path) -> None:
     shapes(key, folder)
 
 
-def _on_hub(need: Need, key: str) -> None:
+def _on_hub(need: Need, key: str) -> Path | None:
     from xlwh.models.hub import cached, size_on_hub
 
     model = need.study.models[key]
@@ -240,10 +291,11 @@ def _on_hub(need: Need, key: str) -> None:
     folder, lacking = cached(key, model.hub, model.revision)
     if folder is not None:
         _loadable(key, folder)
-        return
+        return folder
     size = size_on_hub(key, model.hub, model.revision)
     what = f"what the cache lacks of it ({', '.join(lacking)})" if lacking else f"up to {size / 1e6:,.0f} MB"
     need.looked.notes.append(f"Model `{key}`: {model.hub} will be downloaded: {what}.")
+    return None
 
 
 @covers("attribution.methods.*.function")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
 import polars as pl
 import pytest
+from kept_rows import differing, live, rows
 from two_models import Bench
 
 from xlwh.cli import scope as commands
 from xlwh.models import Zoo
 from xlwh.steps.context import Context
 from xlwh.store import Slot, Warehouse
+from xlwh.store.connect import NAME, read_info
 from xlwh.study import load
 from xlwh.upkeep import scope
 
@@ -272,3 +276,73 @@ def test_a_stored_file_that_cannot_be_read_ends_in_no_traceback(xlwh, study, mad
     assert "partitions in" in out
     assert code == 0 or "xlwh check" in err or "ComputeError" in err
     assert code == 0 or "unreadable" in xlwh("check")[1]
+
+
+def _kept(warehouse):
+    return dict(read_info(warehouse.root / NAME).kept)
+
+
+@pytest.fixture
+def keeping(made, tmp_path):
+    """The same with the rows of two views kept, of which one is made anew by each change of what is stored."""
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql/mine.sql").write_text(
+        "select count(*) as n, count(distinct model) as models from stored.tokens"
+    )
+    made.adopt_sql(tmp_path / "sql")
+    made.keep_views(["fertility", "mine"])
+    assert _kept(made).keys() == {"fertility", "mine"}
+    return made
+
+
+@pytest.mark.parametrize("command", ["materialize", "scope", "drop", "rename", "take"])
+def test_views_that_were_kept_are_kept_again_whatever_changes_what_is_stored(
+    command, xlwh, study, keeping, tmp_path
+):
+    """Those alone; also where a command was stopped between its change and that."""
+    mine = _kept(keeping)["mine"]
+    if command == "rename":
+        study("c", "b")
+        code, _, err = xlwh("rename", "model", "a", "c", "--yes")
+    elif command in ("take", "materialize"):
+        other = shutil.copytree(keeping.root, tmp_path / "other")
+        keeping.drop([entry.slot for entry in keeping.entries("tokens") if entry.slot.keys[0] == "a"])
+        keeping.build_catalogue()
+        assert "mine" not in _kept(keeping)
+        code, _, err = xlwh("take", other, "tokens") if command == "take" else xlwh("materialize", "tokens")
+    else:
+        study("a")
+        code, _, err = xlwh("materialize", "tokens")
+        if command == "drop":
+            assert code == 0, err
+            code, _, err = xlwh("drop", "--yes")
+    assert (code, "Warning" in err) == (0, False), err
+    assert _kept(keeping).keys() == {"fertility", "mine"}
+    assert _kept(keeping)["mine"] != mine
+    with keeping.connect() as shown, live(keeping) as truth:
+        assert differing(shown, truth, ["fertility", "mine"]) == []
+        assert rows(shown, "fertility")
+
+
+def test_a_full_disk_is_told_where_views_are_kept_again(xlwh, study, keeping):
+    keeping.drop([keeping.entries("tokens")[0].slot])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xlwh.store.keeping.make_folder", full)
+        code, _, err = xlwh("materialize", "tokens")
+    assert code == 0, err
+    assert "Warning: The rows of views are not kept" in err
+    assert "No space left" in err
+    assert count(xlwh, "select models from mine") == 2
+
+
+def test_a_report_keeps_what_it_shows(xlwh, made, tmp_path):
+    code, _, err = xlwh("report", "--figures", tmp_path / "figures", "--only", "fertility")
+    assert code == 0, err
+    assert _kept(made).keys() == {"fertility"}
+    code, _, err = xlwh("report", tmp_path / "report.html")
+    assert code == 0, err
+    assert _kept(made).keys() > {"fertility"}

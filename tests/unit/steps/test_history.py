@@ -112,6 +112,24 @@ def test_jobs_of_one_size_tell_a_pace_alone_and_how_much_it_varies() -> None:
     assert estimate.high == pytest.approx(8.0)
 
 
+def test_jobs_that_something_else_made_slow_do_not_count_among_those_of_one_size() -> None:
+    rates = Rates([_made(10, 1.5), _made(100, 6.0), _made(100, 6.0), _made(100, 60.0)])
+    estimate, _ = rates.estimate(_Planned, 1000, None)  # type: ignore[arg-type]
+    assert estimate.seconds == pytest.approx(1 + 0.05 * 1000)
+
+
+def test_the_time_of_jobs_that_were_made_together_is_not_told_apart_by_their_sizes() -> None:
+    """Each takes 0.05 s and 0.001 s per unit; what a group takes is divided by size, as the runner does."""
+
+    def group(*sizes: float) -> list[Made]:
+        seconds = sum(0.05 + 0.001 * size for size in sizes)
+        return [Made("tokens", "", size, seconds * size / sum(sizes), {"tokens": (1, 1)}) for size in sizes]
+
+    rates = Rates([*group(10, 20, 10, 20), *group(40, 80, 40, 80), *group(5, 10, 5, 10)])
+    estimate, _ = rates.estimate(_Planned, 1000, None)  # type: ignore[arg-type]
+    assert estimate.seconds == pytest.approx(1.05, rel=0.05)
+
+
 def test_what_was_never_made_has_no_estimate() -> None:
     estimate, rows = Rates([]).estimate(_Planned, 20, None)  # type: ignore[arg-type]
     assert (estimate.unknown, estimate.seconds, rows) == (1, 0.0, {})

@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 from kept_rows import columns, differing, live, rows
 
-from xlwh.errors import SqlError
+from xlwh.errors import SqlError, StoreError
+from xlwh.report.views import FrameViews
 from xlwh.store import Slot, Warehouse, keeping
 from xlwh.store.catalogue import NAME, read_info
 from xlwh.store.connect import KEPT as FOLDER
@@ -278,16 +280,65 @@ def test_kept_files_that_are_deleted_by_hand_are_noticed(gone, filled):
     same(filled)
 
 
-def test_a_damaged_file_is_found(filled):
+@pytest.mark.parametrize("view", ["lengths", "everything"])
+@pytest.mark.parametrize("left", [0, 4, 0.5, -1])
+def test_a_file_that_was_cut_short_is_none(view, left, filled):
+    """As a full disk or a copy that was broken off leave it."""
     computed(filled)
-    file = next((filled.root / FOLDER / "lengths").rglob("*.parquet"))
-    file.write_bytes(file.read_bytes()[:-20])
+    file = next((filled.root / FOLDER / view).rglob("*.parquet"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
     [finding] = filled.check()
-    assert finding.kind == "unreadable_file"
-    assert "delete it" in finding.problem
-    file.unlink()
-    assert computed(filled)["lengths"] == 1
+    assert (finding.kind, "cut short" in finding.problem) == ("stale_catalogue", True)
+    assert not filled.catalogue_is_current()
+    same(filled)
+    assert filled.catalogue_is_current()
+    assert view not in read_info(filled.root / NAME).kept
+    assert computed(filled)[view] == 1
+    assert (filled.check(), set(read_info(filled.root / NAME).kept)) == ([], set(KEPT))
+    same(filled)
+
+
+def _damage(file: Path, where: str) -> None:
+    """Of the size that it had, as a failing disk leaves it."""
+    content = bytearray(file.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    begin, end = (4, footer) if where == "rows" else (footer, len(content) - 8)
+    content[begin:end] = bytes(end - begin)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("where", ["rows", "footer"])
+def test_a_damaged_file_is_told_and_mended(where, filled):
+    for view in ("lengths", "everything"):
+        computed(filled)
+        _damage(next((filled.root / FOLDER / view).rglob("*.parquet")), where)
+        [finding] = filled.check()
+        assert (finding.kind, "`xlwh catalogue`" in finding.problem) == ("unreadable_file", True)
+        with closing(filled.connect()) as opened:
+            for read in (FrameViews(opened.cursor).frame, filled.scan):
+                with pytest.raises((SqlError, StoreError), match="`xlwh catalogue`"):
+                    read(view)
+        outcomes = filled.keep_views(reads_all=True)
+        assert {name: each.computed for name, each in outcomes.items() if each.computed} == {view: 1}
+        assert filled.check() == []
+        same(filled)
+
+
+@pytest.mark.parametrize("where", ["rows", "footer"])
+def test_damage_behind_a_view_that_is_kept_is_told_and_mended(where, filled, write):
+    computed(filled)
+    for file in (filled.root / FOLDER / "lengths").rglob("*.parquet"):
+        _damage(file, where)
+    write(filled, next(slot for slot in SLOTS if slot.table == "predictions"), examples=4, first=50)
+    try:
+        error = filled.keep_views()["agreement"].error
+    except StoreError as refused:
+        error = str(refused)
+    assert "`xlwh catalogue`" in error
+    assert [each.error for each in filled.keep_views(reads_all=True).values() if each.error] == []
     assert filled.check() == []
+    same(filled)
 
 
 def test_where_nothing_can_be_written(filled, monkeypatch):
@@ -327,6 +378,38 @@ def test_killed_it_goes_on_with_what_is_left(filled, views, monkeypatch):
     same(filled)
     # Called at the start of a view and after each of its slices: two of four were done.
     assert computed(filled) == {"lengths": 2, "agreement": 2, "everything": 1}
+    same(filled)
+
+
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [("before its view is done", set()), ("after it", {"lengths"}), ("at the end", set(KEPT))],
+)
+def test_what_a_killed_process_kept_is_shown_by_the_next_catalogue(where, shown, filled, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    done = []
+
+    def publish(unfinished: Path, path: Path) -> None:
+        unfinished.rename(path)
+        done.append(path)
+        # The columns, and a file for each of four slices.
+        if (where == "before its view is done" and len(done) == 4) or (
+            where == "after it" and len(done) == 5
+        ):
+            raise Killed
+
+    monkeypatch.setattr(keeping, "publish", publish)
+    if where == "at the end":
+        filled.keeper().run()
+    else:
+        with pytest.raises(Killed):
+            filled.keeper().run(["lengths"])
+    assert set(read_info(filled.root / NAME).kept) == set()
+    inodes = [(filled.build_catalogue(), (filled.root / NAME).stat().st_ino)[1] for _ in range(2)]
+    assert set(read_info(filled.root / NAME).kept) == shown
+    assert inodes[0] == inodes[1]
     same(filled)
 
 

@@ -7,6 +7,11 @@ plans, and to have a mistake planted; a new field that is in no table fails.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
 import os
 import shutil
 import typing
@@ -173,6 +178,31 @@ def _cut_short(name: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-100])
 
 
+def _headed(**told: object) -> Callable[[Path], Any]:
+    """The checkpoint `named` as one that chooses between two classes."""
+
+    def change(folder: Path) -> None:
+        file = folder / "named" / "config.json"
+        config = json.loads(file.read_text()) | {"architectures": ["BertForSequenceClassification"]} | told
+        file.write_text(json.dumps(config))
+
+    return change
+
+
+def _packed_and_cut(pack: Callable[[bytes], bytes]) -> Callable[[Path], Any]:
+    """What is missing comes long after the lines that are looked at."""
+
+    def change(folder: Path) -> None:
+        file = folder / "data" / "reviews" / "dev-en.csv"
+        text = "".join(
+            f"{n},{hashlib.sha256(str(n).encode()).hexdigest()} and others,{'ab'[n % 2]}\n"
+            for n in range(50_000)
+        )
+        file.with_name("dev-en.csv.gz").write_bytes(pack(b"id,text,label\n" + text.encode())[:-8])
+
+    return change
+
+
 def _removed(name: str) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).unlink()
 
@@ -217,6 +247,14 @@ PLANTED = [
     P("models.*.path", "a part of a download", 'path = "named"', do=_cut_short("named/model.safetensors")),
     P("models.*.path", "no adapter", 'path = "named"', do=lambda folder: (folder / "named/config.json").write_text('{"model_type": "gpt9"}')),
     P("models.*.path", "no tokenizer files", 'path = "named"', do=lambda folder: [file.unlink() for file in (folder / "named").iterdir() if file.name not in ("config.json", "model.safetensors")]),
+    P("models.*.labels", "3 labels (a, b, c), the checkpoint has 2 classes", "labels = ", ('path = "named"', 'path = "named"\nlabels = ["a", "b", "c"]'), _headed()),
+    P("models.*.labels", "`a` twice", "labels = ", ('path = "named"', 'path = "named"\nlabels = ["a", "a"]'), _headed()),
+    P("models.*.labels", "does not say which class is which", "[models.named]", do=_headed(id2label={"0": "a", "2": "b"})),
+    P("models.*.labels", "its head has one output", "[models.named]", do=_headed(id2label={"0": "a"})),
+    P("models.*.labels", "for regression", "[models.named]", do=_headed(problem_type="regression")),
+    P("datasets.*.path", "ends in the middle of its packed data", "[datasets.reviews]", ('{split}-{language}.csv', '{split}-{language}.csv.gz'), _packed_and_cut(gzip.compress)),
+    P("datasets.*.path", "ends in the middle of its packed data", "[datasets.reviews]", ('{split}-{language}.csv', '{split}-{language}.csv.gz'), _packed_and_cut(bz2.compress)),
+    P("datasets.*.path", "ends in the middle of its packed data", "[datasets.reviews]", ('{split}-{language}.csv', '{split}-{language}.csv.gz'), _packed_and_cut(lzma.compress)),
     P("models.*.hub", "is not in the hub cache", "hub =", HUB),
     P("models.*.revision", "0" * 40, "hub =", HUB),
     P("models.*.published_as", "`mBIRD`", "published_as", ("mBERT", "mBIRD")),
@@ -285,7 +323,6 @@ UNCHECKED = {
         "a name of the study's own, which reading the study checks",
     ),
     "spaces.*.pivot": "a language; the words of its dictionaries are checked",
-    "models.*.labels": "compared with the checkpoint when it is loaded",
     "models.*.scratch.config": "values of a library's class, told when the model is made",
     "heads.groups": "compared with the model's heads when it is loaded",
 }
@@ -358,6 +395,35 @@ def test_a_file_that_is_not_there_is_told_once(planted: Planted, study_file: Pat
     assert faults
     assert all(planted.told in fault for fault in faults), faults
     assert len({fault.split(": ", 1)[1] for fault in faults}) == len(faults)
+
+
+@pytest.mark.parametrize("broken", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_checkpoint_of_several_models_is_told_once_with_all_of_them(broken: str, study_file: Path) -> None:
+    text = study_file.read_text() + '[models.second]\npath = "named"\nmax_length = 16\n'
+    study_file.write_text(text)
+    (study_file.parent / "named" / broken).unlink()
+    for other in (study_file.parent / "named").glob("*token*"):
+        other.unlink(missing_ok=True)
+    [fault] = _faults(study_file)
+    assert text.splitlines()[_line_of(fault) - 1] == 'path = "named"'
+    assert "Models `named`, `second`: " in fault
+
+
+def test_a_head_of_several_models_is_told_once_with_all_of_them(study_file: Path) -> None:
+    alike = '[models.second]\npath = "named"\nmax_length = 16\n[models.third]\nweights_of = "named"\nmax_length = 16\n'
+    other = '[models.fourth]\npath = "named"\nlabels = ["a", "b"]\n'
+    study_file.write_text(study_file.read_text() + alike + other)
+    _headed(id2label={"0": "a", "2": "b"})(study_file.parent)
+    [fault] = _faults(study_file)
+    assert "Models `named`, `second`, `third`: " in fault
+
+
+def test_a_head_that_only_a_new_one_is_put_in_place_of_is_not_judged(study_file: Path) -> None:
+    study = load(study_file)
+    chosen = {STEPS["tokens"]: partitions(study, STEPS["tokens"])}
+    _headed(id2label={"0": "a"})(study_file.parent)
+    with surveyed(load(study_file), study_file.parent / "none", chosen) as survey:
+        assert survey.looked.faults == []
 
 
 def test_an_own_method_may_do_without_what_it_tries_to_import(study_file: Path) -> None:

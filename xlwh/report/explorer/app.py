@@ -25,6 +25,7 @@ from xlwh.report.export import ENDINGS, picture, refuse_unmet, table
 from xlwh.report.figures import Missing, figure, render, sections
 from xlwh.report.markup import Markup, el
 from xlwh.report.tables import html_table
+from xlwh.store.connect import failure
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _KINDS = {
@@ -50,8 +51,10 @@ def create_app(explorer: Explorer, hosts: Iterable[str], warm: bool = True) -> A
             with explorer.state() as shown:
                 try:
                     return handler(shown, request)
-                except (XlwhError, duckdb.Error) as error:
+                except XlwhError as error:
                     return _failed(shown, request, error)
+                except duckdb.Error as error:
+                    return _failed(shown, request, failure(error))
 
         return answer
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from xlwh.errors import SqlError
 from xlwh.report.explorer.state import Shown
 from xlwh.report.tables import safe_csv
+from xlwh.store.connect import failure
 from xlwh.store.query import checked
 
 SHOWN_ROWS = 1000
@@ -93,7 +94,7 @@ def _relation(shown: Shown, sql: str, timeout_s: float) -> Iterator[duckdb.DuckD
         reason = f"it took longer than {timeout_s:g} s" if late.is_set() else "it was stopped"
         raise SqlError(f"No result: {reason}. Ask for a part of it, with WHERE or LIMIT.") from None
     except duckdb.Error as error:
-        raise SqlError(str(error)) from None
+        raise failure(error) from None
     finally:
         clock.cancel()
         shown.running.discard(cursor)

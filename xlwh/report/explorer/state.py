@@ -14,7 +14,7 @@ import numpy as np
 
 from xlwh.consistency.transport import plan
 from xlwh.errors import SqlError, XlwhError
-from xlwh.report.figures import all_figures
+from xlwh.report.figures import all_figures, views_of
 from xlwh.report.status import Status, status
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
@@ -110,8 +110,7 @@ class Explorer:
         """Keep the rows of every view that a figure reads, and load the solver; errors are left to whoever looks."""
         one = np.ones(1)
         plan(one, one, np.ones((1, 1)))
-        of_figures = [view for each in all_figures().values() for view in each.views]
-        names = list(dict.fromkeys((*of_figures, *_OF_PAGES)))
+        names = list(dict.fromkeys((*views_of(all_figures().values()), *_OF_PAGES)))
         self._keep(names)
         with self.state() as shown:
             for name in names:
@@ -130,7 +129,7 @@ class Explorer:
                 if made.error is not None:
                     log.info("The rows of %s are not kept: %s", name, made.error)
             if not self._ending.is_set():
-                self.warehouse.build_catalogue(kept_anew=True)
+                self.warehouse.build_catalogue()
         except (XlwhError, duckdb.Error, OSError) as error:
             # A warehouse that one may only read is explored all the same: each start computes again.
             log.warning("The rows of views are not kept in %s: %s", self.warehouse.root, error)

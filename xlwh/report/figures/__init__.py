@@ -6,6 +6,7 @@ theirs under the entry point group `xlwh.figures`, each a `Figure` or a list of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -49,6 +50,7 @@ __all__ = [
     "figure",
     "render",
     "sections",
+    "views_of",
 ]
 
 
@@ -75,3 +77,8 @@ def figure(name: str) -> Figure:
     if name not in known:
         raise XlwhError(f"There is no figure `{name}`. Figures: {', '.join(known)}.")
     return known[name]
+
+
+def views_of(figures: Iterable[Figure]) -> list[str]:
+    """The views that some figures read, each once."""
+    return list(dict.fromkeys(view for each in figures for view in each.views))
