@@ -21,6 +21,8 @@ COMMANDS = [
     "init",
     "materialize",
     "ui",
+    "pin",
+    "fetch",
     "plan",
     "sql",
     "tables",
