@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xlwh.study.base import BatchTokens, Key, Part
+from xlwh.study.base import CUT, BatchTokens, Key, Part
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
@@ -14,6 +14,12 @@ Ratio = Annotated[float, Field(gt=0, le=1)]
 class Faithfulness(Part):
     """Which attributions are tested by removing tokens. Random attributions are always among them."""
 
+    models: Annotated[tuple[Key, ...] | None, CUT] = Field(
+        None, description="Models whose attributions are tested; default: every one."
+    )
+    datasets: Annotated[tuple[Key, ...] | None, CUT] = Field(
+        None, description="Datasets on which they are; default: all that have classes."
+    )
     methods: tuple[Key, ...] | None = Field(
         None, description="Attribution methods to test; default: all that the study computes."
     )

@@ -260,6 +260,8 @@ UNCHECKED = {
         (
             "models.*.datasets",
             "models.*.finetune.languages",
+            "models.*.finetune.dev_languages",
+            "models.*.attribution_methods",
             "models.*.scratch.languages",
             "models.*.languages",
             "models.*.source_languages",
@@ -278,6 +280,8 @@ UNCHECKED = {
             "lexica.*.files.*.source",
             "lexica.*.files.*.target",
             "concept_alignment.lexica",
+            "faithfulness.models",
+            "faithfulness.datasets",
             "faithfulness.methods",
             "heads.datasets",
             "heads.models",
