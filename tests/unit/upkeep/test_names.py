@@ -88,6 +88,8 @@ def test_every_key_of_a_model_or_dataset_in_the_study_is_renamed():
             "name",
             "languages",
             "source_languages",
+            "dev_languages",
+            "attribution_methods",
             "spaces",
             "lexica",
             "samplers",
