@@ -191,6 +191,9 @@ class Study(Part):
         computed = [name for name, settings in self.attribution.methods if settings is not None]
         for method in faithfulness.methods or ():
             _known(method, computed, "faithfulness.methods", "attribution method")
+        if not isinstance(faithfulness.keep_query, bool):
+            for dataset in faithfulness.keep_query:
+                _known(dataset, self.datasets, "faithfulness.keep_query", "dataset")
         attributed, asked = self.attribution.max_examples, faithfulness.max_examples
         if attributed is not None and asked is not None and asked > attributed:
             raise ValueError(

@@ -279,6 +279,7 @@ UNCHECKED = {
             "lexica.*.files.*.target",
             "concept_alignment.lexica",
             "faithfulness.methods",
+            "faithfulness.keep_query",
             "heads.datasets",
             "heads.models",
         ),
