@@ -201,6 +201,9 @@ class Study(Part):
             _known(model, self.models, "faithfulness.models", "model")
         for dataset in faithfulness.datasets or ():
             _known(dataset, self.datasets, "faithfulness.datasets", "dataset")
+        if not isinstance(faithfulness.keep_query, bool):
+            for dataset in faithfulness.keep_query:
+                _known(dataset, self.datasets, "faithfulness.keep_query", "dataset")
         attributed, asked = self.attribution.max_examples, faithfulness.max_examples
         if attributed is not None and asked is not None and asked > attributed:
             raise ValueError(

@@ -283,6 +283,7 @@ UNCHECKED = {
             "faithfulness.models",
             "faithfulness.datasets",
             "faithfulness.methods",
+            "faithfulness.keep_query",
             "heads.datasets",
             "heads.models",
         ),

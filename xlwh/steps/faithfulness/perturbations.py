@@ -62,13 +62,14 @@ class _Perturbations(Pieced):
         limit = num_explained_own(study)
         use, keys = partition.use(model, "max_length", "labels", "dtype", "attention"), (model, language)
         for corpus in found:
+            how = settings.model_copy(update={"keep_query": settings.keeps_query(corpus.dataset)})
             shared = (partition.required(Slot("predictions", keys, corpus.dataset)), corpus.entry)
             for method in methods:
                 part = f"{corpus.dataset}.{method}"
                 own = [] if method == RANDOM else [partition.required(Slot("token_attributions", keys, part))]
                 yield Job(
                     {"perturbations": Slot("perturbations", keys, part)},
-                    _Params(method, settings, limit, None if limit is None else study.seed),
+                    _Params(method, how, limit, None if limit is None else study.seed),
                     (*shared, *own),
                     use,
                     name=method,
