@@ -33,5 +33,6 @@ def test_parts_of_one_file_are_still_two_and_skip_no_more_than_the_study(tmp_pat
     )
     for batches in (1, 100):
         found = cut(cast(Any, planner), ["base", "tuned"], 4, batches).datasets
-        assert found["rest"].skip_examples is not None and found["train"].max_examples is not None
+        assert found["rest"].skip_examples is not None
+        assert found["train"].max_examples is not None
         assert found["train"].max_examples <= found["rest"].skip_examples <= 24
