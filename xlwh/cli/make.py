@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import click
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
 from xlwh.errors import SqlError, StoreError, StudyError, XlwhError
+from xlwh.papers import ALL, PAPERS, SIZES
 
 if TYPE_CHECKING:
     from xlwh.steps.base import Key
@@ -69,15 +71,54 @@ def demo(root: Path, workers: str, force: bool) -> int:
 
 
 @command()
+@click.option(
+    "--paper",
+    type=click.Choice((*PAPERS, ALL)),
+    help="Write the study that repeats a paper, or `all` of them in one, instead of a template.",
+)
+@click.option(
+    "--size",
+    type=click.Choice(SIZES),
+    help="Of the paper's study: smoke takes minutes on a CPU, small about a day on one GPU, full (the default) has the "
+    "paper's own settings.",
+)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".", metavar="[DIR]")
-def init(folder: Path) -> None:
-    """Write a commented study.toml into DIR."""
+def init(paper: str | None, size: str | None, folder: Path) -> None:
+    """Write a commented study.toml into DIR.
+
+    A template, or with --paper the whole study of a paper: its models, data and settings.
+    """
     path = folder / "study.toml"
     if path.exists():
         raise StudyError(f"{path} exists already; it was left as it is.")
+    if paper is None and size is not None:
+        raise click.UsageError("--size is the size of a paper's study: name the paper with --paper.")
+    if paper is None:
+        text = TEMPLATE.read_text(encoding="utf-8")
+        then = f"Set data_root and the models in it, then run: xlwh materialize --study {path}"
+    else:
+        from xlwh.papers import compose
+
+        text = compose(paper, size or "full")
+        then = _paper_commands(paper, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE.read_text(encoding="utf-8"), encoding="utf-8")
-    click.echo(f"Wrote {path}. Set data_root and the models in it, then run: xlwh materialize --study {path}")
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}. {then}")
+
+
+def _paper_commands(paper: str, folder: Path) -> str:
+    """What to run for a paper's study, one command a line."""
+    steps = {
+        "xlwh pin": "write the commits that the study does not name",
+        "xlwh fetch": "download its models and data",
+        "xlwh plan": "what will be made, how long it takes and what disk it needs",
+        "xlwh materialize": "make it; the same command goes on after a stop",
+        f"xlwh report --paper {paper}": "the paper's tables beside your own",
+    }
+    width = max(map(len, steps))
+    lines = [f"  {command.ljust(width)}   # {what}" for command, what in steps.items()]
+    into = [] if folder == Path(".") else [f"  cd {shlex.quote(str(folder))}"]
+    return "\n".join(["Next:", *into, *lines])
 
 
 @command()

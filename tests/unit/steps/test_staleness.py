@@ -112,6 +112,12 @@ MODELS = [
     S("models.nli_en.finetune.dataset", "nli", "models"),
     S("models.nli_en.finetune.languages", ["es"], "models", "attributions", "ccta_pairs"),
     S("models.nli_en.finetune.dev_dataset", "nli", "models"),
+    S(
+        "models.nli_en.finetune.dev_languages",
+        ["de"],
+        "models",
+        also={"models.nli_en.finetune.dev_dataset": "nli"},
+    ),
     S("models.nli_en.finetune.dev_fraction", 0.1, "models"),
     S("models.nli_en.finetune.seed", 1, "models"),
     S("models.nli_en.finetune.epochs", 2, "models"),
@@ -187,6 +193,7 @@ MODELS = [
     ),
     S("models.nli_en.source_languages", ["es"], "attributions", "ccta_pairs"),
     S("models.nli_en.languages", ["en", "de"], "attention_maps", "pruning_evaluations"),
+    S("models.nli_en.attribution_methods", ["lig"], "ccta_pairs"),
     S("models.twin.counterpart_of", "nli_en", "models"),
     S("models.twin.published_as", "mBERT", "models"),
     S("models.mt.generation.beams", 2, "predictions"),
@@ -213,6 +220,11 @@ METHODS = [
             S(f"attribution.methods.{name}.max_rows", 1600, TUNED),
         )
     ),
+    S("attribution.methods.lig_fixed.quadrature", "adaptive", TUNED),
+    # Where the steps are fixed, a tolerance only says which attributions have converged.
+    S("attribution.methods.lig_fixed.tolerance", 0.02, "attributions"),
+    S("attribution.methods.lig_fixed.steps", 40, TUNED),
+    S("attribution.methods.lig_fixed.max_rows", 1600, TUNED),
     S("attribution.methods.integrated_gradients.baseline", "zero", TUNED),
     S("attribution.methods.integrated_gradients_mask.baseline", "zero", TUNED),
     S("attribution.methods.input_x_gradient.reduction", "l2", TUNED),
@@ -238,6 +250,8 @@ METHODS = [
     S("consistency.unit", "token", "word_vectors", "ccta_pairs"),
     S("consistency.normalizations", ["relu"], "ccta_pairs"),
     S("consistency.draws", 3, "ccta_pairs"),
+    S("faithfulness.models", ["twin"], "attributions"),
+    S("faithfulness.datasets", ["tags"], "attributions"),
     S("faithfulness.methods", ["lig"]),
     S("faithfulness.ratios", [0.5], "perturbations"),
     S("faithfulness.masking", ["pad"], "perturbations"),
@@ -274,6 +288,7 @@ HEAD_SETTINGS = [
     S("heads.random_masks", 2, MASKS),
     S("heads.curve", [2], MASKS),
     S("heads.zero_shot", 1, MASKS),
+    S("heads.zero_shot_from", ["es"], MASKS),
     S("heads.resamples", 2000, MASKS),
 ]
 
