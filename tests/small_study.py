@@ -103,6 +103,7 @@ def settings(folder: Path) -> dict[str, Any]:
             "max_examples": 6,
             "methods": {
                 "lig": {},
+                "lig_fixed": {},
                 "integrated_gradients": {},
                 "integrated_gradients_mask": {},
                 "input_x_gradient": {},

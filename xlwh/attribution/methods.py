@@ -69,6 +69,7 @@ _RELEASED = "xlwh.attribution.released:released"
 
 METHODS: dict[str, Registered] = {
     "lig": Registered("xlwh.attribution.lig:lig", "2"),
+    "lig_fixed": Registered("xlwh.attribution.lig:lig", "2"),
     "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
     "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
     "input_x_gradient": Registered(_SALIENCY, shared=True),

@@ -62,6 +62,9 @@ class HubOptions(TableOptions):
     )
     text: str | None = Field(None, description="Column of the text; default with `words`: the words joined.")
     text_pair: str | None = Field(None, description="Column of the second text, context or translation.")
+    join: str | None = Field(
+        None, description="Put between the strings of a text column that holds lists; default: it is refused."
+    )
     label: str | None = Field(None, description="Column of the label; class numbers become their names.")
     id: str | None = Field(None, description="Column of the id; default: the row number.")
     words: str | None = Field(
@@ -157,6 +160,7 @@ def _columns(request: Request, options: HubOptions) -> Columns:
         word_labels=name(options.word_labels),
         answers=name(options.answers),
         labels=options.labels,
+        join=options.join,
     )
 
 

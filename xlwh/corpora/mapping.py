@@ -30,6 +30,8 @@ class Columns:
     answers: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """Label in the data -> class label; empty: every label is taken as it stands."""
+    join: str | None = None
+    """What a text column that holds lists of strings is joined by; None: it is refused."""
 
     def names(self) -> list[str]:
         named = (
@@ -120,8 +122,8 @@ def emit(
     values = record.values
     try:
         words = _strings(values, columns.words)
-        text = " ".join(words or []) if columns.text is None else _string(values, columns.text)
-        pair = None if columns.text_pair is None else _string(values, columns.text_pair)
+        text = " ".join(words or []) if columns.text is None else _text(values, columns.text, columns.join)
+        pair = None if columns.text_pair is None else _text(values, columns.text_pair, columns.join)
         label = _label(values, columns, features)
         tags = _tags(values, columns, features)
         if words is not None and tags is not None and len(words) != len(tags):
@@ -150,10 +152,13 @@ def emit(
     )
 
 
-def _string(values: Mapping[str, object], name: str) -> str:
+def _text(values: Mapping[str, object], name: str, join: str | None) -> str:
     value = lookup(values, name)
+    if isinstance(value, list) and join is not None:
+        return join.join(_strings(values, name) or [])
     if not isinstance(value, str):
-        raise RefusalError(f"no string `{name}`")
+        is_list = isinstance(value, list) and any(isinstance(item, str) for item in value)
+        raise RefusalError(f"no string `{name}`" + (", but a list: set `options.join`" if is_list else ""))
     return value
 
 

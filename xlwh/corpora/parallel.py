@@ -1,12 +1,14 @@
 """Parallel text for translation and word alignment: `text` is the source language, `text_pair` the target.
 
-The language of a partition is the target; the option `source` names the other side. Four layouts:
+The language of a partition is the target; the option `source` names the other side. Five layouts:
 
 - lines: two line-parallel files, plain or gzip (Multi30k, LASER's Tatoeba): `file` with the placeholder
   {side}, which is the source code for one file and the target code for the other. Joined by line.
 - tsv: `source TAB target[ TAB anything]` (Anki, zip too). Joined by line. Also two line-parallel TSV files, with
   {side} in `file`: then each side is a column of its own file.
 - tmx: Translation Memory eXchange, XML (TICO-19, zip too). Joined by `tuid`, where units have one.
+- sgm: two files of `<seg id="1"> text </seg>` in `<doc docid="...">`, as the test sets of IWSLT and WMT are (`.xml`, `.sgm`):
+  `file` with {side}. Joined by document and segment.
 - json: an array or JSON lines of objects keyed by language code. Joined by the field `id`, if there is one.
 
 No quoting, no trimming: spaces at the ends of lines are kept. Of the inline elements of TMX, the native codes (`bpt`,
@@ -15,9 +17,11 @@ No quoting, no trimming: spaces at the ends of lines are kept. Of the inline ele
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
+from xml.sax.saxutils import unescape
 
 from pydantic import Field
 
@@ -33,7 +37,7 @@ from xlwh.corpora.request import Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 
-Layout = Literal["lines", "tsv", "tmx", "json"]
+Layout = Literal["lines", "tsv", "tmx", "json", "sgm"]
 
 _LINE_FILES = (
     "{split}.{side}",
@@ -51,6 +55,11 @@ _SINGLE_FILES = (
 _CODES = frozenset(["bpt", "ept", "ph", "it", "ut"])
 """Inline elements of TMX whose content is code: `<bpt>&lt;b&gt;</bpt>`."""
 _CLASSES = frozenset(["0", "1", "2", "entailment", "neutral", "contradiction", "contradictory"])
+_OF_TWO = ("lines", "sgm")
+_SEGMENTS = re.compile(
+    r"""<doc\b[^>]*\bdocid=["']?(?P<doc>[^"'\s>]*)|<seg\b[^>]*\bid=["']?(?P<seg>[^"'\s>]+)["']?[^>]*>(?P<text>.*?)</seg>""",
+    re.DOTALL | re.IGNORECASE,
+)
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -63,7 +72,7 @@ class ParallelOptions(TableOptions):
         description="File below `path`; {split}, {source}, {language} and {side} are filled in.",
     )
     source: str = Field("en", min_length=1, description="Language of `text`; the partition's is the target.")
-    layout: Layout | None = Field(None, description="lines, tsv, tmx or json; default: by the files.")
+    layout: Layout | None = Field(None, description="lines, tsv, tmx, json or sgm; default: by the files.")
     source_column: int = Field(0, ge=0, description="tsv: column of the source text, from 0.")
     target_column: int = Field(1, ge=0, description="tsv: column of the target text, from 0.")
     id: str = Field("id", description="json: field of the id.")
@@ -77,7 +86,9 @@ class Parallel(Reader):
     """Sentences and their translations."""
 
     name = "parallel"
-    description = "Translations: line pairs, TSV (Anki), TMX or JSON, also gzip and zip; text -> text_pair"
+    description = (
+        "Translations: line pairs, TSV (Anki), TMX, JSON or SGML, also gzip and zip; text -> text_pair"
+    )
     version = 2
     option_model = ParallelOptions
     parallel = True
@@ -115,23 +126,25 @@ class Parallel(Reader):
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         options = request.options(ParallelOptions)
-        layout: Layout = options.layout or ("lines" if len(documents) == 2 else _layout(documents[0]))
         two = len(documents) == 2
-        if (layout == "lines" and not two) or (two and layout not in ("lines", "tsv")):
+        layout: Layout = options.layout or (_two_layout(documents) if two else _layout(documents[0]))
+        if (layout in _OF_TWO and not two) or (two and layout not in (*_OF_TWO, "tsv")):
             raise StudyError(
-                f"`datasets.{request.key}.options.layout`: `lines` takes two files, `tmx` and `json` one, `tsv` either: "
-                "put {side} into `file` for two"
+                f"`datasets.{request.key}.options.layout`: `lines` and `sgm` take two files, `tmx` and `json` one, `tsv` "
+                "either: put {side} into `file` for two"
             )
         collector = Collector(request, "translation", documents)
         collector.notes["layout"] = layout
         choice = Choice(request, options)
-        if choice.set and (layout in ("lines", "tmx") or two):
+        if choice.set and (layout == "tmx" or two):
             raise StudyError(
                 f"`datasets.{request.key}.options.where`: the layout `{layout}` of {len(documents)} files has no columns "
                 "to choose rows by; drop it"
             )
         if layout == "lines":
             _lines(documents[0], documents[1], collector)
+        elif layout == "sgm":
+            _sgm(documents[0], documents[1], collector)
         elif two:
             _two_tsv(documents[0], documents[1], options, collector)
         elif layout == "tsv":
@@ -148,10 +161,21 @@ class Parallel(Reader):
         return collector.reading()
 
 
-def _layout(document: Document) -> Layout:
+def _unpacked(document: Document) -> str:
     name = document.name.lower()
     for packed in (*PACKINGS, *ARCHIVES):
         name = name.removesuffix(packed)
+    return name
+
+
+def _two_layout(documents: Sequence[Document]) -> Layout:
+    return (
+        "sgm" if all(_unpacked(each).endswith((".sgm", ".sgml", ".xml")) for each in documents) else "lines"
+    )
+
+
+def _layout(document: Document) -> Layout:
+    name = _unpacked(document)
     if name.endswith(".tmx"):
         return "tmx"
     return "json" if name.endswith((".json", ".jsonl", ".ndjson")) else "tsv"
@@ -170,6 +194,40 @@ def _lines(first: Document, second: Document, collector: Collector) -> None:
             collector.reject(second, row, target.reason, target.raw)
         else:
             collector.accept(second, row, f"{source}\t{target}", row_id(row), source, target)
+
+
+def _sgm(first: Document, second: Document, collector: Collector) -> None:
+    sources, targets = _segments(first), _segments(second)
+    for row, (place, source) in enumerate(sources.items()):
+        target = targets.get(place)
+        if target is None:
+            collector.reject(first, row, "no such segment on the other side", source)
+        else:
+            collector.accept(second, row, f"{source}\t{target}", ":".join(place), source, target)
+    for row, (place, target) in enumerate(targets.items()):
+        if place not in sources:
+            collector.reject(second, row, "no such segment on the other side", target)
+
+
+def _segments(document: Document) -> dict[tuple[str, str], str]:
+    """(document, segment) -> its text. Such files are no XML: ampersands stand in them as they are."""
+    found: dict[tuple[str, str], str] = {}
+    lines, name = read_lines(document), ""
+    if lines.broken:
+        index, broken = min(lines.broken.items())
+        raise CorpusError(f"{document.path}: line {index + 1}: {broken.reason}")
+    text = "\n".join(line or "" for line in lines.texts)
+    for part in _SEGMENTS.finditer(text):
+        if part["doc"] is not None:
+            name = part["doc"]
+            continue
+        place = name, part["seg"]
+        if place in found:
+            raise CorpusError(f"{document.path}: segment {part['seg']} of document `{name}` is there twice.")
+        found[place] = unescape(" ".join(part["text"].split()))
+    if not found:
+        raise CorpusError(f'{document.path}: no <seg id="..."> in it; another `layout`?')
+    return found
 
 
 def _refuse_names(first: Document, source: str | None, second: Document, target: str | None) -> None:

@@ -101,7 +101,7 @@ def perturb(
 
     Memory: one model call of `settings.batch_tokens` sub-tokens, and the rows themselves.
     """
-    free = [attributable(encoded, subject.example, settings.keep_query) for subject in subjects]
+    free = [attributable(encoded, subject.example, _keeps_query(settings)) for subject in subjects]
     targets = np.array([subject.target for subject in subjects], dtype=np.int64)
     whole = probabilities(
         loaded, repeated(encoded, [s.example for s in subjects]), targets, settings.batch_tokens
@@ -372,7 +372,7 @@ def _released(
     separator = loaded.tokenizer.sep_token_id
     if loaded.family.embedding_output(loaded.model) is None or not isinstance(separator, int):
         return None
-    return [released(encoded, subject.example, separator, settings.keep_query) for subject in subjects]
+    return [released(encoded, subject.example, separator, _keeps_query(settings)) for subject in subjects]
 
 
 def _of_draw(rankings: Sequence[Ranking], draw: int) -> Iterator[Ranking]:
@@ -387,8 +387,16 @@ def _important(scores: Scores, importance: str) -> Scores:
     return np.abs(scores) if importance == "abs" else scores
 
 
+def _keeps_query(settings: Faithfulness) -> bool:
+    """Of the settings for one dataset."""
+    assert isinstance(settings.keep_query, bool), (
+        "several datasets' settings: `Faithfulness.keeps_query` says of each"
+    )
+    return settings.keep_query
+
+
 def _query(encoded: Encoded, subject: Subject, settings: Faithfulness) -> str:
     segments = encoded.segment[encoded.row(subject.example)]
     if not (segments == 1).any():
         return "none"
-    return "kept" if settings.keep_query else "perturbed"
+    return "kept" if _keeps_query(settings) else "perturbed"

@@ -59,7 +59,8 @@ class Training:
         """
         assert spec.finetune is not None
         parameters = {
-            "recipe": spec.finetune.model_dump(mode="json"),
+            # Which development examples there are is in `contents`.
+            "recipe": spec.finetune.model_dump(mode="json", exclude={"dev_languages"}),
             "labels": spec.labels,
             "attention": attention,
             **spec.changed(),
@@ -87,7 +88,11 @@ def _digest(parameters: Mapping[str, object], inputs: Sequence[str]) -> str:
 
 
 def dev_languages(name: str, recipe: Finetune, offered: Sequence[str]) -> tuple[str, ...]:
-    """Languages of the development examples: those trained on, as far as their dataset has them (`offered`)."""
+    """Languages of the development examples: those that the recipe names, else those trained on, as far as their
+    dataset has them (`offered`).
+    """
+    if recipe.dev_languages is not None:
+        return recipe.dev_languages
     languages = tuple(language for language in recipe.languages if language in offered)
     if not languages:
         raise ModelError(

@@ -42,6 +42,7 @@ CAPABILITIES: dict[Capability, tuple[Capability, ...]] = {
 _METHODS: dict[str, Capability] = {
     "random": "predictions",
     "lig": "lig",
+    "lig_fixed": "lig",
     "integrated_gradients": "integrated_gradients",
     "integrated_gradients_mask": "integrated_gradients",
     "attention": "attention_rows",

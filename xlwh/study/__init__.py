@@ -113,6 +113,13 @@ class Study(Part):
                 _known(model.finetune.dataset, self.datasets, f"{at}.finetune.dataset", "dataset")
                 if model.finetune.dev_dataset is not None:
                     _known(model.finetune.dev_dataset, self.datasets, f"{at}.finetune.dev_dataset", "dataset")
+                for language in model.finetune.dev_languages or ():
+                    _known(
+                        language,
+                        self.dataset_languages(str(model.finetune.dev_dataset)),
+                        f"{at}.finetune.dev_languages",
+                        "language",
+                    )
                 for language in model.finetune.languages:
                     _known(
                         language,
@@ -129,12 +136,13 @@ class Study(Part):
                 _known(language, self.all_languages(), f"{at}.languages", "language")
             for language in model.source_languages or ():
                 _known(language, model.languages or self.languages, f"{at}.source_languages", "language")
+            for method in model.attribution_methods or ():
+                _known(method, self.attribution_methods(), f"{at}.attribution_methods", "attribution method")
             if model.counterpart_of is not None:
                 self._counterpart(key, model.counterpart_of)
         if self.attribution.probes is not None:
-            computed = [name for name, settings in self.attribution.methods if settings is not None]
             for method in self.attribution.probes.methods or ():
-                _known(method, computed, "attribution.probes.methods", "attribution method")
+                _known(method, self.attribution_methods(), "attribution.probes.methods", "attribution method")
             for name in self.attribution.probes.models or ():
                 _known(name, self.models, "attribution.probes.models", "model")
             for name in self.attribution.probes.datasets or ():
@@ -156,9 +164,8 @@ class Study(Part):
             _known(model, self.models, "consistency.models", "model")
         for dataset in consistency.datasets or ():
             _known(dataset, self.datasets, "consistency.datasets", "dataset")
-        computed = [name for name, settings in self.attribution.methods if settings is not None]
         for method in consistency.methods:
-            _known(method, computed, "consistency.methods", "attribution method")
+            _known(method, self.attribution_methods(), "consistency.methods", "attribution method")
         if consistency.unit == "token" and self.spaces[consistency.space].kind == "vec":
             raise ValueError(
                 f"consistency.unit: the space `{consistency.space}` holds vectors of words, from .vec files; "
@@ -188,9 +195,15 @@ class Study(Part):
             _known(language, self.all_languages(), "concepts.monolingual and concepts.mixed", "language")
 
     def _faithfulness_possible(self, faithfulness: Faithfulness) -> None:
-        computed = [name for name, settings in self.attribution.methods if settings is not None]
         for method in faithfulness.methods or ():
-            _known(method, computed, "faithfulness.methods", "attribution method")
+            _known(method, self.attribution_methods(), "faithfulness.methods", "attribution method")
+        for model in faithfulness.models or ():
+            _known(model, self.models, "faithfulness.models", "model")
+        for dataset in faithfulness.datasets or ():
+            _known(dataset, self.datasets, "faithfulness.datasets", "dataset")
+        if not isinstance(faithfulness.keep_query, bool):
+            for dataset in faithfulness.keep_query:
+                _known(dataset, self.datasets, "faithfulness.keep_query", "dataset")
         attributed, asked = self.attribution.max_examples, faithfulness.max_examples
         if attributed is not None and asked is not None and asked > attributed:
             raise ValueError(
@@ -280,6 +293,21 @@ class Study(Part):
         if offered is None:
             return languages
         return tuple(language for language in languages if language in offered) or offered[:1]
+
+    def attribution_methods(self, model: str | None = None) -> tuple[str, ...]:
+        """Attribution methods that are computed at all, or those that are used on a model."""
+        computed = tuple(name for name, settings in self.attribution.methods if settings is not None)
+        chosen = None if model is None else self.models[model].attribution_methods
+        return computed if chosen is None else tuple(name for name in computed if name in chosen)
+
+    def tests_faithfulness(self, model: str, dataset: str) -> bool:
+        """Whether the faithfulness of a model's attributions on a dataset is measured."""
+        settings = self.faithfulness
+        return (
+            settings is not None
+            and (settings.models is None or model in settings.models)
+            and (settings.datasets is None or dataset in settings.datasets)
+        )
 
     @property
     def sql_folder(self) -> Path:

@@ -28,6 +28,14 @@ class Lig(Part):
     )
 
 
+class FixedLig(Lig):
+    """The same by a fixed quadrature by default, so that a study can have both."""
+
+    quadrature: Literal["adaptive", "fixed"] = Field(
+        "fixed", description="Fixed Gauss-Legendre (the papers' variant), or `adaptive` panels."
+    )
+
+
 class RandomAttribution(Part):
     """Mean of seeded uniform draws: the floor that every method has to beat."""
 
@@ -118,6 +126,7 @@ class Methods(Part):
     __pydantic_extra__: dict[Key, OwnMethod] = Field(init=False)
 
     lig: Lig | None = Field(default_factory=Lig)
+    lig_fixed: FixedLig | None = None
     integrated_gradients: IntegratedGradients | None = None
     integrated_gradients_mask: IntegratedGradientsMask | None = None
     input_x_gradient: InputXGradient | None = None

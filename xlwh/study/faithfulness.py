@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xlwh.study.base import BatchTokens, Key, Part
+from xlwh.study.base import CUT, BatchTokens, Key, Part
 
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
@@ -14,6 +14,12 @@ Ratio = Annotated[float, Field(gt=0, le=1)]
 class Faithfulness(Part):
     """Which attributions are tested by removing tokens. Random attributions are always among them."""
 
+    models: Annotated[tuple[Key, ...] | None, CUT] = Field(
+        None, description="Models whose attributions are tested; default: every one."
+    )
+    datasets: Annotated[tuple[Key, ...] | None, CUT] = Field(
+        None, description="Datasets on which they are; default: all that have classes."
+    )
     methods: tuple[Key, ...] | None = Field(
         None, description="Attribution methods to test; default: all that the study computes."
     )
@@ -35,8 +41,10 @@ class Faithfulness(Part):
     soft_masking: tuple[Literal["bernoulli", "bernoulli_reversed"], ...] = Field(
         ("bernoulli",), description="`bernoulli_reversed` is the published code's, for its variant."
     )
-    keep_query: bool = Field(
-        True, description="Leave the second text of pairs as it is; false: both texts are perturbed."
+    keep_query: bool | tuple[Key, ...] = Field(
+        True,
+        description="Leave the second text of pairs as it is; false: both texts are perturbed; a list: the datasets of "
+        "which it is left as it is.",
     )
     max_examples: int | None = Field(
         None, ge=1, description="Examples per dataset and language; default: all that are attributed."
@@ -44,3 +52,7 @@ class Faithfulness(Part):
     batch_tokens: BatchTokens = Field(
         4096, ge=64, description="Sub-tokens per model call: the memory bound of perturbation."
     )
+
+    def keeps_query(self, dataset: str) -> bool:
+        """Whether the second text of a dataset's pairs is left as it is."""
+        return self.keep_query if isinstance(self.keep_query, bool) else dataset in self.keep_query

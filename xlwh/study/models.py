@@ -25,6 +25,12 @@ class Finetune(Part):
         None,
         description="Dataset whose score picks the best checkpoint; default: a held-out part of `dataset`.",
     )
+    dev_languages: tuple[Key, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Languages of `dev_dataset` whose examples, taken together, pick the best checkpoint; default: those "
+        "trained on, as far as it has them.",
+    )
     dev_fraction: float = Field(
         0.05, gt=0, lt=0.5, description="Held-out share when there is no dev_dataset."
     )
@@ -45,6 +51,12 @@ class Finetune(Part):
     autocast: Literal["none", "bfloat16"] = Field(
         "none", description="Mixed precision of the training passes."
     )
+
+    @model_validator(mode="after")
+    def _of_a_dataset(self) -> Finetune:
+        if self.dev_languages is not None and self.dev_dataset is None:
+            raise ValueError("`dev_languages` are those of a `dev_dataset`: name that too")
+        return self
 
 
 class Inputs(Part):
@@ -132,6 +144,10 @@ class Model(Inputs):
     counterpart_of: Key | None = Field(
         None,
         description="Key of the multilingual model that this one is the (monolingual) counterpart of.",
+    )
+    attribution_methods: tuple[Key, ...] | None = Field(
+        None,
+        description="Attribution methods that are used on it; default: all that the study computes, [] none.",
     )
     published_as: str | None = Field(None, description="Name of this model in the papers' tables.")
     generation: Generation = Field(default_factory=Generation)

@@ -22,7 +22,7 @@ What = Literal["model", "dataset"]
 _ALIGNMENT = "alignment of "
 PLACES: Mapping[What, frozenset[str]] = {
     "model": frozenset({"models", "base", "tokenizer_of", "weights_of", "counterpart_of"}),
-    "dataset": frozenset({"datasets", "dataset", "dev_dataset"}),
+    "dataset": frozenset({"datasets", "dataset", "dev_dataset", "keep_query"}),
 }
 """Keys of the study file whose values, or names in a table, are models or datasets."""
 _IN_RECIPES: Mapping[What, tuple[str, ...]] = {

@@ -168,7 +168,7 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
     if (probes := said["attribution"]["probes"]) is not None:
         probes["max_examples"] = min(probes["max_examples"], max(1, size // 4))
         _keep(said["attribution"], "probes", models)
-    for section in ("consistency", "concepts", "heads"):
+    for section in ("consistency", "concepts", "faithfulness", "heads"):
         _keep(said, section, models)
     if (faithfulness := said["faithfulness"]) is not None:
         faithfulness["max_examples"] = min(faithfulness["max_examples"] or size, size)
@@ -204,6 +204,8 @@ def _model(planner: Imagined, name: str, models: list[str], languages: list[str]
         said |= {"finetune": None, "scratch": None, "path": str(folder)}
     if said["finetune"] is not None:
         said["finetune"] |= {"epochs": 1, "evaluations_per_epoch": 1}
+        if (dev := said["finetune"]["dev_languages"]) is not None:
+            said["finetune"]["dev_languages"] = [each for each in dev if each in languages] or None
     if said["scratch"] is not None:
         said["scratch"]["languages"] = [each for each in said["scratch"]["languages"] if each in languages]
     if said["counterpart_of"] not in models:

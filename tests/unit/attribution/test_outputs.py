@@ -78,7 +78,7 @@ def test_every_method_explains_the_output_whatever_the_batch(
         loaded.model.set_attn_implementation("eager")
     annotation = next(a for a in _members(Methods.model_fields[method].annotation) if a is not type(None))
     parameters = {method: annotation()}
-    if method in ("lig", "integrated_gradients", "integrated_gradients_mask"):
+    if method in ("lig", "lig_fixed", "integrated_gradients", "integrated_gradients_mask"):
         parameters = {method: annotation(quadrature="fixed", steps=3)}
     make = shared_pass(METHODS[method], [method], tmp_path)
     if method in ("released_integrated_gradients", "released_scaled_attention") and family != "bert":

@@ -128,6 +128,24 @@ def test_folder_of_json_lines_needs_no_library(read: Read, monkeypatch: pytest.M
         read({}, reader="hub", path=None, hub="a/b", revision="0" * 40, options={"text": "q"})
 
 
+def test_texts_that_are_lists_are_joined_where_the_study_says_by_what(read: Read) -> None:
+    rows = [
+        {"text": "a b", "words": ["c", "d e"]},
+        {"text": "f", "words": ["g"]},
+        {"text": "h", "words": []},
+        {"text": "i", "words": ["j", 1]},
+        {"text": "k", "words": "l"},
+    ]
+    content = {"dev.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}
+    options = {"text": "text", "text_pair": "words", "splits": {"dev": "dev"}}
+    joined = read(content, reader="hub", options=options | {"join": "; "})
+    assert joined.examples["text_pair"].to_list() == ["c; d e", "g", "l"]
+    assert set(joined.rejected["reason"]) == {"no list of strings `words`"}
+    refused = read(content, reader="hub", options=options)
+    assert refused.examples["text_pair"].to_list() == ["l"]
+    assert refused.reasons()["no string `words`, but a list: set `options.join`"] == 3
+
+
 def test_a_folder_without_the_split(read: Read) -> None:
     with pytest.raises(CorpusError, match=r"no files of split `train`.*datasets\.d\.options\.file"):
         read({"ds/validation.jsonl": "{}"}, reader="hub", path="ds", split="train", options={"text": "q"})

@@ -43,6 +43,44 @@ def test_line_pairs(read: Read) -> None:
     assert reading.files == ("val.en.gz", "val.de.gz")
 
 
+SGM = """<?xml version="1.0" encoding="UTF-8"?>
+<mteval><refset setid="tst" srclang="de" trglang="en"><doc docid="767" genre="lectures">
+<title>A title &amp; more</title>
+<seg id="1"> Research & development &lt;now&gt; </seg>
+<seg id="2">
+ Two
+ lines </seg></doc>
+<DOC docid="8"><seg id="1"> {}</seg></DOC></refset></mteval>"""
+
+
+def test_segments_of_test_sets_are_joined_by_document_and_number(read: Read) -> None:
+    files = {
+        "tst.de-en.de.xml": SGM.format("Eins").replace('id="2"', 'id="3"'),
+        "tst.de-en.en.xml": SGM.format("One"),
+    }
+    options = {"file": "tst.{source}-{language}.{side}.xml", "source": "de"}
+    reading = read(files, "en", reader="parallel", options=options)
+    assert reading.examples.select("example_id", "text", "text_pair").rows() == [
+        ("767:1", "Research & development <now>", "Research & development <now>"),
+        ("8:1", "Eins", "One"),
+    ]
+    assert reading.reasons() == {"no such segment on the other side": 2}
+    with pytest.raises(CorpusError, match="segment 1 of document `8` is there twice"):
+        read(
+            {"tst.de-en.en.xml": SGM.format("One").replace('"767"', '"8"')},
+            "en",
+            reader="parallel",
+            options=options,
+        )
+    with pytest.raises(CorpusError, match="no <seg id="):
+        read({"tst.de-en.en.xml": "One\n"}, "en", reader="parallel", options=options)
+    with pytest.raises(CorpusError, match="line 2: not UTF-8"):
+        read({"tst.de-en.en.xml": b'<seg id="1">\ncaf\xe9</seg>\n'}, "en", reader="parallel", options=options)
+    one = {"file": "tst.de-en.en.xml", "source": "de", "layout": "sgm"}
+    with pytest.raises(StudyError, match="`lines` and `sgm` take two files"):
+        read({}, "en", reader="parallel", options=one)
+
+
 def test_other_names_for_sides(read: Read) -> None:
     files = {"t/tatoeba.deu-eng.deu": "Eins\n", "t/tatoeba.deu-eng.eng": "One\n"}
     names = {"names": {"de": "deu", "en": "eng"}}

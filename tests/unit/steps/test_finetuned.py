@@ -268,6 +268,25 @@ def test_development_dataset_in_the_languages_trained_on(new: Path) -> None:
         run(new)
 
 
+def test_development_examples_of_languages_that_are_not_trained_on(new: Path) -> None:
+    edit(
+        new,
+        "[models.base]",
+        '[datasets.dev]\nreader = "xnli"\npath = "dev"\nsplit = "train"\nlanguages = ["es", "de"]\n\n[models.base]',
+    )
+    edit(
+        new,
+        "finetune.epochs = 4",
+        'finetune.epochs = 1\nfinetune.dev_dataset = "dev"\nfinetune.dev_languages = ["es", "de"]',
+    )
+    for language, count in (("es", 24), ("de", 20)):
+        rows = WORLD["make_rows"](count, language, "dev", seed=7)
+        write(new, "dev", language, pl.DataFrame(rows, schema=empty("examples").schema), "dev")
+    metadata = run(new).metadata
+    assert metadata["dev_languages"] == ["es", "de"]
+    assert metadata["dev_examples"] == 44
+
+
 def test_base_that_was_fine_tuned_here(trained: Path) -> None:
     edit(
         trained,

@@ -102,6 +102,21 @@ def test_only_the_chosen_examples_and_methods_are_perturbed(world: Any) -> None:
     assert set(rows(made)["method"]) == {"random"}
 
 
+@pytest.mark.parametrize(
+    ("keep_query", "query"), [(["nli"], "kept"), ([], "perturbed"), (True, "kept"), (False, "perturbed")]
+)
+def test_the_query_is_kept_of_the_datasets_that_are_named(world: Any, keep_query: Any, query: str) -> None:
+    made = context(world, keep_query=keep_query, methods=[])
+    run(STEPS["perturbations"], made, KEY)
+    assert rows(made)["query"].unique().to_list() == [query]
+
+
+def test_saying_it_of_each_dataset_makes_nothing_anew(world: Any) -> None:
+    run(STEPS["perturbations"], context(world, methods=[]), KEY)
+    listed = context(world, methods=[], keep_query=["nli"])
+    assert run(STEPS["perturbations"], listed, KEY).status == "fresh"
+
+
 def test_missing_attributions_name_the_command(world: Any) -> None:
     made = world.context(consistency=None, faithfulness=SECTION)
     run(STEPS["predictions"], made, KEY)

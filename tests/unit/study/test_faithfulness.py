@@ -41,8 +41,20 @@ def test_the_defaults_are_the_papers_ratios_with_the_mask_token() -> None:
         ({"masking": ["blank"]}, "'mask', 'pad', 'delete' or 'zero_id'"),
         ({"methods": ["lime"]}, "no attribution method `lime` in this study; there are: lig, random"),
         ({"max_examples": 20}, "only attribution.max_examples = 10 are attributed"),
+        (
+            {"keep_query": ["xnli"]},
+            "faithfulness.keep_query: no dataset `xnli` in this study; there are: nli",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         study(section, {"max_examples": 10})
+
+
+def test_the_query_is_kept_of_all_of_none_or_of_some_datasets() -> None:
+    kept = {
+        told: [Faithfulness(keep_query=told).keeps_query(each) for each in ("nli", "paws")]
+        for told in (True, False, ("paws",), ())
+    }
+    assert kept == {True: [True, True], False: [False, False], ("paws",): [False, True], (): [False, False]}

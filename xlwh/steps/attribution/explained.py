@@ -23,7 +23,7 @@ from xlwh.steps.models.evaluated import (
     evaluated,
 )
 from xlwh.steps.models.selftests import allowed
-from xlwh.steps.planning import Partition
+from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Inputs, Study
@@ -67,14 +67,19 @@ def explained_in(partition: Partition) -> list[tuple[Corpus, str, Explained]]:
 
 
 def asked(partition: Partition, chosen: Container[str] | None = None) -> Iterator[Asked]:
-    """The methods of the study that its model is not refused, or the `chosen` ones of them."""
-    given = {
-        name: parameters
-        for name, parameters in partition.study.attribution.methods
-        if parameters is not None and (chosen is None or name in chosen)
-    }
-    for name in allowed(partition, partition.model, given):
-        yield asked_of(name, given[name], partition.study.folder)
+    """The methods that the study uses on its model and that this is not refused, or the `chosen` ones of them.
+
+    NotApplicable where the study uses none of them.
+    """
+    study, model = partition.study, partition.model
+    used = [name for name in study.attribution_methods(model) if chosen is None or name in chosen]
+    if not used:
+        raise NotApplicable(
+            f"The study uses no attribution method{'' if chosen is None else ' of these'} on `{model}`."
+        )
+    given = dict(study.attribution.methods)
+    for name in allowed(partition, model, used):
+        yield asked_of(name, given[name], study.folder)
 
 
 def num_explained_own(study: Study) -> int | None:
@@ -94,7 +99,8 @@ def choice_of(partition: Partition, corpus: Corpus) -> Choice:
         languages = [each for each in study.source_languages(partition.model) if each in available]
     by = [Chosen(each, "gold" if gold else "own_prediction", settings.max_examples) for each in languages]
     # Faithfulness is about each language's own class.
-    if classes and study.faithfulness is not None and (gold or corpus.language not in languages):
+    tested = study.tests_faithfulness(partition.model, corpus.dataset)
+    if classes and tested and (gold or corpus.language not in languages):
         by.append(Chosen(corpus.language, "own_prediction", num_explained_own(study)))
     words = settings.words_per_example if corpus.task in (TAGGING, TRANSLATION) else None
     is_drawn = words is not None or any(each.limit is not None for each in by)

@@ -80,7 +80,8 @@ class _CctaPairs(Pieced):
             raise NotApplicable(
                 f"No dataset of `{model}` has vectors and texts in a source language ({', '.join(wanted)})."
             )
-        methods = tuple(allowed(partition, model, consistency.methods))
+        used = study.attribution_methods(model)
+        methods = tuple(allowed(partition, model, [name for name in consistency.methods if name in used]))
         settings = consistency.model_copy(update={"models": None, "datasets": None, "methods": methods})
         space = study.spaces[consistency.space]
         for dataset, task in datasets.items():

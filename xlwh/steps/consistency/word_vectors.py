@@ -103,6 +103,8 @@ def reason_not_covered(study: Study, language: str, model: str) -> str | None:
         return "The study has no [consistency] section."
     if study.consistency.models is not None and model not in study.consistency.models:
         return f"The study does not measure the consistency of `{model}`."
+    if not set(study.consistency.methods) & set(study.attribution_methods(model)):
+        return f"The study uses no attribution method of `consistency.methods` on `{model}`."
     space = study.spaces[study.consistency.space]
     if space.kind == "vec" and language not in space.files:
         return f"The space `{study.consistency.space}` has no vector file for `{language}`."

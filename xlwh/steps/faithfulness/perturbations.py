@@ -47,23 +47,29 @@ class _Perturbations(Pieced):
         found = [corpus for corpus in evaluated(partition) if corpus.task in CLASSIFICATION]
         if not found:
             raise NotApplicable(f"`{model}` is evaluated on no classification dataset in `{language}`.")
+        found = [corpus for corpus in found if study.tests_faithfulness(model, corpus.dataset)]
+        used = study.attribution_methods(model)
+        if not found or not used:
+            raise NotApplicable(f"The study does not test the attributions of `{model}` in `{language}`.")
         if partition.pin(model).task != "sequence_classification":
             raise NotApplicable(f"`{model}` has no sequence classification head.")
         wanted = study.faithfulness.methods
         if wanted is None:
-            wanted = tuple(name for name, given in study.attribution.methods if given is not None)
-        methods = allowed(partition, model, [*(name for name in wanted if name != RANDOM), RANDOM])
+            wanted = used
+        named = [name for name in wanted if name in used and name != RANDOM]
+        methods = allowed(partition, model, [*named, RANDOM])
         settings = study.faithfulness.model_copy(update={"methods": None, "max_examples": None})
         limit = num_explained_own(study)
         use, keys = partition.use(model, "max_length", "labels", "dtype", "attention"), (model, language)
         for corpus in found:
+            how = settings.model_copy(update={"keep_query": settings.keeps_query(corpus.dataset)})
             shared = (partition.required(Slot("predictions", keys, corpus.dataset)), corpus.entry)
             for method in methods:
                 part = f"{corpus.dataset}.{method}"
                 own = [] if method == RANDOM else [partition.required(Slot("token_attributions", keys, part))]
                 yield Job(
                     {"perturbations": Slot("perturbations", keys, part)},
-                    _Params(method, settings, limit, None if limit is None else study.seed),
+                    _Params(method, how, limit, None if limit is None else study.seed),
                     (*shared, *own),
                     use,
                     name=method,
