@@ -84,17 +84,22 @@ def random_orders(players: Sequence[Player], draws: int, seed: int) -> list[tupl
 
 
 def games_of_masks(
-    summaries: Mapping[str, pl.DataFrame], importance: pl.DataFrame, settings: Heads, language: str, seed: int
+    summaries: Mapping[str, pl.DataFrame],
+    importance: Mapping[str, pl.DataFrame],
+    settings: Heads,
+    language: str,
+    seed: int,
 ) -> dict[tuple[str, ...], list[Mask]]:
     """The masks that are evaluated in a language, by the kinds of players of their game.
 
-    They are the decisions of every language and this one's other rankings. `summaries` are those of each language's
-    samples (see `summarise`), `importance` is this one's `head_importance`. By importance and at random as many heads
-    are removed as by this language's decisions, and as the curve has.
+    They are the decisions of every language and the other rankings of this one and of those in `zero_shot_from`.
+    `summaries` are those of each language's samples (see `summarise`), `importance` the `head_importance` of the
+    languages with other rankings. By importance and at random as many heads are removed as by the decisions of the
+    same language, and in this one as the curve has.
     """
     games: dict[tuple[str, ...], list[Mask]] = {sampler.players: [] for sampler in settings.samplers.values()}
     players: tuple[Player, ...] = ()
-    sizes = set[int]()
+    sizes: dict[str, set[int]] = {code: set() for code in (language, *importance)}
     zero_shot = () if settings.zero_shot is None else (settings.zero_shot,)
     for name, sampler in settings.samplers.items():
         for code, summary in summaries.items():
@@ -106,21 +111,26 @@ def games_of_masks(
             made = [*decided, *sized_masks(ranking, order, zero_shot, "zero_shot")]
             if code == language:
                 made += sized_masks(ranking, order, settings.curve, "curve")
-                if sampler.players == HEADS:
-                    players = order
-                    sizes |= {len(mask.removed) for mask in decided}
+            if sampler.players == HEADS and code in sizes:
+                players = order
+                sizes[code] |= {len(mask.removed) for mask in decided}
             games[sampler.players] += [replace(mask, language=code) for mask in made]
     if HEADS in games:
-        orders: list[tuple[str, int, tuple[Player, ...]]] = [
-            (method, 0, ranked(importance.filter(pl.col("method") == method), "value", method in DESCENDING))
-            for method in settings.importance
-        ]
         random = random_orders(sorted(players), settings.random_masks, seed)
-        orders += [(RANDOM, draw, order) for draw, order in enumerate(random)]
-        for ranking, draw, order in orders:
-            made = sized_masks(ranking, order, sizes, "same_size", draw)
-            made += sized_masks(ranking, order, settings.curve, "curve", draw)
-            games[HEADS] += [replace(mask, language=language) for mask in made]
+        for code, its_sizes in sizes.items():
+            orders: list[tuple[str, int, tuple[Player, ...]]] = []
+            if code in importance:
+                orders += [
+                    (method, 0, ranked(rows, "value", method in DESCENDING))
+                    for method in settings.importance
+                    for rows in [importance[code].filter(pl.col("method") == method)]
+                ]
+            orders += [(RANDOM, draw, order) for draw, order in enumerate(random)]
+            for ranking, draw, order in orders:
+                made = sized_masks(ranking, order, its_sizes, "same_size", draw)
+                if code == language:
+                    made += sized_masks(ranking, order, settings.curve, "curve", draw)
+                games[HEADS] += [replace(mask, language=code) for mask in made]
     return {kinds: masks for kinds, masks in games.items() if masks}
 
 

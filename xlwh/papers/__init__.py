@@ -33,7 +33,8 @@ PAPERS = tuple(
 def compose(paper: str, size: str = "full") -> str:
     """Text of the `study.toml` that repeats a paper, or `all` of them.
 
-    The comments of the full study are kept; each line that the size changes ends with what the full study has.
+    The comments of the full study are kept; each line that the size changes ends with what the full study has, and
+    the size's own comment stands first.
 
     Raises:
         StudyError: for another paper or size; where a size changes a table that the full study lacks; where papers
@@ -50,8 +51,8 @@ def compose(paper: str, size: str = "full") -> str:
         text = _text(paper)
     if size == "full":
         return text
-    notes = {} if not _has(paper, size) else _comments(_text(paper, size))[1]
-    return edited(text, wanted, notes, label="full")
+    header, notes = _comments(_text(paper, size)) if _has(paper, size) else ("", {})
+    return header.rstrip("\n") + "\n#\n" * bool(header.strip()) + edited(text, wanted, notes, label="full")
 
 
 def settings(paper: str, size: str = "full") -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _edited_keys(
     for key, value in wanted.items():
         if key in had and had[key] == value:
             continue
-        was = str(body[key].trivia.comment).lstrip("# ").strip() if key in had else ""
+        was = str(body.item(key).trivia.comment).lstrip("# ").strip() if key in had else ""
         full = None if label is None else f"{label}: {_written(had[key]) if key in had else 'not set'}"
         said = [part for part in (full, notes.get((*block.place, key), was)) if part]
         item = tomlkit.item(_inline(value))
@@ -266,7 +266,9 @@ def _comments(text: str) -> Iterator[tuple[Place, str]]:
     import tomlkit
 
     for block in blocks(text):
-        for key, item in tomlkit.parse(block.body).items():
-            said = str(item.trivia.comment).lstrip("# ").strip()
+        keys = tomlkit.parse(block.body)
+        for key in keys:
+            # `keys[key]` is no item where the value is true or false.
+            said = str(keys.item(key).trivia.comment).lstrip("# ").strip()
             if said:
                 yield (*block.place, key), said

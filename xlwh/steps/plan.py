@@ -155,7 +155,7 @@ STEPS: dict[str, Step] = {
             "heads",
             _RUN,
             _EVALUATED,
-            _same("head_importance"),
+            _all_languages("head_importance"),
             _all_languages("head_samples"),
             tables=("pruning_masks", "pruning_evaluations", "pruning_tests"),
             runs_model=True,

@@ -221,6 +221,8 @@ class Study(Part):
                 )
         for model in heads.models or ():
             _known(model, self.models, "heads.models", "model")
+        for language in heads.zero_shot_from:
+            _known(language, self.all_languages(), "heads.zero_shot_from", "language")
 
     def _scratch_possible(self, at: str, scratch: Scratch) -> None:
         if scratch.tokenizer_of is not None:

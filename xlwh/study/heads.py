@@ -128,6 +128,11 @@ class Heads(Part):
         description="Number of players that every language's Shapley ranking removes in every language; what is "
         "shown to do harm is tried on all of them anyway.",
     )
+    zero_shot_from: Annotated[tuple[Key, ...], CUT] = Field(
+        (),
+        description="Languages whose masks by the other rankings, of the size of what is shown to do harm there, are "
+        "tried on every language too; random masks of that size as well.",
+    )
     resamples: int = Field(10_000, ge=1000, description="Bootstrap resamples of the pruning tests.")
 
     @field_validator("groups")
@@ -137,6 +142,12 @@ class Heads(Part):
             if not re.fullmatch(r"\d+\.\d+", name):
                 raise ValueError(f"`{name}` is no head; write <layer>.<head>, such as 3.0")
         return groups
+
+    @model_validator(mode="after")
+    def _something_to_try(self) -> Heads:
+        if self.zero_shot_from and not self.importance:
+            raise ValueError("zero_shot_from: there are no other rankings; name some under `importance`")
+        return self
 
     @model_validator(mode="after")
     def _groups_given(self) -> Heads:

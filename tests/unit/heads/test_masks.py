@@ -75,13 +75,27 @@ def test_a_language_gets_the_decisions_of_all_and_its_own_rankings():
         {"datasets": {"a": "b"}, "importance": ["gradient"], "curve": [2], "zero_shot": 1, "random_masks": 1}
     )
     importance = own.select("unit", "layer", "head", method=pl.lit("gradient"), value=-pl.col("mean"))
-    games = games_of_masks({"de": own, "en": own}, importance, settings, "de", 0)
+    games = games_of_masks({"de": own, "en": own}, {"de": importance}, settings, "de", 0)
     (masks,) = games.values()
     assert [mask.selection for mask in masks if mask.language == "en"] == [*DECISIONS, "zero_shot"]
     gradient = [mask for mask in masks if mask.ranking == "gradient"]
     assert [(mask.selection, mask.removed) for mask in gradient] == [("same_size", (B,)), ("curve", (B, A))]
     assert {mask.language for mask in masks if mask.ranking in ("gradient", RANDOM)} == {"de"}
-    assert games_of_masks({}, importance.clear(), settings, "de", 0) == {}
+    assert games_of_masks({}, {"de": importance.clear()}, settings, "de", 0) == {}
+    # Of a language in `zero_shot_from`, the other rankings too: no more heads than it is shown to be harmed by.
+    english = importance.with_columns(value=pl.col("value") * -1)
+    (masks,) = games_of_masks(
+        {"de": own, "en": own}, {"de": importance, "en": english}, settings, "de", 0
+    ).values()
+    others = [mask for mask in masks if mask.ranking in ("gradient", RANDOM)]
+    assert [mask for mask in others if mask.language == "de"] == [
+        mask for mask in games["head",] if mask.ranking in ("gradient", RANDOM)
+    ]
+    (order,) = random_orders((A, B, C), 1, 0)
+    assert [mask for mask in others if mask.language == "en"] == [
+        Mask("gradient", "same_size", (C,), 0, "en"),
+        Mask(RANDOM, "same_size", order[:1], 0, "en"),
+    ]
 
 
 def test_masks_are_scored_like_gated_models(game):

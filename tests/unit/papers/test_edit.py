@@ -20,6 +20,7 @@ languages = ["en", "de"]
 [datasets.a]
 reader = "hub"   # from the hub
 max_examples = 5
+checked = true   # or not
 big = [
   "one", "two",   # two of them
   "three",
@@ -48,6 +49,7 @@ max_examples = 2      # two batches
 aligned = "unchecked"
 big = ["one"]
 options = { text = "u" }
+checked = false
 [models.m.finetune]
 epochs = 1
 """
@@ -81,6 +83,7 @@ def test_changed_lines_say_what_the_full_study_has_and_all_other_lines_stay():
             "a": {
                 "reader": "hub",
                 "max_examples": 2,
+                "checked": False,
                 "big": ["one"],
                 "options": {"text": "u", "label": "l"},
                 "aligned": "unchecked",
@@ -94,6 +97,7 @@ def test_changed_lines_say_what_the_full_study_has_and_all_other_lines_stay():
     assert 'aligned = "unchecked"  # full: not set' in lines
     assert 'big = ["one"]  # full: ["one", "two", "three"]' in lines
     assert "epochs = 1  # full: 10" in lines
+    assert "checked = false  # full: true; or not" in lines
     for kept in (
         "# A study.",
         'name = "x"   # the name',

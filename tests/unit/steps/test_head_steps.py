@@ -303,6 +303,26 @@ def test_a_ranking_is_tried_on_every_language_at_one_size(world):
     assert masks["language"].to_list() == ["de"]
 
 
+def test_other_rankings_of_a_language_are_tried_on_every_one(world):
+    """What would be pruned in English, by gradients and at random, is removed in German too."""
+    settings = heads(
+        max_examples=2, curve=[], random_masks=2, samplers={"rows": {"max_rows": 40, "delta": 0.99}}
+    )
+    context = world.context(heads=settings | {"zero_shot_from": ["en"]})
+    for language in ("en", "de"):
+        run(STEPS["head_samples"], context, Key("a", language=language))
+    run(STEPS["head_importance"], context, KEY)
+    with pytest.raises(MissingDataError, match=r"head_importance .*--language en"):
+        run(STEPS["pruning_evaluations"], context, KEY)
+    run(STEPS["head_importance"], context, Key("a", language="en"))
+    assert run(STEPS["pruning_evaluations"], context, KEY).status == "written"
+    (planned,) = context.planner.jobs(STEPS["pruning_evaluations"], KEY)
+    assert {entry.slot.keys for entry in planned.job.reads if entry.slot.table == "head_importance"} == {
+        ("a", "de"),
+        ("a", "en"),
+    }
+
+
 def test_attention_is_kept_of_examples_that_are_short_in_every_language(world, monkeypatch):
     # In German the first two are longer than 45 characters, in Spanish the second is not.
     monkeypatch.setattr(type(definition_of(STEPS["attention_maps"])), "max_characters", 45)

@@ -288,6 +288,7 @@ HEAD_SETTINGS = [
     S("heads.random_masks", 2, MASKS),
     S("heads.curve", [2], MASKS),
     S("heads.zero_shot", 1, MASKS),
+    S("heads.zero_shot_from", ["es"], MASKS),
     S("heads.resamples", 2000, MASKS),
 ]
 

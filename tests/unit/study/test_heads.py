@@ -37,6 +37,8 @@ def test_there_is_one_sampler_by_default() -> None:
         ({"datasets": {"other": "nli"}}, "no dataset `other`"),
         ({"datasets": {"nli": "other"}}, "no dataset `other`"),
         ({"models": ["other"]}, "no model `other`"),
+        ({"zero_shot_from": ["fr"]}, "heads.zero_shot_from: no language `fr`"),
+        ({"zero_shot_from": ["en"], "importance": []}, "there are no other rankings"),
         ({"max_examples": None}, "set heads.max_examples"),
         ({"samplers": {"a.b": {}}}, "holds a dot"),
         ({"samplers": {"g": {"players": ["group"]}}}, "none are given"),

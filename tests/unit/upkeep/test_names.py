@@ -90,6 +90,7 @@ def test_every_key_of_a_model_or_dataset_in_the_study_is_renamed():
             "languages",
             "source_languages",
             "dev_languages",
+            "zero_shot_from",
             "attribution_methods",
             "spaces",
             "lexica",

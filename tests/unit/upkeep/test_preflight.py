@@ -286,6 +286,7 @@ UNCHECKED = {
             "faithfulness.keep_query",
             "heads.datasets",
             "heads.models",
+            "heads.zero_shot_from",
         ),
         "a name of the study's own, which reading the study checks",
     ),

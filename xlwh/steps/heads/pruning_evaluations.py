@@ -50,7 +50,12 @@ class _PruningEvaluations(Whole):
             samples = _samples(partition, heads, valued.dataset)
             reads = dict.fromkeys((valued.entry, evaluated.entry, *samples))
             if heads.importance and any(sampler.players == HEADS for sampler in heads.samplers.values()):
-                reads[partition.required(Slot("head_importance", keys, valued.dataset))] = None
+                # What `zero_shot_from` says reaches the rows by these.
+                for language in dict.fromkeys(
+                    (partition.language, *_zero_shot_from(partition, heads, valued.dataset))
+                ):
+                    slot = Slot("head_importance", (partition.model, language), valued.dataset)
+                    reads[partition.required(slot)] = None
             params = _Params(evaluated.dataset, _settings(heads), partition.study.seed)
             slots = {table: Slot(table, keys, valued.dataset) for table in TABLES}
             yield Job(slots, params, tuple(reads), use, name=valued.dataset)
@@ -61,12 +66,15 @@ class _PruningEvaluations(Whole):
 
         params: _Params = job.params
         heads, (model, language) = params.settings, job.slots["pruning_masks"].keys
-        sampled = [e.slot.partition["language"] for e in job.reads if e.slot.table == "head_samples"]
         # One language at a time: the samples of all together may be large.
         summaries = {
-            code: summarise(work.scan(job, "head_samples", language=code)) for code in dict.fromkeys(sampled)
+            code: summarise(work.scan(job, "head_samples", language=code))
+            for code in _languages(job, "head_samples")
         }
-        importance = work.scan(job, "head_importance").collect()
+        importance = {
+            code: work.scan(job, "head_importance", language=code).collect()
+            for code in _languages(job, "head_importance")
+        }
         games = games_of_masks(summaries, importance, heads, language, params.seed)
         scan, valued = work.scan(job, "examples", dataset=params.evaluated), None
         if job.name == params.evaluated:
@@ -105,6 +113,17 @@ def _settings(heads: Heads) -> Heads:
             "samplers": {n: Sampler(players=s.players, delta=s.delta) for n, s in heads.samplers.items()},
         }
     )
+
+
+def _languages(job: Job, table: str) -> list[str]:
+    """Languages of the files of a table that a job reads."""
+    return list(dict.fromkeys(e.slot.partition["language"] for e in job.reads if e.slot.table == table))
+
+
+def _zero_shot_from(partition: Partition, heads: Heads, dataset: str) -> list[str]:
+    """Languages whose other rankings are tried too, as far as the model is evaluated in them."""
+    study, model = partition.study, partition.model
+    return [code for code in heads.zero_shot_from if dataset in study.evaluations(model, code)]
 
 
 def _samples(partition: Partition, heads: Heads, dataset: str) -> Iterator[Entry]:

@@ -1,0 +1,177 @@
+"""The studies of the papers: every size is a study, and what is printed is measured by the full one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from xlwh.corpora import check
+from xlwh.errors import StudyError
+from xlwh.papers import FOLDER, PAPERS, SIZES, compose, settings
+from xlwh.papers.edit import blocks, comments, head
+from xlwh.published import load
+from xlwh.study import Study
+
+SIZED = [(paper, size) for paper in PAPERS for size in SIZES if size != "full"]
+PUBLISHED = {"ccta": "ccta", "heads": "shapley-heads"}
+"""Paper -> its name in `published_results`."""
+HEAD_METRICS = ("accuracy_targeted.", "accuracy_zero_shot.", "pruned_heads_targeted.")
+
+
+def study(paper: str, size: str = "full") -> Study:
+    """The study of a paper as `xlwh pin` leaves it: a commit where the file names none."""
+    said = tomllib.loads(compose(paper, size))
+    for part in (*said["datasets"].values(), *said["models"].values()):
+        if "hub" in part:
+            part.setdefault("revision", "0" * 40)
+    return Study.model_validate({**said, "folder": Path("/study")})
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_size_is_a_study_whose_data_have_readers(paper: str, size: str) -> None:
+    found = study(paper, size)
+    check(found)
+    assert tomllib.loads(compose(paper, size)) == settings(paper, size)
+    assert found.name == paper
+
+
+def _leaves(table: dict[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*at, key))
+        else:
+            yield (*at, key), value
+
+
+@pytest.mark.parametrize(("paper", "size"), SIZED)
+def test_a_size_says_only_what_it_changes_and_each_line_what_the_full_study_has(
+    paper: str, size: str
+) -> None:
+    text, full = compose(paper, size), dict(_leaves(settings(paper)))
+    changes = tomllib.loads((FOLDER / f"{paper}.{size}.toml").read_text(encoding="utf-8"))
+    changes.pop("remove", None)
+    told, made = comments(text), dict(_leaves(settings(paper, size)))
+    changed = list(_leaves(changes))
+    assert changed
+    for place, value in changed:
+        assert full.get(place) != value, f"{place} is as in the full study"
+        assert made[place] == value
+        line = next(place[:n] for n in range(len(place), 0, -1) if place[:n] in told)
+        assert told[line].startswith("full: "), place
+    assert sum(said.startswith("full: ") for said in told.values()) <= len(changed)
+    assert text.startswith(head((FOLDER / f"{paper}.{size}.toml").read_text(encoding="utf-8")).rstrip())
+
+
+@pytest.mark.parametrize(("paper", "size"), SIZED)
+def test_comments_of_the_full_study_are_kept(paper: str, size: str) -> None:
+    """All of them, in their order, but those of tables that the size leaves out."""
+    full = (FOLDER / f"{paper}.toml").read_text(encoding="utf-8")
+    own = head((FOLDER / f"{paper}.{size}.toml").read_text(encoding="utf-8")).strip()
+    text = compose(paper, size).removeprefix(f"{own}\n#\n")
+    left = {block.place for block in blocks(text)}
+    kept = "".join(str(block) if block.place in left else block.tail for block in blocks(full))
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        line for line in kept.splitlines() if line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_model_and_dataset_of_a_study_is_of_use(paper: str, size: str) -> None:
+    found = study(paper, size)
+    used = {name for model in found.models.values() for name in (*model.datasets, *model.training_datasets)}
+    used |= set(found.heads.datasets.values()) if found.heads is not None else set()
+    used |= set(found.concepts.datasets) if found.concepts is not None else set()
+    used |= {name for lexicon in found.lexica.values() for name in lexicon.datasets}
+    assert set(found.datasets) - used == set()
+    based = {model.base for model in found.models.values()}
+    looked_into = set(found.concepts.models or found.models) if found.concepts is not None else set()
+    idle = {key for key, model in found.models.items() if not model.datasets} - based - looked_into
+    assert idle == set()
+
+
+def _published(paper: str) -> pl.DataFrame:
+    return load().filter(pl.col("paper") == PUBLISHED[paper])
+
+
+def _reached(found: Study, row: dict[str, Any]) -> bool:
+    """Whether the study measures a printed number: a model of that name, trained on that language, evaluated there."""
+    for key, model in found.models.items():
+        if model.published_as != row["model"] or row["dataset"] not in model.datasets:
+            continue
+        if row["source_language"] not in found.source_languages(key):
+            continue
+        languages = [each for each in found.all_languages() if row["dataset"] in found.evaluations(key, each)]
+        if row["language"] not in (*languages, "overall"):
+            continue
+        if row["metric"].startswith("ccta"):
+            consistency = found.consistency
+            assert consistency is not None
+            space = found.spaces[consistency.space]
+            if (
+                key in (consistency.models or ())
+                and row["dataset"] in (consistency.datasets or ())
+                and set(languages) <= set(space.files)
+                and {"lig", "lig_fixed"} <= set(found.attribution_methods(key))
+            ):
+                return True
+        elif row["metric"].startswith(HEAD_METRICS):
+            heads = found.heads
+            assert heads is not None
+            if (
+                key in (heads.models or ())
+                and row["dataset"] in heads.datasets.values()
+                and "gradient" in heads.importance
+                and heads.random_masks
+                and ("zero_shot" not in row["metric"] or row["source_language"] in heads.zero_shot_from)
+            ):
+                return True
+        elif row["metric"] == "accuracy":
+            return True
+    return False
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_every_printed_number_is_measured(paper: str, size: str) -> None:
+    found, printed = study(paper, size), _published(paper)
+    assert printed.height > 150
+    lacking = [row for row in printed.to_dicts() if not _reached(found, row)]
+    assert lacking == []
+
+
+def test_languages_of_a_grid_are_those_of_its_table() -> None:
+    """No table of the paper is measured over other languages: `overall` is their mean."""
+    found = study("ccta")
+    printed = _published("ccta").filter(pl.col("language") != "overall")
+    for (dataset,), rows in printed.group_by("dataset"):
+        assert set(found.dataset_languages(str(dataset))) == set(rows["language"]), dataset
+
+
+def test_two_quadratures_stand_side_by_side() -> None:
+    methods = study("ccta").attribution.methods
+    assert methods.lig is not None
+    assert methods.lig_fixed is not None
+    assert (methods.lig.quadrature, methods.lig_fixed.quadrature) == ("adaptive", "fixed")
+
+
+def test_the_heads_of_the_paper_are_valued_as_it_says() -> None:
+    heads = study("heads").heads
+    assert heads is not None
+    whole = heads.samplers["whole_set"]
+    assert (whole.estimator, whole.truncation, whole.delta) == ("whole_set", 0.5, 0.1)
+    assert (heads.max_examples, heads.random_masks) == (512, 10)
+    # 144 heads: half of them leave, over all examples.
+    assert whole.max_rows == 3000 * 72 * 512
+
+
+@pytest.mark.parametrize(("paper", "size"), [("none", "full"), ("ccta", "tiny")])
+def test_other_papers_and_sizes_are_refused(paper: str, size: str) -> None:
+    with pytest.raises(StudyError, match=r"there are: .*(ccta|smoke)"):
+        compose(paper, size)
