@@ -16,6 +16,9 @@ from xlwh.errors import StudyError, XlwhError
 
 Place = tuple[str, ...]
 
+_BY_DEFAULT = ("lig", "random")
+"""Attribution methods that a study computes unless it says otherwise."""
+
 REMOVE = "remove"
 """Key of a size's file: dotted keys of the tables that are left out."""
 
@@ -108,6 +111,25 @@ def _merge(
         else:
             result[key] = value
     return result
+
+
+def joinable(study: Mapping[str, Any]) -> dict[str, Any]:
+    """A study with what it leaves to defaults that would say something else beside other studies.
+
+    Its models name the attribution methods that it computes.
+    """
+    methods = study.get("attribution", {}).get("methods", {})
+    by_default = [name for name in _BY_DEFAULT if name not in methods]
+    used = [*by_default, *(name for name, said in methods.items() if said is not False)]
+    models = {
+        name: {**model, "attribution_methods": used}
+        if "datasets" in model and "attribution_methods" not in model
+        else model
+        for name, model in study.get("models", {}).items()
+    }
+    left = {name: said for name, said in methods.items() if said is not False}
+    attribution = {"attribution": {**study["attribution"], "methods": left}} if methods else {}
+    return {**study, "models": models, **attribution}
 
 
 def joined(studies: Mapping[str, Mapping[str, Any]], settled: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +235,7 @@ def _edited_keys(
     for key, value in wanted.items():
         if key in had and had[key] == value:
             continue
-        was = str(body.item(key).trivia.comment).lstrip("# ").strip() if key in had else ""
+        was = _comment(body, key) if key in had else ""
         full = None if label is None else f"{label}: {_written(had[key]) if key in had else 'not set'}"
         said = [part for part in (full, notes.get((*block.place, key), was)) if part]
         item = tomlkit.item(_inline(value))
@@ -268,7 +290,11 @@ def _comments(text: str) -> Iterator[tuple[Place, str]]:
     for block in blocks(text):
         keys = tomlkit.parse(block.body)
         for key in keys:
-            # `keys[key]` is no item where the value is true or false.
-            said = str(keys.item(key).trivia.comment).lstrip("# ").strip()
-            if said:
+            if said := _comment(keys, key):
                 yield (*block.place, key), said
+
+
+def _comment(table: Any, key: str) -> str:
+    """What stands behind a key of a tomlkit table."""
+    # `table[key]` is no item where the value is true or false.
+    return str(table.item(key).trivia.comment).lstrip("# ").strip()
