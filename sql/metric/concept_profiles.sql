@@ -4,7 +4,7 @@
 -- kept: whole
 -- column base_model: The model that was fine-tuned, or the model itself.
 -- column model: Key of the model in the study.
--- column role: base (dotted in the paper), fine-tuned (solid: all languages compared are ones it was fine-tuned on) or zero-shot (dashed: some are not).
+-- column role: base (dotted in the paper), fine-tuned (solid: all languages compared are ones it was fine-tuned on, or translates from) or zero-shot (dashed: some are not).
 -- column metric: calign or colap.
 -- column variant: As in the metric's view.
 -- column corpus: Dataset that was clustered, or several joined by `+`.
@@ -44,7 +44,8 @@ placed as (
         if(models.kind = 'finetuned', models.source, model) as base_model,
         case
             when coalesce(models.kind, 'path') <> 'finetuned' then 'base'
-            when list_has_all(models.finetuned_languages, compared) then 'fine-tuned'
+            -- One that translates has learned the language it translates from too.
+            when list_has_all(list_append(models.finetuned_languages, models.translated_from), compared) then 'fine-tuned'
             else 'zero-shot'
         end as role,
         points.*

@@ -104,3 +104,35 @@ def test_chance_is_near_one_for_equal_languages_and_zero_for_unequal(overlapping
     assert equal[("strict", "tokens")] == (0, 1)
     rare = [{"en": [f"en{n}" for n in range(100)]}, {"en": ["x"] * 100, "de": ["y"] * 10}]
     assert scores(overlapping(rare, draws=5), "score, null_labels")[("strict", "tokens")] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "role"),
+    [
+        ({"finetuned_languages": ["en", "de"]}, "fine-tuned"),
+        ({"finetuned_languages": ["en"]}, "zero-shot"),
+        ({"finetuned_languages": ["en"], "translated_from": "fr"}, "zero-shot"),
+        # German is what it reads, English what it writes.
+        ({"finetuned_languages": ["en"], "translated_from": "de"}, "fine-tuned"),
+        ({"kind": "path"}, "base"),
+    ],
+)
+def test_a_model_is_fine_tuned_on_the_language_that_it_translates_from(connect, tuned, role):
+    members = pl.DataFrame({"concept": [0, 0], "language": ["en", "de"], "word": ["a", "b"]})
+    database = connect(
+        clusterings=[
+            {
+                "model": "m",
+                "clustering": NAME,
+                "scope": "mixed:en+de",
+                "languages": ["en", "de"],
+                "num_clusters": 1,
+            }
+        ],
+        concept_languages=[
+            {"model": "m", "clustering": NAME, **row}
+            for row in languages(members, draws=1, seed=(0,)).to_dicts()
+        ],
+        models=[{"model": "m", "kind": "finetuned", "source": "base", **tuned}],
+    )
+    assert database.sql("select distinct role from concept_profiles").fetchall() == [(role,)]

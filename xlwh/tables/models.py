@@ -72,6 +72,10 @@ class Models(Table):
     finetuned_languages = dy.List(
         dy.String(), nullable=True, description="Languages it was fine-tuned on here."
     )
+    translated_from = dy.String(
+        nullable=True,
+        description="Language that the translations it was fine-tuned on are from; NULL: it was fine-tuned on none.",
+    )
     seed = dy.Int64(nullable=True, description="Seed of the fine-tuning.")
     recipe = dy.String(
         nullable=True,

@@ -104,6 +104,7 @@ def test_from_nothing_to_bleu(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("scratch", "translation", "pairs"),
         ("finetuned", "translation", "blank"),
     ]
+    assert [row["translated_from"] for row in rows] == [None, "en"]
     assert rows[0]["vocab_size"] <= 120
     assert rows[1]["dev_score"] > 0.5
 

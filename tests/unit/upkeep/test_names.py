@@ -49,6 +49,7 @@ NOT_KEYS = {
         "published_as",
         "randomized",
         "finetuned_languages",
+        "translated_from",
         "self_test",
         "self_tested_with",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from xlwh.corpora import source_side
 from xlwh.models.describe import describe, models_row, noted
 from xlwh.models.made import Beginning, Training, begin, dev_languages, train, training_columns
 from xlwh.selftest import self_tested, summary
@@ -86,10 +87,13 @@ def _job(
 ) -> Job:
     """The job of a model, wherever it comes from."""
     name, spec = partition.model, partition.study.models[partition.model]
-    said = noted(spec), partition.options(name, "labels", "attention"), tested_with()
+    said = noted(spec)
+    if spec.finetune is not None:
+        said |= {"translated_from": source_side(partition.study, spec.finetune.dataset)}
+    options = partition.options(name, "labels", "attention")
     return Job(
         {"models": Slot("models", (name,))},
-        _Params(kind, source, revision, *said, making),
+        _Params(kind, source, revision, said, options, tested_with(), making),
         folder=None if making is None else checkpoint_folder(partition.root, name, making.digest),
         name=name,
         **made_from,
