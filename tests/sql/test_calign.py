@@ -243,3 +243,40 @@ def test_baselines_are_near_zero_where_concepts_really_match(aligned):
         "select score, null_lexicon, null_labels from calign where variant = 'strict'"
     )
     assert row.fetchall() == [(1, 0, 0)]
+
+
+def test_thresholds_are_changed_one_at_a_time(aligned):
+    # The concept's n-th word has its translation at rank n + 1: theta .7, .8, .9 need 7, 8, 9 of the best.
+    lexicon = {f"s{n}": [*words("other", n), f"t{n}"] for n in range(8)} | {"s8": ["x"], "s9": ["x"]}
+    database = aligned([words("s", 10)], [words("t", 10)], lexicon)
+    rows = database.sql(
+        "select theta, n_best, aligned from calign_thresholds where variant = 'strict' order by all"
+    ).fetchall()
+    assert rows == [(0.7, 10, 1), (0.8, 5, 0), (0.8, 10, 1), (0.8, 20, 1), (0.9, 10, 0)]
+
+
+def test_matched_concepts_have_their_words_the_most_frequent_first(aligned):
+    lexicon = {f"s{n}": ["nothing", f"t{n}", f"t{(n + 1) % 10}"] for n in range(8)}
+    database = aligned([[*words("s", 10), "s3", "s3", "s1"]], [words("t", 10)], lexicon)
+    [row] = database.sql("""
+        select matched, source_types, share, source_words, target_words from matched_concepts where variant = 'strict'
+    """).fetchall()
+    order = [3, 1, 0, 2, 4, 5, 6, 7]
+    assert row == (8, 10, 0.8, [f"s{n}" for n in order], [f"t{n}" for n in order])
+
+
+def test_few_of_many_matched_concepts_are_listed(aligned):
+    count = 25
+    source = [[f"s{c}.{n}" for n in range(14)] for c in range(count)]
+    lexicon = {
+        word: [f"t{word[1:]}"] if int(word.split(".")[1]) < 13 else ["x"] for c in source for word in c
+    }
+    target = [[f"t{word[1:]}" for word in concept] for concept in source]
+    rows = (
+        aligned(source, target, lexicon)
+        .sql(
+            "select matched, len(source_words), source_concept from matched_concepts where variant = 'strict'"
+        )
+        .fetchall()
+    )
+    assert sorted(rows) == [(13, 12, concept) for concept in range(20)]

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from xlwh.cli.app import command, warehouse_option
 from xlwh.store.files import size
 
+if TYPE_CHECKING:
+    from xlwh.store import Warehouse
+
 
 @command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path), required=False, metavar="[OUT.html]")
+@click.option(
+    "--paper",
+    metavar="PAPER",
+    help="Lay a paper's tables and figures beside what was measured: ccta, faithfulness, concepts or heads.",
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of the paper's report; PAPER.html if no other is asked for.",
+)
+@click.option(
+    "--pdf",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The same as a PDF.",
+)
+@click.option(
+    "--latex",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="The same as a LaTeX document, with a file for each table and figure.",
+)
 @click.option(
     "--study",
     "study_file",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="XLWH_STUDY",
     show_envvar=True,
-    help="Study file to print in the report; study.toml if there is one.",
+    help="Study file to print in the report, or to compare with the paper's; study.toml if there is one.",
 )
 @click.option(
     "--figures",
@@ -63,6 +87,10 @@ from xlwh.store.files import size
 @warehouse_option
 def report(
     out: Path | None,
+    paper: str | None,
+    html: Path | None,
+    pdf: Path | None,
+    latex: Path | None,
     study_file: Path | None,
     figures: Path | None,
     only: tuple[str, ...],
@@ -74,10 +102,22 @@ def report(
 ) -> None:
     """Write a report as one HTML file, or figures for a paper.
 
-    With their tables. The file needs no network and opens from disk.
+    With their tables. The file needs no network and opens from disk. With --paper it is the report of a published
+    paper: its tables and figures beside those measured here, and the settings that differ.
     """
     from xlwh.store import Warehouse
 
+    if study_file is None and Path("study.toml").is_file():
+        study_file = Path("study.toml")
+    if paper is not None:
+        if figures is not None or chosen or only:
+            raise click.UsageError("--paper writes --html, --pdf and --latex; --figures has no part in it")
+        if out is not None and html is not None:
+            raise click.UsageError("give OUT.html or --html, not both")
+        _report_paper(Warehouse(root), paper, study_file, out or html, pdf, latex)
+        return
+    if html or pdf or latex:
+        raise click.UsageError("--html, --pdf and --latex are of the report of a paper: give --paper too")
     if out is None and figures is None:
         raise click.UsageError("give OUT.html, --figures FOLDER, or both")
     if figures is None and (chosen or only):
@@ -92,8 +132,6 @@ def report(
     if out is not None:
         from xlwh.report.static_report import write_report
 
-        if study_file is None and Path("study.toml").is_file():
-            study_file = Path("study.toml")
         click.echo(f"Wrote {out}, {size(write_report(warehouse, out, study_file))}")
     if figures is not None:
         from xlwh.report.export import export
@@ -101,6 +139,33 @@ def report(
         left_out = partial(click.echo, err=True)
         for path in export(warehouse, figures, only, formats, tables, selection, theme, left_out):
             click.echo(f"Wrote {path}")
+
+
+def _report_paper(
+    warehouse: Warehouse,
+    paper: str,
+    study: Path | None,
+    html: Path | None,
+    pdf: Path | None,
+    latex: Path | None,
+) -> None:
+    from xlwh.report.papers import html as as_html
+    from xlwh.report.papers import latex as as_latex
+    from xlwh.report.papers import pdf as as_pdf
+    from xlwh.report.papers.pages import paper_report
+    from xlwh.report.static_report import write_whole
+
+    report = paper_report(warehouse, paper, study)
+    if not (html or pdf or latex):
+        html = Path(f"{paper}.html")
+    if html is not None:
+        click.echo(f"Wrote {html}, {size(write_whole(as_html.html(report).encode('utf-8'), html))}")
+    if pdf is not None:
+        click.echo(f"Wrote {pdf}, {size(write_whole(as_pdf.pdf(report), pdf))}")
+    if latex is not None:
+        for path in as_latex.latex(report, latex):
+            click.echo(f"Wrote {path}")
+    click.echo(report.summary)
 
 
 @command()

@@ -130,10 +130,7 @@ def table(drawn: Drawn, kind: str) -> bytes:
 
 def picture(drawn: Drawn, title: str, kind: str, mode: Mode = "light") -> bytes:
     """A drawing as a file: svg, png or pdf, with what was chosen, and what is not drawn, below it. The last two need `vl-convert-python`."""
-    said = chosen_text(drawn.offers)
-    if drawn.cut:
-        said = f"{said}. {drawn.cut.strip()}".removeprefix(". ")
-    drawing = above(drawn.picture, _caption(said, drawn.picture.width)) if said else drawn.picture
+    drawing, said = captioned(drawn)
     markup = plain(svg(drawing, f"{title}. {said}".rstrip(". ")), mode)
     if kind == "svg":
         return markup.encode("utf-8")
@@ -142,6 +139,14 @@ def picture(drawn: Drawn, title: str, kind: str, mode: Mode = "light") -> bytes:
     ground = f'<rect {size} fill="{COLOURS[mode]["panel"]}"/>'
     at = markup.index(">") + 1
     return _converted(markup[:at] + ground + markup[at:], kind)
+
+
+def captioned(drawn: Drawn) -> tuple[Picture, str]:
+    """A drawing as a file has it, and the text below it: what was chosen, and what is not drawn."""
+    said = chosen_text(drawn.offers)
+    if drawn.cut:
+        said = f"{said}. {drawn.cut.strip()}".removeprefix(". ")
+    return (above(drawn.picture, _caption(said, drawn.picture.width)) if said else drawn.picture), said
 
 
 def _caption(text: str, width: float) -> Picture:

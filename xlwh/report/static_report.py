@@ -32,15 +32,19 @@ from models order by model
 
 def write_report(warehouse: Warehouse, out: Path, study: Path | None = None) -> int:
     """Write the report of a warehouse to `out`; `study` is the file to print in it. Returns the bytes written."""
-    text = report(warehouse, study).encode("utf-8")
+    return write_whole(report(warehouse, study).encode("utf-8"), out)
+
+
+def write_whole(content: bytes, out: Path) -> int:
+    """Write a file at once, with its folder: it is never seen half written. Returns the bytes written."""
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path_beside(out)
     try:
-        unfinished.write_bytes(text)
+        unfinished.write_bytes(content)
         publish(unfinished, out)
     finally:
         unfinished.unlink(missing_ok=True)
-    return len(text)
+    return len(content)
 
 
 def report(warehouse: Warehouse, study: Path | None = None) -> str:

@@ -107,17 +107,16 @@ def markdown(frame: pl.DataFrame) -> str:
 
 def latex(frame: pl.DataFrame) -> str:
     """A `tabular` with booktabs rules; every character that TeX would act on is escaped."""
-
-    def cell(value: Any) -> str:
-        return "".join(
-            _LATEX.get(character, character) for character in visible(told(value)).replace("\n", " ")
-        )
-
     columns = "".join("r" if dtype.is_numeric() else "l" for dtype in frame.dtypes)
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    lines += [" & ".join(cell(name) for name in frame.columns) + r" \\", r"\midrule"]
-    lines += [" & ".join(cell(value) for value in row) + r" \\" for row in frame.iter_rows()]
+    lines += [" & ".join(latex_text(name) for name in frame.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(latex_text(told(value)) for value in row) + r" \\" for row in frame.iter_rows()]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def latex_text(text: str) -> str:
+    """A text in which every character that TeX would act on is escaped."""
+    return "".join(_LATEX.get(character, character) for character in visible(text).replace("\n", " "))
 
 
 def safe_csv(frame: pl.DataFrame, header: bool = True) -> str:

@@ -48,7 +48,10 @@ OPTIONS = {
     "clustering": ["c0", "c1"],
     "concept": [0, 1],
     "seed": [0, 1],
+    "theta": [0.7, 0.8, 0.9],
+    "n_best": [5, 10, 20],
     "multilingual_model": [None, "m1"],
+    "monolingual_model": ["m1"],
 }
 MOST = 20_000
 
@@ -58,6 +61,8 @@ def _made_up(view, schema, options=OPTIONS):
     keys = [name for name in schema if name in OPTIONS and (name in view.key or name in ("layer", "seed"))]
     if view.name in ("ccta", "task_scores"):
         options = {**options, "scope": ["study"], "metric": ["accuracy"]}
+    elif view.name == "published_results":
+        options = {**options, "metric": ["fertility", "splitting_ratio", "unknown_ratio"]}
     elif view.name == "concept_profiles":
         options = {**options, "metric": ["calign", "colap"]}
     rows = list(itertools.islice(itertools.product(*(options[name] for name in keys)), MOST))
@@ -124,7 +129,7 @@ MANY = [f"q{number:02d}" for number in range(30)]
 @pytest.fixture(scope="module")
 def crowded(schemas):
     """The same with thirty languages, pairs and scopes, and otherwise as little as a figure can do with."""
-    few = {name: values[:1] for name, values in OPTIONS.items()}
+    few = {name: values[:1] for name, values in OPTIONS.items()} | {"theta": [0.8], "n_best": [10]}
     few |= {"metric": OPTIONS["metric"], "measure": OPTIONS["measure"], "cells": OPTIONS["cells"]}
     few |= {"layer": [0, 1], "head": [0, 1], "num_removed": [0, 4], "permutations": [1, 2], "seed": [0, 1]}
     few |= {

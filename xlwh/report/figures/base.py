@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import polars as pl
@@ -151,10 +152,17 @@ class Everything:
     """Combinations beyond the limit, by the filters' columns."""
 
 
-def everything(figure: Figure, views: Views, most: int = 24) -> Everything:
-    """The figure for every combination of the filters in `each`, at most so many; without such as `render` draws it."""
-    waiting: list[dict[str, str]] = [{}]
+def everything(
+    figure: Figure, views: Views, most: int = 24, wanted: Selection = MappingProxyType({})
+) -> Everything:
+    """The figure for every combination of the filters in `each`, at most so many; without such as `render` draws it.
+
+    `wanted` holds for all of them.
+    """
+    waiting: list[dict[str, str]] = [dict(wanted)]
     for column in figure.each:
+        if column in wanted:
+            continue
         expanded = []
         for selection in waiting:
             offers = {offer.filter.column: offer for offer in render(figure, views, selection).offers}

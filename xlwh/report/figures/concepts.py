@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from xlwh.report.charts import Cell, Dot, Key, Line, dots, grid, heat, legend, lines, number
@@ -20,9 +22,13 @@ from xlwh.report.figures.base import (
     values,
 )
 from xlwh.report.figures.scores import named
+from xlwh.report.markup import cut
 from xlwh.report.theme import SERIES, colour, series
 
 _PANELS = 24
+_CONCEPTS = 12
+"""Pairs of concepts that are shown."""
+_THRESHOLDS = ("least share of matching words", "translations of a word that count")
 _DASHES = {"base": "2 4", "fine-tuned": "", "zero-shot": "8 4"}
 """As the paper draws them: dotted, solid, dashed."""
 _PLACE = (
@@ -133,6 +139,96 @@ def alignment(frames: Frames, chosen: Selection) -> Drawn:
     note = "Each cell is the layer with the highest share, which favours pairs with many layers that are about equal."
     picture = above(scale(0.0, high, title="share of aligned concepts, best layer"), chart)
     return Drawn(picture, best.select(c for c in shown if c in best.columns), note)
+
+
+def thresholds(frames: Frames, chosen: Selection) -> Drawn | Missing:
+    """CALIGN per layer at other thresholds than the paper's, a panel per pair of languages, a line per threshold."""
+    varied = "theta" if chosen["threshold"] == _THRESHOLDS[0] else "n_best"
+    fixed, usual = ("n_best", 10) if varied == "theta" else ("theta", 0.8)
+    rows = frames["calign_thresholds"].filter(pl.col("score").is_not_null(), pl.col(fixed) == usual)
+    if rows.is_empty():
+        return Missing("The stored matches do not go as far as these thresholds.", "xlwh materialize +calign")
+    rows = rows.with_columns(pair=pl.concat_str("source_language", "target_language", separator="–"))
+    levels = rows[varied].unique().sort().to_list()
+    names = [f"{'θ' if varied == 'theta' else 'N'} = {level:g}" for level in levels]
+    top = max([*rows["score"].to_list(), 1e-3])
+    shown_pairs, more = first(values(rows, "pair"), _PANELS, "pairs")
+    panels = []
+    for pair in shown_pairs:
+        curves = []
+        for place, level in enumerate(levels):
+            part = (
+                rows.filter((pl.col("pair") == pair) & (pl.col(varied) == level))
+                .group_by("layer")
+                .agg(pl.col("score").mean())
+                .sort("layer")
+            )
+            curves.append(Line(names[place], part["layer"].to_list(), part["score"].to_list(), series(place)))
+        panels.append(
+            lines(
+                [curve for curve in curves if curve.x],
+                title=pair,
+                x_title="layer",
+                y_title="CALIGN, share of concepts",
+                y_domain=(0.0, top),
+                width=400,
+                height=240,
+            )
+        )
+    shown = [
+        "source_language",
+        "target_language",
+        "layer",
+        "seed",
+        "theta",
+        "n_best",
+        "score",
+        "null_lexicon",
+    ]
+    return Drawn(
+        above(legend(named(names)), grid(panels, columns=2)),
+        rows.sort("pair", "layer", varied).select(shown),
+        f"The other threshold is the paper's: theta .8, the 10 best translations.{more}",
+        cut=more,
+    )
+
+
+def matched(frames: Frames, chosen: Selection) -> Drawn:
+    """The aligned concepts with the most matched words, as texts."""
+    rows = frames["matched_concepts"].sort(
+        "matched", "share", "source_concept", descending=[True, True, False]
+    )
+    rows = rows.head(_CONCEPTS).with_columns(
+        words=pl.struct("source_words", "target_words").map_elements(_word_pairs, return_dtype=pl.String)
+    )
+    marks = [
+        Dot(
+            cut(f"{r['source_concept']}–{r['target_concept']}: {r['words']}", 34),
+            "",
+            r["share"],
+            note=cut(r["words"], 200),
+        )
+        for r in rows.iter_rows(named=True)
+    ]
+    chart = dots(
+        marks,
+        rows=[mark.row for mark in marks],
+        names=[""],
+        title="share of the source concept's words that match",
+        bars=True,
+        include=(0.0, 1.0),
+        digits=2,
+    )
+    shown = ["source_concept", "target_concept", "source_types", "target_types", "matched", "share", "words"]
+    return Drawn(
+        chart,
+        rows.select(shown),
+        "A row is a concept of the first language and the one that it is aligned with in the second; the table has the words.",
+    )
+
+
+def _word_pairs(row: Mapping[str, list[str]]) -> str:
+    return ", ".join(f"{a} – {b}" for a, b in zip(row["source_words"], row["target_words"], strict=True))
 
 
 def overlap(frames: Frames, chosen: Selection) -> Drawn:
@@ -334,6 +430,44 @@ SECTION = Section(
             (Filter("model", "Model"), *_PLACE, Filter("lexicon", "Lexicon"), VARIANT, _SEED),
             each=("model",),
             needs=("source_language", "target_language", "layer", "score", "aligned", "concepts", "null_lexicon"),
+        ),
+        Figure(
+            "calign_thresholds",
+            "Alignment at other thresholds",
+            "Do the findings hang on the thresholds?",
+            ("calign_thresholds",),
+            thresholds,
+            "xlwh materialize +calign",
+            (
+                Filter("threshold", "Threshold", values=_THRESHOLDS),
+                Filter("model", "Model"),
+                *_PLACE,
+                Filter("lexicon", "Lexicon"),
+                VARIANT,
+                Filter("seed", "Seed", optional=True),
+            ),
+            each=("model",),
+            needs=("source_language", "target_language", "layer", "theta", "n_best", "score", "null_lexicon"),
+        ),
+        Figure(
+            "matched_concepts",
+            "Matched concepts",
+            "Which concepts are found again in another language, and by which words?",
+            ("matched_concepts",),
+            matched,
+            "xlwh materialize +calign",
+            (
+                Filter("model", "Model"),
+                *_PLACE,
+                Filter("lexicon", "Lexicon"),
+                VARIANT,
+                Filter("source_language", "Language", prefer=("en",)),
+                Filter("target_language", "Found in"),
+                Filter("layer", "Layer"),
+                Filter("source_clustering", "Clustering"),
+            ),
+            each=("model",),
+            needs=("source_concept", "target_concept", "matched", "share", "source_words", "target_words"),
         ),
         Figure(
             "colap_layers",

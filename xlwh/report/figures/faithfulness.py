@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from xlwh.report.charts import Cell, Dot, dots, heat, legend, number
+from xlwh.report.charts import Cell, Dot, Point, dots, heat, legend, number, scatter
 from xlwh.report.charts.heat import scale
 from xlwh.report.charts.layout import above
 from xlwh.report.figures.base import (
@@ -210,6 +210,61 @@ def tokenization(frames: Frames, chosen: Selection) -> Drawn | Missing:
     return Drawn(above(legend(named(measures)), chart), rows.select(shown), note)  # fmt: skip
 
 
+_CUTS = {
+    "fertility": "sub-tokens per word",
+    "splitting_ratio": "share of words that are cut",
+    "unknown_ratio": "share of unknown sub-tokens",
+}
+
+
+def cuts(frames: Frames, chosen: Selection) -> Drawn | Missing:
+    """The disparity of each dataset and language against how differently the two tokenizers cut it."""
+    measure = next(name for name, title in _CUTS.items() if title == chosen["measure"])
+    place = ["model", "dataset", "language"]
+    if chosen.get("origin") == "published":
+        printed = frames["published_results"].filter(pl.col("metric") == measure)
+        cut = printed.select(*place, pl.lit(None, pl.String).alias("split"), value="value")
+    else:
+        cut = frames["fertility"].select(*place, "split", value=measure)
+    cells = (
+        frames["faithfulness_disparity"]
+        .filter((pl.col("scope") == "cell") & pl.col("disparity").is_not_null())
+        .group_by("multilingual_model", "monolingual_model", "dataset", "split", "language")
+        .agg(pl.col("disparity").mean(), pl.len().cast(pl.Int64).alias("methods"))
+    )
+    for side in ("multilingual", "monolingual"):
+        own = cut.rename({"model": f"{side}_model", "value": side})
+        cells = cells.join(own, on=[f"{side}_model", "dataset", "split", "language"], nulls_equal=True)
+    rows = cells.with_columns(difference=pl.col("multilingual") - pl.col("monolingual")).sort(
+        "multilingual_model", "dataset", "language", "monolingual_model"
+    )
+    if rows.is_empty():
+        return Missing(
+            f"No pair of models has both a disparity and the {chosen['measure']} of the same dataset.",
+            "xlwh materialize +faithfulness_tokenization",
+        )
+    models = values(rows, "multilingual_model")
+    points = [
+        Point(f"{r['dataset']} {r['language']}", r["multilingual_model"], r["difference"], r["disparity"])
+        for r in rows.iter_rows(named=True)
+    ]
+    chart = scatter(
+        points,
+        names=models,
+        x_title=f"{chosen['measure']}, multilingual less monolingual",
+        y_title="disparity, mean over methods",
+        width=620,
+    )
+    shown = [
+        "multilingual_model", "monolingual_model", "dataset", "language", "methods", "multilingual", "monolingual",
+        "difference", "disparity",
+    ]  # fmt: skip
+    note = (
+        "A point is a dataset in a language. Below 0 the multilingual model's attributions are less faithful."
+    )
+    return Drawn(above(legend(named(models)), chart), rows.select(shown), note)
+
+
 SECTION = Section(
     "faithfulness",
     "Faithfulness",
@@ -269,6 +324,25 @@ SECTION = Section(
                 "dataset",
                 "language",
                 "method",
+                "disparity",
+            ),
+        ),
+        Figure(
+            "faithfulness_cuts",
+            "Disparity against tokenization",
+            "Is the disparity larger where the tokenizers differ more?",
+            ("faithfulness_disparity", "fertility", "published_results"),
+            cuts,
+            "xlwh materialize +faithfulness_tokenization",
+            (Filter("measure", "Tokenization", values=tuple(_CUTS.values())), _ORIGIN, _SIDE, *_HOW),
+            each=("origin", "side"),
+            needs=(
+                "scope",
+                "multilingual_model",
+                "monolingual_model",
+                "dataset",
+                "split",
+                "language",
                 "disparity",
             ),
         ),
