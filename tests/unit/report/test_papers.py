@@ -91,7 +91,11 @@ def test_percentages_are_shown_as_printed(reports):
     assert targeted.told(place, cell.published) == "85.1"
     assert targeted.told(place, cell.measured) == "80.0"
     assert targeted.told(place, cell.difference, signed=True) == "−5.1"
-    assert cell.note == "significantly better"
+    assert [targeted.cells[f"xnli · {row}", "en"].mark for row in ("shapley", "random", "michel")] == [
+        "+",
+        "−",
+        "",
+    ]
     heads = ("xnli · heads pruned", "en")
     assert targeted.told(heads, targeted.cells[heads].measured) == "2"
     assert set(targeted.unit.split(", ")) == {"%", "count"}

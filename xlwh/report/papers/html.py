@@ -16,7 +16,7 @@ from xlwh.report.papers.pages import (
     letter,
     places,
 )
-from xlwh.report.papers.tables import Cell, PaperTable
+from xlwh.report.papers.tables import PaperTable
 from xlwh.report.status import ago
 
 
@@ -133,7 +133,12 @@ def _table(table: PaperTable, number: int) -> Markup:
 
 def _cell(table: PaperTable, place: tuple[str, str], letters: dict[str, str]) -> Markup:
     cell = table.cells[place]
-    printed = el("span", table.told(place, cell.published), _significant(cell), class_="published")
+    printed = el(
+        "span",
+        table.told(place, cell.published),
+        el("sup", cell.mark) if cell.mark else None,
+        class_="published",
+    )
     if cell.measured is None:
         return el(
             "td",
@@ -158,12 +163,6 @@ def _cell(table: PaperTable, place: tuple[str, str], letters: dict[str, str]) ->
         class_="num beyond" if cell.beyond else "num",
         title=f"{ends}{cell.setting}.{more}",
     )
-
-
-def _significant(cell: Cell) -> Markup | None:
-    if not cell.note:
-        return None
-    return el("sup", "+" if cell.note.endswith("better") else "−", title=f"The paper: {cell.note}")
 
 
 def _reasons(table: PaperTable, letters: dict[str, str]) -> Markup | None:

@@ -105,7 +105,10 @@ def _line(name: str, kind: str, cells: list[str], *, together: bool = False) -> 
 
 
 def _published(cell: dict[str, Any] | None) -> str:
-    return "" if cell is None else _text(cell["published"])
+    if cell is None:
+        return ""
+    mark = rf"\rlap{{\textsuperscript{{{_text(cell['mark'])}}}}}" if cell["mark"] else ""
+    return _text(cell["published"]) + mark
 
 
 def _measured(cell: dict[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xlwh.report.figures import Everything, Figure, everything, figure
 from xlwh.report.papers.contents import Paper, Shown, paper
-from xlwh.report.papers.settings import Difference, differences, read_settings
+from xlwh.report.papers.settings import Difference, differences, grouped, read_settings
 from xlwh.report.papers.tables import PaperTable, paper_tables
 from xlwh.report.status import Status, status
 from xlwh.report.views import FrameViews
@@ -68,9 +68,13 @@ class PaperReport:
         if not self.differences:
             return "Every setting is that of the paper's full study."
         return (
-            f"{len(self.differences):,} settings are other than in the paper's full study "
+            f"{len(self.differences):,} {_plural('setting', len(self.differences))} other than in the paper's full study "
             f"(`xlwh init --paper {self.paper.name}`). What only this study has is not listed."
         )
+
+
+def _plural(noun: str, count: int) -> str:
+    return f"{noun} is" if count == 1 else f"{noun}s are"
 
 
 HOW_TO_READ = (
@@ -117,7 +121,7 @@ def _differences(name: str, study: Path) -> tuple[Difference, ...] | None:
 
     if name not in papers.PAPERS:
         return None
-    return tuple(differences(papers.settings(name), read_settings(study)))
+    return tuple(grouped(differences(papers.settings(name), read_settings(study))))
 
 
 _SHORT = {"sufficiency_ratio.": "suff. ", "comprehensiveness_ratio.": "comp. "}

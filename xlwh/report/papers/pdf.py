@@ -62,7 +62,7 @@ def contents(report: PaperReport, folder: Path) -> dict[str, Any]:
         "differences": [[each.key, each.paper, each.here] for each in report.differences or ()],
         "versions": versions,
     }
-    return _seen(content)
+    return {name: _seen(each) for name, each in content.items()}
 
 
 def _seen(value: Any) -> Any:
@@ -103,6 +103,7 @@ def _cell(table: PaperTable, place: tuple[str, str], letters: dict[str, str]) ->
         return None
     return {
         "published": table.told(place, cell.published),
+        "mark": cell.mark,
         "measured": table.told(place, cell.measured),
         "difference": cell.partial or table.told(place, cell.difference, signed=True),
         "beyond": bool(cell.beyond),

@@ -38,8 +38,8 @@ class Difference:
 def differences(paper: Mapping[str, Any], study: Mapping[str, Any]) -> list[Difference]:
     """The settings of the paper's study that this one has otherwise; what only this one has is none.
 
-    Both are the parsed text of a `study.toml`. Models are matched by `published_as` and the languages they are
-    fine-tuned on, else by key; datasets by key, without case and punctuation. A key that is not set has its default.
+    Both are the parsed text of a `study.toml`. Models are matched by `published_as`, the languages they are
+    fine-tuned on and their datasets, else by key or hub; datasets by key, without case and punctuation. A key that is not set has its default.
     """
     names = _renamed(paper, study)
     return list(_compared((), paper, study, _Shape(part=Study), names))
@@ -53,27 +53,56 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
 
 
+def grouped(found: Sequence[Difference], least: int = 3) -> list[Difference]:
+    """The same with one line for models, or datasets, that differ alike: `models.*.finetune.epochs (4: a, b, c, d)`."""
+    alike: dict[tuple[str, ...], list[Difference]] = {}
+    for each in found:
+        table, _, rest = each.key.partition(".")
+        name, _, leaf = rest.partition(".")
+        is_entry = table in ("models", "datasets") and bool(name)
+        alike.setdefault((table, leaf, each.paper, each.here) if is_entry else (each.key,), []).append(each)
+    lines = []
+    for key, group in alike.items():
+        if len(key) == 1 or len(group) < least:
+            lines += group
+            continue
+        table, leaf, *_ = key
+        names = [each.key.split(".")[1] for each in group]
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        dotted = f"{table}.*.{leaf}" if leaf else f"{table}.*"
+        told = f"{dotted} ({len(names)}: {', '.join(names[:6])}{more})"
+        lines.append(Difference(told, group[0].paper, group[0].here))
+    return lines
+
+
 def _renamed(paper: Mapping[str, Any], study: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """(table, key of the paper's study) -> key of this one, for models and datasets."""
     found = {}
-    for table in ("models", "datasets"):
+    for table in ("datasets", "models"):
         mine = study.get(table, {})
         for key, settings in paper.get(table, {}).items():
-            same = key if key in mine else None
-            if table == "models":
-                alike = [k for k, other in mine.items() if _identity(other) == _identity(settings)]
-                if _identity(settings) is not None and alike:
-                    same = key if key in alike else alike[0]
-            same = same or next((k for k in mine if plain(k) == plain(key)), None)
-            if same is not None:
-                found[table, key] = same
+            alike = [key] if key in mine else [k for k in mine if plain(k) == plain(key)]
+            if table == "models" and (who := _identity(settings)) is not None:
+                same = [k for k, other in mine.items() if _identity(other) == who and _meet(settings, other)]
+                alike = [k for k in alike if k in same] or same
+            elif table == "models" and not alike and settings.get("hub") is not None:
+                alike = [k for k, other in mine.items() if other.get("hub") == settings["hub"]]
+            if alike:
+                found[table, key] = alike[0]
     return found
 
 
 def _identity(model: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Name in the papers' tables and languages fine-tuned on."""
     if "published_as" not in model:
         return None
     return plain(model["published_as"]), "+".join(sorted(model.get("finetune", {}).get("languages", ())))
+
+
+def _meet(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two models are evaluated on a dataset of the same name: papers have a model fine-tuned for several."""
+    first, second = ({plain(each) for each in model.get("datasets", ())} for model in (one, other))
+    return bool(first & second) or not first
 
 
 @dataclass(frozen=True)
@@ -138,6 +167,8 @@ def _compared(
 
 
 def _same(key: str, theirs: Any, mine: Any, names: Mapping[tuple[str, str], str]) -> bool:
+    if key == "published_as" and isinstance(theirs, str) and isinstance(mine, str):
+        return plain(theirs) == plain(mine)
     if isinstance(theirs, str) and key in ("base", "dataset", "weights_of", "counterpart_of"):
         table = "datasets" if key == "dataset" else "models"
         return names.get((table, theirs), theirs) == mine
@@ -150,8 +181,7 @@ def _same(key: str, theirs: Any, mine: Any, names: Mapping[tuple[str, str], str]
         )
     if _is_list(theirs) and _is_list(mine):
         return list(theirs) == list(mine)
-    is_equal: bool = theirs == mine
-    return is_equal
+    return bool(theirs == mine)
 
 
 def _is_list(value: Any) -> bool:

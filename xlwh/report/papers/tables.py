@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +32,8 @@ class Cell:
     """Further measurements of it in the view."""
     reason: str
     """Why nothing was measured; empty where something was."""
-    note: str
-    """The paper's mark."""
+    mark: str
+    """The paper's mark of significance: + better, − worse, or empty."""
     partial: str
     """Of a mean over some of the table's languages: how many."""
 
@@ -77,6 +77,8 @@ class PaperTable:
         text = f"In {self.unit}; {self.measured:,} of {len(self.cells):,} measured"
         if self.compared:
             text += f", {self.beyond:,} of {self.compared:,} with the published number beyond the interval"
+        if any(cell.mark for cell in self.cells.values()):
+            text += "; raised + and \u2212: better or worse than all heads with significance, says the paper"
         return f"{text}."
 
     @property
@@ -152,7 +154,7 @@ def _table(title: TableTitle, rows: pl.DataFrame, missing: Missing) -> PaperTabl
             setting=f"{row['model']}: {row['setting']}" if is_measured else "",
             others=0,
             reason="" if is_measured else missing.reason(row, title.command),
-            note=_note(row["note"]),
+            mark=_mark(row["note"]),
             partial=f"{row['languages_measured']} of {row['languages_published']} languages"
             if is_measured and some
             else "",
@@ -177,9 +179,9 @@ def _digits(row: Mapping[str, Any], usual: int) -> int:
     return usual
 
 
-def _note(note: str | None) -> str:
-    """The paper's mark of significance; what kind of model it is stands in the table already."""
-    return note if note and note.startswith("significant") else ""
+def _mark(note: str | None) -> str:
+    """The paper's mark of significance; other notes stand in the table already."""
+    return {"significantly better": "+", "significantly worse": "\u2212"}.get(note or "", "")
 
 
 class Missing:
@@ -226,10 +228,13 @@ class Missing:
         settings = getattr(study, section) if section else None
         if section and settings is None:
             return f"the study has no section `{section}`"
-        if wanted and not {wanted, f"released_{wanted}"} & set(_methods(study)):
-            return f"the study has no attribution method `{wanted}`"
-        if row["metric"].split(".")[0] == "accuracy_zero_shot" and not row["metric"].endswith(".shapley"):
-            return "masks by this ranking are evaluated in the language that they are made in only"
+        if wanted:
+            used = {method for key in evaluated for method in study.attribution_methods(key)}
+            if not {wanted, f"released_{wanted}"} & used:
+                return f"the study has no attribution method `{wanted}`"
+        others = row["metric"] in ("accuracy_zero_shot.michel", "accuracy_zero_shot.random")
+        if study.heads is not None and others and row["source_language"] not in study.heads.zero_shot_from:
+            return f"`heads.zero_shot_from` of the study does not name `{row['source_language']}`"
         if row["language"] == "overall":
             return "no language of this row was measured"
         return f"not materialized yet; run {command}"
@@ -276,7 +281,3 @@ def _section(metric: str) -> tuple[str, str]:
     if head in ("accuracy_targeted", "accuracy_zero_shot", "pruned_heads_targeted"):
         return "heads", ""
     return "", ""
-
-
-def _methods(study: Study) -> Sequence[str]:
-    return list(study.attribution.methods.model_dump(exclude_none=True))
