@@ -39,6 +39,10 @@ class AbsentFileError(CorpusError):
         """Of the file, to tell it once whoever misses it; None if unknown."""
 
 
+class SourceError(XlwhError):
+    """Something that a study needs from outside cannot be had: says what, from where, and what to do."""
+
+
 class ModelError(XlwhError):
     """A model cannot be loaded safely, or does not offer what was asked of it."""
 

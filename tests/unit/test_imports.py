@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"errors"},
-    {"digests", "draws", "tables"},
+    {"digests", "draws", "place", "tables"},
     {"stats", "study"},
     {"store"},
     {"corpora", "models", "published"},
+    {"sources"},
     {"attribution", "concepts", "consistency", "faithfulness", "heads"},
     {"selftest"},
     {"steps"},

@@ -18,6 +18,7 @@ STOPPED = "Stopped. What was finished is kept: the same command goes on from the
 
 _MODULES = {
     "make": ("demo", "init", "materialize", "ui"),
+    "sources": ("pin", "fetch"),
     "plan": ("plan",),
     "query": ("sql", "tables", "describe"),
     "report": ("report", "explore"),

@@ -1,11 +1,12 @@
 """Any dataset of the Hugging Face hub, or a local folder of one, by the names of its columns.
 
-- `hub` + `revision`: `datasets.load_dataset` (extra `hub`), from the cache when HF_HUB_OFFLINE=1.
-- `path`, a folder made by `save_to_disk`: `datasets.load_from_disk`.
-- `path`, a folder of Parquet, JSON, JSON lines, CSV or TSV files, such as a clone of a hub repository: read
-  here, without `datasets`. Class names are taken from the Parquet metadata.
+- `hub` + `revision`: the files of that commit in the hub's cache, where `xlwh fetch` puts them. Which files are a
+  configuration's split is said by the repository's card (`xlwh.corpora.hub_layout`). Nothing is fetched here.
+- `path`, a folder made by `save_to_disk`: `datasets.load_from_disk` (extra `hub`).
+- `path`, a folder of Parquet, JSON, JSON lines, CSV or TSV files, such as a clone of a hub repository.
 
-No code of a dataset is ever run: folders are read file by file by their suffix, and `datasets` 4 and newer,
+All but saved datasets are read without the library `datasets`. Class names are taken from the Parquet metadata, else from
+the card. No code of a dataset is ever run: folders are read file by file by their suffix, and `datasets` 4 and newer,
 the only ones accepted, have no loading scripts. Column names may reach into nested fields and hold {language}:
 `text_pair = "translation.{language}"`.
 """
@@ -20,9 +21,19 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from xlwh.corpora import content
 from xlwh.corpora.base import Collector, Reader, Reading
 from xlwh.corpora.choice import Choice, chooses_language
-from xlwh.corpora.files import Document, base_path, filled, require_own_file, search_all, shown_name
+from xlwh.corpora.files import (
+    Document,
+    base_path,
+    filled,
+    members,
+    require_own_file,
+    search_all,
+    shown_name,
+)
+from xlwh.corpora.hub_layout import CARD, STEMS, Layout, card_of, data_files, features
 from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import (
     SUFFIXES,
@@ -36,16 +47,7 @@ from xlwh.corpora.request import Request, TableOptions
 from xlwh.errors import CorpusError
 
 _BATCH = 4096
-_STEMS = (
-    "{language}/{split}-*",
-    "{language}/{split}",
-    "data/{split}-*",
-    "data/{split}",
-    "{split}-{language}",
-    "{split}-*",
-    "{split}",
-)
-_FILES = tuple(stem + suffix for stem in _STEMS for suffix in SUFFIXES)
+_FILES = tuple(stem + suffix for stem in STEMS for suffix in SUFFIXES)
 _SAVED = ("dataset_dict.json", "state.json")
 
 
@@ -58,7 +60,8 @@ class HubOptions(TableOptions):
     )
     config: str | None = Field(
         None,
-        description="Configuration of the hub dataset, or its folder below `path`; {language} is filled in.",
+        description="Configuration of the hub dataset, or its folder below `path`; {language} is filled in. Default: the "
+        "only one, or the one that its card calls the default.",
     )
     text: str | None = Field(None, description="Column of the text; default with `words`: the words joined.")
     text_pair: str | None = Field(None, description="Column of the second text, context or translation.")
@@ -104,7 +107,7 @@ class Hub(Reader):
     def locate(self, request: Request) -> tuple[Document, ...]:
         options = request.options(HubOptions)
         if request.path is None:
-            return ()
+            return _fetched(request, options)
         place = _folder(request, options)
         if _saved(place):
             # cache-*.arrow are left by whoever worked with the folder; they are no part of the data.
@@ -125,14 +128,15 @@ class Hub(Reader):
 
     def identity(self, request: Request, documents: tuple[Document, ...]) -> list[str]:
         if request.path is None:
-            return [f"hub:{request.dataset.hub}@{request.dataset.revision}"]
+            # A commit's files never change.
+            return [f"hub:{document.name.removeprefix('hub/')}" for document in documents]
         return super().identity(request, documents)
 
     def parse(self, request: Request, documents: tuple[Document, ...]) -> Reading:
         options = request.options(HubOptions)
         columns = _columns(request, options)
         if request.path is None:
-            sources = [_load_hub(request, options)]
+            sources = [_with_classes(request, options, *_load_file(document)) for document in documents]
         elif _saved(place := _folder(request, options)):
             sources = [_load_saved(request, options, place, documents)]
         else:
@@ -212,23 +216,71 @@ def _datasets() -> Any:
     return library
 
 
-def _load_hub(request: Request, options: HubOptions) -> tuple[Document, Records]:
-    library = _datasets()
-    name = None if options.config is None else filled(request, options, options.config)
+def needed(layout: Layout, request: Request) -> tuple[str, ...]:
+    """Names of the files that a request reads of a repository; `CorpusError` says what there is instead."""
+    options = request.options(HubOptions)
+    return data_files(layout, request, options, _config(request, options))
+
+
+def _config(request: Request, options: HubOptions) -> str | None:
+    return None if options.config is None else filled(request, options, options.config)
+
+
+def _fetched(request: Request, options: HubOptions) -> tuple[Document, ...]:
+    """Files of a hub dataset in the hub's cache; `CorpusError` where some were not fetched."""
+    from xlwh.place import hub_cache, listing, snapshot_folder
+
     dataset = request.dataset
-    shown = f"{dataset.hub}@{dataset.revision}"
-    try:
-        loaded = library.load_dataset(
-            dataset.hub, name, split=_split(request, options), revision=dataset.revision
-        )
-    # The library raises whatever its many back ends do; all of it means that the data cannot be had.
-    except Exception as error:
+    hub, revision = str(dataset.hub), str(dataset.revision)
+    shown, folder = f"{hub}@{revision}", snapshot_folder("dataset", hub, revision)
+    names = listing("dataset", hub, revision)
+    lacking = (
+        [] if names is None else [name for name in names if name == CARD and not (folder / name).is_file()]
+    )
+    if names is not None and not lacking:
+        wanted = needed(Layout(tuple(names), _card(folder)), request)
+        lacking = [name for name in wanted if not (folder / name).is_file()]
+    if names is None or lacking:
+        part = f": {', '.join(lacking[:3])}{' and more' * (len(lacking) > 3)}" if lacking else ""
         raise CorpusError(
-            f"Dataset `{request.key}`: {shown} cannot be loaded ({type(error).__name__}: {error}). Change "
-            f"`datasets.{request.key}.hub`, `.split` or `.options.config`; offline, it has to be in the cache."
-        ) from None
-    document = Document(Path(), f"hub/{shown}" + (f"/{name}" if name else ""))
-    return document, _records(document, loaded)
+            f"Dataset `{request.key}`: {shown} was not fetched into the hub cache {hub_cache()}{part}. "
+            f"`datasets.{request.key}.hub` names it. Run: xlwh fetch"
+        )
+    own = any("{language}" in pattern for pattern in (options.file, options.config) if pattern is not None)
+    return tuple(_document(request, folder / name, f"hub/{shown}/{name}", own) for name in wanted)
+
+
+def _document(request: Request, path: Path, name: str, own: bool) -> Document:
+    """A file, or the only data file of an archive."""
+    inside = members(path)
+    if inside is None:
+        return Document(path, name, for_language=own)
+    data = content.data_files(inside)
+    if len(data) != 1:
+        raise CorpusError(
+            f"Dataset `{request.key}`: {name} is an archive of {len(data)} data files ({', '.join(data[:5])}), of which "
+            "none is the one meant. Fetch it by hand and name it as `path`, and its member as `options.member`."
+        )
+    return Document(path, f"{name}/{data[0]}", (data[0],), own)
+
+
+def _card(folder: Path) -> Mapping[str, Any]:
+    file = folder / CARD
+    if not file.is_file():
+        return {}
+    return card_of(file.read_text(encoding="utf-8", errors="replace"), str(file))
+
+
+def _with_classes(
+    request: Request, options: HubOptions, document: Document, records: Records
+) -> tuple[Document, Records]:
+    """Records with the class names of the card, where their file says none."""
+    if records.features:
+        return document, records
+    from xlwh.place import snapshot_folder
+
+    folder = snapshot_folder("dataset", str(request.dataset.hub), str(request.dataset.revision))
+    return document, replace(records, features=features(_card(folder), _config(request, options)))
 
 
 def _load_saved(

@@ -193,7 +193,7 @@ def _label(values: Mapping[str, object], columns: Columns, features: Mapping[str
         return None
     names = class_names(features.get(columns.label))
     # datasets writes -1 where a label is withheld.
-    if names and value == -1:
+    if names and value in (-1, "-1"):
         return None
     return _named(value, columns.label, names, columns.labels)
 
@@ -213,6 +213,9 @@ def _tags(values: Mapping[str, object], columns: Columns, features: Mapping[str,
 
 def _named(value: object, column: str, names: Sequence[str], labels: Mapping[str, str]) -> str:
     """The class label of a value: by the data's own class names, then by the options."""
+    if names and isinstance(value, str) and value not in names and value.isdecimal():
+        # Text files have the number of a class as text.
+        value = int(value)
     if names and isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(names):
             raise RefusalError(unknown_label(str(value)))

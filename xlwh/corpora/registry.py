@@ -123,10 +123,8 @@ class Corpus:
         """What the beginnings of the files say of them; errors as of `read`.
 
         An error is only raised where the whole files have it too: what is at the beginning of a file (rows of another
-        language, say) need not be what it is like. Rows of the hub are left alone: looking at them could fetch them.
+        language, say) need not be what it is like.
         """
-        if self.request.path is None:
-            return Glance(None, None, is_whole=False)
         few = tuple(replace(document, lines=_FEW) for document in self.documents)
         held, size = sum(len(document.read()) for document in few), self._size()
         try:
@@ -164,7 +162,7 @@ class Glance:
 
 def locate(study: Study, dataset_key: str, language: str) -> Corpus:
     """Find the files of one language of a dataset; `StudyError` or `CorpusError` says what to change."""
-    request = _request(study, dataset_key, language)
+    request = request_of(study, dataset_key, language)
     reader = reader_named(request.dataset.reader, dataset_key)
     return Corpus(
         reader=reader,
@@ -193,7 +191,7 @@ def is_of_translations(study: Study, dataset_key: str) -> bool:
 
 def source_side(study: Study, dataset_key: str) -> str | None:
     """The language that the rows of a dataset are translated from, if each holds a text and its translation."""
-    request = _request(study, dataset_key, study.dataset_languages(dataset_key)[0])
+    request = request_of(study, dataset_key, study.dataset_languages(dataset_key)[0])
     return reader_named(request.dataset.reader, dataset_key).source_side(request)
 
 
@@ -203,7 +201,7 @@ def inapplicable(study: Study, dataset_key: str, language: str) -> str:
         languages = study.dataset_languages(dataset_key)
         if language not in languages:
             return f"dataset `{dataset_key}` is read in {', '.join(languages)}, not in `{language}`"
-    request = _request(study, dataset_key, language)
+    request = request_of(study, dataset_key, language)
     return reader_named(request.dataset.reader, dataset_key).inapplicable(request)
 
 
@@ -213,7 +211,7 @@ def check(study: Study) -> None:
     for key, dataset in study.datasets.items():
         try:
             reader = reader_named(dataset.reader, key)
-            _request(study, key, study.dataset_languages(key)[0]).options(reader.option_model)
+            request_of(study, key, study.dataset_languages(key)[0]).options(reader.option_model)
         except StudyError as error:
             flaws.append(str(error))
     if flaws:
@@ -257,7 +255,7 @@ def _readers() -> Mapping[str, Reader]:
     return found
 
 
-def _request(study: Study, dataset_key: str, language: str) -> Request:
+def request_of(study: Study, dataset_key: str, language: str) -> Request:
     dataset = study.datasets.get(dataset_key)
     if dataset is None:
         raise StudyError(

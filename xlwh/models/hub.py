@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from xlwh.errors import ModelError
 from xlwh.models.pins import NEVER_READ, lacking_weights, tokenizer_files
+from xlwh.place import hub_cache, listing, mirror, snapshot_folder
 
 UNWANTED = (*(pattern for pattern in NEVER_READ if pattern != "*.safetensors"), "*.py", ".*", "*/*")
 """What is never fetched: weights in other formats, code, pages, pictures and sub-folders (ONNX exports and the like)."""
-_PATIENCE_S = 10.0
 
 
 def snapshot(key: str, repository: str, revision: str) -> Path:
@@ -25,7 +26,11 @@ def snapshot(key: str, repository: str, revision: str) -> Path:
     if folder is not None:
         return folder
     try:
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=list(UNWANTED)))
+        return Path(
+            snapshot_download(
+                repository, revision=revision, ignore_patterns=list(UNWANTED), cache_dir=hub_cache()
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         part = f" (of it, {', '.join(lacking)} missing in the cache)" if lacking else ""
         raise ModelError(
@@ -36,34 +41,45 @@ def snapshot(key: str, repository: str, revision: str) -> Path:
 def cached(key: str, repository: str, revision: str) -> tuple[Path | None, list[str]]:
     """Folder of one commit of a hub model in the cache, and what it lacks; None where it has to be fetched first.
 
-    ModelError where it is not there, or not all of it, and nothing may be fetched (HF_HUB_OFFLINE).
+    ModelError where it is not there, or not all of it, and nothing may be fetched (HF_HUB_OFFLINE, XLWH_MIRROR).
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import constants
 
-    by_hand = f"hf download {repository} --revision {revision}"
-    lacking: list[str] = []
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-        lacking = missing_files(folder)
-        if not lacking:
-            return folder, []
-    except LocalEntryNotFoundError:
-        if constants.HF_HUB_OFFLINE:
-            raise ModelError(
-                f"Model `{key}`: {repository} at {revision} is not in the hub cache {constants.HF_HUB_CACHE}, "
-                f"and HF_HUB_OFFLINE is set. With a network: {by_hand}"
-            ) from None
-    if constants.HF_HUB_OFFLINE:
-        # Without weights at all, or with those of another format, what is there says more when it is pinned.
-        if any(name.endswith(".safetensors") for name in lacking):
-            raise ModelError(
-                f"Model `{key}`: the hub cache {constants.HF_HUB_CACHE} has only a part of {repository} at "
-                f"{revision}: {', '.join(lacking)} missing, as after an interrupted download, and HF_HUB_OFFLINE is "
-                f"set. With a network: {by_hand}"
-            )
-        return folder, lacking
-    return None, lacking
+    folder = snapshot_folder("model", repository, revision)
+    is_offline = constants.HF_HUB_OFFLINE or mirror() is not None
+    lacking = lacking_files(repository, revision) if folder.is_dir() else []
+    if folder.is_dir() and not lacking:
+        return folder, []
+    if not is_offline:
+        return None, lacking
+    by_hand = f"with a network: xlwh fetch, or: hf download {repository} --revision {revision}"
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "XLWH_MIRROR is set"
+    if not folder.is_dir():
+        raise ModelError(
+            f"Model `{key}`: {repository} at {revision} is not in the hub cache {hub_cache()}, and {why}. Run, {by_hand}"
+        )
+    # Without weights at all, or with those of another format, what is there says more when it is pinned.
+    if any(name.endswith(".safetensors") for name in lacking) or listing("model", repository, revision):
+        raise ModelError(
+            f"Model `{key}`: the hub cache {hub_cache()} has only a part of {repository} at {revision}: "
+            f"{', '.join(lacking)} missing, as after an interrupted download, and {why}. Run, {by_hand}"
+        )
+    return folder, lacking
+
+
+def lacking_files(repository: str, revision: str) -> list[str]:
+    """What the cached snapshot of a model lacks of what is loaded: by the hub's own list, where that is known."""
+    folder, listed = snapshot_folder("model", repository, revision), listing("model", repository, revision)
+    lacking = missing_files(folder)
+    unlisted = loaded(listed or ())
+    return list(dict.fromkeys([*lacking, *(name for name in unlisted if not (folder / name).is_file())]))
+
+
+def loaded(names: Iterable[str]) -> list[str]:
+    """Of a repository's files those that loading may read."""
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
+
+    return list(filter_repo_objects(names, ignore_patterns=list(UNWANTED)))
 
 
 def configuration(key: str, repository: str, revision: str) -> Path:
@@ -72,23 +88,9 @@ def configuration(key: str, repository: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, "config.json", revision=revision))
+        return Path(hf_hub_download(repository, "config.json", revision=revision, cache_dir=hub_cache()))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"Model `{key}`: {repository} at {revision} cannot be fetched: {error}") from None
-
-
-def size_on_hub(key: str, repository: str, revision: str) -> int:
-    """Bytes that fetching a commit of a hub model takes at most; ModelError where the hub does not give it."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=_PATIENCE_S)
-    # Whatever the client for HTTP raises where there is no network.
-    except (HfHubHTTPError, OSError, RuntimeError) as error:
-        raise ModelError(f"Model `{key}`: {repository} at {revision} cannot be had: {error}") from None
-    files = (file for file in info.siblings or () if file.rfilename.endswith((".safetensors", ".json")))
-    return sum(file.size or 0 for file in files)
 
 
 def missing_files(folder: Path) -> list[str]:

@@ -6,7 +6,6 @@ folder of the file. An unusable file raises `StudyError` naming the key, the lin
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from xlwh.errors import StudyError
+from xlwh.place import data_override
 from xlwh.study.attribution import (
     AttentionWeights,
     Attribution,
@@ -317,9 +317,8 @@ class Study(Part):
         return self.folder / "sql"
 
     def data_path(self, relative: str) -> Path:
-        """A path of the data, under XLWH_DATA_ROOT or the study's data_root."""
-        override = os.environ.get("XLWH_DATA_ROOT")
-        return (Path(override) if override else self.folder / self.data_root) / relative
+        """A path of the data, under XLWH_DATA_ROOT, the data of XLWH_MIRROR, or the study's data_root."""
+        return (data_override() or self.folder / self.data_root) / relative
 
 
 def _known(name: str, known: Any, where: str, what: str) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from xlwh.tables import KEY_PATTERN
 
+
+def _commit(revision: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", revision) is None:
+        raise ValueError(
+            "no 40-character commit. `xlwh pin` writes the commit of a branch, a tag or a pull request"
+        )
+    return revision
+
+
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
-Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Revision = Annotated[str, AfterValidator(_commit)]
 
 
 CUT = "cut"

@@ -48,5 +48,5 @@ class Dataset(Part):
         if (self.path is None) == (self.hub is None):
             raise ValueError("give exactly one of `path` and `hub`")
         if self.hub is not None and self.revision is None:
-            raise ValueError("a hub dataset needs `revision`, a 40-character commit")
+            raise ValueError("a hub dataset needs `revision`, a 40-character commit. Run: xlwh pin")
         return self

@@ -171,7 +171,7 @@ class Model(Inputs):
                 "`tokenization` is for a model that stands: give it to one with `weights_of` this one"
             )
         if self.hub is not None and self.revision is None:
-            raise ValueError("a hub model needs `revision`, a 40-character commit")
+            raise ValueError("a hub model needs `revision`, a 40-character commit. Run: xlwh pin")
         return self
 
     @property

@@ -24,7 +24,6 @@ from xlwh.concepts.alignment_external import PLACEHOLDERS
 from xlwh.concepts.labels import read as read_labels
 from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
-from xlwh.corpora import read
 from xlwh.corpora.dictionaries import require_dictionary
 from xlwh.errors import AbsentFileError, ModelError, StudyError, XlwhError
 from xlwh.models.families import family_of
@@ -96,12 +95,15 @@ class Need:
             self.looked.faults.append(Fault(place, str(error), _absent(error)))
 
 
+_FEW = 3
+"""Files that are named where there are many."""
+
 Check = Callable[[Need], None]
 CHECKS: dict[Check, tuple[str, ...]] = {}
 """Check -> the fields of the study that it looks after, with `*` for keys."""
 
 PLANNED = (
-    *("data_root", "datasets.*.path", "datasets.*.split"),
+    *("data_root", "datasets.*.path", "datasets.*.hub", "datasets.*.revision", "datasets.*.split"),
     *("datasets.*.languages", "datasets.*.options", "models.*.finetune.dev_dataset", "models.*.finetune.dataset"),
     *("models.*.scratch.dataset", "lexica.*.datasets"),
     *("lexica.*.pairs", "concepts.algorithm", "attribution.methods.deeplift", "attribution.methods.gradient_shap"),
@@ -137,7 +139,24 @@ def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
                 if line not in known:
                     known.add(line)
                     looked.faults.append(Fault(_place_of(line, study, step, key), line))
+    if looked.faults:
+        _tell_what_can_be_fetched(study, looked)
     return looked
+
+
+def _tell_what_can_be_fetched(study: Study, looked: Looked) -> None:
+    """Of files that are not there, those that a registry knows: nothing of the study has to be changed for them."""
+    from xlwh.sources.needs import file_needs
+    from xlwh.sources.registry import registry_of
+
+    try:
+        needs = file_needs(study, registry_of(study.folder))
+    except XlwhError:
+        return  # the study's other faults are told already
+    names = [str(need.relative) for need in needs if need.address is not None and not need.is_there]
+    if names:
+        shown = ", ".join(names[:_FEW]) + f" and {len(names) - _FEW} more" * (len(names) > _FEW)
+        looked.notes.append(f"Can be fetched: {shown}. Run: xlwh fetch")
 
 
 def _absent(error: Exception) -> str | None:
@@ -189,27 +208,6 @@ def _readers(need: Need) -> None:
             need.looked.faults.append(Fault(_place_of(line, need.study, STEPS["examples"], Key()), line))
 
 
-@covers("datasets.*.hub", "datasets.*.revision")
-def _hub_datasets(need: Need) -> None:
-    from huggingface_hub import constants
-
-    wanted = {str(key.dataset): key for key in need.keys("examples")}
-    for name, key in wanted.items():
-        dataset = need.study.datasets[name]
-        if dataset.hub is None:
-            continue
-        if constants.HF_HUB_OFFLINE:
-            # From the cache, or not at all.
-            need.try_(("datasets", name, "hub"), read, need.study, name, str(key.language))
-        elif importlib.util.find_spec("datasets") is None:
-            text = f"Dataset `{name}` needs the library `datasets`. Install it with: pip install 'xlwh[hub]'"
-            need.looked.faults.append(Fault(("datasets", name, "hub"), text))
-        else:
-            need.looked.notes.append(
-                f"Dataset `{name}`: {dataset.hub} is fetched where it is not in the cache; its columns are seen then."
-            )
-
-
 @covers("models.*.path", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
         "models.*.scratch.tokenizer_of")  # fmt: skip
 def _checkpoints(need: Need) -> None:
@@ -232,7 +230,8 @@ def _loadable(key: str, folder: Path) -> None:
 
 
 def _on_hub(need: Need, key: str) -> None:
-    from xlwh.models.hub import cached, size_on_hub
+    from xlwh.models.hub import cached, loaded
+    from xlwh.sources.hub import describe
 
     model = need.study.models[key]
     assert model.hub is not None
@@ -241,9 +240,14 @@ def _on_hub(need: Need, key: str) -> None:
     if folder is not None:
         _loadable(key, folder)
         return
-    size = size_on_hub(key, model.hub, model.revision)
-    what = f"what the cache lacks of it ({', '.join(lacking)})" if lacking else f"up to {size / 1e6:,.0f} MB"
-    need.looked.notes.append(f"Model `{key}`: {model.hub} will be downloaded: {what}.")
+    if lacking:
+        what = f"what the cache lacks of it ({', '.join(lacking)})"
+    else:
+        found = describe("model", model.hub, model.revision)
+        what = f"{found.size(loaded(found.names)) / 1e6:,.0f} MB"
+    need.looked.notes.append(
+        f"Model `{key}`: {model.hub} is not fetched yet, {what}. Run: xlwh fetch; else it is downloaded when it is loaded."
+    )
 
 
 @covers("attribution.methods.*.function")

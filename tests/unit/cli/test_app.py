@@ -20,6 +20,8 @@ COMMANDS = [
     "init",
     "materialize",
     "ui",
+    "pin",
+    "fetch",
     "plan",
     "sql",
     "tables",

@@ -124,8 +124,10 @@ def test_folder_of_json_lines_needs_no_library(read: Read, monkeypatch: pytest.M
         ("x", "question_answering", [{"text": "that", "start": 4}])
     ]
     assert list(reading.reasons()) == ["the answer is not found at its answer_start", "not a JSON object"]
-    with pytest.raises(CorpusError, match=r"xlwh\[hub\]"):
+    with pytest.raises(CorpusError, match=r"a/b@0+ was not fetched into the hub cache .*Run: xlwh fetch"):
         read({}, reader="hub", path=None, hub="a/b", revision="0" * 40, options={"text": "q"})
+    with pytest.raises(CorpusError, match=r"xlwh\[hub\]"):
+        read({"saved/state.json": "{}"}, reader="hub", path="saved", options={"text": "q"})
 
 
 def test_texts_that_are_lists_are_joined_where_the_study_says_by_what(read: Read) -> None:
@@ -154,35 +156,6 @@ def test_a_folder_without_the_split(read: Read) -> None:
 def test_a_script_is_no_data(read: Read) -> None:
     with pytest.raises(CorpusError, match="no format is known"):
         read({"ds.py": "raise SystemExit"}, reader="hub", path="ds.py", options={"text": "q"})
-
-
-@pytest.mark.usefixtures("datasets")
-def test_an_unreachable_hub_dataset(tmp_path: Path) -> None:
-    options = {"text": "q"}
-    study = study_of(tmp_path, ["en"], reader="hub", hub="no/such", revision="0" * 40, options=options)
-    corpus = corpora.locate(study, "d", "en")
-    assert corpus.identity() == ["hub:no/such@" + "0" * 40]
-    with pytest.raises(CorpusError, match=r"no/such@0+ cannot be loaded.*datasets\.d\.hub"):
-        corpus.read()
-
-
-def test_a_hub_dataset(datasets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def load_dataset(*args: Any, **kwargs: Any) -> Any:
-        calls.append((args, kwargs))
-        return datasets.Dataset.from_dict(ROWS, features=features(datasets))
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    source = {"reader": "hub", "hub": "facebook/xnli", "revision": "a" * 40}
-    study = study_of(tmp_path, ["en", "de"], **source, options=NLI | {"config": "{language}"})
-    reading = checked(corpora.read(study, "d", "de"))
-    assert calls == [(("facebook/xnli", "de"), {"split": "validation", "revision": "a" * 40})]
-    assert reading.examples["label"].to_list() == ["entailment", "contradiction"]
-    assert reading.files == ("hub/facebook/xnli@" + "a" * 40 + "/de",)
-    alike = study_of(tmp_path, ["en", "de"], **source, options=NLI)
-    with pytest.raises(CorpusError, match="would be read as each of en, de"):
-        corpora.read(alike, "d", "de")
 
 
 def test_a_configuration_that_is_not_there_is_not_replaced_by_the_folder_above(read: Read) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
+from hub_server import HubServer
 from huggingface_hub import constants
 
 from xlwh.errors import ModelError
@@ -40,27 +41,14 @@ def sharded(checkpoint: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def network(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The hub answers: what a cached snapshot lacks of `sharded` is put there. Calls that go to it are noted."""
-    real, calls = huggingface_hub.snapshot_download, []
-
-    def download(repository: str, *, revision: str, local_files_only: bool = False, **patterns: Any) -> str:
-        if local_files_only:
-            return str(real(repository, revision=revision, local_files_only=True))
-        calls.append(patterns)
-        folder = (
-            Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = huggingface_hub.utils.filter_repo_objects([f.name for f in sharded.iterdir()], **patterns)
-        for name in wanted:
-            if not (folder / name).is_file():
-                (folder / name).unlink(missing_ok=True)
-                shutil.copy(sharded / name, folder / name)
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return calls
+def network(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub that has `sharded` with files beside it that are never loaded; its cache is that of `hub_cache`."""
+    with HubServer() as hub:
+        offered = {file.name: file.read_bytes() for file in sharded.iterdir()}
+        other = {"README.md": b"read", "pytorch_model.bin": b"no", "onnx/model.onnx": b"no"}
+        hub.add_model("org/name", offered | other, commit=REVISION)
+        hub.use(monkeypatch, tmp_path)
+        yield hub
 
 
 PARTS = [
@@ -78,19 +66,21 @@ def test_an_interrupted_download_is_completed(
     absent: list[str],
     sharded: Path,
     hub_cache: Layout,
-    network: list[dict[str, Any]],
+    network: HubServer,
     monkeypatch: pytest.MonkeyPatch,
     zoo_of: Callable[..., Zoo],
 ) -> None:
     folder = hub_cache(sharded, "org/name")
     for name in absent:
         (folder / name).resolve().unlink()  # the link stays, as after a lost blob
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert snapshot("m", "org/name", REVISION) == folder
-    assert len(network) == 1
     assert missing_files(folder) == []
+    asked = len(network.requests)
+    assert asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert snapshot("m", "org/name", REVISION) == folder
-    assert len(network) == 1
+    assert len(network.requests) == asked
+    assert not (folder / "README.md").exists()
     zoo = zoo_of(hub={"hub": "org/name", "revision": REVISION}, local={"path": str(sharded)})
     assert zoo.load("hub").pin.identity == zoo.load("local").pin.identity
 
@@ -126,6 +116,18 @@ def test_what_cannot_be_completed_says_what_is_missing(
     with pytest.raises(
         ModelError, match=rf"of it, {SHARDS[2]} missing in the cache\) cannot be fetched: no route"
     ):
+        snapshot("m", "org/name", REVISION)
+
+
+@pytest.mark.usefixtures("network")
+def test_what_was_fetched_is_all_that_is_needed_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = snapshot("m", "org/name", REVISION)
+    assert {"README.md", "pytorch_model.bin", "onnx"}.isdisjoint(file.name for file in folder.iterdir())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    # The client itself lists what it left out, and calls the snapshot incomplete for it.
+    assert snapshot("m", "org/name", REVISION) == folder
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match=r"only a part .* tokenizer_config.json missing.* xlwh fetch"):
         snapshot("m", "org/name", REVISION)
 
 

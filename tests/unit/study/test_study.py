@@ -68,7 +68,7 @@ def test_a_study_is_frozen_and_resolved(study, tmp_path, monkeypatch):
         ('reader = "xnli"\n', "", 6, "`datasets.xnli.reader`: missing"),
         ('path = "xnli"\n', "", 6, "give exactly one of `path` and `hub`"),
         ('path = "base"', 'hub = "a/b"', 10, "a hub model needs `revision`, a 40-character commit"),
-        ('path = "base"', 'hub = "a/b"\nrevision = "main"', 12, "pattern"),
+        ('path = "base"', 'hub = "a/b"\nrevision = "main"', 12, "no 40-character commit. `xlwh pin` writes"),
         ('languages = ["en", "de"]', "languages = []", 3, "at least 1 item"),
         ('languages = ["en", "de"]', 'languages = "en"', 3, "valid tuple"),
         (

@@ -1,0 +1,427 @@
+"""`xlwh fetch`: what a study needs comes here, only that, and every mishap is one clear error of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import TOKEN, HubServer
+from huggingface_hub import constants
+
+from xlwh import corpora
+from xlwh.errors import CorpusError
+from xlwh.models.hub import snapshot
+from xlwh.sources import download, fetch
+from xlwh.study import load
+
+from .conftest import MODEL, STUDY, Run, pairs
+
+VECTORS = b"2 3\nein 1 0 0\nzwei 0 1 0\n" * 4000
+SPACE = """
+[spaces.words]
+kind = "vec"
+files = { de = "vectors/wiki.de.vec" }
+
+[consistency]
+space = "words"
+"""
+
+
+@pytest.fixture
+def study(offered: HubServer, study_file: Path, xlwh: Run) -> Path:
+    """A pinned study of a model and a dataset of the hub, and of a file that its own registry knows."""
+    url = offered.add_file("/files/de.vec", VECTORS).replace("de.vec", "{language}.vec")
+    study_file.write_text(STUDY + SPACE)
+    registry = f'[[source]]\npath = "vectors/wiki.{{language}}.vec"\nurl = "{url}"\nlicence = "CC0"\n'
+    (study_file.parent / "sources.toml").write_text(registry)
+    assert xlwh("pin", study_file)[0] == 0
+    offered.requests.clear()
+    return study_file
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def snapshot_files(kind: str, study_file: Path) -> set[str]:
+    study = load(study_file)
+    commit = study.models["bert"].revision if kind == "models" else study.datasets["nli"].revision
+    name = "models--org--bert" if kind == "models" else "datasets--org--nli"
+    return files(Path(constants.HF_HUB_CACHE) / name / "snapshots" / str(commit))
+
+
+def test_only_what_is_loaded_comes_and_a_run_needs_no_network(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load(study)
+    with pytest.raises(CorpusError, match=r"Dataset `nli`: org/nli@\w+ was not fetched.*Run: xlwh fetch"):
+        corpora.locate(loaded, "nli", "de")
+    code, out, err = xlwh("fetch", study)
+    assert code == 0, err
+    assert "3 needs: 3 fetched." in out
+    assert snapshot_files("models", study) == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert snapshot_files("datasets", study) == {
+        "README.md",
+        "en/validation-00000-of-00001.parquet",
+        "de/validation-00000-of-00001.parquet",
+    }
+    assert (study.parent / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = len(offered.requests)
+    revision = loaded.models["bert"].revision
+    assert revision is not None
+    assert snapshot("bert", "org/bert", revision).is_dir()
+    reading = corpora.read(loaded, "nli", "de")
+    # The classes are named in the card alone, under the only configuration that it describes.
+    assert reading.examples["text"].to_list()[:2] == ["premise 0 in de", "premise 1 in de"]
+    english = corpora.read(loaded, "nli", "en")
+    assert english.examples["label"].to_list()[:3] == ["entailment", "neutral", "contradiction"]
+    code, out, err = xlwh("fetch", study)
+    assert (code, err, len(offered.requests)) == (0, "", asked)
+    assert "3 needs: 3 there." in out
+
+
+def test_a_dry_run_tells_sizes_and_licences_and_fetches_nothing(
+    study: Path, offered: HubServer, xlwh: Run
+) -> None:
+    code, out, _ = xlwh("fetch", study, "--dry-run")
+    assert code == 0
+    for told in (
+        "models.bert",
+        "datasets.nli",
+        "spaces.words.files.de",
+        "apache-2.0",
+        "cc-by-nc-4.0",
+        "CC0",
+        "to fetch",
+    ):
+        assert told in out
+    size = sum(len(MODEL[name]) for name in ("config.json", "model.safetensors", "tokenizer.json"))
+    assert f"{size / 1000:.1f} kB" in out
+    assert not list(study.parent.rglob("*.vec"))
+    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
+    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.parquet"))
+
+
+def test_what_was_cut_off_goes_on(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    offered.fault("GET /lfs/", cut_after=3000)
+    offered.fault("GET /files/de.vec", cut_after=50_000)
+    assert xlwh("fetch", study)[0] == 0
+    assert (study.parent / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+    ranges = [
+        a.headers.get("range") for a in offered.requests if a.path == "/files/de.vec" and a.method == "GET"
+    ]
+    assert ranges == [None, "bytes=50000-"]
+
+
+def test_a_new_process_goes_on_with_what_another_began_unless_the_file_changed(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = study.parent / "data/vectors/wiki.de.vec"
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    offered.fault("GET /files/de.vec", cut_after=50_000)
+    offered.fault("GET /files/de.vec", status=404)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "is gone (404)" in err
+    assert [part.stat().st_size for part in target.parent.glob(".*.part")] == [50_000]
+    assert xlwh("fetch", study)[0] == 0
+    assert offered.requests[-1].headers["range"] == "bytes=50000-"
+    assert target.read_bytes() == VECTORS
+    assert files(target.parent) == {"wiki.de.vec"}
+    target.unlink()
+    (study.parent / "data/sources.lock.toml").unlink()
+    offered.fault("GET /files/de.vec", cut_after=50_000)
+    offered.fault("GET /files/de.vec", status=404)
+    xlwh("fetch", study)
+    other = VECTORS.replace(b"ein", b"one")
+    offered.add_file("/files/de.vec", other)
+    assert xlwh("fetch", study)[0] == 0
+    assert target.read_bytes() == other
+
+
+def test_a_file_without_a_known_digest_is_locked_and_a_changed_one_refused(
+    study: Path, offered: HubServer, xlwh: Run
+) -> None:
+    xlwh("fetch", study)
+    lock = study.parent / "data/sources.lock.toml"
+    entry = tomllib.loads(lock.read_text())["vectors/wiki.de.vec"]
+    assert entry["sha256"] == hashlib.sha256(VECTORS).hexdigest()
+    assert entry["bytes"] == len(VECTORS)
+    target = study.parent / "data/vectors/wiki.de.vec"
+    target.unlink()
+    offered.add_file("/files/de.vec", VECTORS.replace(b"ein", b"one"))
+    code, out, err = xlwh("fetch", study)
+    assert code == 1
+    assert "sends is another file than before" in err
+    assert "2 there, 1 failed" in out
+    assert files(target.parent) == set()
+    target.write_bytes(VECTORS.replace(b"ein", b"one"))
+    assert xlwh("fetch", study)[0] == 0
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert "is another file than the one that was fetched" in err
+    target.write_bytes(VECTORS[:-1])
+    assert "bytes in place of" in xlwh("fetch", study)[2]
+
+
+def test_a_known_digest_is_the_one_that_counts(study: Path, offered: HubServer, xlwh: Run) -> None:
+    registry = study.parent / "sources.toml"
+    wrong = '[source.files]\n"vectors/wiki.de.vec" = { sha256 = "' + "0" * 64 + '" }\n'
+    registry.write_text(registry.read_text() + wrong)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert f"SHA-256 {hashlib.sha256(VECTORS).hexdigest()}, and {'0' * 64} is expected" in err
+    assert not (study.parent / "data/sources.lock.toml").exists()
+
+
+def test_damaged_bytes_are_removed_and_told(study: Path, offered: HubServer, xlwh: Run) -> None:
+    offered.damage("model", "org/bert", "model.safetensors", b"wEights" * 1000)
+    rows = "de/validation-00000-of-00001.parquet"
+    offered.damage("dataset", "org/nli", rows, pairs("xx"))
+    code, out, err = xlwh("fetch", study)
+    assert code == 1
+    assert "models.bert: model org/bert at" in err
+    assert "the bytes of model.safetensors are not those of the digest" in err
+    assert f"the bytes of {rows} are not those" in err
+    assert "1 fetched, 2 failed" in out
+    assert "model.safetensors" not in snapshot_files("models", study)
+    offered.damage("model", "org/bert", "model.safetensors", MODEL["model.safetensors"])  # type: ignore[arg-type]
+    offered.damage("dataset", "org/nli", rows, pairs("de"))
+    assert xlwh("fetch", study)[0] == 0
+
+
+def test_a_file_that_was_cut_in_the_cache_comes_again(study: Path, offered: HubServer, xlwh: Run) -> None:
+    xlwh("fetch", study)
+    (weights,) = Path(constants.HF_HUB_CACHE).rglob("snapshots/*/model.safetensors")
+    weights.resolve().write_bytes(b"wei")
+    code, out, _ = xlwh("fetch", study)
+    assert (code, "2 there, 1 fetched" in out) == (0, True)
+    assert weights.read_bytes() == MODEL["model.safetensors"]
+    weights.resolve().write_bytes(b"WEIGHTS" * 1000)
+    assert xlwh("fetch", study)[0] == 0
+    assert "the bytes of model.safetensors are not those" in xlwh("fetch", study, "--verify")[2]
+
+
+MISHAPS: dict[str, tuple[Any, str]] = {
+    "gated": (lambda hub: gate(hub, "org/bert"), r"models.bert: model org/bert at \w+: is gated. Accept its terms at http"),
+    "removed": (lambda hub: hub.remove("model", "org/bert"), r"there is no such repository .*Correct `hub`"),
+    "private": (lambda hub: hide(hub, "org/bert"), r"or it is private.*HF_TOKEN"),
+    "disabled": (lambda hub: disable(hub, "org/bert"), r"the hub has disabled it"),
+    "rewritten": (lambda hub: hub.repositories["model", "org/bert"].commits.clear(), r"no such revision.*xlwh pin --renew"),
+    "limit": (lambda hub: hub.fault("api/models", status=429, retry_after=3600, times=9), r"rate limit is reached for 3600 s"),
+    "down": (lambda hub: hub.fault("api/models", status=502, times=9), r"the hub answers 502 .*also after 6 tries"),
+    "forbidden": (lambda hub: hub.fault("api/models", status=403, times=9), r"the hub refuses it \(403"),
+    "vectors": (lambda hub: hub.remove_file("/files/de.vec"), r"files/de.vec: is gone \(404\). Name its new address"),
+    "page": (lambda hub: hub.add_file("/files/de.vec", b"<!DOCTYPE html><html>Sorry</html>"), r"sends no data: .*HTML page"),
+    "nothing": (lambda hub: hub.add_file("/files/de.vec", b""), r"sends no data: .*empty"),
+}  # fmt: skip
+
+
+def gate(hub: HubServer, name: str) -> None:
+    hub.repositories["model", name].gated = "auto"
+
+
+def hide(hub: HubServer, name: str) -> None:
+    hub.repositories["model", name].private = True
+
+
+def disable(hub: HubServer, name: str) -> None:
+    hub.repositories["model", name].disabled = True
+
+
+@pytest.mark.parametrize("mishap", MISHAPS)
+def test_a_mishap_is_one_error_and_the_rest_comes(
+    mishap: str, study: Path, offered: HubServer, xlwh: Run
+) -> None:
+
+    happen, told = MISHAPS[mishap]
+    happen(offered)
+    code, out, err = xlwh("fetch", study)
+    errors = [line for line in err.splitlines() if line.startswith("Error:")]
+    assert code == 1
+    assert len(errors) == 1
+    assert re.search(told, errors[0]), errors[0]
+    assert "3 needs: 2 fetched, 1 failed." in out
+
+
+def test_a_token_opens_what_is_gated(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate(offered, "org/bert")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert xlwh("fetch", study)[0] == 0
+    stored = [a for a in offered.requests if a.path.startswith("/lfs/") or a.path.startswith("/files/")]
+    assert stored
+    assert all("authorization" not in a.headers for a in stored)
+
+
+def test_short_limits_are_waited_for(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    offered.fault("HEAD /org/bert/resolve", status=429, retry_after=1)
+    offered.fault("tree", status=503, times=2)
+    offered.fault("HEAD /files/", status=503)
+    offered.fault("GET /files/", status=429, retry_after=1)
+    code, _, err = xlwh("fetch", study)
+    assert code == 0, err
+
+
+def test_a_commit_between_two_calls_changes_nothing(study: Path, offered: HubServer, xlwh: Run) -> None:
+    def newer() -> None:
+        offered.add_model("org/bert", MODEL | {"config.json": "{}"})
+
+    offered.fault("GET /api/models/org/bert", then=newer)
+    assert xlwh("fetch", study)[0] == 0
+    (config,) = Path(constants.HF_HUB_CACHE).rglob("snapshots/*/config.json")
+    assert config.read_text() == MODEL["config.json"]
+
+
+def test_a_renamed_repository_comes_and_is_told(study: Path, offered: HubServer, xlwh: Run) -> None:
+    offered.rename("model", "org/bert", "new/bert")
+    code, _, err = xlwh("fetch", study)
+    assert code == 0
+    assert (
+        'model org/bert is called new/bert today. It is still found by its old name; write `hub = "new/bert"`'
+        in err
+    )
+
+
+def test_a_pinned_commit_without_safetensors(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    commit = offered.add_model("org/bert", {"config.json": "{}", "pytorch_model.bin": b"x"})
+    study_file.write_text(STUDY.replace('hub = "org/bert"', f'revision = "{commit}"\nhub = "org/bert"'))
+    xlwh("pin", study_file)
+    code, out, err = xlwh("fetch", study_file)
+    assert code == 1
+    assert "has no safetensors" in err
+    assert "1 fetched, 1 failed" in out
+
+
+def test_what_no_registry_knows_is_told(study: Path, offered: HubServer, xlwh: Run) -> None:
+    (study.parent / "sources.toml").unlink()
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "wiki.de.vec is not there, and no registry knows where it comes from" in err
+
+
+def test_disk_space_is_looked_at_first(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_SPARE", 1 << 60)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "GB are free there. Make room" in err
+    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
+
+
+def test_without_a_network(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered.__exit__()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert err.count("cannot be reached") == 3
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE is set" in xlwh("fetch", study)[2]
+
+
+@pytest.mark.parametrize("place", ["folder", "store"])
+def test_a_mirror_serves_another_machine(
+    place: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = str(tmp_path / "mirror") if place == "folder" else "memory://mirror-of-a-test"
+    code, out, err = xlwh("fetch", study, "--to", mirror)
+    assert code == 0, err
+    assert "Mirror" in out
+    assert "0 B copied" in xlwh("fetch", study, "--to", mirror)[1]
+    offered.__exit__()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "study.toml").write_text(study.read_text())
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if place == "folder":
+        # Read as it lies, by one setting.
+        assert not any(file.is_symlink() for file in Path(mirror).rglob("*"))
+        with monkeypatch.context() as patched:
+            patched.setenv("XLWH_MIRROR", mirror)
+            require_all(other / "study.toml")
+            assert "3 there" in xlwh("fetch", other)[1]
+    code, out, err = xlwh("fetch", other, "--from", mirror)
+    assert code == 0, err
+    require_all(other / "study.toml")
+    assert (other / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+    assert "3 there" in xlwh("fetch", other, "--from", mirror)[1]
+
+
+def require_all(file: Path) -> None:
+    study = load(file)
+    revision = study.models["bert"].revision
+    assert revision is not None
+    assert (snapshot("bert", "org/bert", revision) / "model.safetensors").read_bytes() == MODEL[
+        "model.safetensors"
+    ]
+    assert corpora.read(study, "nli", "de").examples.height == 9
+    assert study.data_path("vectors/wiki.de.vec").read_bytes() == VECTORS
+
+
+def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, tmp_path: Path) -> None:
+    code, _, err = xlwh("fetch", study, "--from", tmp_path / "none")
+    assert code == 1
+    assert "There is no mirror at" in err
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    (mirror / "data/vectors/wiki.de.vec").write_bytes(b"other")
+    index = json.loads((mirror / "mirror.json").read_text())
+    gone = next(name for name in index["files"] if name.endswith("model.safetensors"))
+    del index["files"][gone]
+    (mirror / "mirror.json").write_text(json.dumps(index))
+    for place in (Path(constants.HF_HUB_CACHE), study.parent / "data"):
+        shutil.rmtree(place)
+    code, out, err = xlwh("fetch", study, "--from", mirror)
+    assert code == 1
+    assert "data/vectors/wiki.de.vec in the mirror" in err
+    assert "is damaged" in err
+    assert "model.safetensors is not in the mirror" in err
+    assert "1 fetched, 2 failed" in out
+
+
+def test_an_object_store_without_its_package(study: Path, xlwh: Run) -> None:
+    code, _, err = xlwh("fetch", study, "--to", "s3://bucket/mirror")
+    assert code == 1
+    assert "s3fs" in err
+
+
+def test_a_mirror_in_an_object_store_is_no_setting(
+    study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLWH_MIRROR", "s3://bucket/mirror")
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "xlwh fetch --from s3://bucket/mirror" in err
+
+
+def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+
+    def write() -> None:
+        with download.beside(file) as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert files(tmp_path) == set()

@@ -1,0 +1,171 @@
+"""Files from addresses outside the hub: resumed after a break, tried again where a server is busy, checked by digest.
+
+The transfer itself is that of the hub's client (ranges, bars, retries); what is begun waits beside its target under a
+name that holds the file's state on the server, so that parts of two versions are never joined.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlwh.digests import sha256
+from xlwh.errors import CorpusError, SourceError
+from xlwh.sources import hub
+from xlwh.sources.registry import Address
+
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a server says of a file before it is sent."""
+
+    bytes: int | None
+    state: str
+    """The server's tag of its content, else the date of its last change; empty where it says neither."""
+
+
+def offered(address: Address) -> Offered:
+    """Ask a server for the size and state of a file; `SourceError` where it has none."""
+    response = _patiently(address, lambda: _head(address.url))
+    length = response.headers.get("Content-Length")
+    state = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    return Offered(int(length) if length is not None and length.isdecimal() else None, state)
+
+
+def download(address: Address, target: Path, expected: str | None) -> tuple[int, str]:
+    """Fetch a file; its bytes and SHA-256. `expected` is the digest that it has to have, if one is known.
+
+    `SourceError` where it cannot be had, or is another one than expected; what is at the target is then untouched.
+    """
+    from huggingface_hub.file_download import http_get
+
+    has = offered(address)
+    # Only what the server can name is gone on with later.
+    mark = hashlib.sha256(f"{address.url} {has.state}".encode()).hexdigest()[:12]
+    part = target.with_name(f".{target.name}.{mark}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for other in target.parent.glob(f".{glob_escaped(target.name)}.*.part"):
+        if other != part or not has.state:
+            other.unlink()
+    headers = {"Accept-Encoding": "identity"} | ({"If-Range": has.state} if has.state else {})
+
+    def transfer() -> None:
+        with part.open("ab") as stream:
+            begun = part.stat().st_size
+            if has.bytes is not None and begun > has.bytes:
+                stream.truncate(0)
+                begun = 0
+            http_get(
+                address.url,
+                stream,
+                resume_size=begun,
+                headers=headers,
+                expected_size=has.bytes,
+                displayed_filename=target.name,
+            )
+
+    _patiently(address, transfer)
+    refuse_stand_in(part, address)
+    digest = sha256([part])
+    if expected is not None and digest != expected:
+        part.unlink()
+        raise SourceError(
+            f"{address.path}: what {address.url} sends is another file than before: SHA-256 {digest}, and {expected} is "
+            "expected. It was not kept. Compare the two; if the new one is right, correct `sha256` in the registry, or remove "
+            "its line from sources.lock.toml."
+        )
+    size = part.stat().st_size
+    os.replace(part, target)
+    return size, digest
+
+
+def refuse_stand_in(file: Path, address: Address) -> None:
+    """Refuse a page or an error document in the place of data."""
+    from xlwh.corpora.content import refuse_placeholder
+
+    with file.open("rb") as stream:
+        head = stream.read(1 << 16)
+    try:
+        if not head:
+            raise CorpusError("it is empty")
+        refuse_placeholder(head, file)
+    except CorpusError as error:
+        file.unlink()
+        raise SourceError(f"{address.path}: {address.url} sends no data: {error}") from None
+
+
+def glob_escaped(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Put a file in place, so that nobody sees a part of it."""
+    with beside(file) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def beside(file: Path) -> Iterator[Path]:
+    """A file to write to, which replaces `file` at the end and leaves nothing behind where that is not reached."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _head(url: str) -> Any:
+    from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
+
+    response = get_session().head(
+        url, follow_redirects=True, timeout=_TIMEOUT_S, headers={"Accept-Encoding": "identity"}
+    )
+    hf_raise_for_status(response)
+    return response
+
+
+def _patiently(address: Address, call: Any) -> Any:
+    return hub.retried(call, lambda error: _told(error, address))
+
+
+def _told(error: BaseException, address: Address) -> str:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    what = f"{address.path}: {address.url}"
+    if isinstance(error, HfHubHTTPError):
+        status, headers = error.response.status_code, error.response.headers
+        return f"{what}: {_of_status(status, headers)}"
+    if isinstance(error, OSError) and "Consistency check" in str(error):
+        return f"{what}: the transfer broke off again and again. What came so far is kept: run the same command again."
+    return (
+        f"{what} cannot be reached ({type(error).__name__}: {error}). What came so far is kept: the same command goes on "
+        "from there. Without a network: xlwh fetch --from"
+    )
+
+
+def _of_status(status: int, headers: Mapping[str, str]) -> str:
+    if status in (404, 410):
+        return f"is gone ({status}). Name its new address in a `sources.toml` beside the study, or put the file there by hand."
+    if status in (401, 403):
+        return f"the server refuses it ({status}). Fetch it by hand after its terms, and put it there."
+    if status == 429:
+        wait = headers.get("Retry-After")
+        return f"the server's rate limit is reached{f' for {wait} s' if wait else ''}. Run the same command later."
+    if status >= 500:
+        return f"the server answers {status}, also after several tries. Run the same command later."
+    return f"the server answers {status}."

@@ -1,0 +1,53 @@
+"""`sources.lock.toml` beside the data: digests of the files that were fetched, so that a changed one is noticed."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from xlwh.errors import SourceError
+
+NAME = "sources.lock.toml"
+_HEAD = "# Files that `xlwh fetch` brought: where from, and their digests. A file that differs from its line is refused.\n"
+
+
+@dataclass(frozen=True)
+class Locked:
+    """One file as it was fetched."""
+
+    url: str
+    bytes: int
+    sha256: str
+
+
+class Lock:
+    """The lock of a data root, by path below it."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = root / NAME
+        self._entries: dict[str, Locked] = {}
+        if not self._file.is_file():
+            return
+        try:
+            content = tomllib.loads(self._file.read_text(encoding="utf-8"))
+            self._entries = {path: Locked(**entry) for path, entry in content.items()}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+            raise SourceError(
+                f"{self._file} cannot be read: {error}. Repair it, or remove it: files are then locked as they are."
+            ) from None
+
+    def get(self, path: str) -> Locked | None:
+        return self._entries.get(path)
+
+    def add(self, path: str, entry: Locked) -> None:
+        """Write down a file; the lock is replaced as a whole."""
+        import tomlkit
+
+        from xlwh.sources.download import write_whole
+
+        self._entries[path] = entry
+        document = tomlkit.document()
+        for name in sorted(self._entries):
+            document[name] = vars(self._entries[name])
+        write_whole(self._file, (_HEAD + tomlkit.dumps(document)).encode())

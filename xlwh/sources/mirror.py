@@ -1,0 +1,105 @@
+"""A mirror: a folder, or a place in an object store, that holds all that a study needs from outside.
+
+    hub/models--org--name/snapshots/<commit>/...    files as they are, without links: the layout of the hub's cache
+    hub/models--org--name/trees/<commit>.json       the hub's list of that commit's files
+    data/...                                        as below the data root, with sources.lock.toml
+    mirror.json                                     bytes and SHA-256 of every file
+
+Object stores are reached by fsspec: `s3://` needs s3fs, `gs://` gcsfs, and so on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xlwh.digests import sha256
+from xlwh.errors import SourceError
+from xlwh.sources.download import beside
+
+INDEX = "mirror.json"
+_VERSION = 1
+
+
+class Mirror:
+    """A mirror at a folder or an address of an object store."""
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs
+
+        self.url = url
+        try:
+            options: dict[str, Any] = (
+                {} if "://" in url and not url.startswith("file://") else {"auto_mkdir": True}
+            )
+            fs, root = url_to_fs(url, **options)
+        except (ImportError, ValueError) as error:
+            raise SourceError(f"The mirror {url} cannot be opened: {error}") from None
+        self._fs, self._root = fs, str(root).rstrip("/")
+        self.files: dict[str, dict[str, Any]] = self._read()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files
+
+    def put(self, local: Path, name: str) -> int:
+        """Copy a file into the mirror unless it has it; the bytes that were copied."""
+        size = local.stat().st_size
+        entry = {"bytes": size, "sha256": sha256([local])}
+        if self.files.get(name) == entry:
+            return 0
+        self._do(lambda: self._fs.put_file(str(local.resolve()), self._at(name)), name)
+        self.files[name] = entry
+        return size
+
+    def close(self) -> None:
+        """Write down what the mirror holds."""
+        content = {"version": _VERSION, "files": dict(sorted(self.files.items()))}
+        self._do(lambda: self._fs.pipe_file(self._at(INDEX), json.dumps(content, indent=1).encode()), INDEX)
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+    def bytes(self, name: str) -> int:
+        return int(self.files[name]["bytes"])
+
+    def get(self, name: str, target: Path) -> None:
+        """Copy a file out of the mirror; `SourceError` where it has none, or another one than its index says."""
+        if name not in self.files:
+            raise SourceError(
+                f"{name} is not in the mirror {self.url}. Where there is a network: xlwh fetch --to {self.url}"
+            )
+        with beside(target) as part:
+            self._do(lambda: self._fs.get_file(self._at(name), str(part)), name)
+            if (digest := sha256([part])) != self.files[name]["sha256"]:
+                raise SourceError(
+                    f"{name} in the mirror {self.url} is damaged: SHA-256 {digest} in place of {self.files[name]['sha256']}. "
+                    "Remove it there, and mirror.json's line of it, and write it again: xlwh fetch --to"
+                )
+
+    def below(self, prefix: str) -> list[str]:
+        """Names of files below a folder of the mirror."""
+        return [name for name in self.files if name.startswith(prefix)]
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            content = json.loads(self._fs.cat_file(self._at(INDEX)))
+            if content["version"] != _VERSION:
+                raise ValueError(f"version {content['version']}")
+            files: dict[str, dict[str, Any]] = content["files"]
+            return files
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SourceError(f"The mirror {self.url}: {INDEX} cannot be read: {error}") from None
+
+    def _do(self, call: Any, name: str) -> None:
+        try:
+            call()
+        # Each object store raises its own errors.
+        except Exception as error:
+            raise SourceError(f"{name} in the mirror {self.url}: {type(error).__name__}: {error}") from None

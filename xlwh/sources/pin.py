@@ -1,0 +1,211 @@
+"""Pinning: from hub ids of a study to commits, written into its file with comments and layout kept."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xlwh.errors import SourceError, StudyError, XlwhError
+from xlwh.place import Kind
+from xlwh.sources import hub
+from xlwh.study import Study
+from xlwh.study.lines import explain
+
+_SECTIONS: dict[str, Kind] = {"models": "model", "datasets": "dataset"}
+_NO_COMMIT = "0" * 40
+BRANCH = "main"
+"""Of an id without a revision; what is written is its commit."""
+
+
+@dataclass
+class Pinned:
+    """One model or dataset of the study, and what the hub says of it."""
+
+    section: str
+    key: str
+    repository: str
+    old: str | None
+    """What the study says: a commit, a branch, a tag, a pull request, or nothing."""
+    new: str | None = None
+    """The commit; None where none could be found that can be used."""
+    described: hub.Described | None = None
+    size: int | None = None
+    """Bytes of the files that the study needs of it."""
+    has_safetensors: bool | None = None
+    """None for a dataset."""
+    notes: list[str] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.section}.{self.key}"
+
+    @property
+    def kind(self) -> Kind:
+        return _SECTIONS[self.section]
+
+    @property
+    def is_changed(self) -> bool:
+        return self.new is not None and self.new != self.old
+
+
+def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambda text: None) -> list[Pinned]:
+    """Ask the hub for the commit of every id of a study. Ids with a commit keep it, unless `renew`.
+
+    What is wrong with one id is its error. StudyError where the study has other faults than missing revisions.
+    """
+    raw = _raw(file)
+    found = list(_named(raw))
+    study = _study(file, raw)
+    for each in found:
+        progress(f"{each.kind} {each.repository}")
+        try:
+            _ask(each, study, renew)
+        except XlwhError as error:
+            each.new, each.error = None, str(error)
+    return found
+
+
+def write(file: Path, pins: list[Pinned]) -> int:
+    """Write new commits into a study's file, and nothing else; how many were written."""
+    import tomlkit
+
+    from xlwh.sources.download import write_whole
+
+    changed = [each for each in pins if each.is_changed]
+    if not changed:
+        return 0
+    text = file.read_bytes().decode("utf-8")
+    document = tomlkit.parse(text)
+    expected = tomllib.loads(text)
+    for each in changed:
+        table: Any = document[each.section][each.key]
+        if "revision" in table:
+            table["revision"] = each.new
+        else:
+            _insert(table, each.new)
+        expected[each.section][each.key]["revision"] = each.new
+    written = tomlkit.dumps(document)
+    if text.count("\n") == text.count("\r\n"):
+        # A line that is put in ends as the others do.
+        written = written.replace("\r\n", "\n").replace("\n", "\r\n")
+    if tomllib.loads(written) != expected:
+        raise StudyError(
+            f"{file}: the revisions cannot be written without changing something else. Write them by hand: "
+            + "; ".join(f'{each.place}: revision = "{each.new}"' for each in changed)
+        )
+    write_whole(file, written.encode())
+    return len(changed)
+
+
+def _insert(table: Any, revision: str | None) -> None:
+    """Put a revision behind `hub`."""
+    from tomlkit.items import InlineTable, Table
+
+    if isinstance(table, Table) and not isinstance(table, InlineTable):
+        # Appended, it would stand behind the comments of what comes next.
+        table.value._insert_after("hub", "revision", revision)
+    else:
+        table["revision"] = revision
+
+
+def _raw(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"No study file {file}. Make one with: xlwh init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"Study file {file} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{file}: not valid TOML: {error}") from None
+
+
+def _named(raw: dict[str, Any]) -> Iterator[Pinned]:
+    for section in _SECTIONS:
+        entries = raw.get(section)
+        for key, entry in entries.items() if isinstance(entries, dict) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("hub"), str):
+                yield Pinned(section, key, entry["hub"], entry.get("revision"))
+
+
+def _study(file: Path, raw: dict[str, Any]) -> Study:
+    """The study with a stand-in for every commit that is still to be found."""
+    filled = {**raw}
+    for section in _SECTIONS:
+        entries = raw.get(section)
+        if isinstance(entries, dict):
+            filled[section] = {
+                key: {**entry, "revision": _NO_COMMIT}
+                if isinstance(entry, dict) and "hub" in entry
+                else entry
+                for key, entry in entries.items()
+            }
+    try:
+        return Study.model_validate({**filled, "folder": file.resolve().parent})
+    except ValidationError as error:
+        raise StudyError(explain(Study, file, file.read_text(encoding="utf-8"), error)) from None
+
+
+def _ask(each: Pinned, study: Study, renew: bool) -> None:
+    is_pinned = each.old is not None and len(each.old) == 40
+    revision = BRANCH if each.old is None or (is_pinned and renew) else each.old
+    found = hub.describe(each.kind, each.repository, revision)
+    each.described, each.new = found, found.commit
+    if not is_pinned:
+        each.notes.append(f"{revision} stands at {found.commit[:12]}.")
+    if found.is_renamed:
+        each.notes.append(f'is called {found.id} today: write `hub = "{found.id}"`.')
+    if found.gated:
+        each.notes.append(
+            "is gated: accept its terms on its page, and log in with `hf auth login` before xlwh fetch."
+        )
+    if each.kind == "model":
+        _look_at_model(each, found)
+    else:
+        _look_at_dataset(each, found, study)
+
+
+def _look_at_model(each: Pinned, found: hub.Described) -> None:
+    from xlwh.models.hub import loaded
+
+    each.size = found.size(loaded(found.names))
+    each.has_safetensors = any(name.endswith(".safetensors") for name in loaded(found.names))
+    if each.has_safetensors:
+        return
+    others = list(hub.conversions(each.repository))
+    if not others:
+        raise SourceError(
+            f"{each.repository} at {found.commit} has no safetensors, and none of its pull requests adds them. Convert it once where "
+            "you trust it (`model.save_pretrained(folder)`), and name that folder as `path`."
+        )
+    listed = "; ".join(f"{ref} (commit {commit})" for ref, commit in others[:3])
+    raise SourceError(
+        f"{each.repository} at {found.commit} has no safetensors, and no other weights are loaded. A pull request adds them: "
+        f'{listed}. See who made it; to take it: `revision = "{others[0][0]}"` under [{each.place}], and xlwh pin again.'
+    )
+
+
+def _look_at_dataset(each: Pinned, found: hub.Described, study: Study) -> None:
+    """The size of what is read, as far as names tell it: where the card has to be read, that is seen by a fetch."""
+    from xlwh.corpora.hub import needed
+    from xlwh.corpora.hub_layout import CARD, Layout, card_of
+    from xlwh.corpora.registry import request_of
+
+    card = {}
+    if CARD in found.names and not found.gated:
+        folder = hub.bring("dataset", each.repository, found.commit, [CARD])
+        text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+        card = dict(card_of(text, f"{each.repository}/{CARD}"))
+    elif found.gated:
+        return
+    dataset = study.datasets[each.key].model_copy(update={"revision": found.commit})
+    study = study.model_copy(update={"datasets": {**study.datasets, each.key: dataset}})
+    names: set[str] = set()
+    for language in study.dataset_languages(each.key):
+        names.update(needed(Layout(found.names, card), request_of(study, each.key, language)))
+    each.size = found.size(sorted(names))
