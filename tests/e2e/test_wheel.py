@@ -54,6 +54,8 @@ def test_the_commands_work(installed, tmp_path):
     assert "xnli" in _xlwh(installed, tmp_path, "readers")
     _xlwh(installed, tmp_path, "init", "mine")
     assert (tmp_path / "mine" / "study.toml").is_file()
+    _xlwh(installed, tmp_path, "init", "--paper", "all", "--size", "smoke", "papers")
+    assert "# full: " in (tmp_path / "papers" / "study.toml").read_text(encoding="utf-8")
     _xlwh(
         installed,
         tmp_path,

@@ -95,12 +95,12 @@ def games_of_masks(
     They are the decisions of every language and the other rankings of this one and of those in `zero_shot_from`.
     `summaries` are those of each language's samples (see `summarise`), `importance` the `head_importance` of the
     languages with other rankings. By importance and at random as many heads are removed as by the decisions of the
-    same language, and in this one as the curve has.
+    same language, by those of another one as many as `zero_shot` says too, and in this one as the curve has.
     """
     games: dict[tuple[str, ...], list[Mask]] = {sampler.players: [] for sampler in settings.samplers.values()}
     players: tuple[Player, ...] = ()
-    sizes: dict[str, set[int]] = {code: set() for code in (language, *importance)}
     zero_shot = () if settings.zero_shot is None else (settings.zero_shot,)
+    sizes = {code: set() if code == language else set(zero_shot) for code in (language, *importance)}
     for name, sampler in settings.samplers.items():
         for code, summary in summaries.items():
             own = summary.filter(pl.col("sampler") == name)

@@ -65,13 +65,13 @@ def settings(paper: str, size: str = "full") -> dict[str, Any]:
         raise StudyError(f"No paper `{paper}`; there are: {', '.join((*PAPERS, ALL))}.")
     if size not in SIZES:
         raise StudyError(f"No size `{size}`; there are: {', '.join(SIZES)}.")
-    from xlwh.papers.edit import joined, merged
+    from xlwh.papers.edit import joinable, joined, merged
 
     if paper == ALL:
         changes = _parsed(ALL)
         if size != "full" and _has(ALL, size):
             changes = merged(changes, _parsed(ALL, size), f"all.{size}.toml", strict=False)
-        return joined({name: settings(name, size) for name in PAPERS}, changes)
+        return joined({name: joinable(settings(name, size)) for name in PAPERS}, changes)
     full = _parsed(paper)
     return full if size == "full" else merged(full, _parsed(paper, size), f"{paper}.{size}.toml")
 

@@ -16,6 +16,9 @@ from xlwh.errors import StudyError, XlwhError
 
 Place = tuple[str, ...]
 
+_BY_DEFAULT = ("lig", "random")
+"""Attribution methods that a study computes unless it says otherwise."""
+
 REMOVE = "remove"
 """Key of a size's file: dotted keys of the tables that are left out."""
 
@@ -108,6 +111,25 @@ def _merge(
         else:
             result[key] = value
     return result
+
+
+def joinable(study: Mapping[str, Any]) -> dict[str, Any]:
+    """A study with what it leaves to defaults that would say something else beside other studies.
+
+    Its models name the attribution methods that it computes.
+    """
+    methods = study.get("attribution", {}).get("methods", {})
+    by_default = [name for name in _BY_DEFAULT if name not in methods]
+    used = [*by_default, *(name for name, said in methods.items() if said is not False)]
+    models = {
+        name: {**model, "attribution_methods": used}
+        if "datasets" in model and "attribution_methods" not in model
+        else model
+        for name, model in study.get("models", {}).items()
+    }
+    left = {name: said for name, said in methods.items() if said is not False}
+    attribution = {"attribution": {**study["attribution"], "methods": left}} if methods else {}
+    return {**study, "models": models, **attribution}
 
 
 def joined(studies: Mapping[str, Mapping[str, Any]], settled: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,8 +130,8 @@ class Heads(Part):
     )
     zero_shot_from: Annotated[tuple[Key, ...], CUT] = Field(
         (),
-        description="Languages whose masks by the other rankings, of the size of what is shown to do harm there, are "
-        "tried on every language too; random masks of that size as well.",
+        description="Languages whose masks by the other rankings, of the size of what is shown to do harm there and of "
+        "`zero_shot`, are tried on every other language too; random masks of these sizes as well.",
     )
     resamples: int = Field(10_000, ge=1000, description="Bootstrap resamples of the pruning tests.")
 

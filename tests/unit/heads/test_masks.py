@@ -85,7 +85,11 @@ def test_a_language_gets_the_decisions_of_all_and_its_own_rankings():
     # Of a language in `zero_shot_from`, the other rankings too: no more heads than it is shown to be harmed by.
     english = importance.with_columns(value=pl.col("value") * -1)
     (masks,) = games_of_masks(
-        {"de": own, "en": own}, {"de": importance, "en": english}, settings, "de", 0
+        {"de": own, "en": own},
+        {"de": importance, "en": english},
+        settings.model_copy(update={"zero_shot": 2}),
+        "de",
+        0,
     ).values()
     others = [mask for mask in masks if mask.ranking in ("gradient", RANDOM)]
     assert [mask for mask in others if mask.language == "de"] == [
@@ -94,7 +98,9 @@ def test_a_language_gets_the_decisions_of_all_and_its_own_rankings():
     (order,) = random_orders((A, B, C), 1, 0)
     assert [mask for mask in others if mask.language == "en"] == [
         Mask("gradient", "same_size", (C,), 0, "en"),
+        Mask("gradient", "same_size", (C, A), 0, "en"),
         Mask(RANDOM, "same_size", order[:1], 0, "en"),
+        Mask(RANDOM, "same_size", order[:2], 0, "en"),
     ]
 
 

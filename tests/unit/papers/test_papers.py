@@ -12,7 +12,7 @@ import pytest
 
 from xlwh.corpora import check
 from xlwh.errors import StudyError
-from xlwh.papers import FOLDER, PAPERS, SIZES, compose, settings
+from xlwh.papers import ALL, FOLDER, PAPERS, SIZES, compose, settings
 from xlwh.papers.edit import blocks, comments, head
 from xlwh.published import load
 from xlwh.study import Study
@@ -33,7 +33,7 @@ def study(paper: str, size: str = "full") -> Study:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("paper", PAPERS)
+@pytest.mark.parametrize("paper", [*PAPERS, ALL])
 def test_every_size_is_a_study_whose_data_have_readers(paper: str, size: str) -> None:
     found = study(paper, size)
     check(found)
@@ -140,10 +140,46 @@ def _reached(found: Study, row: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("paper", PUBLISHED)
 def test_every_printed_number_is_measured(paper: str, size: str) -> None:
-    found, printed = study(paper, size), _published(paper)
+    printed = _published(paper)
     assert printed.height > 150
-    lacking = [row for row in printed.to_dicts() if not _reached(found, row)]
-    assert lacking == []
+    for found in (study(paper, size), study(ALL, size)):
+        assert [row for row in printed.to_dicts() if not _reached(found, row)] == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_model_is_used_beside_other_papers_as_in_its_own(paper: str, size: str) -> None:
+    """Trained, evaluated, attributed and compared alike."""
+    own, together = study(paper, size), study(ALL, size)
+    assert own.models.keys() <= together.models.keys()
+    assert own.datasets.keys() <= together.datasets.keys()
+    for key, model in own.models.items():
+        other = together.models[key]
+        assert other.finetune == model.finetune
+        assert (other.hub, other.published_as, other.max_length) == (
+            model.hub,
+            model.published_as,
+            model.max_length,
+        )
+        assert together.source_languages(key) == own.source_languages(key) or not model.datasets
+        languages = dict.fromkeys((*own.all_languages(), *together.all_languages()))
+        for language in languages:
+            there = set(own.evaluations(key, language)) if language in own.all_languages() else set()
+            assert set(together.evaluations(key, language)) == there, (key, language)
+        if model.datasets:
+            assert set(together.attribution_methods(key)) == set(own.attribution_methods(key)), key
+        for dataset in model.datasets:
+            assert together.tests_faithfulness(key, dataset) == own.tests_faithfulness(key, dataset)
+    for section in ("consistency", "concepts", "heads"):
+        mine, theirs = getattr(own, section), getattr(together, section)
+        if mine is not None:
+            assert theirs == mine
+
+
+@pytest.mark.parametrize("size", ["smoke", "small"])
+def test_all_papers_in_one_say_what_the_full_study_has(size: str) -> None:
+    told = [said for said in comments(compose(ALL, size)).values() if said.startswith("full: ")]
+    assert len(told) > 100
 
 
 def test_languages_of_a_grid_are_those_of_its_table() -> None:
