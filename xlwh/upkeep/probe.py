@@ -157,7 +157,7 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
         )
         if dataset["skip_examples"] is not None:
             # The part that is trained on and the rest are still two parts.
-            dataset["skip_examples"] = batches * batch or size
+            dataset["skip_examples"] = min(dataset["skip_examples"], batches * batch or size)
     known = list(dict.fromkeys([*languages, *(e for d in said["datasets"].values() for e in d["languages"])]))
     said["languages"] = languages
     said["models"] = {name: _model(planner, name, models, known) for name in models}

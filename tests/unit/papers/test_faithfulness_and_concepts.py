@@ -23,8 +23,8 @@ UNKNOWN = "0" * 40
 def study_of(said: dict[str, Any]) -> Study:
     for table in ("datasets", "models"):
         for part in said[table].values():
-            if "hub" in part:
-                part.setdefault("revision", UNKNOWN)
+            if "hub" in part and len(part.get("revision", "")) != len(UNKNOWN):
+                part["revision"] = UNKNOWN
     return Study.model_validate({**said, "folder": Path("/nowhere")})
 
 
@@ -59,6 +59,15 @@ def test_smaller_studies_have_every_model_and_dataset(paper: str, size: str) -> 
         smaller.get("attribution", {}).get("methods", {}).keys()
         == full.get("attribution", {}).get("methods", {}).keys()
     )
+
+
+def test_a_revision_is_a_commit_or_a_pull_request(paper: str) -> None:
+    """What is no commit is left to `xlwh pin`, which finds that of a pull request as it does that of the main branch."""
+    for table in ("datasets", "models"):
+        for name, part in settings(paper)[table].items():
+            revision = part.get("revision")
+            if revision is not None:
+                assert re.fullmatch(r"[0-9a-f]{40}|refs/pr/[1-9]\d*", revision), name
 
 
 def test_sizes_differ_in_how_much_they_read(paper: str) -> None:

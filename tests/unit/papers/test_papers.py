@@ -24,11 +24,11 @@ HEAD_METRICS = ("accuracy_targeted.", "accuracy_zero_shot.", "pruned_heads_targe
 
 
 def study(paper: str, size: str = "full") -> Study:
-    """The study of a paper as `xlwh pin` leaves it: a commit where the file names none."""
+    """The study of a paper as `xlwh pin` leaves it: a commit where the file names none, or a pull request."""
     said = tomllib.loads(compose(paper, size))
     for part in (*said["datasets"].values(), *said["models"].values()):
-        if "hub" in part:
-            part.setdefault("revision", "0" * 40)
+        if "hub" in part and len(part.get("revision", "")) != 40:
+            part["revision"] = "0" * 40
     return Study.model_validate({**said, "folder": Path("/study")})
 
 
