@@ -89,6 +89,21 @@ def test_what_is_planned_is_what_is_made(tiny_study, xlwh):
     # From what they took before.
     assert all(step["estimate"]["seconds"] > 0 for step in steps.values() if step["to_make"])
 
+    # With fewer examples: all is made anew for less, and nothing is written.
+    before = _tree(Path("warehouse"))
+    shares = planned("--force", "--cuts")[0]["cuts"]
+    assert [each["share"] for each in shares] == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    assert shares[0]["set"] == {}
+    assert shares[1]["set"]["attribution.max_examples"] == 3
+    costs = [each["everything"] for each in shares]
+    assert 0 < costs[-1]["with_models_s"] < costs[-1]["seconds"] < costs[0]["seconds"]
+    assert all(each["unknown_jobs"] == 0 for each in costs)
+    assert shares[0]["half_width"]["attributions"] < shares[1]["half_width"]["attributions"]
+    _, out, _ = xlwh("plan", "--force", "--cuts", "--no-probe", "--study", tiny_study)
+    assert "attribution.max_examples" in out
+    assert "50%" in out
+    assert _tree(Path("warehouse")) == before
+
 
 @pytest.mark.slow
 def test_without_history_a_few_examples_are_measured(tiny_study, xlwh):

@@ -14,6 +14,7 @@ from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
 
 if TYPE_CHECKING:
+    from xlwh.steps.history import Made
     from xlwh.steps.plan import Step
     from xlwh.steps.rates import Estimate
     from xlwh.upkeep.probe import Probed
@@ -29,6 +30,13 @@ _ONE = "The time is that of one process; what --workers come to share it."
 @click.option(
     "--no-probe", is_flag=True, help="Measure nothing where this warehouse holds nothing to estimate from."
 )
+@click.option(
+    "--cuts",
+    "with_cuts",
+    is_flag=True,
+    help="Show also what a share of the examples costs, for all and for each table of a paper that the study repeats, "
+    "and how wide intervals are then.",
+)
 @study_option
 @warehouse_option
 def plan(
@@ -39,6 +47,7 @@ def plan(
     force: bool,
     as_json: bool,
     no_probe: bool,
+    with_cuts: bool,
     study_file: Path,
     root: Path,
 ) -> int:
@@ -65,7 +74,8 @@ def plan(
         if not as_json:
             _show(survey, found, overhead(survey.plans, history))
             faults(survey, study_file)
-        probed = None
+        probed: Probed | None = None
+        measured: list[Made] = []
         if unknown and survey.is_possible and not no_probe:
             probed = _probed(survey, history)
             if probed is not None:
@@ -79,8 +89,18 @@ def plan(
             click.echo(
                 f"No estimate of {len(unknown)} steps: this warehouse made none of them, and nothing is measured ({why})."
             )
+        shown = None
+        if with_cuts:
+            from xlwh.cli.cuts import shares, show
+
+            shown = shares(survey, [*history, *measured])
+            if not as_json:
+                show(shown)
         if as_json:
-            click.echo(json.dumps(_plain(survey, found, probed, study_file), ensure_ascii=False, indent=1))
+            plain = _plain(survey, found, probed, study_file)
+            if shown is not None:
+                plain["cuts"] = [each.plain() for each in shown]
+            click.echo(json.dumps(plain, ensure_ascii=False, indent=1))
         return 0 if survey.is_possible else 1
 
 
@@ -126,7 +146,7 @@ def _show(survey: Survey, found: Mapping[Step, Estimate], beside: Estimate | Non
                 plan.not_applicable or None,
                 waiting or None,
                 _time(estimate),
-                _disk(estimate),
+                disk(estimate),
             ]
         )
     heads = ["step", "fresh", "to make", "not applicable", "waiting", "time", "disk"]
@@ -135,7 +155,7 @@ def _show(survey: Survey, found: Mapping[Step, Estimate], beside: Estimate | Non
         total.add(beside)
         rows.append(["(views, runs)", None, None, None, None, _time(beside), ""])
     sums = [sum(int(row[n] or 0) for row in rows) or None for n in range(1, 5)]
-    rows.append(["all", *sums, _time(total if found else None), _disk(total if found else None)])
+    rows.append(["all", *sums, _time(total if found else None), disk(total if found else None)])
     kept = [n for n in range(len(heads)) if n in (0, 2) or any(row[n] for row in rows)]
     grid([heads[n] for n in kept], [[row[n] for n in kept] for row in rows])
     why: dict[str, dict[str, int]] = {}
@@ -154,9 +174,9 @@ def _show(survey: Survey, found: Mapping[Step, Estimate], beside: Estimate | Non
 def _show_measured(found: Mapping[Step, Estimate], probed: Probed) -> None:
     from xlwh.cli.render import grid
 
-    rows: list[list[Any]] = [[step.name, _time(each), _disk(each)] for step, each in found.items()]
+    rows: list[list[Any]] = [[step.name, _time(each), disk(each)] for step, each in found.items()]
     total = _total(found)
-    grid(["step", "time", "disk"], [*rows, ["all", _time(total), _disk(total)]])
+    grid(["step", "time", "disk"], [*rows, ["all", _time(total), disk(total)]])
     click.echo(
         f"Measured in {probed.seconds:.0f} s with up to {probed.examples} examples of {', '.join(probed.languages)}, on {probed.device}: "
         f"{', '.join(probed.models) or 'no model'}. Dagster's own time and the views come on top."
@@ -183,12 +203,13 @@ def _total(found: Mapping[Step, Estimate]) -> Estimate:
 def _time(estimate: Estimate | None) -> str:
     if estimate is None or (estimate.unknown and not estimate.seconds):
         return "" if estimate is None else "?"
-    low, high = _duration(estimate.low), _duration(estimate.high)
-    told = low if low == high else f"{_duration(estimate.seconds)} ({low} to {high})"
+    low, high = duration(estimate.low), duration(estimate.high)
+    told = low if low == high else f"{duration(estimate.seconds)} ({low} to {high})"
     return f"{told} and ?" if estimate.unknown else told
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 10:
         return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
     if seconds < 100:
@@ -196,7 +217,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _disk(estimate: Estimate | None) -> str:
+def disk(estimate: Estimate | None) -> str:
+    """Bytes of an estimate, `?` where nothing is known."""
     if estimate is None or (estimate.unknown and not estimate.size_bytes):
         return "" if estimate is None else "?"
     from xlwh.store.files import size

@@ -37,6 +37,8 @@ class Estimate:
     """Jobs that nothing is known of."""
     scaled: int = 0
     """Jobs whose pace is that of another model."""
+    with_models: float = 0.0
+    """Of the seconds, those of jobs that a model works in: on the device. The rest is work of the processor."""
 
     def add(self, other: Estimate) -> None:
         """Take another one in."""
@@ -93,7 +95,14 @@ class Rates:
         factor, scaled = (1.0, False) if own or pin is None else self._factor(planned.step, name, pin)
         seconds = pace.at(size, factor)
         rows, size_bytes = self._output(planned, name, model if own else None, size)
-        estimate = Estimate(seconds, seconds * pace.low, seconds * pace.high, size_bytes, scaled=int(scaled))
+        estimate = Estimate(
+            seconds,
+            seconds * pace.low,
+            seconds * pace.high,
+            size_bytes,
+            scaled=int(scaled),
+            with_models=0.0 if model is None else seconds,
+        )
         return estimate, rows
 
     def of(self, planner: Planner, planned: Planned, rows: Rows) -> tuple[Estimate, Mapping[str, float]]:

@@ -311,6 +311,17 @@ class Study(Part):
             and (settings.datasets is None or dataset in settings.datasets)
         )
 
+    def said(self) -> dict[str, Any]:
+        """What `model_validate` makes the same study from, to be changed before that."""
+        said: dict[str, Any] = self.model_dump()
+        # What is on by default is switched off by `false`.
+        said["attribution"]["methods"] = self.attribution.methods.model_dump(exclude_none=True) | {
+            name: False
+            for name, field in type(self.attribution.methods).model_fields.items()
+            if field.default_factory is not None and getattr(self.attribution.methods, name) is None
+        }
+        return said
+
     @property
     def sql_folder(self) -> Path:
         """Where the study's own views are, one `.sql` file each; there need not be any."""

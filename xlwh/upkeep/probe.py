@@ -142,7 +142,7 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
     recipes = [recipe for model in models if (recipe := _made_by(planner, model)) is not None]
     named = [*study.languages[:LANGUAGES], *(each for recipe in recipes for each in recipe.languages)]
     languages = list(dict.fromkeys(named))
-    said: dict[str, Any] = study.model_dump()
+    said = study.said()
     trained = {
         name for recipe in recipes for name in (recipe.dataset, recipe.dev_dataset) if name is not None
     }
@@ -162,9 +162,6 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
     said["languages"] = languages
     said["models"] = {name: _model(planner, name, models, known) for name in models}
     said["attribution"] |= {"max_examples": size}
-    said["attribution"]["methods"] = study.attribution.methods.model_dump(exclude_none=True) | {
-        name: False for name in ("lig", "random") if getattr(study.attribution.methods, name) is None
-    }
     if (probes := said["attribution"]["probes"]) is not None:
         probes["max_examples"] = min(probes["max_examples"], max(1, size // 4))
         _keep(said["attribution"], "probes", models)

@@ -11,6 +11,7 @@ from pathlib import Path
 from xlwh.corpora import Corpus, Glance
 from xlwh.steps.base import Key
 from xlwh.steps.plan import Step, upstream
+from xlwh.store import Slot
 from xlwh.study import Study
 from xlwh.upkeep.imagined import Imagined, StepPlan, opened
 from xlwh.upkeep.preflight import Looked, look
@@ -24,6 +25,22 @@ class Survey:
     plans: Mapping[Step, StepPlan]
     looked: Looked
     """What is missing or wrong in the study and what it names."""
+    partitions: Mapping[Step, Iterable[Key]]
+    force: bool
+    _files: Path
+    _glances: _Glances
+
+    def examples(self, dataset: str, language: str) -> int:
+        """About how many examples a dataset has in a language, those that are stored or those that are read; 0 if unknown."""
+        slot = Slot("examples", (dataset, language), self.planner.study.datasets[dataset].split)
+        entry = self.planner.entry(slot)
+        return self.planner.rows.get(slot) or (0 if entry is None else entry.rows)
+
+    def of_another(self, study: Study) -> tuple[Imagined, Mapping[Step, StepPlan]]:
+        """What a run of the same partitions would do for another study of the same warehouse and files."""
+        files = Path(tempfile.mkdtemp(dir=self._files))
+        planner = Imagined(study, self.planner.warehouse, files, self._glances)
+        return planner, planner.plan(self.partitions, self.force)
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -57,11 +74,11 @@ def surveyed(
     Where there is no warehouse at `root`, an empty one is looked at, and none is made.
     """
     with tempfile.TemporaryDirectory(prefix="xlwh-plan-") as folder:
-        files = Path(folder) / "files"
+        files, glances = Path(folder) / "files", _Glances()
         files.mkdir()
-        planner = Imagined(study, opened(root, Path(folder) / "empty"), files, _Glances())
+        planner = Imagined(study, opened(root, Path(folder) / "empty"), files, glances)
         plans = planner.plan(partitions, force)
-        yield Survey(planner, plans, look(study, plans))
+        yield Survey(planner, plans, look(study, plans), partitions, force, files, glances)
 
 
 class _Glances:

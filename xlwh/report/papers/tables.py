@@ -242,6 +242,30 @@ class Missing:
         return f"not materialized yet; run {command}"
 
 
+def measured_by(study: Study, printed: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Models and datasets of a study that some printed numbers are measured with; none where it measures none of them.
+
+    A table of an analysis that the study has no section for is not measured by the scores that stand in it too.
+    """
+    own = [metric for metric in printed["metric"].unique() if _section(metric)[0]]
+    if own:
+        printed = printed.filter(
+            pl.col("metric").is_in(
+                [metric for metric in own if getattr(study, _section(metric)[0]) is not None]
+            )
+        )
+    names = {plain(_measured_of(name)) for name in printed["model"]}
+    datasets = dict.fromkeys(name for row in printed.iter_rows(named=True) for name in _datasets(study, row))
+    models = [
+        key
+        for key, model in study.models.items()
+        if model.published_as is not None
+        and plain(model.published_as) in names
+        and set(datasets) & set(model.datasets)
+    ]
+    return models, [name for name in datasets if any(name in study.models[key].datasets for key in models)]
+
+
 def _measured_of(name: str) -> str:
     """The model whose numbers stand in a row: of a zero-shot translation the one that it is zero-shot from."""
     head, found, source = name.partition(" zero-shot from ")
