@@ -91,6 +91,8 @@ FORMS: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
         ["sub/test-0.csv", "test-0.csv"], {"split": "test"}, ["sub/test-0.csv"]),
     "data_dir alone": ("configs:\n- config_name: x\n  data_dir: sub", ["sub/test.csv", "test.csv"],
         {"split": "test"}, ["sub/test.csv"]),
+    "Norwegian": ("configs:\n- config_name: no\n  data_files: no/*.csv\n- config_name: on\n  data_files: on/*.csv",
+        ["no/1.csv", "on/1.csv"], {"split": "train", "options": {"config": "no"}}, ["no/1.csv"]),
     "no card, folders": ("", ["de/validation-0.parquet", "de/train-0.parquet"],
         {"options": {"config": "{language}"}}, ["de/validation-0.parquet"]),
     "no card, data": ("license: mit", ["data/validation-0.parquet", "data/train-0.parquet"], {},
