@@ -200,6 +200,12 @@ masks as (
     from decided
     join pruning_tests as tests using (model, dataset, split, mask_language, num_removed)
     where tests.selection = 'same_size' and tests.ranking in ('gradient', 'random')
+    union all by name
+    -- Where nothing is removed, all rankings leave the model as it is: what was evaluated without the decided heads is that.
+    select decided.*, other.published_ranking
+    from decided
+    cross join (values ('michel'), ('random')) as other(published_ranking)
+    where num_removed = 0
 ),
 pruned_examples as (
     select
