@@ -6,6 +6,7 @@ name that holds the file's state on the server, so that parts of two versions ar
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xlwh.digests import sha256
 from xlwh.errors import CorpusError, SourceError
@@ -58,7 +59,7 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
     headers = {"Accept-Encoding": "identity"} | ({"If-Range": has.state} if has.state else {})
 
     def transfer() -> None:
-        with part.open("ab") as stream:
+        with _alone(part, address) as stream:
             begun = part.stat().st_size
             if has.bytes is not None and begun > has.bytes:
                 stream.truncate(0)
@@ -85,6 +86,19 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
     size = part.stat().st_size
     os.replace(part, target)
     return size, digest
+
+
+@contextmanager
+def _alone(part: Path, address: Address) -> Iterator[BinaryIO]:
+    """A part to go on with, which no other process writes to."""
+    with part.open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SourceError(
+                f"{address.path}: another process is fetching it. Wait for that one, then run the same command again."
+            ) from None
+        yield stream
 
 
 def refuse_stand_in(file: Path, address: Address) -> None:

@@ -212,6 +212,8 @@ def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
     for attempt in range(1, TRIES + 1):
         try:
             return call()
+        except SourceError:
+            raise
         except Exception as error:
             cause = _cause(error)
             wait = _wait(cause, attempt)
@@ -248,10 +250,20 @@ def _wait(error: BaseException, attempt: int) -> float | None:
         return None
     if isinstance(error, OfflineModeIsEnabled):
         return None
-    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
+    if is_broken(error):
         # No network at all is told soon (the client has tried again too); a broken line is mended.
-        return doubled if attempt == 1 or not isinstance(error, httpx2.ConnectError) else None
+        is_soon = isinstance(error, httpx2.ConnectError | RuntimeError)
+        return doubled if attempt == 1 or not is_soon else None
     return doubled if _is_short(error) else None
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether an error is one of the connection."""
+    import httpx2
+
+    # The client closes its session where a connection fails, also under the transfers of other threads.
+    closed = isinstance(error, RuntimeError) and "client has been closed" in str(error)
+    return closed or isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
 
 
 def _asked_for(headers: Any, default: float) -> float | None:
@@ -266,7 +278,6 @@ def _is_short(error: BaseException) -> bool:
 
 def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> str:
     """What is wrong, and what to do about it."""
-    import httpx2
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         DisabledRepoError,
@@ -303,7 +314,7 @@ def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> s
         return f"{what}: {_of_status(error)}"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{what}: is not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from"
-    if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
+    if is_broken(error):
         return (
             f"{what}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {error}). What came so far is kept: the "
             "same command goes on from there. Without a network: xlwh fetch --from"

@@ -335,7 +335,7 @@ def test_without_a_network(
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     code, _, err = xlwh("fetch", study)
     assert code == 1
-    assert err.count("cannot be reached") == 3
+    assert err.count("cannot be reached") == 3, err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE is set" in xlwh("fetch", study)[2]
 
@@ -414,6 +414,20 @@ def test_a_mirror_in_an_object_store_is_no_setting(
     code, _, err = xlwh("fetch", study)
     assert code == 1
     assert "xlwh fetch --from s3://bucket/mirror" in err
+
+
+def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServer, xlwh: Run) -> None:
+    import fcntl
+
+    offered.fault("GET /files/de.vec", status=404)
+    xlwh("fetch", study)
+    (part,) = (study.parent / "data/vectors").glob(".*.part")
+    with part.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "vectors/wiki.de.vec: another process is fetching it" in err
+    assert xlwh("fetch", study)[0] == 0
 
 
 def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
