@@ -20,7 +20,7 @@ class Models(Table):
 
     partition_by = ("model",)
     key = ("model",)
-    version = 4
+    version = 5
 
     model = model_column()
     kind = dy.String(
