@@ -133,6 +133,10 @@ class Reader(Protocol):
         """The language that all rows are translated from, where each holds a text and its translation."""
         return None
 
+    def fills(self, request: Request) -> Sequence[Mapping[str, str]]:
+        """Values of the placeholders that only this reader has in names of files: a set for each file that is read."""
+        return ({},)
+
     def identity(self, request: Request, documents: tuple[Document, ...]) -> list[str]:
         """What the rows depend on besides the options: the name and SHA-256 of every file."""
         return [f"{document.name}:{document.sha256()}" for document in documents]

@@ -96,6 +96,13 @@ class Parallel(Reader):
     def source_side(self, request: Request) -> str:
         return request.options(ParallelOptions).source
 
+    def fills(self, request: Request) -> Sequence[Mapping[str, str]]:
+        """Of the source's file and of the target's."""
+        options = request.options(ParallelOptions)
+        source = options.names.get(options.source, options.source)
+        target = options.names.get(request.language, request.language)
+        return [{"source": source, "side": side} for side in (source, target)]
+
     def inapplicable(self, request: Request) -> str:
         source = self.source_side(request)
         return f"`{source}` is the source side of every pair" if request.language == source else ""
@@ -107,9 +114,7 @@ class Parallel(Reader):
                 f"`datasets.{request.key}.languages`: {reason}; it has no pairs of its own. Drop it there, or "
                 f"set `datasets.{request.key}.options.source`."
             )
-        source = options.names.get(options.source, options.source)
-        target = options.names.get(request.language, request.language)
-        sides = [{"source": source, "side": side} for side in (source, target)]
+        sides = self.fills(request)
         if "{side}" in (options.file or "") or "{side}" in str(request.path):
             return tuple(find(request, options, _LINE_FILES, fill) for fill in sides)
         if options.file is None and options.layout in (None, "lines"):

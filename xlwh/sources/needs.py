@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,10 +60,12 @@ def _need(found: dict[tuple[str, str, str], HubNeed], kind: Kind, hub: str, revi
 
 
 def _requests(study: Study, key: str) -> Iterator[Request]:
-    from xlwh.corpora.registry import request_of
+    """What is read of a dataset; the side that translations are from has no rows of its own."""
+    from xlwh.corpora.registry import inapplicable, request_of
 
     for language in study.dataset_languages(key):
-        yield request_of(study, key, language)
+        if not inapplicable(study, key, language):
+            yield request_of(study, key, language)
 
 
 def file_needs(study: Study, registry: Registry) -> list[FileNeed]:
@@ -122,16 +124,29 @@ def _of_dataset(request: Request, registry: Registry, root: Path) -> list[Path]:
 
 
 def _lacking(request: Request, registry: Registry, root: Path) -> list[Path]:
-    from xlwh.corpora.files import filled
+    from xlwh.corpora.registry import reader_named
 
     given = request.dataset.options
     known = {
         name: given[name] for name in ("file", "names", "splits", "member") if given.get(name) is not None
     }
     options = FileOptions.model_validate(known)
-    place = _clean(Path(filled(request, options, str(request.path))))
+    found = [
+        path
+        for fill in reader_named(request.dataset.reader, request.key).fills(request)
+        for path in _named_by(request, options, fill, registry, root)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _named_by(
+    request: Request, options: FileOptions, fill: Mapping[str, str], registry: Registry, root: Path
+) -> list[Path]:
+    from xlwh.corpora.files import filled
+
+    place = _clean(Path(filled(request, options, str(request.path), fill)))
     if options.file is not None and not set("*?[") & set(options.file):
-        file = place / filled(request, options, options.file)
+        file = place / filled(request, options, options.file, fill)
         if _address(file, root, registry) is not None:
             return [file]
     if _address(place, root, registry) is not None or not place.is_relative_to(root):

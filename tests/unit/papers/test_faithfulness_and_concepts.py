@@ -13,6 +13,8 @@ import pytest
 from xlwh.corpora import registry
 from xlwh.papers import SIZES, compose, settings
 from xlwh.published import load as published
+from xlwh.sources.needs import file_needs
+from xlwh.sources.registry import registry_of
 from xlwh.study import Study
 
 PAPERS = ("faithfulness", "concepts")
@@ -85,6 +87,25 @@ def test_nothing_is_evaluated_on_what_it_was_trained_on(studies: dict[tuple[str,
     for study in studies.values():
         for key, model in study.models.items():
             assert not set(model.datasets) & model.training_datasets, key
+
+
+BY_HAND = {"iwslt/2014"}
+"""Files that have no public address of their own."""
+
+
+def test_every_file_has_an_address_or_is_put_there_by_hand(tmp_path: Path) -> None:
+    needs = [
+        need
+        for paper in PAPERS
+        for need in file_needs(
+            study_of(settings(paper)).model_copy(update={"folder": tmp_path}), registry_of(tmp_path)
+        )
+    ]
+    assert {need.relative for need in needs if need.address is None} == BY_HAND
+    addresses = {need.relative: need.address.url for need in needs if need.address is not None}
+    assert "eraser/multirc.tar.gz" in addresses
+    assert addresses["ted/en-fr.txt.zip"].endswith("TED2013/v1.1/moses/en-fr.txt.zip")
+    assert addresses["iwslt/2017/de-en.zip"].endswith("/texts/de/en/de-en.zip")
 
 
 def test_the_paper_s_settings_of_concepts(studies: dict[tuple[str, str], Study]) -> None:
