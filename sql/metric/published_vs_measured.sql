@@ -131,11 +131,16 @@ consistency as (
         published.*, ccta.model as measured_model,
         concat_ws(' · ', split, ccta.variant, method, target_policy, space, unit, normalization) as setting,
         score as measured, score_low as low, score_high as high, split,
-        if(method = 'lig', 0, 4) + if(target_policy = 'source_prediction', 0, 2) + if(normalization = 'abs', 0, 1)
-            as distance
+        case when method = 'lig_fixed' and ccta.variant = 'paper' then 0 when method = 'lig' then 1 else 2 end
+            + if(target_policy = 'source_prediction', 0, 4) + if(normalization = 'abs', 0, 3) as distance
     from published
     join known_models using (plain_model)
-    join ccta
+    join (
+        from ccta
+        union all
+        -- The paper's own way: a fixed number of steps, and every pair counts.
+        from ccta_at(keep_unconverged := true) where method = 'lig_fixed'
+    ) as ccta
         on ccta.model = known_models.model
         and plain_name(ccta.dataset) = plain_dataset
         and ccta.source_language = published.source_language
@@ -200,12 +205,6 @@ masks as (
     from decided
     join pruning_tests as tests using (model, dataset, split, mask_language, num_removed)
     where tests.selection = 'same_size' and tests.ranking in ('gradient', 'random')
-    union all by name
-    -- Where nothing is removed, all rankings leave the model as it is: what was evaluated without the decided heads is that.
-    select decided.*, other.published_ranking
-    from decided
-    cross join (values ('michel'), ('random')) as other(published_ranking)
-    where num_removed = 0
 ),
 pruned_examples as (
     select
@@ -215,6 +214,15 @@ pruned_examples as (
     join pruning_evaluations as evaluations
         using (model, dataset, split, mask_language, ranking, selection, num_removed)
     group by all
+    union all
+    -- As many heads as none are removed by any ranking alike: the whole model.
+    select
+        plain_model, trained_on, decided.model, decided.dataset, split, decided.mask_language, other, setting,
+        evaluations.language, example_id, score, weight
+    from decided
+    cross join (values ('michel'), ('random')) as others(other)
+    join pruning_evaluations as evaluations using (model, dataset, split)
+    where decided.num_removed = 0 and evaluations.ranking = 'none'
     union all
     select
         plain_model, trained_on, model, dataset, split, language, 'none', concat_ws(' · ', split, 'heads'), language,
@@ -228,8 +236,10 @@ pruned_accuracy as (
         * exclude (example_id, score, weight),
         sum(score * weight) / sum(weight) as value,
         count(*) as examples,
-        list(struct_pack(score, weight)) as by_example,
-        sum(weight) as weights
+        sum(weight) as weights,
+        sum((score * weight) ** 2) as score_squares,
+        sum(score * weight ** 2) as products,
+        sum(weight ** 2) as weight_squares
     from pruned_examples
     group by all
 ),
@@ -237,9 +247,9 @@ pruned_accuracy as (
 effective as (
     select
         *,
-        list_sum(list_transform(by_example, lambda e: (e.weight * (e.score - value)) ** 2)) / weights ** 2
+        (score_squares - 2 * value * products + value ** 2 * weight_squares) / weights ** 2
             * examples / nullif(examples - 1, 0) as variance,
-        if(variance > 0, value * (1 - value) / variance, examples) as n
+        if(variance > 1e-12, value * (1 - value) / variance, examples) as n
     from pruned_accuracy
 ),
 pruned as (
@@ -272,8 +282,11 @@ pruned as (
         and published.source_language = coalesce(trained_on, published.source_language)
 ),
 measured as (
-    from tasks union all by name from translations union all by name from consistency union all by name from faithful
-    union all by name from cut union all by name from pruned
+    select * from (
+        from tasks union all by name from translations union all by name from consistency
+        union all by name from faithful union all by name from cut union all by name from pruned
+    )
+    where measured is not null
 ),
 cells as (
     select

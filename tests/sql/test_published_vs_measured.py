@@ -480,7 +480,7 @@ def test_pruned_models_are_compared_by_ranking(pruned):
         ("2", "xnli · heads pruned", "de", "pruned_heads_targeted.shapley", 0.0, paper, 1),
         ("2", "xnli · heads pruned", "en", "pruned_heads_targeted.shapley", 1.0, strict, 2),
         ("2", "xnli · heads pruned", "en", "pruned_heads_targeted.shapley", 2.0, paper, 1),
-        # Of German nothing is removed, whatever ranks the heads.
+        # German has no harmful heads: as many by another ranking leave the whole model.
         ("2", "xnli · michel", "de", "accuracy_targeted.michel", 0.5, paper, 1),
         ("2", "xnli · michel", "en", "accuracy_targeted.michel", 0.4, paper, 1),
         ("2", "xnli · random", "de", "accuracy_targeted.random", 0.5, paper, 1),
@@ -519,3 +519,28 @@ def test_intervals_of_pruned_models_are_wilsons(pruned):
     """).fetchall()
     [expected] = pruned.sql(f"select wilson_low({0.3 * n}, {n}), wilson_high({0.3 * n}, {n})").fetchall()
     assert found == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+
+
+def test_consistency_is_compared_by_the_paper_s_quadrature_first(connect):
+    """A fixed number of steps and every pair, then adaptive steps; pairs that did not converge count in the first alone."""
+    pair = {"model": "m", "dataset": "xnli", "target_language": "ar", "num_draws": 1}
+    methods = {"lig": (0.2, True), "lig_fixed": (0.3, False), "deeplift": (0.4, True), "random": (0.5, True)}
+    database = connect(
+        published_results=load(),
+        models=[{"model": "m", "published_as": "mBERT", "finetuned_languages": ["en"]}],
+        ccta_pairs=[{**pair, "method": method, "score": score} for method, (score, _) in methods.items()],
+        attribution_runs=[
+            {"model": "m", "dataset": "xnli", "method": method, "language": language, "converged": converged}
+            for method, (_, converged) in methods.items()
+            for language in ("en", "ar")
+        ],
+    )
+    rows = database.sql("""
+        select choice, measured, split_part(setting, ' · ', 2), split_part(setting, ' · ', 3) from published_vs_measured
+        where language = 'ar' and measured is not null order by choice
+    """).fetchall()
+    assert rows == [(1, 0.3, "paper", "lig_fixed"), (2, 0.2, "strict", "lig"), (3, 0.4, "strict", "deeplift")]
+    none = database.sql(
+        "select count(*) from published_vs_measured where measured is null and choice is not null"
+    )
+    assert none.fetchall() == [(0,)]

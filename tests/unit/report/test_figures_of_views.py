@@ -93,6 +93,8 @@ def _made_up(view, schema, options=OPTIONS):
         else:
             columns.append(pl.lit(None, dtype=dtype).alias(name))
     made = frame.with_columns(columns).select(list(schema))
+    if "choice" in made.columns:
+        made = made.with_columns(choice=pl.lit(1, pl.Int64))
     if "is_self" in made.columns:
         made = made.with_columns(is_self=pl.col("source_language") == pl.col("target_language"))
     return made

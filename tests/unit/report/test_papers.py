@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import paper_rows
 import pytest
@@ -60,9 +61,19 @@ def test_every_figure_is_one_of_the_figures(reports):
         assert report.figures
         for each in report.figures:
             own = all_figures()[each.shown.figure]
-            assert set(each.shown.selection) <= {every.column for every in own.filters}
+            filters = {every.column for every in own.filters}
+            assert {*each.shown.selection, *each.shown.also} <= filters
             for drawn in each.found.drawn:
                 assert {drawn.choice[c] for c in each.shown.selection} == set(each.shown.selection.values())
+
+
+def test_a_figure_is_drawn_for_every_dataset(reports):
+    def drawn(paper, figure, column):
+        [found] = [each.found.drawn for each in reports[paper].figures if each.shown.figure == figure]
+        return {each.choice[column] for each in found}
+
+    assert drawn("ccta", "ccta_matrix", "dataset") == {"pawsx", "others"}
+    assert drawn("faithfulness", "faithfulness_disparity", "mode") == {"hard", "soft"}
 
 
 def test_numbers_and_marks(reports):
@@ -141,6 +152,20 @@ def test_a_number_is_there_or_it_is_said_why(reports):
         for each in report.tables:
             assert [p for p, cell in each.cells.items() if (cell.measured is None) != bool(cell.reason)] == []
             assert sum(map(len, each.reasons.values())) == len(each.cells) - each.measured
+
+
+def test_the_page_s_question_in_sql_has_the_cells_of_the_tables(warehouse, reports):
+    page = (Path(__file__).resolve().parents[3] / "docs" / "papers" / "README.md").read_text(encoding="utf-8")
+    [sql] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    with warehouse.connect() as database:
+        rows = database.execute(sql).fetchall()
+    cells = {
+        (each.title.number, *place): cell.measured
+        for each in reports["ccta"].tables
+        for place, cell in each.cells.items()
+        if cell.measured is not None
+    }
+    assert {row[:3]: row[4] for row in rows} == cells
 
 
 def test_without_a_study_the_warehouse_alone_tells(warehouse):

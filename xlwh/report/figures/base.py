@@ -153,14 +153,18 @@ class Everything:
 
 
 def everything(
-    figure: Figure, views: Views, most: int = 24, wanted: Selection = MappingProxyType({})
+    figure: Figure,
+    views: Views,
+    most: int = 24,
+    wanted: Selection = MappingProxyType({}),
+    also: Sequence[str] = (),
 ) -> Everything:
     """The figure for every combination of the filters in `each`, at most so many; without such as `render` draws it.
 
-    `wanted` holds for all of them.
+    `wanted` holds for all of them; `also` names further filters of which every value is shown.
     """
     waiting: list[dict[str, str]] = [dict(wanted)]
-    for column in figure.each:
+    for column in (*figure.each, *also):
         if column in wanted:
             continue
         expanded = []

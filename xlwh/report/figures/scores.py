@@ -91,8 +91,8 @@ def fertility(frames: Frames, chosen: Selection) -> Drawn:
 
 
 def published(frames: Frames, chosen: Selection) -> Drawn | Missing:
-    """Printed numbers against the same ones measured here."""
-    rows = frames["published_vs_measured"].filter(pl.col("measured").is_not_null())
+    """Printed numbers against the same ones measured here, each by the measurement that comes closest to the paper's."""
+    rows = frames["published_vs_measured"].filter(pl.col("measured").is_not_null(), pl.col("choice") == 1)
     if rows.is_empty():
         return Missing(
             f"No number of the paper {chosen['paper']} was measured here: no model of the study is named as "
@@ -101,16 +101,25 @@ def published(frames: Frames, chosen: Selection) -> Drawn | Missing:
         )
     models = values(rows, "published_model")
     points = [
-        Point(f"{r['source_language']}→{r['language']}", r["published_model"], r["published"], r["measured"])
+        Point(
+            f"{r['source_language']}→{r['language']}",
+            r["published_model"],
+            r["published"],
+            r["measured"],
+            y_low=r["low"],
+            y_high=r["high"],
+        )
         for r in rows.iter_rows(named=True)
     ]
     chart = scatter(points, names=models, x_title="published", y_title="measured here", diagonal=True)
     shown = [
         "table", "published_model", "source_language", "language", "metric", "value_unit", "published", "measured",
-        "difference", "setting",
+        "low", "high", "difference", "setting",
     ]  # fmt: skip
     return Drawn(
-        above(legend(named(models)), chart), rows.select(shown), "On the dashed line both are the same."
+        above(legend(named(models)), chart),
+        rows.select(shown),
+        "On the dashed line both are the same; bars are 95 % intervals of what was measured.",
     )
 
 
@@ -159,7 +168,7 @@ SECTION = Section(
             "xlwh materialize published_results",
             (Filter("paper", "Paper"), Filter("metric", "Metric")),
             each=("paper", "metric"),
-            needs=("published_model", "published", "measured", "setting"),
+            needs=("published_model", "published", "measured", "low", "high", "choice", "setting"),
         ),
     ),
 )

@@ -37,6 +37,8 @@ class Shown:
     figure: str
     """Name in `xlwh.report.figures`."""
     selection: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+    """Choices of the figure that are all shown, beyond those that every report shows."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +94,27 @@ PAPERS = {
                     "Consistency with the source language against the score in the target language, a point per language.",
                     "ccta_performance",
                     _SCORE,
+                    ("dataset",),
                 ),
                 Shown(
                     "Their correlations (figure 2)",
                     "Pearson correlation over target languages without the self pair, by model.",
                     "ccta_correlation",
                     {"kind": "Pearson"},
+                    ("dataset",),
                 ),
                 Shown(
                     "Consistency of all pairs (tables 1 to 3 and 5)",
                     "Source language against target language.",
                     "ccta_matrix",
                     _SCORE,
+                    ("dataset",),
                 ),
                 Shown(
                     "What of it the word vectors give",
                     "The score beside its nulls, by target language; the paper has no nulls.",
                     "ccta_nulls",
+                    also=("dataset",),
                 ),
             ),
         ),
@@ -134,22 +140,26 @@ PAPERS = {
                     "Disparity by attribution method",
                     "Ratio of the multilingual model less that of its counterparts, mean over datasets and languages.",
                     "faithfulness_disparity",
+                    also=("mode",),
                 ),
                 Shown(
                     "Disparity by dataset and language",
                     "Dataset and language against attribution method.",
                     "faithfulness_cells",
+                    also=("mode",),
                 ),
                 Shown(
                     "Disparity against tokenization",
                     "How differently the two tokenizers cut a dataset, against the disparity on it.",
                     "faithfulness_cuts",
+                    also=("mode",),
                 ),
                 Shown(
                     "Correlation of the disparity with tokenization",
                     "Pearson correlation over datasets and languages, by attribution method.",
                     "faithfulness_tokenization",
                     {"kind": "Pearson"},
+                    ("mode",),
                 ),
             ),
         ),
@@ -168,22 +178,26 @@ PAPERS = {
                     "Layer against the share of concepts that are aligned; dotted the base model, solid fine-tuned, dashed zero-shot.",
                     "concept_profiles",
                     {"metric": "calign"},
+                    ("corpus", "stack"),
                 ),
                 Shown(
                     "Overlapping concepts by layer (COLAP)",
                     "Layer against the share of concepts that overlap; lines as above.",
                     "concept_profiles",
                     {"metric": "colap"},
+                    ("corpus", "stack"),
                 ),
                 Shown(
                     "Matched concepts",
                     "The aligned concepts with the most matched words, with the words that match.",
                     "matched_concepts",
+                    also=("corpus",),
                 ),
                 Shown(
                     "Other thresholds of CALIGN (figure 30)",
                     "Layer against the share of aligned concepts, a line per threshold.",
                     "calign_thresholds",
+                    also=("corpus",),
                 ),
             ),
         ),

@@ -16,7 +16,7 @@ from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
 from xlwh.study import load
 
-MOST = 6
+MOST = 24
 """Drawings of one figure: a report says what it leaves out."""
 
 
@@ -104,7 +104,7 @@ def paper_report(warehouse: Warehouse, name: str, study: Path | None = None) -> 
         figures = []
         for shown in wanted.figures:
             own = figure(shown.figure)
-            figures.append(PaperFigure(shown, own, everything(own, views, MOST, shown.selection)))
+            figures.append(PaperFigure(shown, own, everything(own, views, MOST, shown.selection, shown.also)))
     return PaperReport(
         wanted,
         found,

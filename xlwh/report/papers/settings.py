@@ -171,7 +171,7 @@ def _same(key: str, theirs: Any, mine: Any, names: Mapping[tuple[str, str], str]
         return plain(theirs) == plain(mine)
     if isinstance(theirs, str) and key in ("base", "dataset", "weights_of", "counterpart_of"):
         table = "datasets" if key == "dataset" else "models"
-        return names.get((table, theirs), theirs) == mine
+        return bool(names.get((table, theirs), theirs) == mine)
     if key in _KEYS and _is_list(theirs) and _is_list(mine):
         known = {plain(str(each)) for each in mine}
         return all(

@@ -237,6 +237,8 @@ class Missing:
             return f"`heads.zero_shot_from` of the study does not name `{row['source_language']}`"
         if row["language"] == "overall":
             return "no language of this row was measured"
+        if section == "faithfulness":
+            return f"not materialized yet, or undefined: random attributions score 0; run {command}"
         return f"not materialized yet; run {command}"
 
 
