@@ -28,7 +28,11 @@ PROGRAM = "import sys; from xlwh.cli import main; sys.exit(main())"
 SHAPES: Mapping[str, Mapping[str, Mapping[str, int]]] = {"heads": {"FacebookAI/xlm-roberta-base": TWELVE}}
 """Paper -> stand-ins that are as deep as what they stand for, since its figures show every layer and head."""
 
-NOT_MEASURED: Mapping[str, Mapping[str, str]] = {}
+NOT_MEASURED: Mapping[str, Mapping[str, str]] = {
+    "concepts": {
+        "published_model = 'mBERT base'": "entities by a head that was never trained, which xlwh refuses"
+    }
+}
 """Paper -> a condition on `published_vs_measured` -> why those numbers cannot be had."""
 
 
@@ -72,7 +76,14 @@ def made(researcher: Researcher, name: str) -> None:
     """A paper's study, made in the researcher's folder, by the commands that `xlwh init` names."""
     told = researcher.xlwh("init", "--paper", name, "--size", "smoke", "study")
     commands = re.findall(r"^  (cd|xlwh) (.*?)(?:  +#.*)?$", told, re.MULTILINE)
-    assert [rest.split()[0] for _, rest in commands] == ["study", "pin", "fetch", "plan", "materialize", "report"]
+    assert [rest.split()[0] for _, rest in commands] == [
+        "study",
+        "pin",
+        "fetch",
+        "plan",
+        "materialize",
+        "report",
+    ]
     researcher.folder /= "study"
     stand_in(researcher.hub, researcher.folder / "study.toml", SHAPES.get(name, {}))
     researcher.xlwh("pin")
@@ -105,7 +116,9 @@ def require_filled(researcher: Researcher, name: str) -> None:
     page = (researcher.folder / f"{name}.html").read_text(encoding="utf-8")
     sections = re.findall(r'<h3 id="figure-\d+">(.*?)</h3>(.*?)</section>', page, re.DOTALL)
     assert len(sections) == len(paper.figures)
-    assert [title for title, section in sections if "<svg" not in section or 'class="missing"' in section] == []
+    assert [
+        title for title, section in sections if "<svg" not in section or 'class="missing"' in section
+    ] == []
     assert page.count('<h3 id="table-') == len(paper.tables)
 
 

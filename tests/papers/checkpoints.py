@@ -71,7 +71,7 @@ def _model(made: Made, tokenizer: Any, layers: int, heads: int, size: int) -> An
             n_langs=15,
             use_lang_emb=made.lowercase,
             lang2id={name: number for number, name in enumerate(LANGUAGES[:15])},
-            id2lang={number: name for number, name in enumerate(LANGUAGES[:15])},
+            id2lang=dict(enumerate(LANGUAGES[:15])),
             embed_init_std=0.3,
             init_std=0.3,
         )
@@ -112,7 +112,7 @@ def _model(made: Made, tokenizer: Any, layers: int, heads: int, size: int) -> An
 
 def _texts() -> Iterator[str]:
     for language in LANGUAGES:
-        for number in range(0, 160):
+        for number in range(160):
             yield sentence(number, language).text
 
 
@@ -125,7 +125,9 @@ def _bert(lowercase: bool) -> Any:
     made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.decoder = decoders.WordPiece()
-    made.train_from_iterator(_texts(), trainers.WordPieceTrainer(vocab_size=_VOCABULARY, special_tokens=special))
+    made.train_from_iterator(
+        _texts(), trainers.WordPieceTrainer(vocab_size=_VOCABULARY, special_tokens=special)
+    )
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -236,7 +238,11 @@ def _xlm_tokenizer(lowercase: bool, folder: Path) -> Any:
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
     lines = [f"{one} {other} {len(merges) - rank}\n" for rank, (one, other) in enumerate(merges)]
     (folder / "merges.txt").write_text("".join(lines), encoding="utf-8")
-    said = {"tokenizer_class": "XLMTokenizer", "do_lowercase_and_remove_accent": lowercase, "model_max_length": 512}
+    said = {
+        "tokenizer_class": "XLMTokenizer",
+        "do_lowercase_and_remove_accent": lowercase,
+        "model_max_length": 512,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
     return XLMTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
 
@@ -269,7 +275,13 @@ def _mt5_tokenizer(_lowercase: bool, folder: Path) -> Any:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(_sentencepiece())
-    said = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    said = {
+        "tokenizer_class": "T5Tokenizer",
+        "extra_ids": 0,
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps({"model_type": "mt5"}), encoding="utf-8")
     return AutoTokenizer.from_pretrained(folder)

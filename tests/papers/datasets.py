@@ -17,7 +17,25 @@ Row = dict[str, Any]
 _NLI = ("entailment", "neutral", "contradiction")
 _BINARY = ("0", "1")
 _ENTITIES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-_TAGS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
+_TAGS = [
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+]
 
 
 @dataclass(frozen=True)
@@ -197,8 +215,7 @@ def repository(hub: str, wanted: Mapping[tuple[str, str, str], int]) -> dict[str
         ]
     if layout.classes:
         card["dataset_info"] = [
-            {"config_name": name, "features": _features(layout)}
-            for name in sorted(listed)
+            {"config_name": name, "features": _features(layout)} for name in sorted(listed)
         ]
     files["README.md"] = f"---\n{yaml.safe_dump(card, allow_unicode=True)}---\n\n# Made up\n"
     return files
@@ -223,4 +240,3 @@ def _parquet(rows: list[Row]) -> bytes:
     written = io.BytesIO()
     pl.DataFrame(rows).write_parquet(written)
     return written.getvalue()
-

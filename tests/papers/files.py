@@ -42,9 +42,7 @@ def moses(name: str, languages: Iterable[str], count: int) -> bytes:
 
 def iwslt(name: str, languages: Iterable[str], count: int, first: int) -> dict[str, str]:
     """The two files of a test set of IWSLT."""
-    return {
-        f"{name}.{language}.xml": _talk(language, range(first, first + count)) for language in languages
-    }
+    return {f"{name}.{language}.xml": _talk(language, range(first, first + count)) for language in languages}
 
 
 def _talk(language: str, numbers: Iterable[int]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_server import Files, HubServer
+
 from papers import files
 from papers.checkpoints import checkpoint
 from papers.datasets import LAYOUTS, repository

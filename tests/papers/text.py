@@ -11,14 +11,35 @@ from xlwh.demo.grammar import clauses, realise
 from xlwh.demo.languages import REALISE
 
 SENTENCES = 400
-_LATIN = ("b c d f g k l m n p r s t v z".split(), "a e i o u é ai ou".split())
+_LATIN = (
+    ["b", "c", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"],
+    ["a", "e", "i", "o", "u", "é", "ai", "ou"],
+)
 _ALPHABETS = {
-    "cyrillic": ("б в г д ж з к л м н п р с т ш".split(), "а е и о у я".split()),
-    "greek": ("β γ δ ζ θ κ λ μ ν π ρ σ τ φ".split(), "α ε η ι ο υ".split()),
-    "thai": ("ก ข ค ง จ ช ด ต น บ ป ม ย ร ล ว ส ห".split(), "า ิ ี ุ ู".split()),
-    "hangul": ("가 나 다 라 마 바 사 아 자 차 카 타 파 하".split(), ["", "서", "고", "니"]),
-    "arabic": ("ب پ ت ٹ ج چ د ر ز س ش ک گ ل م ن".split(), "ا و ی ے".split()),
-    "vietnamese": ("b c ch d đ g h kh l m n ng ph t th tr v".split(), "a ă â e ê i o ô ơ u ư á ạ ế ộ".split()),
+    "cyrillic": (
+        ["б", "в", "г", "д", "ж", "з", "к", "л", "м", "н", "п", "р", "с", "т", "ш"],
+        ["а", "е", "и", "о", "у", "я"],
+    ),
+    "greek": (
+        ["β", "γ", "δ", "ζ", "θ", "κ", "λ", "μ", "ν", "π", "ρ", "σ", "τ", "φ"],
+        ["α", "ε", "η", "ι", "ο", "υ"],
+    ),
+    "thai": (
+        ["ก", "ข", "ค", "ง", "จ", "ช", "ด", "ต", "น", "บ", "ป", "ม", "ย", "ร", "ล", "ว", "ส", "ห"],
+        ["า", "ิ", "ี", "ุ", "ู"],
+    ),
+    "hangul": (
+        ["가", "나", "다", "라", "마", "바", "사", "아", "자", "차", "카", "타", "파", "하"],
+        ["", "서", "고", "니"],
+    ),
+    "arabic": (
+        ["ب", "پ", "ت", "ٹ", "ج", "چ", "د", "ر", "ز", "س", "ش", "ک", "گ", "ل", "م", "ن"],
+        ["ا", "و", "ی", "ے"],
+    ),
+    "vietnamese": (
+        ["b", "c", "ch", "d", "đ", "g", "h", "kh", "l", "m", "n", "ng", "ph", "t", "th", "tr", "v"],
+        ["a", "ă", "â", "e", "ê", "i", "o", "ô", "ơ", "u", "ư", "á", "ạ", "ế", "ộ"],
+    ),
 }
 _SCRIPTS = {
     "ru": "cyrillic",
@@ -58,7 +79,9 @@ def sentence(number: int, language: str) -> Told:
         words = realise(clause, language, _lexicon())
         return Told(tuple(word.form for word in words), tuple(word.tag for word in words), language)
     words = realise(clause, "en", _lexicon())
-    return Told(tuple(made(word.form, language) for word in words), tuple(word.tag for word in words), language)
+    return Told(
+        tuple(made(word.form, language) for word in words), tuple(word.tag for word in words), language
+    )
 
 
 @cache
@@ -67,7 +90,9 @@ def made(word: str, language: str) -> str:
     onsets, vowels = _ALPHABETS.get(_SCRIPTS.get(language, ""), _LATIN)
     drawn = hashlib.sha256(f"{language} {word}".encode()).digest()
     syllables = max(1, (len(word) + 1) // 3)
-    return "".join(onsets[drawn[2 * i] % len(onsets)] + vowels[drawn[2 * i + 1] % len(vowels)] for i in range(syllables))
+    return "".join(
+        onsets[drawn[2 * i] % len(onsets)] + vowels[drawn[2 * i + 1] % len(vowels)] for i in range(syllables)
+    )
 
 
 def vocabulary(language: str) -> list[tuple[str, str]]:

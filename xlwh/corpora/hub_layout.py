@@ -43,15 +43,16 @@ class Layout:
     card: Mapping[str, Any]
 
 
+@lru_cache(maxsize=64)
 def card_of(text: str, where: str) -> Mapping[str, Any]:
-    """The front matter of a card; empty where it has none. CorpusError where it is not YAML."""
+    """The front matter of a card, to be looked at only; empty where it has none. CorpusError where it is not YAML."""
     import yaml
 
     match = _FRONT.match(text.removeprefix("\ufeff"))
     if match is None:
         return {}
     try:
-        content = yaml.safe_load(match[1])
+        content = yaml.load(match[1], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise CorpusError(f"{where}: its front matter is not YAML: {error}") from None
     return content if isinstance(content, dict) else {}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import shutil
 import tomllib
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -441,44 +439,3 @@ def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     assert files(tmp_path) == set()
-
-
-def test_translations_come_as_an_archive_and_as_two_files(
-    offered: HubServer, study_file: Path, xlwh: Run
-) -> None:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as made:
-        made.writestr("TED.de-en.de", "eins\nzwei\n")
-        made.writestr("TED.de-en.en", "one\ntwo\n")
-    served = {"ted/de-en.zip": archive.getvalue(), "talks/test.de.txt": b"drei\n", "talks/test.en.txt": b"three\n"}
-    study_file.write_text(
-        """
-name = "translations"
-languages = ["en", "de"]
-
-[datasets.packed]
-reader = "parallel"
-path = "ted/de-en.zip"
-split = "train"
-options = { source = "de", file = "TED.de-en.{side}" }
-
-[datasets.apart]
-reader = "parallel"
-path = "talks"
-split = "test"
-languages = ["en"]
-options = { source = "de", file = "test.{side}.txt" }
-"""
-    )
-    entries = [
-        f'[[source]]\npath = "{path}"\nurl = "{offered.add_file("/" + path, data)}"\nlicence = "CC0"\n'
-        for path, data in served.items()
-    ]
-    (study_file.parent / "sources.toml").write_text("\n".join(entries))
-    code, out, err = xlwh("fetch", study_file)
-    assert (code, err.count("Error")) == (0, 0), out + err
-    study = load(study_file)
-    for path, data in served.items():
-        assert study.data_path(path).read_bytes() == data
-    for name, texts in {"packed": ["eins", "zwei"], "apart": ["drei"]}.items():
-        assert corpora.read(study, name, "en").examples["text"].to_list() == texts
