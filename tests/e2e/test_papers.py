@@ -28,6 +28,9 @@ PROGRAM = "import sys; from xlwh.cli import main; sys.exit(main())"
 SHAPES: Mapping[str, Mapping[str, Mapping[str, int]]] = {"heads": {"FacebookAI/xlm-roberta-base": TWELVE}}
 """Paper -> stand-ins that are as deep as what they stand for, since its figures show every layer and head."""
 
+IN_ALL_FORMS = "heads"
+"""The paper whose report is written as PDF and LaTeX, too."""
+
 NOT_MEASURED: Mapping[str, Mapping[str, str]] = {
     "concepts": {
         "published_model = 'mBERT base'": "entities by a head that was never trained, which xlwh refuses"
@@ -96,7 +99,7 @@ def made(researcher: Researcher, name: str) -> None:
     assert "Not made yet" not in researcher.xlwh("plan", "--no-probe")
 
 
-def require_filled(researcher: Researcher, name: str) -> None:
+def require_filled(researcher: Researcher, name: str, *files: str) -> None:
     """Every number of a paper is measured, but those that cannot be, and each of its figures drawn."""
     paper = PAPERS[name]
     excepted = " or ".join(f"({condition})" for condition in NOT_MEASURED.get(name, {})) or "false"
@@ -111,7 +114,7 @@ def require_filled(researcher: Researcher, name: str) -> None:
             where paper = '{paper.published}' and measured is not null and ({condition})"""
         )
         assert measured == [], f"{condition}: no exception any more"
-    told = researcher.xlwh("report", "--paper", name)
+    told = researcher.xlwh("report", "--paper", name, *files)
     assert "printed numbers were measured here" in told
     page = (researcher.folder / f"{name}.html").read_text(encoding="utf-8")
     sections = re.findall(r'<h3 id="figure-\d+">(.*?)</h3>(.*?)</section>', page, re.DOTALL)
@@ -125,7 +128,11 @@ def require_filled(researcher: Researcher, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PAPERS))
 def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) -> None:
     made(researcher, name)
-    require_filled(researcher, name)
+    more = ("--html", f"{name}.html", "--pdf", "paper.pdf", "--latex", "latex") if name == IN_ALL_FORMS else ()
+    require_filled(researcher, name, *more)
+    if more:
+        assert (researcher.folder / "paper.pdf").read_bytes().startswith(b"%PDF-")
+        assert len(list((researcher.folder / "latex").glob("*.tex"))) > len(PAPERS[name].tables)
     assert researcher.hub.requests == []
 
 

@@ -151,9 +151,8 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
     for name, dataset in said["datasets"].items():
         offered = study.dataset_languages(name)
         dataset["languages"] = [each for each in offered if each in languages] or list(offered[:1])
-        limit = batches * batch if name in trained else 2 * size
-        dataset["max_examples"] = (
-            limit if dataset["max_examples"] is None else min(limit, dataset["max_examples"])
+        dataset["max_examples"] = _least(
+            batches * batch if name in trained else 2 * size, dataset["max_examples"]
         )
         if dataset["skip_examples"] is not None:
             # The part that is trained on and the rest are still two parts.
@@ -161,18 +160,20 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
     known = list(dict.fromkeys([*languages, *(e for d in said["datasets"].values() for e in d["languages"])]))
     said["languages"] = languages
     said["models"] = {name: _model(planner, name, models, known) for name in models}
-    said["attribution"] |= {"max_examples": size}
+    said["attribution"]["max_examples"] = _least(size, said["attribution"]["max_examples"])
     if (probes := said["attribution"]["probes"]) is not None:
         probes["max_examples"] = min(probes["max_examples"], max(1, size // 4))
         _keep(said["attribution"], "probes", models)
     for section in ("consistency", "concepts", "faithfulness", "heads"):
         _keep(said, section, models)
     if (faithfulness := said["faithfulness"]) is not None:
-        faithfulness["max_examples"] = min(faithfulness["max_examples"] or size, size)
+        faithfulness["max_examples"] = _least(size, faithfulness["max_examples"])
     if (heads := said["heads"]) is not None:
-        heads |= {"max_examples": size, "max_evaluated": size}
+        heads |= {name: _least(size, heads[name]) for name in ("max_examples", "max_evaluated")}
         for sampler in heads["samplers"].values():
-            sampler |= {"max_rows": _ROWS * size, "round_permutations": 2 * size, "first_permutation": 0}
+            most = {"max_rows": _ROWS * size, "round_permutations": 2 * size}
+            sampler |= {name: _least(value, sampler[name]) for name, value in most.items()}
+            sampler["first_permutation"] = 0
     if (concepts := said["concepts"]) is not None:
         concepts |= {"min_count": 1, "clusters": min(concepts["clusters"], 2 * size)}
         alone = concepts["monolingual"]
@@ -180,6 +181,11 @@ def cut(planner: Imagined, models: list[str], size: int, batches: int) -> Study:
         concepts["mixed"] = [group for group in concepts["mixed"] if set(group) <= set(known)]
     _lexica(said, known)
     return Study.model_validate(said)
+
+
+def _least(size: int, said: int | None) -> int:
+    """Never more than the study has: then the measurement would take longer than the work."""
+    return size if said is None else min(size, said)
 
 
 def _made_by(planner: Imagined, model: str) -> Finetune | None:
