@@ -45,14 +45,15 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def card_of(text: str, where: str) -> Mapping[str, Any]:
-    """The front matter of a card, to be looked at only; empty where it has none. CorpusError where it is not YAML."""
+    """The front matter of a card, its values as text; empty where it has none. CorpusError where it is not YAML."""
     import yaml
 
     match = _FRONT.match(text.removeprefix("\ufeff"))
     if match is None:
         return {}
     try:
-        content = yaml.load(match[1], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        # As text: else the configuration of Norwegian, `no`, is the value false.
+        content = yaml.load(match[1], Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except yaml.YAMLError as error:
         raise CorpusError(f"{where}: its front matter is not YAML: {error}") from None
     return content if isinstance(content, dict) else {}
@@ -121,8 +122,7 @@ def _feature(entry: Mapping[str, Any]) -> dict[str, Any]:
     classes = dtype.get("class_label") if isinstance(dtype, dict) else entry.get("class_label")
     names = classes.get("names") if isinstance(classes, dict) else None
     if isinstance(names, dict):
-        # Numbers as keys, which YAML gives as text.
-        names = [names[key] for key in sorted(names, key=lambda key: int(str(key)))]
+        names = [names[key] for key in sorted(names, key=lambda key: (len(key), key))]
     if isinstance(names, list):
         return {"_type": "ClassLabel", "names": [str(name) for name in names]}
     return {"_type": "Value"}
@@ -137,7 +137,7 @@ def _chosen(configs: Mapping[str, Mapping[str, Any]], request: Request, config: 
                 f"`{at}.names`."
             )
         return config
-    default = [name for name, each in configs.items() if each.get("default") is True or len(configs) == 1]
+    default = [name for name, each in configs.items() if each.get("default") == "true" or len(configs) == 1]
     default = default or [name for name in configs if name == "default"]
     if len(default) != 1:
         raise CorpusError(

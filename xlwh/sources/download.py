@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,8 +124,8 @@ def glob_escaped(name: str) -> str:
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Put a file in place, so that nobody sees a part of it."""
-    with beside(file) as part:
+    """Put a file in place, so that nobody sees a part of it; a link stays one."""
+    with beside(file.resolve()) as part:
         part.write_bytes(content)
 
 
@@ -137,7 +138,10 @@ def beside(file: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(0o644)
+        if file.exists():
+            shutil.copymode(file, part)
+        else:
+            part.chmod(0o644)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)

@@ -88,7 +88,8 @@ class Study(Part):
     languages: tuple[Key, ...] = Field(min_length=1)
     seed: int = Field(0, ge=0)
     data_root: Path = Field(
-        Path("."), description="Folder of the data, relative to the study file; XLWH_DATA_ROOT overrides it."
+        Path("."),
+        description="Folder of the data, relative to the study file; XLWH_DATA_ROOT overrides it, and so does XLWH_MIRROR.",
     )
     datasets: Mapping[Key, Dataset]
     models: Mapping[Key, Model] = Field(default_factory=dict)

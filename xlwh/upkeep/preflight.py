@@ -25,7 +25,7 @@ from xlwh.concepts.labels import read as read_labels
 from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
 from xlwh.corpora.dictionaries import require_dictionary
-from xlwh.errors import AbsentFileError, ModelError, StudyError, XlwhError
+from xlwh.errors import AbsentFileError, ModelError, SourceError, StudyError, XlwhError
 from xlwh.models.families import family_of
 from xlwh.models.pins import require_loadable, shapes
 from xlwh.steps.base import Key
@@ -151,8 +151,11 @@ def _tell_what_can_be_fetched(study: Study, looked: Looked) -> None:
 
     try:
         needs = file_needs(study, registry_of(study.folder))
+    except SourceError as error:
+        looked.notes.append(str(error))
+        return
     except XlwhError:
-        return  # the study's other faults are told already
+        return  # that one is among the faults
     names = [str(need.relative) for need in needs if need.address is not None and not need.is_there]
     if names:
         shown = ", ".join(names[:_FEW]) + f" and {len(names) - _FEW} more" * (len(names) > _FEW)

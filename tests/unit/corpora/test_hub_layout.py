@@ -91,6 +91,8 @@ FORMS: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
         ["sub/test-0.csv", "test-0.csv"], {"split": "test"}, ["sub/test-0.csv"]),
     "data_dir alone": ("configs:\n- config_name: x\n  data_dir: sub", ["sub/test.csv", "test.csv"],
         {"split": "test"}, ["sub/test.csv"]),
+    "Norwegian": ("configs:\n- config_name: no\n  data_files: no/*.csv\n- config_name: on\n  data_files: on/*.csv",
+        ["no/1.csv", "on/1.csv"], {"split": "train", "options": {"config": "no"}}, ["no/1.csv"]),
     "no card, folders": ("", ["de/validation-0.parquet", "de/train-0.parquet"],
         {"options": {"config": "{language}"}}, ["de/validation-0.parquet"]),
     "no card, data": ("license: mit", ["data/validation-0.parquet", "data/train-0.parquet"], {},
@@ -228,11 +230,3 @@ def test_one_file_is_not_read_as_two_languages(hub: HubServer) -> None:
     two = study.model_copy(update={"languages": ("de", "en")})
     with pytest.raises(CorpusError, match="would be read as each of de, en"):
         corpora.read(two, "d", "de")
-
-
-def test_a_card_is_parsed_once() -> None:
-    """Cards of collections have thousands of lines, and every language of every dataset asks for them."""
-    text = f"---\nlicense: mit\nconfigs:\n{''.join(f'- config_name: c{n}{chr(10)}' for n in range(200))}---\n"
-    found = card_of(text, "here")
-    assert len(found["configs"]) == 200
-    assert card_of(text, "here") is found

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -399,7 +400,8 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
-def test_an_object_store_without_its_package(study: Path, xlwh: Run) -> None:
+def test_an_object_store_without_its_package(study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     code, _, err = xlwh("fetch", study, "--to", "s3://bucket/mirror")
     assert code == 1
     assert "s3fs" in err

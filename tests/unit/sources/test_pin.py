@@ -42,6 +42,18 @@ def test_commits_are_written_and_the_file_is_else_the_same(
     assert study_file.read_text() == before
 
 
+def test_a_link_to_a_study_and_its_mode_stay(
+    offered: HubServer, study_file: Path, xlwh: Run, tmp_path: Path
+) -> None:
+    study_file.chmod(0o600)
+    link = tmp_path / "link.toml"
+    link.symlink_to(study_file)
+    assert xlwh("pin", link)[0] == 0
+    assert link.is_symlink()
+    assert study_file.stat().st_mode & 0o777 == 0o600
+    assert load(study_file).models["bert"].revision
+
+
 def test_the_size_is_that_of_what_is_loaded(offered: HubServer, study_file: Path) -> None:
     from xlwh.sources.pin import pin
 
