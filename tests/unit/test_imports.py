@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"errors"},
-    {"digests", "draws", "place", "tables"},
+    {"digests", "draws", "papers", "place", "tables"},
     {"stats", "study"},
     {"store"},
     {"corpora", "models", "published"},
