@@ -230,11 +230,3 @@ def test_one_file_is_not_read_as_two_languages(hub: HubServer) -> None:
     two = study.model_copy(update={"languages": ("de", "en")})
     with pytest.raises(CorpusError, match="would be read as each of de, en"):
         corpora.read(two, "d", "de")
-
-
-def test_a_card_is_parsed_once() -> None:
-    """Cards of collections have thousands of lines, and every language of every dataset asks for them."""
-    text = f"---\nlicense: mit\nconfigs:\n{''.join(f'- config_name: c{n}{chr(10)}' for n in range(200))}---\n"
-    found = card_of(text, "here")
-    assert len(found["configs"]) == 200
-    assert card_of(text, "here") is found
