@@ -128,7 +128,9 @@ def require_filled(researcher: Researcher, name: str, *files: str) -> None:
 @pytest.mark.parametrize("name", sorted(PAPERS))
 def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) -> None:
     made(researcher, name)
-    more = ("--html", f"{name}.html", "--pdf", "paper.pdf", "--latex", "latex") if name == IN_ALL_FORMS else ()
+    more = (
+        ("--html", f"{name}.html", "--pdf", "paper.pdf", "--latex", "latex") if name == IN_ALL_FORMS else ()
+    )
     require_filled(researcher, name, *more)
     if more:
         assert (researcher.folder / "paper.pdf").read_bytes().startswith(b"%PDF-")
