@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -57,6 +58,13 @@ class Source(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
+        for text in (self.path, self.url):
+            if wrong := [name for name in _NAME.findall(text) if not name.isidentifier()]:
+                raise ValueError(
+                    f"`{{{wrong[0]}}}` in `{text}` is no name: letters, digits and _, not a digit first"
+                )
+            if set("{}") & set(_NAME.sub("", text)):
+                raise ValueError(f"`{text}` has a brace that belongs to no name such as {{language}}")
         names = set(_NAME.findall(self.path))
         if strange := (set(_NAME.findall(self.url)) | set(self.rename)) - names:
             raise ValueError(f"`{', '.join(sorted(strange))}` is no name in the path `{self.path}`")
@@ -64,6 +72,9 @@ class Source(_Part):
             raise ValueError(f"`{self.path}` is not below the data root")
         if other := [name for name in self.files if self.match(name) is None]:
             raise ValueError(f"the file `{other[0]}` is none of `{self.path}`")
+        address = urlsplit(self.url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError(f"the address `{self.url}` has to begin with https:// or http:// and a host")
         return self
 
     def match(self, path: str) -> dict[str, str] | None:
@@ -71,9 +82,9 @@ class Source(_Part):
         return _matched(self.path, path)
 
     def address(self, values: Mapping[str, str]) -> str:
-        """Where a file with these values lies."""
+        """Where a file with these values lies; what means something else in an address is escaped."""
         renamed = {name: self.rename.get(name, {}).get(value, value) for name, value in values.items()}
-        return _NAME.sub(lambda match: renamed[match[1]], self.url)
+        return _NAME.sub(lambda match: quote(renamed[match[1]]), self.url)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class Registry:
 def registry_of(folder: Path) -> Registry:
     """The shipped registry, after the one that a study brings; `SourceError` names the file and the entry."""
     own = folder / OWN
-    return Registry([*(_read(own) if own.is_file() else ()), *_shipped()])
+    return Registry([*(_read(own) if own.exists() or own.is_symlink() else ()), *_shipped()])
 
 
 @cache
@@ -128,13 +139,17 @@ def _shipped() -> tuple[Source, ...]:
 
 def _read(file: Path) -> tuple[Source, ...]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(f"The registry {file} cannot be read: {error}") from None
     entries = content.get("source", [])
     if strange := set(content) - {"source"}:
         raise SourceError(
             f"The registry {file}: unknown key `{min(strange)}`; it holds entries `[[source]]` alone."
+        )
+    if not isinstance(entries, list):
+        raise SourceError(
+            f"The registry {file}: write `[[source]]`, one for each entry, in place of `source`."
         )
     found = []
     for number, entry in enumerate(entries, start=1):
@@ -151,6 +166,9 @@ def _read(file: Path) -> tuple[Source, ...]:
 
 
 def _matched(pattern: str, path: str) -> dict[str, str] | None:
+    if {"", ".", ".."} & set(path.split("/")):
+        # Filled in, a value may lead out of the data root.
+        return None
     return None if (match := _compiled(pattern).fullmatch(path)) is None else match.groupdict()
 
 

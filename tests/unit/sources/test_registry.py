@@ -53,12 +53,29 @@ def test_known_digests_of_the_shipped_registry_are_of_files_that_it_has(tmp_path
     ],
 )
 def test_what_fits_a_pattern(pattern: str, path: str, values: dict[str, str] | None) -> None:
-    assert Source(path=pattern, url="u", licence="l").match(path) == values
+    assert Source(path=pattern, url="http://u", licence="l").match(path) == values
 
 
 def test_an_address_may_write_values_differently() -> None:
     source = Source(path="{l}.vec", url="http://x/{l}", licence="l", rename={"l": {"zh": "zh-CN"}})
     assert [source.address({"l": each}) for each in ("zh", "de")] == ["http://x/zh-CN", "http://x/de"]
+
+
+def test_a_value_stays_one_part_of_an_address() -> None:
+    source = Source(path="{l}.vec", url="http://x/{l}", licence="l")
+    assert source.address({"l": "d e#?%"}) == "http://x/d%20e%23%3F%25"
+
+
+@pytest.mark.parametrize("path", ["../x.txt", "a/../x.txt", "a/./x.txt", "a//x.txt", "..", "."])
+def test_no_value_leads_out_of_the_data_root(path: str) -> None:
+    sources = [Source(path=each, url="http://x", licence="l") for each in ("{a}", "{a}/{b}", "{a}/{b}/{c}")]
+    assert Registry(sources).find(path) is None
+
+
+def test_names_of_a_dataset_do_not_lead_out_of_the_data_root() -> None:
+    registry = Registry([Source(path="{language}/{split}.txt", url="http://x", licence="l")])
+    assert registry.below("", {"language": "..", "split": "dev"}) == []
+    assert [a.path for a in registry.below("", {"language": "de", "split": "dev"})] == ["de/dev.txt"]
 
 
 def test_the_entries_of_a_study_come_first(tmp_path: Path) -> None:
@@ -75,6 +92,13 @@ WRONG = {
     "[[source]": "cannot be read",
     'x = 1\n[[source]]\npath = "a"\nurl = "u"\nlicence = "l"\n': "unknown key `x`",
     '[[source]]\npath = "a"\nurl = "u"\n': r"entry 1 of `\[\[source\]\]`, `licence`: Field required",
+    "source = 5": r"write `\[\[source\]\]`",
+    '[source]\npath = "a"\n': r"write `\[\[source\]\]`",
+    '[[source]]\npath = "a{0}"\nurl = "u/{0}"\nlicence = "l"\n': r"`\{0\}` in `a\{0\}` is no name",
+    '[[source]]\npath = "a{b c}"\nurl = "u"\nlicence = "l"\n': "a brace that belongs to no name",
+    '[[source]]\npath = "a"\nurl = "file:///etc/passwd"\nlicence = "l"\n': "has to begin with https://",
+    '[[source]]\npath = "a"\nurl = "ftp://x/y"\nlicence = "l"\n': "has to begin with https://",
+    '[[source]]\npath = "a"\nurl = "http:///x"\nlicence = "l"\n': "and a host",
     '[[source]]\npath = "a"\nurl = "u/{x}"\nlicence = "l"\n': "`x` is no name in the path `a`",
     '[[source]]\npath = "../a"\nurl = "u"\nlicence = "l"\n': "is not below the data root",
     '[[source]]\npath = "a"\nurl = "u"\nlicence = "l"\nmd5 = "x"\n': "`md5`: Extra inputs",
@@ -89,6 +113,12 @@ def test_a_registry_that_cannot_be_used_is_told(text: str, tmp_path: Path) -> No
     with pytest.raises(SourceError, match=WRONG[text]) as raised:
         registry_of(tmp_path)
     assert re.match(rf"The registry {tmp_path}/sources.toml", str(raised.value))
+
+
+def test_a_registry_that_is_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sources.toml").mkdir()
+    with pytest.raises(SourceError, match=r"sources\.toml cannot be read"):
+        registry_of(tmp_path)
 
 
 def _study(folder: Path, datasets: dict[str, Any], **more: Any) -> Study:
