@@ -6,6 +6,7 @@ Every call waits and tries again where the hub is busy or a connection breaks; w
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,6 +119,11 @@ def conversions(repository: str) -> Iterator[tuple[str, str]]:
         found = describe("model", repository, ref.ref)
         if any(has_weights(name) for name in found.names):
             yield ref.ref, found.commit
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit as a whole, not a branch, a tag or the beginning of a commit."""
+    return re.fullmatch(r"[0-9a-fA-F]{40}", revision) is not None
 
 
 def has_weights(name: str) -> bool:
@@ -302,6 +308,11 @@ def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> s
         return (
             f"{what}: there is no such repository at {page}, or it is private. Correct `hub` in the study; for a private one "
             "log in with `hf auth login`, or set HF_TOKEN. If it was removed, another id has to be named."
+        )
+    if isinstance(error, RevisionNotFoundError) and not is_commit(revision):
+        return (
+            f"{what}: the repository has no such revision. Write a branch, a tag, a pull request (refs/pr/4) or all 40 digits of "
+            "a commit; or take the line `revision` away, for the commit of today. Then run: xlwh pin"
         )
     if isinstance(error, RevisionNotFoundError):
         return (

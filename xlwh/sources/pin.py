@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,12 @@ def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambd
     raw = _raw(file)
     found = list(_named(raw))
     study = _study(file, raw)
+    # Asked once: what one repository serves is pinned to one commit, also while another is pushed.
+    described = cache(hub.describe)
     for each in found:
         progress(f"{each.kind} {each.repository}")
         try:
-            _ask(each, study, renew)
+            _ask(each, study, renew, described)
         except XlwhError as error:
             each.new, each.error = None, str(error)
     return found
@@ -74,15 +77,23 @@ def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambd
 def write(file: Path, pins: list[Pinned]) -> int:
     """Write new commits into a study's file, and nothing else; how many were written."""
     import tomlkit
+    from tomlkit.exceptions import TOMLKitError
 
     from xlwh.sources.download import write_whole
 
     changed = [each for each in pins if each.is_changed]
     if not changed:
         return 0
-    text = file.read_bytes().decode("utf-8")
-    document = tomlkit.parse(text)
-    expected = tomllib.loads(text)
+    by_hand = (
+        f"{file}: the revisions cannot be written without changing something else. Write them by hand: "
+        + "; ".join(f'{each.place}: revision = "{each.new}"' for each in changed)
+    )
+    mark, text = _split_mark(file.read_bytes().decode("utf-8"))
+    try:
+        document, expected = tomlkit.parse(text), tomllib.loads(text)
+    except (TOMLKitError, tomllib.TOMLDecodeError):
+        # Such as lines that end as on old Macs, which other readers of the file let pass.
+        raise StudyError(by_hand) from None
     for each in changed:
         table: Any = document[each.section][each.key]
         if "revision" in table:
@@ -95,12 +106,15 @@ def write(file: Path, pins: list[Pinned]) -> int:
         # A line that is put in ends as the others do.
         written = written.replace("\r\n", "\n").replace("\n", "\r\n")
     if tomllib.loads(written) != expected:
-        raise StudyError(
-            f"{file}: the revisions cannot be written without changing something else. Write them by hand: "
-            + "; ".join(f'{each.place}: revision = "{each.new}"' for each in changed)
-        )
-    write_whole(file, written.encode())
+        raise StudyError(by_hand)
+    write_whole(file, (mark + written).encode())
     return len(changed)
+
+
+def _split_mark(text: str) -> tuple[str, str]:
+    """The byte order mark that a file begins with, if it has one, and the rest."""
+    rest = text.removeprefix("\ufeff")
+    return text[: len(text) - len(rest)], rest
 
 
 def _insert(table: Any, revision: str | None) -> None:
@@ -116,7 +130,7 @@ def _insert(table: Any, revision: str | None) -> None:
 
 def _raw(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise StudyError(f"No study file {file}. Make one with: xlwh init") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -130,7 +144,7 @@ def _named(raw: dict[str, Any]) -> Iterator[Pinned]:
         entries = raw.get(section)
         for key, entry in entries.items() if isinstance(entries, dict) else ():
             if isinstance(entry, dict) and isinstance(entry.get("hub"), str):
-                yield Pinned(section, key, entry["hub"], entry.get("revision"))
+                yield Pinned(section, key, entry["hub"], entry.get("revision") or None)
 
 
 def _study(file: Path, raw: dict[str, Any]) -> Study:
@@ -141,7 +155,7 @@ def _study(file: Path, raw: dict[str, Any]) -> Study:
         if isinstance(entries, dict):
             filled[section] = {
                 key: {**entry, "revision": _NO_COMMIT}
-                if isinstance(entry, dict) and "hub" in entry
+                if isinstance(entry, dict) and "hub" in entry and isinstance(entry.get("revision", ""), str)
                 else entry
                 for key, entry in entries.items()
             }
@@ -151,10 +165,12 @@ def _study(file: Path, raw: dict[str, Any]) -> Study:
         raise StudyError(explain(Study, file, file.read_text(encoding="utf-8"), error)) from None
 
 
-def _ask(each: Pinned, study: Study, renew: bool) -> None:
-    is_pinned = each.old is not None and len(each.old) == 40
-    revision = BRANCH if each.old is None or (is_pinned and renew) else each.old
-    found = hub.describe(each.kind, each.repository, revision)
+def _ask(each: Pinned, study: Study, renew: bool, described: Callable[..., hub.Described]) -> None:
+    is_pinned = each.old is not None and hub.is_commit(each.old)
+    # Commits are written in small letters, whoever wrote this one.
+    old = each.old.lower() if each.old is not None and is_pinned else each.old
+    revision = BRANCH if old is None or (is_pinned and renew) else old
+    found = described(each.kind, each.repository, revision)
     each.described, each.new = found, found.commit
     if not is_pinned:
         each.notes.append(f"{revision} stands at {found.commit[:12]}.")

@@ -346,7 +346,8 @@ def load(path: Path | str) -> Study:
     if path.is_dir():
         path = path / "study.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors put a byte order mark in front.
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise StudyError(f"No study file {path}. Make one with: xlwh init") from None
     except (OSError, UnicodeDecodeError) as error:

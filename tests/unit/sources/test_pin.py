@@ -188,3 +188,60 @@ def test_every_form_of_a_table_is_written_into(
     lost = set(text.split(line_end)) - set(written.split(line_end))
     assert all("# inline" in line for line in lost)
     assert written.count("\n") == written.count(line_end)
+
+
+def test_a_byte_order_mark_stays(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    study_file.write_bytes(b"\xef\xbb\xbf" + STUDY.encode())
+    code, _, err = xlwh("pin", study_file)
+    assert (code, err) == (0, "")
+    assert study_file.read_bytes().startswith(b"\xef\xbb\xbf# A study")
+    assert load(study_file).models["bert"].revision == offered.repositories["model", "org/bert"].refs["main"]
+
+
+def test_a_file_that_cannot_be_written_into_is_told(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    study_file.write_bytes(STUDY.replace("\n", "\r").encode())
+    before = study_file.read_bytes()
+    code, _, err = xlwh("pin", study_file)
+    commit = offered.repositories["model", "org/bert"].refs["main"]
+    assert code == 1
+    assert f'Write them by hand: models.bert: revision = "{commit}"' in err
+    assert study_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("said", ["5", '["main"]', "true"])
+def test_a_revision_of_another_type(said: str, offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    study_file.write_text(STUDY.replace('hub = "org/bert"', f'hub = "org/bert"\nrevision = {said}'))
+    code, _, err = xlwh("pin", study_file)
+    assert code == 1
+    assert "line 8: `models.bert.revision`: Input should be a valid string" in err
+    assert not offered.requests
+
+
+def test_a_commit_in_capitals_is_that_commit(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    old = offered.repositories["model", "org/bert"].refs["main"]
+    offered.add_model("org/bert", MODEL | {"config.json": "{}"})
+    study_file.write_text(STUDY.replace('hub = "org/bert"', f'hub = "org/bert"\nrevision = "{old.upper()}"'))
+    code, _, err = xlwh("pin", study_file)
+    assert (code, err) == (0, "")
+    assert load(study_file).models["bert"].revision == old
+
+
+def test_the_beginning_of_a_commit_is_no_revision(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    study_file.write_text(STUDY.replace('hub = "org/bert"', 'hub = "org/bert"\nrevision = "abc1234"'))
+    code, _, err = xlwh("pin", study_file)
+    assert code == 1
+    assert "has no such revision. Write a branch" in err
+    assert "all 40 digits of a commit" in err
+    assert "--renew" not in err
+
+
+def test_one_repository_gets_one_commit(offered: HubServer, study_file: Path, xlwh: Run) -> None:
+    """Also where somebody pushes to it meanwhile."""
+    again = '\n[models.other]\nhub = "org/bert"\ndatasets = ["nli"]\n'
+    study_file.write_text(STUDY + again)
+    offered.fault(
+        "GET /api/models/org/bert", then=lambda: offered.add_model("org/bert", MODEL | {"config.json": "{}"})
+    )
+    assert xlwh("pin", study_file)[0] == 0
+    models = load(study_file).models
+    assert models["bert"].revision == models["other"].revision
