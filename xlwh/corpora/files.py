@@ -39,7 +39,7 @@ _CODES = frozenset(
 )
 """Codes of languages that corpora name files by; of a file that only seems to name one, the member has to be named."""
 
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|$)")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=[-.]|$)")
 
 _MEMBER_PATTERNS = ("{split}", "{split}.*")
 """Members of an archive that are tried after a reader's own patterns, which are for folders."""
@@ -316,23 +316,23 @@ def search_all(
                 f"Put {{language}} into `datasets.{request.key}.options.file`."
             )
         if documents:
-            _require_shards(request, documents)
+            require_shards(request.key, [document.name for document in documents])
             return documents
     return []
 
 
-def _require_shards(request: Request, documents: Sequence[Document]) -> None:
-    """Refuse a set of shards (`-00000-of-00003`) of which some are not there."""
+def require_shards(key: str, names: Sequence[str], then: str = "Fetch them.") -> None:
+    """Refuse a set of shards (`-00000-of-00003`) of which some are not there; `then` says what to do about it."""
     found: dict[tuple[str, int], set[int]] = {}
-    for document in documents:
-        if match := _SHARD.search(document.name):
-            found.setdefault((document.name[: match.start()], int(match[2])), set()).add(int(match[1]))
+    for name in names:
+        if match := _SHARD.search(name):
+            found.setdefault((name[: match.start()], int(match[2])), set()).add(int(match[1]))
     for (stem, count), numbers in found.items():
         if missing := sorted(set(range(count)) - numbers):
             shown = ", ".join(f"{number:05d}" for number in missing[:5])
             raise CorpusError(
-                f"Dataset `{request.key}`: of the {count} files {stem}-...-of-{count:05d}, {len(missing)} are not there: "
-                f"{shown}. Fetch them."
+                f"Dataset `{key}`: of the {count} files {stem}-...-of-{count:05d}, {len(missing)} are not there: "
+                f"{shown}. {then}"
             )
 
 

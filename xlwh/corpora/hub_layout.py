@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from xlwh.corpora.files import filled
+from xlwh.corpora.files import filled, require_shards
 from xlwh.corpora.records import SUFFIXES
 from xlwh.corpora.request import Request, TableOptions
 from xlwh.errors import CorpusError
@@ -66,6 +66,17 @@ def data_files(
 
     `config` is the name of the configuration, filled in; None: the only one, or the one that the card calls the default.
     """
+    found = _data_files(layout, request, options, config)
+    if options.file is None or set("*?[") & set(options.file):
+        at = f"datasets.{request.key}"
+        then = f"The commit lacks them: pin another one, or name the one file that is meant, `{at}.options.file`."
+        require_shards(request.key, found, then)
+    return found
+
+
+def _data_files(
+    layout: Layout, request: Request, options: TableOptions, config: str | None
+) -> tuple[str, ...]:
     at, split = f"datasets.{request.key}", options.splits.get(request.split, request.split)
     if options.file is not None:
         pattern = filled(request, options, options.file)

@@ -101,6 +101,8 @@ FORMS: dict[str, tuple[str, list[str], dict[str, Any], list[str]]] = {
     "the hub's conversion": ("", ["de/validation/0000.parquet", "de/validation/0001.parquet", "de/train/0000.parquet"],
         {"options": {"config": "{language}"}}, ["de/validation/0000.parquet", "de/validation/0001.parquet"]),
     "the hub's conversion of one": ("", ["default/test/0000.parquet"], {"split": "test"}, ["default/test/0000.parquet"]),
+    "one shard, named by the study": (SPLIT, ["de/validation-00000-of-00002.parquet"],
+        {"options": {"file": "de/validation-00000-of-00002.parquet"}}, ["de/validation-00000-of-00002.parquet"]),
     "named by the study": (SPLIT, ["other/de.csv", "other/en.csv"], {"options": {"file": "other/{language}.csv"}},
         ["other/de.csv"]),
 }  # fmt: skip
@@ -119,6 +121,9 @@ WRONG: dict[str, tuple[str, list[str], dict[str, Any], str]] = {
     "one of several": (TWO, ["b.csv"], {"split": "train"}, r"has 2 configurations: b, c\. Name one: `datasets\.d\.options\.config`"),
     "no such split": (SPLIT, ["x"], {"split": "test"}, r"`de` has no split `test`; there are: train, validation\..*options\.splits"),
     "no such file": (SPLIT, ["x"], {}, r"its card names de/validation-\* .*there is no such file\. It has: README.md, x\."),
+    "a shard is missing": (SPLIT, ["de/validation-00000-of-00002.parquet"], {},
+        r"of the 2 files de/validation-...-of-00002, 1 are not there: 00001\. The commit lacks them: pin another one"),
+    "a shard with a digest is missing": ("", ["data/validation-00001-of-00002-0a1b.parquet"], {}, r"1 are not there: 00000"),
     "the study's file": (SPLIT, ["x"], {"options": {"file": "y"}}, r"no file `y`, which `datasets\.d\.options\.file` names"),
     "nothing fits": ("", ["x.csv"], {}, r"no files of split `validation`.*x\.csv.*options\.file"),
     "a script": ("", ["ds.py", "x.zip"], {}, r"made by a script, `ds\.py`, which is never run: pin .*refs/convert/parquet"),
