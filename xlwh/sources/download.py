@@ -55,26 +55,38 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
     part = target.with_name(f".{target.name}.{mark}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     for other in target.parent.glob(f".{glob_escaped(target.name)}.*.part"):
-        if other != part or not has.state:
-            other.unlink()
+        if other != part:
+            other.unlink(missing_ok=True)
     headers = {"Accept-Encoding": "identity"} | ({"If-Range": has.state} if has.state else {})
+    try:
+        # Held until it is in its place, so that what is checked is what is put there.
+        with held(part) as stream:
 
-    def transfer() -> None:
-        with _alone(part, address) as stream:
-            begun = part.stat().st_size
-            if has.bytes is not None and begun > has.bytes:
-                stream.truncate(0)
-                begun = 0
-            http_get(
-                address.url,
-                stream,
-                resume_size=begun,
-                headers=headers,
-                expected_size=has.bytes,
-                displayed_filename=target.name,
-            )
+            def transfer() -> None:
+                begun = stream.seek(0, os.SEEK_END)
+                if not has.state or (has.bytes is not None and begun > has.bytes):
+                    begun = stream.truncate(0)
+                    stream.seek(0)
+                http_get(
+                    address.url,
+                    stream,
+                    resume_size=begun,
+                    headers=headers,
+                    expected_size=has.bytes,
+                    displayed_filename=target.name,
+                )
+                stream.flush()
 
-    _patiently(address, transfer)
+            _patiently(address, transfer)
+            return _placed(part, target, address, expected)
+    except BlockingIOError:
+        raise SourceError(
+            f"{address.path}: another process is fetching it. Wait for that one, then run the same command again."
+        ) from None
+
+
+def _placed(part: Path, target: Path, address: Address, expected: str | None) -> tuple[int, str]:
+    """Put what came in its place, if it is what was asked for."""
     refuse_stand_in(part, address)
     digest = sha256([part])
     if expected is not None and digest != expected:
@@ -90,16 +102,17 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
 
 
 @contextmanager
-def _alone(part: Path, address: Address) -> Iterator[BinaryIO]:
-    """A part to go on with, which no other process writes to."""
-    with part.open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SourceError(
-                f"{address.path}: another process is fetching it. Wait for that one, then run the same command again."
-            ) from None
-        yield stream
+def held(file: Path, waits: bool = False) -> Iterator[BinaryIO]:
+    """A file to write on with, which no other process holds; BlockingIOError where one does, unless this one `waits`.
+
+    Where the file was replaced or removed meanwhile, the one that is there now is held.
+    """
+    while True:
+        with file.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            if file.exists() and os.path.samestat(os.fstat(stream.fileno()), file.stat()):
+                yield stream
+                return
 
 
 def refuse_stand_in(file: Path, address: Address) -> None:
@@ -125,8 +138,13 @@ def glob_escaped(name: str) -> str:
 
 def write_whole(file: Path, content: bytes) -> None:
     """Put a file in place, so that nobody sees a part of it; a link stays one."""
-    with beside(file.resolve()) as part:
-        part.write_bytes(content)
+    try:
+        with beside(file.resolve()) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        # A full disk does not say which file it was.
+        error.filename = error.filename or str(file)
+        raise
 
 
 @contextmanager
@@ -162,14 +180,18 @@ def _patiently(address: Address, call: Any) -> Any:
 
 
 def _told(error: BaseException, address: Address) -> str:
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     what = f"{address.path}: {address.url}"
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{what}: is not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from"
     if isinstance(error, HfHubHTTPError):
         status, headers = error.response.status_code, error.response.headers
         return f"{what}: {_of_status(status, headers)}"
     if isinstance(error, OSError) and "Consistency check" in str(error):
         return f"{what}: the transfer broke off again and again. What came so far is kept: run the same command again."
+    if isinstance(error, OSError) and not hub.is_broken(error):
+        return f"{what}: cannot be written: {error}. What came so far is kept: the same command goes on from there."
     return (
         f"{what} cannot be reached ({type(error).__name__}: {error}). What came so far is kept: the same command goes on "
         "from there. Without a network: xlwh fetch --from"

@@ -140,6 +140,11 @@ class Fetching:
         if listed is None or (need.kind == "dataset" and not _has(folder, CARD, listed)):
             listed = self._listed(item, need)
         item.names = _wanted(need, listed, folder)
+        if outside := [name for name in item.names if name.startswith("/") or ".." in name.split("/")]:
+            raise SourceError(
+                f"{need.kind} {need.repository} at {need.revision}: the file {outside[0]} would lie outside of its folder in "
+                f"{hub_cache()}. It was not fetched: the list of its files is damaged, or made to do harm."
+            )
         item.bytes = sum(listed[name] for name in item.names)
         item.lacks = tuple(name for name in item.names if not _has(folder, name, listed))
         item.lacking = sum(listed[name] for name in item.lacks)

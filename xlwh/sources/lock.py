@@ -26,12 +26,14 @@ class Lock:
 
     def __init__(self, root: Path) -> None:
         self._file = root / NAME
-        self._entries: dict[str, Locked] = {}
+        self._entries = self._read()
+
+    def _read(self) -> dict[str, Locked]:
         if not self._file.is_file():
-            return
+            return {}
         try:
             content = tomllib.loads(self._file.read_text(encoding="utf-8"))
-            self._entries = {path: Locked(**entry) for path, entry in content.items()}
+            return {path: Locked(**entry) for path, entry in content.items()}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
             raise SourceError(
                 f"{self._file} cannot be read: {error}. Repair it, or remove it: files are then locked as they are."
@@ -41,13 +43,15 @@ class Lock:
         return self._entries.get(path)
 
     def add(self, path: str, entry: Locked) -> None:
-        """Write down a file; the lock is replaced as a whole."""
+        """Write down a file beside those that other processes wrote down; the lock is replaced as a whole."""
         import tomlkit
 
-        from xlwh.sources.download import write_whole
+        from xlwh.sources.download import held, write_whole
 
-        self._entries[path] = entry
-        document = tomlkit.document()
-        for name in sorted(self._entries):
-            document[name] = vars(self._entries[name])
-        write_whole(self._file, (_HEAD + tomlkit.dumps(document)).encode())
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with held(self._file, waits=True):
+            self._entries = self._read() | {path: entry}
+            document = tomlkit.document()
+            for name in sorted(self._entries):
+                document[name] = vars(self._entries[name])
+            write_whole(self._file, (_HEAD + tomlkit.dumps(document)).encode())

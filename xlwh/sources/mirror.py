@@ -44,10 +44,10 @@ class Mirror:
         return not self.files
 
     def put(self, local: Path, name: str) -> int:
-        """Copy a file into the mirror unless it has it; the bytes that were copied."""
+        """Copy a file into the mirror unless it has it, as far as its size tells; the bytes that were copied."""
         size = local.stat().st_size
         entry = {"bytes": size, "sha256": sha256([local])}
-        if self.files.get(name) == entry:
+        if self.files.get(name) == entry and self._size(name) == size:
             return 0
         self._do(lambda: self._fs.put_file(str(local.resolve()), self._at(name)), name)
         self.files[name] = entry
@@ -75,12 +75,19 @@ class Mirror:
             if (digest := sha256([part])) != self.files[name]["sha256"]:
                 raise SourceError(
                     f"{name} in the mirror {self.url} is damaged: SHA-256 {digest} in place of {self.files[name]['sha256']}. "
-                    "Remove it there, and mirror.json's line of it, and write it again: xlwh fetch --to"
+                    f"Remove it there, and where there is a network write it again: xlwh fetch --to {self.url}"
                 )
 
     def below(self, prefix: str) -> list[str]:
         """Names of files below a folder of the mirror."""
         return [name for name in self.files if name.startswith(prefix)]
+
+    def _size(self, name: str) -> int | None:
+        """Bytes of what lies in the mirror under a name; None where nothing does."""
+        try:
+            return int(self._fs.info(self._at(name))["size"])
+        except FileNotFoundError:
+            return None
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -90,7 +97,10 @@ class Mirror:
             content = json.loads(self._fs.cat_file(self._at(INDEX)))
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}")
-            files: dict[str, dict[str, Any]] = content["files"]
+            files: dict[str, dict[str, Any]] = dict(content["files"])
+            for name, entry in files.items():
+                if not isinstance(entry, dict) or set(entry) != {"bytes", "sha256"}:
+                    raise ValueError(f"the line of {name} is {entry!r}")
             return files
         except FileNotFoundError:
             return {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
 import shutil
 import sys
+import threading
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from xlwh import corpora
 from xlwh.errors import CorpusError
 from xlwh.models.hub import snapshot
 from xlwh.sources import download, fetch
+from xlwh.sources.lock import Lock, Locked
 from xlwh.study import load
 
 from .conftest import MODEL, STUDY, Run, pairs
@@ -336,7 +340,7 @@ def test_without_a_network(
     assert code == 1
     assert err.count("cannot be reached") == 3, err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set" in xlwh("fetch", study)[2]
+    assert xlwh("fetch", study)[2].count("is not here, and HF_HUB_OFFLINE is set") == 3
 
 
 @pytest.mark.parametrize("place", ["folder", "store"])
@@ -400,6 +404,31 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
+def test_a_file_that_was_removed_from_a_mirror_is_written_again(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    (mirror / "data/vectors/wiki.de.vec").unlink()
+    code, _, err = xlwh("fetch", study, "--to", mirror)
+    assert (code, err) == (0, "")
+    shutil.rmtree(study.parent / "data")
+    assert xlwh("fetch", study, "--from", mirror)[0] == 0
+    assert (study.parent / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+
+
+@pytest.mark.parametrize("line", ["5", "{}", '{"bytes": 1}', "null"])
+def test_an_index_of_a_mirror_with_a_wrong_line(
+    line: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "mirror.json").write_text(f'{{"version": 1, "files": {{"data/vectors/wiki.de.vec": {line}}}}}')
+    code, _, err = xlwh("fetch", study, "--from", mirror)
+    assert code == 1
+    assert "mirror.json cannot be read: the line of data/vectors/wiki.de.vec is" in err
+
+
 def test_an_object_store_without_its_package(study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     code, _, err = xlwh("fetch", study, "--to", "s3://bucket/mirror")
@@ -428,6 +457,67 @@ def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServe
     assert code == 1
     assert "vectors/wiki.de.vec: another process is fetching it" in err
     assert xlwh("fetch", study)[0] == 0
+
+
+def test_two_processes_keep_each_others_lines_of_the_lock(tmp_path: Path) -> None:
+    one, other = Lock(tmp_path), Lock(tmp_path)
+    one.add("a", Locked("http://x/a", 1, "1"))
+    other.add("b", Locked("http://x/b", 2, "2"))
+    assert [Lock(tmp_path).get(name) is not None for name in ("a", "b")] == [True, True]
+
+
+def test_what_is_put_in_place_of_a_held_file_is_held(tmp_path: Path) -> None:
+    """A process that waited for another one's file goes on with the one that replaced it."""
+    file, begun = tmp_path / "f", threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        with download.held(file, waits=True) as stream:
+            stream.write(b" and more")
+
+    with download.held(file):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        begun.wait()
+        time.sleep(0.1)
+        download.write_whole(file, b"new")
+    waiting.join()
+    assert file.read_bytes() == b"new and more"
+
+
+def test_a_full_disk_is_told_as_such(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "wiki.de.vec: " in err
+    assert "cannot be written: [Errno 28] No space left on device" in err
+    assert "de.vec cannot be reached" not in err
+
+
+def test_a_listed_file_outside_of_its_folder_is_not_fetched(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    assert xlwh("fetch", study, "--to", mirror)[0] == 0
+    (tree,) = mirror.glob("hub/datasets--*/trees/*.json")
+    index = json.loads((mirror / "mirror.json").read_text())
+    name = tree.relative_to(mirror).as_posix()
+    listed = re.sub(r'"(en|de)/validation[^"]*"', r'"../../../\1.parquet"', tree.read_text())
+    tree.write_text(listed)
+    study.write_text(
+        study.read_text().replace('config = "', 'file = "../../../{language}.parquet", config = "')
+    )
+    index["files"][name]["sha256"] = hashlib.sha256(tree.read_bytes()).hexdigest()
+    (mirror / "mirror.json").write_text(json.dumps(index))
+    offered.use(monkeypatch, tmp_path / "elsewhere")
+    code, _, err = xlwh("fetch", study, "--from", mirror)
+    assert code == 1
+    assert "would lie outside of its folder" in err
 
 
 def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
