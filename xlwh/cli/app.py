@@ -31,8 +31,11 @@ _MODULES = {
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
-"""Errors of the system that say all there is to know: no room, or no right to write."""
+_OF_THE_DISK = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
+"""Errors of the system that say all there is to know: no room, no right to write, or no such place."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -101,8 +101,9 @@ def init(paper: str | None, size: str | None, folder: Path) -> None:
 
         text = compose(paper, size or "full")
         then = _paper_commands(paper, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    from xlwh.sources.download import write_whole
+
+    write_whole(path, text.encode())
     click.echo(f"Wrote {path}. {then}")
 
 
@@ -117,7 +118,9 @@ def _paper_commands(paper: str, folder: Path) -> str:
     }
     width = max(map(len, steps))
     lines = [f"  {command.ljust(width)}   # {what}" for command, what in steps.items()]
-    into = [] if folder == Path(".") else [f"  cd {shlex.quote(str(folder))}"]
+    # A name that begins with - would be a flag.
+    named = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    into = [] if folder == Path(".") else [f"  cd {shlex.quote(named)}"]
     return "\n".join(["Next:", *into, *lines])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -130,3 +132,35 @@ def test_init_writes_a_study_that_loads(xlwh, tmp_path):
     code, _, errors = xlwh("init", "my-study")
     assert code == 1
     assert "exists already" in errors
+
+
+def test_init_below_a_file(xlwh, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code, _, errors = xlwh("init", "file/study")
+    assert code == 1
+    assert errors == f"Error: Not a directory: '{tmp_path}/file/study'\n"
+
+
+def test_a_full_disk_leaves_no_half_of_a_study(xlwh, tmp_path, monkeypatch):
+    def full(self, content):
+        self.open("wb").close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, _, errors = xlwh("init", "my-study")
+    assert code == 1
+    assert errors == "Error: No space left on device: 'my-study/study.toml'\n"
+    assert list((tmp_path / "my-study").iterdir()) == []
+
+
+def test_init_into_a_folder_whose_name_looks_like_a_flag(xlwh):
+    code, out, _ = xlwh("init", "--paper", "heads", "--", "-x")
+    assert code == 0
+    assert "  cd ./-x\n" in out
+
+
+def test_a_study_with_a_byte_order_mark_loads(xlwh, tmp_path):
+    assert xlwh("init")[0] == 0
+    file = tmp_path / "study.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load(file).consistency is not None
