@@ -400,6 +400,24 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
+def test_a_list_of_files_may_not_name_one_outside_of_its_folder(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    index = json.loads((mirror / "mirror.json").read_text())
+    tree = next(name for name in index["files"] if "models--" in name and "/trees/" in name)
+    changed = (mirror / tree).read_text().replace('"config.json"', '"../../../../config.json"').encode()
+    (mirror / tree).write_bytes(changed)
+    index["files"][tree] = {"bytes": len(changed), "sha256": hashlib.sha256(changed).hexdigest()}
+    (mirror / "mirror.json").write_text(json.dumps(index))
+    # Another one: the client remembers lists of files by their place.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "other"))
+    code, _, err = xlwh("fetch", study, "--from", mirror)
+    assert code == 1
+    assert "names `../../../../config.json`, which lies outside of its folder" in err
+
+
 def test_an_object_store_without_its_package(study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     code, _, err = xlwh("fetch", study, "--to", "s3://bucket/mirror")
