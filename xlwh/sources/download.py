@@ -7,6 +7,7 @@ name that holds the file's state on the server, so that parts of two versions ar
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -54,7 +55,7 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
     mark = hashlib.sha256(f"{address.url} {has.state}".encode()).hexdigest()[:12]
     part = target.with_name(f".{target.name}.{mark}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for other in target.parent.glob(f".{glob_escaped(target.name)}.*.part"):
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if other != part or not has.state:
             other.unlink()
     headers = {"Accept-Encoding": "identity"} | ({"If-Range": has.state} if has.state else {})
@@ -115,12 +116,6 @@ def refuse_stand_in(file: Path, address: Address) -> None:
     except CorpusError as error:
         file.unlink()
         raise SourceError(f"{address.path}: {address.url} sends no data: {error}") from None
-
-
-def glob_escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xlwh.corpora.hub import needed
-from xlwh.corpora.hub_layout import CARD, Layout, card_of
+from xlwh.corpora.hub_layout import CARD, Layout, card_in
 from xlwh.digests import sha256
 from xlwh.errors import SourceError, XlwhError
-from xlwh.models.hub import loaded, missing_files
+from xlwh.models.hub import has_safetensors, loaded, missing_files
 from xlwh.place import DATA, HUB, hub_cache, listing, repository_folder, snapshot_folder
 from xlwh.sources import hub
 from xlwh.sources.download import download, offered
@@ -292,15 +292,13 @@ def _wanted(need: HubNeed, listed: dict[str, int], folder: Path) -> tuple[str, .
     """Of a repository's files those that the study needs."""
     if need.kind == "model":
         names = loaded(listed)
-        if not any(name.endswith(".safetensors") for name in names):
+        if not has_safetensors(names):
             raise SourceError(
                 f"model {need.repository} at {need.revision} has no safetensors, and no other weights are loaded. `xlwh pin` looks "
                 "for a commit that has them."
             )
         return tuple(names)
-    file = folder / CARD
-    card = card_of(file.read_text(encoding="utf-8", errors="replace"), str(file)) if file.is_file() else {}
-    layout = Layout(tuple(listed), card)
+    layout = Layout(tuple(listed), card_in(folder))
     found = dict.fromkeys([CARD] if CARD in listed else [])
     for request in need.requests:
         found.update(dict.fromkeys(needed(layout, request)))
@@ -314,10 +312,7 @@ def _has(folder: Path, name: str, listed: dict[str, int]) -> bool:
 
 
 def _licence(folder: Path) -> str:
-    file = folder / CARD
-    if not file.is_file():
-        return ""
-    said = card_of(file.read_text(encoding="utf-8", errors="replace"), str(file)).get("license")
+    said = card_in(folder).get("license")
     return ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
 
 

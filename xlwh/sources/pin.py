@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,10 +171,10 @@ def _ask(each: Pinned, study: Study, renew: bool) -> None:
 
 
 def _look_at_model(each: Pinned, found: hub.Described) -> None:
-    from xlwh.models.hub import loaded
+    from xlwh.models.hub import has_safetensors, loaded
 
     each.size = found.size(loaded(found.names))
-    each.has_safetensors = any(name.endswith(".safetensors") for name in loaded(found.names))
+    each.has_safetensors = has_safetensors(found.names)
     if each.has_safetensors:
         return
     others = list(hub.conversions(each.repository))
@@ -193,16 +193,14 @@ def _look_at_model(each: Pinned, found: hub.Described) -> None:
 def _look_at_dataset(each: Pinned, found: hub.Described, study: Study) -> None:
     """The size of what is read, as far as names tell it: where the card has to be read, that is seen by a fetch."""
     from xlwh.corpora.hub import needed
-    from xlwh.corpora.hub_layout import CARD, Layout, card_of
+    from xlwh.corpora.hub_layout import CARD, Layout, card_in
     from xlwh.corpora.registry import request_of
 
-    card = {}
-    if CARD in found.names and not found.gated:
-        folder = hub.bring("dataset", each.repository, found.commit, [CARD])
-        text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
-        card = dict(card_of(text, f"{each.repository}/{CARD}"))
-    elif found.gated:
+    if found.gated:
         return
+    card: Mapping[str, Any] = {}
+    if CARD in found.names:
+        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD]))
     dataset = study.datasets[each.key].model_copy(update={"revision": found.commit})
     study = study.model_copy(update={"datasets": {**study.datasets, each.key: dataset}})
     names: set[str] = set()
