@@ -154,12 +154,18 @@ def _report_paper(
     pdf: Path | None,
     latex: Path | None,
 ) -> None:
+    from xlwh.cli.display import keep, warn
+    from xlwh.report.figures import figure, views_of
+    from xlwh.report.papers import contents
     from xlwh.report.papers import html as as_html
     from xlwh.report.papers import latex as as_latex
     from xlwh.report.papers import pdf as as_pdf
     from xlwh.report.papers.pages import paper_report
     from xlwh.report.static_report import write_whole
 
+    shown = [figure(each.figure) for each in contents.paper(paper).figures]
+    names = ["published_vs_measured", *views_of(shown)]
+    warn(keep(warehouse, [name for name in names if name in warehouse.sources().names]))
     report = paper_report(warehouse, paper, study)
     if not (html or pdf or latex):
         html = Path(f"{paper}.html")

@@ -5,7 +5,6 @@ Nothing is loaded from anywhere: the drawings are inline SVG, and the page forbi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +15,18 @@ import polars as pl
 from xlwh.report.figures import Everything, everything, sections
 from xlwh.report.figures.base import chosen_text
 from xlwh.report.markup import Markup, data, el
-from xlwh.report.page import asset, document, missing, settings, stored, styles, theme_button, versions, view
+from xlwh.report.page import (
+    asset,
+    document,
+    missing,
+    policy,
+    settings,
+    stored,
+    styles,
+    theme_button,
+    versions,
+    view,
+)
 from xlwh.report.status import Status, ago, status
 from xlwh.report.tables import html_table
 from xlwh.report.views import FrameViews
@@ -79,12 +89,7 @@ def report(warehouse: Warehouse, study: Path | None = None) -> str:
         body.append(_tail(found))
     side.append(el("div", theme_button(), class_="end"))
     script = asset("common.js")
-    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{mark}'; img-src data:"
-    head = [
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("style", Markup(styles())),
-    ]
+    head = [policy(script), el("style", Markup(styles()))]
     return document(f"xlwh report: {Path(found.root).name}", head, side, body, el("script", Markup(script)))
 
 
