@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.store.files import size
+from xlwh.store.files import size, write_whole
 
 if TYPE_CHECKING:
     from xlwh.store import Warehouse
@@ -161,7 +161,6 @@ def _report_paper(
     from xlwh.report.papers import latex as as_latex
     from xlwh.report.papers import pdf as as_pdf
     from xlwh.report.papers.pages import paper_report
-    from xlwh.report.static_report import write_whole
 
     shown = [figure(each.figure) for each in contents.paper(paper).figures]
     names = ["published_vs_measured", *views_of(shown)]
@@ -170,9 +169,9 @@ def _report_paper(
     if not (html or pdf or latex):
         html = Path(f"{paper}.html")
     if html is not None:
-        click.echo(f"Wrote {html}, {size(write_whole(as_html.html(report).encode('utf-8'), html))}")
+        click.echo(f"Wrote {html}, {size(write_whole(html, as_html.html(report).encode('utf-8')))}")
     if pdf is not None:
-        click.echo(f"Wrote {pdf}, {size(write_whole(as_pdf.pdf(report), pdf))}")
+        click.echo(f"Wrote {pdf}, {size(write_whole(pdf, as_pdf.pdf(report)))}")
     if latex is not None:
         for path in as_latex.latex(report, latex):
             click.echo(f"Wrote {path}")

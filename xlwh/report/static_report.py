@@ -31,7 +31,7 @@ from xlwh.report.status import Status, ago, status
 from xlwh.report.tables import html_table
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
-from xlwh.store.files import path_beside, publish
+from xlwh.store.files import write_whole
 
 _MODELS = """
 select model, kind, source, revision, family, task, num_layers, num_heads, hidden_size, num_parameters,
@@ -42,19 +42,7 @@ from models order by model
 
 def write_report(warehouse: Warehouse, out: Path, study: Path | None = None) -> int:
     """Write the report of a warehouse to `out`; `study` is the file to print in it. Returns the bytes written."""
-    return write_whole(report(warehouse, study).encode("utf-8"), out)
-
-
-def write_whole(content: bytes, out: Path) -> int:
-    """Write a file at once, with its folder: it is never seen half written. Returns the bytes written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path_beside(out)
-    try:
-        unfinished.write_bytes(content)
-        publish(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return len(content)
+    return write_whole(out, report(warehouse, study).encode("utf-8"))
 
 
 def report(warehouse: Warehouse, study: Path | None = None) -> str:

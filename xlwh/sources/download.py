@@ -10,8 +10,6 @@ import fcntl
 import glob
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,30 +114,6 @@ def refuse_stand_in(file: Path, address: Address) -> None:
     except CorpusError as error:
         file.unlink()
         raise SourceError(f"{address.path}: {address.url} sends no data: {error}") from None
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Put a file in place, so that nobody sees a part of it; a link stays one."""
-    with beside(file.resolve()) as part:
-        part.write_bytes(content)
-
-
-@contextmanager
-def beside(file: Path) -> Iterator[Path]:
-    """A file to write to, which replaces `file` at the end and leaves nothing behind where that is not reached."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        if file.exists():
-            shutil.copymode(file, part)
-        else:
-            part.chmod(0o644)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _head(url: str) -> Any:

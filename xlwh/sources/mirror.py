@@ -16,7 +16,7 @@ from typing import Any
 
 from xlwh.digests import sha256
 from xlwh.errors import SourceError
-from xlwh.sources.download import beside
+from xlwh.store.files import replacing
 
 INDEX = "mirror.json"
 _VERSION = 1
@@ -70,7 +70,7 @@ class Mirror:
             raise SourceError(
                 f"{name} is not in the mirror {self.url}. Where there is a network: xlwh fetch --to {self.url}"
             )
-        with beside(target) as part:
+        with replacing(target) as part:
             self._do(lambda: self._fs.get_file(self._at(name), str(part)), name)
             if (digest := sha256([part])) != self.files[name]["sha256"]:
                 raise SourceError(

@@ -75,7 +75,7 @@ def write(file: Path, pins: list[Pinned]) -> int:
     """Write new commits into a study's file, and nothing else; how many were written."""
     import tomlkit
 
-    from xlwh.sources.download import write_whole
+    from xlwh.store.files import write_whole
 
     changed = [each for each in pins if each.is_changed]
     if not changed:

@@ -18,7 +18,8 @@ from huggingface_hub import constants
 from xlwh import corpora
 from xlwh.errors import CorpusError
 from xlwh.models.hub import snapshot
-from xlwh.sources import download, fetch
+from xlwh.sources import fetch
+from xlwh.sources.lock import Lock, Locked
 from xlwh.study import load
 
 from .conftest import MODEL, STUDY, Run, pairs
@@ -448,14 +449,9 @@ def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServe
     assert xlwh("fetch", study)[0] == 0
 
 
-def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-
-    def write() -> None:
-        with download.beside(file) as part:
-            part.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert files(tmp_path) == set()
+def test_two_processes_lock_their_files_in_one_lock(tmp_path: Path) -> None:
+    one, other = Lock(tmp_path), Lock(tmp_path)
+    one.add("a", Locked("http://x/a", 1, "0" * 64))
+    other.add("b", Locked("http://x/b", 2, "1" * 64))
+    found = Lock(tmp_path)
+    assert (found.get("a"), found.get("b")) == (one.get("a"), other.get("b"))
