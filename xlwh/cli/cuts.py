@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from xlwh.cli.plan import disk, duration
-from xlwh.cli.render import grid
+from xlwh.cli.render import disk, duration, grid
 from xlwh.cli.selection import select_of
 from xlwh.published import load
 from xlwh.report.papers.contents import PAPERS
