@@ -131,7 +131,8 @@ class Fetching:
         assert isinstance(need, HubNeed)
         listed = listing(need.kind, need.repository, need.revision)
         folder = snapshot_folder(need.kind, need.repository, need.revision)
-        if listed is None and need.kind == "model" and folder.is_dir() and not missing_files(folder):
+        is_whole = need.kind == "model" and folder.is_dir() and not missing_files(folder)
+        if listed is None and is_whole and not self._verifies:
             # Another program has cached it, and nobody lists what else there may be.
             item.names = tuple(loaded(file.name for file in folder.iterdir() if file.is_file()))
             item.bytes = sum((folder / name).stat().st_size for name in item.names)
@@ -141,7 +142,9 @@ class Fetching:
             listed = self._listed(item, need)
         item.names = _wanted(need, listed, folder)
         item.bytes = sum(listed[name] for name in item.names)
-        item.lacks = tuple(name for name in item.names if not _has(folder, name, listed))
+        item.lacks = tuple(
+            name for name in item.names if not _has(folder, name, listed) or self._differs(need, folder, name)
+        )
         item.lacking = sum(listed[name] for name in item.lacks)
         item.licence = item.licence or _licence(folder)
         if not item.lacks:
@@ -150,6 +153,13 @@ class Fetching:
                 hub.verify(need.kind, need.repository, need.revision, folder)
         elif self._source is None and not item.licence:
             item.licence = hub.describe(need.kind, need.repository, need.revision).licence
+
+    def _differs(self, need: HubNeed, folder: Path, name: str) -> bool:
+        """Whether a file is to be compared with the mirror's, and is another one; the hub's digests are asked for at once."""
+        if self._source is None or not self._verifies:
+            return False
+        place = repository_folder(need.kind, need.repository).name
+        return self._source.differs(folder / name, f"{HUB}/{place}/snapshots/{need.revision}/{name}")
 
     def _listed(self, item: Item, need: HubNeed) -> dict[str, int]:
         """The files of a commit that was not fetched yet, with its card, which is fetched to know what is needed."""

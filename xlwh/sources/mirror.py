@@ -61,6 +61,10 @@ class Mirror:
     def has(self, name: str) -> bool:
         return name in self.files
 
+    def differs(self, local: Path, name: str) -> bool:
+        """Whether a file has other bytes than the one of that name; it does not where there is none."""
+        return name in self.files and sha256([local]) != self.files[name]["sha256"]
+
     def bytes(self, name: str) -> int:
         return int(self.files[name]["bytes"])
 

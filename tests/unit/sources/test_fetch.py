@@ -401,6 +401,39 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
+def test_what_is_there_is_compared_with_the_mirror(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    revision = load(study).models["bert"].revision
+    assert revision is not None
+    weights = (snapshot("bert", "org/bert", revision) / "model.safetensors").resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    offered.requests.clear()
+    assert "3 there" in xlwh("fetch", study, "--from", mirror)[1]
+    code, out, err = xlwh("fetch", study, "--from", mirror, "--verify")
+    assert (code, offered.requests) == (0, []), err
+    assert "2 there, 1 fetched" in out
+    require_all(study)
+
+
+def test_what_another_program_cached_is_verified_too(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xlwh("fetch", study)
+    other = tmp_path / "other"
+    shutil.copytree(constants.HF_HUB_CACHE, other, symlinks=True)
+    shutil.rmtree(other / "models--org--bert" / "trees")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other))
+    weights = next(other.glob("models--*/snapshots/*/model.safetensors")).resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert "3 there" in xlwh("fetch", study)[1]
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert "the bytes of model.safetensors are not those" in err
+
+
 def test_a_list_of_files_may_not_name_one_outside_of_its_folder(
     study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
