@@ -56,6 +56,7 @@ class Item:
 
     @property
     def is_open(self) -> bool:
+        """Whether it is still to be fetched."""
         return self.state == "to fetch"
 
 

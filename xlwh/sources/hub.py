@@ -52,10 +52,12 @@ class Described:
 
     @property
     def is_renamed(self) -> bool:
+        """Whether the repository has another id today than the one asked for."""
         return self.id != self.asked
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Paths of its files."""
         return tuple(file.path for file in self.files)
 
     def size(self, names: Sequence[str]) -> int:
@@ -222,6 +224,7 @@ def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
 
 
 def pause(seconds: float) -> None:
+    """Wait before the next try."""
     time.sleep(seconds)
 
 

@@ -42,6 +42,7 @@ class Lock:
             ) from None
 
     def get(self, path: str) -> Locked | None:
+        """What was written down of a file; None where it was not fetched."""
         return self._entries.get(path)
 
     def add(self, path: str, entry: Locked) -> None:

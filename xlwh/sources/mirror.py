@@ -41,6 +41,7 @@ class Mirror:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing was written to it yet."""
         return not self.files
 
     def put(self, local: Path, name: str) -> int:
@@ -59,6 +60,7 @@ class Mirror:
         self._do(lambda: self._fs.pipe_file(self._at(INDEX), json.dumps(content, indent=1).encode()), INDEX)
 
     def has(self, name: str) -> bool:
+        """Whether it holds a file of that name."""
         return name in self.files
 
     def differs(self, local: Path, name: str) -> bool:
@@ -66,6 +68,7 @@ class Mirror:
         return name in self.files and sha256([local]) != self.files[name]["sha256"]
 
     def bytes(self, name: str) -> int:
+        """Size of a file that it holds."""
         return int(self.files[name]["bytes"])
 
     def get(self, name: str, target: Path) -> None:

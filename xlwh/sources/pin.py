@@ -43,6 +43,7 @@ class Pinned:
 
     @property
     def place(self) -> str:
+        """Dotted key of the study: models.bert."""
         return f"{self.section}.{self.key}"
 
     @property
@@ -51,6 +52,7 @@ class Pinned:
 
     @property
     def is_changed(self) -> bool:
+        """Whether a commit is to be written."""
         return self.new is not None and self.new != self.old
 
 
