@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.store.files import size
+from xlwh.store.files import size, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,7 +170,6 @@ def _report_paper(
     from xlwh.report.papers import pdf as as_pdf
     from xlwh.report.papers.contents import paper as named
     from xlwh.report.papers.pages import paper_report
-    from xlwh.report.static_report import write_whole
 
     figures = [figure(shown.figure) for shown in named(paper).figures]
     _keep(figures, warehouse, "published_vs_measured")
@@ -178,9 +177,9 @@ def _report_paper(
     if not (html or pdf or latex):
         html = Path(f"{paper}.html")
     if html is not None:
-        click.echo(f"Wrote {html}, {size(write_whole(as_html.html(report).encode('utf-8'), html))}")
+        click.echo(f"Wrote {html}, {size(write_whole(html, as_html.html(report).encode('utf-8')))}")
     if pdf is not None:
-        click.echo(f"Wrote {pdf}, {size(write_whole(as_pdf.pdf(report), pdf))}")
+        click.echo(f"Wrote {pdf}, {size(write_whole(pdf, as_pdf.pdf(report)))}")
     if latex is not None:
         for path in as_latex.latex(report, latex):
             click.echo(f"Wrote {path}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xlwh.errors import SourceError
+from xlwh.store.files import write_whole
 
 NAME = "sources.lock.toml"
 _HEAD = "# Files that `xlwh fetch` brought: where from, and their digests. A file that differs from its line is refused.\n"
@@ -25,28 +26,31 @@ class Lock:
     """The lock of a data root, by path below it."""
 
     def __init__(self, root: Path) -> None:
+        """`SourceError` where the lock cannot be read."""
         self._file = root / NAME
-        self._entries: dict[str, Locked] = {}
+        self._entries = self._read()
+
+    def _read(self) -> dict[str, Locked]:
         if not self._file.is_file():
-            return
+            return {}
         try:
             content = tomllib.loads(self._file.read_text(encoding="utf-8"))
-            self._entries = {path: Locked(**entry) for path, entry in content.items()}
+            return {path: Locked(**entry) for path, entry in content.items()}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
             raise SourceError(
                 f"{self._file} cannot be read: {error}. Repair it, or remove it: files are then locked as they are."
             ) from None
 
     def get(self, path: str) -> Locked | None:
+        """What was written down of a file; None where it was not fetched."""
         return self._entries.get(path)
 
     def add(self, path: str, entry: Locked) -> None:
         """Write down a file; the lock is replaced as a whole."""
         import tomlkit
 
-        from xlwh.sources.download import write_whole
-
-        self._entries[path] = entry
+        # Another process may have written down other files.
+        self._entries = self._read() | {path: entry}
         document = tomlkit.document()
         for name in sorted(self._entries):
             document[name] = vars(self._entries[name])

@@ -151,6 +151,9 @@ def _read(file: Path) -> tuple[Source, ...]:
 
 
 def _matched(pattern: str, path: str) -> dict[str, str] | None:
+    if {".", ".."} & set(path.split("/")):
+        # No name stands for another folder.
+        return None
     return None if (match := _compiled(pattern).fullmatch(path)) is None else match.groupdict()
 
 

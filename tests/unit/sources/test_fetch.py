@@ -18,7 +18,8 @@ from huggingface_hub import constants
 from xlwh import corpora
 from xlwh.errors import CorpusError
 from xlwh.models.hub import snapshot
-from xlwh.sources import download, fetch
+from xlwh.sources import fetch
+from xlwh.sources.lock import Lock, Locked
 from xlwh.study import load
 
 from .conftest import MODEL, STUDY, Run, pairs
@@ -400,6 +401,57 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
+def test_what_is_there_is_compared_with_the_mirror(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    revision = load(study).models["bert"].revision
+    assert revision is not None
+    weights = (snapshot("bert", "org/bert", revision) / "model.safetensors").resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    offered.requests.clear()
+    assert "3 there" in xlwh("fetch", study, "--from", mirror)[1]
+    code, out, err = xlwh("fetch", study, "--from", mirror, "--verify")
+    assert (code, offered.requests) == (0, []), err
+    assert "2 there, 1 fetched" in out
+    require_all(study)
+
+
+def test_what_another_program_cached_is_verified_too(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xlwh("fetch", study)
+    other = tmp_path / "other"
+    shutil.copytree(constants.HF_HUB_CACHE, other, symlinks=True)
+    shutil.rmtree(other / "models--org--bert" / "trees")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other))
+    weights = next(other.glob("models--*/snapshots/*/model.safetensors")).resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert "3 there" in xlwh("fetch", study)[1]
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert "the bytes of model.safetensors are not those" in err
+
+
+def test_a_list_of_files_may_not_name_one_outside_of_its_folder(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    xlwh("fetch", study, "--to", mirror)
+    index = json.loads((mirror / "mirror.json").read_text())
+    tree = next(name for name in index["files"] if "models--" in name and "/trees/" in name)
+    changed = (mirror / tree).read_text().replace('"config.json"', '"../../../../config.json"').encode()
+    (mirror / tree).write_bytes(changed)
+    index["files"][tree] = {"bytes": len(changed), "sha256": hashlib.sha256(changed).hexdigest()}
+    (mirror / "mirror.json").write_text(json.dumps(index))
+    # Another one: the client remembers lists of files by their place.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "other"))
+    code, _, err = xlwh("fetch", study, "--from", mirror)
+    assert code == 1
+    assert "names `../../../../config.json`, which lies outside of its folder" in err
+
+
 def test_an_object_store_without_its_package(study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     code, _, err = xlwh("fetch", study, "--to", "s3://bucket/mirror")
@@ -430,14 +482,9 @@ def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServe
     assert xlwh("fetch", study)[0] == 0
 
 
-def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-
-    def write() -> None:
-        with download.beside(file) as part:
-            part.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert files(tmp_path) == set()
+def test_two_processes_lock_their_files_in_one_lock(tmp_path: Path) -> None:
+    one, other = Lock(tmp_path), Lock(tmp_path)
+    one.add("a", Locked("http://x/a", 1, "0" * 64))
+    other.add("b", Locked("http://x/b", 2, "1" * 64))
+    found = Lock(tmp_path)
+    assert (found.get("a"), found.get("b")) == (one.get("a"), other.get("b"))
