@@ -57,12 +57,23 @@ def test_a_study_of_a_handful_is_not_measured_with_more_than_it_has(tmp_path: Pa
         }
     )
     planner = SimpleNamespace(
-        study=study, warehouse=tmp_path / "warehouse", pin=lambda name: SimpleNamespace(folder=tmp_path / name)
+        study=study,
+        warehouse=tmp_path / "warehouse",
+        pin=lambda name: SimpleNamespace(folder=tmp_path / name),
     )
     found = cut(cast(Any, planner), ["m"], 20, 15)
     assert found.heads is not None
     assert found.faithfulness is not None
     sampler = found.heads.samplers["rows"]
-    told = [found.datasets["nli"].max_examples, found.attribution.max_examples, found.faithfulness.max_examples]
-    told += [found.heads.max_examples, found.heads.max_evaluated, sampler.max_rows, sampler.round_permutations]
+    told = [
+        found.datasets["nli"].max_examples,
+        found.attribution.max_examples,
+        found.faithfulness.max_examples,
+    ]
+    told += [
+        found.heads.max_examples,
+        found.heads.max_evaluated,
+        sampler.max_rows,
+        sampler.round_permutations,
+    ]
     assert told == [3, 3, 2, 2, 3, 16, 2]
