@@ -160,13 +160,13 @@ def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) 
 def test_two_models_of_a_hundred(researcher: Researcher) -> None:
     """Of the study with the most models: a multilingual one and its counterpart, from the same command line."""
     prepare(researcher, "faithfulness")
-    models = ["mbert-uncased", "mbert-uncased-sst", "bert", "bert-sst"]
-    researcher.xlwh("materialize", *(part for model in models for part in ("--model", model)))
+    wanted = ("published_results", "+faithfulness", "-m", "mbert-uncased-sst", "-m", "bert-sst")
+    researcher.xlwh("materialize", *wanted)
     [counts] = researcher.rows(
         """select count(*) as printed, count(measured) as measured from published_vs_measured
         where paper = 'faithfulness' and dataset = 'sst' and published_model in ('mBERT', 'bert')"""
     )
-    assert counts["measured"] >= 0.7 * counts["printed"] > 0
+    assert counts["measured"] >= 0.6 * counts["printed"] > 0
     assert " of 1,020 printed numbers were measured here" in researcher.xlwh(
         "report", "--paper", "faithfulness"
     )
