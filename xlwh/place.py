@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from xlwh.errors import SourceError
@@ -61,6 +62,7 @@ def listing(kind: Kind, repository: str, revision: str) -> dict[str, int] | None
     """Files of a commit and their bytes, as the hub listed them when it was fetched; None where that is not known.
 
     Names of all files, whichever of them were fetched: what is not there is missing, not absent from the repository.
+    `SourceError` as of `require_inside`.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
@@ -69,4 +71,15 @@ def listing(kind: Kind, repository: str, revision: str) -> dict[str, int] | None
         files = get_cached_repo_tree(repository, repo_type=kind, revision=revision, cache_dir=hub_cache())
     except CachedRepoTreeNotFoundError:
         return None
+    require_inside((file.path for file in files), f"{kind} {repository} at {revision}")
     return {file.path: file.size for file in files}
+
+
+def require_inside(names: Iterable[str], what: str) -> None:
+    """`SourceError` where a list of files, which a hub or a mirror gave, names one outside of its own folder."""
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise SourceError(
+                f"{what}: its list of files names `{name}`, which lies outside of its folder. Nothing is read or written there; "
+                f"whoever made the list, in {hub_cache()} or on the hub, is not to be trusted."
+            )

@@ -28,13 +28,26 @@ PROGRAM = "import sys; from xlwh.cli import main; sys.exit(main())"
 SHAPES: Mapping[str, Mapping[str, Mapping[str, int]]] = {"heads": {"FacebookAI/xlm-roberta-base": TWELVE}}
 """Paper -> stand-ins that are as deep as what they stand for, since its figures show every layer and head."""
 
+LONG = ("faithfulness",)
+"""Papers of more than a hundred models, which take some minutes; a part of each is made below."""
 IN_ALL_FORMS = "heads"
 """The paper whose report is written as PDF and LaTeX, too."""
 
+_NO_RATIO = """
+    exists (
+        select 1 from faithfulness as found
+        where found.random_score = 0 and found.ratio is null and found.language = cells.language
+            and found.dataset = cells.dataset
+            and cells.metric = concat(if(mode = 'soft', 'soft_', ''), side, '_ratio.', method)
+    )
+"""
 NOT_MEASURED: Mapping[str, Mapping[str, str]] = {
     "concepts": {
         "published_model = 'mBERT base'": "entities by a head that was never trained, which xlwh refuses"
-    }
+    },
+    "faithfulness": {
+        _NO_RATIO: "a ratio to random attributions that score 0, as they may with eight examples"
+    },
 }
 """Paper -> a condition on `published_vs_measured` -> why those numbers cannot be had."""
 
@@ -75,8 +88,8 @@ def researcher(tmp_path: Path) -> Iterator[Researcher]:
         yield Researcher(tmp_path, hub)
 
 
-def made(researcher: Researcher, name: str) -> None:
-    """A paper's study, made in the researcher's folder, by the commands that `xlwh init` names."""
+def prepare(researcher: Researcher, name: str) -> None:
+    """A paper's study with all that it names, in the researcher's folder, by the commands that `xlwh init` names."""
     told = researcher.xlwh("init", "--paper", name, "--size", "smoke", "study")
     commands = re.findall(r"^  (cd|xlwh) (.*?)(?:  +#.*)?$", told, re.MULTILINE)
     assert [rest.split()[0] for _, rest in commands] == [
@@ -95,6 +108,11 @@ def made(researcher: Researcher, name: str) -> None:
     researcher.settings["HF_HUB_OFFLINE"] = "1"
     researcher.hub.requests.clear()
     assert "Not made yet" in researcher.xlwh("plan", "--no-probe")
+
+
+def made(researcher: Researcher, name: str) -> None:
+    """The whole study."""
+    prepare(researcher, name)
     researcher.xlwh("materialize")
     assert "Not made yet" not in researcher.xlwh("plan", "--no-probe")
 
@@ -104,16 +122,15 @@ def require_filled(researcher: Researcher, name: str, *files: str) -> None:
     paper = PAPERS[name]
     excepted = " or ".join(f"({condition})" for condition in NOT_MEASURED.get(name, {})) or "false"
     missing = researcher.rows(
-        f"""select "table", table_row, table_column from published_vs_measured
+        f"""select "table", table_row, table_column from published_vs_measured as cells
         where paper = '{paper.published}' and measured is null and not ({excepted})"""
     )
     assert missing == []
-    for condition in NOT_MEASURED.get(name, {}):
-        measured = researcher.rows(
-            f"""select table_row, table_column from published_vs_measured
-            where paper = '{paper.published}' and measured is not null and ({condition})"""
-        )
-        assert measured == [], f"{condition}: no exception any more"
+    [counts] = researcher.rows(
+        f"""select count(*) as printed, count(*) filter (measured is null) as missing
+        from published_vs_measured as cells where paper = '{paper.published}' and coalesce(choice, 1) = 1"""
+    )
+    assert counts["missing"] <= counts["printed"] * (0.15 if name == "concepts" else 0.03)
     told = researcher.xlwh("report", "--paper", name, *files)
     assert "printed numbers were measured here" in told
     page = (researcher.folder / f"{name}.html").read_text(encoding="utf-8")
@@ -125,7 +142,9 @@ def require_filled(researcher: Researcher, name: str, *files: str) -> None:
     assert page.count('<h3 id="table-') == len(paper.tables)
 
 
-@pytest.mark.parametrize("name", sorted(PAPERS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in sorted(PAPERS)]
+)
 def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) -> None:
     made(researcher, name)
     more = (
@@ -135,6 +154,22 @@ def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) 
     if more:
         assert (researcher.folder / "paper.pdf").read_bytes().startswith(b"%PDF-")
         assert len(list((researcher.folder / "latex").glob("*.tex"))) > len(PAPERS[name].tables)
+    assert researcher.hub.requests == []
+
+
+def test_two_models_of_a_hundred(researcher: Researcher) -> None:
+    """Of the study with the most models: a multilingual one and its counterpart, from the same command line."""
+    prepare(researcher, "faithfulness")
+    wanted = ("published_results", "+faithfulness", "-m", "mbert-uncased-sst", "-m", "bert-sst")
+    researcher.xlwh("materialize", *wanted)
+    [counts] = researcher.rows(
+        """select count(*) as printed, count(measured) as measured from published_vs_measured
+        where paper = 'faithfulness' and dataset = 'sst' and published_model in ('mBERT', 'bert')"""
+    )
+    assert counts["measured"] >= 0.6 * counts["printed"] > 0
+    assert " of 1,020 printed numbers were measured here" in researcher.xlwh(
+        "report", "--paper", "faithfulness"
+    )
     assert researcher.hub.requests == []
 
 

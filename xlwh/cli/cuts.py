@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from xlwh.cli.plan import disk, duration
-from xlwh.cli.render import grid
+from xlwh.cli.render import disk, duration, grid
 from xlwh.cli.selection import select_of
 from xlwh.published import load
 from xlwh.report.papers.contents import PAPERS
@@ -106,8 +105,8 @@ def show(found: Sequence[Share]) -> None:
     grid(["share of the examples", *heads], rows)
     click.echo(
         "Every share gives every table; what it costs is wider intervals: at most so much at 95 %, for an accuracy or the mean "
-        "of another value between 0 and 1, in the language with the fewest examples. What is trained on is not cut. Tables "
-        "share work, so that their times do not add up."
+        "of another value between 0 and 1, in the language with the fewest examples, where examples share no texts. What is "
+        "trained on is not cut. Tables share work, so that their times do not add up."
     )
     places = found[-1].cut.settings
     if places:

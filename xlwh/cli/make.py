@@ -101,7 +101,7 @@ def init(paper: str | None, size: str | None, folder: Path) -> None:
 
         text = compose(paper, size or "full")
         then = _paper_commands(paper, folder)
-    from xlwh.sources.download import write_whole
+    from xlwh.store.files import write_whole
 
     write_whole(path, text.encode())
     click.echo(f"Wrote {path}. {then}")

@@ -12,6 +12,7 @@ import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
+from xlwh.cli.render import disk, duration
 
 if TYPE_CHECKING:
     from xlwh.steps.history import Made
@@ -206,24 +207,6 @@ def _time(estimate: Estimate | None) -> str:
     low, high = duration(estimate.low), duration(estimate.high)
     told = low if low == high else f"{duration(estimate.seconds)} ({low} to {high})"
     return f"{told} and ?" if estimate.unknown else told
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def disk(estimate: Estimate | None) -> str:
-    """Bytes of an estimate, `?` where nothing is known."""
-    if estimate is None or (estimate.unknown and not estimate.size_bytes):
-        return "" if estimate is None else "?"
-    from xlwh.store.files import size
-
-    return size(round(estimate.size_bytes))
 
 
 def _plain(

@@ -1,4 +1,4 @@
-"""How rows are printed: a table for people, JSON, CSV."""
+"""How rows and numbers are printed: a table for people, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from xlwh.steps.rates import Estimate
 
 Fetch = Callable[[int], Sequence[Sequence[Any]]]
 """Hands out the next so many rows, none at the end."""
@@ -63,6 +65,24 @@ def shown(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def disk(estimate: Estimate | None) -> str:
+    """Bytes of an estimate, `?` where nothing is known."""
+    if estimate is None or (estimate.unknown and not estimate.size_bytes):
+        return "" if estimate is None else "?"
+    from xlwh.store.files import size
+
+    return size(round(estimate.size_bytes))
 
 
 def write_json(out: TextIO, columns: Sequence[str], fetch: Fetch) -> None:

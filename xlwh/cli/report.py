@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.store.files import size
+from xlwh.store.files import size, write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from xlwh.report.figures import Figure
     from xlwh.store import Warehouse
 
 
@@ -106,8 +109,7 @@ def report(
     --paper it is the report of a published paper: its tables and figures beside those measured here, and the settings
     that differ.
     """
-    from xlwh.cli.display import keep, warn
-    from xlwh.report.figures import all_figures, figure, views_of
+    from xlwh.report.figures import all_figures, figure
     from xlwh.store import Warehouse
 
     if study_file is None and Path("study.toml").is_file():
@@ -132,8 +134,7 @@ def report(
     if len(selection) < len(pairs):
         raise click.UsageError("--set names a column twice; a figure has one value of each")
     warehouse = Warehouse(root)
-    of_figures = views_of([figure(name) for name in only] if only and out is None else all_figures().values())
-    warn(keep(warehouse, [name for name in of_figures if name in warehouse.sources().names]))
+    _keep([figure(name) for name in only] if only and out is None else all_figures().values(), warehouse)
     if out is not None:
         from xlwh.report.static_report import write_report
 
@@ -146,6 +147,15 @@ def report(
             click.echo(f"Wrote {path}")
 
 
+def _keep(figures: Iterable[Figure], warehouse: Warehouse, *more: str) -> None:
+    """Keep the rows of the views that figures show, and of more."""
+    from xlwh.cli.display import keep, warn
+    from xlwh.report.figures import views_of
+
+    names = dict.fromkeys([*views_of(figures), *more])
+    warn(keep(warehouse, [name for name in names if name in warehouse.sources().names]))
+
+
 def _report_paper(
     warehouse: Warehouse,
     paper: str,
@@ -154,19 +164,22 @@ def _report_paper(
     pdf: Path | None,
     latex: Path | None,
 ) -> None:
+    from xlwh.report.figures import figure
     from xlwh.report.papers import html as as_html
     from xlwh.report.papers import latex as as_latex
     from xlwh.report.papers import pdf as as_pdf
+    from xlwh.report.papers.contents import paper as named
     from xlwh.report.papers.pages import paper_report
-    from xlwh.report.static_report import write_whole
 
+    figures = [figure(shown.figure) for shown in named(paper).figures]
+    _keep(figures, warehouse, "published_vs_measured")
     report = paper_report(warehouse, paper, study)
     if not (html or pdf or latex):
         html = Path(f"{paper}.html")
     if html is not None:
-        click.echo(f"Wrote {html}, {size(write_whole(as_html.html(report).encode('utf-8'), html))}")
+        click.echo(f"Wrote {html}, {size(write_whole(html, as_html.html(report).encode('utf-8')))}")
     if pdf is not None:
-        click.echo(f"Wrote {pdf}, {size(write_whole(as_pdf.pdf(report), pdf))}")
+        click.echo(f"Wrote {pdf}, {size(write_whole(pdf, as_pdf.pdf(report)))}")
     if latex is not None:
         for path in as_latex.latex(report, latex):
             click.echo(f"Wrote {path}")

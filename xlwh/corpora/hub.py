@@ -33,7 +33,7 @@ from xlwh.corpora.files import (
     search_all,
     shown_name,
 )
-from xlwh.corpora.hub_layout import CARD, STEMS, Layout, card_of, data_files, features
+from xlwh.corpora.hub_layout import CARD, STEMS, Layout, card_in, data_files, features
 from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import (
     SUFFIXES,
@@ -234,11 +234,9 @@ def _fetched(request: Request, options: HubOptions) -> tuple[Document, ...]:
     hub, revision = str(dataset.hub), str(dataset.revision)
     shown, folder = f"{hub}@{revision}", snapshot_folder("dataset", hub, revision)
     names = listing("dataset", hub, revision)
-    lacking = (
-        [] if names is None else [name for name in names if name == CARD and not (folder / name).is_file()]
-    )
+    lacking = [CARD] if names is not None and CARD in names and not (folder / CARD).is_file() else []
     if names is not None and not lacking:
-        wanted = needed(Layout(tuple(names), _card(folder)), request)
+        wanted = needed(Layout(tuple(names), card_in(folder)), request)
         lacking = [name for name in wanted if not (folder / name).is_file()]
     if names is None or lacking:
         part = f": {', '.join(lacking[:3])}{' and more' * (len(lacking) > 3)}" if lacking else ""
@@ -264,13 +262,6 @@ def _document(request: Request, path: Path, name: str, own: bool) -> Document:
     return Document(path, f"{name}/{data[0]}", (data[0],), own)
 
 
-def _card(folder: Path) -> Mapping[str, Any]:
-    file = folder / CARD
-    if not file.is_file():
-        return {}
-    return card_of(file.read_text(encoding="utf-8", errors="replace"), str(file))
-
-
 def _with_classes(
     request: Request, options: HubOptions, document: Document, records: Records
 ) -> tuple[Document, Records]:
@@ -280,7 +271,7 @@ def _with_classes(
     from xlwh.place import snapshot_folder
 
     folder = snapshot_folder("dataset", str(request.dataset.hub), str(request.dataset.revision))
-    return document, replace(records, features=features(_card(folder), _config(request, options)))
+    return document, replace(records, features=features(card_in(folder), _config(request, options)))
 
 
 def _load_saved(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from xlwh.corpora.files import filled, require_shards
@@ -57,6 +58,14 @@ def card_of(text: str, where: str) -> Mapping[str, Any]:
     except yaml.YAMLError as error:
         raise CorpusError(f"{where}: its front matter is not YAML: {error}") from None
     return content if isinstance(content, dict) else {}
+
+
+def card_in(folder: Path) -> Mapping[str, Any]:
+    """The front matter of the card in a snapshot's folder; empty where there is no card. CorpusError as of `card_of`."""
+    file = folder / CARD
+    if not file.is_file():
+        return {}
+    return card_of(file.read_text(encoding="utf-8", errors="replace"), str(file))
 
 
 def data_files(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.models.batches import to_device
-from xlwh.models.labels import require_known
+from xlwh.models.labels import require_known, require_tags
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,7 +74,7 @@ class Gold:
 def gold_of(
     loaded: LoadedModel, encoded: Encoded, examples: pl.DataFrame, tagged_piece: str = "first"
 ) -> Gold:
-    """Gold of examples that all have some; ModelError for a label that the model does not know.
+    """Gold of examples that all have some; ModelError for a label that the model does not know, or tags of other names.
 
     In tagging, `tagged_piece` is the sub-token that speaks for a word: first or last.
     """
@@ -82,7 +82,7 @@ def gold_of(
     if loaded.task == "token_classification":
         return _tags(encoded, examples["word_labels"].to_list(), index, loaded, tagged_piece)
     labels = examples["label"].to_list()
-    require_known(loaded.key, loaded.labels or (), labels, "the examples")
+    require_known(loaded.key, loaded.labels or (), labels, "what is evaluated")
     return Gold(np.array([index[label] for label in labels], dtype=np.int64), np.ones(len(labels), np.int64))
 
 
@@ -96,13 +96,14 @@ def _tags(
     from xlwh.models.tagging import word_places
     from xlwh.models.tokenize import NONE
 
-    known = {tag for row in tags for tag in row if tag is not None}
-    require_known(loaded.key, loaded.labels or (), known, "the examples")
+    said = {tag for row in tags for tag in row if tag is not None}
+    require_tags(loaded.key, loaded.labels or (), said, "what is evaluated")
     places = word_places(encoded, tagged_piece)
     classes = np.full((len(encoded), int(encoded.lengths.max(initial=1))), NO_GOLD, dtype=np.int64)
     for row, gold in enumerate(tags):
         for place, tag in zip(places.position[places.of(row)].tolist(), gold, strict=True):
-            if place != NONE and tag is not None:
+            # A tag that the model never learnt is one that it gets wrong: it has a weight, and no class.
+            if place != NONE and tag in index:
                 classes[row, place] = index[tag]
     weights = np.array([sum(tag is not None for tag in gold) for gold in tags], dtype=np.int64)
     return Gold(classes, weights)

@@ -71,8 +71,8 @@ def lacking_files(repository: str, revision: str) -> list[str]:
     """What the cached snapshot of a model lacks of what is loaded: by the hub's own list, where that is known."""
     folder, listed = snapshot_folder("model", repository, revision), listing("model", repository, revision)
     lacking = missing_files(folder)
-    unlisted = loaded(listed or ())
-    return list(dict.fromkeys([*lacking, *(name for name in unlisted if not (folder / name).is_file())]))
+    wanted = loaded(listed or ())
+    return list(dict.fromkeys([*lacking, *(name for name in wanted if not (folder / name).is_file())]))
 
 
 def loaded(names: Iterable[str]) -> list[str]:
@@ -80,6 +80,11 @@ def loaded(names: Iterable[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     return list(filter_repo_objects(names, ignore_patterns=list(UNWANTED)))
+
+
+def has_safetensors(names: Iterable[str]) -> bool:
+    """Whether there are weights that can be loaded among a repository's files."""
+    return any(name.endswith(".safetensors") for name in loaded(names))
 
 
 def configuration(key: str, repository: str, revision: str) -> Path:

@@ -36,6 +36,7 @@ class Zoo:
         self._device = device
         self._hashes = warehouse.hashes
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._sizes: dict[str, Size] = {}
 
     def pin(self, key: str) -> Pin:
         """The identity of a model, without loading it.
@@ -102,10 +103,18 @@ class Zoo:
         model = self._model(key)
         while model.scratch is None and model.base is not None:
             key, model = model.base, self._model(model.base)
-        try:
-            return of_folder(self._folder(key, model)) if model.scratch is None else of_scratch(model.scratch)
-        except (ModelError, OSError, ValueError):
-            return None
+        if key not in self._sizes:
+            try:
+                found = (
+                    of_folder(self._folder(key, model))
+                    if model.scratch is None
+                    else of_scratch(model.scratch)
+                )
+            except (ModelError, OSError, ValueError):
+                return None
+            # Every partition asks, also those that have nothing to make.
+            self._sizes[key] = found
+        return self._sizes[key]
 
     def load(self, key: str) -> LoadedModel:
         """A model in evaluation mode with frozen weights, from memory if it is one of the last few used."""

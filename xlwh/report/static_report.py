@@ -5,7 +5,6 @@ Nothing is loaded from anywhere: the drawings are inline SVG, and the page forbi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,12 +15,23 @@ import polars as pl
 from xlwh.report.figures import Everything, everything, sections
 from xlwh.report.figures.base import chosen_text
 from xlwh.report.markup import Markup, data, el
-from xlwh.report.page import asset, document, missing, settings, stored, styles, theme_button, versions, view
+from xlwh.report.page import (
+    asset,
+    document,
+    missing,
+    policy,
+    settings,
+    stored,
+    styles,
+    theme_button,
+    versions,
+    view,
+)
 from xlwh.report.status import Status, ago, status
 from xlwh.report.tables import html_table
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
-from xlwh.store.files import path_beside, publish
+from xlwh.store.files import write_whole
 
 _MODELS = """
 select model, kind, source, revision, family, task, num_layers, num_heads, hidden_size, num_parameters,
@@ -32,19 +42,7 @@ from models order by model
 
 def write_report(warehouse: Warehouse, out: Path, study: Path | None = None) -> int:
     """Write the report of a warehouse to `out`; `study` is the file to print in it. Returns the bytes written."""
-    return write_whole(report(warehouse, study).encode("utf-8"), out)
-
-
-def write_whole(content: bytes, out: Path) -> int:
-    """Write a file at once, with its folder: it is never seen half written. Returns the bytes written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path_beside(out)
-    try:
-        unfinished.write_bytes(content)
-        publish(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return len(content)
+    return write_whole(out, report(warehouse, study).encode("utf-8"))
 
 
 def report(warehouse: Warehouse, study: Path | None = None) -> str:
@@ -79,12 +77,7 @@ def report(warehouse: Warehouse, study: Path | None = None) -> str:
         body.append(_tail(found))
     side.append(el("div", theme_button(), class_="end"))
     script = asset("common.js")
-    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{mark}'; img-src data:"
-    head = [
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("style", Markup(styles())),
-    ]
+    head = [policy(script), el("style", Markup(styles()))]
     return document(f"xlwh report: {Path(found.root).name}", head, side, body, el("script", Markup(script)))
 
 

@@ -7,10 +7,9 @@ name that holds the file's state on the server, so that parts of two versions ar
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
     mark = hashlib.sha256(f"{address.url} {has.state}".encode()).hexdigest()[:12]
     part = target.with_name(f".{target.name}.{mark}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for other in target.parent.glob(f".{glob_escaped(target.name)}.*.part"):
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         if other != part:
             other.unlink(missing_ok=True)
     headers = {"Accept-Encoding": "identity"} | ({"If-Range": has.state} if has.state else {})
@@ -128,41 +127,6 @@ def refuse_stand_in(file: Path, address: Address) -> None:
     except CorpusError as error:
         file.unlink()
         raise SourceError(f"{address.path}: {address.url} sends no data: {error}") from None
-
-
-def glob_escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Put a file in place, so that nobody sees a part of it; a link stays one."""
-    try:
-        with beside(file.resolve()) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        # A full disk does not say which file it was.
-        error.filename = error.filename or str(file)
-        raise
-
-
-@contextmanager
-def beside(file: Path) -> Iterator[Path]:
-    """A file to write to, which replaces `file` at the end and leaves nothing behind where that is not reached."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        if file.exists():
-            shutil.copymode(file, part)
-        else:
-            part.chmod(0o644)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _head(url: str) -> Any:

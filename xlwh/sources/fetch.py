@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xlwh.corpora.hub import needed
-from xlwh.corpora.hub_layout import CARD, Layout, card_of
+from xlwh.corpora.hub_layout import CARD, Layout, card_in
 from xlwh.digests import sha256
 from xlwh.errors import SourceError, XlwhError
-from xlwh.models.hub import loaded, missing_files
+from xlwh.models.hub import has_safetensors, loaded, missing_files
 from xlwh.place import DATA, HUB, hub_cache, listing, repository_folder, snapshot_folder
 from xlwh.sources import hub
 from xlwh.sources.download import download, offered
@@ -56,6 +56,7 @@ class Item:
 
     @property
     def is_open(self) -> bool:
+        """Whether it is still to be fetched."""
         return self.state == "to fetch"
 
 
@@ -131,7 +132,8 @@ class Fetching:
         assert isinstance(need, HubNeed)
         listed = listing(need.kind, need.repository, need.revision)
         folder = snapshot_folder(need.kind, need.repository, need.revision)
-        if listed is None and need.kind == "model" and folder.is_dir() and not missing_files(folder):
+        is_whole = need.kind == "model" and folder.is_dir() and not missing_files(folder)
+        if listed is None and is_whole and not self._verifies:
             # Another program has cached it, and nobody lists what else there may be.
             item.names = tuple(loaded(file.name for file in folder.iterdir() if file.is_file()))
             item.bytes = sum((folder / name).stat().st_size for name in item.names)
@@ -140,13 +142,10 @@ class Fetching:
         if listed is None or (need.kind == "dataset" and not _has(folder, CARD, listed)):
             listed = self._listed(item, need)
         item.names = _wanted(need, listed, folder)
-        if outside := [name for name in item.names if name.startswith("/") or ".." in name.split("/")]:
-            raise SourceError(
-                f"{need.kind} {need.repository} at {need.revision}: the file {outside[0]} would lie outside of its folder in "
-                f"{hub_cache()}. It was not fetched: the list of its files is damaged, or made to do harm."
-            )
         item.bytes = sum(listed[name] for name in item.names)
-        item.lacks = tuple(name for name in item.names if not _has(folder, name, listed))
+        item.lacks = tuple(
+            name for name in item.names if not _has(folder, name, listed) or self._differs(need, folder, name)
+        )
         item.lacking = sum(listed[name] for name in item.lacks)
         item.licence = item.licence or _licence(folder)
         if not item.lacks:
@@ -155,6 +154,13 @@ class Fetching:
                 hub.verify(need.kind, need.repository, need.revision, folder)
         elif self._source is None and not item.licence:
             item.licence = hub.describe(need.kind, need.repository, need.revision).licence
+
+    def _differs(self, need: HubNeed, folder: Path, name: str) -> bool:
+        """Whether a file is to be compared with the mirror's, and is another one; the hub's digests are asked for at once."""
+        if self._source is None or not self._verifies:
+            return False
+        place = repository_folder(need.kind, need.repository).name
+        return self._source.differs(folder / name, f"{HUB}/{place}/snapshots/{need.revision}/{name}")
 
     def _listed(self, item: Item, need: HubNeed) -> dict[str, int]:
         """The files of a commit that was not fetched yet, with its card, which is fetched to know what is needed."""
@@ -297,15 +303,13 @@ def _wanted(need: HubNeed, listed: dict[str, int], folder: Path) -> tuple[str, .
     """Of a repository's files those that the study needs."""
     if need.kind == "model":
         names = loaded(listed)
-        if not any(name.endswith(".safetensors") for name in names):
+        if not has_safetensors(names):
             raise SourceError(
                 f"model {need.repository} at {need.revision} has no safetensors, and no other weights are loaded. `xlwh pin` looks "
                 "for a commit that has them."
             )
         return tuple(names)
-    file = folder / CARD
-    card = card_of(file.read_text(encoding="utf-8", errors="replace"), str(file)) if file.is_file() else {}
-    layout = Layout(tuple(listed), card)
+    layout = Layout(tuple(listed), card_in(folder))
     found = dict.fromkeys([CARD] if CARD in listed else [])
     for request in need.requests:
         found.update(dict.fromkeys(needed(layout, request)))
@@ -319,10 +323,7 @@ def _has(folder: Path, name: str, listed: dict[str, int]) -> bool:
 
 
 def _licence(folder: Path) -> str:
-    file = folder / CARD
-    if not file.is_file():
-        return ""
-    said = card_of(file.read_text(encoding="utf-8", errors="replace"), str(file)).get("license")
+    said = card_in(folder).get("license")
     return ", ".join(map(str, said)) if isinstance(said, list) else str(said or "")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xlwh.errors import SourceError
-from xlwh.place import Kind, hub_cache
+from xlwh.place import Kind, hub_cache, require_inside
 
 TRIES = 6
 LONGEST_WAIT_S = 300.0
@@ -53,10 +53,12 @@ class Described:
 
     @property
     def is_renamed(self) -> bool:
+        """Whether the repository has another id today than the one asked for."""
         return self.id != self.asked
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Paths of its files."""
         return tuple(file.path for file in self.files)
 
     def size(self, names: Sequence[str]) -> int:
@@ -78,6 +80,7 @@ def describe(kind: Kind, repository: str, revision: str) -> Described:
         repository,
         revision,
     )
+    require_inside((file.rfilename for file in info.siblings or ()), f"{kind} {repository} at {revision}")
     card: Any = info.card_data or {}
     return Described(
         kind=kind,
@@ -104,8 +107,10 @@ def _task(info: Any, card: Any) -> str:
 
 
 def conversions(repository: str) -> Iterator[tuple[str, str]]:
-    """(ref, commit) of pull requests of a model that hold model.safetensors, the newest first."""
+    """(ref, commit) of pull requests of a model that have safetensors, the newest first."""
     from huggingface_hub import HfApi
+
+    from xlwh.models.hub import has_safetensors
 
     api = HfApi()
     refs = patiently(
@@ -117,18 +122,13 @@ def conversions(repository: str) -> Iterator[tuple[str, str]]:
     )
     for ref in numbered[:_CONVERSIONS]:
         found = describe("model", repository, ref.ref)
-        if any(has_weights(name) for name in found.names):
+        if has_safetensors(found.names):
             yield ref.ref, found.commit
 
 
 def is_commit(revision: str) -> bool:
     """Whether a revision is a commit as a whole, not a branch, a tag or the beginning of a commit."""
     return re.fullmatch(r"[0-9a-fA-F]{40}", revision) is not None
-
-
-def has_weights(name: str) -> bool:
-    """Whether a file is weights that are loaded, or their index."""
-    return name in ("model.safetensors", "model.safetensors.index.json")
 
 
 def bring(kind: Kind, repository: str, revision: str, names: Sequence[str]) -> Path:
@@ -230,6 +230,7 @@ def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
 
 
 def pause(seconds: float) -> None:
+    """Wait before the next try."""
     time.sleep(seconds)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xlwh.errors import SourceError
+from xlwh.store.files import write_whole
 
 NAME = "sources.lock.toml"
 _HEAD = "# Files that `xlwh fetch` brought: where from, and their digests. A file that differs from its line is refused.\n"
@@ -25,6 +26,7 @@ class Lock:
     """The lock of a data root, by path below it."""
 
     def __init__(self, root: Path) -> None:
+        """`SourceError` where the lock cannot be read."""
         self._file = root / NAME
         self._entries = self._read()
 
@@ -40,13 +42,14 @@ class Lock:
             ) from None
 
     def get(self, path: str) -> Locked | None:
+        """What was written down of a file; None where it was not fetched."""
         return self._entries.get(path)
 
     def add(self, path: str, entry: Locked) -> None:
         """Write down a file beside those that other processes wrote down; the lock is replaced as a whole."""
         import tomlkit
 
-        from xlwh.sources.download import held, write_whole
+        from xlwh.sources.download import held
 
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with held(self._file, waits=True):

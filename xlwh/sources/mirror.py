@@ -16,7 +16,7 @@ from typing import Any
 
 from xlwh.digests import sha256
 from xlwh.errors import SourceError
-from xlwh.sources.download import beside
+from xlwh.store.files import replacing
 
 INDEX = "mirror.json"
 _VERSION = 1
@@ -41,6 +41,7 @@ class Mirror:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing was written to it yet."""
         return not self.files
 
     def put(self, local: Path, name: str) -> int:
@@ -59,9 +60,15 @@ class Mirror:
         self._do(lambda: self._fs.pipe_file(self._at(INDEX), json.dumps(content, indent=1).encode()), INDEX)
 
     def has(self, name: str) -> bool:
+        """Whether it holds a file of that name."""
         return name in self.files
 
+    def differs(self, local: Path, name: str) -> bool:
+        """Whether a file has other bytes than the one of that name; it does not where there is none."""
+        return name in self.files and sha256([local]) != self.files[name]["sha256"]
+
     def bytes(self, name: str) -> int:
+        """Size of a file that it holds."""
         return int(self.files[name]["bytes"])
 
     def get(self, name: str, target: Path) -> None:
@@ -70,7 +77,7 @@ class Mirror:
             raise SourceError(
                 f"{name} is not in the mirror {self.url}. Where there is a network: xlwh fetch --to {self.url}"
             )
-        with beside(target) as part:
+        with replacing(target) as part:
             self._do(lambda: self._fs.get_file(self._at(name), str(part)), name)
             if (digest := sha256([part])) != self.files[name]["sha256"]:
                 raise SourceError(

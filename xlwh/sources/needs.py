@@ -38,6 +38,7 @@ class FileNeed:
 
     @property
     def is_there(self) -> bool:
+        """Whether there is something at the path."""
         return self.path.exists()
 
 

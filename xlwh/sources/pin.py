@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,7 @@ class Pinned:
 
     @property
     def place(self) -> str:
+        """Dotted key of the study: models.bert."""
         return f"{self.section}.{self.key}"
 
     @property
@@ -52,6 +53,7 @@ class Pinned:
 
     @property
     def is_changed(self) -> bool:
+        """Whether a commit is to be written."""
         return self.new is not None and self.new != self.old
 
 
@@ -79,7 +81,7 @@ def write(file: Path, pins: list[Pinned]) -> int:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    from xlwh.sources.download import write_whole
+    from xlwh.store.files import write_whole
 
     changed = [each for each in pins if each.is_changed]
     if not changed:
@@ -187,10 +189,10 @@ def _ask(each: Pinned, study: Study, renew: bool, described: Callable[..., hub.D
 
 
 def _look_at_model(each: Pinned, found: hub.Described) -> None:
-    from xlwh.models.hub import loaded
+    from xlwh.models.hub import has_safetensors, loaded
 
     each.size = found.size(loaded(found.names))
-    each.has_safetensors = any(name.endswith(".safetensors") for name in loaded(found.names))
+    each.has_safetensors = has_safetensors(found.names)
     if each.has_safetensors:
         return
     others = list(hub.conversions(each.repository))
@@ -209,16 +211,14 @@ def _look_at_model(each: Pinned, found: hub.Described) -> None:
 def _look_at_dataset(each: Pinned, found: hub.Described, study: Study) -> None:
     """The size of what is read, as far as names tell it: where the card has to be read, that is seen by a fetch."""
     from xlwh.corpora.hub import needed
-    from xlwh.corpora.hub_layout import CARD, Layout, card_of
+    from xlwh.corpora.hub_layout import CARD, Layout, card_in
     from xlwh.corpora.registry import request_of
 
-    card = {}
-    if CARD in found.names and not found.gated:
-        folder = hub.bring("dataset", each.repository, found.commit, [CARD])
-        text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
-        card = dict(card_of(text, f"{each.repository}/{CARD}"))
-    elif found.gated:
+    if found.gated:
         return
+    card: Mapping[str, Any] = {}
+    if CARD in found.names:
+        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD]))
     dataset = study.datasets[each.key].model_copy(update={"revision": found.commit})
     study = study.model_copy(update={"datasets": {**study.datasets, each.key: dataset}})
     names: set[str] = set()

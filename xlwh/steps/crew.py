@@ -100,8 +100,9 @@ class Crew:
         """Make partitions of one step side by side; they come in the order in which they end.
 
         Those that are expected to take longest are begun first, by what like ones took on this machine. A partition
-        waits for those of the same step that it reads, and for one that may write the same files. One whose model uses all cores is made in this process, while the workers rest. If the caller does not take all results,
-        as when it is interrupted, the workers are ended. XlwhError where workers cannot be started.
+        waits for those of the same step that it reads, and for one that may write the same files. One whose model uses
+        all cores is made in this process, while the workers rest. If the caller does not take all results, as when it is
+        interrupted, the workers are ended. XlwhError where workers cannot be started.
         """
         deal = _Deal(step, self._study, keys, self._seconds(step, context, keys))
         is_shared = cache(lambda model: self._is_shared(context, model))

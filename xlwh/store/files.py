@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MANIFEST = "manifest.sqlite"
@@ -35,6 +35,32 @@ def publish(unfinished: Path, path: Path) -> None:
     sync(unfinished)
     unfinished.rename(path)
     sync(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write to, which replaces `path` at the end, with its mode, and leaves nothing behind where that is not reached."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path_beside(path)
+    try:
+        yield unfinished
+        if path.exists():
+            shutil.copymode(path, unfinished)
+        publish(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> int:
+    """Put a file in place, with its folder, so that nobody sees a part of it; a link stays one. Returns its bytes."""
+    try:
+        with replacing(path.resolve()) as unfinished:
+            unfinished.write_bytes(content)
+    except OSError as error:
+        # A full disk does not say which file it was.
+        error.filename = error.filename or str(path)
+        raise
+    return len(content)
 
 
 def make_folder(folder: Path) -> None:

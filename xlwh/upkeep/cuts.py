@@ -68,7 +68,8 @@ class Cut:
 def half_width(examples: int) -> float:
     """Largest half-width of the 95 % interval of a mean of so many values between 0 and 1, such as an accuracy.
 
-    1.96 * sqrt(1 / 4n): values vary the most where half of them are 0 and half 1.
+    1.96 * sqrt(1 / 4n): values vary the most where half of them are 0 and half 1. Values are taken as independent: of
+    examples that share a text, such as the three hypotheses of a premise, the interval can be wider.
     """
     return _Z * math.sqrt(0.25 / max(1, examples))
 

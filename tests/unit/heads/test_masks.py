@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from xlwh.errors import ModelError
 from xlwh.heads.evaluate import compare, mask_scores
 from xlwh.heads.masks import (
     DECISIONS,
@@ -153,13 +154,19 @@ def test_tagged_sentences_score_the_share_of_their_gold_words(checkpoint, zoo_of
     hf.AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "tagger")
     loaded = zoo_of(m={"path": str(tmp_path / "tagger")}).load("m")
     sentences = [["The", "cat", "sits"], ["Hund"], ["The", "Hund", "und", "cat"]]
-    tags = [["DET", "NOUN", "VERB"], ["NOUN"], ["DET", None, "VERB", "NOUN"]]
+    # CCONJ is none of the tagger's tags, as where the language trained on lacks it: it counts, and is never right.
+    tags = [["DET", "NOUN", "VERB"], ["NOUN"], ["DET", None, "CCONJ", "NOUN"]]
     examples = frame([(" ".join(words), None) for words in sentences], words=sentences).with_columns(
         task=pl.lit("token_classification"), word_labels=pl.Series(tags)
     )
     encoded = encode(loaded, examples)
     gold = gold_of(loaded, encoded, examples)
     assert gold.weights.tolist() == [3, 1, 3]
+    others = examples.with_columns(word_labels=pl.Series([["D", "N", "V"], ["N"], ["D", None, "V", "N"]]))
+    with pytest.raises(
+        ModelError, match="has the labels DET, NOUN, VERB; what is evaluated has others: D, N, V"
+    ):
+        gold_of(loaded, encoded, others)
     engine = Engine(loaded, encoded, players_of(("head",), 2, 4), gold)
     coalition = np.array([[True, False, True, True, False, True, True, True]] * 3)
     found = engine.evaluate(np.arange(3), coalition)

@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 import torch
 
+import xlwh.models.zoo as zoo_module
 from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
+from xlwh.models.sizes import Size
 from xlwh.models.zoo import KEEP
 from xlwh.store import Slot
 from xlwh.store.checkpoints import CHECKPOINT
@@ -414,3 +416,21 @@ def test_a_tokenizer_that_samples_is_refused(folder: Path, zoo_of: ZooOf) -> Non
     edit(folder / "tokenizer_config.json", sp_model_kwargs={"enable_sampling": True, "alpha": 0.1})
     with pytest.raises(ModelError, match="`enable_sampling` to false"):
         zoo_of(m={"path": "model"}).load("m")
+
+
+def test_the_size_of_a_model_is_read_once(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every partition asks for it, of a model that many are made from too."""
+    made = {"base": "bert", "dataset": "nli", "languages": ["en"]}
+    zoo = zoo_of(bert={"path": str(checkpoint("bert"))}, first={"finetune": made}, second={"finetune": made})
+    folders = []
+    real = zoo_module.of_folder
+
+    def of_folder(folder: Path) -> Size:
+        folders.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(zoo_module, "of_folder", of_folder)
+    assert zoo.size("bert") == zoo.size("first") == zoo.size("second") is not None
+    assert len(folders) == 1

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from xlwh.corpora import registry
 from xlwh.papers import SIZES, compose, settings
 from xlwh.published import load as published
 from xlwh.sources.needs import file_needs
@@ -40,13 +39,6 @@ def studies() -> dict[tuple[str, str], Study]:
     return {
         (paper, size): study_of(tomllib.loads(compose(paper, size))) for paper in PAPERS for size in SIZES
     }
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_every_size_is_a_study_whose_readers_have_their_options(
-    paper: str, size: str, studies: dict[tuple[str, str], Study]
-) -> None:
-    registry.check(studies[paper, size])
 
 
 @pytest.mark.parametrize("size", ["small", "smoke"])

@@ -24,6 +24,7 @@ from xlwh.report.papers.pages import PaperReport, heading, letter, paper_report,
 from xlwh.report.papers.pdf import contents, pdf
 from xlwh.report.papers.settings import Difference
 from xlwh.store import Warehouse
+from xlwh.store.connect import KEPT
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +381,7 @@ def test_the_command_writes_what_is_asked_for(warehouse, study, tmp_path, monkey
     code, out, _ = run("--paper", "ccta")
     assert code == 0
     assert out.startswith("Wrote ccta.html, ")
+    assert (warehouse.root / KEPT / "published_vs_measured").is_dir()
     assert "21 of 223 printed numbers were measured here." in out
     assert "no `XLM-R-Base` of the study is fine-tuned" in (tmp_path / "ccta.html").read_text()
     code, out, _ = run("--paper", "heads", "--pdf", "a/heads.pdf", "--latex", "tex")

@@ -23,6 +23,7 @@ from xlwh.errors import CorpusError
 from xlwh.models.hub import snapshot
 from xlwh.sources import download, fetch
 from xlwh.sources.lock import Lock, Locked
+from xlwh.store.files import write_whole
 from xlwh.study import load
 
 from .conftest import MODEL, STUDY, Run, pairs
@@ -404,29 +405,55 @@ def test_a_damaged_or_absent_mirror(study: Path, offered: HubServer, xlwh: Run, 
     assert "1 fetched, 2 failed" in out
 
 
-def test_a_file_that_was_removed_from_a_mirror_is_written_again(
+def test_what_is_there_is_compared_with_the_mirror(
     study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
 ) -> None:
     mirror = tmp_path / "mirror"
     xlwh("fetch", study, "--to", mirror)
-    (mirror / "data/vectors/wiki.de.vec").unlink()
-    code, _, err = xlwh("fetch", study, "--to", mirror)
-    assert (code, err) == (0, "")
-    shutil.rmtree(study.parent / "data")
-    assert xlwh("fetch", study, "--from", mirror)[0] == 0
-    assert (study.parent / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+    revision = load(study).models["bert"].revision
+    assert revision is not None
+    weights = (snapshot("bert", "org/bert", revision) / "model.safetensors").resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    offered.requests.clear()
+    assert "3 there" in xlwh("fetch", study, "--from", mirror)[1]
+    code, out, err = xlwh("fetch", study, "--from", mirror, "--verify")
+    assert (code, offered.requests) == (0, []), err
+    assert "2 there, 1 fetched" in out
+    require_all(study)
 
 
-@pytest.mark.parametrize("line", ["5", "{}", '{"bytes": 1}', "null"])
-def test_an_index_of_a_mirror_with_a_wrong_line(
-    line: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+def test_what_another_program_cached_is_verified_too(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xlwh("fetch", study)
+    other = tmp_path / "other"
+    shutil.copytree(constants.HF_HUB_CACHE, other, symlinks=True)
+    shutil.rmtree(other / "models--org--bert" / "trees")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other))
+    weights = next(other.glob("models--*/snapshots/*/model.safetensors")).resolve()
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert "3 there" in xlwh("fetch", study)[1]
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert "the bytes of model.safetensors are not those" in err
+
+
+def test_a_list_of_files_may_not_name_one_outside_of_its_folder(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = tmp_path / "mirror"
-    mirror.mkdir()
-    (mirror / "mirror.json").write_text(f'{{"version": 1, "files": {{"data/vectors/wiki.de.vec": {line}}}}}')
+    xlwh("fetch", study, "--to", mirror)
+    index = json.loads((mirror / "mirror.json").read_text())
+    tree = next(name for name in index["files"] if "models--" in name and "/trees/" in name)
+    changed = (mirror / tree).read_text().replace('"config.json"', '"../../../../config.json"').encode()
+    (mirror / tree).write_bytes(changed)
+    index["files"][tree] = {"bytes": len(changed), "sha256": hashlib.sha256(changed).hexdigest()}
+    (mirror / "mirror.json").write_text(json.dumps(index))
+    # Another one: the client remembers lists of files by their place.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "other"))
     code, _, err = xlwh("fetch", study, "--from", mirror)
     assert code == 1
-    assert "mirror.json cannot be read: the line of data/vectors/wiki.de.vec is" in err
+    assert "names `../../../../config.json`, which lies outside of its folder" in err
 
 
 def test_an_object_store_without_its_package(study: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,11 +486,12 @@ def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServe
     assert xlwh("fetch", study)[0] == 0
 
 
-def test_two_processes_keep_each_others_lines_of_the_lock(tmp_path: Path) -> None:
+def test_two_processes_lock_their_files_in_one_lock(tmp_path: Path) -> None:
     one, other = Lock(tmp_path), Lock(tmp_path)
-    one.add("a", Locked("http://x/a", 1, "1"))
-    other.add("b", Locked("http://x/b", 2, "2"))
-    assert [Lock(tmp_path).get(name) is not None for name in ("a", "b")] == [True, True]
+    one.add("a", Locked("http://x/a", 1, "0" * 64))
+    other.add("b", Locked("http://x/b", 2, "1" * 64))
+    found = Lock(tmp_path)
+    assert (found.get("a"), found.get("b")) == (one.get("a"), other.get("b"))
 
 
 def test_what_is_put_in_place_of_a_held_file_is_held(tmp_path: Path) -> None:
@@ -480,7 +508,7 @@ def test_what_is_put_in_place_of_a_held_file_is_held(tmp_path: Path) -> None:
         waiting.start()
         begun.wait()
         time.sleep(0.1)
-        download.write_whole(file, b"new")
+        write_whole(file, b"new")
     waiting.join()
     assert file.read_bytes() == b"new and more"
 
@@ -499,35 +527,26 @@ def test_a_full_disk_is_told_as_such(
     assert "de.vec cannot be reached" not in err
 
 
-def test_a_listed_file_outside_of_its_folder_is_not_fetched(
-    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_was_removed_from_a_mirror_is_written_again(
+    study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
 ) -> None:
     mirror = tmp_path / "mirror"
-    assert xlwh("fetch", study, "--to", mirror)[0] == 0
-    (tree,) = mirror.glob("hub/datasets--*/trees/*.json")
-    index = json.loads((mirror / "mirror.json").read_text())
-    name = tree.relative_to(mirror).as_posix()
-    listed = re.sub(r'"(en|de)/validation[^"]*"', r'"../../../\1.parquet"', tree.read_text())
-    tree.write_text(listed)
-    study.write_text(
-        study.read_text().replace('config = "', 'file = "../../../{language}.parquet", config = "')
-    )
-    index["files"][name]["sha256"] = hashlib.sha256(tree.read_bytes()).hexdigest()
-    (mirror / "mirror.json").write_text(json.dumps(index))
-    offered.use(monkeypatch, tmp_path / "elsewhere")
+    xlwh("fetch", study, "--to", mirror)
+    (mirror / "data/vectors/wiki.de.vec").unlink()
+    code, _, err = xlwh("fetch", study, "--to", mirror)
+    assert (code, err) == (0, "")
+    shutil.rmtree(study.parent / "data")
+    assert xlwh("fetch", study, "--from", mirror)[0] == 0
+    assert (study.parent / "data/vectors/wiki.de.vec").read_bytes() == VECTORS
+
+
+@pytest.mark.parametrize("line", ["5", "{}", '{"bytes": 1}', "null"])
+def test_an_index_of_a_mirror_with_a_wrong_line(
+    line: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "mirror.json").write_text(f'{{"version": 1, "files": {{"data/vectors/wiki.de.vec": {line}}}}}')
     code, _, err = xlwh("fetch", study, "--from", mirror)
     assert code == 1
-    assert "would lie outside of its folder" in err
-
-
-def test_a_killed_write_leaves_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-
-    def write() -> None:
-        with download.beside(file) as part:
-            part.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert files(tmp_path) == set()
+    assert "mirror.json cannot be read: the line of data/vectors/wiki.de.vec is" in err

@@ -50,6 +50,9 @@ def test_known_digests_of_the_shipped_registry_are_of_files_that_it_has(tmp_path
         ("{x}/{x}.txt", "de/de.txt", {"x": "de"}),
         ("{x}/{x}.txt", "de/en.txt", None),
         ("a+b/{x}", "aab/c", None),
+        ("a/{x}/b.txt", "a/../b.txt", None),
+        ("a/{x}/b.txt", "a/./b.txt", None),
+        ("a/{x}.txt", "a/...txt", {"x": ".."}),
     ],
 )
 def test_what_fits_a_pattern(pattern: str, path: str, values: dict[str, str] | None) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
-from xlwh.store.files import files_in, make_folder, remove, remove_folder
+from xlwh.store.files import files_in, make_folder, remove, remove_folder, replacing, write_whole
 from xlwh.store.parquet import write_parquet
 
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
@@ -91,3 +91,28 @@ def test_what_another_process_removes_at_the_same_time(tmp_path, monkeypatch):
     remove(tmp_path / "a")
     assert len(calls) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_write_leaves_nothing(tmp_path):
+    file = tmp_path / "f"
+
+    def write():
+        with replacing(file) as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_with_its_mode_and_a_link_stays_one(tmp_path):
+    file, link = tmp_path / "below" / "f", tmp_path / "link"
+    assert write_whole(file, b"one") == 3
+    file.chmod(0o600)
+    link.symlink_to(file)
+    assert write_whole(link, b"other") == 5
+    assert link.is_symlink()
+    assert file.read_bytes() == b"other"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in file.parent.iterdir()] == ["f"]

@@ -56,7 +56,7 @@ class Paper:
 
 
 _CCTA = "xlwh materialize +ccta"
-_SCORES = "xlwh materialize predictions"
+_SCORES = "xlwh materialize +predictions"
 _PRUNING = "xlwh materialize +pruning_effects"
 _FAITHFUL = "xlwh materialize +faithfulness"
 _SCORE = {"measure": "score C(s, t)"}
@@ -133,7 +133,7 @@ PAPERS = {
                 TableTitle(
                     "soft", "Soft sufficiency and comprehensiveness over random, English", 3, _FAITHFUL
                 ),
-                TableTitle("fertility", "How the tokenizers cut the datasets", 3, "xlwh materialize tokens"),
+                TableTitle("fertility", "How the tokenizers cut the datasets", 3, "xlwh materialize +tokens"),
             ),
             (
                 Shown(

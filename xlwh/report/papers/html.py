@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from xlwh.report.markup import Markup, data, el
-from xlwh.report.page import asset, document, missing, settings, stored, styles, theme_button, versions, view
+from xlwh.report.page import (
+    asset,
+    document,
+    missing,
+    policy,
+    settings,
+    stored,
+    styles,
+    theme_button,
+    versions,
+    view,
+)
 from xlwh.report.papers.pages import (
     HOW_TO_READ,
     PaperFigure,
@@ -46,12 +54,7 @@ def html(report: PaperReport) -> str:
     body += [_settings(report), _tail(report)]
     side.append(el("div", theme_button(), class_="end"))
     script = asset("common.js")
-    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{mark}'; img-src data:"
-    head = [
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("style", Markup(styles() + asset("paper.css"))),
-    ]
+    head = [policy(script), el("style", Markup(styles() + asset("paper.css")))]
     return document(f"xlwh report: {report.paper.title}", head, side, body, el("script", Markup(script)))
 
 

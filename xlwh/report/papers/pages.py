@@ -41,7 +41,7 @@ class PaperReport:
     tables: tuple[PaperTable, ...]
     figures: tuple[PaperFigure, ...]
     differences: tuple[Difference, ...] | None
-    """None where there is no study, or no full study of the paper, to compare."""
+    """None where there is no study to compare."""
 
     @property
     def summary(self) -> str:
@@ -61,10 +61,8 @@ class PaperReport:
     @property
     def differing(self) -> str:
         """What is said over the list of settings."""
-        if not self.study:
-            return "No study file was given (--study FILE), so settings are not compared."
         if self.differences is None:
-            return "There is no full study of this paper in this version, so settings are not compared."
+            return "No study file was given (--study FILE), so settings are not compared."
         if not self.differences:
             return "Every setting is that of the paper's full study."
         return (
@@ -116,11 +114,9 @@ def paper_report(warehouse: Warehouse, name: str, study: Path | None = None) -> 
     )
 
 
-def _differences(name: str, study: Path) -> tuple[Difference, ...] | None:
+def _differences(name: str, study: Path) -> tuple[Difference, ...]:
     from xlwh import papers
 
-    if name not in papers.PAPERS:
-        return None
     return tuple(grouped(differences(papers.settings(name), read_settings(study))))
 
 
