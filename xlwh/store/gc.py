@@ -100,7 +100,8 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         # Never half of a folder: what is left of one would be taken for work that was finished.
         remove_folder(path) if path.is_dir() else remove(path)
         removed.append(path.relative_to(root).as_posix())
-    _remove_empty(root / KEPT)
+        if path.is_relative_to(root / KEPT):
+            _remove_empty(path.parent, root / KEPT)
     return GcReport(tuple(removed), size, kept)
 
 
@@ -123,12 +124,15 @@ def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
     return {entry.file for entry in manifest.snapshot(info.commit).entries}
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove the folders in `folder` in which nothing is any more."""
-    for place, _, _ in os.walk(folder, topdown=False):
-        # One that is not empty, or in which somebody is about to write, stays.
-        with suppress(OSError):
-            os.rmdir(place)
+def _remove_empty(folder: Path, top: Path) -> None:
+    """Remove a folder in which nothing is any more, and those that this empties, up to `top` itself.
+
+    Only where files were removed: another folder without any may be one that somebody is about to write into.
+    """
+    with suppress(OSError):
+        while folder != top.parent:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
