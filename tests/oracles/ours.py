@@ -27,9 +27,7 @@ from xlwh.concepts.alignment_matches import covered, languages, matches, transla
 from xlwh.consistency.transport import consistency
 from xlwh.corpora.spans import joined
 from xlwh.digests import HashCache
-from xlwh.store import Slot, Warehouse
 from xlwh.study import Aligner
-from xlwh.tables import TABLES
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE / "cases"
@@ -108,39 +106,21 @@ def _is_number(value: Any) -> bool:
 
 
 @cache
-def _sql_tests() -> Any:
-    """The fixtures of the SQL tests: what stands in columns that a row leaves out."""
-    file = HERE.parent / "sql" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("sql_conftest", file)
+def _partial_rows() -> Any:
+    """Tables from rows that leave columns out, as the tests of SQL make them."""
+    spec = importlib.util.spec_from_file_location("partial_rows", HERE.parent / "partial_rows.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _frame(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    columns = TABLES[table].columns()
-    default = _sql_tests()._default
-    filled = [{name: row.get(name, default(name, c)) for name, c in columns.items()} for row in rows]
-    return TABLES[table].validate(pl.DataFrame(filled, schema={n: c.dtype for n, c in columns.items()}))
-
-
 @contextmanager
 def warehouse(**tables: Sequence[Mapping[str, Any]]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with every view over these rows."""
+    made = _partial_rows()
     with tempfile.TemporaryDirectory() as folder:
-        made = Warehouse(folder, create=True)
-        slots = {}
-        for name, rows in tables.items():
-            partition = TABLES[name].partition_by
-            frame = _frame(name, rows)
-            part = [c for c in ("dataset",) if c in frame.columns and c not in partition and partition]
-            groups = frame.partition_by(*partition, *part, as_dict=True) if partition else {(): frame}
-            for values, group in groups.items():
-                slots[Slot(name, values[: len(partition)], *values[len(partition) :])] = group
-        if slots:
-            made.write(slots, fingerprint="0" * 32)
-        made.build_catalogue()
-        with closing(made.connect()) as database:
+        filled = {name: made.filled(name, rows) for name, rows in tables.items()}
+        with closing(made.fill(Path(folder), filled).connect()) as database:
             yield database
 
 
