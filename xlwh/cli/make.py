@@ -161,6 +161,7 @@ def materialise(
     from xlwh.cli.display import display, explain, faults, keep_again, note_overhead, summary, warn
     from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
+    from xlwh.place import mirror
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
@@ -171,6 +172,8 @@ def materialise(
     from xlwh.upkeep.survey import surveyed
 
     began, setting = time.perf_counter(), Workers.parse(workers)
+    # A mistyped one is one error, not one for each model and dataset.
+    mirror()
     study_file = file_of_study(study_file)
     if root.exists() and not os.access(root, os.W_OK):
         raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")

@@ -61,14 +61,19 @@ class Item:
 
 
 class Fetching:
-    """One study's needs. `source` is a mirror to take them from, in place of the network."""
+    """One study's needs. `source` is a mirror to take them from, in place of the network.
 
-    def __init__(self, study: Study, source: Mirror | None = None, verifies: bool = False) -> None:
+    `verifies`: what is there is compared by its digest; what the hub has otherwise is removed, unless it `keeps` it.
+    """
+
+    def __init__(
+        self, study: Study, source: Mirror | None = None, verifies: bool = False, keeps: bool = False
+    ) -> None:
         if source is not None and source.is_empty:
             raise SourceError(
                 f"There is no mirror at {source.url}. Write one where there is a network: xlwh fetch --to"
             )
-        self._study, self._source, self._verifies = study, source, verifies
+        self._study, self._source, self._verifies, self._keeps = study, source, verifies, keeps
         self._root = study.data_path(".").resolve()
         self._lock = Lock(self._root)
         self._registry = registry_of(study.folder)
@@ -140,7 +145,7 @@ class Fetching:
             item.state, item.licence = "there", _licence(folder)
             return
         if listed is None or (need.kind == "dataset" and not _has(folder, CARD, listed)):
-            listed = self._listed(item, need)
+            listed = self._listed(item, need, hub.VERIFY if is_whole else hub.FETCH)
         item.names = _wanted(need, listed, folder)
         item.bytes = sum(listed[name] for name in item.names)
         item.lacks = tuple(
@@ -151,7 +156,7 @@ class Fetching:
         if not item.lacks:
             item.state = "there"
             if self._verifies and self._source is None:
-                hub.verify(need.kind, need.repository, need.revision, folder)
+                hub.verify(need.kind, need.repository, need.revision, folder, removes=not self._keeps)
         elif self._source is None and not item.licence:
             item.licence = hub.describe(need.kind, need.repository, need.revision).licence
 
@@ -162,13 +167,13 @@ class Fetching:
         place = repository_folder(need.kind, need.repository).name
         return self._source.differs(folder / name, f"{HUB}/{place}/snapshots/{need.revision}/{name}")
 
-    def _listed(self, item: Item, need: HubNeed) -> dict[str, int]:
+    def _listed(self, item: Item, need: HubNeed, purpose: hub.Purpose) -> dict[str, int]:
         """The files of a commit that was not fetched yet, with its card, which is fetched to know what is needed."""
         kind, repository, revision = need.kind, need.repository, need.revision
         if self._source is not None:
             self._take_listing(self._source, need)
         else:
-            described = hub.describe(kind, repository, revision)
+            described = hub.describe(kind, repository, revision, purpose)
             item.licence = described.licence
             if described.is_renamed:
                 item.notes.append(
@@ -178,7 +183,7 @@ class Fetching:
             card = [CARD] if kind == "dataset" and CARD in described.names else []
             if not card:
                 return {file.path: file.size for file in described.files}
-            hub.bring(kind, repository, revision, card)
+            hub.bring(kind, repository, revision, card, purpose)
         listed = listing(kind, repository, revision)
         if listed is None:
             raise SourceError(

@@ -172,7 +172,7 @@ def _ask(each: Pinned, study: Study, renew: bool, described: Callable[..., hub.D
     # Commits are written in small letters, whoever wrote this one.
     old = each.old.lower() if each.old is not None and is_pinned else each.old
     revision = BRANCH if old is None or (is_pinned and renew) else old
-    found = described(each.kind, each.repository, revision)
+    found = described(each.kind, each.repository, revision, hub.PIN)
     each.described, each.new = found, found.commit
     if not is_pinned:
         each.notes.append(f"{revision} stands at {found.commit[:12]}.")
@@ -218,7 +218,7 @@ def _look_at_dataset(each: Pinned, found: hub.Described, study: Study) -> None:
         return
     card: Mapping[str, Any] = {}
     if CARD in found.names:
-        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD]))
+        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD], hub.PIN))
     dataset = study.datasets[each.key].model_copy(update={"revision": found.commit})
     study = study.model_copy(update={"datasets": {**study.datasets, each.key: dataset}})
     names: set[str] = set()

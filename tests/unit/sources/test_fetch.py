@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hub_server import TOKEN, HubServer
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from xlwh import corpora
 from xlwh.errors import CorpusError
@@ -344,6 +344,45 @@ def test_without_a_network(
     assert xlwh("fetch", study)[2].count("is not here, and HF_HUB_OFFLINE is set") == 3
 
 
+def test_what_is_there_and_cannot_be_verified_is_not_called_absent(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xlwh("fetch", study)
+    # Of a model that another program cached, the hub's list of files is not there.
+    shutil.rmtree(Path(constants.HF_HUB_CACHE) / "models--org--bert" / "trees")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "3 there" in xlwh("fetch", study)[1]
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert (code, err.count("Error")) == (1, 2)
+    assert (
+        err.count(
+            "is here, and was not verified: its digests are asked of the hub, and HF_HUB_OFFLINE is set"
+        )
+        == 2
+    )
+    offered.__exit__()
+    close_session()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert err.count("cannot be reached") == err.count("It is here, and was not verified") == 2
+    assert "kept" not in err
+
+
+def test_a_dry_run_removes_nothing(study: Path, offered: HubServer, xlwh: Run) -> None:
+    xlwh("fetch", study)
+    (weights,) = Path(constants.HF_HUB_CACHE).rglob("model.safetensors")
+    weights.resolve().write_bytes(b"x" * weights.stat().st_size)
+    code, _, err = xlwh("fetch", study, "--verify", "--dry-run")
+    assert code == 1
+    assert "the bytes of model.safetensors are not those" in err
+    assert "Nothing was removed" in err
+    assert weights.is_file()
+    assert "so they were removed" in xlwh("fetch", study, "--verify")[2]
+    assert not weights.exists()
+
+
 @pytest.mark.parametrize("place", ["folder", "store"])
 def test_a_mirror_serves_another_machine(
     place: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -470,6 +509,32 @@ def test_a_mirror_in_an_object_store_is_no_setting(
     code, _, err = xlwh("fetch", study)
     assert code == 1
     assert "xlwh fetch --from s3://bucket/mirror" in err
+
+
+@pytest.mark.parametrize("command", ["pin", "fetch", "plan", "materialize"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_mistyped_mirror_is_one_error(
+    command: str,
+    is_there: bool,
+    study: Path,
+    offered: HubServer,
+    xlwh: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = tmp_path / "mirrror"
+    if is_there:
+        place.mkdir()
+    monkeypatch.setenv("XLWH_MIRROR", str(place))
+    # Then the hub's cache alone is the mirror's.
+    monkeypatch.setenv("XLWH_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("XLWH_WAREHOUSE", str(tmp_path / "warehouse"))
+    named = [study] if command in ("pin", "fetch") else ["--study", study]
+    code, _, err = xlwh(command, *named)
+    assert code == 1
+    assert err.count("Error") == 1
+    assert f"XLWH_MIRROR is `{place}`, and there is no mirror: no mirror.json in it." in err
+    assert offered.requests == []
 
 
 def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServer, xlwh: Run) -> None:

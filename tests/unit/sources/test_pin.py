@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
+from huggingface_hub import constants
 
 from xlwh.errors import StudyError
 from xlwh.study import load
@@ -116,6 +117,22 @@ def test_without_safetensors_the_conversion_is_named_and_not_taken(
 def load_revision(file: Path, section: str, key: str) -> str | None:
     revision: str | None = tomllib.loads(file.read_text())[section][key].get("revision")
     return revision
+
+
+def test_without_a_network_pin_speaks_of_commits(
+    offered: HubServer, study_file: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered.__exit__()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for is_offline, told in (
+        (False, "run xlwh pin again where there is a network"),
+        (True, "HF_HUB_OFFLINE is set"),
+    ):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+        code, _, err = xlwh("pin", study_file)
+        assert code == 1
+        assert err.count(told) == err.count("commit is asked of the hub") == 2, err
+        assert "fetch" not in err
 
 
 def test_what_is_wrong_with_one_id_leaves_the_others_alone(
