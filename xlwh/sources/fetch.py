@@ -244,13 +244,12 @@ class Fetching:
                 f"{need.path} is not there, and no registry knows where it comes from. Put it there, or add its address to "
                 f"a `sources.toml` beside the study."
             )
-        size = need.address.known.bytes
-        item.bytes = item.lacking = offered(need.address).bytes if size is None else size
+        size, expected = need.address.known.bytes, _expected(need, locked)
+        item.bytes = item.lacking = offered(need.address, expected).bytes if size is None else size
 
     def _require_same(self, need: FileNeed, locked: Locked | None) -> None:
         """Refuse a file that is another one than what was fetched, or than what the registry says."""
-        known = None if need.address is None else need.address.known.sha256
-        expected = known or (None if locked is None else locked.sha256)
+        expected = _expected(need, locked)
         if expected is None or not need.path.is_file():
             return
         if locked is not None and need.path.stat().st_size != locked.bytes:
@@ -276,10 +275,10 @@ class Fetching:
                 url = need.address.url
         else:
             assert need.address is not None
-            locked = self._lock.get(need.relative)
-            expected = need.address.known.sha256 or (None if locked is None else locked.sha256)
-            size, digest = download(need.address, need.path, expected)
-            url = need.address.url
+            brought = download(need.address, need.path, _expected(need, self._lock.get(need.relative)))
+            url, size, digest = need.address.url, brought.bytes, brought.sha256
+            if brought.note:
+                item.notes.append(brought.note)
         self._lock.add(need.relative, Locked(url, size, digest))
 
     # Mirrors.
@@ -302,6 +301,12 @@ class Fetching:
         names = [f"snapshots/{need.revision}/{name}" for name in item.names]
         for name in [tree, *names]:
             yield folder / name, f"{HUB}/{folder.name}/{name}"
+
+
+def _expected(need: FileNeed, locked: Locked | None) -> str | None:
+    """The SHA-256 that a file has to have: the registry's, else that of the first fetch; None where there is none."""
+    known = None if need.address is None else need.address.known.sha256
+    return known or (None if locked is None else locked.sha256)
 
 
 def _wanted(need: HubNeed, listed: dict[str, int], folder: Path) -> tuple[str, ...]:
