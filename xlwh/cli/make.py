@@ -79,8 +79,8 @@ def demo(root: Path, workers: str, force: bool) -> int:
 @click.option(
     "--size",
     type=click.Choice(SIZES),
-    help="Of the paper's study: smoke takes minutes on a CPU, small about a day on one GPU, full (the default) has the "
-    "paper's own settings.",
+    help="Of the paper's study: full (the default) has the paper's own settings, small takes about a day on one GPU, smoke "
+    "rehearses every step on a handful of examples. Each downloads the same checkpoints.",
 )
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".", metavar="[DIR]")
 def init(paper: str | None, size: str | None, folder: Path) -> None:

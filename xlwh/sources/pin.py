@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xlwh.errors import SourceError, StudyError, XlwhError
+from xlwh.errors import CorpusError, SourceError, StudyError, XlwhError
 from xlwh.place import Kind
 from xlwh.sources import hub
 from xlwh.study import Study
@@ -71,6 +71,8 @@ def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambd
         progress(f"{each.kind} {each.repository}")
         try:
             _ask(each, study, renew, described)
+        except CorpusError as error:
+            each.new, each.error = None, f"{error} Its commit was not written; then run: xlwh pin"
         except XlwhError as error:
             each.new, each.error = None, str(error)
     return found
