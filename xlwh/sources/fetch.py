@@ -183,7 +183,7 @@ class Fetching:
             card = [CARD] if kind == "dataset" and CARD in described.names else []
             if not card:
                 return {file.path: file.size for file in described.files}
-            hub.bring(kind, repository, revision, card, purpose)
+            hub.bring(kind, repository, revision, card, purpose, removes=not self._keeps)
         listed = listing(kind, repository, revision)
         if listed is None:
             raise SourceError(

@@ -157,10 +157,17 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch(r"[0-9a-fA-F]{40}", revision) is not None
 
 
-def bring(kind: Kind, repository: str, revision: str, names: Sequence[str], purpose: Purpose = FETCH) -> Path:
-    """Fetch files of a commit into the hub's cache, and check their digests; the snapshot's folder.
+def bring(
+    kind: Kind,
+    repository: str,
+    revision: str,
+    names: Sequence[str],
+    purpose: Purpose = FETCH,
+    removes: bool = True,
+) -> Path:
+    """Fetch files of a commit into the hub's cache, and check the digests of all that is there; the snapshot's folder.
 
-    What was begun is gone on with. Files whose bytes are not those that the hub promised are removed: `SourceError`.
+    What was begun is gone on with. `SourceError` as of `verify`.
     """
     import glob
 
@@ -181,7 +188,7 @@ def bring(kind: Kind, repository: str, revision: str, names: Sequence[str], purp
         revision,
         purpose,
     )
-    verify(kind, repository, revision, Path(folder), purpose)
+    verify(kind, repository, revision, Path(folder), purpose, removes)
     return Path(folder)
 
 

@@ -393,6 +393,12 @@ def test_a_dry_run_removes_nothing(study: Path, offered: HubServer, xlwh: Run) -
     assert weights.is_file()
     assert "so they were removed" in xlwh("fetch", study, "--verify")[2]
     assert not weights.exists()
+    # Nor where it brings a card, with which all that is there is checked.
+    rows = next(Path(constants.HF_HUB_CACHE).rglob("*.parquet"))
+    rows.resolve().write_bytes(b"x" * rows.stat().st_size)
+    (next(parent for parent in rows.parents if parent.parent.name == "snapshots") / "README.md").unlink()
+    assert "Nothing was removed" in xlwh("fetch", study, "--dry-run")[2]
+    assert rows.is_file()
 
 
 @pytest.mark.parametrize("place", ["folder", "store"])
