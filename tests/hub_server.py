@@ -104,6 +104,7 @@ class HubServer:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.moved: dict[tuple[str, str], str] = {}
         self._files: dict[str, bytes] = {}
+        self._unmeasured: set[str] = set()
         self._faults: list[Fault] = []
         self._storage: dict[str, bytes] = {}
         self._lock = threading.RLock()
@@ -165,9 +166,10 @@ class HubServer:
         """Another branch, or a pull request (`refs/pr/3`); its commit."""
         return self._add(kind, id, files, commit, ref, {})
 
-    def add_file(self, path: str, data: bytes) -> str:
-        """A file outside of all repositories; its address."""
+    def add_file(self, path: str, data: bytes, says_length: bool = True) -> str:
+        """A file outside of all repositories; its address. Without a length it ends where the line is closed."""
         self._files[path] = data
+        (self._unmeasured.discard if says_length else self._unmeasured.add)(path)
         return self.url + path
 
     def rename(self, kind: str, old: str, new: str) -> None:
@@ -292,7 +294,10 @@ class _Answering(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        if "Content-Length" not in (headers or {}):
+        if unquote(self.path) in self.server.hub._unmeasured:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        elif "Content-Length" not in (headers or {}):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":

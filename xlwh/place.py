@@ -14,16 +14,26 @@ MIRROR = "XLWH_MIRROR"
 """Variable that names a mirror, a folder that `xlwh fetch --to` wrote."""
 HUB, DATA = "hub", "data"
 """Its two parts."""
+INDEX = "mirror.json"
+"""Its list of files, by which it is known."""
 
 
 def mirror() -> Path | None:
-    """The folder of the mirror that is read in place of the hub's cache and the data root; None where none is set."""
+    """The folder of the mirror that is read in place of the hub's cache and the data root; None where none is set.
+
+    `SourceError` where the variable names something else than a mirror.
+    """
     named = os.environ.get(MIRROR)
     if not named:
         return None
     if "://" in named:
         raise SourceError(
             f"{MIRROR} is `{named}`, and has to be a folder. Copy from an object store with: xlwh fetch --from {named}"
+        )
+    if not (Path(named) / INDEX).is_file():
+        raise SourceError(
+            f"{MIRROR} is `{named}`, and there is no mirror: no {INDEX} in it. Correct or unset {MIRROR}; without it, and where there "
+            f"is a network, a mirror is written by: xlwh fetch --to {named}"
         )
     return Path(named)
 

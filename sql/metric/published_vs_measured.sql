@@ -18,7 +18,7 @@
 -- column low: Lower end of the 95 % interval of `measured`; NULL where there is none, as of fertility and `overall`. Of pruned models it is Wilson's at the effective number of examples, each averaged over the draws of random masks.
 -- column high: Upper end of it.
 -- column difference: measured - published; NULL for an `overall` over only some of the table's languages, since the weight of the self pair would differ.
--- column beyond_interval: Whether the published number lies outside of the interval; NULL where there is none.
+-- column beyond_interval: Whether the published number lies outside of the interval, whatever was rounded off in print: by more than half a unit of its last decimal, of which there are as many as the longest number of its table and metric has; NULL where there is none.
 -- column model: Key of the measured model; NULL where there is none.
 -- column setting: What was measured: split, variant, and for consistency method, target policy, space, unit and normalization; for faithfulness importance, masking and whether the attributions are those of the released code; for pruned models selection and sampler.
 -- column choice: 1 for the measurement that comes closest to how the paper measured, then the others; NULL where there is none.
@@ -26,10 +26,21 @@
 -- column languages_published: Languages behind `published`: 1, or for `overall` the number in the table.
 -- column note: Significance marks and the like.
 with
+-- Numbers are stored without the zeros that they end with: a column of a table has as many decimals as the longest of it.
+printed as (
+    select
+        *,
+        max(length(regexp_extract(value::varchar, '\.(\d*?)0*$', 1))) over (
+            -- A BLEU below 1 is printed with one more.
+            partition by paper, "table", metric, value_unit = 'BLEU' and value < 1
+        ) as decimals
+    from published_results
+),
 published as (
     select
-        * exclude (value, value_unit),
+        * exclude (value, value_unit, decimals),
         if(value_unit = 'percent', value / 100, value) as published,
+        0.5 * 10.0 ** -decimals / if(value_unit = 'percent', 100, 1) as rounding,
         if(value_unit = 'percent', 'share', value_unit) as value_unit,
         plain_name(dataset) as plain_dataset,
         -- What was measured of whom: zero-shot translations are those of a model that has a row of its own.
@@ -52,7 +63,7 @@ published as (
             when metric = 'bleu' then dataset
             else language
         end as table_column
-    from published_results
+    from printed
 ),
 known_models as (
     select
@@ -342,7 +353,7 @@ select
     low,
     high,
     if(languages_measured = languages_published, measured - published, null) as difference,
-    published not between low and high as beyond_interval,
+    published + rounding < low or published - rounding > high as beyond_interval,
     measured_model as model,
     setting,
     if(measured is null, null, row_number() over (

@@ -247,6 +247,44 @@ def test_the_published_number_within_the_interval_is_told(database):
     assert (low, high) == (pytest.approx(0.168, abs=1e-3), pytest.approx(0.687, abs=1e-3))
 
 
+@pytest.mark.parametrize(("unit", "scale", "last"), [("percent", 1, 0), ("share", 100, 2)])
+def test_what_was_rounded_off_in_print_is_not_beyond_the_interval(connect, unit, scale, last):
+    # (right of ten, printed in percent with one decimal, whether it is beyond): the intervals are 16.82 to 68.73, 31.27 to 83.18.
+    printed = {
+        "ar": (6, 83.1, False),
+        "bg": (6, 83.2, False),
+        "de": (6, 83.3, True),
+        "el": (6, 31.3, False),
+        "en": (6, 31.2, True),
+        "es": (4, 16.8, False),
+        "fr": (4, 16.7, True),
+        # 69.0 is not 69: its table has a decimal.
+        "hi": (4, 69.0, True),
+    }
+    row = {"paper": "p", "table": "1", "model": "m", "dataset": "pawsx", "source_language": "en"}
+    database = connect(
+        published_results=[
+            {
+                **row,
+                "language": language,
+                "metric": "accuracy",
+                "variant": "paper",
+                "value": round(value / scale, last + 1),
+                "value_unit": unit,
+            }
+            for language, (_, value, _) in printed.items()
+        ],
+        models=[{"model": "ft", "published_as": "m", "finetuned_languages": ["en"]}],
+        predictions=[
+            each
+            for language, (right, _, _) in printed.items()
+            for each in _predictions("ft", "pawsx", language, right, 10 - right)
+        ],
+    )
+    rows = database.sql("select language, beyond_interval from published_vs_measured order by 1").fetchall()
+    assert dict(rows) == {language: beyond for language, (_, _, beyond) in printed.items()}
+
+
 @pytest.fixture(scope="module")
 def translating(warehouse):
     """Models of table 1 of the concept paper: one for each way in which a row of it is measured."""

@@ -79,8 +79,8 @@ def demo(root: Path, workers: str, force: bool) -> int:
 @click.option(
     "--size",
     type=click.Choice(SIZES),
-    help="Of the paper's study: smoke takes minutes on a CPU, small about a day on one GPU, full (the default) has the "
-    "paper's own settings.",
+    help="Of the paper's study: full (the default) has the paper's own settings, small takes about a day on one GPU, smoke "
+    "rehearses every step on a handful of examples. Each downloads the same checkpoints.",
 )
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".", metavar="[DIR]")
 def init(paper: str | None, size: str | None, folder: Path) -> None:
@@ -161,6 +161,7 @@ def materialise(
     from xlwh.cli.display import display, explain, faults, keep_again, note_overhead, summary, warn
     from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
+    from xlwh.place import mirror
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
@@ -171,6 +172,8 @@ def materialise(
     from xlwh.upkeep.survey import surveyed
 
     began, setting = time.perf_counter(), Workers.parse(workers)
+    # A mistyped one is one error, not one for each model and dataset.
+    mirror()
     study_file = file_of_study(study_file)
     if root.exists() and not os.access(root, os.W_OK):
         raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")

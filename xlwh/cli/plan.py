@@ -61,11 +61,14 @@ def plan(
     quiet_libraries()
     from xlwh.cli.display import faults
     from xlwh.cli.selection import select_of
+    from xlwh.place import mirror
     from xlwh.steps.history import History
     from xlwh.study import load
     from xlwh.upkeep.estimates import estimates, overhead
     from xlwh.upkeep.survey import surveyed
 
+    # A mistyped one is one error, not one for each model and dataset.
+    mirror()
     study, study_file = load(study_file), file_of_study(study_file)
     selection = select_of(study, assets, models, languages, datasets)
     with surveyed(study, root, selection.steps, force) as survey:

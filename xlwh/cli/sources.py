@@ -35,10 +35,12 @@ def pin(named: Path | None, renew: bool, dry_run: bool, study_file: Path) -> int
     Shown of each: old and new commit, bytes that will be loaded, licence, task, whether it is gated and has safetensors.
     The exit code is 1 if one of them cannot be used.
     """
+    from xlwh.place import mirror
     from xlwh.sources.pin import pin as asked
     from xlwh.sources.pin import write
 
     _quiet()
+    mirror()
     file = file_of_study(named or study_file)
     pins = asked(file, renew, _line)
     if not pins:
@@ -62,7 +64,11 @@ def pin(named: Path | None, renew: bool, dry_run: bool, study_file: Path) -> int
 
 @command()
 @study_argument
-@click.option("--dry-run", is_flag=True, help="Show what would be fetched, from where, and how much.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be fetched, from where, and how much. Cards and lists of files alone come into the hub's cache; nothing is removed.",
+)
 @click.option(
     "--to", "target", metavar="MIRROR", help="Write all of it into a mirror too: a folder, or s3://..."
 )
@@ -81,13 +87,15 @@ def fetch(
     What cannot be had is told, each by itself, and the rest is fetched all the same; the exit code is then 1. What was
     interrupted goes on where it stopped.
     """
+    from xlwh.place import mirror
     from xlwh.sources.fetch import Fetching
     from xlwh.sources.mirror import Mirror
     from xlwh.study import load
 
     _quiet()
+    mirror()
     study = load(file_of_study(named or study_file))
-    fetching = Fetching(study, None if source is None else Mirror(source), verify)
+    fetching = Fetching(study, None if source is None else Mirror(source), verify, keeps=dry_run)
     items = fetching.look(_line)
     if not items:
         click.echo("The study needs nothing from outside.")

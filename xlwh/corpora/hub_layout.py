@@ -92,7 +92,8 @@ def _data_files(
         found = _matching(layout.names, [pattern])
         if not found:
             raise CorpusError(
-                f"{_shown(request)}: no file `{pattern}`, which `{at}.options.file` names. {_listed(layout.names)}"
+                f"{_shown(request)}: no file `{pattern}`, which `{at}.options.file` names. {_listed(layout.names)} "
+                f"Change `{at}.options.file`."
             )
         return found
     configs = {str(each.get("config_name", "default")): each for each in _dicts(layout.card.get("configs"))}

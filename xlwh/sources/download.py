@@ -9,16 +9,19 @@ from __future__ import annotations
 import fcntl
 import glob
 import hashlib
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from xlwh.digests import sha256
 from xlwh.errors import CorpusError, SourceError
 from xlwh.sources import hub
+from xlwh.sources.packed import is_whole
 from xlwh.sources.registry import Address
 
 _TIMEOUT_S = 30.0
@@ -33,23 +36,57 @@ class Offered:
     """The server's tag of its content, else the date of its last change; empty where it says neither."""
 
 
-def offered(address: Address) -> Offered:
-    """Ask a server for the size and state of a file; `SourceError` where it has none."""
+@dataclass(frozen=True)
+class Brought:
+    """A file that was fetched."""
+
+    bytes: int
+    sha256: str
+    note: str
+    """What could not be checked; empty where all was."""
+
+
+def offered(address: Address, expected: str | None) -> Offered:
+    """Ask a server for the size and state of a file; `SourceError` where it has none.
+
+    `expected` is the SHA-256 that the file has to have, if one is known: without it nothing comes unencrypted.
+    """
+    _refuse_open(address, address.url, expected)
     response = _patiently(address, lambda: _head(address.url))
+    _refuse_open(address, str(response.url), expected)
     length = response.headers.get("Content-Length")
     state = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     return Offered(int(length) if length is not None and length.isdecimal() else None, state)
 
 
-def download(address: Address, target: Path, expected: str | None) -> tuple[int, str]:
-    """Fetch a file; its bytes and SHA-256. `expected` is the digest that it has to have, if one is known.
+def _refuse_open(address: Address, url: str, expected: str | None) -> None:
+    """Refuse what anybody on the way can change, and nothing would tell."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and expected is None and not _is_loopback(parts.hostname or ""):
+        raise SourceError(
+            f"{address.path}: {url} is not encrypted, so that anybody on the way can change the file, and no digest is known. "
+            "Give an https:// address, or its `sha256`, in a `sources.toml` beside the study."
+        )
 
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def download(address: Address, target: Path, expected: str | None) -> Brought:
+    """Fetch a file. `expected` is the SHA-256 that it has to have, if one is known.
+
+    Where neither that nor its length is known, a packed file has to have its end, and others have a note.
     `SourceError` where it cannot be had, or is another one than expected; what is at the target is then untouched.
     """
     from huggingface_hub.file_download import http_get
 
-    has = offered(address)
-    # Only what the server can name is gone on with later.
+    has = offered(address, expected)
+    length = address.known.bytes if has.bytes is None else has.bytes
+    # Only what the server can name and measure is gone on with later.
     mark = hashlib.sha256(f"{address.url} {has.state}".encode()).hexdigest()[:12]
     part = target.with_name(f".{target.name}.{mark}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +100,7 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
 
             def transfer() -> None:
                 begun = stream.seek(0, os.SEEK_END)
-                if not has.state or (has.bytes is not None and begun > has.bytes):
+                if not has.state or has.bytes is None or begun > has.bytes:
                     begun = stream.truncate(0)
                     stream.seek(0)
                 http_get(
@@ -71,20 +108,20 @@ def download(address: Address, target: Path, expected: str | None) -> tuple[int,
                     stream,
                     resume_size=begun,
                     headers=headers,
-                    expected_size=has.bytes,
+                    expected_size=length,
                     displayed_filename=target.name,
                 )
                 stream.flush()
 
             _patiently(address, transfer)
-            return _placed(part, target, address, expected)
+            return _placed(part, target, address, expected, length)
     except BlockingIOError:
         raise SourceError(
             f"{address.path}: another process is fetching it. Wait for that one, then run the same command again."
         ) from None
 
 
-def _placed(part: Path, target: Path, address: Address, expected: str | None) -> tuple[int, str]:
+def _placed(part: Path, target: Path, address: Address, expected: str | None, length: int | None) -> Brought:
     """Put what came in its place, if it is what was asked for."""
     refuse_stand_in(part, address)
     digest = sha256([part])
@@ -95,9 +132,27 @@ def _placed(part: Path, target: Path, address: Address, expected: str | None) ->
             "expected. It was not kept. Compare the two; if the new one is right, correct `sha256` in the registry, or remove "
             "its line from sources.lock.toml."
         )
+    note = _unmeasured(part, address) if expected is None and length is None else ""
     size = part.stat().st_size
     os.replace(part, target)
-    return size, digest
+    return Brought(size, digest, note)
+
+
+def _unmeasured(part: Path, address: Address) -> str:
+    """What is said of a file whose end nobody knows; `SourceError` where it is a packed one without its end."""
+    whole = is_whole(part, address.path)
+    if whole is False:
+        part.unlink()
+        raise SourceError(
+            f"{address.path}: what {address.url} sent is cut short or damaged, and was not kept. Run the same command again."
+        )
+    unknown = f"{address.path}: {address.url} does not say how long it is, and no digest is known"
+    if whole:
+        return f"{unknown}; it is packed, and was read to its end."
+    return (
+        f"{unknown}, so a transfer that was cut short looks like a whole one. See that it is whole; its `bytes` or `sha256` in a "
+        "`sources.toml` beside the study are checked."
+    )
 
 
 @contextmanager

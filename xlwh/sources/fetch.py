@@ -61,14 +61,19 @@ class Item:
 
 
 class Fetching:
-    """One study's needs. `source` is a mirror to take them from, in place of the network."""
+    """One study's needs. `source` is a mirror to take them from, in place of the network.
 
-    def __init__(self, study: Study, source: Mirror | None = None, verifies: bool = False) -> None:
+    `verifies`: what is there is compared by its digest; what the hub has otherwise is removed, unless it `keeps` it.
+    """
+
+    def __init__(
+        self, study: Study, source: Mirror | None = None, verifies: bool = False, keeps: bool = False
+    ) -> None:
         if source is not None and source.is_empty:
             raise SourceError(
                 f"There is no mirror at {source.url}. Write one where there is a network: xlwh fetch --to"
             )
-        self._study, self._source, self._verifies = study, source, verifies
+        self._study, self._source, self._verifies, self._keeps = study, source, verifies, keeps
         self._root = study.data_path(".").resolve()
         self._lock = Lock(self._root)
         self._registry = registry_of(study.folder)
@@ -140,7 +145,7 @@ class Fetching:
             item.state, item.licence = "there", _licence(folder)
             return
         if listed is None or (need.kind == "dataset" and not _has(folder, CARD, listed)):
-            listed = self._listed(item, need)
+            listed = self._listed(item, need, hub.VERIFY if is_whole else hub.FETCH)
         item.names = _wanted(need, listed, folder)
         item.bytes = sum(listed[name] for name in item.names)
         item.lacks = tuple(
@@ -151,7 +156,7 @@ class Fetching:
         if not item.lacks:
             item.state = "there"
             if self._verifies and self._source is None:
-                hub.verify(need.kind, need.repository, need.revision, folder)
+                hub.verify(need.kind, need.repository, need.revision, folder, removes=not self._keeps)
         elif self._source is None and not item.licence:
             item.licence = hub.describe(need.kind, need.repository, need.revision).licence
 
@@ -162,13 +167,13 @@ class Fetching:
         place = repository_folder(need.kind, need.repository).name
         return self._source.differs(folder / name, f"{HUB}/{place}/snapshots/{need.revision}/{name}")
 
-    def _listed(self, item: Item, need: HubNeed) -> dict[str, int]:
+    def _listed(self, item: Item, need: HubNeed, purpose: hub.Purpose) -> dict[str, int]:
         """The files of a commit that was not fetched yet, with its card, which is fetched to know what is needed."""
         kind, repository, revision = need.kind, need.repository, need.revision
         if self._source is not None:
             self._take_listing(self._source, need)
         else:
-            described = hub.describe(kind, repository, revision)
+            described = hub.describe(kind, repository, revision, purpose)
             item.licence = described.licence
             if described.is_renamed:
                 item.notes.append(
@@ -178,7 +183,7 @@ class Fetching:
             card = [CARD] if kind == "dataset" and CARD in described.names else []
             if not card:
                 return {file.path: file.size for file in described.files}
-            hub.bring(kind, repository, revision, card)
+            hub.bring(kind, repository, revision, card, purpose, removes=not self._keeps)
         listed = listing(kind, repository, revision)
         if listed is None:
             raise SourceError(
@@ -239,13 +244,12 @@ class Fetching:
                 f"{need.path} is not there, and no registry knows where it comes from. Put it there, or add its address to "
                 f"a `sources.toml` beside the study."
             )
-        size = need.address.known.bytes
-        item.bytes = item.lacking = offered(need.address).bytes if size is None else size
+        size, expected = need.address.known.bytes, _expected(need, locked)
+        item.bytes = item.lacking = offered(need.address, expected).bytes if size is None else size
 
     def _require_same(self, need: FileNeed, locked: Locked | None) -> None:
         """Refuse a file that is another one than what was fetched, or than what the registry says."""
-        known = None if need.address is None else need.address.known.sha256
-        expected = known or (None if locked is None else locked.sha256)
+        expected = _expected(need, locked)
         if expected is None or not need.path.is_file():
             return
         if locked is not None and need.path.stat().st_size != locked.bytes:
@@ -271,10 +275,10 @@ class Fetching:
                 url = need.address.url
         else:
             assert need.address is not None
-            locked = self._lock.get(need.relative)
-            expected = need.address.known.sha256 or (None if locked is None else locked.sha256)
-            size, digest = download(need.address, need.path, expected)
-            url = need.address.url
+            brought = download(need.address, need.path, _expected(need, self._lock.get(need.relative)))
+            url, size, digest = need.address.url, brought.bytes, brought.sha256
+            if brought.note:
+                item.notes.append(brought.note)
         self._lock.add(need.relative, Locked(url, size, digest))
 
     # Mirrors.
@@ -297,6 +301,12 @@ class Fetching:
         names = [f"snapshots/{need.revision}/{name}" for name in item.names]
         for name in [tree, *names]:
             yield folder / name, f"{HUB}/{folder.name}/{name}"
+
+
+def _expected(need: FileNeed, locked: Locked | None) -> str | None:
+    """The SHA-256 that a file has to have: the registry's, else that of the first fetch; None where there is none."""
+    known = None if need.address is None else need.address.known.sha256
+    return known or (None if locked is None else locked.sha256)
 
 
 def _wanted(need: HubNeed, listed: dict[str, int], folder: Path) -> tuple[str, ...]:

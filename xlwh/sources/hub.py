@@ -27,6 +27,31 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Purpose:
+    """What a repository is asked for, as far as an error about the network depends on it."""
+
+    offline: str
+    """What is said where HF_HUB_OFFLINE is set."""
+    unreachable: str
+    """What is said where the hub does not answer."""
+
+
+FETCH = Purpose(
+    "is not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from",
+    "What came so far is kept: the same command goes on from there. Without a network: xlwh fetch --from",
+)
+PIN = Purpose(
+    "its commit is asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or write the commit as `revision` by hand.",
+    "Its commit is asked of the hub: run xlwh pin again where there is a network, or write it as `revision` by hand.",
+)
+VERIFY = Purpose(
+    "is here, and was not verified: its digests are asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or compare with a "
+    "mirror: xlwh fetch --verify --from",
+    "It is here, and was not verified: its digests are asked of the hub. Without a network: xlwh fetch --verify --from",
+)
+
+
+@dataclass(frozen=True)
 class RemoteFile:
     """A file of a commit."""
 
@@ -67,7 +92,7 @@ class Described:
         return sum(file.size for file in self.files if file.path in wanted)
 
 
-def describe(kind: Kind, repository: str, revision: str) -> Described:
+def describe(kind: Kind, repository: str, revision: str, purpose: Purpose = FETCH) -> Described:
     """A commit, or what a branch, tag or pull request stands at; `SourceError` where it cannot be had."""
     from huggingface_hub import HfApi
 
@@ -79,6 +104,7 @@ def describe(kind: Kind, repository: str, revision: str) -> Described:
         kind,
         repository,
         revision,
+        purpose,
     )
     require_inside((file.rfilename for file in info.siblings or ()), f"{kind} {repository} at {revision}")
     card: Any = info.card_data or {}
@@ -114,14 +140,14 @@ def conversions(repository: str) -> Iterator[tuple[str, str]]:
 
     api = HfApi()
     refs = patiently(
-        lambda: api.list_repo_refs(repository, include_pull_requests=True), "model", repository, ""
+        lambda: api.list_repo_refs(repository, include_pull_requests=True), "model", repository, "", PIN
     )
     numbered = sorted(
         (ref for ref in refs.pull_requests or () if ref.ref.rsplit("/", 1)[-1].isdigit()),
         key=lambda ref: -int(ref.ref.rsplit("/", 1)[-1]),
     )
     for ref in numbered[:_CONVERSIONS]:
-        found = describe("model", repository, ref.ref)
+        found = describe("model", repository, ref.ref, PIN)
         if has_safetensors(found.names):
             yield ref.ref, found.commit
 
@@ -131,10 +157,17 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch(r"[0-9a-fA-F]{40}", revision) is not None
 
 
-def bring(kind: Kind, repository: str, revision: str, names: Sequence[str]) -> Path:
-    """Fetch files of a commit into the hub's cache, and check their digests; the snapshot's folder.
+def bring(
+    kind: Kind,
+    repository: str,
+    revision: str,
+    names: Sequence[str],
+    purpose: Purpose = FETCH,
+    removes: bool = True,
+) -> Path:
+    """Fetch files of a commit into the hub's cache, and check the digests of all that is there; the snapshot's folder.
 
-    What was begun is gone on with. Files whose bytes are not those that the hub promised are removed: `SourceError`.
+    What was begun is gone on with. `SourceError` as of `verify`.
     """
     import glob
 
@@ -153,13 +186,21 @@ def bring(kind: Kind, repository: str, revision: str, names: Sequence[str]) -> P
         kind,
         repository,
         revision,
+        purpose,
     )
-    verify(kind, repository, revision, Path(folder))
+    verify(kind, repository, revision, Path(folder), purpose, removes)
     return Path(folder)
 
 
-def verify(kind: Kind, repository: str, revision: str, folder: Path) -> None:
-    """Compare the digests of what a snapshot holds with the hub's; what differs is removed: `SourceError`."""
+def verify(
+    kind: Kind,
+    repository: str,
+    revision: str,
+    folder: Path,
+    purpose: Purpose = VERIFY,
+    removes: bool = True,
+) -> None:
+    """Compare the digests of what a snapshot holds with the hub's; `SourceError` for what differs, which is removed if `removes`."""
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -170,13 +211,19 @@ def verify(kind: Kind, repository: str, revision: str, folder: Path) -> None:
         kind,
         repository,
         revision,
+        purpose,
     )
     if damaged := [each["path"] for each in verified.mismatches]:
+        differ = (
+            f"{kind} {repository} at {revision}: the bytes of {', '.join(damaged)} are not those of the digest that the hub "
+            "has for them"
+        )
+        if not removes:
+            raise SourceError(f"{differ}. Nothing was removed; to remove and fetch them: xlwh fetch --verify")
         for name in damaged:
             drop(folder / name)
         raise SourceError(
-            f"{kind} {repository} at {revision}: the bytes of {', '.join(damaged)} are not those of the digest that the hub "
-            "has for them, so they were removed. Run xlwh fetch again; if it stays so, the file on the hub, or a proxy "
+            f"{differ}, so they were removed. Run xlwh fetch again; if it stays so, the file on the hub, or a proxy "
             "on the way, is at fault."
         )
 
@@ -205,9 +252,11 @@ def keep_list(kind: Kind, repository: str, revision: str) -> None:
     )
 
 
-def patiently(call: Callable[[], T], kind: Kind, repository: str, revision: str) -> T:
+def patiently(
+    call: Callable[[], T], kind: Kind, repository: str, revision: str, purpose: Purpose = FETCH
+) -> T:
     """The result of a call of the client; `SourceError` says what is wrong with the repository."""
-    return retried(call, lambda error: _told(error, kind, repository, revision))
+    return retried(call, lambda error: _told(error, kind, repository, revision, purpose))
 
 
 def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
@@ -283,7 +332,7 @@ def _is_short(error: BaseException) -> bool:
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
-def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> str:
+def _told(error: BaseException, kind: Kind, repository: str, revision: str, purpose: Purpose) -> str:
     """What is wrong, and what to do about it."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -325,12 +374,9 @@ def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> s
     if isinstance(error, HfHubHTTPError):
         return f"{what}: {_of_status(error)}"
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{what}: is not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from"
+        return f"{what}: {purpose.offline}"
     if is_broken(error):
-        return (
-            f"{what}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {error}). What came so far is kept: the "
-            "same command goes on from there. Without a network: xlwh fetch --from"
-        )
+        return f"{what}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {error}). {purpose.unreachable}"
     if _is_short(error):
         return f"{what}: the transfer broke off again and again. What came so far is kept: run the same command again."
     return f"{what}: {type(error).__name__}: {error}"

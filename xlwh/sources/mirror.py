@@ -16,9 +16,9 @@ from typing import Any
 
 from xlwh.digests import sha256
 from xlwh.errors import SourceError
+from xlwh.place import INDEX
 from xlwh.store.files import replacing
 
-INDEX = "mirror.json"
 _VERSION = 1
 
 

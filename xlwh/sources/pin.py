@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xlwh.errors import SourceError, StudyError, XlwhError
+from xlwh.errors import CorpusError, SourceError, StudyError, XlwhError
 from xlwh.place import Kind
 from xlwh.sources import hub
 from xlwh.study import Study
@@ -71,6 +71,8 @@ def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambd
         progress(f"{each.kind} {each.repository}")
         try:
             _ask(each, study, renew, described)
+        except CorpusError as error:
+            each.new, each.error = None, f"{error} Its commit was not written; then run: xlwh pin"
         except XlwhError as error:
             each.new, each.error = None, str(error)
     return found
@@ -172,7 +174,7 @@ def _ask(each: Pinned, study: Study, renew: bool, described: Callable[..., hub.D
     # Commits are written in small letters, whoever wrote this one.
     old = each.old.lower() if each.old is not None and is_pinned else each.old
     revision = BRANCH if old is None or (is_pinned and renew) else old
-    found = described(each.kind, each.repository, revision)
+    found = described(each.kind, each.repository, revision, hub.PIN)
     each.described, each.new = found, found.commit
     if not is_pinned:
         each.notes.append(f"{revision} stands at {found.commit[:12]}.")
@@ -218,7 +220,7 @@ def _look_at_dataset(each: Pinned, found: hub.Described, study: Study) -> None:
         return
     card: Mapping[str, Any] = {}
     if CARD in found.names:
-        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD]))
+        card = card_in(hub.bring("dataset", each.repository, found.commit, [CARD], hub.PIN))
     dataset = study.datasets[each.key].model_copy(update={"revision": found.commit})
     study = study.model_copy(update={"datasets": {**study.datasets, each.key: dataset}})
     names: set[str] = set()

@@ -196,3 +196,12 @@ def test_light_commands_load_what_they_need(filled):
         *[CONTRACTS | {"duckdb"}] * 3,
     ]
     assert _loaded("import xlwh\nxlwh.connect(sys.argv[1]).close()", filled.root) == {"duckdb"}
+
+
+def test_the_report_of_a_paper_without_its_printed_numbers_says_what_to_run(xlwh, filled, tmp_path):
+    code, _, error = xlwh("report", "--paper", "ccta")
+    assert (code, error) == (
+        1,
+        "Error: This warehouse has no published numbers yet. Run: xlwh materialize published_results\n",
+    )
+    assert not (tmp_path / "ccta.html").exists()

@@ -31,6 +31,18 @@ def test_the_study_of_a_paper_and_what_to_run_next(
     ]
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_smoke_downloads_what_the_full_study_downloads_and_the_help_says_so(xlwh: Any, paper: str) -> None:
+    hubs = [
+        {each["hub"] for each in tomllib.loads(compose(paper, size))["models"].values() if "hub" in each}
+        for size in ("smoke", "small", "full")
+    ]
+    assert hubs[0] == hubs[1] == hubs[2] != set()
+    code, out, _ = xlwh("init", "--help")
+    assert code == 0
+    assert "downloads the same checkpoints" in " ".join(out.split())
+
+
 def test_without_a_paper_it_is_the_template(xlwh: Any, tmp_path: Path) -> None:
     code, out, _ = xlwh("init", str(tmp_path))
     assert code == 0

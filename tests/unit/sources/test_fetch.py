@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import re
 import shutil
 import sys
 import threading
 import time
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hub_server import TOKEN, HubServer
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
 from xlwh import corpora
 from xlwh.errors import CorpusError
@@ -49,6 +54,13 @@ def study(offered: HubServer, study_file: Path, xlwh: Run) -> Path:
     assert xlwh("pin", study_file)[0] == 0
     offered.requests.clear()
     return study_file
+
+
+def zipped(data: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("pairs.txt", data)
+    return stream.getvalue()
 
 
 def files(folder: Path) -> set[str]:
@@ -344,6 +356,51 @@ def test_without_a_network(
     assert xlwh("fetch", study)[2].count("is not here, and HF_HUB_OFFLINE is set") == 3
 
 
+def test_what_is_there_and_cannot_be_verified_is_not_called_absent(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xlwh("fetch", study)
+    # Of a model that another program cached, the hub's list of files is not there.
+    shutil.rmtree(Path(constants.HF_HUB_CACHE) / "models--org--bert" / "trees")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "3 there" in xlwh("fetch", study)[1]
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert (code, err.count("Error")) == (1, 2)
+    assert (
+        err.count(
+            "is here, and was not verified: its digests are asked of the hub, and HF_HUB_OFFLINE is set"
+        )
+        == 2
+    )
+    offered.__exit__()
+    close_session()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    code, _, err = xlwh("fetch", study, "--verify")
+    assert code == 1
+    assert err.count("cannot be reached") == err.count("It is here, and was not verified") == 2
+    assert "kept" not in err
+
+
+def test_a_dry_run_removes_nothing(study: Path, offered: HubServer, xlwh: Run) -> None:
+    xlwh("fetch", study)
+    (weights,) = Path(constants.HF_HUB_CACHE).rglob("model.safetensors")
+    weights.resolve().write_bytes(b"x" * weights.stat().st_size)
+    code, _, err = xlwh("fetch", study, "--verify", "--dry-run")
+    assert code == 1
+    assert "the bytes of model.safetensors are not those" in err
+    assert "Nothing was removed" in err
+    assert weights.is_file()
+    assert "so they were removed" in xlwh("fetch", study, "--verify")[2]
+    assert not weights.exists()
+    # Nor where it brings a card, with which all that is there is checked.
+    rows = next(Path(constants.HF_HUB_CACHE).rglob("*.parquet"))
+    rows.resolve().write_bytes(b"x" * rows.stat().st_size)
+    (next(parent for parent in rows.parents if parent.parent.name == "snapshots") / "README.md").unlink()
+    assert "Nothing was removed" in xlwh("fetch", study, "--dry-run")[2]
+    assert rows.is_file()
+
+
 @pytest.mark.parametrize("place", ["folder", "store"])
 def test_a_mirror_serves_another_machine(
     place: str, study: Path, offered: HubServer, xlwh: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -470,6 +527,117 @@ def test_a_mirror_in_an_object_store_is_no_setting(
     code, _, err = xlwh("fetch", study)
     assert code == 1
     assert "xlwh fetch --from s3://bucket/mirror" in err
+
+
+PACKED: dict[str, bytes] = {
+    "gz": gzip.compress(VECTORS),
+    "tar.gz": gzip.compress(VECTORS),
+    "bz2": bz2.compress(VECTORS),
+    "xz": lzma.compress(VECTORS),
+    "zip": zipped(VECTORS),
+}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_packed_file_of_unknown_length_has_its_end(
+    suffix: str, offered: HubServer, study: Path, xlwh: Run
+) -> None:
+    data = PACKED[suffix]
+    url = offered.add_file(f"/files/pairs.{suffix}", data, says_length=False)
+    study.write_text(study.read_text().replace("wiki.de.vec", f"pairs.{suffix}"))
+    registry = f'[[source]]\npath = "vectors/pairs.{suffix}"\nurl = "{url}"\nlicence = "CC0"\n'
+    (study.parent / "sources.toml").write_text(registry)
+    for cut in (len(data) // 2, len(data) - 1):
+        offered.fault("GET /files/", cut_after=cut)
+        code, _, err = xlwh("fetch", study)
+        assert code == 1, err
+        assert f"vectors/pairs.{suffix}: what {url} sent is cut short or damaged, and was not kept" in err
+        assert files(study.parent / "data") == set()
+    code, _, err = xlwh("fetch", study)
+    assert code == 0
+    assert "does not say how long it is, and no digest is known; it is packed, and was read to its end" in err
+    assert (study.parent / f"data/vectors/pairs.{suffix}").read_bytes() == data
+
+
+def test_of_a_plain_file_an_unknown_length_is_told_unless_the_registry_knows_it(
+    study: Path, offered: HubServer, xlwh: Run
+) -> None:
+    offered.add_file("/files/de.vec", VECTORS, says_length=False)
+    code, _, err = xlwh("fetch", study)
+    assert code == 0
+    assert "a transfer that was cut short looks like a whole one" in err
+    shutil.rmtree(study.parent / "data")
+    with (study.parent / "sources.toml").open("a") as registry:
+        registry.write(f'[source.files."vectors/wiki.de.vec"]\nbytes = {len(VECTORS)}\n')
+    offered.fault("GET /files/", cut_after=1000, times=99)
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "the transfer broke off again and again" in err
+    offered._faults.clear()
+    code, _, err = xlwh("fetch", study)
+    assert (code, "Warning" in err) == (0, False)
+
+
+def test_without_a_digest_nothing_comes_unencrypted_over_a_network(
+    study: Path, offered: HubServer, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = study.parent / "sources.toml"
+    here = registry.read_text()
+    registry.write_text(here.replace("127.0.0.1", "files.example.org"))
+    code, _, err = xlwh("fetch", study)
+    assert code == 1
+    assert "files.example.org" in err
+    assert "is not encrypted" in err
+    assert not [asked for asked in offered.requests if asked.path.startswith("/files")]
+    # Nor from where another address leads.
+    registry.write_text(here)
+    elsewhere = offered.url.replace("127.0.0.1", "localhost") + "/files/de.vec"
+    monkeypatch.setattr(download, "_is_loopback", lambda host: host == "127.0.0.1")
+    offered.fault("HEAD /files/", status=302, headers={"Location": elsewhere})
+    assert f"{elsewhere} is not encrypted" in xlwh("fetch", study)[2]
+    digest = hashlib.sha256(VECTORS).hexdigest()
+    registry.write_text(f'{here}[source.files."vectors/wiki.de.vec"]\nsha256 = "{digest}"\n')
+    assert xlwh("fetch", study)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_what_a_loopback_is(host: str, is_loopback: bool) -> None:
+    assert download._is_loopback(host) == is_loopback
+
+
+@pytest.mark.parametrize("command", ["pin", "fetch", "plan", "materialize"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_mistyped_mirror_is_one_error(
+    command: str,
+    is_there: bool,
+    study: Path,
+    offered: HubServer,
+    xlwh: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = tmp_path / "mirrror"
+    if is_there:
+        place.mkdir()
+    monkeypatch.setenv("XLWH_MIRROR", str(place))
+    # Then the hub's cache alone is the mirror's.
+    monkeypatch.setenv("XLWH_DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.setenv("XLWH_WAREHOUSE", str(tmp_path / "warehouse"))
+    named = [study] if command in ("pin", "fetch") else ["--study", study]
+    code, _, err = xlwh(command, *named)
+    assert code == 1
+    assert err.count("Error") == 1
+    assert f"XLWH_MIRROR is `{place}`, and there is no mirror: no mirror.json in it." in err
+    assert offered.requests == []
 
 
 def test_two_processes_do_not_write_into_one_part(study: Path, offered: HubServer, xlwh: Run) -> None:

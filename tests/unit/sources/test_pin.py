@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
+from huggingface_hub import constants
 
 from xlwh.errors import StudyError
 from xlwh.study import load
@@ -116,6 +117,44 @@ def test_without_safetensors_the_conversion_is_named_and_not_taken(
 def load_revision(file: Path, section: str, key: str) -> str | None:
     revision: str | None = tomllib.loads(file.read_text())[section][key].get("revision")
     return revision
+
+
+@pytest.mark.parametrize(
+    ("said", "changed", "told"),
+    [
+        ('config = "{language}"', 'config = "none"', "Change `datasets.nli.options.config` or `datasets.nli.options.names`."),
+        ('config = "{language}", ', 'config = "de", splits = { dev = "gone" }, ', "Change `datasets.nli.split` or `datasets.nli.options.splits`."),
+        ('config = "{language}"', 'file = "none-*.csv"', "Change `datasets.nli.options.file`."),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_dataset_says_what_to_change_and_then_to_pin(
+    said: str, changed: str, told: str, offered: HubServer, study_file: Path, xlwh: Run
+) -> None:
+    study_file.write_text(
+        STUDY.replace(said, changed).replace('reader = "hub"', 'reader = "hub"\nsplit = "dev"')
+    )
+    code, _, err = xlwh("pin", study_file)
+    assert code == 1
+    assert f"{told} Its commit was not written; then run: xlwh pin\n" in err
+    assert load_revision(study_file, "datasets", "nli") is None
+    assert load_revision(study_file, "models", "bert") is not None
+    assert "Run: xlwh pin" in xlwh("fetch", study_file)[2]
+
+
+def test_without_a_network_pin_speaks_of_commits(
+    offered: HubServer, study_file: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered.__exit__()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for is_offline, told in (
+        (False, "run xlwh pin again where there is a network"),
+        (True, "HF_HUB_OFFLINE is set"),
+    ):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+        code, _, err = xlwh("pin", study_file)
+        assert code == 1
+        assert err.count(told) == err.count("commit is asked of the hub") == 2, err
+        assert "fetch" not in err
 
 
 def test_what_is_wrong_with_one_id_leaves_the_others_alone(

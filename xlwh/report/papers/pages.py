@@ -77,7 +77,8 @@ def _plural(noun: str, count: int) -> str:
 
 HOW_TO_READ = (
     "Each cell has the published number, below it the one measured here, and the difference, measured less published. "
-    "Marked (*) is a cell whose published number lies outside of the 95 % interval of the measured one: an interval "
+    "Marked (*) is a cell whose published number lies outside of the 95 % interval of the measured one by more than it was "
+    "rounded in print: an interval "
     "knows of the examples alone, not of other checkpoints, seeds or software. Empty cells have a letter that says why. "
     "Where a number was measured in several ways, the one is shown that comes closest to the paper's; the view "
     "`published_vs_measured` has the others."

@@ -25,7 +25,7 @@ class Cell:
     low: float | None
     high: float | None
     beyond: bool | None
-    """Whether the published number lies outside of the measured one's interval; None where there is none."""
+    """Whether the published number lies outside of the measured one's interval by more than its rounding; None where there is none."""
     setting: str
     """What was measured, and of which model; empty where nothing was."""
     others: int
