@@ -36,8 +36,8 @@ order by "table", table_row, table_column, metric
 """
 
 
-def run(paper: str, out: Path, data: Path) -> None:
-    """Everything of one paper, as far as it can be made.
+def run(paper: str, out: Path, data: Path, keep_going: bool) -> None:
+    """Everything of one paper, as far as it can be made; `keep_going` is the option of `xlwh materialize`.
 
     Raises:
         subprocess.CalledProcessError: where a command of `xlwh` fails; what was made is reported before.
@@ -47,7 +47,7 @@ def run(paper: str, out: Path, data: Path) -> None:
     of = ("--study", study, "--warehouse", warehouse)
     start = time.monotonic()
     try:
-        xlwh(data, "materialize", *of)
+        xlwh(data, "materialize", *of, *(["--keep-going"] if keep_going else []))
     finally:
         if warehouse.is_dir():
             spent = time.monotonic() - start
@@ -111,6 +111,9 @@ def main() -> int:
         "--shared", type=Path, default=Path(os.environ.get("XLWH_SHARED", ROOT.parent / "shared"))
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "papers")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="make what can be made where models or files are missing"
+    )
     asked = parser.parse_args()
     if unknown := set(asked.papers) - set(PAPERS):
         parser.error(f"no paper {', '.join(sorted(unknown))}; there are {', '.join(PAPERS)}")
@@ -120,7 +123,7 @@ def main() -> int:
     failed = []
     for paper in asked.papers or PAPERS:
         try:
-            run(paper, asked.output.resolve() / paper, data)
+            run(paper, asked.output.resolve() / paper, data, asked.keep_going)
         except subprocess.CalledProcessError as error:
             print(f"{paper}: {error}", file=sys.stderr)
             failed.append(paper)

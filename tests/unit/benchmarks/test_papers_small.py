@@ -37,9 +37,10 @@ def test_the_page_holds_what_was_measured(
     build(tmp_path / "out" / "ccta" / "warehouse")
     commands = []
     monkeypatch.setattr(script, "xlwh", lambda _, *arguments: commands.append(arguments))
-    asked(monkeypatch, tmp_path, "ccta")
+    asked(monkeypatch, tmp_path, "ccta", "--keep-going")
     assert script.main() == 0
     assert [command[0] for command in commands] == ["materialize", "report"]
+    assert ["--keep-going" in command for command in commands] == [True, False]
     for command in commands:
         study = command[command.index("--study") + 1]
         assert study.is_file()
