@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 from xml.sax.saxutils import unescape
 
@@ -154,7 +155,9 @@ class Parallel(Reader):
             _two_tsv(documents[0], documents[1], options, collector)
         elif layout == "tsv":
             if not choice.by_language:
-                require_own_file(request, documents[0], table=True)
+                # The source has no pairs of its own.
+                targets = tuple(each for each in request.languages if each != options.source)
+                require_own_file(replace(request, languages=targets), documents[0], table=True)
             _tsv(documents[0], options, collector, choice)
         else:
             source = options.names.get(options.source, options.source)

@@ -106,6 +106,16 @@ def test_anki_with_and_without_attribution(read: Read) -> None:
     assert turned.examples.select("text", "text_pair").rows() == [("Go.", "Ve.")]
 
 
+def test_one_table_of_pairs_with_its_source_among_the_languages(read: Read) -> None:
+    """The source counts among the languages of the words, but has no pairs; two targets of one table are refused."""
+    files = {"spa.txt": "Go.\tVe.\n"}
+    options = {"source": "es", "source_column": 1, "target_column": 0}
+    reading = read(files, "en", ["en", "es"], reader="parallel", path="spa.txt", options=options)
+    assert reading.examples.select("text", "text_pair").rows() == [("Ve.", "Go.")]
+    with pytest.raises(CorpusError, match="would be read as each of en, de"):
+        read(files, "en", ["en", "es", "de"], reader="parallel", path="spa.txt", options=options)
+
+
 def test_two_tsv_files(read: Read) -> None:
     files = {
         "t-en.tsv": "One.\tx\tl\nTwo\tx\tl\nThree\nFour\t\tl\n",

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from reached_cells import RELEASED
 
 from xlwh.papers import SIZES, compose, settings
 from xlwh.published import load as published
@@ -153,12 +154,6 @@ def test_what_is_commented_out_can_be_uncommented() -> None:
     assert added == {"xlmr-base-sst-cut3", "xlmr-base-sst-cut6", "qwen", "smollm", "qwen-sst", "smollm-sst"}
     assert study.models["xlmr-base-sst-cut3"].tokenization.sampling == 0.3
     assert study.models["smollm-sst"].counterpart_of == "qwen-sst"
-
-
-RELEASED = {"attention": "attention", "deeplift": "deeplift"} | {
-    name: f"released_{name}" for name in ("scaled_attention", "input_x_gradient", "integrated_gradients")
-}
-"""Method of the paper -> the one that computes what the released code does."""
 
 
 def evaluations(study: Study) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from reached_cells import reached
 
 from xlwh.corpora import check
 from xlwh.errors import StudyError
@@ -20,7 +21,6 @@ from xlwh.study import Study
 SIZED = [(paper, size) for paper in PAPERS for size in SIZES if size != "full"]
 PUBLISHED = {"ccta": "ccta", "heads": "shapley-heads"}
 """Paper -> its name in `published_results`."""
-HEAD_METRICS = ("accuracy_targeted.", "accuracy_zero_shot.", "pruned_heads_targeted.")
 
 
 def study(paper: str, size: str = "full") -> Study:
@@ -100,50 +100,13 @@ def _published(paper: str) -> pl.DataFrame:
     return load().filter(pl.col("paper") == PUBLISHED[paper])
 
 
-def _reached(found: Study, row: dict[str, Any]) -> bool:
-    """Whether the study measures a printed number: a model of that name, trained on that language, evaluated there."""
-    for key, model in found.models.items():
-        if model.published_as != row["model"] or row["dataset"] not in model.datasets:
-            continue
-        if row["source_language"] not in found.source_languages(key):
-            continue
-        languages = [each for each in found.all_languages() if row["dataset"] in found.evaluations(key, each)]
-        if row["language"] not in (*languages, "overall"):
-            continue
-        if row["metric"].startswith("ccta"):
-            consistency = found.consistency
-            assert consistency is not None
-            space = found.spaces[consistency.space]
-            if (
-                key in (consistency.models or ())
-                and row["dataset"] in (consistency.datasets or ())
-                and set(languages) <= set(space.files)
-                and {"lig", "lig_fixed"} <= set(found.attribution_methods(key))
-            ):
-                return True
-        elif row["metric"].startswith(HEAD_METRICS):
-            heads = found.heads
-            assert heads is not None
-            if (
-                key in (heads.models or ())
-                and row["dataset"] in heads.datasets.values()
-                and "gradient" in heads.importance
-                and heads.random_masks
-                and ("zero_shot" not in row["metric"] or row["source_language"] in heads.zero_shot_from)
-            ):
-                return True
-        elif row["metric"] == "accuracy":
-            return True
-    return False
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("paper", PUBLISHED)
 def test_every_printed_number_is_measured(paper: str, size: str) -> None:
     printed = _published(paper)
     assert printed.height > 150
     for found in (study(paper, size), study(ALL, size)):
-        assert [row for row in printed.to_dicts() if not _reached(found, row)] == []
+        assert [row for row in printed.to_dicts() if not reached(found, row)] == []
 
 
 @pytest.mark.parametrize("size", SIZES)
