@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -286,8 +287,9 @@ class _Answering(BaseHTTPRequestHandler):
         if self.fault is not None and self.fault.then is not None:
             self.fault.then()
 
+    @abstractmethod
     def answer(self) -> None:
-        raise NotImplementedError
+        """Send what a request that no fault was ordered for gets."""
 
     def send(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         cut = None if self.fault is None or self.command == "HEAD" else self.fault.cut_after

@@ -12,30 +12,13 @@ import polars as pl
 import yaml
 
 from papers.text import Told, sentence
+from xlwh.corpora.tagged import UPOS
 
 Row = dict[str, Any]
 _NLI = ("entailment", "neutral", "contradiction")
 _BINARY = ("0", "1")
 _ENTITIES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-_TAGS = [
-    "ADJ",
-    "ADP",
-    "ADV",
-    "AUX",
-    "CCONJ",
-    "DET",
-    "INTJ",
-    "NOUN",
-    "NUM",
-    "PART",
-    "PRON",
-    "PROPN",
-    "PUNCT",
-    "SCONJ",
-    "SYM",
-    "VERB",
-    "X",
-]
+_TAGS = sorted(UPOS)
 
 
 @dataclass(frozen=True)
