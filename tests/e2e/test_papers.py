@@ -22,7 +22,7 @@ from hub_server import HubServer
 from papers.stand_in import TWELVE, stand_in
 
 from xlwh.papers import ALL
-from xlwh.report.papers.contents import PAPERS
+from xlwh.report.papers.contents import REPORTED
 
 PROGRAM = "import sys; from xlwh.cli import main; sys.exit(main())"
 SHAPES: Mapping[str, Mapping[str, Mapping[str, int]]] = {"heads": {"FacebookAI/xlm-roberta-base": TWELVE}}
@@ -119,7 +119,7 @@ def made(researcher: Researcher, name: str) -> None:
 
 def require_filled(researcher: Researcher, name: str, *files: str) -> None:
     """Every number of a paper is measured, but those that cannot be, and each of its figures drawn."""
-    paper = PAPERS[name]
+    paper = REPORTED[name]
     excepted = " or ".join(f"({condition})" for condition in NOT_MEASURED.get(name, {})) or "false"
     missing = researcher.rows(
         f"""select "table", table_row, table_column from published_vs_measured as cells
@@ -143,7 +143,8 @@ def require_filled(researcher: Researcher, name: str, *files: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in sorted(PAPERS)]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in sorted(REPORTED)],
 )
 def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) -> None:
     made(researcher, name)
@@ -153,7 +154,7 @@ def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) 
     require_filled(researcher, name, *more)
     if more:
         assert (researcher.folder / "paper.pdf").read_bytes().startswith(b"%PDF-")
-        assert len(list((researcher.folder / "latex").glob("*.tex"))) > len(PAPERS[name].tables)
+        assert len(list((researcher.folder / "latex").glob("*.tex"))) > len(REPORTED[name].tables)
     assert researcher.hub.requests == []
 
 
@@ -176,6 +177,6 @@ def test_two_models_of_a_hundred(researcher: Researcher) -> None:
 @pytest.mark.slow
 def test_all_papers_in_one_study(researcher: Researcher) -> None:
     made(researcher, ALL)
-    for name in PAPERS:
+    for name in REPORTED:
         require_filled(researcher, name)
     assert researcher.hub.requests == []

@@ -11,7 +11,7 @@ import click
 from xlwh.cli.render import disk, duration, grid
 from xlwh.cli.selection import select_of
 from xlwh.published import load
-from xlwh.report.papers.contents import PAPERS
+from xlwh.report.papers.contents import REPORTED
 from xlwh.report.papers.tables import measured_by
 from xlwh.steps.base import Key
 from xlwh.steps.history import Made
@@ -68,7 +68,7 @@ def shares(survey: Survey, made: Iterable[Made]) -> list[Share]:
 def _tables(study: Study) -> dict[str, Mapping[Step, Sequence[Key]]]:
     """Table of a paper of which the study measures something -> the partitions that it is made from."""
     printed, found = load(), dict[str, Mapping[Step, Sequence[Key]]]()
-    for paper in PAPERS.values():
+    for paper in REPORTED.values():
         for table in paper.tables:
             rows = printed.filter(paper=paper.published, table=table.number)
             models, datasets = measured_by(study, rows)

@@ -17,7 +17,7 @@ from xlwh.cli import main
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.published import load as published
 from xlwh.report.figures import all_figures
-from xlwh.report.papers.contents import PAPERS
+from xlwh.report.papers.contents import REPORTED
 from xlwh.report.papers.html import html
 from xlwh.report.papers.latex import latex
 from xlwh.report.papers.pages import PaperReport, heading, letter, paper_report, places
@@ -41,7 +41,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reports(warehouse, study) -> dict[str, PaperReport]:
-    return {name: paper_report(warehouse, name, study) for name in PAPERS}
+    return {name: paper_report(warehouse, name, study) for name in REPORTED}
 
 
 def table(report, number):
@@ -50,11 +50,11 @@ def table(report, number):
 
 def test_every_printed_number_is_in_one_cell_of_a_table(reports):
     printed = published()
-    for name, paper in PAPERS.items():
+    for name, paper in REPORTED.items():
         own = printed.filter(printed["paper"] == paper.published)
         assert {each.number for each in paper.tables} == set(own["table"])
         assert sum(len(each.cells) for each in reports[name].tables) == own.height
-    assert {paper.published for paper in PAPERS.values()} == set(printed["paper"])
+    assert {paper.published for paper in REPORTED.values()} == set(printed["paper"])
 
 
 def test_every_figure_is_one_of_the_figures(reports):
@@ -319,7 +319,7 @@ def test_latex_has_a_file_for_each_table_and_figure(reports, tmp_path):
             assert line.count(" & ") == len(columns) - 1 == 8, line
 
 
-@pytest.mark.parametrize("name", list(PAPERS))
+@pytest.mark.parametrize("name", list(REPORTED))
 def test_latex_compiles(reports, tmp_path, name):
     if shutil.which("pdflatex") is None:
         pytest.skip("needs pdflatex with booktabs (texlive-latex-recommended)")

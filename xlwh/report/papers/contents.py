@@ -61,7 +61,7 @@ _PRUNING = "xlwh materialize +pruning_effects"
 _FAITHFUL = "xlwh materialize +faithfulness"
 _SCORE = {"measure": "score C(s, t)"}
 
-PAPERS = {
+REPORTED: Mapping[str, Paper] = {
     paper.name: paper
     for paper in (
         Paper(
@@ -249,6 +249,6 @@ PAPERS = {
 
 def paper(name: str) -> Paper:
     """The paper of that name; `XlwhError` with the names there are."""
-    if name not in PAPERS:
-        raise XlwhError(f"There is no paper `{name}`. Papers: {', '.join(PAPERS)}.")
-    return PAPERS[name]
+    if name not in REPORTED:
+        raise XlwhError(f"There is no paper `{name}`. Papers: {', '.join(REPORTED)}.")
+    return REPORTED[name]
