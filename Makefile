@@ -13,8 +13,9 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 demo: .venv/.filled
 	$(BIN)/xlwh demo
 
+# Files of tests are shared out among the cores, in order: the long ones of tests/e2e come first.
 test: .venv/.filled
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/.filled
 	$(BIN)/ruff check .
