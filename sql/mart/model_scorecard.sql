@@ -5,7 +5,7 @@
 -- column model: Key of the model in the study.
 -- column family: Architecture family.
 -- column num_parameters: Parameters, heads included.
--- column finetuned_languages: Languages it was fine-tuned on here.
+-- column finetuned_languages: Languages it was fine-tuned on.
 -- column dataset: Key of the dataset in the study; NULL for a model that is evaluated on none.
 -- column split: Part of the dataset: train, dev, test.
 -- column task: Task of the dataset.

@@ -43,7 +43,7 @@ def describe(loaded: LoadedModel, said: Mapping[str, Any]) -> dict[str, Any]:
     return {column: known.get(column) for column in schema("models")}
 
 
-def noted(spec: Model) -> dict[str, str | float | None]:
+def noted(spec: Model) -> dict[str, str | float | list[str] | None]:
     """Columns that only repeat what the study says: a change of theirs needs no new weights."""
     return {
         "tokenization_sampling": None if spec.tokenization is None else spec.tokenization.sampling,
@@ -51,6 +51,7 @@ def noted(spec: Model) -> dict[str, str | float | None]:
         "published_as": spec.published_as,
         "counterpart_of": spec.counterpart_of,
         "weights_of": spec.weights_of,
+        "finetuned_languages": None if spec.finetuned_languages is None else list(spec.finetuned_languages),
         "randomized": None if spec.randomization is None else spec.randomization.parts,
     }
 

@@ -292,7 +292,8 @@ class Study(Part):
         if chosen is not None:
             return chosen
         recipe, offered = self.models[model].finetune, self.models[model].languages
-        languages = recipe.languages if recipe is not None else self.languages[:1]
+        elsewhere = self.models[model].finetuned_languages or self.languages[:1]
+        languages = recipe.languages if recipe is not None else elsewhere
         if offered is None:
             return languages
         return tuple(language for language in languages if language in offered) or offered[:1]

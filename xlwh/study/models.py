@@ -138,6 +138,11 @@ class Model(Inputs):
         None,
         description="Source languages of its consistency; default: the ones it was fine-tuned on, else the study's first language.",
     )
+    finetuned_languages: tuple[Key, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Languages that it was fine-tuned on elsewhere; without it, it counts as not fine-tuned.",
+    )
     languages: tuple[Key, ...] | None = Field(
         None, min_length=1, description="Languages it is evaluated in; default: those of its datasets."
     )
@@ -169,6 +174,10 @@ class Model(Inputs):
         if self.tokenization is not None and (self.finetune or self.scratch) is not None:
             raise ValueError(
                 "`tokenization` is for a model that stands: give it to one with `weights_of` this one"
+            )
+        if self.finetuned_languages is not None and self.hub is None and self.path is None:
+            raise ValueError(
+                "`finetuned_languages` is for a checkpoint made elsewhere: one of `hub` or `path`"
             )
         if self.hub is not None and self.revision is None:
             raise ValueError("a hub model needs `revision`, a 40-character commit. Run: xlwh pin")

@@ -69,9 +69,7 @@ class Models(Table):
     finetuned_dataset = dy.String(
         nullable=True, description="Dataset it was fine-tuned on here.", metadata=holding("dataset")
     )
-    finetuned_languages = dy.List(
-        dy.String(), nullable=True, description="Languages it was fine-tuned on here."
-    )
+    finetuned_languages = dy.List(dy.String(), nullable=True, description="Languages it was fine-tuned on.")
     translated_from = dy.String(
         nullable=True,
         description="Language that the translations it was fine-tuned on are from; NULL: it was fine-tuned on none.",

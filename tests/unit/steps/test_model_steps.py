@@ -66,7 +66,9 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     pairs: list[tuple[str, str | None]],
 ) -> None:
     examples = frame(pairs, labels=[*LABELS, None, *[LABELS[0]] * (len(pairs) - 4)])
-    context = context_of(examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT"})
+    context = context_of(
+        examples, m={"path": str(checkpoint("bert")), "published_as": "mBERT", "finetuned_languages": ["en"]}
+    )
     messages: list[tuple[str, int, int]] = []
     context.progress = lambda *message: messages.append(message)
     assert statuses(context, "models", "tokens", "predictions") == ["written"] * 3
@@ -77,6 +79,7 @@ def test_a_classifier_gets_its_row_its_tokens_and_its_predictions(
     assert (row["weight_hash"], row["tokenizer_hash"]) == (pin.weight_hash, pin.tokenizer_hash)
     assert (row["labels"], row["published_as"], row["dtype"]) == (LABELS, "mBERT", "float32")
     assert (row["num_layers"], row["num_heads"], row["hidden_size"]) == (2, 4, 24)
+    assert row["finetuned_languages"] == ["en"]
     assert row["recipe"] is row["seed"] is row["finetuned_dataset"] is None
 
     seen = context.warehouse.scan("tokens").collect()

@@ -195,6 +195,7 @@ MODELS = [
     S("models.nli_en.languages", ["en", "de"], "attention_maps", "pruning_evaluations"),
     S("models.nli_en.attribution_methods", ["lig"], "ccta_pairs"),
     S("models.twin.counterpart_of", "nli_en", "models"),
+    S("models.base.finetuned_languages", ["es"], "models"),
     S("models.twin.published_as", "mBERT", "models"),
     S("models.mt.generation.beams", 2, "predictions"),
     S("models.mt.generation.max_tokens", 64, "predictions"),

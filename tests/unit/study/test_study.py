@@ -59,6 +59,15 @@ def test_a_study_is_frozen_and_resolved(study, tmp_path, monkeypatch):
         read.name = "other"
 
 
+def test_a_checkpoint_says_in_which_languages_it_was_finetuned_elsewhere(study):
+    said = study('path = "base"', 'path = "base"\nfinetuned_languages = ["de"]')
+    assert said.source_languages("base") == ("de",)
+    with pytest.raises(StudyError, match="for a checkpoint made elsewhere"):
+        study(
+            "[models.tuned.finetune]", '[models.tuned]\nfinetuned_languages = ["de"]\n[models.tuned.finetune]'
+        )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [

@@ -89,6 +89,7 @@ def test_every_key_of_a_model_or_dataset_in_the_study_is_renamed():
             "name",
             "languages",
             "source_languages",
+            "finetuned_languages",
             "dev_languages",
             "zero_shot_from",
             "attribution_methods",

@@ -303,6 +303,7 @@ UNCHECKED = {
             "models.*.scratch.languages",
             "models.*.languages",
             "models.*.source_languages",
+            "models.*.finetuned_languages",
             "models.*.counterpart_of",
             "attribution.probes.models",
             "attribution.probes.datasets",
