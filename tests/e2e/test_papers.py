@@ -28,8 +28,6 @@ PROGRAM = "import sys; from xlwh.cli import main; sys.exit(main())"
 SHAPES: Mapping[str, Mapping[str, Mapping[str, int]]] = {"heads": {"FacebookAI/xlm-roberta-base": TWELVE}}
 """Paper -> stand-ins that are as deep as what they stand for, since its figures show every layer and head."""
 
-LONG = ("faithfulness",)
-"""Papers of more than a hundred models, which take some minutes; a part of each is made below."""
 IN_ALL_FORMS = "heads"
 """The paper whose report is written as PDF and LaTeX, too."""
 
@@ -142,10 +140,7 @@ def require_filled(researcher: Researcher, name: str, *files: str) -> None:
     assert page.count('<h3 id="table-') == len(paper.tables)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in sorted(REPORTED)],
-)
+@pytest.mark.parametrize("name", sorted(REPORTED))
 def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) -> None:
     made(researcher, name)
     more = (
@@ -155,22 +150,6 @@ def test_a_paper_from_its_name_to_its_report(name: str, researcher: Researcher) 
     if more:
         assert (researcher.folder / "paper.pdf").read_bytes().startswith(b"%PDF-")
         assert len(list((researcher.folder / "latex").glob("*.tex"))) > len(REPORTED[name].tables)
-    assert researcher.hub.requests == []
-
-
-def test_two_models_of_a_hundred(researcher: Researcher) -> None:
-    """Of the study with the most models: a multilingual one and its counterpart, from the same command line."""
-    prepare(researcher, "faithfulness")
-    wanted = ("published_results", "+faithfulness", "-m", "mbert-uncased-sst", "-m", "bert-sst")
-    researcher.xlwh("materialize", *wanted)
-    [counts] = researcher.rows(
-        """select count(*) as printed, count(measured) as measured from published_vs_measured
-        where paper = 'faithfulness' and dataset = 'sst' and published_model in ('mBERT', 'bert')"""
-    )
-    assert counts["measured"] >= 0.6 * counts["printed"] > 0
-    assert " of 1,020 printed numbers were measured here" in researcher.xlwh(
-        "report", "--paper", "faithfulness"
-    )
     assert researcher.hub.requests == []
 
 
