@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.files import path_beside, publish
 from xlwh.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is known of a file from its writing."""
+
+    size_bytes: int
+    digest: str
+    """SHA-256, in hexadecimal."""
 
 
 def metadata_of(path: Path) -> dict[str, str] | None:
@@ -26,8 +37,8 @@ def write_parquet(
     path: Path,
     metadata: Mapping[str, str],
     row_group_rows: int = Table.row_group_rows,
-) -> int:
-    """Write a frame to `path` durably, with key-value metadata. Returns the size in bytes.
+) -> Written:
+    """Write a frame to `path` durably, with key-value metadata.
 
     A lazy frame is streamed, in its order. Raises `StoreError` if the disk refuses.
     """
@@ -45,10 +56,10 @@ def write_parquet(
             frame.sink_parquet(unfinished, maintain_order=True, **options)
         else:
             frame.write_parquet(unfinished, **options)
-        size = unfinished.stat().st_size
+        written = Written(unfinished.stat().st_size, sha256([unfinished]))
         publish(unfinished, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
-    return size
+    return written

@@ -199,7 +199,7 @@ def test_a_checkpoint_that_was_made_here_moves_with_its_row(bench):
     pl.DataFrame([row], schema=types).write_parquet(made.warehouse.root / file)
     from xlwh.store.manifest import NewFile
 
-    made.warehouse.manifest.commit([NewFile(Slot("models", ("a",)), file, mark, 1, 1, 4)])
+    made.warehouse.manifest.commit([NewFile(Slot("models", ("a",)), file, mark, 1, 1, 4, "unread")])
     after = under(made, "model", "a", "new")
     entries = Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
     entry = next(entry for entry in entries if entry.slot.table == "models")
