@@ -108,18 +108,19 @@ def test_a_path_that_leads_out_of_the_warehouse(warehouse, entry, how, tmp_path)
     file = {
         "absolute": f"{outside}/a.parquet",
         "above": "tables/../../outside/a.parquet",
-        "a linked folder": "tables/there/a.parquet",
+        "a linked folder": "tables/predictions/there/a.parquet",
         "NUL": "tables/a\0.parquet",
     }[how]
     shutil.copy(warehouse.root / entry.file, outside / "a.parquet")
-    (warehouse.root / "tables" / "there").symlink_to(outside)
+    (warehouse.root / "tables" / "predictions" / "there").symlink_to(outside)
     [finding] = integrity.faults(warehouse.root, dataclasses.replace(entry, file=file), deep=True)
     assert (finding.kind, "leads out" in finding.problem) == ("irregular_file", True)
 
 
-def test_tables_on_another_disk(warehouse, entry, tmp_path):
-    (warehouse.root / "tables").rename(tmp_path / "disk")
-    (warehouse.root / "tables").symlink_to(tmp_path / "disk")
+@pytest.mark.parametrize("folder", ["tables", "tables/predictions"])
+def test_tables_on_another_disk(warehouse, entry, folder, tmp_path):
+    (warehouse.root / folder).rename(tmp_path / "disk")
+    (warehouse.root / folder).symlink_to(tmp_path / "disk")
     assert warehouse.check(deep=True) == []
 
 
