@@ -18,10 +18,10 @@ from xlwh.models import Zoo
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.planning import NotApplicable
-from xlwh.store import Slot, Warehouse, empty
+from xlwh.store import Entry, Slot, Warehouse, empty
 from xlwh.store.files import UNFINISHED
 from xlwh.store.manifest import NewFile
-from xlwh.store.parquet import write_parquet
+from xlwh.store.parquet import Written, write_parquet
 from xlwh.store.slots import contract
 from xlwh.store.write import new_name
 from xlwh.study import load
@@ -89,29 +89,31 @@ def fill(context: Context) -> int:
                 for table, slot in planned.job.slots.items():
                     file = new_name(slot, planned.fingerprint)
                     (root / file).parent.mkdir(parents=True, exist_ok=True)
-                    size = links[table].send(root / file)
-                    put.append(NewFile(slot, file, planned.fingerprint, 1, size, contract(table).version))
+                    link, version = links[table].send(root / file), contract(table).version
+                    put.append(
+                        NewFile(slot, file, planned.fingerprint, 1, link.size_bytes, version, link.digest)
+                    )
         context.warehouse.manifest.commit(put=put)
         count += len(put)
     planner.refresh()
     return count
 
 
-def _links(root: Path, table: str, languages: Sequence[str]) -> Generator[int, Path]:
-    """Gives one file of a table every name that is sent; its size in bytes."""
+def _links(root: Path, table: str, languages: Sequence[str]) -> Generator[Written, Path]:
+    """Gives one file of a table every name that is sent."""
     if table == "examples":
         # What a dataset is asked for is found in the task of its examples.
         rows = row(table, task="sentence_pair")
     else:
         rows = parallel_rows("all", languages) if table == "parallelism" else empty(table)
 
-    def links() -> Generator[int, Path]:
-        size, number, template = 0, 0, root / f"{UNFINISHED}{table}"
+    def links() -> Generator[Written, Path]:
+        written, number, template = Written(0, ""), 0, root / f"{UNFINISHED}{table}"
         while True:
-            name = yield size
+            name = yield written
             if number % _LINKS == 0:
                 template.unlink(missing_ok=True)
-                size = write_parquet(rows, template, {})
+                written = write_parquet(rows, template, {})
             os.link(template, name)
             number += 1
 
@@ -127,5 +129,10 @@ def touch(context: Context, slot: Slot | None = None) -> None:
     assert entry is not None
     file = new_name(entry.slot, entry.fingerprint)
     os.link(warehouse.root / entry.file, warehouse.root / file)
-    again = NewFile(entry.slot, file, entry.fingerprint, entry.rows, entry.size_bytes, entry.version)
-    warehouse.manifest.commit(put=[again])
+    warehouse.manifest.commit(put=[linked(entry, file, entry.fingerprint)])
+
+
+def linked(entry: Entry, file: str, fingerprint: str) -> NewFile:
+    """Another file of a slot with the same rows."""
+    assert entry.digest is not None
+    return NewFile(entry.slot, file, fingerprint, entry.rows, entry.size_bytes, entry.version, entry.digest)

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +29,7 @@ from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored
 from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
 from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.files import is_file_of
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -306,7 +306,7 @@ class Planner:
         return (
             entry is not None
             and entry.fingerprint == made.fingerprint
-            and isfile(f"{self._root}/{entry.file}")
+            and is_file_of(f"{self._root}/{entry.file}", entry.size_bytes)
             and (made.folder is None or made.folder.is_dir())
         )
 
@@ -336,9 +336,9 @@ class Planner:
         except (NotApplicable, XlwhError) as error:
             # Without its traceback, which would keep everything that planning had in hand.
             plan.error = error.with_traceback(None)
-        except pl.exceptions.ComputeError as error:
+        except (pl.exceptions.ComputeError, pl.exceptions.PanicException) as error:
             plan.error = StoreError(
-                f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
+                f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh repair"
             )
         plan.writing = {slot: planned for planned in plan.jobs or () for slot in planned.job.slots.values()}
         return plan

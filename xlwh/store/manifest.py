@@ -35,6 +35,23 @@ class NewFile:
     size_bytes: int
     version: int
     """Of the contract that it was checked against."""
+    digest: str
+    """SHA-256 of the file, in hexadecimal."""
+
+
+def entry_of(file: NewFile, created_at: datetime, commit: int) -> Entry:
+    """A file as the entry that a commit makes of it."""
+    return Entry(
+        file.slot,
+        file.file,
+        file.fingerprint,
+        file.rows,
+        file.size_bytes,
+        file.version,
+        created_at,
+        commit,
+        file.digest,
+    )
 
 
 @dataclass(frozen=True)
@@ -165,7 +182,8 @@ create table if not exists versions (
     version integer not null,
     valid_from integer not null references commits (number),
     valid_to integer references commits (number),
-    removed integer not null default 0
+    removed integer not null default 0,
+    digest text
 );
 create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null;
 create index if not exists by_validity on versions (valid_from, valid_to);
@@ -197,11 +215,7 @@ _SCOPE_TABLES = (
 _LITTLE_BYTES = 1_000_000
 """With less room than this SQLite reports errors of input and output, and does not say why."""
 
-_Row = tuple[str, str, str, str, str, int, int, int, str, int]
-
-_COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
-c.created_at, v.valid_from
-from versions v join commits c on c.number = v.valid_from"""
+_Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
 
 
 class SqliteManifest:
@@ -270,11 +284,13 @@ class SqliteManifest:
 
     def current(self, slot: Slot) -> Entry | None:
         with self._open() as connection:
+            # Nobody adds a column between the two statements.
+            connection.execute("begin")
             return self._current(connection, slot)
 
     def _current(self, connection: sqlite3.Connection, slot: Slot) -> Entry | None:
         row = connection.execute(
-            f"select {_COLUMNS} where v.slot_table = ? and v.keys = ? and v.part = ? and v.valid_to is null",
+            f"{_select(connection)} where v.slot_table = ? and v.keys = ? and v.part = ? and v.valid_to is null",
             _address(slot),
         ).fetchone()
         return None if row is None else _entry(row)
@@ -296,7 +312,7 @@ class SqliteManifest:
             )
             of_table = "" if table is None else "and v.slot_table = :table"
             rows = connection.execute(
-                f"select {_COLUMNS} where {then} {of_table} order by v.slot_table, v.keys, v.part",
+                f"{_select(connection)} where {then} {of_table} order by v.slot_table, v.keys, v.part",
                 {"at": commit, "table": table},
             )
             entries = tuple(_entries(rows))
@@ -312,7 +328,7 @@ class SqliteManifest:
             put = tuple(
                 _entries(
                     connection.execute(
-                        f"select {_COLUMNS} where v.valid_from > ? and v.valid_to is null", (since,)
+                        f"{_select(connection)} where v.valid_from > ? and v.valid_to is null", (since,)
                     )
                 )
             )
@@ -363,6 +379,8 @@ class SqliteManifest:
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
             connection.execute(_BY_END)
+            if not _has_digests(connection):
+                connection.execute("alter table versions add column digest text")
             number, now = self._next(connection)
             changed = [*drop, *(file.slot for file in put)]
             if _has_scope(connection):
@@ -375,17 +393,23 @@ class SqliteManifest:
                 )
             connection.executemany(
                 "insert into versions (slot_table, keys, part, file, fingerprint, rows, size_bytes, version, "
-                "valid_from) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "valid_from, digest) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (*_address(f.slot), f.file, f.fingerprint, f.rows, f.size_bytes, f.version, number)
+                    (
+                        *_address(f.slot),
+                        f.file,
+                        f.fingerprint,
+                        f.rows,
+                        f.size_bytes,
+                        f.version,
+                        number,
+                        f.digest,
+                    )
                     for f in put
                 ],
             )
         created_at = datetime.fromisoformat(now)
-        return [
-            Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, f.version, created_at, number)
-            for f in put
-        ]
+        return [entry_of(file, created_at, number) for file in put]
 
     def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
         """Number and time of a new commit."""
@@ -456,6 +480,21 @@ class SqliteManifest:
         }
 
 
+def _select(connection: sqlite3.Connection) -> str:
+    """The beginning of a query of entries, up to its conditions."""
+    digest = "v.digest" if _has_digests(connection) else "null"
+    return (
+        "select v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version, "
+        f"c.created_at, v.valid_from, {digest} from versions v join commits c on c.number = v.valid_from"
+    )
+
+
+def _has_digests(connection: sqlite3.Connection) -> bool:
+    """Whether a commit was made since files have digests."""
+    found = connection.execute("select count(*) from pragma_table_info('versions') where name = 'digest'")
+    return bool(found.fetchone()[0])
+
+
 def _has_scope(connection: sqlite3.Connection) -> bool:
     found = connection.execute("select count(*) from sqlite_master where name in ('hidden', 'scope')")
     return bool(found.fetchone()[0] == 2)
@@ -499,7 +538,7 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
     # Hundreds of thousands of entries have few different names and times: each is kept once.
     folders: dict[str, tuple[str, ...]] = {}
     times: dict[str, datetime] = {}
-    for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit in rows:
+    for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit, digest in rows:
         if keys not in folders:
             folders[keys] = tuple(map(intern, json.loads(keys)))
         if created_at not in times:
@@ -513,4 +552,5 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
             version,
             times[created_at],
             commit,
+            digest,
         )

@@ -12,7 +12,8 @@ import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store.files import make_folder
-from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot
+from xlwh.store.integrity import require_undamaged
+from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot, entry_of
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
@@ -29,13 +30,15 @@ def rewrite(
     """Write a file of `slot` with the rows of another one, in their order, some columns replaced.
 
     Rows are streamed and not checked against the contract: they were, and it may be an earlier one, which is kept.
+    StoreError where the file is damaged.
     """
+    require_undamaged(root, entry)
     file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
     rows = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False).with_columns(columns)
     metadata = file_metadata(slot, fingerprint, entry.rows, provenance) | {"xlwh.version": str(entry.version)}
-    size = write_parquet(rows, root / file, metadata, contract(slot.table).row_group_rows)
-    return NewFile(slot, file, fingerprint, entry.rows, size, entry.version)
+    written = write_parquet(rows, root / file, metadata, contract(slot.table).row_group_rows)
+    return NewFile(slot, file, fingerprint, entry.rows, written.size_bytes, entry.version, written.digest)
 
 
 class Pending:
@@ -87,10 +90,7 @@ class Pending:
             self._now.pop(slot, None)
             self._put.pop(slot, None)
         now = datetime.now(UTC)
-        entries = [
-            Entry(f.slot, f.file, f.fingerprint, f.rows, f.size_bytes, f.version, now, self._head)
-            for f in put
-        ]
+        entries = [entry_of(file, now, self._head) for file in put]
         self._now |= {entry.slot: entry for entry in entries}
         self._put |= {file.slot: file for file in put}
         return entries

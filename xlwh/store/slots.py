@@ -86,6 +86,8 @@ class Entry:
     """UTC."""
     commit: int
     """Number of the manifest commit that made it current."""
+    digest: str | None
+    """SHA-256 of the file, in hexadecimal; None only where the version of xlwh that wrote it took none."""
 
 
 def fingerprint(

@@ -25,8 +25,9 @@ def write_frame(
     file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
     metadata = file_metadata(slot, fingerprint, frame.height, provenance)
-    size = write_parquet(frame, root / file, metadata, contract(slot.table).row_group_rows)
-    return NewFile(slot, file, fingerprint, frame.height, size, contract(slot.table).version)
+    table = contract(slot.table)
+    written = write_parquet(frame, root / file, metadata, table.row_group_rows)
+    return NewFile(slot, file, fingerprint, frame.height, written.size_bytes, table.version, written.digest)
 
 
 def write_stream(
@@ -53,17 +54,17 @@ def write_stream(
             refused.append(error)
             raise
 
-    file = new_name(slot, fingerprint)
+    file, table = new_name(slot, fingerprint), contract(slot.table)
     make_folder((root / file).parent)
     stream = register_io_source(source, schema=schema(slot.table))
     try:
         metadata = file_metadata(slot, fingerprint, rows, provenance)
-        size = write_parquet(stream, root / file, metadata, contract(slot.table).row_group_rows)
+        written = write_parquet(stream, root / file, metadata, table.row_group_rows)
     except pl.exceptions.PolarsError:
         if refused:
             raise refused[0] from None
         raise
-    return NewFile(slot, file, fingerprint, rows, size, contract(slot.table).version)
+    return NewFile(slot, file, fingerprint, rows, written.size_bytes, table.version, written.digest)
 
 
 def make_current(

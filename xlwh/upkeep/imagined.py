@@ -169,7 +169,9 @@ class Imagined(Planner):
         now = datetime.now(UTC)
         for table, slot in planned.job.slots.items():
             version = contract(table).version
-            self._take(Entry(slot, files[table], planned.fingerprint, 0, 0, version, now, self.head + 1))
+            self._take(
+                Entry(slot, files[table], planned.fingerprint, 0, 0, version, now, self.head + 1, None)
+            )
             self.imagined.add(slot)
 
     def _standing_in(self, planned: Planned) -> dict[str, str]:

@@ -70,7 +70,7 @@ def _again(context: Context, entry: Entry, fingerprint: str | None = None) -> Ne
     file = entry.file.replace(".parquet", f"{random.randrange(10**9)}.parquet")
     os.link(context.warehouse.root / entry.file, context.warehouse.root / file)
     mark = fingerprint or entry.fingerprint
-    return NewFile(entry.slot, file, mark, entry.rows, entry.size_bytes, entry.version)
+    return large_study.linked(entry, file, mark)
 
 
 def test_after_any_commits_a_planner_says_what_a_new_one_says(context: Context) -> None:

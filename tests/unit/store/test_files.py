@@ -7,6 +7,7 @@ import shutil
 import polars as pl
 import pytest
 
+from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.files import files_in, make_folder, remove, remove_folder, replacing, write_whole
 from xlwh.store.parquet import write_parquet
@@ -16,8 +17,8 @@ FRAME = pl.DataFrame({"a": [1, 2, 3]})
 
 def test_parquet_with_metadata(tmp_path):
     path = tmp_path / "a.parquet"
-    size = write_parquet(FRAME, path, {"xlwh.table": "t", "weights": "é"})
-    assert size == path.stat().st_size
+    written = write_parquet(FRAME, path, {"xlwh.table": "t", "weights": "é"})
+    assert (written.size_bytes, written.digest) == (path.stat().st_size, sha256([path]))
     assert pl.read_parquet(path).equals(FRAME)
     metadata = pl.read_parquet_metadata(path)
     assert (metadata["xlwh.table"], metadata["weights"]) == ("t", "é")

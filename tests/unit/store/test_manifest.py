@@ -21,7 +21,7 @@ ONE, TWO = Slot("tokens", ("m", "en"), "a"), Slot("tokens", ("m", "de"), "a")
 
 
 def new(slot: Slot, file: str, rows: int = 1) -> NewFile:
-    return NewFile(slot, file, "mark", rows, 10, 1)
+    return NewFile(slot, file, "mark", rows, 10, 1, f"digest of {file}")
 
 
 @pytest.fixture
@@ -216,6 +216,32 @@ def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest):
     assert manifest.scope() is None
     assert manifest.set_scope([one])
     assert manifest.snapshot().shown == ()
+
+
+def _without_digests(path):
+    """Make a manifest what an earlier version wrote."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("alter table versions drop column digest")
+
+
+def test_a_manifest_from_before_digests_gets_them_with_its_next_commit(manifest, monkeypatch):
+    manifest.commit(put=[new(ONE, "f1")])
+    _without_digests(manifest.path)
+    content = manifest.path.read_bytes()
+    earlier = SqliteManifest(manifest.path)
+    for _ in range(2):
+        found = [earlier.current(ONE), *earlier.snapshot().entries, *earlier.changes(0).put]
+        assert [(entry.file, entry.digest) for entry in found] == [("f1", None)] * 3
+        # Then as one that may only be read.
+        _read_only(monkeypatch)
+    monkeypatch.undo()
+    assert manifest.path.read_bytes() == content
+    [second] = earlier.commit(put=[new(TWO, "f2")], expected={ONE: "f1"})
+    assert second.digest == "digest of f2"
+    assert {entry.file: entry.digest for entry in earlier.snapshot().entries} == {
+        "f1": None,
+        "f2": "digest of f2",
+    }
 
 
 def test_changes_are_the_difference_of_two_snapshots(manifest):

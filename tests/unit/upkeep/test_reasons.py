@@ -33,7 +33,7 @@ class _Pin:
 
 
 def _entry(part: str, mark: str) -> Entry:
-    return Entry(Slot("examples", ("nli", "en"), part), "f", mark, 1, 1, 1, datetime.now(UTC), 1)
+    return Entry(Slot("examples", ("nli", "en"), part), "f", mark, 1, 1, 1, datetime.now(UTC), 1, None)
 
 
 def _planned(**changes: object) -> Planned:

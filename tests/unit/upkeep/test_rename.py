@@ -70,7 +70,7 @@ def test_all_is_fresh_under_the_new_key_and_rows_are_the_same(bench, what, old):
     assert made.warehouse.check()[0].kind == "stale_catalogue"
     made.warehouse.build_catalogue()
     # What is superseded is no fault.
-    assert made.warehouse.check() == []
+    assert made.warehouse.check(deep=True) == []
 
 
 def test_back_again_gives_the_same_fingerprints(bench):
@@ -199,7 +199,7 @@ def test_a_checkpoint_that_was_made_here_moves_with_its_row(bench):
     pl.DataFrame([row], schema=types).write_parquet(made.warehouse.root / file)
     from xlwh.store.manifest import NewFile
 
-    made.warehouse.manifest.commit([NewFile(Slot("models", ("a",)), file, mark, 1, 1, 4)])
+    made.warehouse.manifest.commit([NewFile(Slot("models", ("a",)), file, mark, 1, 1, 4, "unread")])
     after = under(made, "model", "a", "new")
     entries = Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
     entry = next(entry for entry in entries if entry.slot.table == "models")
