@@ -102,7 +102,7 @@ def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[Artefac
 
 
 # Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
-_TABLES = (
+TABLES = (
     """create table if not exists artefacts (
     kind text not null,
     name text not null,
@@ -127,7 +127,7 @@ def replace(
     """Within a commit: make these artefacts current, and those of `gone` no more."""
     if not put and not _exists(connection):
         return
-    for statement in _TABLES:
+    for statement in TABLES:
         connection.execute(statement)
     connection.executemany(
         "update artefacts set valid_to = ? where kind = ? and name = ? and valid_to is null",

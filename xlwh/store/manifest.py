@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -505,6 +505,19 @@ class SqliteManifest:
                 bool(current), None if ended is None else datetime.fromisoformat(ended), bool(removed)
             )
             for file, current, ended, removed in rows
+        }
+
+
+def known_schema() -> dict[tuple[str, str], frozenset[str]]:
+    """(type, name) of everything that a manifest may hold, as SQLite lists it -> the columns of a table."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        for statement in (_BY_END, *_SCOPE_TABLES, *artefact_rows.TABLES):
+            connection.execute(statement)
+        found = connection.execute("select type, name from sqlite_master").fetchall()
+        return {
+            (kind, name): frozenset(row[1] for row in connection.execute(f"pragma table_info({name})"))
+            for kind, name in found
         }
 
 
