@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from xlwh.digests import HashCache, sha256
 
@@ -204,4 +204,4 @@ def _grouped(rows: Iterable[_Row]) -> Iterator[Artefact]:
     for kind, name, fingerprint, file, size_bytes, digest in rows:
         found.setdefault((kind, name, fingerprint), []).append(ArtefactFile(file, size_bytes, digest))
     for (kind, name, fingerprint), files in found.items():
-        yield Artefact(cast(Kind, kind), name, fingerprint, tuple(files))
+        yield Artefact(kind, name, fingerprint, tuple(files))

@@ -279,9 +279,9 @@ def _read(descriptor: int) -> bytes:
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """StoreError unless a manifest holds the tables and indexes of a manifest, and nothing else."""
     known = known_schema()
-    there = {name for (name,) in connection.execute("select name from sqlite_master")}
-    if lacking := {"commits", "versions"} - there:
-        raise StoreError(f"The manifest {path} lacks the table `{min(lacking)}`: it is none of xlwh.")
+    tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+    if not {"commits", "versions"} <= tables:
+        raise StoreError(f"The manifest {path} lacks the tables that xlwh makes.")
     for kind, name, place in connection.execute("select type, name, rootpage from sqlite_master").fetchall():
         if (kind, name) not in known or not place:
             raise StoreError(

@@ -105,6 +105,14 @@ def test_what_another_warehouse_has_is_taken(xlwh, filled, tmp_path):
         True,
         True,
     )
+    # What is refused is told, and is no success.
+    new = Slot("examples", ("nli", "yy"), "dev")
+    [entry] = other.write({new: empty("examples")}, "c" * 32)
+    (other.root / entry.file).write_bytes(b"x")
+    code, _, err = xlwh("take", other.root)
+    assert code == 1
+    assert f"Refused: {new}: its file has 1 bytes" in err
+    assert filled.current(new) is None
     # None, one that lies around this one, this one itself, no table.
     for arguments, why in (
         ([tmp_path / "nothing"], "does not exist"),
