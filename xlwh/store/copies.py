@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xlwh.digests import sha256
+from xlwh.errors import StoreError
 from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove
 from xlwh.store.foreign import Foreign, RefusedError, shown
 from xlwh.store.locks import FileLock
@@ -74,6 +75,14 @@ class Copies:
         for left in self.folder.iterdir():
             if left.name != _LOCK:
                 remove(left)
+
+
+def abandoned(root: Path) -> Iterator[Path]:
+    """Copies that no process is working with; none begins to until the next one is asked for."""
+    folder = root / FOLDER
+    if folder.is_dir():
+        with suppress(StoreError), FileLock(folder / _LOCK, FOLDER):
+            yield from (path for path in folder.iterdir() if path.name != _LOCK)
 
 
 @contextmanager

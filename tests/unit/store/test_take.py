@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -196,12 +197,25 @@ def test_stopped_in_the_middle_it_goes_on_with_what_it_has(here, there, monkeypa
     first = [file for file in copied if "manifest" not in file]
     assert len(first) == 5
     copied.clear()
+    assert here.gc(timedelta(0)).removed == ()
     monkeypatch.setattr(
         Foreign, "copy", lambda self, file, *rest: copied.append(file) or genuine(self, file, *rest)
     )
     assert len(take(here, there, TABLES_ALONE).entries) == 3
     assert [file for file in copied if "manifest" not in file] == [Warehouse(there).current(EN).file]
     assert_sound(here)
+
+
+def test_copies_that_nobody_comes_back_for_are_collected(here, there, monkeypatch):
+    monkeypatch.setattr(
+        "xlwh.store.take._Taking._commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        take(here, there, TABLES_ALONE)
+    for path in (here.root / "staging").rglob("*"):
+        os.utime(path, (0, 0))
+    assert len(here.gc(timedelta(0)).removed) == 4
+    assert [path.name for path in (here.root / "staging" / "take").iterdir()] == ["lock"]
 
 
 def test_a_copy_that_was_damaged_while_it_waited_is_made_again(here, there, monkeypatch):
