@@ -21,10 +21,10 @@ from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
 from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint_folder, resting
-from xlwh.store.checks import _file as file_findings
 from xlwh.store.copies import Copies, Progress, naming
 from xlwh.store.files import make_folder, path_beside, publish, remove_folder, size
 from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
+from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.own import Own
 from xlwh.store.parquet import metadata_of
@@ -181,7 +181,7 @@ class _Taking:
             self._there, entry.file, entry.size_bytes, entry.digest, f"{name}.parquet"
         )
         as_copied = replace(entry, file=copy.relative_to(self._root).as_posix(), digest=digest)
-        for finding in file_findings(self._root, as_copied):
+        for finding in file_faults(self._root, as_copied, deep=True):
             copy.unlink()
             what = finding.kind.replace("_", " ")
             raise RefusedError(f"{what}: {shown(finding.problem.partition('; run')[0], 500)}")

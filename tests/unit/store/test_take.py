@@ -20,7 +20,7 @@ from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, metrics, schema
 from xlwh.store.artefacts import faults
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint
-from xlwh.store.checks import _file as file_findings
+from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError
 from xlwh.store.take import take
 
@@ -97,7 +97,9 @@ def assert_sound(warehouse: Warehouse) -> None:
     """All that the manifest names is there, with its bytes, and nothing else is in the places of files."""
     artefacts = warehouse.manifest.artefacts().values()
     assert [fault for each in artefacts for fault in faults(warehouse.root, each, deep=True)] == []
-    assert [fault for each in warehouse.entries() for fault in file_findings(warehouse.root, each)] == []
+    assert [
+        fault for each in warehouse.entries() for fault in file_faults(warehouse.root, each, deep=True)
+    ] == []
     named = set(warehouse.manifest.files())
     places = [path for place in ("tables", "models", "sql") for path in (warehouse.root / place).rglob("*")]
     assert {path.relative_to(warehouse.root).as_posix() for path in places if path.is_file()} <= named
