@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 
 from xlwh.errors import StoreError
-from xlwh.store import metrics
+from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest import Manifest
+from xlwh.store.manifest import FileState, Manifest
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -73,16 +73,16 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             else:
                 doomed.append(path)
                 superseded.append(file)
+    for path, since, files in _unneeded_artefacts(root, manifest, known):
+        if now - since <= (grace if files else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(files):
+            kept += bool(files)
+        else:
+            doomed.append(path)
+            superseded += files
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
             if now - _changed(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
-    doomed += [
-        folder
-        for folder, since in _superseded_models(root, manifest)
-        if now - since > max(grace, UNNAMED_GRACE)
-    ]
-    doomed += [path for path in metrics.superseded(root) if now - _changed(path) > max(grace, UNNAMED_GRACE)]
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
         for files in info.kept.values():
@@ -111,6 +111,7 @@ def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:
     for folder in abandoned(root):
         if now - _last_change(folder) > grace:
             yield folder
+    yield from (path for path in copies.abandoned(root) if now - _last_change(path) > grace)
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
@@ -122,7 +123,9 @@ def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
     """Files of the snapshot that the catalogue shows."""
     if info is None or info.commit > manifest.head():
         return set()
-    return {entry.file for entry in manifest.snapshot(info.commit).entries}
+    results = [each for each in manifest.artefacts(info.commit).values() if each.kind == "metric"]
+    files = {file.file for each in results for file in each.files}
+    return files | {entry.file for entry in manifest.snapshot(info.commit).entries}
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
@@ -136,18 +139,29 @@ def _remove_empty(folder: Path, top: Path) -> None:
             folder = folder.parent
 
 
-def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
-    """Checkpoints made here that their model's row does not name, and since when they are not needed.
+def _unneeded_artefacts(
+    root: Path, manifest: Manifest, known: Mapping[str, FileState]
+) -> Iterator[tuple[Path, datetime, list[str]]]:
+    """Checkpoints and results of metrics that no commit has now, since when, and those of their files that one had.
 
-    The row is written after its checkpoint.
+    What the row of a model names, or a view shows as a metric's result, is needed whatever commits say: an earlier
+    version made it, or it is about to be committed. A row is written after its checkpoint.
     """
     rows = {entry.slot.keys[0]: entry for entry in manifest.snapshot(table="models").entries}
-    for folder in root.glob(f"models/*/{DIGEST}"):
-        row = rows.get(folder.parent.name)
-        if row is None:
-            yield folder, _last_change(folder)
-        elif checkpoint_of(root, row) not in (folder, None):
-            yield folder, max(row.created_at, _last_change(folder))
+    shown = {view.path for view in metrics.views(root).values()}
+    for path in chain(root.glob(f"models/*/{DIGEST}"), root.glob(f"{metrics.FOLDER}/*.parquet")):
+        files = [file.relative_to(root).as_posix() for file, _ in files_in(path)]
+        named = {file: known[file] for file in files if file in known}
+        ended = [state.superseded_at for state in named.values() if state.superseded_at is not None]
+        row = rows.get(path.parent.name) if path.is_dir() else None
+        is_named = row is not None and checkpoint_of(root, row) in (path, None)
+        if path in shown or is_named or len(ended) < len(named):
+            continue
+        if ended:
+            yield path, max(ended), list(named)
+        else:
+            since = _last_change(path)
+            yield path, since if row is None else max(since, row.created_at), []
 
 
 def _changed(path: Path) -> datetime:

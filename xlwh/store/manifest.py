@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,9 @@ from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
+from xlwh.store import artefacts as artefact_rows
+from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.checkpoints import resting
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 from xlwh.store.slots import Entry, Slot
@@ -131,12 +134,21 @@ class Manifest(Protocol):
         put: Sequence[NewFile] = (),
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
     ) -> list[Entry]:
-        """Make `put` current and remove `drop`, in one transaction with one number.
+        """Make `put` and `artefacts` current and remove `drop` and `gone`, in one transaction with one number.
 
         `expected` maps slots to the file that must still be current (None: no entry); if any differs nothing is
-        changed and `ConflictError` is raised. What is put is no longer hidden. Returns the entries of `put`, in order.
+        changed and `ConflictError` is raised. What is put is no longer hidden. The artefacts of slots that change go
+        (see `checkpoints.resting`), unless they are put again. Returns the entries of `put`, in order.
         """
+
+    def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
+        """The artefacts that are (or were) current at a commit number; default: now."""
+
+    def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
+        """A version of an artefact, current or not, as the last commit that put it had it; None where none did."""
 
     def scope(self) -> Scope | None:
         """Whose scope the hidden slots are; None if none was ever set."""
@@ -154,7 +166,7 @@ class Manifest(Protocol):
         """Mark files of superseded entries as removed from disk, so that time travel can say so."""
 
     def files(self) -> dict[str, FileState]:
-        """Every file that any commit named -> what is known of it."""
+        """Every file that any commit named, of tables and of artefacts -> what is known of it."""
 
 
 @dataclass(frozen=True)
@@ -372,6 +384,8 @@ class SqliteManifest:
         put: Sequence[NewFile] = (),
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
     ) -> list[Entry]:
         with self._open() as connection, self._transaction(connection):
             for slot, file in (expected or {}).items():
@@ -408,8 +422,19 @@ class SqliteManifest:
                     for f in put
                 ],
             )
+            artefact_rows.replace(connection, number, artefacts, {*gone, *resting(changed)})
         created_at = datetime.fromisoformat(now)
         return [entry_of(file, created_at, number) for file in put]
+
+    def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
+        with self._open() as connection:
+            connection.execute("begin")
+            commit, _ = self._resolve(connection, as_of)
+            return artefact_rows.at(connection, commit)
+
+    def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
+        with self._open() as connection:
+            return artefact_rows.last(connection, name, fingerprint)
 
     def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
         """Number and time of a new commit."""
@@ -465,18 +490,34 @@ class SqliteManifest:
                 "update versions set removed = 1 where file = ? and valid_to is not null",
                 [(file,) for file in files],
             )
+            artefact_rows.forget(connection, files)
 
     def files(self) -> dict[str, FileState]:
         with self._open() as connection:
+            connection.execute("begin")
             rows = connection.execute(
                 "select v.file, v.valid_to is null, c.created_at, v.removed "
                 "from versions v left join commits c on c.number = v.valid_to"
             ).fetchall()
+            rows += artefact_rows.states(connection)
         return {
             file: FileState(
                 bool(current), None if ended is None else datetime.fromisoformat(ended), bool(removed)
             )
             for file, current, ended, removed in rows
+        }
+
+
+def known_schema() -> dict[tuple[str, str], frozenset[str]]:
+    """(type, name) of everything that a manifest may hold, as SQLite lists it -> the columns of a table."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        for statement in (_BY_END, *_SCOPE_TABLES, *artefact_rows.TABLES):
+            connection.execute(statement)
+        found = connection.execute("select type, name from sqlite_master").fetchall()
+        return {
+            (kind, name): frozenset(row[1] for row in connection.execute(f"pragma table_info({name})"))
+            for kind, name in found
         }
 
 
