@@ -46,7 +46,7 @@ def write_parquet(
         else:
             frame.write_parquet(unfinished, **options)
         size = unfinished.stat().st_size
-        publish(unfinished, path)
+        publish(unfinished, path, final=True)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}.") from error
     finally:

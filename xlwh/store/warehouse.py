@@ -203,7 +203,7 @@ class Warehouse:
         if wanted == there:
             return
         if wanted:
-            try_out(load(with_shipped(folder), metrics.views(self.root)))
+            try_out(load(with_shipped(folder), metrics.views(self.root)), self.root)
         make_folder(mine)
         for name, content in wanted.items():
             path = path_beside(mine / name)
