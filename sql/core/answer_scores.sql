@@ -26,7 +26,7 @@ answered as (
 compared as (
     select
         * exclude (golds, num_golds),
-        unnest(if(num_golds = 0, [''], golds)) as gold
+        unnest(case when num_golds = 0 then [''] else golds end) as gold
     from answered
 ),
 normalised as (

@@ -46,7 +46,7 @@ totals as (
 margins as (
     select evaluation, label as class, examples, examples as gold, 0 as hit from cells
     union all
-    select evaluation, predicted, examples, 0, if(label = predicted, examples, 0) from cells
+    select evaluation, predicted, examples, 0, case when label = predicted then examples else 0 end from cells
 ),
 classes as (
     select
@@ -75,7 +75,7 @@ influences as (
         evaluation,
         examples,
         n / num_present * (
-            if(label = predicted, 2 / by_label.gold_plus_predicted, 0)
+            case when label = predicted then 2 / by_label.gold_plus_predicted else 0 end
             - by_label.f1 / by_label.gold_plus_predicted
             - by_predicted.f1 / by_predicted.gold_plus_predicted
         ) as influence
@@ -108,7 +108,7 @@ scores as (
 sized as (
     -- The sample size at which a plain share would have this standard error: n itself for accuracy.
     -- Rounding leaves a hair of it where there is none.
-    select *, if(standard_error > 1e-9, value * (1 - value) / standard_error ^ 2, n) as effective_n
+    select *, case when standard_error > 1e-9 then value * (1 - value) / standard_error ^ 2 else n end as effective_n
     from scores
     join totals using (evaluation)
 )
@@ -123,7 +123,7 @@ select
     value,
     wilson_low(value * effective_n, effective_n) as ci_low,
     wilson_high(value * effective_n, effective_n) as ci_high,
-    if(standard_error > 1e-9, standard_error, null) as standard_error,
+    case when standard_error > 1e-9 then standard_error end as standard_error,
     n,
     num_classes,
     chance,

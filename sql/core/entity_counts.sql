@@ -31,8 +31,8 @@ tagged as (
 with_previous as (
     select
         *,
-        lag(gold, 1, 'O') over words as gold_before,
-        lag(predicted, 1, 'O') over words as predicted_before
+        coalesce(lag(gold) over words, 'O') as gold_before,
+        coalesce(lag(predicted) over words, 'O') as predicted_before
     from tagged
     window words as (partition by sentence order by word_index)
 ),

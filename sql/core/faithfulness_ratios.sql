@@ -45,8 +45,8 @@ where ratio is not null and method <> 'random'
 union all
 select
     'published', pair, kind, model, dataset, null, language, parts.method, 'signed',
-    if(parts.soft = '', 'hard', 'soft'),
-    if(parts.soft = '', 'zero_id', 'bernoulli_reversed'),
+    case when parts.soft = '' then 'hard' else 'soft' end,
+    case when parts.soft = '' then 'zero_id' else 'bernoulli_reversed' end,
     parts.side, variant,
     value, null, null
 from published

@@ -18,7 +18,7 @@ with
 drawn as (
     select
         model, dataset, split, language, sampler, estimator, unit, layer, head,
-        if(estimator = 'exact', hash(example_id) % 2, permutation % 2)::int as half,
+        case when estimator = 'exact' then hash(example_id) % 2 else permutation % 2 end::int as half,
         marginal::double as marginal
     from head_samples
     where estimator <> 'antithetic'

@@ -93,13 +93,13 @@ select
     evaluation.metric as metric,
     evaluation.variant as variant,
     value,
-    if(is_share, wilson_low(value * n, n), low) as ci_low,
-    if(is_share, wilson_high(value * n, n), high) as ci_high,
-    if(is_flat, null, standard_error) as standard_error,
+    case when is_share then wilson_low(value * n, n) else low end as ci_low,
+    case when is_share then wilson_high(value * n, n) else high end as ci_high,
+    case when is_flat then null else standard_error end as standard_error,
     n,
     num_units,
     num_classes,
-    if(evaluation.metric = 'token_accuracy', 1 / num_classes, null) as chance,
+    case when evaluation.metric = 'token_accuracy' then 1 / num_classes end as chance,
     num_truncated,
-    if(is_share, 'wilson', 'bootstrap') as interval
+    case when is_share then 'wilson' else 'bootstrap' end as interval
 from shares

@@ -28,7 +28,7 @@ dealt as (
             partition by model, dataset, split, language, metric, signature order by hash(example_id), example_id
         ) - 1) % 400 as block
     from translation_statistics
-    where is_complete(statistics) and len(statistics) = if(metric = 'bleu', 10, 18)
+    where is_complete(statistics) and len(statistics) = case when metric = 'bleu' then 10 else 18 end
 ),
 -- Sums by block, one row per place in the list of counts.
 blocks as (
@@ -61,7 +61,7 @@ scores as (
         evaluation,
         resample,
         totals,
-        if(evaluation.metric = 'bleu', bleu_of_counts(totals), chrf_of_counts(totals)) as value
+        case when evaluation.metric = 'bleu' then bleu_of_counts(totals) else chrf_of_counts(totals) end as value
     from sums
 ),
 summaries as (
@@ -101,9 +101,9 @@ select
     evaluation.metric as metric,
     'strict' as variant,
     value,
-    if(ci_high - ci_low > 1e-12, ci_low, null) as ci_low,
-    if(ci_high - ci_low > 1e-12, ci_high, null) as ci_high,
-    if(ci_high - ci_low > 1e-12, standard_error, null) as standard_error,
+    case when ci_high - ci_low > 1e-12 then ci_low end as ci_low,
+    case when ci_high - ci_low > 1e-12 then ci_high end as ci_high,
+    case when ci_high - ci_low > 1e-12 then standard_error end as standard_error,
     n,
     totals[2]::bigint as num_units,
     num_truncated,

@@ -13,16 +13,16 @@ create macro lower_case(text) as lower(regexp_replace(
 -- Source: Rajpurkar et al. (2016), evaluate-v1.1.py.
 create macro squad_words(answer) as
     regexp_extract_all(
-        if(answer is not null, coalesce(list_aggregate(
+        case when answer is not null then coalesce(list_aggregate(
             list_transform(
                 -- Runs of word characters and of others: an article is a whole run.
                 regexp_extract_all(
                     regexp_replace(lower_case(answer), '[!-/:-@\[-`{-~]', '', 'g'), '[\pL\pN_]+|[^\pL\pN_]+'
                 ),
-                lambda run: if(run in ('a', 'an', 'the'), ' ', run)
+                lambda run: case when run in ('a', 'an', 'the') then ' ' else run end
             ),
             'string_agg', ''
-        ), ''), null),
+        ), '') end,
         '[^\s\pZ\x0B\x1C-\x1F\x{85}]+'
     );
 
@@ -40,7 +40,7 @@ create macro answer_articles(language) as
 
 -- A text without the Arabic article, which is a prefix of the word; other languages' texts as they are.
 create macro without_prefix_article(answer, language) as
-    if(split_part(language, '-', 1) = 'ar', regexp_replace(answer, '(^|\s)ال', '\1', 'g'), answer);
+    case when split_part(language, '-', 1) = 'ar' then regexp_replace(answer, '(^|\s)ال', '\1', 'g') else answer end;
 
 -- After MLQA, for `strict`: composed, lower case, without any Unicode punctuation, without the language's articles (the
 -- Arabic one is a prefix), and in scripts that write no spaces every character is a word. It is not MLQA's script, which
@@ -58,7 +58,7 @@ create macro answer_words(answer, language) as
 
 -- Words that two lists have in common, each as often as both have it.
 create macro common_words(one, other) as
-    if(one is not null and other is not null, coalesce(
+    case when one is not null and other is not null then coalesce(
         list_sum(
             list_transform(
                 list_distinct(one),
@@ -68,13 +68,13 @@ create macro common_words(one, other) as
             )
         ),
         0
-    ), null);
+    ) end;
 
 -- F1 of two lists of words, each taken as often as it occurs: 2 * common / (words + words); 0 without a word in common,
 -- as in SQuAD v1.1's script even where both are empty.
 create macro squad_f1(one, other) as
-    if(len(one) + len(other) = 0, 0.0, 2.0 * common_words(one, other) / (len(one) + len(other)));
+    case when len(one) + len(other) = 0 then 0.0 else 2.0 * common_words(one, other) / (len(one) + len(other)) end;
 
 -- The same, but two empty lists agree: 1, as in SQuAD v2's script.
 create macro words_f1(one, other) as
-    if(len(one) + len(other) = 0, 1.0, 2.0 * common_words(one, other) / (len(one) + len(other)));
+    case when len(one) + len(other) = 0 then 1.0 else 2.0 * common_words(one, other) / (len(one) + len(other)) end;

@@ -39,7 +39,7 @@ counted as (
 )
 select
     model, corpus, scope, stack, convention, layer, clustering, seed, kind, concepts, judged, found,
-    if(judged > 0, found / judged, null) as share,
+    case when judged > 0 then found / judged end as share,
     wilson_low(found, judged) as share_low,
     wilson_high(found, judged) as share_high
 from counted

@@ -12,14 +12,13 @@ best as (
     select
         model, lexicon, source_clustering, target_clustering, baseline, draw, source_concept, published, n_best,
         any_value(source_types) as source_types,
-        max(finite(if(published, matched_in_file[n_best], matched[n_best]) / source_types)) as share
+        max(finite(case when published then matched_in_file[n_best] else matched[n_best] end / source_types)) as share
     from concept_matches, readings, depths
     where n_best <= len(matched)
-        and if(
-            published,
-            source_types / target_types > size_ratio,
-            least(source_types, target_types) / greatest(source_types, target_types) >= size_ratio
-        )
+        and case
+            when published then source_types / target_types > size_ratio
+            else least(source_types, target_types) / greatest(source_types, target_types) >= size_ratio
+        end
     group by all
 ),
 counted as (
@@ -29,7 +28,7 @@ counted as (
         count_if(baseline = 'shuffled_lexicon')::bigint as aligned_shuffled,
         count_if(baseline = 'random_labels')::bigint as aligned_random
     from best, levels, limits
-    where source_types > min_types and if(published, share > theta, share >= theta)
+    where source_types > min_types and case when published then share > theta else share >= theta end
     group by all
 ),
 eligible as (
@@ -55,9 +54,9 @@ asked as (
 scored as (
     select
         *,
-        if(is_known, coalesce(aligned, 0), null) as found,
-        if(is_known, finite(coalesce(aligned_shuffled, 0) / num_draws), null) as found_shuffled,
-        if(is_known, finite(coalesce(aligned_random, 0) / num_draws), null) as found_random
+        case when is_known then coalesce(aligned, 0) end as found,
+        case when is_known then finite(coalesce(aligned_shuffled, 0) / num_draws) end as found_shuffled,
+        case when is_known then finite(coalesce(aligned_random, 0) / num_draws) end as found_random
     from asked
     join places using (model, source_clustering)
     join eligible using (model, source_clustering, min_types)
@@ -69,11 +68,11 @@ select
     source_language, target_language, variant, theta, n_best, min_types, concepts, eligible,
     found as aligned,
     finite(found / concepts) as score,
-    if(is_known, wilson_low(found, concepts), null) as score_low,
-    if(is_known, wilson_high(found, concepts), null) as score_high,
-    if(eligible > 0, found / eligible, null) as score_eligible,
-    if(is_known, wilson_low(found, eligible), null) as score_eligible_low,
-    if(is_known, wilson_high(found, eligible), null) as score_eligible_high,
+    case when is_known then wilson_low(found, concepts) end as score_low,
+    case when is_known then wilson_high(found, concepts) end as score_high,
+    case when eligible > 0 then found / eligible end as score_eligible,
+    case when is_known then wilson_low(found, eligible) end as score_eligible_low,
+    case when is_known then wilson_high(found, eligible) end as score_eligible_high,
     finite(found_shuffled / concepts) as null_lexicon,
     finite(found_random / concepts) as null_labels,
     source_types_covered / nullif(source_types, 0) as coverage
@@ -92,15 +91,15 @@ aligned as (
     select
         model, lexicon, source_clustering, target_clustering, source_concept, target_concept, source_types, target_types,
         variant,
-        if(variant = 'published_code', matched_in_file[up_to], matched[up_to]) as matched
+        case when variant = 'published_code' then matched_in_file[up_to] else matched[up_to] end as matched
     from concept_matches, variants
     where baseline = 'none' and source_types > more_than and up_to <= len(matched)
-        and if(
-            variant = 'published_code',
-            matched_in_file[up_to] / source_types > at_least and source_types / target_types > size_ratio,
-            matched[up_to] / source_types >= at_least
+        and case
+            when variant = 'published_code'
+                then matched_in_file[up_to] / source_types > at_least and source_types / target_types > size_ratio
+            else matched[up_to] / source_types >= at_least
                 and least(source_types, target_types) / greatest(source_types, target_types) >= size_ratio
-        )
+        end
 ),
 members as (
     select model, clustering, concept, word, count(*) as occurrences
@@ -149,7 +148,7 @@ join lexicon as translation
     and translation.source_language = pairing.source_language
     and translation.target_language = pairing.target_language
     and translation.source_word = source.word
-    and if(aligned.variant = 'published_code', translation.file_rank, translation.rank) <= up_to
+    and case when aligned.variant = 'published_code' then translation.file_rank else translation.rank end <= up_to
 join members as target
     on target.model = aligned.model
     and target.clustering = aligned.target_clustering
@@ -186,8 +185,13 @@ totals as (
 shares as (
     select
         model, clustering, baseline, reading.variant, reading.unit, languages,
-        coalesce(finite(if(reading.unit = 'tokens', second_tokens / tokens, second_types / types)), 0) as second,
-        if(present < len(languages), 0, finite(if(reading.unit = 'tokens', least_tokens / tokens, least_types / types)))
+        coalesce(
+            finite(case when reading.unit = 'tokens' then second_tokens / tokens else second_types / types end), 0
+        ) as second,
+        case
+            when present < len(languages) then 0
+            else finite(case when reading.unit = 'tokens' then least_tokens / tokens else least_types / types end)
+        end
             as least
     from totals
     join clusterings using (model, clustering), readings
@@ -196,8 +200,8 @@ shares as (
 counted as (
     select
         model, clustering, variant, unit, theta, baseline,
-        count_if(if(variant = 'published_code', second > theta, second >= theta))::bigint as overlapping,
-        count_if(if(variant = 'published_code', least > theta, least >= theta))::bigint as overlapping_all,
+        count_if(case when variant = 'published_code' then second > theta else second >= theta end)::bigint as overlapping,
+        count_if(case when variant = 'published_code' then least > theta else least >= theta end)::bigint as overlapping_all,
         count(*) as filled
     from shares, levels
     group by all

@@ -33,13 +33,13 @@ pairs as (
         and target_run.target = coalesce(own.predicted, ccta_pairs.target)
 ),
 judged as (
-    select *, if(keep_unconverged, 'paper', 'strict') as variant, counts_in(variant, converged) as counts from pairs
+    select *, case when keep_unconverged then 'paper' else 'strict' end as variant, counts_in(variant, converged) as counts from pairs
 ),
 moments as (
     select
         model, dataset, split, method, target_policy,
         -- The ends of an answer are scores of their own; all classes are one.
-        if(target in ('start', 'end'), target, 'class') as output,
+        case when target in ('start', 'end') then target else 'class' end as output,
         space, unit, normalization, source_language, target_language, variant,
         count_if(counts)::bigint as n,
         avg(score) filter (counts) as score,
@@ -65,17 +65,17 @@ select
     source_language = target_language as is_self,
     n,
     score,
-    if(has_spread(score, score_sd), score_sd / sqrt(n), null) as score_se,
+    case when has_spread(score, score_sd) then score_sd / sqrt(n) end as score_se,
     normal_low(score, score_sd, n, lowest := 0.0) as score_low,
     normal_high(score, score_sd, n, highest := 1.0) as score_high,
     null_uniform,
     null_shuffled,
     excess_uniform,
-    if(has_spread(excess_uniform, excess_uniform_sd), excess_uniform_sd / sqrt(n), null) as excess_uniform_se,
+    case when has_spread(excess_uniform, excess_uniform_sd) then excess_uniform_sd / sqrt(n) end as excess_uniform_se,
     normal_low(excess_uniform, excess_uniform_sd, n, lowest := -1.0) as excess_uniform_low,
     normal_high(excess_uniform, excess_uniform_sd, n, highest := 1.0) as excess_uniform_high,
     excess_shuffled,
-    if(has_spread(excess_shuffled, excess_shuffled_sd), excess_shuffled_sd / sqrt(n), null) as excess_shuffled_se,
+    case when has_spread(excess_shuffled, excess_shuffled_sd) then excess_shuffled_sd / sqrt(n) end as excess_shuffled_se,
     normal_low(excess_shuffled, excess_shuffled_sd, n, lowest := -1.0) as excess_shuffled_low,
     normal_high(excess_shuffled, excess_shuffled_sd, n, highest := 1.0) as excess_shuffled_high,
     alignment,

@@ -13,8 +13,10 @@ create macro normalized_faithfulness(side, p_full, p_perturbed, p_empty, slack :
     case when side is not null and faithfulness_span(p_full, p_empty) + slack > 0
         and isfinite(slack) and perturbation_cost(p_full, p_perturbed) is not null
         then greatest(0.0, least(1.0,
-            if(side = 'sufficiency',
-                faithfulness_span(p_full, p_empty) + slack - perturbation_cost(p_full, p_perturbed),
-                perturbation_cost(p_full, p_perturbed))
+            case
+                when side = 'sufficiency'
+                    then faithfulness_span(p_full, p_empty) + slack - perturbation_cost(p_full, p_perturbed)
+                else perturbation_cost(p_full, p_perturbed)
+            end
             / (faithfulness_span(p_full, p_empty) + slack)))
     end;

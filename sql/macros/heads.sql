@@ -67,7 +67,7 @@ create macro published_radius(n, sd, delta) as
 -- with each, at the best bet b there is. In the middle of the bets their neighbours help, and averaging costs less.
 create macro head_effort(value, square, log_error) as
     case when value <> 0 and square > 0 then finite(
-        (log_error + if(abs(value) / square < head_bet(1), 1.5, ln(20)))
+        (log_error + case when abs(value) / square < head_bet(1) then 1.5 else ln(20) end)
         / (
             least(abs(value) / square, head_bet(1)) * abs(value)
             - least(abs(value) / square, head_bet(1)) ^ 2 * square / 2
@@ -151,11 +151,11 @@ create macro head_values(delta := 0.1) as table
         variant, estimator, players, n, value, sd, skewness,
         -- Where there is no radius nothing is known, but that values are in [-1, 1].
         -- A mean of marginals is in [-1, 1]; the released code uses that of a single one only.
-        if(variant = 'published_code' and n > 1, value - radius, greatest(-1.0, value - radius)) as value_low,
-        if(variant = 'published_code' and n > 1, value + radius, least(1.0, value + radius)) as value_high,
+        case when variant = 'published_code' and n > 1 then value - radius else greatest(-1.0, value - radius) end as value_low,
+        case when variant = 'published_code' and n > 1 then value + radius else least(1.0, value + radius) end as value_high,
         value_rank, value_even, value_odd,
-        if(variant = 'strict', log_e_negative, null) as log_e_negative,
-        if(variant = 'strict', log_e_positive, null) as log_e_positive,
+        case when variant = 'strict' then log_e_negative end as log_e_negative,
+        case when variant = 'strict' then log_e_positive end as log_e_positive,
         square / n as mean_square
     from bounded;
 
@@ -172,7 +172,7 @@ create macro pruning_decisions_at(delta) as table
     ),
     discovered as (
         -- e-BH: the largest k whose k-th largest evidence is at least players / (k delta).
-        select *, max(if(log_e_negative >= ln(players / (k * delta)), k, 0)) over (
+        select *, max(case when log_e_negative >= ln(players / (k * delta)) then k else 0 end) over (
             partition by model, dataset, split, language, sampler, variant
         ) as discoveries
         from ranked
@@ -189,14 +189,14 @@ create macro pruning_decisions_at(delta) as table
                 when 'published_code' then value_low > -0.01
                 else value_low > 0
             end as useful,
-            ln(if(variant = 'strict', players, 3) / delta) as log_error
+            ln(case when variant = 'strict' then players else 3 end / delta) as log_error
         from discovered
     )
     select
         model, dataset, split, language, sampler, unit, layer, head, variant,
         n, value, value_low, value_high,
         case when harmful then 'prune' when useful then 'keep' else 'undecided' end as decision,
-        if(variant = 'strict', k <= discoveries, null) as prune_fdr,
+        case when variant = 'strict' then k <= discoveries end as prune_fdr,
         case
             when harmful or useful then 0
             when value <> 0 and variant = 'strict'

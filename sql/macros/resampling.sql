@@ -16,7 +16,7 @@ create macro counted_uniform(i, j) as
 -- all zero. `draw` numbers the resample, and the same numbers give the same weights. Source: Rubin (1981), "The Bayesian
 -- bootstrap".
 create macro resample_weights(n, draw) as
-    if(draw is not null, list_transform(range(n), lambda i: -ln(counted_uniform(draw, i))), null);
+    case when draw is not null then list_transform(range(n), lambda i: -ln(counted_uniform(draw, i))) end;
 
 -- Ends of the 95 % interval of a number that was resampled: a list of two. NULL where all resamples agree, since then the
 -- data show no spread to tell an interval by.
@@ -43,7 +43,7 @@ create macro student_p(t, df) as
 create macro holm(p, family) as
     case when isfinite(p) and list_count(family) > 0 then least(1.0, list_max(list_transform(
         list_sort(list_filter(family, lambda x: x is not null)),
-        lambda x, i: if(x <= p, x * (list_count(family) - i + 1), 0.0)
+        lambda x, i: case when x <= p then x * (list_count(family) - i + 1) else 0.0 end
     ))) end;
 
 -- Every order of 2, 3, ... up to `most` things: a list of their places.
@@ -64,7 +64,7 @@ create macro least_permutation_p(ranks) as
         list_sum(list_transform(list_distinct(ranks),
             lambda x: lgamma(len(list_filter(ranks, lambda y: y = x)) + 1.0)))
         - lgamma(len(ranks) + 1.0)
-    ) * if(list_sort(ranks) = list_sort(list_transform(ranks, lambda x: len(ranks) + 1.0 - x)), 2, 1)) end;
+    ) * case when list_sort(ranks) = list_sort(list_transform(ranks, lambda x: len(ranks) + 1.0 - x)) then 2 else 1 end) end;
 
 -- Pearson correlation under weights, from weighted sums: of the weights, of a, b, a * a, b * b and a * b. NULL where a
 -- side does not vary.

@@ -23,7 +23,7 @@ create macro bleu_of_counts(totals) as
 
 -- F2 of precision and recall.
 create macro f2(p, r) as
-    case when isfinite(p) and isfinite(r) then if(p + r > 0, 5 * p * r / (4 * p + r), 0) end;
+    case when isfinite(p) and isfinite(r) then case when p + r > 0 then 5 * p * r / (4 * p + r) else 0 end end;
 
 -- chrF2 of a corpus as a share, from [output, reference, matched] character n-grams for n = 1 to 6: precision and
 -- recall are means over the orders that both sides have. NULL where a count is missing.

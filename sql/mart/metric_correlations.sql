@@ -41,7 +41,7 @@ together as (
     select
         a.model, a.dataset, a.split,
         a.metric as metric_a, b.metric as metric_b, a.value as a, b.value as b,
-        if(list_has_any(list_concat(a.made_from, b.made_from), ['ccta', 'faithfulness']), a.converged_share, null)
+        case when list_has_any(list_concat(a.made_from, b.made_from), ['ccta', 'faithfulness']) then a.converged_share end
             as converged_share
     from made as a
     join made as b
@@ -169,11 +169,11 @@ select
     population.metric_b as metric_b,
     n,
     pearson,
-    if(abs(pearson) < 1 - 1e-12, pearson_ends[1], null) as pearson_low,
-    if(abs(pearson) < 1 - 1e-12, pearson_ends[2], null) as pearson_high,
+    case when abs(pearson) < 1 - 1e-12 then pearson_ends[1] end as pearson_low,
+    case when abs(pearson) < 1 - 1e-12 then pearson_ends[2] end as pearson_high,
     spearman,
-    if(abs(spearman) < 1 - 1e-12, spearman_ends[1], null) as spearman_low,
-    if(abs(spearman) < 1 - 1e-12, spearman_ends[2], null) as spearman_high,
+    case when abs(spearman) < 1 - 1e-12 then spearman_ends[1] end as spearman_low,
+    case when abs(spearman) < 1 - 1e-12 then spearman_ends[2] end as spearman_high,
     p,
     list_count(family_p) as tests,
     holm(p, family_p) as holm_p,

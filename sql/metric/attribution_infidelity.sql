@@ -32,8 +32,8 @@ examples_of as (
             as infidelity_scaled,
         finite(avg(lost ** 2)) as lost_square,
         -- Attributions that are all zero have no scale: captum takes 1.
-        max(finite(change / if(norm = 0, 1, norm))) as sensitivity_max,
-        avg(finite(change / if(norm = 0, 1, norm))) as sensitivity_mean
+        max(finite(change / case when norm = 0 then 1 else norm end)) as sensitivity_max,
+        avg(finite(change / case when norm = 0 then 1 else norm end)) as sensitivity_mean
     from attribution_probes
     group by all
 ),

@@ -25,7 +25,7 @@
 select
     model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, variant,
     count_if(not is_self and n > 0)::bigint as num_targets,
-    if(bool_or(is_self and n > 0), avg(score), null) as score_with_self,
+    case when bool_or(is_self and n > 0) then avg(score) end as score_with_self,
     avg(score) filter (not is_self) as score_without_self,
     avg(null_uniform) filter (not is_self) as null_uniform,
     avg(null_shuffled) filter (not is_self) as null_shuffled,

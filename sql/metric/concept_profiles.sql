@@ -41,7 +41,7 @@ points as (
 ),
 placed as (
     select
-        if(models.kind = 'finetuned', models.source, model) as base_model,
+        case when models.kind = 'finetuned' then models.source else model end as base_model,
         case
             when coalesce(models.kind, 'path') <> 'finetuned' then 'base'
             -- One that translates has learned the language it translates from too.
@@ -71,7 +71,7 @@ select
     placed.score_low,
     placed.score_high,
     placed."null",
-    if(placed.role = 'base', null, placed.score - base.score) as change
+    case when placed.role = 'base' then null else placed.score - base.score end as change
 from placed
 left join placed as base
     on base.model = placed.base_model

@@ -74,8 +74,8 @@ resamples as (
 complete as (
     select
         * replace (
-            if(is_complete(scores), scores, null) as scores,
-            if(is_complete(random_scores), random_scores, null) as random_scores
+            case when is_complete(scores) then scores end as scores,
+            case when is_complete(random_scores) then random_scores end as random_scores
         )
     from cells
 ),
@@ -105,9 +105,9 @@ select
     score_ends[2] as score_high,
     unnormalized,
     random_score,
-    if(variant = 'eraser', null, score / nullif(random_score, 0)) as ratio,
-    if(variant = 'eraser', null, ratio_ends[1]) as ratio_low,
-    if(variant = 'eraser', null, ratio_ends[2]) as ratio_high,
+    case when variant = 'eraser' then null else score / nullif(random_score, 0) end as ratio,
+    case when variant = 'eraser' then null else ratio_ends[1] end as ratio_low,
+    case when variant = 'eraser' then null else ratio_ends[2] end as ratio_high,
     score - random_score as difference,
     difference_ends[1] as difference_low,
     difference_ends[2] as difference_high,

@@ -100,7 +100,7 @@ resamples as (
 intervals as (
     select
         origin, scope, multilingual_model, method, importance, masking, side, variant,
-        interval_of(finite(list_inner_product(if(is_complete(disparities), disparities, null), weights) / total)) as ends
+        interval_of(finite(list_inner_product(case when is_complete(disparities) then disparities end, weights) / total)) as ends
     from summaries
     join resamples using (n)
     where scope <> 'cell'
@@ -115,8 +115,8 @@ select
     disparity,
     ends[1] as disparity_low,
     ends[2] as disparity_high,
-    if(has_spread(disparity, disparity_sd), disparity / (disparity_sd / sqrt(n)), null) as t,
-    if(has_spread(disparity, disparity_sd), student_p(disparity / (disparity_sd / sqrt(n)), n - 1), null) as p_value,
+    case when has_spread(disparity, disparity_sd) then disparity / (disparity_sd / sqrt(n)) end as t,
+    case when has_spread(disparity, disparity_sd) then student_p(disparity / (disparity_sd / sqrt(n)), n - 1) end as p_value,
     converged_share,
     num_unconverged
 from summaries

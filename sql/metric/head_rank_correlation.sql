@@ -56,7 +56,7 @@ correlations as (
     group by pair
 ),
 bounded as (
-    select *, if(ceiling_source > 0 and ceiling_target > 0, sqrt(ceiling_source * ceiling_target), null) as ceiling
+    select *, case when ceiling_source > 0 and ceiling_target > 0 then sqrt(ceiling_source * ceiling_target) end as ceiling
     from correlations
 )
 select

@@ -71,7 +71,7 @@ tokens_of as (
         any_value(converged) as converged,
         count(*) as size,
         -- Each rationale word adds its share of recall times the precision once it has entered.
-        sum(if(is_rationale, found / entered, 0)) / any_value(wanted) as average_precision
+        sum(case when is_rationale then found / entered else 0 end) / any_value(wanted) as average_precision
     from ranked
     where wanted > 0
     group by all

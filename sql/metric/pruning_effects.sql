@@ -30,8 +30,8 @@ families as (
         -- Masks of one kind over the languages; zero-shot masks by the language that they were made in.
         struct_pack(
             model, dataset, split, ranking, draw, selection,
-            size := if(selection = 'curve', num_removed, null),
-            made_in := if(mask_language = language, null, mask_language)
+            size := case when selection = 'curve' then num_removed end,
+            made_in := case when mask_language = language then null else mask_language end
         ) as family
     from pruning_tests
 ),

@@ -39,9 +39,9 @@ printed as (
 published as (
     select
         * exclude (value, value_unit, decimals),
-        if(value_unit = 'percent', value / 100, value) as published,
-        0.5 * 10.0 ** -decimals / if(value_unit = 'percent', 100, 1) as rounding,
-        if(value_unit = 'percent', 'share', value_unit) as value_unit,
+        case when value_unit = 'percent' then value / 100 else value end as published,
+        0.5 * 10.0 ** -decimals / case when value_unit = 'percent' then 100 else 1 end as rounding,
+        case when value_unit = 'percent' then 'share' else value_unit end as value_unit,
         plain_name(dataset) as plain_dataset,
         -- What was measured of whom: zero-shot translations are those of a model that has a row of its own.
         plain_name(regexp_replace(model, ' \S+ zero-shot from (\S+)$', ' \1 fine-tuned')) as plain_model,
@@ -84,7 +84,7 @@ scores as (
 tasks as (
     select
         published.*, scores.model as measured_model, setting, value as measured, low, high, split,
-        if(scores.variant = 'strict', 0, 1) as distance
+        case when scores.variant = 'strict' then 0 else 1 end as distance
     from published
     join scores
         on scores.plain_model = published.plain_model
@@ -93,7 +93,7 @@ tasks as (
         and published.metric = case scores.metric
             when 'token_accuracy' then 'accuracy'
             when 'span_f1' then 'f1'
-            when 'macro_f1' then if(paper = 'faithfulness', 'f1', 'macro_f1')
+            when 'macro_f1' then case when paper = 'faithfulness' then 'f1' else 'macro_f1' end
             else scores.metric
         end
         and published.value_unit = 'share'
@@ -112,7 +112,7 @@ translated as (
         on scores.plain_model = published.plain_model
         and scores.language = published.language
         and scores.metric = published.metric
-        and published.value_unit = if(scores.metric = 'bleu', 'BLEU', 'chrF')
+        and published.value_unit = case when scores.metric = 'bleu' then 'BLEU' else 'chrF' end
         and starts_with(plain_name(scores.dataset), plain_dataset)
     where scores.metric in ('bleu', 'chrf')
 ),
@@ -143,7 +143,8 @@ consistency as (
         concat_ws(' · ', split, ccta.variant, method, target_policy, space, unit, normalization) as setting,
         score as measured, score_low as low, score_high as high, split,
         case when method = 'lig_fixed' and ccta.variant = 'paper' then 0 when method = 'lig' then 1 else 2 end
-            + if(target_policy = 'source_prediction', 0, 4) + if(normalization = 'abs', 0, 3) as distance
+            + case when target_policy = 'source_prediction' then 0 else 4 end
+            + case when normalization = 'abs' then 0 else 3 end as distance
     from published
     join known_models using (plain_model)
     join (
@@ -156,7 +157,7 @@ consistency as (
         and plain_name(ccta.dataset) = plain_dataset
         and ccta.source_language = published.source_language
         and ccta.target_language = published.language
-        and published.metric = if(output = 'class', 'ccta', 'ccta_' || output)
+        and published.metric = case when output = 'class' then 'ccta' else 'ccta_' || output end
         and published.value_unit = 'share'
     where method <> 'random' and published.source_language = coalesce(trained_on, published.source_language)
 ),
@@ -164,17 +165,19 @@ consistency as (
 faithful as (
     select
         published.*, faithfulness.model as measured_model,
-        concat_ws(' · ', split, faithfulness.variant, importance, masking, if(is_released, 'released', null)) as setting,
+        concat_ws(' · ', split, faithfulness.variant, importance, masking, case when is_released then 'released' end) as setting,
         ratio as measured, ratio_low as low, ratio_high as high, split,
-        if(faithfulness.variant = published.variant, 0, 4) + if(faithfulness.variant = 'strict', 0, 2)
-            + if(importance = 'signed', 0, 1) + if(is_released, 0, 0.5) as distance
+        case when faithfulness.variant = published.variant then 0 else 4 end
+            + case when faithfulness.variant = 'strict' then 0 else 2 end
+            + case when importance = 'signed' then 0 else 1 end + case when is_released then 0 else 0.5 end as distance
     from published
     join known_models using (plain_model)
     join (select *, starts_with(method, 'released_') as is_released from faithfulness) as faithfulness
         on faithfulness.model = known_models.model
         and plain_name(faithfulness.dataset) = plain_dataset
         and faithfulness.language = published.language
-        and published.metric = concat(if(mode = 'soft', 'soft_', ''), side, '_ratio.', regexp_replace(method, '^released_', ''))
+        and published.metric
+            = concat(case when mode = 'soft' then 'soft_' end, side, '_ratio.', regexp_replace(method, '^released_', ''))
         and published.value_unit = 'ratio'
     where published.source_language = coalesce(trained_on, published.source_language)
 ),
@@ -212,7 +215,7 @@ masks as (
     union all by name
     select distinct
         decided.* replace (tests.ranking as ranking, tests.selection as selection),
-        if(tests.ranking = 'gradient', 'michel', tests.ranking) as published_ranking
+        case when tests.ranking = 'gradient' then 'michel' else tests.ranking end as published_ranking
     from decided
     join pruning_tests as tests using (model, dataset, split, mask_language, num_removed)
     where tests.selection = 'same_size' and tests.ranking in ('gradient', 'random')
@@ -260,14 +263,14 @@ effective as (
         *,
         (score_squares - 2 * value * products + value ** 2 * weight_squares) / weights ** 2
             * examples / nullif(examples - 1, 0) as variance,
-        if(variance > 1e-12, value * (1 - value) / variance, examples) as n
+        case when variance > 1e-12 then value * (1 - value) / variance else examples end as n
     from pruned_accuracy
 ),
 pruned as (
     select
         published.*, effective.model as measured_model, setting, value as measured,
         wilson_low(value * n, n) as low, wilson_high(value * n, n) as high, split,
-        if(contains(setting, 'paper') or published_ranking = 'none', 0, 1) as distance
+        case when contains(setting, 'paper') or published_ranking = 'none' then 0 else 1 end as distance
     from published
     join effective
         on effective.plain_model = published.plain_model
@@ -284,7 +287,7 @@ pruned as (
     union all by name
     select
         published.*, decided.model as measured_model, setting, num_removed::double as measured,
-        null::double as low, null::double as high, split, if(contains(setting, 'paper'), 0, 1) as distance
+        null::double as low, null::double as high, split, case when contains(setting, 'paper') then 0 else 1 end as distance
     from published
     join decided using (plain_model)
     where metric = 'pruned_heads_targeted.shapley' and value_unit = 'count'
@@ -302,7 +305,7 @@ measured as (
 cells as (
     select
         published.*, measured_model, setting, measured, low, high, split,
-        distance + if(setting like '%heads' or split = 'test', 0, 8) as distance
+        distance + case when setting like '%heads' or split = 'test' then 0 else 8 end as distance
     from published
     left join measured using (paper, "table", model, dataset, source_language, language, metric, variant)
     where published.language <> 'overall'
@@ -325,7 +328,7 @@ measured_rows as (
     group by all
 ),
 compared as (
-    select *, if(measured is null, 0, 1) as languages_measured, 1 as languages_published
+    select *, case when measured is null then 0 else 1 end as languages_measured, 1 as languages_published
     from cells
     union all by name
     select published.*, measured_model, setting, measured, distance,
@@ -352,14 +355,14 @@ select
     measured,
     low,
     high,
-    if(languages_measured = languages_published, measured - published, null) as difference,
+    case when languages_measured = languages_published then measured - published end as difference,
     published + rounding < low or published - rounding > high as beyond_interval,
     measured_model as model,
     setting,
-    if(measured is null, null, row_number() over (
+    case when measured is null then null else row_number() over (
         partition by paper, "table", model, dataset, source_language, language, metric, variant
         order by languages_measured desc, distance, measured_model, setting
-    )) as choice,
+    ) end as choice,
     languages_measured,
     languages_published,
     note

@@ -189,7 +189,7 @@ def describe(name: str, root: Path) -> None:
         raise SqlError(f"There is no table or view `{name}`.{hint} There are: {', '.join(headers)}.")
     definitions = sources.load_for(name)
     view = definitions.views[name]
-    types = column_types(name, definitions)
+    types = column_types(name, definitions, root)
     facts = [
         ("kind", "stored table" if name in TABLES else "view"),
         ("row", view.description),
@@ -230,8 +230,8 @@ def _describe_column(name: str, views: Mapping[str, Mapping[str, str]]) -> None:
     )
 
 
-def column_types(name: str, definitions: Definitions) -> dict[str, str]:
-    """Columns of a table or view with their DuckDB types, from empty tables: no warehouse has to exist."""
+def column_types(name: str, definitions: Definitions, root: Path = Path()) -> dict[str, str]:
+    """Columns of a table or view with their DuckDB types, from empty tables: no warehouse has to be at `root`."""
     import duckdb
 
     from xlwh.store.catalogue import fill
@@ -239,7 +239,7 @@ def column_types(name: str, definitions: Definitions) -> dict[str, str]:
     from xlwh.store.views import Definitions, Macro
 
     with duckdb.connect() as database, sql_errors():
-        fill(database, Path(), Snapshot(0, None, ()), Definitions(()), definitions.files)
+        fill(database, root, Snapshot(0, None, ()), Definitions(()), definitions.files)
         for step in definitions.steps:
             # Tables in place of the views: DuckDB works out a view anew for every one that reads it.
             database.execute(

@@ -2,9 +2,8 @@
 
 Nobody writes to a catalogue that readers can see: it is built under another name and renamed into place.
 
-Its paths are absolute, so in a copied or moved warehouse they would lead to the files of the place that it was built
-for, as long as those exist. So every view over files also asks DuckDB where the catalogues lie that are open, and refuses
-to show anything when one that was built for its place is elsewhere.
+It is of a format that DuckDB reads from 1.4 on. How its views find their files, also from another program, and why those
+of a copied catalogue show nothing: see `xlwh.store.addresses`.
 
 The tables and views hold what is in the scope of the study; the schema `stored` holds every table complete. A view whose
 rows are kept (`xlwh.store.kept`) for what is stored now reads them; any other one is its own SQL.
@@ -12,10 +11,9 @@ rows are kept (`xlwh.store.kept`) for what is stored now reads them; any other o
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +24,8 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.store.connect import KEPT, NAME, PRIVATE, CatalogueInfo, read_info, same_place
+from xlwh.store.addresses import HERE, MARK, make_macros, paths, place_mark
+from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.kept import (
@@ -37,9 +36,8 @@ from xlwh.store.kept import (
     check,
     check_columns,
     digest_file,
-    quoted,
-    quoted_name,
 )
+from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.slots import Entry, Slot
@@ -52,7 +50,8 @@ _LOCK_WAIT_S = 300.0
 EVERYTHING = "stored"
 """Schema of the tables with what is out of scope too."""
 
-_MARK = "built_for_"
+_STORAGE = "v1.2.0"
+"""Format of the catalogue: DuckDB 1.4 and 1.5 read it too."""
 
 _TYPES = {
     pl.String: "VARCHAR",
@@ -123,6 +122,19 @@ def _note_superseded(root: Path, before: Mapping[str, Collection[str]], after: M
                 os.utime(root / KEPT / name)
 
 
+@contextmanager
+def _writable(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue in `path`, new or not; whole in that one file at the end."""
+    with duckdb.connect() as database:
+        database.execute(f"attach {quoted(str(path))} as catalogue (storage_version {quoted(_STORAGE)})")
+        database.execute("use catalogue")
+        yield database
+        try:
+            database.execute("checkpoint")
+        except duckdb.Error as error:
+            raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
+
+
 def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:
     """Make a catalogue of `snapshot` in the new file `path`, with whatever rows are kept for it.
 
@@ -136,8 +148,8 @@ def _make(
 ) -> None:
     definitions = sources.load()
     check(definitions)
-    with duckdb.connect(path) as database:
-        fill(database, root, snapshot, definitions, TABLES, _place_guard(root), kept)
+    with _writable(path) as database:
+        fill(database, root, snapshot, definitions, TABLES, guarded=True, kept=kept)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, definitions.views.values())
 
@@ -156,56 +168,20 @@ def _update(
 
     Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
     """
-    guard = _place_guard(root)
     tables = [table for table in TABLES if changed is None or table in changed]
-    with duckdb.connect(path) as database:
+    with _writable(path) as database:
+        make_macros(database, root, root / NAME)
         for table, files in _by_table(snapshot, tables).items():
-            _make_table_views(database, root, table, files, guard)
-        # At another place all of their paths are others.
+            _make_table_views(database, root, table, files)
         views = [
             view
             for name, view in sources.load().views.items()
-            if (changed is None and (name in kept or name in found.kept))
-            or (kept[name].files if name in kept else None) != found.kept.get(name)
+            if (kept[name].files if name in kept else None) != found.kept.get(name)
         ]
         for view in views:
-            _make_view(database, root, view, kept.get(view.name), guard, replace=True)
+            _make_view(database, view, kept.get(view.name), replace=True)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, views)
-
-
-def _place_guard(root: Path) -> str:
-    """A condition that holds where the catalogue is opened at its own place, or privately; anywhere else it is an error.
-
-    A view cannot ask which database it is in, so all that are attached and were built for `root` have to lie there: a
-    copy shows nothing beside the original either. Private copies are made by who has looked at the place already. The
-    condition costs a query about two milliseconds.
-    """
-    own = root / NAME
-    path, shown = "path", str(own)
-    if _ignores_case(root):
-        path, shown = "lower(path)", shown.lower()
-    message = (
-        f"This catalogue was built for {root} and has been copied or moved: it would show the files of that place. "
-        "Build it anew for the place where it is now: xlwh catalogue --warehouse FOLDER"
-    )
-    here = f"{path} = {quoted(shown)} or contains(path, {quoted(PRIVATE)})"
-    return (
-        f"(select case when count(*) > 0 and bool_and({here}) then true else error({quoted(message)}) end "
-        "from duckdb_schemas() join duckdb_databases() using (database_oid) "
-        f"where schema_name = {quoted(_place_mark(root))})"
-    )
-
-
-def _place_mark(root: Path) -> str:
-    """Name of the empty schema that says in a catalogue for which place it was built."""
-    return _MARK + hashlib.sha256(str(root).encode()).hexdigest()[:16]
-
-
-def _ignores_case(root: Path) -> bool:
-    """Whether names that differ in case only are one file there, as DuckDB may spell a path as it was typed."""
-    swapped = root.with_name(root.name.swapcase())
-    return swapped != root and same_place(swapped, root)
 
 
 def _inform(
@@ -217,9 +193,9 @@ def _inform(
     noted: str,
 ) -> None:
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
-    mark = _place_mark(root)
+    mark = place_mark(root)
     found = database.execute(
-        "select schema_name from duckdb_schemas() where starts_with(schema_name, $1)", [_MARK]
+        "select schema_name from duckdb_schemas() where starts_with(schema_name, $1)", [MARK]
     )
     for (other,) in found.fetchall():
         if other != mark:
@@ -256,11 +232,14 @@ def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, _Files]:
     return found
 
 
-def try_out(definitions: Definitions) -> None:
-    """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails."""
+def try_out(definitions: Definitions, root: Path) -> None:
+    """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails.
+
+    `root` is the warehouse whose results of installed packages' metrics they may read.
+    """
     with duckdb.connect() as database:
         check(definitions)
-        fill(database, Path(), Snapshot(0, None, ()), definitions, TABLES)
+        fill(database, root, Snapshot(0, None, ()), definitions, TABLES)
         _comment(database, definitions.views.values())
 
 
@@ -270,16 +249,17 @@ def fill(
     snapshot: Snapshot,
     definitions: Definitions,
     tables: Collection[str],
-    guard: str = "true",
+    guarded: bool = False,
     kept: Mapping[str, Kept] | None = None,
 ) -> None:
     """Create `files.<table>` (in scope) and `stored.<table>` (complete) for each of `tables`, the macros and the views.
 
-    `guard` is a condition on all files; `kept` are the views that read kept rows.
+    `guarded`: whether views refuse to show anything in a catalogue that is not at its place; `kept` are those that read
+    kept rows.
     """
-    make_tables(database, root, snapshot, tables, guard)
+    make_tables(database, root, snapshot, tables, guarded)
     for step in definitions.steps:
-        make_step(database, root, step, kept or {}, guard)
+        make_step(database, step, kept or {})
 
 
 def make_tables(
@@ -287,39 +267,29 @@ def make_tables(
     root: Path,
     snapshot: Snapshot,
     tables: Collection[str],
-    guard: str = "true",
+    guarded: bool = False,
 ) -> None:
     """The part of `fill` that is over stored tables."""
     database.execute(f"create schema files; create schema {EVERYTHING}")
+    make_macros(database, root, root / NAME if guarded else None)
     for table, files in _by_table(snapshot, tables).items():
-        _make_table_views(database, root, table, files, guard)
+        _make_table_views(database, root, table, files)
 
 
-def make_step(
-    database: duckdb.DuckDBPyConnection,
-    root: Path,
-    step: View | Macro,
-    kept: Mapping[str, Kept],
-    guard: str = "true",
-) -> None:
+def make_step(database: duckdb.DuckDBPyConnection, step: View | Macro, kept: Mapping[str, Kept]) -> None:
     """Create one macro or view. Raises `SqlError` naming its file if DuckDB refuses it."""
     if isinstance(step, View):
-        _make_view(database, root, step, kept.get(step.name), guard)
+        _make_view(database, step, kept.get(step.name))
     else:
         _run(database, step.sql, step)
 
 
 def _make_view(
-    database: duckdb.DuckDBPyConnection,
-    root: Path,
-    view: View,
-    kept: Kept | None,
-    guard: str,
-    replace: bool = False,
+    database: duckdb.DuckDBPyConnection, view: View, kept: Kept | None, replace: bool = False
 ) -> None:
     sql = view.sql
     if kept is not None:
-        sql = kept.select(root, guard)
+        sql = kept.select()
         try:
             database.execute(f"create {'or replace ' * replace}view {quoted_name(view.name)} as\n{sql}")
         except duckdb.Error as error:
@@ -328,7 +298,7 @@ def _make_view(
         return
     if view.folder == METRICS:
         # Results of installed packages' metrics are files too.
-        sql = f"select * from ({sql}) where {guard}"
+        sql = f"select * from ({sql}) where {HERE}"
     _run(database, f"create {'or replace ' * replace}view {quoted_name(view.name)} as\n{sql}", view)
 
 
@@ -342,13 +312,11 @@ def _run(database: duckdb.DuckDBPyConnection, sql: str, step: View | Macro) -> N
         raise SqlError(f"{step.path}: {error}") from error
 
 
-def _make_table_views(
-    database: duckdb.DuckDBPyConnection, root: Path, table: str, files: _Files, guard: str
-) -> None:
-    make_files_view(database, root, f"files.{table}", files.shown, guard)
+def _make_table_views(database: duckdb.DuckDBPyConnection, root: Path, table: str, files: _Files) -> None:
+    make_files_view(database, root, f"files.{table}", files.shown)
     name = f"{EVERYTHING}.{table}"
     if files.hidden:
-        make_files_view(database, root, name, sorted([*files.shown, *files.hidden], key=_slot), guard)
+        make_files_view(database, root, name, sorted([*files.shown, *files.hidden], key=_slot))
     else:
         database.execute(f"create or replace view {name} as from files.{table}")
 
@@ -358,7 +326,7 @@ def _slot(entry: Entry) -> Slot:
 
 
 def make_files_view(
-    database: duckdb.DuckDBPyConnection, root: Path, view: str, entries: Sequence[Entry], guard: str = "true"
+    database: duckdb.DuckDBPyConnection, root: Path, view: str, entries: Sequence[Entry]
 ) -> None:
     """Create or replace the view over these files of one table, whose name is that of the view in its schema.
 
@@ -369,28 +337,28 @@ def make_files_view(
         if not (root / entry.file).is_file():
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
-        database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
+        database.execute(f"create or replace view {view} as {_files_view(table, entries)}")
     except duckdb.Error as error:
         raise StoreError(
             f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh repair`."
         ) from error
 
 
-def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:
+def _files_view(table: str, entries: Sequence[Entry]) -> str:
     columns = schema(table)
     names = ", ".join(f'"{name}"' for name in columns)
     nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
     if not entries:
         return f"select {nothing} where false"
-    paths = ", ".join(quoted(str(root / entry.file)) for entry in entries)
+    read = paths(entry.file for entry in entries)
     # The folder names prune files before one is opened; the values are those of the columns inside.
     options = "hive_partitioning = true, hive_types_autocast = false"
     if {entry.version for entry in entries} == {TABLES[table].version}:
-        return f"select {names} from read_parquet([{paths}], {options}) where {guard}"
+        return f"select {names} from read_parquet({read}, {options}) where {HERE}"
     # Files of an earlier contract stay readable until they are computed again: absent columns are NULL.
     return (
         f"select {names} from (select {nothing} where false union all by name "
-        f"select * from read_parquet([{paths}], {options}, union_by_name = true)) where {guard}"
+        f"select * from read_parquet({read}, {options}, union_by_name = true)) where {HERE}"
     )
 
 

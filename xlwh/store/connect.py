@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import tempfile
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ import duckdb
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store import spill
+from xlwh.store.addresses import SCHEME
+from xlwh.store.literals import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +36,9 @@ KEPT = "kept-by-xlwh-catalogue"
 
 FOLDERS = ("tables", "metrics", KEPT)
 """Folders of a warehouse that connections read."""
+
+_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+"""Sandboxed connections that are in use."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,9 @@ def _size(path: Path) -> int | None:
 def failure(error: duckdb.Error) -> SqlError:
     """What DuckDB says of a query as an error of ours, with what mends it where a stored file is at fault."""
     text = str(error).rstrip()
+    if "Traceback (most recent call last)" in text:
+        # What our file system raised; the last line says it.
+        text = text.rpartition("\n")[2]
     if KEPT in text:
         return SqlError(f"{text}\nThe kept rows of a view are damaged or gone. Run: `xlwh catalogue`.")
     if "parquet" in text.lower() or "TProtocolException" in text:
@@ -128,9 +138,11 @@ def open_catalogue(root: Path, memory_limit: str | None = None) -> duckdb.DuckDB
     return sandboxed(database, Path(info.root), memory_limit)
 
 
-def open_in_memory(root: Path, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
-    """An empty database that reads the warehouse at `root` and writes kept rows, and nothing else."""
-    return sandboxed(silenced(duckdb.connect()), root, memory_limit)
+def open_in_memory(
+    root: Path, memory_limit: str | None = None, keeps: bool = False
+) -> duckdb.DuckDBPyConnection:
+    """An empty database that reads the warehouse at `root`, with `keeps` writes kept rows, and nothing else."""
+    return sandboxed(silenced(duckdb.connect()), root, memory_limit, keeps)
 
 
 def _open_informed(path: Path) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo] | None:
@@ -157,24 +169,31 @@ def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
 
 
 def sandboxed(
-    database: duckdb.DuckDBPyConnection, root: Path, memory_limit: str | None = None
+    database: duckdb.DuckDBPyConnection, root: Path, memory_limit: str | None = None, keeps: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """The same connection, locked to the files of the warehouse at `root` and with its settings locked.
+    """The same connection, locked to reading the files of the warehouse at `root`, and with its settings locked.
 
-    What does not fit into memory goes to local temporary space (see `xlwh.store.spill`). Closes it where that fails, and
-    raises `StoreError`.
+    It has no access to the disk but through `xlwh.store.filesystem`; with `keeps` it may also write to the folder of kept
+    rows. What does not fit into memory goes to local temporary space (see `xlwh.store.spill`). Closes it where that
+    fails, and raises `StoreError`.
     """
+    from xlwh.store.filesystem import StoredFiles
+
     place = spill.folder()
-    folders = ", ".join(_text(root / name) for name in FOLDERS)
+    folders = [root / name for name in FOLDERS]
+    allowed = [f"{SCHEME}{folder}/" for folder in folders] + ([f"{root / KEPT}/"] if keeps else [])
     try:
+        database.register_filesystem(StoredFiles(folders))
         if memory_limit is not None:
             database.execute("set memory_limit = $1", [memory_limit])
         # In this order: the last two close the door behind the others.
         for setting in (
-            f"temp_directory = {_text(place / secrets.token_hex(8))}",
-            f"max_temp_directory_size = {_text(spill.limit(place))}",
+            f"temp_directory = {quoted(str(place / secrets.token_hex(8)))}",
+            f"max_temp_directory_size = {quoted(spill.limit(place))}",
             "parquet_metadata_cache = true",
-            f"allowed_directories = [{folders}]",
+            # As of any local file: the system keeps them in memory already.
+            "enable_external_file_cache = false",
+            f"allowed_directories = [{', '.join(map(quoted, allowed))}]",
             "enable_external_access = false",
             "lock_configuration = true",
         ):
@@ -182,8 +201,12 @@ def sandboxed(
     except duckdb.Error as error:
         database.close()
         raise StoreError(f"The warehouse {root} cannot be read safely: {error}.") from error
+    _open.add(database)
     return database
 
 
-def _text(value: Path | str) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
+@atexit.register
+def _close_all() -> None:
+    # A thread of DuckDB that reads ahead when Python ends would take the process down with it.
+    for database in list(_open):
+        database.close()

@@ -13,6 +13,9 @@ from pathlib import Path
 MANIFEST = "manifest.sqlite"
 """The manifest's file in a warehouse: where it is, there is a warehouse."""
 
+_WRITABLE = 0o222
+"""Bits of a mode that let somebody write."""
+
 UNFINISHED = ".tmp-"
 """Files and folders whose name starts with this were never made current; `xlwh gc` removes them."""
 
@@ -40,8 +43,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(unfinished: Path, path: Path) -> None:
-    """Sync a finished file, rename it to its own name, and sync the folder."""
+def publish(unfinished: Path, path: Path, final: bool = False) -> None:
+    """Sync a finished file, rename it to its own name, and sync the folder.
+
+    With `final` nobody may write to it from then on. Its folder stays as it is: files in it can be added and removed.
+    """
+    if final:
+        # Some file systems keep no modes.
+        with suppress(PermissionError):
+            unfinished.chmod(unfinished.stat().st_mode & ~_WRITABLE)
     sync(unfinished)
     unfinished.rename(path)
     sync(path.parent)

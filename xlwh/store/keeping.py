@@ -34,10 +34,9 @@ from xlwh.store.kept import (
     kept,
     note_change,
     note_digest,
-    quoted,
-    quoted_name,
     there,
 )
+from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.manifest import Snapshot
 from xlwh.store.views import Definitions, View, require_view, shipped_sql
 
@@ -131,7 +130,7 @@ class Keeper:
             return outcomes
         make_folder(self._root / KEPT)
         needed = self._definitions.needed_for([view.name for view in todo], self._kept)
-        with closing(open_in_memory(self._root, self._memory_limit)) as database:
+        with closing(open_in_memory(self._root, self._memory_limit, keeps=True)) as database:
             self._database = database
             try:
                 self._open_files(database, needed, todo)
@@ -139,7 +138,7 @@ class Keeper:
                     if self._stopped:
                         raise SqlError("The computing of views was stopped.")
                     # What it reads has been computed, so its query is a short one.
-                    catalogue.make_step(database, self._root, step, self._kept)
+                    catalogue.make_step(database, step, self._kept)
                     if isinstance(step, View) and step in todo:
                         outcomes[step.name] = self._attempt(database, step, outcomes)
             finally:
@@ -223,7 +222,7 @@ class Keeper:
             raise SqlError("files of its rows were removed while it was computed; run it again.")
         note_change(self._root)
         self._kept[view.name] = found
-        database.execute(f"create or replace view {quoted_name(view.name)} as {found.select(self._root)}")
+        database.execute(f"create or replace view {quoted_name(view.name)} as {found.select()}")
         return len(missing)
 
     def _columns(self, database: duckdb.DuckDBPyConnection, view: View) -> tuple[Column, ...]:
@@ -354,7 +353,7 @@ class Keeper:
                 continue
             if is_view:
                 files = None if whole else [each.name for each in self._files_of(view, name, batch)]
-                sql = self._kept[name].select(self._root, files=files)
+                sql = self._kept[name].select(files)
                 database.execute(f"create or replace view {quoted_name(name)} as {sql}")
             else:
                 entries = [entry for each, group in groups.items() if each in wanted for entry in group]
@@ -419,7 +418,7 @@ class Keeper:
                     raise _elsewhere(view, other)
             if rows:
                 note_digest(unfinished, path)
-                publish(unfinished, path)
+                publish(unfinished, path, final=True)
             else:
                 self._note_empty(view, values)
         finally:

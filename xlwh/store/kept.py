@@ -31,12 +31,14 @@ import duckdb
 
 from xlwh.digests import sha256
 from xlwh.errors import SqlError
+from xlwh.store.addresses import HERE, paths
 from xlwh.store.connect import KEPT
 from xlwh.store.files import path_beside, publish
+from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.manifest import Snapshot
 from xlwh.store.parquet import is_whole
 from xlwh.store.slots import Entry
-from xlwh.store.views import METRICS, Definitions, Macro, View
+from xlwh.store.views import Definitions, Macro, View
 from xlwh.tables import TABLES
 
 _FORM = 1
@@ -89,8 +91,8 @@ class Kept:
     files: Mapping[str, int]
     """All that have to be there, relative to the kept rows' folder, and their bytes."""
 
-    def select(self, root: Path, guard: str = "true", files: Iterable[str] | None = None) -> str:
-        """A query of the rows (of `files`, else of all), of the types of the view itself, where `guard` holds."""
+    def select(self, files: Iterable[str] | None = None) -> str:
+        """A query of the rows (of `files`, else of all), of the types of the view itself, for a catalogue."""
         chosen = [file for file in (self.files if files is None else files) if file.endswith(".parquet")]
         if not chosen:
             nothing = ", ".join(f"null::{each.type} as {quoted_name(each.name)}" for each in self.columns)
@@ -98,10 +100,10 @@ class Kept:
         columns = ", ".join(
             f"{quoted_name(each.name)}::{each.type} as {quoted_name(each.name)}" for each in self.columns
         )
-        paths = ", ".join(quoted(str(root / KEPT / file)) for file in chosen)
+        read = paths(f"{KEPT}/{file}" for file in chosen)
         # The folder names choose files before one is opened.
         options = ", hive_partitioning = true, hive_types_autocast = false" if self.view.by else ""
-        return f"select {columns} from read_parquet([{paths}]{options}) where {guard}"
+        return f"select {columns} from read_parquet({read}{options}) where {HERE}"
 
 
 class Stored:
@@ -186,9 +188,7 @@ class Fingerprints:
         """Digest of the SQL of a view and of all behind it, of the contracts of the tables, of DuckDB's version."""
         if name not in self._definitions:
             view = self.views[name]
-            # Where the warehouse lies makes no difference.
-            sql = view.path.name if view.folder == METRICS else _without_header(view.sql)
-            parts = [str(_FORM), duckdb.__version__, sql, repr(view.by), repr(view.key)]
+            parts = [str(_FORM), duckdb.__version__, _without_header(view.sql), repr(view.by), repr(view.key)]
             parts += [self._macros[each].sql for each in view.calls]
             for each in view.depends_on:
                 parts.append(each)
@@ -422,16 +422,6 @@ def check(definitions: Definitions) -> None:
     prints = Fingerprints(definitions, Snapshot(0, None, ()))
     for view in prints.kept:
         prints.slices(view.name)
-
-
-def quoted(text: str) -> str:
-    """As a text in SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quoted_name(name: str) -> str:
-    """As a name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 import polars as pl
 
 from xlwh.errors import SqlError
+from xlwh.store.addresses import paths
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.views import METRICS, View
 
@@ -97,7 +98,7 @@ def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> 
     if not file.is_file() or file.read_bytes() != content.getvalue():
         unfinished = path_beside(file)
         unfinished.write_bytes(content.getvalue())
-        publish(unfinished, file)
+        publish(unfinished, file, final=True)
     return {
         "file": file.name,
         "function": entry.value,
@@ -111,8 +112,7 @@ def views(root: Path) -> dict[str, View]:
     for name, metric in current(root).items():
         file = root / FOLDER / metric["file"]
         # Polars' statistics leave NaN out, and a filter would skip rows by them.
-        place = str(file).replace("'", "''")
-        sql = f"select * from read_parquet('{place}', can_have_nan = true)"
+        sql = f"select * from read_parquet({paths([f'{FOLDER}/{file.name}'])}, can_have_nan = true)"
         found[name] = View(
             name, FOLDER, file, sql, metric["description"], (), metric["function"], columns={}, depends_on=()
         )

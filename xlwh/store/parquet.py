@@ -94,7 +94,7 @@ def write_parquet(
         else:
             frame.write_parquet(unfinished, **options)
         written = Written(unfinished.stat().st_size, sha256([unfinished]))
-        publish(unfinished, path)
+        publish(unfinished, path, final=True)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}.") from error
     finally:

@@ -20,7 +20,7 @@ from xlwh.store.query import checked, names, words
 from xlwh.store.steady import unsteady
 from xlwh.tables import TABLES, glossary
 
-_FORM = 5
+_FORM = 6
 """Of the catalogue itself; raised when the same SQL is made into another one, so that those there are built anew."""
 
 FOLDERS = ("source", "core", "metric", "mart")

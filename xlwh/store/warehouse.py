@@ -209,7 +209,7 @@ class Warehouse:
                 there[file.name] = file.read_bytes()
         if wanted != there:
             if wanted:
-                try_out(load(with_shipped(folder), metrics.views(self.root)))
+                try_out(load(with_shipped(folder), metrics.views(self.root)), self.root)
             make_folder(mine)
             for name, content in wanted.items():
                 path = path_beside(mine / name)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import xlwh
-from xlwh.store import Warehouse, catalogue
+from xlwh.store import Warehouse, addresses, catalogue
 from xlwh.store.connect import read_info
 
 COUNT = "select count(*) from predictions"
@@ -123,10 +123,10 @@ def test_another_spelling_of_the_place_does_not_build_it_again_and_again(filled,
 
 
 def test_names_that_differ_in_case_only(filled, tmp_path, monkeypatch):
-    assert not catalogue._ignores_case(filled.root)
+    assert not addresses._ignores_case(filled.root)
     os.symlink(filled.root, filled.root.with_name(filled.root.name.swapcase()))
-    assert catalogue._ignores_case(filled.root)
-    assert "lower(path)" in catalogue._place_guard(filled.root)
+    assert addresses._ignores_case(filled.root)
+    assert "lower(path)" in addresses._is_here(filled.root, filled.root / "catalog.duckdb")
 
 
 def test_a_copy_that_cannot_be_written(filled, frames, sql, tmp_path, monkeypatch):
@@ -151,9 +151,9 @@ def test_cursors_of_a_connection_are_not_refused(filled):
 def test_an_earlier_contract_is_guarded(frames, tmp_path):
     entry_of = Warehouse(tmp_path / "w", create=True)
     [entry] = entry_of.write({frames.PREDICTIONS: frames.predictions()}, "mark")
-    text = catalogue._files_view(tmp_path, "predictions", [replace(entry, version=0)], "GUARD")
-    assert text.endswith("where GUARD")
-    assert catalogue._files_view(tmp_path, "predictions", [entry], "GUARD").endswith("where GUARD")
+    for version in (0, entry.version):
+        text = catalogue._files_view("predictions", [replace(entry, version=version)])
+        assert text.endswith(f"where {addresses.HERE}")
 
 
 @pytest.mark.parametrize("order", [("original", "copy"), ("copy", "original")])
@@ -179,4 +179,4 @@ def test_a_catalogue_says_for_one_place_that_it_was_built(filled, sql, tmp_path)
     shutil.copytree(filled.root, copy)
     Warehouse(copy, sql_dirs=[sql]).build_catalogue()
     marks = "select schema_name from duckdb_schemas() where starts_with(schema_name, 'built_for_')"
-    assert plainly(copy, marks) == [(catalogue._place_mark(copy),)]
+    assert plainly(copy, marks) == [(addresses.place_mark(copy),)]
