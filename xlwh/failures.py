@@ -19,7 +19,8 @@ from pathlib import Path
 from xlwh.errors import XlwhError
 
 _FULL = re.compile(
-    r"no space left on device|disk is full|disk quota exceeded|\(os error (?:28|122)\)|could not write all bytes", re.I
+    r"no space left on device|disk is full|disk quota exceeded|\(os error (?:28|122)\)|could not write all bytes",
+    re.I,
 )
 _UNCLEAR = re.compile(r"disk i/o error|unable to open database file|could not write|failed to write", re.I)
 """What SQLite and DuckDB say of a full disk, and of other things too: it counts where a disk is full."""
@@ -68,6 +69,12 @@ def as_error(error: BaseException, places: Iterable[Path] = ()) -> XlwhError:
     return made
 
 
+def is_unwritable(error: BaseException, place: Path) -> bool:
+    """Whether an error says that nothing can be written at a place now: no right, read-only media, or a full disk."""
+    numbers = {each.errno for each in chain(error) if isinstance(each, OSError)}
+    return bool(numbers & {errno.EACCES, errno.EPERM, errno.EROFS} or full_disk(error, [place]))
+
+
 def _known(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         where = "" if error.filename is None else f": '{_shown(error.filename)}'"
@@ -105,7 +112,8 @@ def unexpected(error: BaseException) -> str:
     named = f"{type(error).__name__}: {text[:1000]}" if text else type(error).__name__
     log = _logged(error)
     where = "" if log is None else f"The stack trace is in {log}; "
-    return f"{named}. This was not expected: it is a fault of xlwh where nothing that it was given explains it. {where}`--debug` shows the stack trace here."
+    advice = "This was not expected: it is a fault of xlwh where nothing that it was given explains it."
+    return f"{named}. {advice} {where}`--debug` shows the stack trace here."
 
 
 def _logged(error: BaseException) -> Path | None:
@@ -135,7 +143,9 @@ def full_disk(error: BaseException, places: Iterable[Path] = ()) -> str:
     is_full = bool(numbers & _FULL_NUMBERS or _FULL.search(text))
     if not is_full and not _UNCLEAR.search(text):
         return ""
-    named = [Path(os.fsdecode(each.filename)) for each in behind if isinstance(each, OSError) and isinstance(each.filename, str | bytes)]
+    # Of a copy the second name is the one that is written.
+    names = [name for each in behind if isinstance(each, OSError) for name in (each.filename2, each.filename)]
+    named = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)]
     named += map(Path, _PATHS.findall(text))
     found = [each for path in (*named, *places, Path(_temporary())) if (each := _system(path)) is not None]
     full = [each for each in found if each[1] < _LITTLE_BYTES or not each[3]]
@@ -143,16 +153,14 @@ def full_disk(error: BaseException, places: Iterable[Path] = ()) -> str:
         return ""
     if errno.EDQUOT in numbers or "quota" in text.lower():
         return f"Your quota of disk space on {found[0][0]} is used up. Make room there, then run the same command again."
-    if not full:
-        return "A disk is full. Make room, then run the same command again."
-    mount, free, total, has_files = full[0]
-    from xlwh.store.files import size
-
-    what = f"{size(free)} of {size(total)} free" if has_files else "no more files can be made on it"
+    # What was written in vain may be gone by now, and the room be there again.
+    mount, free, total, has_files = (full or found)[0]
+    state = "is full" if full else "was full"
+    what = f"{free:,} of {total:,} bytes free" if has_files else "no more files can be made on it"
     advice = "`xlwh gc` removes what a warehouse needs no more"
-    if _system(Path(_temporary())) == full[0]:
+    if _system(Path(_temporary())) == (mount, free, total, has_files):
         advice += ", and XLWH_TEMP names another folder for temporary files"
-    return f"The file system {mount} is full ({what}). Make room there, then run the same command again; {advice}."
+    return f"The file system {mount} {state} ({what}). Make room there, then run the same command again; {advice}."
 
 
 def _temporary() -> str:

@@ -25,7 +25,9 @@ _STOPPED = {
     "gc": "Stopped. What was removed stays removed; the same command removes the rest.",
     "report": "Stopped. Files that it said it wrote are whole; the others were not written.",
     "pin": "Stopped. The study is as it was.",
-    **dict.fromkeys(("sql", "tables", "describe", "check", "plan", "explore"), "Stopped. Nothing was changed."),
+    **dict.fromkeys(
+        ("sql", "tables", "describe", "check", "plan", "explore"), "Stopped. Nothing was changed."
+    ),
 }
 """What a command that was stopped leaves behind."""
 

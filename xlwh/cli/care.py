@@ -11,7 +11,7 @@ import click
 
 from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.render import console, counted, grid, shown
-from xlwh.store.files import size
+from xlwh.store.files import require_writable, size
 
 if TYPE_CHECKING:
     from xlwh.store import Warehouse
@@ -84,7 +84,9 @@ def gc(grace: timedelta, root: Path) -> None:
     """Remove files that were superseded long ago."""
     from xlwh.store import Warehouse
 
-    report = Warehouse(root).gc(grace)
+    warehouse = Warehouse(root)
+    require_writable(root)
+    report = warehouse.gc(grace)
     click.echo(f"Removed {shown(report.files)} files, {size(report.size_bytes)}.")
 
 
@@ -101,6 +103,7 @@ def catalogue(root: Path) -> int:
     from xlwh.store.connect import NAME
 
     warehouse = Warehouse(root)
+    require_writable(root)
     with display() as watching:
         made = warehouse.keep_views(progress=watching.keeping, reads_all=True)
     computed = sum(each.computed > 0 and each.error is None for each in made.values())
@@ -126,6 +129,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
     from xlwh.store.take import take as copied
 
     here, there = Warehouse(root), Warehouse(other)
+    require_writable(root)
     commit = here.manifest.head()
     for table in tables:
         entries = copied(here, there, table)

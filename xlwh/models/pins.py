@@ -6,7 +6,6 @@ Reads configuration and bytes only: torch and transformers are never imported he
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from xlwh.digests import HashCache
 from xlwh.errors import ModelError
+from xlwh.jsons import parsed, read_object
 
 NEVER_READ = (
     *("README*", "LICEN[CS]E*", "NOTICE*", "CITATION*", "CHANGELOG*", "*.md", "*.rst", "*.pdf", "*.html"),
@@ -183,7 +183,7 @@ def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             try:
-                header = json.loads(stream.read(length)) if 2 <= length <= size - 8 else None
+                header = parsed(stream.read(length).decode()) if 2 <= length <= size - 8 else None
             except ValueError:
                 header = None
         if not isinstance(header, dict):
@@ -249,7 +249,7 @@ def _named_files(folder: Path) -> set[Path]:
     if not config.is_file():
         return set()
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = parsed(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return set()  # refused where it is read
     entries = content.items() if isinstance(content, dict) else ()
@@ -333,13 +333,7 @@ def _read_config(key: str, folder: Path) -> dict[str, Any]:
 
 
 def _read_json(key: str, file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"Model `{key}`: {file} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"Model `{key}`: {file} is not a JSON object.")
-    return content
+    return read_object(file, ModelError, f"Model `{key}`: ")
 
 
 def refuse_foreign(key: str, folder: Path) -> None:

@@ -138,6 +138,7 @@ def _make(
         fill(database, root, snapshot, definitions, TABLES, _place_guard(root), kept)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, definitions.views.values())
+        _write_down(database)
 
 
 def _update(
@@ -170,6 +171,15 @@ def _update(
             _make_view(database, root, view, kept.get(view.name), guard, replace=True)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, views)
+        _write_down(database)
+
+
+def _write_down(database: duckdb.DuckDBPyConnection) -> None:
+    """Bring all into the file itself: closing does so too, and says nothing where it fails, as on a full disk."""
+    try:
+        database.execute("force checkpoint")
+    except duckdb.Error as error:
+        raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
 
 
 def _place_guard(root: Path) -> str:
@@ -333,7 +343,7 @@ def _make_view(
 def _run(database: duckdb.DuckDBPyConnection, sql: str, step: View | Macro) -> None:
     try:
         database.execute(sql)
-    except duckdb.TransactionException as error:
+    except (duckdb.TransactionException, duckdb.FatalException) as error:
         # Not the view's fault: it could not be written down.
         raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
     except duckdb.Error as error:
@@ -368,6 +378,8 @@ def make_files_view(
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
+    except (duckdb.TransactionException, duckdb.FatalException) as error:
+        raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
     except duckdb.Error as error:
         raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
 

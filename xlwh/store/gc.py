@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from xlwh.errors import StoreError
+from xlwh.failures import full_disk
 from xlwh.store import metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
@@ -71,7 +72,6 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             if file in shown or now - state.superseded_at <= grace:
                 kept += 1
             else:
-                doomed.append(path)
                 superseded.append(file)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
@@ -92,9 +92,8 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         if path.relative_to(root / KEPT).as_posix() not in wanted
         and now - _time(found) > max(grace, UNNAMED_GRACE)
     ]
-    # First the manifest: after a crash in between it never claims a file that is gone.
-    manifest.forget(superseded)
     removed, size = list[str](), 0
+    # What no commit names comes first: on a full disk that makes room for the manifest's line about the others.
     for path in chain(doomed, _abandoned(root, now, max(grace, STAGING_GRACE))):
         size += sum(found.st_size for _, found in files_in(path))
         # Never half of a folder: what is left of one would be taken for work that was finished.
@@ -102,7 +101,28 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         removed.append(path.relative_to(root).as_posix())
         if path.is_relative_to(root / KEPT):
             _remove_empty(path.parent, root / KEPT)
-    return GcReport(tuple(removed), size, kept)
+    has_room = _forget(root, manifest, superseded)
+    for file in superseded:
+        size += sum(found.st_size for _, found in files_in(root / file))
+        remove(root / file)
+    if not has_room:
+        manifest.forget(superseded)
+    return GcReport(tuple(removed + superseded), size, kept)
+
+
+def _forget(root: Path, manifest: Manifest, files: list[str]) -> bool:
+    """Mark files as removed before they are, so that after a crash the manifest never claims a file that is gone.
+
+    False where a full disk has no room for that. Then it is done afterwards; who looks at earlier commits looks whether
+    their files are there.
+    """
+    try:
+        manifest.forget(files)
+    except StoreError as error:
+        if not full_disk(error, [root]):
+            raise
+        return False
+    return True
 
 
 def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:

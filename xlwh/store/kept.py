@@ -29,7 +29,9 @@ from typing import NamedTuple
 import duckdb
 
 from xlwh.errors import SqlError
+from xlwh.jsons import parsed
 from xlwh.store.connect import KEPT
+from xlwh.store.files import write_whole
 from xlwh.store.manifest import Snapshot
 from xlwh.store.slots import Entry
 from xlwh.store.views import METRICS, Definitions, Macro, View
@@ -336,7 +338,7 @@ def unreadable(root: Path, files: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def note_change(root: Path) -> None:
     """Say that rows may be kept that no catalogue has been told of."""
-    (root / KEPT / _CHANGES).write_text(secrets.token_hex(8), encoding="utf-8")
+    write_whole(root / KEPT / _CHANGES, secrets.token_hex(8).encode())
 
 
 def changes(root: Path) -> str:
@@ -356,7 +358,7 @@ def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...
     """The columns of a view, if they are kept."""
     try:
         text = (root / KEPT / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
-        return tuple(Column(*each) for each in json.loads(text))
+        return tuple(Column(*each) for each in parsed(text))
     except (OSError, ValueError, TypeError):
         return None
 

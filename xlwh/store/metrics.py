@@ -25,7 +25,8 @@ from typing import Any
 
 import polars as pl
 
-from xlwh.errors import SqlError
+from xlwh.errors import SqlError, StoreError
+from xlwh.jsons import read_object
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.views import METRICS, View
 
@@ -99,14 +100,19 @@ def views(root: Path) -> dict[str, View]:
     if not path.is_file():
         return {}
     found: dict[str, View] = {}
-    for name, metric in json.loads(path.read_text(encoding="utf-8")).items():
-        file = root / FOLDER / metric["file"]
+    then = "Remove it: `xlwh materialize` computes the metrics of installed packages again."
+    for name, metric in read_object(path, StoreError, then=then).items():
+        try:
+            name_of_file, function, description = (
+                str(metric[key]) for key in ("file", "function", "description")
+            )
+        except (KeyError, TypeError):
+            raise StoreError(f"{path} does not say what `{name}` is. {then}") from None
+        file = root / FOLDER / name_of_file
         # Polars' statistics leave NaN out, and a filter would skip rows by them.
         place = str(file).replace("'", "''")
         sql = f"select * from read_parquet('{place}', can_have_nan = true)"
-        found[name] = View(
-            name, FOLDER, file, sql, metric["description"], (), metric["function"], columns={}, depends_on=()
-        )
+        found[name] = View(name, FOLDER, file, sql, description, (), function, columns={}, depends_on=())
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ import polars as pl
 
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
+from xlwh.failures import is_unwritable
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
@@ -294,6 +294,8 @@ class Warehouse:
         `everything` the tables and views hold all that is stored at the last commit (or at `as_of`), also what the study
         does not name.
         """
+        import duckdb
+
         from xlwh.store.connect import open_catalogue
 
         if as_of is not None or everything:
@@ -304,8 +306,8 @@ class Warehouse:
             return opened
         try:
             self.build_catalogue()
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        except (OSError, StoreError, duckdb.Error) as error:
+            if not is_unwritable(error, self.root):
                 raise
         else:
             if (opened := open_catalogue(self.root, memory_limit)) is not None:

@@ -350,12 +350,14 @@ def load(path: Path | str) -> Study:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise StudyError(f"No study file {path}. Make one with: xlwh init") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: nested too deeply to be a study") from None
     if "folder" in raw:
         raise StudyError(f"{path}, line {line_of(text, ('folder',))}: unknown key `folder`")
     try:

@@ -122,10 +122,10 @@ def failing(xlwh, monkeypatch, tmp_path):
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
         (UnicodeEncodeError("utf-8", "w\udcff", 1, 2, "surrogates not allowed"), r"Not UTF-8: 'w\udcff'"),
         (ValueError("embedded null byte"), "NUL character"),
-        (OSError(errno.ENOSPC, "No space left on device"), "A disk is full."),
-        (duckdb.IOException("Could not write all bytes to file"), "A disk is full."),
-        (sqlite3.OperationalError("database or disk is full"), "A disk is full."),
-        (StoreError("The manifest: database or disk is full."), "The manifest: database or disk is full. A disk is full."),
+        (OSError(errno.ENOSPC, "No space left on device"), " was full ("),
+        (duckdb.IOException("Could not write all bytes to file"), " was full ("),
+        (sqlite3.OperationalError("database or disk is full"), " was full ("),
+        (StoreError("The manifest: disk is full."), "Error: The manifest: disk is full. The file system /"),
     ],
 )
 def test_known_errors_are_one_line(failing, error, told):
