@@ -128,12 +128,15 @@ def test_a_damaged_checkpoint_is_refused_by_name_or_loads_as_it_is(name, tmp_pat
         {"name": "s", "languages": ["en"], "folder": tmp_path, "datasets": {}, "models": models}
     )
     zoo = Zoo(study, Warehouse(tmp_path / "warehouse", create=True), device="cpu")
+    refusal = None
     try:
         zoo.pin("m")
         zoo.load("m")
     except XlwhError as error:
-        assert "`m`" in str(error)
-        assert str(folder) in str(error)
-        assert len(str(error)) < 1500
-    else:
+        refusal = str(error)
+    if refusal is None:
         assert file == "tokenizer_config.json" or " = " in name or " no " in name, "it was damaged, and loads"
+    else:
+        assert "`m`" in refusal
+        assert str(folder) in refusal
+        assert len(refusal) < 1500
