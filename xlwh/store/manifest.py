@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -194,6 +195,9 @@ _SCOPE_TABLES = (
 )""",
 )
 
+_SHARED_BYTES = 200_000
+"""On a disk with less room than this SQLite's log and its index, which processes share, may find none."""
+
 _Row = tuple[str, str, str, str, str, int, int, int, str, int]
 
 _COLUMNS = """v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version,
@@ -261,16 +265,9 @@ class SqliteManifest:
 
     def _connect_writing(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
-        try:
-            connection.execute("select 1 from sqlite_master").fetchone()
-            return connection
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if not full_disk(error, [self.path.parent]):
-                raise
-        # What processes share beside the file takes room. One that has the file for itself keeps that in memory.
-        connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
-        connection.execute("pragma locking_mode = exclusive")
+        if shutil.disk_usage(self.path.parent).free < _SHARED_BYTES:
+            # What processes share beside the file takes room. One that has the file for itself keeps that in memory.
+            connection.execute("pragma locking_mode = exclusive")
         return connection
 
     def _state(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from xlwh.errors import StoreError
+from xlwh.failures import full_disk
 from xlwh.store.files import path_beside, publish
 from xlwh.tables import Table
 
@@ -49,6 +50,10 @@ def write_parquet(
         publish(unfinished, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}.") from error
+    except pl.exceptions.PolarsError as error:
+        if full := full_disk(error, [path.parent]):
+            raise StoreError(f"{path} cannot be written. {full}") from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
     return size

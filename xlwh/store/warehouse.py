@@ -36,10 +36,11 @@ OWN_SQL = "sql"
 
 
 def require_usable(root: Path) -> None:
-    """Refuse a folder in which DuckDB cannot open a file: it takes what follows a `?` for settings."""
-    if "?" in str(root.resolve()):
-        text = f"The warehouse {root.resolve()} has a `?` in its path, which DuckDB cannot open."
-        raise StoreError(f"{text} Choose another folder with --warehouse.")
+    """Refuse a folder in which DuckDB cannot open a file: it takes what follows a `?` for settings, and `\\` for `/`."""
+    for mark in "?\\":
+        if mark in str(root.resolve()):
+            text = f"The warehouse {root.resolve()} has a `{mark}` in its path, which DuckDB cannot open."
+            raise StoreError(f"{text} Choose another folder with --warehouse.")
 
 
 class Warehouse:

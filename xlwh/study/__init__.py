@@ -354,14 +354,15 @@ def load(path: Path | str) -> Study:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # Also the refusal of Python to read integers of thousands of digits.
         raise StudyError(f"{path}: not valid TOML: {error}") from None
     except RecursionError:
         raise StudyError(f"{path}: nested too deeply to be a study") from None
     for place, number in _numbers(raw, ()):
         if abs(number) > _LARGEST:
             raise StudyError(
-                f"{path}, line {line_of(text, place)}: `{'.'.join(map(str, place))}` = {str(number)[:40]}: no setting is that large"
+                f"{path}, line {line_of(text, place)}: `{'.'.join(place)}` = {str(number)[:40]}: no setting is that large"
             )
     if "folder" in raw:
         raise StudyError(f"{path}, line {line_of(text, ('folder',))}: unknown key `folder`")
@@ -375,10 +376,10 @@ _LARGEST = 2**53
 """Of a whole number in a study."""
 
 
-def _numbers(content: object, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _numbers(content: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
     """Whole numbers in nested tables and arrays, with their places."""
     if isinstance(content, int):
         yield place, content
     elif isinstance(content, dict | list):
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _numbers(value, (*place, key))
+            yield from _numbers(value, (*place, str(key)))
