@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from dagster_project.history import kept_open
+from xlwh.store.files import write_whole
 
 OWNER_TAG = "xlwh/process"
 """Run tag: name of the lock file that the process of the run holds while it lives."""
@@ -60,7 +61,7 @@ def prepare_home(root: Path) -> Path:
     (home / "locks").mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
-        config.write_text(_CONFIG, encoding="utf-8")
+        write_whole(config, _CONFIG.encode())
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     return home

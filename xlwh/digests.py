@@ -57,21 +57,37 @@ class HashCache:
                 if not _rested(states, began) or states != [_state(file) for file in files]:
                     return written[0][1]
                 if self._keeps:
-                    with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-                        connection.executemany("insert or replace into digests values (?, ?)", written)
+                    self._write(written)
             self._known.update(written)
         return self._known[key]
 
     def _written(self, query: str, *values: str) -> list[tuple[str, str]]:
-        """What the file says; nothing where there is none and none is to be made."""
-        if self._keeps:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        elif not self._path.is_file():
+        """What the file says; nothing where there is none, or none that can be read: then hashes are computed."""
+        if not self._path.is_file():
             return []
-        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            if self._keeps:
+        try:
+            with closing(
+                sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as connection:
+                return [(str(key), str(digest)) for key, digest in connection.execute(query, values)]
+        except sqlite3.Error:
+            return []
+
+    def _write(self, digests: list[tuple[str, str]]) -> None:
+        """Note them in the file, where that can be: nothing depends on it but the time that hashing takes."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
                 connection.execute("create table if not exists digests (key text primary key, sha256 text)")
-            return [(str(key), str(digest)) for key, digest in connection.execute(query, values)]
+                connection.executemany("insert or replace into digests values (?, ?)", digests)
+        except sqlite3.OperationalError:
+            # A full disk, or one that may only be read.
+            return
+        except sqlite3.DatabaseError:
+            # No database, or a damaged one.
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            return
 
 
 class FileMemo(Generic[T]):

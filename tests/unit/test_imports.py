@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"errors"},
-    {"digests", "draws", "papers", "place", "tables"},
+    {"digests", "draws", "failures", "jsons", "papers", "place", "tables"},
     {"stats", "study"},
     {"store"},
     {"corpora", "models", "published"},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,20 @@ from xlwh import __version__
 from xlwh.errors import XlwhError
 
 STOPPED = "Stopped. What was finished is kept: the same command goes on from there."
+
+_WHOLE = "Stopped. What it changes is changed as a whole or not at all: `xlwh tables` shows which."
+
+_STOPPED = {
+    **dict.fromkeys(("materialize", "demo", "fetch", "catalogue", "take"), STOPPED),
+    **dict.fromkeys(("drop", "rename"), _WHOLE),
+    "gc": "Stopped. What was removed stays removed; the same command removes the rest.",
+    "report": "Stopped. Files that it said it wrote are whole; the others were not written.",
+    "pin": "Stopped. The study is as it was.",
+    **dict.fromkeys(
+        ("sql", "tables", "describe", "check", "plan", "explore"), "Stopped. Nothing was changed."
+    ),
+}
+"""What a command that was stopped leaves behind."""
 
 _MODULES = {
     "make": ("demo", "init", "materialize", "ui"),
@@ -30,12 +44,6 @@ _MODULES = {
 """Modules of this package -> the commands that they add to the group when they are imported."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-_OF_THE_DISK = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
-}
-"""Errors of the system that say all there is to know: no room, no right to write, or no such place."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +70,7 @@ def app(debug: bool) -> None:
     A study (study.toml) says what to compute; `xlwh materialize` computes what is missing into a warehouse; and
     everything else is asked of it in SQL.
     """
-    click.get_current_context().obj = {"debug": debug}
+    click.get_current_context().obj.debug |= debug
 
 
 def command(**settings: Any) -> Callable[[F], click.Command]:
@@ -100,9 +108,26 @@ def group(**settings: Any) -> Callable[[F], click.Group]:
     return register
 
 
+@dataclass
+class _Running:
+    """What is known of the command line that runs, for what is said of its errors."""
+
+    command: str = ""
+    """Without the program's name: `sql`, `concept export`."""
+    debug: bool = False
+    root: Path | None = None
+    """Its warehouse."""
+
+
 def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        context.find_root().obj["debug"] = True
+    running = context.find_root().obj
+    running.command = context.command_path.partition(" ")[2]
+    running.debug |= wanted
+
+
+def _warehouse(context: click.Context, _parameter: click.Parameter, root: Path) -> Path:
+    context.find_root().obj.root = root
+    return root
 
 
 warehouse_option = click.option(
@@ -110,6 +135,7 @@ warehouse_option = click.option(
     "root",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="XLWH_WAREHOUSE",
+    callback=_warehouse,
     default="warehouse",
     show_default=True,
     show_envvar=True,
@@ -129,32 +155,39 @@ study_option = click.option(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and turn what it raises into a message and an exit code."""
+    """Run a command line and turn whatever it raises into a message and an exit code: nothing leaves a stack trace."""
+    running = _Running()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app.main(arguments, prog_name="xlwh", standalone_mode=False)
+        code = app.main(arguments, prog_name="xlwh", standalone_mode=False, obj=running)
         return code if isinstance(code, int) else 0
-    except XlwhError as error:
-        if "--debug" in arguments:
-            raise
-        click.echo(f"Error: {error}", err=True)
-        return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"\n{STOPPED}", err=True)
-        return 130
+        return _stopped(running)
+    except (SystemExit, GeneratorExit):
+        raise
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this Python complains once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if "--debug" in arguments or error.errno not in _OF_THE_DISK:
+    except BaseException as error:  # libraries of Rust panic with an error that is no Exception
+        from xlwh.failures import told, was_stopped
+
+        if was_stopped(error):
+            return _stopped(running)
+        if running.debug or "--debug" in arguments:
             raise
-        where = "" if error.filename is None else f": '{error.filename}'"
-        click.echo(f"Error: {error.strerror}{where}", err=True)
+        doing = "" if isinstance(error, XlwhError) or not running.command else f"xlwh {running.command}: "
+        places = [place for place in (running.root, Path()) if place is not None]
+        click.echo(f"Error: {doing}{told(error, places)}", err=True)
         return 1
+
+
+def _stopped(running: _Running) -> int:
+    click.echo(f"\n{_STOPPED.get(running.command.partition(' ')[0], 'Stopped.')}", err=True)
+    return 130
 
 
 def commands() -> list[click.Command]:

@@ -15,7 +15,7 @@ import click
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import dry_run_option, workers_option
 from xlwh.cli.render import console, counted, grid, shown
-from xlwh.store.files import size
+from xlwh.store.files import require_writable, size
 
 if TYPE_CHECKING:
     from xlwh.store import Entry, Finding, Warehouse
@@ -250,7 +250,9 @@ def gc(grace: timedelta, root: Path) -> None:
     """Remove files that were superseded long ago."""
     from xlwh.store import Warehouse
 
-    report = Warehouse(root).gc(grace)
+    warehouse = Warehouse(root)
+    require_writable(root)
+    report = warehouse.gc(grace)
     click.echo(f"Removed {shown(report.files)} files, {size(report.size_bytes)}.")
 
 
@@ -267,6 +269,7 @@ def catalogue(root: Path) -> int:
     from xlwh.store.connect import NAME
 
     warehouse = Warehouse(root)
+    require_writable(root)
     with display() as watching:
         made = warehouse.keep_views(progress=watching.keeping, reads_all=True)
     computed = sum(each.computed > 0 and each.error is None for each in made.values())
@@ -296,6 +299,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
     from xlwh.store.take import take as copied
 
     here = Warehouse(root)
+    require_writable(root)
     commit = here.manifest.head()
     with copying() as progress:
         taken = copied(here, other, tables_behind(tables) if tables else None, progress)

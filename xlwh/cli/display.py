@@ -14,6 +14,7 @@ import click
 
 from xlwh.cli.render import console, counted, grid
 from xlwh.errors import XlwhError
+from xlwh.failures import told as in_words
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.history import OVERHEAD, History, Made
 from xlwh.steps.plan import STEPS, Outcome, Step
@@ -217,7 +218,8 @@ def _kept(warehouse: Warehouse, compute: Callable[[Lines | Bars], Mapping[str, K
     except OSError as error:
         # In a folder that may only be read nothing is kept, and all works.
         unwritable = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        return [] if unwritable else [f"The rows of views are not kept in {warehouse.root}: {error}"]
+        why = in_words(error, [warehouse.root])
+        return [] if unwritable else [f"The rows of views are not kept in {warehouse.root}: {why}"]
     return [each.error for each in made.values() if each.error is not None]
 
 

@@ -17,7 +17,7 @@ import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries, workers_option
-from xlwh.errors import SqlError, StoreError, StudyError, XlwhError
+from xlwh.errors import SqlError, StudyError, XlwhError
 from xlwh.papers import ALL, PAPERS, SIZES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def materialise(
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
-    from xlwh.store.files import MANIFEST
+    from xlwh.store.files import MANIFEST, require_writable
     from xlwh.tables import TABLES
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
@@ -165,8 +165,7 @@ def materialise(
     # A mistyped one is one error, not one for each model and dataset.
     mirror()
     study_file = file_of_study(study_file)
-    if root.exists() and not os.access(root, os.W_OK):
-        raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")
+    require_writable(root)
     if selection is None:
         selection = select_of(study, assets, models, languages, datasets)
 
@@ -260,6 +259,7 @@ def ui(port: int, study_file: Path, root: Path) -> int:
     the command line too, and starts new ones.
     """
     from dagster_project.instance import prepare_home
+    from xlwh.store.files import require_writable
     from xlwh.study import load
 
     if not study_file.exists() and study_file == Path("study.toml"):
@@ -268,6 +268,7 @@ def ui(port: int, study_file: Path, root: Path) -> int:
         study_file = Path(study_path())
         click.echo("No study.toml here: showing the demo.")
     load(study_file)
+    require_writable(root)
     prepare_home(root)
     os.environ["XLWH_STUDY"] = str(study_file.resolve())
     os.environ["XLWH_WAREHOUSE"] = str(root.resolve())

@@ -14,7 +14,7 @@ import click
 from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.render import grid, write_csv, write_json
 from xlwh.errors import SqlError
-from xlwh.store.files import size
+from xlwh.store.files import replacing, size
 
 if TYPE_CHECKING:
     from xlwh.store import Entry, Warehouse
@@ -74,7 +74,8 @@ def sql(
     with closing(connect(root, everything=everything)) as connection, sql_errors():
         if parquet is not None:
             frame = connection.sql(checked(text)).pl()
-            frame.write_parquet(parquet)
+            with replacing(parquet) as unfinished:
+                frame.write_parquet(unfinished)
             click.echo(f"Wrote {frame.height:,} rows to {parquet}", err=True)
             return
         result = connection.execute(checked(text))

@@ -13,7 +13,7 @@ from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import dry_run_option
 from xlwh.cli.render import grid, shown
 from xlwh.errors import MissingDataError
-from xlwh.store.files import size
+from xlwh.store.files import require_writable, size
 
 if TYPE_CHECKING:
     from xlwh.store import Entry, Warehouse
@@ -72,6 +72,7 @@ def drop(
     if dry_run:
         click.echo(f"Would drop {total}.")
         return
+    require_writable(root)
     _ask(f"Drop {total}?", yes)
     dropping.drop(warehouse, entries)
     for file in tests:
@@ -122,6 +123,7 @@ def rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file:
     if dry_run:
         click.echo(f"Would write {total}, and those whose fingerprint names one of them.")
         return
+    require_writable(root)
     _ask(f"Write {total} again as `{new}`?", yes)
     with click.progressbar(length=1, label="renaming", file=sys.stderr) as bar:
 

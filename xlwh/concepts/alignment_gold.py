@@ -7,13 +7,13 @@ TSV `source TAB target TAB links` (XL-WA). Positions are counted from 0 here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xlwh.errors import CorpusError
+from xlwh.jsons import parsed
 
 Link = tuple[int, int]
 """(source position, target position)."""
@@ -97,9 +97,15 @@ def read_jsonl(path: Path) -> list[GoldPair]:
     """JSON lines {src_words, tgt_words, alignment: [[i, j]]}: all links count as sure."""
     pairs = []
     for number, line in enumerate(_lines(path), start=1):
-        row = json.loads(line)
-        links = [f"{i}-{j}" for i, j in row["alignment"]]
-        pairs.append(_pair(path, number, row["src_words"], row["tgt_words"], links, 0))
+        try:
+            row = parsed(line)
+            links = [f"{i}-{j}" for i, j in row["alignment"]]
+            words = row["src_words"], row["tgt_words"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorpusError(
+                f"{path}, line {number}: no pair of sentences with its links: {error}"
+            ) from None
+        pairs.append(_pair(path, number, *words, links, 0))
     return pairs
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from xlwh.errors import ModelError
+from xlwh.jsons import read_object
 from xlwh.models.families import family_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,17 @@ class Place:
 
 def states_of(pin: Pin) -> dict[Stack, int]:
     """Hidden states of each stack of a model: its layers and one more, read from its config.json."""
-    config = json.loads((pin.folder / "config.json").read_text(encoding="utf-8"))
+    file = pin.folder / "config.json"
+    config = read_object(file, ModelError, f"Model `{pin.key}`: ")
+    try:
+        return _states(pin, config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"Model `{pin.key}`: {file} does not say how many layers there are: {error}."
+        ) from None
+
+
+def _states(pin: Pin, config: Mapping[str, Any]) -> dict[Stack, int]:
     family = family_of(pin.model_type)
     if family.name == "t5":
         depth = int(config["num_layers"])

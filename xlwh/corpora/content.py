@@ -11,14 +11,16 @@ import gzip
 import io
 import json
 import lzma
+import os
 import re
+import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, Literal, cast
+from typing import IO, Any, BinaryIO, Literal, cast
 
 from xlwh.errors import AbsentFileError, CorpusError
 
@@ -73,6 +75,11 @@ _FOR_PEOPLE = frozenset(
         "AUTHORS",
     ]
 )
+LIMIT_VARIABLE = "XLWH_UNPACK_LIMIT"
+"""Environment variable with the most bytes that a packed file may unpack to in memory: 8GB."""
+_LIMIT_BYTES = 2_000_000_000
+_STREAMED = 50
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _HEAD = 4096
 _SMALL = 64 * 1024
 _DRAINED_BYTES = 32_000_000
@@ -141,6 +148,56 @@ _ERROR_KEYS = frozenset(
 _ERROR_MARKS = frozenset(
     ["error", "errors", "error_message", "message", "msg", "detail", "details", "fault", "exception"]
 )
+
+
+def unpack_limit() -> int:
+    """The most bytes that a packed file may unpack to in memory. `CorpusError` for a variable that is no size."""
+    asked = os.environ.get(LIMIT_VARIABLE, "").strip()
+    if not asked:
+        return _LIMIT_BYTES
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", asked, re.IGNORECASE)
+    if match is None or len(match[1]) > 15:
+        raise CorpusError(f"{LIMIT_VARIABLE} is `{asked}`, which is no size; write it like 8GB.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def stream_limit() -> int:
+    """The same of a file that is read as a stream, and never in memory as a whole."""
+    return _STREAMED * unpack_limit()
+
+
+def too_large(where: object, limit: int) -> CorpusError:
+    """The error of a packed file of which no end is in sight."""
+    return CorpusError(
+        f"{where}: unpacks to more than {limit:,} bytes, as nothing does but a damaged or a malicious file. If this one "
+        f"is meant to, unpack it, or set the environment variable {LIMIT_VARIABLE} to more, such as 8GB."
+    )
+
+
+class _Limited(io.RawIOBase):
+    """An unpacked stream that ends with an error behind so many bytes."""
+
+    def __init__(self, stream: IO[bytes], where: object, limit: int) -> None:
+        self._stream, self._where = stream, where
+        self._limit = self._left = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise too_large(self._where, self._limit)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(1 << 20) or b"", b""))
+
+
+def _limited(stream: IO[bytes], where: object, limit: int) -> IO[bytes]:
+    return cast(IO[bytes], io.BufferedReader(_Limited(stream, where, limit), 1 << 20))
 
 
 def refuse_placeholder(data: bytes, where: object) -> None:
@@ -260,7 +317,7 @@ def read(path: Path, inside: tuple[str, ...] = (), lines: int | None = None) -> 
 
 def _read(stream: IO[bytes], inside: tuple[str, ...], where: str, lines: int | None, drained: bool) -> bytes:
     if not inside:
-        with unpacked(stream) as plain:
+        with unpacked(stream, where) as plain:
             if lines is None:
                 return plain.read()
             found = _beginning(plain, lines)
@@ -272,6 +329,7 @@ def _read(stream: IO[bytes], inside: tuple[str, ...], where: str, lines: int | N
         if archive is None:
             raise CorpusError(f"{where}: not an archive, so it has no member `{inside[0]}`")
         member = archive.open(inside[0])
+        member = _limited(member, where, unpack_limit())
         inner = member if len(inside) == 1 else io.BytesIO(member.read())
         return _read(inner, inside[1:], where, lines, drained)
 
@@ -296,8 +354,11 @@ def unreadable(where: object, error: Exception) -> CorpusError:
 
 
 @contextmanager
-def unpacked(stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    """A stream without its gzip, bzip2 or xz; layers of them are taken off one by one."""
+def unpacked(stream: IO[bytes], where: object, limit: int | None = None) -> Iterator[IO[bytes]]:
+    """A stream without its gzip, bzip2 or xz; layers of them are taken off one by one.
+
+    Each may unpack to `limit` bytes (default: `unpack_limit`): reading on is a `CorpusError` that names `where`.
+    """
     own = not isinstance(stream, io.BufferedReader)
     buffered = io.BufferedReader(cast(io.RawIOBase, stream)) if own else cast(io.BufferedReader, stream)
     try:
@@ -312,7 +373,8 @@ def unpacked(stream: IO[bytes]) -> Iterator[IO[bytes]]:
             inner = bz2.BZ2File(buffered)
         else:
             inner = lzma.LZMAFile(buffered)  # noqa: SIM115 - closed below, as the others are
-        with inner, unpacked(cast(IO[bytes], inner)) as plain:
+        most = unpack_limit() if limit is None else limit
+        with inner, unpacked(_limited(cast(IO[bytes], inner), where, most), where, limit) as plain:
             yield plain
     finally:
         if own and not buffered.closed:
@@ -332,7 +394,13 @@ class _Archive:
         if isinstance(handle, zipfile.ZipFile):
             entries = [(info.filename, info) for info in handle.infolist() if not info.is_dir()]
         else:
-            entries = [(info.name, info) for info in handle if info.isfile()]
+            entries, total, most = [], 0, stream_limit()
+            for info in handle:
+                total += info.size
+                if total > most:
+                    raise too_large(handle.name or "a tar archive", most)
+                if info.isfile():
+                    entries.append((info.name, info))
             # Python takes a tar that breaks off between two members for a whole one: the end has marks of its own.
             assert handle.fileobj is not None
             handle.fileobj.seek(handle.offset)
@@ -382,7 +450,8 @@ def _archive(stream: IO[bytes]) -> Iterator[_Archive | None]:
 def _is_tar(stream: IO[bytes]) -> bool:
     """Whether the unpacked bytes begin with a header of tar, whose checksum no other file has."""
     try:
-        with unpacked(stream) as plain:
+        # One block is read.
+        with unpacked(stream, "", sys.maxsize) as plain:
             tarfile.TarInfo.frombuf(plain.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
     except ERRORS:
         return False
@@ -399,7 +468,7 @@ def members(path: Path, inside: tuple[str, ...] = ()) -> list[str] | None:
         return None
     try:
         with path.open("rb") as stream:
-            names = _names(stream, inside)
+            names = _names(stream, inside, where)
     except ERRORS as error:
         raise unreadable(where, error) from None
     if names is None:
@@ -422,13 +491,14 @@ def _is_hidden(part: str) -> bool:
     return part.startswith(("_", ".")) and part != ".."
 
 
-def _names(stream: IO[bytes], inside: tuple[str, ...]) -> list[str] | None:
+def _names(stream: IO[bytes], inside: tuple[str, ...], where: str) -> list[str] | None:
     with _archive(stream) as archive:
         if archive is None:
             return None
         if not inside:
             return archive.names()
-        return _names(io.BytesIO(archive.open(inside[0]).read()), inside[1:])
+        member = _limited(archive.open(inside[0]), where, unpack_limit())
+        return _names(io.BytesIO(member.read()), inside[1:], where)
 
 
 def data_files(names: Iterable[str]) -> list[str]:
@@ -453,15 +523,16 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     `CorpusError` for what stands in the place of data; what unpackers raise further down is the caller's.
     """
     refuse_part(path)
-    names = members(path)
+    names, most = members(path), stream_limit()
     with path.open("rb", buffering=1 << 20) as stream:
         if names is None:
-            with unpacked(stream) as plain:
+            with unpacked(stream, path, most) as plain:
                 yield _checked(plain, path)
             return
         with _archive(stream) as archive:
             assert archive is not None
-            with unpacked(archive.open(only_member(path, names))) as plain:
+            member = _limited(archive.open(only_member(path, names)), path, most)
+            with unpacked(member, path, most) as plain:
                 yield _checked(plain, path)
 
 

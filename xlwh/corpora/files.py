@@ -143,7 +143,7 @@ def search(
 ) -> Document | None:
     """As `find`, but None where no file matches."""
     place = base_path(request, options, fill)
-    here = "{language}" in str(request.path)
+    here = "{language}" in request.pattern
     if place.is_file():
         if members(place) is None:
             if options.file or options.member:
@@ -279,7 +279,7 @@ def search_all(
         document = search(request, options, patterns)
         return [document] if document else []
     for pattern in [options.file] if options.file else patterns:
-        own = "{language}" in pattern or "{language}" in str(request.path)
+        own = "{language}" in pattern or "{language}" in request.pattern
         name = filled(request, options, pattern)
         found: list[tuple[Path, tuple[str, ...]]] = []
         if archived:
@@ -343,7 +343,7 @@ def base_path(request: Request, options: FileOptions, fill: Mapping[str, str] | 
             f"`datasets.{request.key}`: reader `{request.dataset.reader}` needs `path`; "
             "a dataset of the hub is read by the reader `hub`"
         )
-    place = Path(filled(request, options, str(request.path), fill))
+    place = request.root / filled(request, options, request.pattern, fill)
     if not place.exists():
         hint = content.absent(place)
         parent = next((p for p in place.parents if p.is_dir()), Path("."))

@@ -116,7 +116,7 @@ class Hub(Reader):
                 for p in place.rglob("*")
                 if p.is_file() and p.suffix in (".arrow", ".json") and not p.name.startswith("cache-")
             )
-            own = "{language}" in str(request.path) or "{language}" in (options.config or "")
+            own = "{language}" in request.pattern or "{language}" in (options.config or "")
             return tuple(Document(p, shown_name(request, p), for_language=own) for p in files)
         documents = search_all(replace(request, path=place), options, _FILES)
         if not documents:

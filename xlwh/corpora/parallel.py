@@ -116,7 +116,7 @@ class Parallel(Reader):
                 f"set `datasets.{request.key}.options.source`."
             )
         sides = self.fills(request)
-        if "{side}" in (options.file or "") or "{side}" in str(request.path):
+        if "{side}" in (options.file or "") or "{side}" in request.pattern:
             return tuple(find(request, options, _LINE_FILES, fill) for fill in sides)
         if options.file is None and options.layout in (None, "lines"):
             first, second = (search(request, options, _LINE_FILES, fill) for fill in sides)

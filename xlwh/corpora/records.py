@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from xlwh.corpora.columns import Quoting, Row, csv_rows, tsv_rows
-from xlwh.corpora.content import ARCHIVES, PACKINGS
+from xlwh.corpora.content import ARCHIVES, PACKINGS, too_large, unpack_limit
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import Broken, Lines, lines_of, refuse_utf16
 from xlwh.corpora.sniff import NO_TABLE, is_header, is_json_object, refuse_header, refuse_other_format
@@ -260,11 +260,29 @@ def _parquet(document: Document, data: bytes) -> Records:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = _table(pq.ParquetFile(io.BytesIO(data)), document)
         table.validate()
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise CorpusError(f"{document.path}: not a readable Parquet file: {error}") from None
     return Records(tuple(table.column_names), arrow_records(table), arrow_features(table.schema), "parquet")
+
+
+def _table(file: Any, document: Document) -> Any:
+    """All rows of a Parquet file. Its pages may say in a few bytes what takes gigabytes: `CorpusError` for those."""
+    import pyarrow as pa
+
+    limit, total, batches = unpack_limit(), 0, []
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        # A dictionary is in memory once, whatever batches say.
+        total += sum((c.indices if pa.types.is_dictionary(c.type) else c).nbytes for c in batch.columns)
+        if total > limit:
+            raise too_large(document.path, limit)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, file.schema_arrow)
+
+
+_ROWS_AT_ONCE = 1024
+"""Of a Parquet file: one row may hold a megabyte."""
 
 
 def arrow_features(schema: Any) -> Mapping[str, Any]:

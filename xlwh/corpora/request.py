@@ -71,6 +71,12 @@ class Request:
     """All languages of the dataset."""
 
     @property
+    def pattern(self) -> str:
+        """`path` with its placeholders: below `root` where it lies there, whose own name has none."""
+        path = self.path or Path()
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
+    @property
     def split(self) -> str:
         return self.dataset.split
 

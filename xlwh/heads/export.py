@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.heads.players import Player
+from xlwh.jsons import parsed
 from xlwh.models.families import family_of
 from xlwh.models.families.base import base_model
 from xlwh.models.pins import refuse_foreign
@@ -42,7 +43,7 @@ def mask_json(removed: Iterable[Player], **about: str) -> str:
 def read_mask(text: str) -> tuple[Player, ...]:
     """The removed heads of `mask_json`; ModelError where the text is no mask."""
     try:
-        layers = json.loads(text)["removed_heads"]
+        layers = parsed(text)["removed_heads"]
         return tuple(Player("head", int(layer), int(head)) for layer in layers for head in layers[layer])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"This is no mask of heads: {error}") from None

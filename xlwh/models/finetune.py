@@ -37,6 +37,7 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.jsons import read_object
 from xlwh.models.batches import plan
 from xlwh.models.training_data import (
     Objective,
@@ -118,13 +119,8 @@ def finetune(
 
 def read_training(folder: Path) -> dict[str, Any]:
     """What `finetune` recorded beside a model: recipe, counts, scores and the learning curve."""
-    try:
-        content: dict[str, Any] = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder / TRAINING_FILE} cannot be read: {error}. Remove the folder {folder} to train that model again."
-        ) from None
-    return content
+    then = f"Remove the folder {folder} to train that model again."
+    return read_object(folder / TRAINING_FILE, ModelError, then=then)
 
 
 def learning_rate(peak: float, step: int, warmup_steps: int, planned_steps: int) -> float:

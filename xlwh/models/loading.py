@@ -14,7 +14,7 @@ from xlwh.errors import ModelError
 from xlwh.models.families import Family, family_of
 from xlwh.models.labels import LABELLED, classes
 from xlwh.models.loaded import LoadedModel
-from xlwh.models.pins import Pin, weight_files
+from xlwh.models.pins import Pin, refuse_absurd, weight_files
 from xlwh.models.weights import refuse_other_weights
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def _config(pin: Pin) -> Any:
     try:
         family = family_of(pin.model_type)
     except ModelError as error:
-        raise ModelError(f"Model `{pin.key}`: {error}") from None
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json: {error}") from None
+    refuse_absurd(pin.key, pin.folder)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
@@ -247,7 +248,7 @@ def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrain
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= rows:
         raise ModelError(
-            f"Model `{pin.key}`: the tokenizer does not match: it has token ids up to {highest}, "
+            f"Model `{pin.key}`: the tokenizer in {pin.folder} does not match: it has token ids up to {highest}, "
             f"the word embedding has {rows} rows."
         )
     if tokenizer.pad_token_id is None:
@@ -258,7 +259,7 @@ def _check(pin: Pin, model: PreTrainedModel, family: Family, tokenizer: PreTrain
     declared = getattr(model.config, "pad_token_id", None)
     if declared is not None and declared != tokenizer.pad_token_id:
         raise ModelError(
-            f"Model `{pin.key}`: the tokenizer does not match: its padding token has id "
+            f"Model `{pin.key}`: the tokenizer in {pin.folder} does not match: its padding token has id "
             f"{tokenizer.pad_token_id}, config.json says {declared}."
         )
     model.config.pad_token_id = tokenizer.pad_token_id

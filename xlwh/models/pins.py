@@ -6,7 +6,7 @@ Reads configuration and bytes only: torch and transformers are never imported he
 from __future__ import annotations
 
 import fnmatch
-import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from xlwh.digests import HashCache
 from xlwh.errors import ModelError
+from xlwh.jsons import parsed, read_object
 
 NEVER_READ = (
     *("README*", "LICEN[CS]E*", "NOTICE*", "CITATION*", "CHANGELOG*", "*.md", "*.rst", "*.pdf", "*.html"),
@@ -80,6 +81,12 @@ OTHER_WEIGHTS = {
     "distributed_config": "weights in parts for several devices. Save the whole model with `save_pretrained`",
 }
 """Keys of configuration files that make the loaded weights other ones than those of the safetensors files."""
+_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "num_decoder_layers")
+_MOST_LAYERS = 10_000
+_WIDTHS = ("vocab_size", "n_words", "hidden_size", "d_model", "emb_dim", "intermediate_size", "d_ff")
+"""Sizes in a configuration that are a dimension of some weight."""
+_LARGEST = 2**40
+"""A number in a configuration beyond this is no size of a model."""
 SHARD = re.compile(r"(?P<stem>model)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
 
 
@@ -164,6 +171,7 @@ def task_of(architecture: str | None) -> str | None:
 def require_loadable(key: str, folder: Path) -> dict[str, Any]:
     """The configuration of a checkpoint; ModelError where it may not be loaded, as far as names and configuration tell."""
     config = _read_config(key, folder)
+    _refuse_folders(key, folder)
     refuse_foreign(key, folder)
     if not tokenizer_files(folder):
         raise ModelError(f"Model `{key}`: {folder} holds no tokenizer files (tokenizer.json and the like).")
@@ -183,7 +191,7 @@ def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             try:
-                header = json.loads(stream.read(length)) if 2 <= length <= size - 8 else None
+                header = parsed(stream.read(length).decode()) if 2 <= length <= size - 8 else None
             except ValueError:
                 header = None
         if not isinstance(header, dict):
@@ -191,13 +199,18 @@ def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
                 f"Model `{key}`: {file} is no safetensors file, or a part of one. Fetch it again."
             )
         tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-        expected = 8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
+        try:
+            found |= {name: tuple(map(int, each["shape"])) for name, each in tensors.items()}
+            expected = (
+                8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
+            )
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ModelError(f"Model `{key}`: the header of {file} is damaged. Fetch it again.") from None
         if expected != size:
             raise ModelError(
                 f"Model `{key}`: {file} holds {size:,} bytes where its header says {expected:,}: a part of a download "
                 "or copy. Fetch it again."
             )
-        found |= {name: tuple(each["shape"]) for name, each in tensors.items()}
     return found
 
 
@@ -249,7 +262,7 @@ def _named_files(folder: Path) -> set[Path]:
     if not config.is_file():
         return set()
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = parsed(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return set()  # refused where it is read
     entries = content.items() if isinstance(content, dict) else ()
@@ -333,19 +346,36 @@ def _read_config(key: str, folder: Path) -> dict[str, Any]:
 
 
 def _read_json(key: str, file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"Model `{key}`: {file} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"Model `{key}`: {file} is not a JSON object.")
-    return content
+    return read_object(file, ModelError, f"Model `{key}`: ")
 
 
 def refuse_foreign(key: str, folder: Path) -> None:
     """ModelError where a folder holds an adapter, or configuration that names code or other weights than its own."""
     _refuse_adapter(key, folder)
     _refuse_code(key, folder)
+
+
+def _refuse_folders(key: str, folder: Path) -> None:
+    for file in folder.iterdir():
+        if file.is_dir() and file.suffix in (".json", ".safetensors", ".txt", ".model"):
+            raise ModelError(f"Model `{key}`: {file} is a folder, where a file is expected.")
+
+
+def refuse_absurd(key: str, folder: Path) -> None:
+    """Refuse sizes that no model has: transformers would make it before it looked at the weights."""
+    config = _read_config(key, folder)
+    where = f"Model `{key}`: {folder / 'config.json'} has"
+    sizes = {name: value for name, value in config.items() if isinstance(value, int | float)}
+    for name, value in sizes.items():
+        most = _MOST_LAYERS if name in _LAYERS else _LARGEST
+        if abs(value) > most and math.isfinite(value):
+            raise ModelError(f"{where} `{name}` = {value:.3g}: no model is that large.")
+    widest = max((max(shape, default=0) for shape in shapes(key, folder).values()), default=0)
+    for name in _WIDTHS:
+        if sizes.get(name, 0) > widest:
+            raise ModelError(
+                f"{where} `{name}` = {sizes[name]}, and no weight beside it is larger than {widest}."
+            )
 
 
 def _refuse_adapter(key: str, folder: Path) -> None:
@@ -368,7 +398,11 @@ def _refuse_code(key: str, folder: Path) -> None:
     for file in _opened(folder):
         # Vocabularies and indices are JSON too, large, and have keys of their own.
         if _matches(file.name, ("config.json", "*_config.json")):
-            for path, entry, value in _entries(_read_json(key, file), ()):
+            try:
+                entries = list(_entries(_read_json(key, file), ()))
+            except RecursionError:
+                raise ModelError(f"Model `{key}`: {file} is nested too deeply.") from None
+            for path, entry, value in entries:
                 _refuse_entry(key, f"{file} has `{'.'.join(path)}`", entry, value)
 
 

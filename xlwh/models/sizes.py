@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.digests import FileMemo
+from xlwh.jsons import parsed
 from xlwh.study import Scratch
 
 _T5: Mapping[str, Any] = {"d_model": 512, "d_kv": 64, "num_heads": 8, "d_ff": 2048, "num_layers": 6}
@@ -32,7 +32,7 @@ def of_folder(folder: Path) -> Size:
 
     OSError or ValueError where they cannot be read.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = parsed((folder / "config.json").read_text(encoding="utf-8"))
     vocabulary = config.get("vocab_size", config.get("n_words"))
     parameters = layers = 0
     for file in sorted(folder.glob("*.safetensors")):
@@ -61,7 +61,7 @@ def _shapes(file: Path) -> list[list[int]]:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:
             raise ValueError(f"{file} is no safetensors file.")
-        header = json.loads(stream.read(length))
+        header = parsed(stream.read(length).decode())
     return [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.errors import ModelError
+from xlwh.jsons import parsed
 from xlwh.selftest.items import VERSION, Capability, Result, refusal
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study
@@ -51,7 +52,7 @@ class SelfTests:
     def known(self, pin: Pin) -> tuple[Result, ...] | None:
         """The results of a model that was tried; None if it was not."""
         try:
-            rows = json.loads(self._file(pin).read_text(encoding="utf-8"))
+            rows = parsed(self._file(pin).read_text(encoding="utf-8"))
             return tuple(Result(**row) for row in rows)
         except (OSError, ValueError, TypeError):
             return None  # not there, or cut off: it is tried again

@@ -16,6 +16,7 @@ from typing import Any
 
 from xlwh.digests import sha256
 from xlwh.errors import SourceError
+from xlwh.jsons import parsed
 from xlwh.place import INDEX
 from xlwh.store.files import replacing
 
@@ -101,7 +102,7 @@ class Mirror:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            content = json.loads(self._fs.cat_file(self._at(INDEX)))
+            content = parsed(self._fs.cat_file(self._at(INDEX)).decode())
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}")
             files: dict[str, dict[str, Any]] = dict(content["files"])

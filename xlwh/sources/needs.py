@@ -145,7 +145,7 @@ def _named_by(
 ) -> list[Path]:
     from xlwh.corpora.files import filled
 
-    place = _clean(Path(filled(request, options, str(request.path), fill)))
+    place = _clean(request.root / filled(request, options, request.pattern, fill))
     if options.file is not None and not set("*?[") & set(options.file):
         file = place / filled(request, options, options.file, fill)
         if _address(file, root, registry) is not None:

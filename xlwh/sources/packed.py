@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xlwh.corpora import content
+
 _STREAMS: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
     ".tgz": gzip.open,
@@ -32,8 +34,11 @@ def is_whole(file: Path, name: str) -> bool | None:
         return None
     try:
         with _STREAMS[suffix](file) as stream:
-            while stream.read(_CHUNK):
-                pass
+            left = content.stream_limit()
+            while data := stream.read(_CHUNK):
+                left -= len(data)
+                if left < 0:
+                    raise content.too_large(file, content.stream_limit())
     except (EOFError, OSError, zlib.error, lzma.LZMAError):
         return False
     return True

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from xlwh import failures
 from xlwh.errors import XlwhError
 from xlwh.models import Zoo, threads
 from xlwh.models.zoo import KEEP
@@ -66,20 +67,12 @@ def _tried(step: Step, context: Context, key: Key) -> StepResult | Exception:
     """What became of a partition: whatever its code does, short of ending the process, concerns it alone."""
     try:
         return runner.run(step, context, key)
-    except Exception as error:
-        return error
-    except BaseException as error:
-        # Code of the user's own that calls `sys.exit`, and a library of Rust that panics; no interruption.
-        if isinstance(error, SystemExit) or type(error).__name__ == "PanicException":
-            return _as_exception(error)
+    except (KeyboardInterrupt, GeneratorExit):
         raise
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """An error of a kind that everybody knows, which says what another one is, with that behind it."""
-    made = RuntimeError(f"{type(error).__name__}: {error}")
-    made.__cause__ = error
-    return made
+    except BaseException as error:  # libraries of Rust panic with an error that is no Exception
+        if failures.was_stopped(error):
+            raise KeyboardInterrupt from error
+        return failures.as_error(error, [context.warehouse.root])
 
 
 class Crew:
@@ -420,7 +413,7 @@ def _make(name: str, key: Key, force: bool) -> StepResult:
         return made
     if _can_be_sent(made):
         raise made
-    raise _as_exception(made)
+    raise XlwhError(str(made))
 
 
 def _reporting() -> Progress:

@@ -110,7 +110,10 @@ class History:
         except sqlite3.Error:
             return []
         found = [dict(zip(names, row, strict=True)) for row in rows]
-        made = [Made(**{**row, "tables": json.loads(row["tables"])}) for row in found]
+        try:
+            made = [Made(**{**row, "tables": json.loads(row["tables"])}) for row in found]
+        except (ValueError, TypeError, RecursionError):
+            return []
         device = next((each.device for each in made if each.model is not None), None)
         return [each for each in made if each.model is None or each.device == device]
 

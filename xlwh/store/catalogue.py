@@ -305,7 +305,7 @@ def _make_view(
 def _run(database: duckdb.DuckDBPyConnection, sql: str, step: View | Macro) -> None:
     try:
         database.execute(sql)
-    except duckdb.TransactionException as error:
+    except (duckdb.TransactionException, duckdb.FatalException) as error:
         # Not the view's fault: it could not be written down.
         raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
     except duckdb.Error as error:
@@ -338,6 +338,8 @@ def make_files_view(
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(table, entries)}")
+    except (duckdb.TransactionException, duckdb.FatalException) as error:
+        raise StoreError(f"The catalogue cannot be written: {_line(error)}") from error
     except duckdb.Error as error:
         raise StoreError(
             f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh repair`."

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from xlwh.errors import SqlError, StoreError
+from xlwh.failures import full_disk
 from xlwh.store import spill
 from xlwh.store.addresses import SCHEME
 from xlwh.store.literals import quoted
@@ -106,7 +107,11 @@ def silenced(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 def read_info(path: Path) -> CatalogueInfo | None:
     """What the catalogue at `path` says of itself; None if it is none or cannot be read."""
-    opened = _open_informed(path)
+    try:
+        opened = _open_informed(path)
+    except StoreError:
+        # Without room for a copy of it: whoever makes room has to know too.
+        opened = _informed(silenced(duckdb.connect(path, read_only=True)))
     if opened is None:
         return None
     database, info = opened
@@ -146,10 +151,18 @@ def open_in_memory(
 
 
 def _open_informed(path: Path) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo] | None:
+    """A private copy of a catalogue; None if it is none or cannot be read. `StoreError` where there is no room for one."""
     try:
-        database = open_private(partial(copyfile, path))
-    except (duckdb.Error, OSError):
+        return _informed(open_private(partial(copyfile, path)))
+    except (duckdb.Error, OSError) as error:
+        if full := full_disk(error, [spill.folder()]):
+            raise StoreError(f"The catalogue {path} cannot be opened. {full}") from error
         return None
+
+
+def _informed(
+    database: duckdb.DuckDBPyConnection,
+) -> tuple[duckdb.DuckDBPyConnection, CatalogueInfo] | None:
     try:
         return database, info_of(database)
     except duckdb.Error:

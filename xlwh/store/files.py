@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from xlwh.errors import StoreError
 
 MANIFEST = "manifest.sqlite"
 """The manifest's file in a warehouse: where it is, there is a warehouse."""
@@ -59,7 +62,13 @@ def publish(unfinished: Path, path: Path, final: bool = False) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write to, which replaces `path` at the end, with its mode, and leaves nothing behind where that is not reached."""
+    """A file to write to, which replaces `path` at the end, with its mode, and leaves nothing behind where that is not reached.
+
+    What is no file, such as /dev/stdout, is written to itself.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path_beside(path)
     try:
@@ -81,6 +90,30 @@ def write_whole(path: Path, content: bytes) -> int:
         error.filename = error.filename or str(path)
         raise
     return len(content)
+
+
+def require_writable(root: Path) -> None:
+    """Refuse a warehouse in which this process may not write; `StoreError` says why it may not."""
+    if not root.exists() or os.access(root, os.W_OK):
+        return
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        why = "its file system may only be read"
+    else:
+        owner = root.stat().st_uid
+        mine = owner == os.geteuid()
+        why = (
+            "its mode lets nobody write"
+            if mine
+            else f"it belongs to the user {_name(owner)}, and you are {_name(os.geteuid())}"
+        )
+    raise StoreError(f"Nothing can be changed in the warehouse {root}: {why}.")
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def make_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from xlwh.errors import StoreError
+from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
@@ -58,7 +59,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     known = manifest.files()
     info = read_info(root / NAME)
     shown = _shown(info, manifest)
-    doomed: list[Path] = []
+    doomed, ended = list[Path](), list[Path]()
     superseded: list[str] = []
     kept = 0
     for path, found in files_in(root / "tables"):
@@ -71,13 +72,13 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             if file in shown or now - state.superseded_at <= grace:
                 kept += 1
             else:
-                doomed.append(path)
+                ended.append(path)
                 superseded.append(file)
     for path, since, files in _unneeded_artefacts(root, manifest, known):
         if now - since <= (grace if files else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(files):
             kept += bool(files)
         else:
-            doomed.append(path)
+            (ended if files else doomed).append(path)
             superseded += files
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
@@ -93,17 +94,43 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         if path.relative_to(root / KEPT).as_posix() not in wanted
         and now - _time(found) > max(grace, UNNAMED_GRACE)
     ]
-    # First the manifest: after a crash in between it never claims a file that is gone.
-    manifest.forget(superseded)
+    # What no commit names comes first: on a full disk that makes room for the manifest's line about the others.
     removed, size = list[str](), 0
     for path in chain(doomed, _abandoned(root, now, max(grace, STAGING_GRACE))):
-        size += sum(found.st_size for _, found in files_in(path))
-        # Never half of a folder: what is left of one would be taken for work that was finished.
-        remove_folder(path) if path.is_dir() else remove(path)
+        size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
-        if path.is_relative_to(root / KEPT):
-            _remove_empty(path.parent, root / KEPT)
+    has_room = _forget(root, manifest, superseded)
+    for path in ended:
+        size += _remove(root, path)
+        removed.append(path.relative_to(root).as_posix())
+    if not has_room:
+        manifest.forget(superseded)
     return GcReport(tuple(removed), size, kept)
+
+
+def _remove(root: Path, path: Path) -> int:
+    """Remove a file or folder; the bytes that this freed."""
+    size = sum(found.st_size for _, found in files_in(path))
+    # Never half of a folder: what is left of one would be taken for work that was finished.
+    remove_folder(path) if path.is_dir() else remove(path)
+    if path.is_relative_to(root / KEPT):
+        _remove_empty(path.parent, root / KEPT)
+    return size
+
+
+def _forget(root: Path, manifest: Manifest, files: list[str]) -> bool:
+    """Mark files as removed before they are, so that after a crash the manifest never claims a file that is gone.
+
+    False where a full disk has no room for that. Then it is done afterwards; who looks at earlier commits looks whether
+    their files are there.
+    """
+    try:
+        manifest.forget(files)
+    except StoreError as error:
+        if not full_disk(error, [root]):
+            raise
+        return False
+    return True
 
 
 def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:

@@ -31,10 +31,11 @@ import duckdb
 
 from xlwh.digests import sha256
 from xlwh.errors import SqlError
+from xlwh.jsons import parsed
 from xlwh.store.addresses import HERE, paths
 from xlwh.store.connect import KEPT
-from xlwh.store.files import path_beside, publish
-from xlwh.store.literals import quoted, quoted_name
+from xlwh.store.files import path_beside, publish, write_whole
+from xlwh.store.literals import quoted_name
 from xlwh.store.manifest import Snapshot
 from xlwh.store.parquet import is_whole
 from xlwh.store.slots import Entry
@@ -355,7 +356,7 @@ def _has_digest(file: str) -> bool:
 
 def note_change(root: Path) -> None:
     """Say that rows may be kept that no catalogue has been told of."""
-    (root / KEPT / _CHANGES).write_text(secrets.token_hex(8), encoding="utf-8")
+    write_whole(root / KEPT / _CHANGES, secrets.token_hex(8).encode())
 
 
 def changes(root: Path) -> str:
@@ -375,7 +376,7 @@ def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...
     """The columns of a view, if they are kept."""
     try:
         text = (root / KEPT / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
-        return tuple(Column(*each) for each in json.loads(text))
+        return tuple(Column(*each) for each in parsed(text))
     except (OSError, ValueError, TypeError):
         return None
 

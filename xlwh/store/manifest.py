@@ -19,6 +19,7 @@ from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
+from xlwh.failures import full_disk
 from xlwh.store import artefacts as artefact_rows
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
@@ -224,8 +225,8 @@ _SCOPE_TABLES = (
 )""",
 )
 
-_LITTLE_BYTES = 1_000_000
-"""With less room than this SQLite reports errors of input and output, and does not say why."""
+_SHARED_BYTES = 200_000
+"""On a disk with less room than this SQLite's log and its index, which processes share, may find none."""
 
 _Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
 
@@ -244,17 +245,21 @@ class SqliteManifest:
     def _create(self) -> None:
         # Under another name first: a half-made manifest is never seen, whenever the process is killed.
         unfinished = path_beside(self.path)
-        connection = sqlite3.connect(unfinished)
-        connection.execute("pragma journal_mode = wal")
-        connection.executescript(_SCHEMA)
-        connection.execute(_BY_END)
-        connection.close()
-        publish(unfinished, self.path)
+        try:
+            with self._errors(), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+                connection.execute("pragma synchronous = full")
+                connection.executescript(f"begin; {_SCHEMA}; {_BY_END}; commit")
+                # Last: with a log of its own a part of it could be left behind where the disk is full.
+                connection.execute("pragma journal_mode = wal")
+            publish(unfinished, self.path)
+        finally:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                unfinished.with_name(f"{unfinished.name}{suffix}").unlink(missing_ok=True)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         # A connection per operation: nothing to share between threads, nothing left open after a kill.
-        try:
+        with self._errors():
             connection, before = self._connect()
             try:
                 connection.execute("pragma synchronous = full")
@@ -263,22 +268,33 @@ class SqliteManifest:
                 connection.close()
             if before is not None and before != self._state():
                 raise StoreError(f"The manifest {self.path} was changed while it was read. Try again.")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """SQLite's errors as errors of ours."""
+        try:
+            yield
         except sqlite3.Error as error:
-            place = self.path.parent
-            full = place.is_dir() and shutil.disk_usage(place).free < _LITTLE_BYTES
-            why = " (its disk is full)" if full else ""
-            raise StoreError(f"The manifest {self.path} cannot be used: {error}{why}.") from error
+            full = full_disk(error, [self.path.parent])
+            raise StoreError(f"The manifest {self.path} cannot be used: {error}. {full}".rstrip()) from error
 
     def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
         """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
         if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
-            return sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None), None
+            return self._connect_writing(), None
         # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
         # commits it holds: it is read with it. Without one the file is all there is.
         log = self.path.with_name(f"{self.path.name}-wal")
         how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
         where = f"{self.path.absolute().as_uri()}?{how}"
         return sqlite3.connect(where, uri=True, timeout=self._timeout_s, isolation_level=None), before
+
+    def _connect_writing(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
+        if shutil.disk_usage(self.path.parent).free < _SHARED_BYTES:
+            # What processes share beside the file takes room. One that has the file for itself keeps that in memory.
+            connection.execute("pragma locking_mode = exclusive")
+        return connection
 
     def _state(self) -> tuple[int, int]:
         found = self.path.stat()
@@ -290,7 +306,9 @@ class SqliteManifest:
         try:
             yield
         except BaseException:
-            connection.execute("rollback")
+            # A full disk has ended it already.
+            if connection.in_transaction:
+                connection.execute("rollback")
             raise
         connection.execute("commit")
 

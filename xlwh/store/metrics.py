@@ -34,6 +34,8 @@ GROUP = "xlwh.metrics"
 FOLDER = METRICS
 """Folder in a warehouse with the results."""
 CURRENT = "current.json"
+_TOLD = ("file", "function", "description")
+"""What it says of each result."""
 
 Metric = Callable[[Any], pl.DataFrame | pl.LazyFrame]
 """A function of an `xlwh.Warehouse`."""
@@ -70,7 +72,14 @@ def compute(root: Path, warehouse: object) -> None:
 def current(root: Path) -> dict[str, Mapping[str, str]]:
     """File, function and description of each result that is there, by the metric's name."""
     path = root / FOLDER / CURRENT
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    then = "Remove it: `xlwh materialize` computes the metrics of installed packages again."
+    found = read_object(path, StoreError, then=then)
+    for name, metric in found.items():
+        if not (isinstance(metric, dict) and all(isinstance(metric.get(key), str) for key in _TOLD)):
+            raise StoreError(f"{path} does not say what `{name}` is. {then}")
+    return found
 
 
 def write_current(root: Path, results: Mapping[str, Mapping[str, str]]) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
+from xlwh.failures import full_disk
 from xlwh.store.files import path_beside, publish
 from xlwh.tables import Table
 
@@ -97,6 +98,10 @@ def write_parquet(
         publish(unfinished, path, final=True)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}.") from error
+    except pl.exceptions.PolarsError as error:
+        if full := full_disk(error, [path.parent]):
+            raise StoreError(f"{path} cannot be written. {full}") from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
     return written

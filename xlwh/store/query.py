@@ -97,6 +97,10 @@ class Names:
 
 def _single(sql: str) -> duckdb.Statement:
     try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise SqlError(f"The statement is not UTF-8 at character {error.start}.") from None
+    try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as error:
         raise SqlError(f"Not valid SQL: {error}") from None
@@ -140,7 +144,14 @@ def names(text: str) -> Names:
     """The names in one SELECT, from DuckDB's own parse tree. Raises `SqlError` as `checked` does."""
     with _parser().cursor() as cursor:
         [(serialized,)] = cursor.execute("select json_serialize_sql($1)", [text]).fetchall()
-    tree = json.loads(serialized)
+    try:
+        return _names(json.loads(serialized))
+    except RecursionError:
+        raise SqlError("The statement is nested too deeply.") from None
+
+
+def _names(tree: Any) -> Names:
+    """The same of a parse tree."""
     if tree["error"]:
         raise SqlError(f"The statement cannot be checked: {tree['error_message']}.")
     nodes = list(_dicts(tree))

@@ -15,8 +15,18 @@ from typing import Any, Self
 import polars as pl
 
 from xlwh.errors import ContractError, StoreError
+from xlwh.jsons import parsed
 from xlwh.store.contract import check_key, checked, conforming, empty, schema
-from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove, remove_folder, sync
+from xlwh.store.files import (
+    UNFINISHED,
+    make_folder,
+    path_beside,
+    publish,
+    remove,
+    remove_folder,
+    sync,
+    write_whole,
+)
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest
 from xlwh.store.slots import Entry, Slot, contract
@@ -66,10 +76,8 @@ class Staging:
         make_folder(self._folder)
         about = self._folder / "slots.json"
         if not about.is_file():
-            unfinished = path_beside(about)
             content = {"slots": [str(slot) for slot in self.slots], "fingerprint": self.fingerprint}
-            unfinished.write_text(json.dumps(content, indent=1))
-            publish(unfinished, about)
+            write_whole(about, json.dumps(content, indent=1).encode())
         return self
 
     def __exit__(
@@ -165,11 +173,15 @@ class Staging:
         chunk = self._folder / f"chunk-{number:08d}"
         unfinished = path_beside(chunk)
         unfinished.mkdir()
-        for slot, frame in ordered.items():
-            path = unfinished / f"{self.slots.index(slot)}.parquet"
-            frame.write_parquet(path, compression="zstd", compression_level=1)
-            sync(path)
-        publish(unfinished, chunk)
+        try:
+            for slot, frame in ordered.items():
+                path = unfinished / f"{self.slots.index(slot)}.parquet"
+                frame.write_parquet(path, compression="zstd", compression_level=1)
+                sync(path)
+            publish(unfinished, chunk)
+        finally:
+            # On a full disk it would stand in the way of everybody.
+            remove(unfinished)
         self._last_chunk = time.monotonic()
 
     def finish(
@@ -294,10 +306,14 @@ def _folders(base: Path) -> Iterator[tuple[Path, list[str]]]:
     """Staging folders with the slots that they are of."""
     for about in base.glob("*/slots.json"):
         try:
-            slots = json.loads(about.read_text())["slots"]
+            slots = [str(slot) for slot in parsed(about.read_text())["slots"]]
         except FileNotFoundError:
             # Another process finished with it, and removed it, since it was listed.
             continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{about} cannot be read ({error}). Remove its folder: what was unfinished is made anew."
+            ) from None
         yield about.parent, slots
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ import polars as pl
 
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
+from xlwh.failures import is_unwritable
 from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, is_file_of, make_folder, path_beside, publish
@@ -38,10 +38,11 @@ OWN_SQL = PLACES["sql"]
 
 
 def require_usable(root: Path) -> None:
-    """Refuse a folder in which DuckDB cannot open a file: it takes what follows a `?` for settings."""
-    if "?" in str(root.resolve()):
-        text = f"The warehouse {root.resolve()} has a `?` in its path, which DuckDB cannot open."
-        raise StoreError(f"{text} Choose another folder with --warehouse.")
+    """Refuse a folder in which DuckDB cannot open a file: it takes what follows a `?` for settings, and `\\` for `/`."""
+    for mark in "?\\":
+        if mark in str(root.resolve()):
+            text = f"The warehouse {root.resolve()} has a `{mark}` in its path, which DuckDB cannot open."
+            raise StoreError(f"{text} Choose another folder with --warehouse.")
 
 
 class Warehouse:
@@ -312,6 +313,8 @@ class Warehouse:
         `everything` the tables and views hold all that is stored at the last commit (or at `as_of`), also what the study
         does not name.
         """
+        import duckdb
+
         from xlwh.store.connect import open_catalogue
 
         if as_of is not None or everything:
@@ -322,8 +325,8 @@ class Warehouse:
             return opened
         try:
             self.build_catalogue()
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        except (OSError, StoreError, duckdb.Error) as error:
+            if not is_unwritable(error, self.root):
                 raise
         else:
             if (opened := open_catalogue(self.root, memory_limit)) is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from xlwh.errors import ContractError
+from xlwh.errors import ContractError, StoreError
+from xlwh.failures import full_disk
 from xlwh.store.artefacts import Artefact
 from xlwh.store.contract import schema
 from xlwh.store.files import make_folder
@@ -92,6 +93,14 @@ def make_current(
             return manifest.commit(put=files, artefacts=artefacts)
         for file in files:
             (root / file.file).unlink(missing_ok=True)
+        raise
+    except StoreError as error:
+        if full_disk(error, [root]):
+            # They take the room that others need to make some.
+            for file in files:
+                now = manifest.current(file.slot)
+                if now is None or now.file != file.file:
+                    (root / file.file).unlink(missing_ok=True)
         raise
 
 

@@ -351,15 +351,36 @@ def load(path: Path | str) -> Study:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise StudyError(f"No study file {path}. Make one with: xlwh init") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
+        # Also the refusal of Python to read integers of thousands of digits.
         raise StudyError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: nested too deeply to be a study") from None
+    for place, number in _numbers(raw, ()):
+        if abs(number) > _LARGEST:
+            raise StudyError(
+                f"{path}, line {line_of(text, place)}: `{'.'.join(place)}` = {str(number)[:40]}: no setting is that large"
+            )
     if "folder" in raw:
         raise StudyError(f"{path}, line {line_of(text, ('folder',))}: unknown key `folder`")
     try:
         return Study.model_validate({**raw, "folder": path.resolve().parent})
     except ValidationError as error:
         raise StudyError(explain(Study, path, text, error)) from None
+
+
+_LARGEST = 2**53
+"""Of a whole number in a study."""
+
+
+def _numbers(content: object, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Whole numbers in nested tables and arrays, with their places."""
+    if isinstance(content, int):
+        yield place, content
+    elif isinstance(content, dict | list):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _numbers(value, (*place, str(key)))

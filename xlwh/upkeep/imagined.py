@@ -18,9 +18,10 @@ import polars as pl
 
 from xlwh.corpora import Glance
 from xlwh.digests import HashCache
-from xlwh.errors import MissingDataError, XlwhError
+from xlwh.errors import MissingDataError, ModelError, XlwhError
+from xlwh.jsons import read_object
 from xlwh.models import Zoo
-from xlwh.models.pins import TASKS, Pin
+from xlwh.models.pins import TASKS, Pin, architecture_of
 from xlwh.steps.base import Key
 from xlwh.steps.history import EVALUATED_ROWS
 from xlwh.steps.job import Planned
@@ -151,11 +152,8 @@ class Imagined(Planner):
         if folder is not None:
             return None
         file = configuration(model, spec.hub, spec.revision)
-        config = json.loads(file.read_text(encoding="utf-8"))
-        architecture, mark = (
-            next(iter(config.get("architectures") or ()), None),
-            f"{spec.hub}@{spec.revision}",
-        )
+        config = read_object(file, ModelError, f"Model `{model}`: ")
+        architecture, mark = architecture_of(model, file.parent, config), f"{spec.hub}@{spec.revision}"
         kind = str(config.get("model_type"))
         return Pin(model, "hub", spec.hub, spec.revision, kind, architecture, mark, mark, mark, file.parent)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import polars as pl
 
-from xlwh.errors import StoreError, XlwhError
+from xlwh.errors import ModelError, StoreError, XlwhError
+from xlwh.jsons import read_object
 from xlwh.models import Zoo
 from xlwh.steps.base import Key
 from xlwh.steps.job import ROWS, Planned
@@ -225,7 +226,7 @@ class Renamer:
 
         def copy(file: str, to: str) -> None:
             if Path(file).name == TRAINING_FILE:
-                record = json.loads(Path(file).read_text(encoding="utf-8"))
+                record = read_object(Path(file), ModelError)
                 record["recipe"] = self._renaming.recipe(record["recipe"])
                 record["model"] = self._renaming.value("model", record["model"])
                 Path(to).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

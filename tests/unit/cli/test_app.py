@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import duckdb
+import polars as pl
 import pytest
 
 from xlwh import __version__
@@ -91,37 +94,101 @@ def test_wrong_usage_is_exit_code_2(xlwh):
     assert "tables" in errors
 
 
+@pytest.fixture
+def failing(xlwh, monkeypatch, tmp_path):
+    """Runs a command that fails with an error, by default `check`; returns the exit code and what was told."""
+    monkeypatch.setenv("XLWH_TEMP", str(tmp_path))
+
+    def run(error, *arguments):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr("xlwh.store.Warehouse.__init__", fail)
+        code, out, told = xlwh(*(arguments or ("check",)))
+        assert out == ""
+        return code, told
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError(errno.EROFS, "Read-only file system", "/data/w"), "Error: Read-only file system: '/data/w'"),
-        (PermissionError(errno.EACCES, "Permission denied", "w"), "Error: Permission denied: 'w'"),
-        (OSError(errno.ENOSPC, "No space left on device"), "Error: No space left on device"),
-        (OSError(errno.EIO, "Input/output error"), None),
+        (OSError(errno.EROFS, "Read-only file system", "/data/w"), "Read-only file system: '/data/w'"),
+        (PermissionError(errno.EACCES, "Permission denied", "w"), "Permission denied: 'w'"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", b"\xff"), r"Is a directory: '\udcff'"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "Memory ran out."),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (UnicodeEncodeError("utf-8", "w\udcff", 1, 2, "surrogates not allowed"), r"Not UTF-8: 'w\udcff'"),
+        (ValueError("embedded null byte"), "NUL character"),
+        (OSError(errno.ENOSPC, "No space left on device"), " was full ("),
+        (duckdb.IOException("Could not write all bytes to file"), " was full ("),
+        (sqlite3.OperationalError("database or disk is full"), " was full ("),
+        (StoreError("The manifest: disk is full."), "Error: The manifest: disk is full. The file system /"),
     ],
 )
-def test_a_disk_that_is_full_or_may_not_be_written_is_one_line(xlwh, monkeypatch, error, told):
-    def failing(*_):
-        raise error
-
-    monkeypatch.setattr("xlwh.store.Warehouse.check", failing)
-    monkeypatch.setattr("xlwh.store.Warehouse.__init__", lambda *_: None)
-    for arguments in [("check", "--debug")] + [("check",)] * (told is None):
-        with pytest.raises(OSError, match=str(error.strerror)):
-            xlwh(*arguments)
-    if told is not None:
-        assert xlwh("check") == (1, "", f"{told}\n")
+def test_known_errors_are_one_line(failing, error, told):
+    code, text = failing(error)
+    assert code == 1
+    assert told in text
+    assert text.startswith("Error: ")
+    assert text.count("\n") == 1
+    assert "stack trace" not in text
+    with pytest.raises(type(error)):
+        failing(error, "check", "--debug")
 
 
-def test_ctrl_c_says_that_nothing_is_lost(xlwh, monkeypatch):
-    def interrupted(*_):
+@pytest.mark.parametrize("error", [KeyError("a\nb"), pl.exceptions.PanicException("boom"), AssertionError()])
+def test_any_other_error_is_one_line_with_its_stack_trace_in_a_file(failing, tmp_path, error):
+    code, text = failing(error)
+    assert code == 1
+    assert text.startswith(f"Error: xlwh check: {type(error).__name__}")
+    assert text.count("\n") == 1
+    log = Path(re.search(r"The stack trace is in (\S+);", text)[1])
+    assert log.parent == tmp_path
+    assert "Traceback" in log.read_text()
+    assert "in fail" in log.read_text()
+    with pytest.raises(type(error)):
+        failing(error, "check", "--debug")
+
+
+def test_without_room_for_the_stack_trace_the_error_is_told_all_the_same(failing, monkeypatch):
+    monkeypatch.setenv("XLWH_TEMP", "/nowhere")
+    assert "`--debug` shows the stack trace here" in failing(KeyError("a"))[1]
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), GeneratorExit()])
+def test_wishes_to_end_are_no_errors(failing, error):
+    with pytest.raises(type(error)):
+        failing(error)
+
+
+STOPS = {
+    ("materialize", "--study", "s.toml"): "goes on from there",
+    ("gc",): "the same command removes the rest",
+    ("sql", "select 1"): "Nothing was changed",
+    ("check",): "Nothing was changed",
+    ("drop", "--yes", "--study", "s.toml"): "as a whole or not at all",
+}
+
+
+@pytest.mark.parametrize("arguments", STOPS)
+def test_ctrl_c_says_what_a_command_leaves_behind(failing, xlwh, filled, monkeypatch, arguments):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xlwh.store.Warehouse.check", interrupted)
-    monkeypatch.setattr("xlwh.store.Warehouse.__init__", lambda *_: None)
-    code, _, errors = xlwh("check")
+    Path("s.toml").write_text("name = 's'\n")
+    monkeypatch.setattr("xlwh.study.load", stopped)
+    monkeypatch.setattr("xlwh.store.query.checked", stopped)
+    code, told = failing(KeyboardInterrupt(), *arguments)
     assert code == 130
-    assert "goes on from there" in errors
+    assert STOPS[arguments] in told
+
+
+def test_a_query_that_is_stopped_says_so(failing):
+    stopped = duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+    assert failing(stopped) == (130, "\nStopped. Nothing was changed.\n")
 
 
 HEAVY = {

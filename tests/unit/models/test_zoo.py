@@ -243,7 +243,7 @@ def test_a_missing_padding_token_is_refused(checkpoint: Checkpoint, tmp_path: Pa
 def test_another_models_tokenizer_is_refused(checkpoint: Checkpoint, folder: Path, zoo_of: ZooOf) -> None:
     for file in checkpoint("xlm-roberta").glob("tokenizer*"):
         shutil.copy(file, folder)
-    with pytest.raises(ModelError, match="the tokenizer does not match"):
+    with pytest.raises(ModelError, match=r"the tokenizer in .* does not match"):
         zoo_of(m={"path": "model"}).load("m")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -206,23 +207,26 @@ def test_a_partition_whose_worker_dies_is_begun_a_stated_number_of_times(study):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), pl.exceptions.PanicException("boom"), ValueError("bad")])
-def test_whatever_code_does_concerns_one_partition(error, study, monkeypatch):
+def test_whatever_code_does_concerns_one_partition(error, study, monkeypatch, tmp_path):
     def run(step, context, key):
         if key.language == "de":
             raise error
         return StepResult("written")
 
     monkeypatch.setattr(crew.runner, "run", run)
-    keys, context = [Key("nli_en", language=name) for name in ("en", "de", "es")], SimpleNamespace()
+    monkeypatch.setenv("XLWH_TEMP", str(tmp_path))
+    keys = [Key("nli_en", language=name) for name in ("en", "de", "es")]
+    context = SimpleNamespace(warehouse=SimpleNamespace(root=tmp_path))
     made = dict(crew.alone(STEPS["tokens"], context, keys, lambda key: None))
     failed = made.pop(keys[1])
     assert [result.status for result in made.values()] == ["written", "written"]
-    assert isinstance(failed, Exception)
-    told = "ValueError: bad", "RuntimeError: SystemExit: 3", "RuntimeError: PanicException: boom"
-    assert f"{type(failed).__name__}: {failed}" in told
+    assert isinstance(failed, XlwhError)
+    assert str(failed).startswith(f"{type(error).__name__}: {error}. ")
+    log = Path(re.search(r"The stack trace is in (\S+);", str(failed))[1])
+    assert "in run" in log.read_text()
     # In a worker the same, as something that can be sent.
     monkeypatch.setattr(crew._Bench, "context", context, raising=False)
-    with pytest.raises(type(failed), match=str(failed)) as raised:
+    with pytest.raises(XlwhError, match=re.escape(str(failed))) as raised:
         crew._make("tokens", keys[1], False)
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(failed)
 

@@ -573,5 +573,5 @@ def test_nothing_is_made_in_a_folder_that_may_only_be_read(
         os, "access", lambda path, mode, **named: path != root and genuine(path, mode, **named)
     )
     assert main(["materialize", "--study", str(study_file), "--warehouse", str(root)]) == 1
-    assert "may only be read" in capsys.readouterr().err
+    assert "Nothing can be changed in the warehouse" in capsys.readouterr().err
     assert list(root.iterdir()) == []

@@ -1,0 +1,28 @@
+"""JSON that may be damaged: what cannot be read is an error of ours that names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xlwh.errors import XlwhError
+
+
+def parsed(text: str) -> Any:
+    """A JSON text; `ValueError` where it is none, also where it is nested too deeply for Python."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_object(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> dict[str, Any]:
+    """The JSON object that a file holds; an error of `kind` names the file, `what` it is of, and what to do `then`."""
+    try:
+        content = parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise kind(f"{what}{path} cannot be read: {error}. {then}".rstrip()) from None
+    if not isinstance(content, dict):
+        raise kind(f"{what}{path} is not a JSON object. {then}".rstrip())
+    return content
