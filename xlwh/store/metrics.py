@@ -25,7 +25,8 @@ from typing import Any
 
 import polars as pl
 
-from xlwh.errors import SqlError
+from xlwh.errors import SqlError, StoreError
+from xlwh.jsons import read_object
 from xlwh.store.addresses import paths
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.views import METRICS, View
