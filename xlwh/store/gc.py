@@ -86,8 +86,8 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
                 doomed.append(path)
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
-        for files in info.kept.values():
-            wanted.update(name for file in files for name in (file, digest_file(file)))
+        shown_rows = chain.from_iterable(info.kept.values())
+        wanted.update(name for file in shown_rows for name in (file, digest_file(file)))
     doomed += [
         path
         for path, found in files_in(root / KEPT)

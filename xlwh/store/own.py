@@ -160,7 +160,7 @@ class Own:
         metrics.write_current(tried, metrics.current(self._root) | self._metrics)
         try:
             definitions = load(with_shipped(tried / PLACES["sql"]), metrics.views(tried))
-            try_out(definitions.needed_for([each.name for each in self.artefacts]))
+            try_out(definitions.needed_for([each.name for each in self.artefacts]), tried)
         except SqlError as error:
             reason = shown(str(error).replace(str(tried), str(self._there.root)), 500)
             self.refused += [Refused(f"{each.kind} {each.name}", reason) for each in self.artefacts]
