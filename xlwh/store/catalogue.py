@@ -230,7 +230,7 @@ def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, _Files]:
     return found
 
 
-def try_out(definitions: Definitions, root: Path) -> None:
+def try_out(definitions: Definitions, root: Path = Path()) -> None:
     """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails.
 
     `root` is the warehouse whose results of installed packages' metrics they may read.
