@@ -159,6 +159,7 @@ def test_a_broken_view_is_named_and_the_old_catalogue_stays(warehouse, sql, text
 
 def test_a_missing_or_damaged_file_is_an_error_that_says_what_to_run(warehouse, frames):
     [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+    (warehouse.root / entry.file).chmod(0o644)
     (warehouse.root / entry.file).write_bytes(b"no parquet")
     with pytest.raises(
         StoreError, match=r"A file of `predictions` cannot be read: .*xnli.*Run: `xlwh check`"

@@ -27,6 +27,7 @@ def rewrite(warehouse, entry, frame=None, **changes) -> None:
     }
     changed = metadata | {f"xlwh.{name}": value for name, value in changes.items()}
     content = pl.read_parquet(path, hive_partitioning=False) if frame is None else frame
+    path.chmod(0o644)
     content.write_parquet(path, metadata=changed)
 
 
@@ -46,12 +47,14 @@ def test_missing(warehouse, entry):
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense PAR1", b"x" * 5000])
 def test_unreadable(warehouse, entry, content):
+    (warehouse.root / entry.file).chmod(0o644)
     (warehouse.root / entry.file).write_bytes(content)
     assert kinds(warehouse) == ["unreadable_file"]
 
 
 def test_truncated(warehouse, entry):
     path = warehouse.root / entry.file
+    path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-20])
     assert kinds(warehouse) == ["unreadable_file"]
 
