@@ -377,3 +377,20 @@ def test_a_view_is_not_blamed_for_a_full_disk(warehouse, monkeypatch):
     view = next(iter(warehouse.definitions().views.values()))
     with pytest.raises(StoreError, match=r"^The catalogue cannot be written: .*No space left on device$"):
         catalogue._run(Full(), "select 1", view)
+
+
+@pytest.mark.parametrize("form", ["", "1 as form, "])
+def test_a_catalogue_of_an_earlier_version_is_built_anew(form, warehouse, frames):
+    """It names files in a way that connections do not read any more."""
+    [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+    path = warehouse.build_catalogue()
+    with duckdb.connect(path) as database:
+        database.execute(
+            f"create or replace view catalogue_info as select {form}1::bigint as commit, now()::timestamp as built_at, "
+            f"'{warehouse.root}' as root, '' as definitions, '' as changes; "
+            f"create or replace view predictions as from read_parquet('{warehouse.root / entry.file}')"
+        )
+    assert read_info(path) is None
+    with warehouse.connect() as database:
+        assert database.execute("select count(*) from predictions").fetchall() == [(2,)]
+    assert read_info(path) is not None
