@@ -116,6 +116,7 @@ def test_contract_version(store):
     warehouse = store(ccta_pairs=[{}])
     [entry] = warehouse.entries("ccta_pairs")
     path = warehouse.root / entry.file
+    path.chmod(0o644)
     pl.read_parquet(path).write_parquet(path, metadata={"xlwh.version": "0"})
     assert "another version" in faults(warehouse, "ccta_pairs", "contract")[0]["fault"]
 

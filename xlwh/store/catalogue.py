@@ -25,7 +25,7 @@ from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store.addresses import HERE, MARK, make_macros, paths, place_mark
-from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
+from xlwh.store.connect import FORM, KEPT, NAME, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.kept import (
@@ -203,7 +203,7 @@ def _inform(
     database.execute(f'create schema if not exists "{mark}"')
     database.execute(
         "create or replace view catalogue_info as select "
-        f"{snapshot.commit}::bigint as commit, {quoted(now)}::timestamp as built_at, "
+        f"{FORM} as form, {snapshot.commit}::bigint as commit, {quoted(now)}::timestamp as built_at, "
         f"{quoted(str(root))} as root, {quoted(sources.digest)} as definitions, {quoted(noted)} as changes"
     )
     # One text: a list of as many literals takes seconds to parse where there are many files.
@@ -232,7 +232,7 @@ def _by_table(snapshot: Snapshot, tables: Collection[str]) -> dict[str, _Files]:
     return found
 
 
-def try_out(definitions: Definitions, root: Path) -> None:
+def try_out(definitions: Definitions, root: Path = Path()) -> None:
     """Make all views over empty tables, and throw them away. Raises `SqlError` naming the file of one that fails.
 
     `root` is the warehouse whose results of installed packages' metrics they may read.

@@ -35,6 +35,9 @@ PRIVATE = "xlwh-private-"
 KEPT = "kept-by-xlwh-catalogue"
 """Folder in a warehouse with the kept rows of views. DuckDB shows a path if a file is gone: this one says what to run."""
 
+FORM = 2
+"""Of a catalogue, where another one could not be read in the sandbox: one of another form counts as none."""
+
 FOLDERS = ("tables", "metrics", KEPT)
 """Folders of a warehouse that connections read."""
 
@@ -171,10 +174,12 @@ def _informed(
 
 
 def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
-    """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none."""
-    [(commit, built_at, root, definitions, changes)] = database.execute(
-        "select commit, built_at, root, definitions, changes from catalogue_info"
+    """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none, or of another form."""
+    [(form, commit, built_at, root, definitions, changes)] = database.execute(
+        "select form, commit, built_at, root, definitions, changes from catalogue_info"
     ).fetchall()
+    if form != FORM:
+        raise duckdb.InvalidInputException(f"The catalogue is of form {form}.")
     kept: dict[str, dict[str, int]] = {}
     for file, size in database.execute("select file, size_bytes from kept.files").fetchall():
         kept.setdefault(file.partition("/")[0], {})[file] = size

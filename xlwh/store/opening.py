@@ -22,8 +22,8 @@ def connect(
     """A read-only DuckDB connection with every view of the warehouse at `path`.
 
     It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one;
-    `everything` also what the study does not name. It can read the warehouse's tables and no other file, and its
-    settings are locked. Raises `StoreError` if there is no warehouse, or if files of the earlier snapshot were removed.
+    `everything` also what the study does not name. It can read the warehouse's tables and no other file, it can change no
+    file, and its settings are locked; temporary tables and views may be made. Raises `StoreError` if there is no warehouse, or if files of the earlier snapshot were removed.
     """
     root = Path(path).resolve()
     if as_of is None and not everything and (root / MANIFEST).is_file():

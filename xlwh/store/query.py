@@ -1,7 +1,7 @@
 """Which SQL may run: statements that only read, judged by DuckDB's own parser.
 
-The type of a statement is not enough: `with x as (copy … to 'file') select 1` is a SELECT to DuckDB, and the folders
-that a sandboxed connection may read stay writable. So the whole tree is looked at.
+The type of a statement is not enough: `with x as (copy … to 'file') select 1` is a SELECT to DuckDB. So the whole tree is
+looked at. This is beside the sandbox of `xlwh.store.connect`, in which nothing but temporary files can be written anyway.
 """
 
 from __future__ import annotations

@@ -159,6 +159,7 @@ def test_a_broken_view_is_named_and_the_old_catalogue_stays(warehouse, sql, text
 
 def test_a_missing_or_damaged_file_is_an_error_that_says_what_to_run(warehouse, frames):
     [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+    (warehouse.root / entry.file).chmod(0o644)
     (warehouse.root / entry.file).write_bytes(b"no parquet")
     with pytest.raises(
         StoreError, match=r"A file of `predictions` cannot be read: .*xnli.*Run: `xlwh repair`"
@@ -376,3 +377,20 @@ def test_a_view_is_not_blamed_for_a_full_disk(warehouse, monkeypatch):
     view = next(iter(warehouse.definitions().views.values()))
     with pytest.raises(StoreError, match=r"^The catalogue cannot be written: .*No space left on device$"):
         catalogue._run(Full(), "select 1", view)
+
+
+@pytest.mark.parametrize("form", ["", "1 as form, "])
+def test_a_catalogue_of_an_earlier_version_is_built_anew(form, warehouse, frames):
+    """It names files in a way that connections do not read any more."""
+    [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
+    path = warehouse.build_catalogue()
+    with duckdb.connect(path) as database:
+        database.execute(
+            f"create or replace view catalogue_info as select {form}1::bigint as commit, now()::timestamp as built_at, "
+            f"'{warehouse.root}' as root, '' as definitions, '' as changes; "
+            f"create or replace view predictions as from read_parquet('{warehouse.root / entry.file}')"
+        )
+    assert read_info(path) is None
+    with warehouse.connect() as database:
+        assert database.execute("select count(*) from predictions").fetchall() == [(2,)]
+    assert read_info(path) is not None

@@ -50,6 +50,7 @@ def rewrite(warehouse, entry, frame=None, **changes) -> None:
     }
     changed = metadata | {f"xlwh.{name}": value for name, value in changes.items()}
     content = pl.read_parquet(path, hive_partitioning=False) if frame is None else frame
+    path.chmod(0o644)
     content.write_parquet(path, metadata=changed)
     without_digest(warehouse, entry)
 
@@ -126,6 +127,7 @@ def test_tables_on_another_disk(warehouse, entry, folder, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense PAR1", b"x" * 5000])
 def test_unreadable(warehouse, entry, content):
+    (warehouse.root / entry.file).chmod(0o644)
     (warehouse.root / entry.file).write_bytes(content)
     assert kinds(warehouse) == ["wrong_size"]
     without_digest(warehouse, entry)
@@ -134,6 +136,7 @@ def test_unreadable(warehouse, entry, content):
 
 def test_truncated(warehouse, entry):
     path = warehouse.root / entry.file
+    path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-20])
     assert kinds(warehouse) == ["wrong_size"]
     slot, fingerprint = entry.slot, entry.fingerprint

@@ -287,6 +287,7 @@ def test_a_file_that_was_cut_short_is_none(view, left, filled):
     computed(filled)
     file = next((filled.root / FOLDER / view).rglob("*.parquet"))
     whole = file.read_bytes()
+    file.chmod(0o644)
     file.write_bytes(whole[: int(len(whole) * left) if isinstance(left, float) else left])
     [finding] = filled.check()
     assert (finding.kind, "cut short" in finding.problem) == ("stale_catalogue", True)
@@ -305,6 +306,7 @@ def _damage(file: Path, where: str) -> None:
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     begin, end = (4, footer) if where == "rows" else (footer, len(content) - 8)
     content[begin:end] = bytes(end - begin)
+    file.chmod(0o644)
     file.write_bytes(content)
 
 
