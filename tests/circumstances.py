@@ -42,7 +42,6 @@ WRITING = {
     "take (into it)": ("take", "{out}/taken", "examples"),
     "catalogue": ("catalogue",),
     "gc": ("gc", "--grace", "0s"),
-    "drop": ("drop", "--yes", "--study", "{study}"),
 }
 _ELSEWHERE = ("take (from it)",)
 """Commands that name their warehouse themselves."""
@@ -162,6 +161,18 @@ def _browse(url: str) -> bool:
     return True
 
 
+def _other(root: Path, place: Path) -> None:
+    """Make another warehouse, with a partition of its own to take."""
+    import polars as pl
+
+    from xlwh.store import Slot, Warehouse
+
+    entry = Warehouse(root).entries("examples")[0]
+    frame = pl.read_parquet(root / entry.file, hive_partitioning=False, glob=False)
+    slot = Slot("examples", ("other", entry.slot.keys[1]), entry.slot.part)
+    Warehouse(place, create=True).write({slot: frame.with_columns(dataset=pl.lit("other"))}, "f")
+
+
 def main() -> None:
     """Run the commands that are named, or all, under a circumstance."""
     circumstance, warehouse, study, work, *named = sys.argv[1:]
@@ -175,17 +186,14 @@ def main() -> None:
             os.execvp(starting[0], [*starting, sys.executable, *sys.argv])
     root, out = Path(os.environ["XLWH_CIRCUMSTANCE"]), Path(work) / "out"
     os.chdir(out)
+    _other(root, out / "taken")
     webbrowser.open = _browse
     found = []
     for name, arguments in {**READING, **WRITING}.items():
         if named and name not in named:
             continue
         filled = [each.format(root=root, out=out, study=study) for each in arguments]
-        if name in _ELSEWHERE:
-            from xlwh.store import Warehouse
-
-            Warehouse(out / "taken", create=True)
-        else:
+        if name not in _ELSEWHERE:
             filled += ["--warehouse", str(root)]
         before, began = state(root), time.monotonic()
         code, printed, told = run(filled)

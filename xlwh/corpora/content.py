@@ -395,12 +395,12 @@ class _Archive:
             entries = [(info.filename, info) for info in handle.infolist() if not info.is_dir()]
         else:
             entries, total, most = [], 0, stream_limit()
-            for info in handle:
-                total += info.size
+            for member in handle:
+                total += member.size
                 if total > most:
                     raise too_large(handle.name or "a tar archive", most)
-                if info.isfile():
-                    entries.append((info.name, info))
+                if member.isfile():
+                    entries.append((member.name, member))
             # Python takes a tar that breaks off between two members for a whole one: the end has marks of its own.
             assert handle.fileobj is not None
             handle.fileobj.seek(handle.offset)
