@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,12 @@ from pathlib import Path
 from xlwh.errors import StoreError
 from xlwh.store import metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
+from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest import Manifest
+from xlwh.store.manifest import Manifest, Origin
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -52,9 +53,14 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     for earlier states, and abandoned staging, all older than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
-    removed file ends with an error that says so.
+    removed file ends with an error that says so. A file whose time lies before the manifest began, or in the future, is
+    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since.
     """
     now = datetime.now(UTC)
+    origin = manifest.origin()
+    _require_checked(root, origin)
+    stamps = manifest.stamps()
+    age = _Ages(now, _beginning(origin, stamps, now))
     known = manifest.files()
     info = read_info(root / NAME)
     shown = _shown(info, manifest)
@@ -65,24 +71,24 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         file = path.relative_to(root).as_posix()
         state = known.get(file)
         if state is None:
-            if now - _time(found) > max(grace, UNNAMED_GRACE):
+            if age.of(path, found) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
-        elif state.superseded_at is not None:
-            if file in shown or now - state.superseded_at <= grace:
+        elif not state.current:
+            if file in shown or state.superseded_at is None or now - state.superseded_at <= grace:
                 kept += 1
             else:
                 doomed.append(path)
                 superseded.append(file)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
-            if now - _changed(path) > max(grace, UNNAMED_GRACE):
+            if age.of(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
     doomed += [
         folder
-        for folder, since in _superseded_models(root, manifest)
-        if now - since > max(grace, UNNAMED_GRACE)
+        for folder, since in _superseded_models(root, manifest, settled(stamps))
+        if now - since > max(grace, UNNAMED_GRACE) and age.of_all(folder) > max(grace, UNNAMED_GRACE)
     ]
-    doomed += [path for path in metrics.superseded(root) if now - _changed(path) > max(grace, UNNAMED_GRACE)]
+    doomed += [path for path in metrics.superseded(root) if age.of(path) > max(grace, UNNAMED_GRACE)]
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
         wanted.update(file for files in info.kept.values() for file in files)
@@ -90,12 +96,12 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         path
         for path, found in files_in(root / KEPT)
         if path.relative_to(root / KEPT).as_posix() not in wanted
-        and now - _time(found) > max(grace, UNNAMED_GRACE)
+        and age.of(path, found) > max(grace, UNNAMED_GRACE)
     ]
     # First the manifest: after a crash in between it never claims a file that is gone.
     manifest.forget(superseded)
     removed, size = list[str](), 0
-    for path in chain(doomed, _abandoned(root, now, max(grace, STAGING_GRACE))):
+    for path in chain(doomed, _abandoned(root, age, max(grace, STAGING_GRACE))):
         size += sum(found.st_size for _, found in files_in(path))
         # Never half of a folder: what is left of one would be taken for work that was finished.
         remove_folder(path) if path.is_dir() else remove(path)
@@ -105,15 +111,15 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     return GcReport(tuple(removed), size, kept)
 
 
-def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:
+def _abandoned(root: Path, age: _Ages, grace: timedelta) -> Iterator[Path]:
     """Unfinished work that nobody has touched for long; none can take it up until the next one is asked for."""
     for folder in abandoned(root):
-        if now - _last_change(folder) > grace:
+        if age.of_all(folder) > grace:
             yield folder
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
-            if now - _last_change(folder) > grace:
+            if age.of_all(folder) > grace:
                 yield folder
 
 
@@ -135,8 +141,10 @@ def _remove_empty(folder: Path, top: Path) -> None:
             folder = folder.parent
 
 
-def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, datetime]]:
-    """Checkpoints made here that their model's row does not name, and since when they are not needed.
+def _superseded_models(
+    root: Path, manifest: Manifest, settled: Mapping[int, datetime]
+) -> Iterator[tuple[Path, datetime]]:
+    """Checkpoints made here that their model's row does not name, and since when one is named that is not them.
 
     The row is written after its checkpoint.
     """
@@ -144,22 +152,50 @@ def _superseded_models(root: Path, manifest: Manifest) -> Iterator[tuple[Path, d
     for folder in root.glob(f"models/*/{DIGEST}"):
         row = rows.get(folder.parent.name)
         if row is None:
-            yield folder, _last_change(folder)
-        elif checkpoint_of(root, row) not in (folder, None):
-            yield folder, max(row.created_at, _last_change(folder))
+            yield folder, datetime.min.replace(tzinfo=UTC)
+        elif checkpoint_of(root, row) not in (folder, None) and row.commit in settled:
+            yield folder, settled[row.commit]
 
 
-def _changed(path: Path) -> datetime:
-    """When it was changed last: now, where it is gone since it was listed."""
-    try:
-        return _time(path.stat())
-    except FileNotFoundError:
-        return datetime.now(UTC)
+def _require_checked(root: Path, origin: Origin) -> None:
+    if not origin.is_checked and origin.rebuilt_at is not None:
+        raise StoreError(
+            f"The manifest of {root} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
+            "files since. Run: `xlwh check --deep`, then `xlwh gc`."
+        )
 
 
-def _last_change(folder: Path) -> datetime:
-    return max([_changed(folder), *(_time(found) for _, found in files_in(folder))])
+def _beginning(origin: Origin, stamps: Sequence[Stamp], now: datetime) -> datetime:
+    """Since when the manifest knows of files: now, where its clock was wrong then."""
+    known = (
+        [origin.began_at, *(stamp.made_at for stamp in stamps[:1])]
+        if origin.rebuilt_at is None
+        else [origin.rebuilt_at]
+    )
+    return min((moment for moment in known if moment is not None and moment <= now), default=now)
 
 
-def _time(found: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(found.st_mtime, UTC)
+class _Ages:
+    """How old files are that no commit tells of, by when they were changed last.
+
+    Where that is before the manifest began, or after now, it tells nothing of their age: the file may have been brought
+    here, or the clock was wrong. It is set to now, so that the grace period counts from there.
+    """
+
+    def __init__(self, now: datetime, since: datetime) -> None:
+        self._now, self._since = now, since
+
+    def of(self, path: Path, found: os.stat_result | None = None) -> timedelta:
+        """Age of a file, or of a folder without what is in it; none where it is gone since it was listed."""
+        try:
+            changed = datetime.fromtimestamp((found or path.stat()).st_mtime, UTC)
+            if self._since <= changed <= self._now + TOLERANCE:
+                return self._now - changed
+            os.utime(path, (self._now.timestamp(),) * 2, follow_symlinks=False)
+        except (FileNotFoundError, PermissionError):
+            pass
+        return timedelta(0)
+
+    def of_all(self, folder: Path) -> timedelta:
+        """Age of what was changed last in a folder."""
+        return min([self.of(folder), *(self.of(path, found) for path, found in files_in(folder))])

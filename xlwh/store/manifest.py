@@ -7,11 +7,9 @@ embedded one is SQLite. Each change is one numbered commit, so that the warehous
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +17,9 @@ from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
-from xlwh.store.files import path_beside, publish
+from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
+from xlwh.store.manifest_file import SCOPE_TABLES, ManifestFile, about, has_manifest, introduce, stored
 from xlwh.store.slots import Entry, Slot
 
 
@@ -156,6 +155,15 @@ class Manifest(Protocol):
     def files(self) -> dict[str, FileState]:
         """Every file that any commit named -> what is known of it."""
 
+    def stamps(self) -> list[Stamp]:
+        """All commits in order, with their times and whether these can be right."""
+
+    def origin(self) -> Origin:
+        """Since when it has a history."""
+
+    def note_checked(self) -> None:
+        """Note that every current file was read, and found to be as this manifest says."""
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -163,57 +171,21 @@ class FileState:
 
     current: bool
     superseded_at: datetime | None
+    """A time by which it surely was; None where it is current, or where the clock was wrong and that cannot be told."""
     removed: bool
 
 
-_SCHEMA = """
-create table if not exists commits (
-    number integer primary key autoincrement,
-    created_at text not null
-);
-create table if not exists versions (
-    slot_table text not null,
-    keys text not null,
-    part text not null,
-    file text not null unique,
-    fingerprint text not null,
-    rows integer not null,
-    size_bytes integer not null,
-    version integer not null,
-    valid_from integer not null references commits (number),
-    valid_to integer references commits (number),
-    removed integer not null default 0,
-    digest text
-);
-create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null;
-create index if not exists by_validity on versions (valid_from, valid_to);
-"""
+@dataclass(frozen=True)
+class Origin:
+    """What a manifest can know: nothing of files from before it began, or was rebuilt."""
 
-# A warehouse from before gets it with its next commit: to open it, nothing is written.
-_BY_END = "create index if not exists by_end on versions (valid_to) where valid_to is not null"
+    began_at: datetime | None
+    """When it was made; None for one of an earlier version without commits."""
+    rebuilt_at: datetime | None
+    """When `xlwh recover` made it of what was stored; None if that never was."""
+    is_checked: bool
+    """Whether it was compared with all files since it was rebuilt."""
 
-# Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
-_SCOPE_TABLES = (
-    """create table if not exists hidden (
-    slot_table text not null,
-    keys text not null,
-    part text not null,
-    valid_from integer not null references commits (number),
-    valid_to integer references commits (number)
-)""",
-    "create unique index if not exists one_hidden on hidden (slot_table, keys, part) where valid_to is null",
-    "create index if not exists hidden_from on hidden (valid_from)",
-    "create index if not exists hidden_to on hidden (valid_to)",
-    """create table if not exists scope (
-    one integer primary key check (one = 1),
-    study text not null,
-    digest text not null,
-    head integer not null
-)""",
-)
-
-_LITTLE_BYTES = 1_000_000
-"""With less room than this SQLite reports errors of input and output, and does not say why."""
 
 _Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
 
@@ -222,65 +194,36 @@ class SqliteManifest:
     """A manifest in one SQLite file, in WAL mode: readers never wait, writers wait for one commit at most."""
 
     def __init__(self, path: Path, timeout_s: float = 60.0) -> None:
+        """Open it, or make one where there is none; `StoreError` where it is damaged, or was lost."""
         self.path = path
-        self._timeout_s = timeout_s
-        if not path.is_file():
+        self._file = ManifestFile(path, timeout_s)
+        if not has_manifest(path.parent):
             with FileLock(path.with_suffix(".lock"), f"The manifest {path}", wait_s=timeout_s):
-                if not path.is_file():
-                    self._create()
+                if not has_manifest(path.parent):
+                    self._file.create()
+        self._file.examine()
 
-    def _create(self) -> None:
-        # Under another name first: a half-made manifest is never seen, whenever the process is killed.
-        unfinished = path_beside(self.path)
-        connection = sqlite3.connect(unfinished)
-        connection.execute("pragma journal_mode = wal")
-        connection.executescript(_SCHEMA)
-        connection.execute(_BY_END)
-        connection.close()
-        publish(unfinished, self.path)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        # A connection per operation: nothing to share between threads, nothing left open after a kill.
-        try:
-            connection, before = self._connect()
-            try:
-                connection.execute("pragma synchronous = full")
-                yield connection
-            finally:
-                connection.close()
-            if before is not None and before != self._state():
-                raise StoreError(f"The manifest {self.path} was changed while it was read. Try again.")
-        except sqlite3.Error as error:
-            place = self.path.parent
-            full = place.is_dir() and shutil.disk_usage(place).free < _LITTLE_BYTES
-            why = " (its disk is full)" if full else ""
-            raise StoreError(f"The manifest {self.path} cannot be used: {error}{why}.") from error
-
-    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
-        """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
-        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
-            return sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None), None
-        # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
-        # commits it holds: it is read with it. Without one the file is all there is.
-        log = self.path.with_name(f"{self.path.name}-wal")
-        how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
-        where = f"{self.path.absolute().as_uri()}?{how}"
-        return sqlite3.connect(where, uri=True, timeout=self._timeout_s, isolation_level=None), before
-
-    def _state(self) -> tuple[int, int]:
-        found = self.path.stat()
-        return found.st_mtime_ns, found.st_size
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._file.open()
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("begin immediate")
         try:
+            introduce(connection, self._file.journal)
             yield
         except BaseException:
             connection.execute("rollback")
             raise
         connection.execute("commit")
+
+    @contextmanager
+    def _committing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction whose commits get into the journal once they are made."""
+        with self._open() as connection:
+            with self._transaction(connection):
+                yield connection
+            self._file.follow(connection)
 
     def current(self, slot: Slot) -> Entry | None:
         with self._open() as connection:
@@ -356,10 +299,8 @@ class SqliteManifest:
     ) -> tuple[int, datetime | None]:
         last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
         if isinstance(as_of, datetime):
-            moment = as_of if as_of.tzinfo is not None else as_of.astimezone()
-            number = connection.execute(
-                "select coalesce(max(number), 0) from commits where created_at <= ?", (_text(moment),)
-            ).fetchone()[0]
+            moment, now = as_of if as_of.tzinfo is not None else as_of.astimezone(), datetime.now(UTC)
+            number = commit_at(_stamps(connection, now), moment, now)
         else:
             number = last if as_of is None else as_of
         if not 0 <= number <= last:
@@ -373,12 +314,11 @@ class SqliteManifest:
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
     ) -> list[Entry]:
-        with self._open() as connection, self._transaction(connection):
+        with self._committing() as connection:
             for slot, file in (expected or {}).items():
                 found = self._current(connection, slot)
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
-            connection.execute(_BY_END)
             if not _has_digests(connection):
                 connection.execute("alter table versions add column digest text")
             number, now = self._next(connection)
@@ -412,10 +352,8 @@ class SqliteManifest:
         return [entry_of(file, created_at, number) for file in put]
 
     def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        """Number and time of a new commit."""
-        # Never earlier than the commit before, whatever the clock does: time travel orders by it.
-        last = connection.execute("select max(created_at) from commits").fetchone()[0]
-        now = max(_text(datetime.now(UTC)), last or "")
+        """Number of a new commit, and what the clock says."""
+        now = stored(datetime.now(UTC))
         number = connection.execute("insert into commits (created_at) values (?)", (now,)).lastrowid
         assert number is not None
         return number, now
@@ -430,8 +368,8 @@ class SqliteManifest:
     def set_scope(
         self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
     ) -> bool:
-        with self._open() as connection, self._transaction(connection):
-            for statement in _SCOPE_TABLES:
+        with self._committing() as connection:
+            for statement in SCOPE_TABLES:
                 connection.execute(statement)
             last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
             before = _hidden(connection, last)
@@ -468,16 +406,36 @@ class SqliteManifest:
 
     def files(self) -> dict[str, FileState]:
         with self._open() as connection:
-            rows = connection.execute(
-                "select v.file, v.valid_to is null, c.created_at, v.removed "
-                "from versions v left join commits c on c.number = v.valid_to"
-            ).fetchall()
+            connection.execute("begin")
+            ended = settled(_stamps(connection, datetime.now(UTC)))
+            rows = connection.execute("select file, valid_to, removed from versions").fetchall()
         return {
-            file: FileState(
-                bool(current), None if ended is None else datetime.fromisoformat(ended), bool(removed)
-            )
-            for file, current, ended, removed in rows
+            file: FileState(valid_to is None, ended.get(valid_to), bool(removed))
+            for file, valid_to, removed in rows
         }
+
+    def stamps(self) -> list[Stamp]:
+        with self._open() as connection:
+            return _stamps(connection, datetime.now(UTC))
+
+    def origin(self) -> Origin:
+        with self._open() as connection:
+            connection.execute("begin")
+            known = about(connection)
+            [[first]] = connection.execute("select min(created_at) from commits")
+        began, rebuilt = known.get("began_at", first), known.get("rebuilt_at")
+        return Origin(
+            None if began is None else datetime.fromisoformat(began),
+            None if rebuilt is None else datetime.fromisoformat(rebuilt),
+            rebuilt is None or known.get("checked") == rebuilt,
+        )
+
+    def note_checked(self) -> None:
+        if not self.origin().is_checked:
+            with self._open() as connection, self._transaction(connection):
+                connection.execute(
+                    "insert or replace into about select 'checked', value from about where name = 'rebuilt_at'"
+                )
 
 
 def _select(connection: sqlite3.Connection) -> str:
@@ -525,9 +483,9 @@ def _address(slot: Slot) -> tuple[str, str, str]:
     return slot.table, json.dumps(slot.keys), slot.part
 
 
-def _text(moment: datetime) -> str:
-    # A fixed width, so that text order is time order.
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+def _stamps(connection: sqlite3.Connection, now: datetime) -> list[Stamp]:
+    commits = connection.execute("select number, created_at from commits order by number")
+    return list(stamps([(number, datetime.fromisoformat(told)) for number, told in commits], now))
 
 
 def _entry(row: _Row) -> Entry:

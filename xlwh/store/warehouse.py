@@ -17,6 +17,7 @@ from xlwh.errors import StoreError
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
+from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame
@@ -63,7 +64,7 @@ class Warehouse:
         require_usable(self.root)
         if create:
             make_folder(self.root)
-        elif not (self.root / MANIFEST).is_file():
+        elif not has_manifest(self.root):
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
         self.manifest: Manifest = SqliteManifest(self.root / MANIFEST)
         self.hashes = HashCache.of(self.root, keeps_hashes)
