@@ -30,6 +30,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored
 from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
 from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.checkpoints import resting
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -160,6 +162,7 @@ class Planner:
         self._entries: dict[Slot, Entry] = {}
         self._tables: dict[str, dict[tuple[str, ...], dict[str, Slot]]] = {}
         """Table -> keys -> part -> slot of a current entry."""
+        self._artefacts: dict[Name, Artefact] = {}
         self._plans: dict[_Name, _Plan] = {}
         self._complete: deque[_Plan] = deque()
         """Plans that have their jobs, the oldest first."""
@@ -190,6 +193,7 @@ class Planner:
             snapshot = manifest.snapshot()
             self.head, put = snapshot.commit, snapshot.entries
             gone = frozenset(self._entries.keys() - {entry.slot for entry in put})
+        self._artefacts = manifest.artefacts()
         self._pins.clear()
         changed = {*gone, *(entry.slot for entry in put)}
         for slot in gone & self._entries.keys():
@@ -307,7 +311,15 @@ class Planner:
             entry is not None
             and entry.fingerprint == made.fingerprint
             and isfile(f"{self._root}/{entry.file}")
-            and (made.folder is None or made.folder.is_dir())
+            and (made.folder is None or self._is_whole(slot, made.folder))
+        )
+
+    def _is_whole(self, slot: Slot, folder: Path) -> bool:
+        """Whether the folder that belongs to a file is there, with what the manifest says of it."""
+        known = [self._artefacts[name] for name in resting([slot]) if name in self._artefacts]
+        # Nothing is known of those that an earlier version of xlwh made, until their row is written again.
+        return folder.is_dir() and all(
+            each.fingerprint == folder.name and each.is_whole(self.warehouse.root) for each in known
         )
 
     def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:

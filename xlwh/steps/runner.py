@@ -219,12 +219,13 @@ def _rows(entry: Entry) -> float:
 def _in_one(definition: Whole, context: Context, work: Work, jobs: Sequence[Planned]) -> list[Entry]:
     entries = []
     for number, planned in enumerate(jobs):
-        job, work.provenance = planned.job, {}
+        job, work.provenance, work.artefacts = planned.job, {}, []
         if job.together and not definition.goes_on:
             work.at(f"{job.together}: {job.name}", number, len(jobs), 1)
         frames = definition.make(work, job)
         rows = {job.slots[table]: typed(frames[table], table) for table in job.slots}
-        entries += context.warehouse.write(rows, planned.fingerprint, _metadata(planned, work))
+        metadata = _metadata(planned, work)
+        entries += context.warehouse.write(rows, planned.fingerprint, metadata, work.artefacts)
     if jobs[0].job.together and not definition.goes_on:
         work.at(jobs[0].job.together, len(jobs), len(jobs))
     return entries

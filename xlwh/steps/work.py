@@ -20,6 +20,8 @@ from xlwh.steps.context import Context
 from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Definition
 from xlwh.store import schema
+from xlwh.store.artefacts import Artefact, faults
+from xlwh.store.checkpoints import checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,8 @@ class Work:
         """Folder of the warehouse."""
         self.provenance: dict[str, str] = {}
         """More metadata for the files of the job that is being made."""
+        self.artefacts: list[Artefact] = []
+        """Files beside the tables that belong to the job that is being made."""
         self.kept: dict[Any, Any] = {}
         """What one job may leave to the next of the same run, such as a loaded engine: never what decides rows."""
         self.told: dict[str, object] = {}
@@ -87,6 +91,21 @@ class Work:
         known = tests.known(zoo.pin(model))
         require(model, tests.of(zoo.load(model)) if known is None else known, "predictions")
         return _unchanged(zoo.load_base(model, len(labels), labels, seed, head), identity)
+
+    def checkpoint(self, model: str, folder: Path) -> Path | None:
+        """The folder of a model that was made here, if it is there with the bytes that were committed of it, if any were."""
+        if not folder.is_dir():
+            return None
+        known = self._context.warehouse.manifest.artefact(("model", model), folder.name)
+        damaged = [] if known is None else list(faults(self.root, known, deep=True))
+        if damaged:
+            file, how = damaged[0]
+            self.remark(f"{file.file} {how}: it was made again")
+        return None if damaged else folder
+
+    def keep_checkpoint(self, model: str, folder: Path) -> None:
+        """Have the folder of a finished checkpoint committed with the rows."""
+        self.artefacts.append(checkpoint(self.root, model, folder, self._context.warehouse.hashes))
 
     def try_out(
         self, model: str, identity: Sequence[str], folder: Path | None

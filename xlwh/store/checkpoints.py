@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
 
-from xlwh.store.slots import Entry
+from xlwh.digests import HashCache
+from xlwh.store.artefacts import Artefact, Name, on_disk
+from xlwh.store.files import files_in
+from xlwh.store.slots import Entry, Slot
 
 CHECKPOINT = "xlwh.checkpoint"
 """Metadata of a file of `models`: name of its checkpoint's folder."""
@@ -29,3 +33,13 @@ def checkpoint_of(root: Path, row: Entry) -> Path | None:
         return None
     named = pl.read_parquet_metadata(file).get(CHECKPOINT, row.fingerprint)
     return checkpoint_folder(root, row.slot.keys[0], named)
+
+
+def checkpoint(root: Path, model: str, folder: Path, hashes: HashCache) -> Artefact:
+    """The artefact that a finished checkpoint is."""
+    return on_disk(root, "model", model, [path for path, _ in files_in(folder)], hashes, folder.name)
+
+
+def resting(slots: Iterable[Slot]) -> set[Name]:
+    """Artefacts that are part of what these slots hold: they come and go with them."""
+    return {("model", slot.keys[0]) for slot in slots if slot.table == "models"}

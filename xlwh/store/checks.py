@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from xlwh.errors import ContractError
+from xlwh.store.artefacts import faults
 from xlwh.store.connect import KEPT, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import UNFINISHED, files_in
@@ -22,6 +23,7 @@ Kind = Literal[
     "missing_file",
     "unreadable_file",
     "wrong_metadata",
+    "damaged_file",
     "broken_contract",
     "old_contract",
     "wrong_offsets",
@@ -53,6 +55,7 @@ def findings(root: Path, manifest: Manifest, definitions: str) -> Iterator[Findi
         faults = list(_file(root, entry))
         yield from faults
         sound += [entry] if not faults else []
+    yield from _artefacts(root, manifest)
     yield from _offsets(root, sound)
     yield from _orphans(root, manifest)
     yield from _catalogue(root, snapshot.commit, definitions)
@@ -95,6 +98,19 @@ def _file(root: Path, entry: Entry) -> Iterator[Finding]:
         checked(entry.slot, frame)
     except ContractError as error:
         yield Finding("broken_contract", entry.file, f"{error} {mend}")
+
+
+def _artefacts(root: Path, manifest: Manifest) -> Iterator[Finding]:
+    """Checkpoints, results of metrics and SQL that are not as they were committed."""
+    for artefact in manifest.artefacts().values():
+        what = f"{artefact.kind} {artefact.name}"
+        of_model = artefact.kind == "model"
+        mend = f"xlwh materialize models --model {artefact.name}" if of_model else "xlwh materialize"
+        for file, how in faults(root, artefact, deep=False):
+            if (root / file.file).is_file():
+                yield Finding("damaged_file", file.file, f"{how} ({what}); run `{mend}`")
+            else:
+                yield Finding("missing_file", file.file, f"{how} ({what}); run `{mend}`")
 
 
 def _offsets(root: Path, sound: Sequence[Entry]) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest import Manifest, Origin
+from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -60,7 +60,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     origin = manifest.origin()
     _require_checked(root, origin)
     stamps = manifest.stamps()
-    age = _Ages(now, _beginning(origin, stamps, now))
+    age = _Ages(now, _beginning(origin, stamps, now), settled(stamps))
     known = manifest.files()
     info = read_info(root / NAME)
     shown = _shown(info, manifest)
@@ -74,21 +74,21 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             if age.of(path, found) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
         elif not state.current:
-            if file in shown or state.superseded_at is None or now - state.superseded_at <= grace:
+            if file in shown or age.since(state.superseded_at) <= grace:
                 kept += 1
             else:
                 doomed.append(path)
                 superseded.append(file)
+    for path, unneeded, files in _unneeded_artefacts(root, manifest, known, age):
+        if unneeded <= (grace if files else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(files):
+            kept += bool(files)
+        else:
+            doomed.append(path)
+            superseded += files
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
             if age.of(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
-    doomed += [
-        folder
-        for folder, since in _superseded_models(root, manifest, settled(stamps))
-        if now - since > max(grace, UNNAMED_GRACE) and age.of_all(folder) > max(grace, UNNAMED_GRACE)
-    ]
-    doomed += [path for path in metrics.superseded(root) if age.of(path) > max(grace, UNNAMED_GRACE)]
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
         wanted.update(file for files in info.kept.values() for file in files)
@@ -127,7 +127,9 @@ def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
     """Files of the snapshot that the catalogue shows."""
     if info is None or info.commit > manifest.head():
         return set()
-    return {entry.file for entry in manifest.snapshot(info.commit).entries}
+    results = [each for each in manifest.artefacts(info.commit).values() if each.kind == "metric"]
+    files = {file.file for each in results for file in each.files}
+    return files | {entry.file for entry in manifest.snapshot(info.commit).entries}
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
@@ -141,20 +143,28 @@ def _remove_empty(folder: Path, top: Path) -> None:
             folder = folder.parent
 
 
-def _superseded_models(
-    root: Path, manifest: Manifest, settled: Mapping[int, datetime]
-) -> Iterator[tuple[Path, datetime]]:
-    """Checkpoints made here that their model's row does not name, and since when one is named that is not them.
+def _unneeded_artefacts(
+    root: Path, manifest: Manifest, known: Mapping[str, FileState], age: _Ages
+) -> Iterator[tuple[Path, timedelta, list[str]]]:
+    """Checkpoints and results of metrics that no commit has now, for how long, and those of their files that one had.
 
-    The row is written after its checkpoint.
+    What the row of a model names, or a view shows as a metric's result, is needed whatever commits say: an earlier
+    version made it, or it is about to be committed. A row is written after its checkpoint.
     """
     rows = {entry.slot.keys[0]: entry for entry in manifest.snapshot(table="models").entries}
-    for folder in root.glob(f"models/*/{DIGEST}"):
-        row = rows.get(folder.parent.name)
-        if row is None:
-            yield folder, datetime.min.replace(tzinfo=UTC)
-        elif checkpoint_of(root, row) not in (folder, None) and row.commit in settled:
-            yield folder, settled[row.commit]
+    shown = {view.path for view in metrics.views(root).values()}
+    for path in chain(root.glob(f"models/*/{DIGEST}"), root.glob(f"{metrics.FOLDER}/*.parquet")):
+        files = [file.relative_to(root).as_posix() for file, _ in files_in(path)]
+        named = {file: known[file] for file in files if file in known}
+        row = rows.get(path.parent.name) if path.is_dir() else None
+        is_named = row is not None and checkpoint_of(root, row) in (path, None)
+        if path in shown or is_named or any(state.current for state in named.values()):
+            continue
+        if named:
+            yield path, min(age.since(state.superseded_at) for state in named.values()), list(named)
+        else:
+            unchanged = age.of_all(path)
+            yield path, unchanged if row is None else min(unchanged, age.of_commit(row.commit)), []
 
 
 def _require_checked(root: Path, origin: Origin) -> None:
@@ -176,14 +186,22 @@ def _beginning(origin: Origin, stamps: Sequence[Stamp], now: datetime) -> dateti
 
 
 class _Ages:
-    """How old files are that no commit tells of, by when they were changed last.
+    """How old commits and files are; of files that no commit tells of, by when they were changed last.
 
     Where that is before the manifest began, or after now, it tells nothing of their age: the file may have been brought
     here, or the clock was wrong. It is set to now, so that the grace period counts from there.
     """
 
-    def __init__(self, now: datetime, since: datetime) -> None:
-        self._now, self._since = now, since
+    def __init__(self, now: datetime, since: datetime, settled: Mapping[int, datetime]) -> None:
+        self._now, self._since, self._settled = now, since, settled
+
+    def since(self, moment: datetime | None) -> timedelta:
+        """Time since a moment; none where it is not known."""
+        return timedelta(0) if moment is None else self._now - moment
+
+    def of_commit(self, number: int) -> timedelta:
+        """Time since a commit was surely made."""
+        return self.since(self._settled.get(number))
 
     def of(self, path: Path, found: os.stat_result | None = None) -> timedelta:
         """Age of a file, or of a folder without what is in it; none where it is gone since it was listed."""

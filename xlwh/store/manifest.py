@@ -17,6 +17,9 @@ from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
+from xlwh.store import artefacts as artefact_rows
+from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.checkpoints import resting
 from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import SCOPE_TABLES, ManifestFile, about, has_manifest, introduce, stored
@@ -130,12 +133,21 @@ class Manifest(Protocol):
         put: Sequence[NewFile] = (),
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
     ) -> list[Entry]:
-        """Make `put` current and remove `drop`, in one transaction with one number.
+        """Make `put` and `artefacts` current and remove `drop` and `gone`, in one transaction with one number.
 
         `expected` maps slots to the file that must still be current (None: no entry); if any differs nothing is
-        changed and `ConflictError` is raised. What is put is no longer hidden. Returns the entries of `put`, in order.
+        changed and `ConflictError` is raised. What is put is no longer hidden. The artefacts of slots that change go
+        (see `checkpoints.resting`), unless they are put again. Returns the entries of `put`, in order.
         """
+
+    def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
+        """The artefacts that are (or were) current at a commit number; default: now."""
+
+    def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
+        """A version of an artefact, current or not, as the last commit that put it had it; None where none did."""
 
     def scope(self) -> Scope | None:
         """Whose scope the hidden slots are; None if none was ever set."""
@@ -153,7 +165,7 @@ class Manifest(Protocol):
         """Mark files of superseded entries as removed from disk, so that time travel can say so."""
 
     def files(self) -> dict[str, FileState]:
-        """Every file that any commit named -> what is known of it."""
+        """Every file that any commit named, of tables and of artefacts -> what is known of it."""
 
     def stamps(self) -> list[Stamp]:
         """All commits in order, with their times and whether these can be right."""
@@ -313,6 +325,8 @@ class SqliteManifest:
         put: Sequence[NewFile] = (),
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
     ) -> list[Entry]:
         with self._committing() as connection:
             for slot, file in (expected or {}).items():
@@ -348,8 +362,19 @@ class SqliteManifest:
                     for f in put
                 ],
             )
+            artefact_rows.replace(connection, number, artefacts, {*gone, *resting(changed)})
         created_at = datetime.fromisoformat(now)
         return [entry_of(file, created_at, number) for file in put]
+
+    def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
+        with self._open() as connection:
+            connection.execute("begin")
+            commit, _ = self._resolve(connection, as_of)
+            return artefact_rows.at(connection, commit)
+
+    def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
+        with self._open() as connection:
+            return artefact_rows.last(connection, name, fingerprint)
 
     def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
         """Number of a new commit, and what the clock says."""
@@ -403,12 +428,14 @@ class SqliteManifest:
                 "update versions set removed = 1 where file = ? and valid_to is not null",
                 [(file,) for file in files],
             )
+            artefact_rows.forget(connection, files)
 
     def files(self) -> dict[str, FileState]:
         with self._open() as connection:
             connection.execute("begin")
             ended = settled(_stamps(connection, datetime.now(UTC)))
             rows = connection.execute("select file, valid_to, removed from versions").fetchall()
+            rows += artefact_rows.states(connection)
         return {
             file: FileState(valid_to is None, ended.get(valid_to), bool(removed))
             for file, valid_to, removed in rows

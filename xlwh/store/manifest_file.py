@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from xlwh.errors import StoreError
-from xlwh.store import journal
+from xlwh.store import artefacts, journal
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish
 from xlwh.store.journal import Journal, Mark
 from xlwh.store.soundness import (
@@ -76,7 +76,7 @@ SCOPE_TABLES = (
 )""",
 )
 
-STATEMENTS = (*_FIRST, *SCOPE_TABLES)
+STATEMENTS = (*_FIRST, *SCOPE_TABLES, *artefacts.TABLES)
 """What makes all tables and indexes that a manifest may have."""
 
 _LITTLE_BYTES = 1_000_000

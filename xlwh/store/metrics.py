@@ -82,7 +82,7 @@ def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> 
     content = BytesIO()
     frame.write_parquet(content)
     file = folder / f"{name}-{hashlib.sha256(content.getvalue()).hexdigest()[:16]}.parquet"
-    if not file.is_file():
+    if not file.is_file() or file.read_bytes() != content.getvalue():
         unfinished = path_beside(file)
         unfinished.write_bytes(content.getvalue())
         publish(unfinished, file)
@@ -108,10 +108,3 @@ def views(root: Path) -> dict[str, View]:
             name, FOLDER, file, sql, metric["description"], (), metric["function"], columns={}, depends_on=()
         )
     return found
-
-
-def superseded(root: Path) -> list[Path]:
-    """Results that the current ones have replaced."""
-    folder = root / FOLDER
-    shown = {view.path for view in views(root).values()}
-    return [path for path in folder.glob("*.parquet") if path not in shown]

@@ -11,6 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import StoreError
+from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.checkpoints import resting
 from xlwh.store.files import make_folder
 from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot, entry_of
 from xlwh.store.parquet import write_parquet
@@ -46,6 +48,8 @@ class Pending:
         self._before = {entry.slot: entry for entry in manifest.snapshot().entries}
         self._now = dict(self._before)
         self._put: dict[Slot, NewFile] = {}
+        self._artefacts = manifest.artefacts()
+        self._new_artefacts: dict[Name, Artefact] = {}
         self._first = self._head = manifest.head()
         self._changed: list[tuple[int, Slot]] = []
         """Pending commit -> slot that it changed, in their order."""
@@ -79,9 +83,18 @@ class Pending:
         put: Sequence[NewFile] = (),
         drop: Sequence[Slot] = (),
         expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
     ) -> list[Entry]:
         """Note a commit. What others commit meanwhile is found out by `publish`."""
+        if gone:
+            raise StoreError("Pending commits drop no artefacts by name.")
         self._head += 1
+        for name in resting([*drop, *(file.slot for file in put)]):
+            self._artefacts.pop(name, None)
+            self._new_artefacts.pop(name, None)
+        self._artefacts |= {artefact.address: artefact for artefact in artefacts}
+        self._new_artefacts |= {artefact.address: artefact for artefact in artefacts}
         self._changed += ((self._head, slot) for slot in (*drop, *(file.slot for file in put)))
         for slot in drop:
             self._now.pop(slot, None)
@@ -91,6 +104,16 @@ class Pending:
         self._now |= {entry.slot: entry for entry in entries}
         self._put |= {file.slot: file for file in put}
         return entries
+
+    def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
+        """The artefacts, pending ones included; StoreError for an earlier state."""
+        if as_of is not None:
+            raise StoreError("Pending commits have no history.")
+        return dict(self._artefacts)
+
+    def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
+        """As it is, without pending ones."""
+        return self._manifest.artefact(name, fingerprint)
 
     def scope(self) -> Scope | None:
         """As it is."""
@@ -117,4 +140,5 @@ class Pending:
             slot: None if (entry := self._before.get(slot)) is None else entry.file
             for slot in (*gone, *self._put)
         }
-        return self._manifest.commit(list(self._put.values()), gone, expected) if expected else []
+        new = list(self._new_artefacts.values())
+        return self._manifest.commit(list(self._put.values()), gone, expected, new) if expected else []

@@ -14,6 +14,7 @@ import polars as pl
 
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
+from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from xlwh.store.views import Definitions, Sources
 
 
-OWN_SQL = "sql"
+OWN_SQL = PLACES["sql"]
 """Folder in a warehouse with the views that its study brings along."""
 
 
@@ -89,11 +90,12 @@ class Warehouse:
         frames: Mapping[Slot, pl.DataFrame],
         fingerprint: str,
         provenance: Mapping[str, str] | None = None,
+        artefacts: Sequence[Artefact] = (),
     ) -> list[Entry]:
         """Check all frames, write each to a new immutable file, then make all current in one commit.
 
         Frames without rows are written too: they say that the partition is done. `provenance` goes into the
-        files' metadata. Raises `ContractError` before anything is written if any frame breaks its contract.
+        files' metadata; `artefacts`, such as a model's checkpoint, become current in the same commit. Raises `ContractError` before anything is written if any frame breaks its contract.
         """
         ordered = {slot: checked(slot, frame) for slot, frame in frames.items()}
         before = {slot: self.current(slot) for slot in ordered}
@@ -101,7 +103,7 @@ class Warehouse:
             write_frame(self.root, slot, frame, fingerprint, provenance or {})
             for slot, frame in ordered.items()
         ]
-        return make_current(self.root, self.manifest, files, before)
+        return make_current(self.root, self.manifest, files, before, artefacts)
 
     def hidden(self) -> list[Entry]:
         """Current entries that are out of the study's scope, ordered by slot."""
@@ -185,8 +187,8 @@ class Warehouse:
     def adopt_sql(self, folder: Path) -> None:
         """Take over the views of a study's own `.sql` files; those of files that are gone there go here too.
 
-        They are copied, so that the warehouse can be read without the study. Without such a folder nothing changes.
-        Raises `SqlError` naming the file, and changes nothing, if one cannot be made into a view.
+        They are copied, so that the warehouse can be read without the study, and are artefacts of the last commit then.
+        Without such a folder nothing changes. Raises `SqlError` naming the file, and changes nothing, if one cannot be made into a view.
         """
         from xlwh.store import metrics
         from xlwh.store.catalogue import try_out
@@ -201,24 +203,35 @@ class Warehouse:
             # Another process may be at it too.
             with suppress(FileNotFoundError):
                 there[file.name] = file.read_bytes()
-        if wanted == there:
-            return
-        if wanted:
-            try_out(load(with_shipped(folder), metrics.views(self.root)))
-        make_folder(mine)
-        for name, content in wanted.items():
-            path = path_beside(mine / name)
-            path.write_bytes(content)
-            publish(path, mine / name)
-        for file in mine.glob("*.sql"):
-            if file.name not in wanted:
-                file.unlink(missing_ok=True)
+        if wanted != there:
+            if wanted:
+                try_out(load(with_shipped(folder), metrics.views(self.root)))
+            make_folder(mine)
+            for name, content in wanted.items():
+                path = path_beside(mine / name)
+                path.write_bytes(content)
+                publish(path, mine / name)
+            for file in mine.glob("*.sql"):
+                if file.name not in wanted:
+                    file.unlink(missing_ok=True)
+        self._keep_up("sql", [sql_artefact(name, content) for name, content in wanted.items()])
 
     def compute_metrics(self) -> None:
-        """Compute the metrics that installed packages register (see `xlwh.store.metrics`)."""
-        from xlwh.store.metrics import compute
+        """Compute the metrics that installed packages register (see `xlwh.store.metrics`); they are artefacts then."""
+        from xlwh.store.metrics import compute, views
 
         compute(self.root, self)
+        results = views(self.root).values()
+        found = [on_disk(self.root, "metric", view.name, [view.path], self.hashes) for view in results]
+        self._keep_up("metric", found)
+
+    def _keep_up(self, kind: Kind, artefacts: Sequence[Artefact]) -> None:
+        """Make these the artefacts of their kind; no commit where they are."""
+        known = self.manifest.artefacts()
+        put = [each for each in artefacts if known.get(each.address) != each]
+        gone = {name for name in known if name[0] == kind} - {each.address for each in artefacts}
+        if put or gone:
+            self.manifest.commit(artefacts=put, gone=gone)
 
     def keeper(
         self, memory_limit: str | None = None, progress: Progress | None = None, reads_all: bool = False

@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from xlwh.errors import ContractError
+from xlwh.store.artefacts import Artefact
 from xlwh.store.contract import schema
 from xlwh.store.files import make_folder
 from xlwh.store.manifest import ConflictError, Manifest, NewFile
@@ -68,23 +69,27 @@ def write_stream(
 
 
 def make_current(
-    root: Path, manifest: Manifest, files: Sequence[NewFile], before: Mapping[Slot, Entry | None]
+    root: Path,
+    manifest: Manifest,
+    files: Sequence[NewFile],
+    before: Mapping[Slot, Entry | None],
+    artefacts: Sequence[Artefact] = (),
 ) -> list[Entry]:
-    """Make written files current in one commit, unless a slot changed since it was as in `before`.
+    """Make written files, and artefacts, current in one commit, unless a slot changed since it was as in `before`.
 
     A slot that another process filled meanwhile with the same fingerprint holds the same rows, and is replaced; for
     any other change the files are removed and `ConflictError` is raised.
     """
     expected = {slot: None if entry is None else entry.file for slot, entry in before.items()}
     try:
-        return manifest.commit(put=files, expected=expected)
+        return manifest.commit(put=files, expected=expected, artefacts=artefacts)
     except ConflictError:
         for file in files:
             now = manifest.current(file.slot)
             if now != before[file.slot] and (now is None or now.fingerprint != file.fingerprint):
                 break
         else:
-            return manifest.commit(put=files)
+            return manifest.commit(put=files, artefacts=artefacts)
         for file in files:
             (root / file.file).unlink(missing_ok=True)
         raise

@@ -24,7 +24,8 @@ from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import NotApplicable, Planner, definition_of
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse
-from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder, checkpoint_of
+from xlwh.store.artefacts import Artefact
+from xlwh.store.checkpoints import CHECKPOINT, checkpoint, checkpoint_folder, checkpoint_of
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.manifest import NewFile
 from xlwh.store.rewrite import Pending, rewrite
@@ -195,7 +196,7 @@ class Renamer:
         mark = entry.fingerprint if planned is None else planned.fingerprint
         if slot == entry.slot and not columns and mark == entry.fingerprint:
             return
-        told = _told(self.warehouse.root / entry.file)
+        told, artefacts = _told(self.warehouse.root / entry.file), list[Artefact]()
         if planned is not None:
             told |= provenance(planned)
         elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
@@ -209,9 +210,11 @@ class Renamer:
             if source.is_dir():
                 self._copy_checkpoint(source, target)
                 told[CHECKPOINT] = target.name
+                root, hashes = self.warehouse.root, self.warehouse.hashes
+                artefacts.append(checkpoint(root, slot.keys[0], target, hashes))
         file = rewrite(self.warehouse.root, entry, slot, columns, mark, told)
         self._written.append(file)
-        pending.commit([file], [entry.slot] if slot != entry.slot else [])
+        pending.commit([file], [entry.slot] if slot != entry.slot else [], artefacts=artefacts)
 
     def _copy_checkpoint(self, source: Path, target: Path) -> None:
         """Give a checkpoint that was made here its new place too; `gc` removes the old one."""

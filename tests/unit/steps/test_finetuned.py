@@ -224,6 +224,19 @@ def test_removed_checkpoint_is_trained_again(trained: Path) -> None:
     assert row(trained)["weight_hash"] == before["weight_hash"]
 
 
+def test_a_damaged_checkpoint_is_trained_again(trained: Path) -> None:
+    """Never taken for sound because its folder is there: what was committed of it says."""
+    before, weights = row(trained), checkpoints(trained)[0] / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    assert fresh(STEPS["models"], WORLD["context"](trained), TUNED) is None
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    WORLD["context"](trained).warehouse.drop([SLOT])
+    assert "has other bytes than were committed: it was made again" in run(trained).reason
+    assert row(trained)["weight_hash"] == before["weight_hash"]
+    assert run(trained).status == "fresh"
+
+
 def test_force_trains_again(trained: Path) -> None:
     before, stamp = row(trained), (checkpoints(trained)[0] / "training.json").stat().st_mtime_ns
     assert run(trained, force=True).status == "written"

@@ -75,13 +75,24 @@ def test_results_are_replaced_and_collected(warehouse, frames, register):
         assert before.execute("select n from surprise").fetchall() == [(1,)]
     with warehouse.connect() as after:
         assert after.execute("select n from surprise").fetchall() == [(2,)]
-    assert len(metrics.superseded(warehouse.root)) == 1
+    [former, current] = sorted(
+        (warehouse.root / metrics.FOLDER).glob("*.parquet"), key=lambda f: f.stat().st_mtime
+    )
+    [named] = warehouse.manifest.artefacts()["metric", "surprise"].files
+    assert warehouse.root / named.file == current
     # A reader of the earlier catalogue may be at work.
-    assert metrics.superseded(warehouse.root)[0].name not in str(warehouse.gc(timedelta(0)).removed)
+    assert warehouse.gc(timedelta(hours=1)).removed == ()
+    gone = former.relative_to(warehouse.root).as_posix()
+    assert gone in warehouse.gc(timedelta(0)).removed
+    assert warehouse.manifest.files()[gone].removed
+    # What the catalogue shows is kept, though no commit has it any more.
     register()
     warehouse.compute_metrics()
     assert "surprise" not in warehouse.definitions().views
-    assert len(metrics.superseded(warehouse.root)) == 2
+    assert warehouse.manifest.artefacts() == {}
+    assert warehouse.gc(timedelta(0)).removed == ()
+    warehouse.build_catalogue()
+    assert warehouse.gc(timedelta(0)).removed == (named.file,)
 
 
 @pytest.mark.parametrize(

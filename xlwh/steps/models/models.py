@@ -21,6 +21,7 @@ from xlwh.steps.planning import Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder
+from xlwh.store.files import remove_folder
 from xlwh.study import Finetune, Scratch
 
 
@@ -60,13 +61,15 @@ class _Models(Whole):
             columns = training_columns(_training(work, job, folder))
         elif folder is not None:
             columns = {"seed": params.making.scratch.seed}
-            if not folder.is_dir():
+            if work.checkpoint(job.name, folder) is None:
+                remove_folder(folder)
                 unfinished = work.root / "staging" / f"scratch-{job.name}-{folder.name}"
                 begin(job.name, params.making.scratch, _texts(work, job), job.tools, unfinished, folder)
         loaded, results = work.try_out(job.name, job.files, folder)
         work.provenance |= loaded.pin.provenance
         if folder is not None:
             work.provenance[CHECKPOINT] = folder.name
+            work.keep_checkpoint(job.name, folder)
         row = describe(loaded, params.noted) | self_tested(results, params.self_tested_with) | columns
         for column in ("family", "task", "num_parameters", "vocab_size", "dtype", "weight_hash"):
             work.tell(column, row[column])
@@ -142,7 +145,8 @@ def _training(work: Work, job: Job, folder: Path) -> Mapping[str, Any]:
         scans = (work.scan(job, "examples", dataset=dataset, language=language) for language in languages)
         return pl.concat([scan.sort("split", "example_id").collect() for scan in scans])
 
-    if folder.is_dir() and not work.force:
+    there = None if work.force else work.checkpoint(job.name, folder)
+    if there is not None:
         record = read_training(folder)
         work.remark("its checkpoint was there")
     else:
@@ -155,7 +159,7 @@ def _training(work: Work, job: Job, folder: Path) -> Mapping[str, Any]:
             work.root / "staging" / "finetune" / f"{job.name}-{folder.name}",
             folder,
             partial(work.progress, f"fine-tune {job.name}"),
-            repeat=work.force,
+            repeat=work.force or folder.is_dir(),
         )
         work.examples += record["train_examples"]
         work.remark(
