@@ -39,7 +39,7 @@ def survive(undisturbed: tuple[Path, dict[str, Any]], world: Path, seed: int, ki
     for report in reports:
         assert report["rounds"].items() <= whole["rounds"].items(), f"seed {seed}"
     assert reports[-1]["rounds"] == whole["rounds"], f"seed {seed}"
-    findings = {finding.kind for finding in Warehouse(world / "warehouse").check()}
+    findings = {finding.kind for finding in Warehouse(world / "warehouse").check(deep=True)}
     assert findings <= {"orphan_file", "stale_catalogue"}, f"seed {seed}"
     return sum(report["killed"] for report in reports)
 

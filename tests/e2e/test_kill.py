@@ -51,7 +51,7 @@ def look(root: Path) -> None:
     if not (root / "manifest.sqlite").exists():
         return
     warehouse = opened(root)
-    assert {finding.kind for finding in warehouse.check()} <= {"orphan_file", "stale_catalogue"}
+    assert {finding.kind for finding in warehouse.check(deep=True)} <= {"orphan_file", "stale_catalogue"}
     entries = {(entry.slot.table, entry.slot.keys): entry for entry in warehouse.entries()}
     for (table, keys), entry in entries.items():
         assert entry.rows == {"predictions": 24, "token_attributions": 96}[table]
@@ -80,7 +80,7 @@ def kill_and_compare(tmp_path: Path, kills: int, seed: int) -> None:
     expected, found = contents(undisturbed), contents(root)
     for name in TABLES:
         assert found[name].equals(expected[name])
-    assert {finding.kind for finding in opened(root).check()} <= {"orphan_file"}
+    assert {finding.kind for finding in opened(root).check(deep=True)} <= {"orphan_file"}
 
 
 def test_five_kills(tmp_path):

@@ -45,7 +45,7 @@ def read_while_writing(root: Path, readers: int, seconds: float) -> None:
             assert errors == ""
             assert int(output) > 0
     assert int(written.stdout.split()[-1]) > 2
-    assert opened(root).check() == []
+    assert opened(root).check(deep=True) == []
 
 
 def test_three_readers(tmp_path):

@@ -24,7 +24,7 @@ _MODULES = {
     "query": ("sql", "tables", "describe"),
     "report": ("report", "explore"),
     "concept": ("concept",),
-    "care": ("check", "gc", "catalogue", "take", "readers"),
+    "care": ("check", "repair", "gc", "catalogue", "take", "readers"),
     "scope": ("drop", "rename"),
 }
 """Modules of this package -> the commands that they add to the group when they are imported."""

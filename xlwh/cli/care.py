@@ -1,20 +1,25 @@
-"""Commands that look after a warehouse: check, gc, catalogue; and the readers that fill one."""
+"""Commands that look after a warehouse: check, repair, gc, catalogue; and the readers that fill one."""
 
 from __future__ import annotations
 
+import math
 import re
+import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from xlwh.cli.app import command, warehouse_option
+from xlwh.cli.app import command, study_option, warehouse_option
+from xlwh.cli.options import dry_run_option, workers_option
 from xlwh.cli.render import console, counted, grid, shown
 from xlwh.store.files import size
 
 if TYPE_CHECKING:
-    from xlwh.store import Warehouse
+    from xlwh.store import Entry, Finding, Warehouse
+    from xlwh.store.checks import Checker
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -33,30 +38,92 @@ class Duration(click.ParamType[timedelta]):
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-@command()
-@warehouse_option
-def check(root: Path) -> int:
-    """Check every stored file.
+class Sample(click.ParamType[float]):
+    """A number of files, or a share of them: 100, 5%, 0.05."""
 
-    Contract, fingerprint, orphans, whether it can be read, and languages that are not parallel though they are joined by
-    row; exit code 1 if anything is amiss. What is stored and not named by the study is listed too, and is no fault.
+    name = "number or share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        try:
+            found = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            found = 0.0
+        is_number = text.isdecimal()
+        if found <= 0 or (found > 1 and not is_number) or not math.isfinite(found):
+            self.fail(f"{value!r} is no number of files and no share of them; write 100 or 5%", param, ctx)
+        return int(text) if is_number else found
+
+
+@command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@click.option(
+    "--deep", is_flag=True, help="Read every file, and compare it with its digest and its contract."
+)
+@click.option(
+    "--sample", type=Sample(), help="Read so many files, drawn at random, or such a share: 100, 5%."
+)
+@warehouse_option
+def check(tables: tuple[str, ...], deep: bool, sample: float | None, root: Path) -> int:
+    """Check what is stored: all of it, or only some TABLEs.
+
+    Whether every file is there, of its size and whole at its ends, files that no commit names, the catalogue, and
+    languages that are not parallel though they are joined by row. With --deep, or for a --sample, files are read: their
+    bytes are compared with the digests in the manifest, and their rows with contracts and texts. The exit code is 1 if
+    anything is amiss. What is stored and not named by the study is listed too, and is no fault.
     """
     from xlwh.cli.scope import tell_unnamed
     from xlwh.store import Warehouse
 
     warehouse = Warehouse(root)
-    damaged = warehouse.check()
+    checker = warehouse.checker(deep, tables, sample)
+    damaged = looked_over(checker)
     findings = [[finding.kind, finding.message] for finding in damaged]
-    if not any("parallelism" in finding.file for finding in damaged):
+    if not (tables or any("parallelism" in finding.file for finding in damaged)):
         findings += [["not parallel", told] for told in _not_parallel(warehouse)]
-    if not findings:
+    if findings:
+        grid(["fault", "what"], findings)
+        console(stderr=True).print(counted(len(findings), "finding"))
+    else:
         click.echo("No faults found.")
+    for line in what_was_looked_at(checker):
+        click.echo(line)
+    if not tables:
         tell_unnamed(warehouse)
-        return 0
-    grid(["fault", "what"], findings)
-    console(stderr=True).print(f"{shown(len(findings))} finding{'s' * (len(findings) != 1)}")
-    tell_unnamed(warehouse)
-    return 1
+    return 1 if findings else 0
+
+
+def looked_over(checker: Checker) -> list[Finding]:
+    """What a check finds, with a bar while it is made."""
+    with click.progressbar(length=max(1, checker.files), label="checking", file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            # To draw the bar takes longer than to look at a file.
+            if done == total or done - bar.pos >= total / 200 or checker.read:
+                bar.update(done - bar.pos)
+
+        return list(checker.findings(progress))
+
+
+def what_was_looked_at(checker: Checker) -> Iterator[str]:
+    """What a check looked at, and what it did not."""
+    told = f"Looked at {counted(checker.files, 'file')}"
+    if checker.tables:
+        yield f"{told} of {', '.join(sorted(checker.tables))}. Kept rows of views and the catalogue were not looked at."
+    else:
+        yield f"{told}, those of kept rows of views among them."
+    read = len(checker.read)
+    if read == checker.files:
+        yield "All of them were read and compared with their digests."
+    elif read:
+        yield f"{shown(read)} of {shown(checker.files)}, drawn at random, were read and compared with their digests."
+    else:
+        yield "None was read: whether their bytes are those that were written is told by `xlwh check --deep`."
+    if checker.undigested:
+        yield (
+            f"No digest: {counted(checker.undigested, 'file')} from an earlier version of xlwh. When they are read they "
+            "are only decoded, which does not find everything; `xlwh materialize --force` makes them anew."
+        )
 
 
 def _not_parallel(warehouse: Warehouse) -> list[str]:
@@ -69,6 +136,98 @@ def _not_parallel(warehouse: Warehouse) -> list[str]:
         f"{row['reason']}"
         for row in frame.sort("dataset", "target_language").iter_rows(named=True)
     ]
+
+
+@command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
+@dry_run_option
+@workers_option
+@study_option
+@warehouse_option
+def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Path, root: Path) -> int:
+    """Make again what is damaged, and nothing else.
+
+    Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are taken out of the warehouse in
+    one commit, and the partitions that they are of are made again from the study. `xlwh gc` removes the files later.
+    What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
+    """
+    from xlwh.store import Warehouse
+
+    warehouse = Warehouse(root)
+    checker = warehouse.checker(deep=True, tables=tables)
+    findings = looked_over(checker)
+    if findings:
+        grid(["fault", "what"], [[finding.kind, finding.message] for finding in findings])
+    bad = {
+        finding.slot for finding in findings if finding.slot is not None and finding.kind != "old_contract"
+    }
+    code = 0
+    if bad:
+        entries = [entry for entry in checker.known if entry.slot in bad]
+        code = _made_again(warehouse, entries, study_file, dry_run, workers)
+    else:
+        click.echo("No stored file is damaged.")
+    if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
+        code = max(code, _kept_again(warehouse))
+    return code
+
+
+def _made_again(
+    warehouse: Warehouse, entries: list[Entry], study_file: Path, dry_run: bool, workers: str
+) -> int:
+    """Make the partitions of damaged files again, and return the exit code."""
+    from xlwh.cli.make import materialise
+    from xlwh.cli.options import file_of_study
+    from xlwh.cli.selection import Selection
+    from xlwh.study import load
+    from xlwh.upkeep.drop import drop
+    from xlwh.upkeep.repair import planned
+
+    total = counted(len(entries), "damaged file")
+    if not file_of_study(study_file).is_file():
+        click.echo(f"{total}. To make them again, name the study: xlwh repair --study STUDY", err=True)
+        return 1
+    study = load(study_file)
+    plan = planned(study, warehouse, entries)
+    for step, keys in plan.steps.items():
+        click.echo(f"To be made again: {step.name} {', '.join(map(str, keys))}")
+    for entry in plan.foreign:
+        click.echo(
+            f"Error: {entry.file} is damaged, and the study `{study.name}` does not name it. Run `xlwh repair` with the "
+            "study that does, or remove it: xlwh drop",
+            err=True,
+        )
+    if dry_run:
+        click.echo(f"Would make {counted(len(plan.entries), 'damaged file')} again.")
+        return 1 if plan.foreign else 0
+    if not plan.entries:
+        return 1
+    drop(warehouse, plan.entries)
+    code = materialise(
+        study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
+    )
+    missing = [entry for entry in plan.entries if warehouse.current(entry.slot) is None]
+    for entry in missing:
+        click.echo(
+            f"Error: {entry.slot} was not made again. Run: xlwh materialize {entry.slot.table}", err=True
+        )
+    return 1 if missing or plan.foreign else code
+
+
+def _kept_again(warehouse: Warehouse) -> int:
+    """Compute damaged kept rows again, and bring the catalogue up to date; the exit code."""
+    from xlwh.cli.display import display
+    from xlwh.store.kept import were_kept
+
+    names = were_kept(warehouse.root, warehouse.definitions().views.values())
+    with display() as watching:
+        made = warehouse.keep_views(names, progress=watching.keeping, reads_all=True)
+    problems = [each.error for each in made.values() if each.error is not None]
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)
+    if not problems:
+        click.echo("Kept rows of views and the catalogue are as they should be.")
+    return 1 if problems else 0
 
 
 @command()

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
+from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries, workers_option
 from xlwh.errors import SqlError, StoreError, StudyError, XlwhError
 from xlwh.papers import ALL, PAPERS, SIZES
 
 if TYPE_CHECKING:
+    from xlwh.cli.selection import Selection
     from xlwh.steps.base import Key
     from xlwh.steps.context import Context
     from xlwh.steps.crew import Crew
@@ -34,18 +35,6 @@ STOPPED_BEFORE = (
 )
 
 TEMPLATE = Path(__file__).with_name("study_template.toml")
-
-
-workers_option = click.option(
-    "--workers",
-    envvar="XLWH_WORKERS",
-    default="auto",
-    show_default=True,
-    show_envvar=True,
-    metavar="[in_process|processes:N|auto]",
-    help="Where partitions that do not read each other are made: one after the other in this process, or side by side "
-    "in processes that keep their models loaded. The rows are the same.",
-)
 
 
 @command()
@@ -155,8 +144,9 @@ def materialise(
     force: bool = False,
     keep_going: bool = False,
     workers: str = "auto",
+    selection: Selection | None = None,
 ) -> int:
-    """Make what is missing, show it, and return the exit code."""
+    """Make what is missing, show it, and return the exit code. A `selection` is made instead of what is named."""
     quiet_libraries()
     from xlwh.cli.display import display, explain, faults, keep_again, note_overhead, summary, warn
     from xlwh.cli.selection import Sorted, select_of, sort
@@ -177,7 +167,8 @@ def materialise(
     study_file = file_of_study(study_file)
     if root.exists() and not os.access(root, os.W_OK):
         raise StoreError(f"The warehouse {root} may only be read here, and nothing can be made in it.")
-    selection = select_of(study, assets, models, languages, datasets)
+    if selection is None:
+        selection = select_of(study, assets, models, languages, datasets)
 
     def sorted_(warehouse: Warehouse) -> tuple[Context, Sorted]:
         context = Context(study, warehouse, Zoo(study, warehouse), force)

@@ -25,6 +25,19 @@ _CHOSEN = (
     click.option("--force", is_flag=True, help="Make partitions anew even where they are fresh."),
 )
 
+workers_option = click.option(
+    "--workers",
+    envvar="XLWH_WORKERS",
+    default="auto",
+    show_default=True,
+    show_envvar=True,
+    metavar="[in_process|processes:N|auto]",
+    help="Where partitions that do not read each other are made: one after the other in this process, or side by side "
+    "in processes that keep their models loaded. The rows are the same.",
+)
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
 
 def chosen_partitions(command: F) -> F:
     """Which partitions are meant: assets, models, languages, datasets, and whether fresh ones too."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
+from xlwh.cli.options import dry_run_option
 from xlwh.cli.render import grid, shown
 from xlwh.errors import MissingDataError
 from xlwh.store.files import size
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _AT_ONCE = "xlwh gc --grace 0s"
 _COLUMNS = ("step", "of", "files", "rows", "size")
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +31,7 @@ from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
+from xlwh.store.files import is_file_of
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -310,7 +310,7 @@ class Planner:
         return (
             entry is not None
             and entry.fingerprint == made.fingerprint
-            and isfile(f"{self._root}/{entry.file}")
+            and is_file_of(f"{self._root}/{entry.file}", entry.size_bytes)
             and (made.folder is None or self._is_whole(slot, made.folder))
         )
 
@@ -348,7 +348,7 @@ class Planner:
         except (NotApplicable, XlwhError) as error:
             # Without its traceback, which would keep everything that planning had in hand.
             plan.error = error.with_traceback(None)
-        except pl.exceptions.ComputeError as error:
+        except (pl.exceptions.ComputeError, pl.exceptions.PanicException) as error:
             plan.error = StoreError(
                 f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
             )

@@ -23,6 +23,7 @@ from xlwh.steps.planning import Definition, NotApplicable, definition_of
 from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
 from xlwh.store.files import files_in
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.parquet import metadata_of
 
 _TAKEN_AT_ONCE = 2048
@@ -143,7 +144,7 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
         if None not in entries.values():
             try:
                 definition.judge(planned.job, _stored(context, planned, entries))
-            except pl.exceptions.ComputeError as error:
+            except (pl.exceptions.ComputeError, pl.exceptions.PanicException) as error:
                 raise StoreError(
                     f"A stored file of {planned.step} cannot be read ({error}). Run: xlwh check"
                 ) from error
@@ -246,7 +247,7 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
         ]
         if not context.force:
             for planned, staging in zip(jobs, stagings, strict=True):
-                _take_over(definition, context, planned, pieces, staging)
+                _take_over(definition, context, work, planned, pieces, staging)
         # A kill can leave one job ahead of the others: what it has is not stored twice.
         done = [staging.pieces(on) for staging in stagings]
         complete = reduce(lambda one, other: one.join(other, on=on, how="semi"), done)
@@ -288,13 +289,24 @@ def _title(jobs: Sequence[Planned]) -> str:
 
 
 def _take_over(
-    definition: Pieced, context: Context, planned: Planned, pieces: pl.DataFrame, staging: Staging
+    definition: Pieced,
+    context: Context,
+    work: Work,
+    planned: Planned,
+    pieces: pl.DataFrame,
+    staging: Staging,
 ) -> None:
     """Stage what the current files have of the pieces, if its rows were made from the same in the same way."""
-    job, on = planned.job, list(definition.piece)
-    entries = [context.planner.entry(slot) for slot in job.slots.values()]
-    files = [context.warehouse.root / entry.file for entry in entries if entry is not None]
+    job, on, root = planned.job, list(definition.piece), context.warehouse.root
+    entries = [entry for slot in job.slots.values() if (entry := context.planner.entry(slot)) is not None]
+    files = [root / entry.file for entry in entries]
     if len(files) < len(job.slots) or not all(_made_so(file, planned.rows_fingerprint) for file in files):
+        return
+    try:
+        for entry in entries:
+            require_undamaged(root, entry)
+    except StoreError as error:
+        work.remarks.append(f"nothing was taken over: {error}")
         return
     left = pieces.select(on).join(staging.pieces(on), on=on, how="anti")
     for start in range(0, left.height, _TAKEN_AT_ONCE):

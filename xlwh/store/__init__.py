@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xlwh.store.checks import Finding
     from xlwh.store.contract import empty, schema, typed
     from xlwh.store.gc import GcReport
+    from xlwh.store.integrity import Finding
     from xlwh.store.slots import Entry, Slot, fingerprint
     from xlwh.store.staging import Staging
     from xlwh.store.warehouse import Warehouse
@@ -31,7 +31,7 @@ __all__ = [
 
 _HOMES = {
     "Entry": "slots",
-    "Finding": "checks",
+    "Finding": "integrity",
     "GcReport": "gc",
     "Slot": "slots",
     "Staging": "staging",

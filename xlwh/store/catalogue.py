@@ -36,6 +36,7 @@ from xlwh.store.kept import (
     changes,
     check,
     check_columns,
+    digest_file,
     quoted,
     quoted_name,
 )
@@ -117,8 +118,9 @@ def _note_superseded(root: Path, before: Mapping[str, Collection[str]], after: M
     """Let the files that are not shown any more be as young as that: who reads them has the usual time to finish."""
     shown = {file for each in after.values() for file in each.files}
     for file in {file for files in before.values() for file in files} - shown:
-        with suppress(OSError):
-            os.utime(root / KEPT / file)
+        for name in (file, digest_file(file)):
+            with suppress(OSError):
+                os.utime(root / KEPT / name)
 
 
 def build(path: Path, root: Path, snapshot: Snapshot, sources: Sources) -> None:

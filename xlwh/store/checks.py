@@ -1,181 +1,223 @@
-"""Looking a warehouse over: are all files there, readable, what the manifest says, and true to their contracts?"""
+"""Looking a warehouse over: are all files there, what the manifest says, and true to their contracts?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+import os
+import random
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
-from xlwh.errors import ContractError
-from xlwh.store.artefacts import faults
-from xlwh.store.connect import KEPT, CatalogueInfo, read_info, same_place
-from xlwh.store.contract import checked, schema
+from xlwh.errors import StoreError
+from xlwh.store.artefacts import faults as artefact_faults
+from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
+from xlwh.store.contract import schema
 from xlwh.store.files import UNFINISHED, files_in
-from xlwh.store.kept import unreadable
+from xlwh.store.integrity import MEND, Finding, Kind, faults
+from xlwh.store.kept import damage, undigested
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
-from xlwh.store.slots import Entry, contract
+from xlwh.store.parquet import UnreadableError, decoded
+from xlwh.store.slots import Entry, Slot, contract
 
-Kind = Literal[
-    "missing_file",
-    "unreadable_file",
-    "wrong_metadata",
-    "damaged_file",
-    "broken_contract",
-    "old_contract",
-    "wrong_offsets",
-    "orphan_file",
-    "stale_catalogue",
-]
+Progress = Callable[[int, int], None]
+"""Called with the files that were looked at, and how many there are to look at."""
+
+_NO_DAMAGE = ("old_contract", "orphan_file", "stale_catalogue")
+"""Findings that say nothing against the files that the manifest names."""
+
+_OFFSETS_READ = ("examples", "predictions")
+"""Tables that are read to find out whether offsets are right."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be, and what mends it."""
+class Checker:
+    """A check of one state of a warehouse: which files it looks at, and which of them it reads.
 
-    kind: Kind
-    file: str
-    """Path relative to the warehouse."""
-    problem: str
+    Every file is looked at: whether it is there, a file, of its size, and begins and ends as it should. Those that are
+    read are compared with their digests, decoded, and held against their contracts and each other.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        manifest: Manifest,
+        definitions: str,
+        deep: bool = False,
+        tables: Collection[str] = (),
+        sample: float | None = None,
+    ) -> None:
+        """`definitions` is the digest that a current catalogue would carry.
+
+        `deep`: whether all files are read; `sample`: how many, drawn at random, or which share of them where it is a
+        float. With `tables`, only their files are looked at, and neither kept rows nor the catalogue. `StoreError` for
+        a name that is no table, and a sample that is none.
+        """
+        for table in tables:
+            contract(table)
+        self._root, self._manifest, self._definitions = root, manifest, definitions
+        self.tables = frozenset(tables)
+        """To which the check is limited; empty for all."""
+        self._snapshot = manifest.snapshot()
+        self._info = None if tables else read_info(root / NAME)
+        self.known = self._snapshot.entries
+        """All current entries, also of files that are not looked at."""
+        self.entries = [e for e in self._snapshot.entries if not tables or e.slot.table in self.tables]
+        """Of the stored files that are looked at."""
+        self.kept = self._kept_files()
+        """Files of kept rows that are looked at, relative to their folder."""
+        files = [*(entry.file for entry in self.entries), *self.kept]
+        self.read = frozenset(_sampled(files, 1.0 if deep and sample is None else sample))
+        """Those of both that are read."""
+        self.undigested = sum(entry.digest is None for entry in self.entries)
+        """Stored files without a digest, which are only decoded."""
+        self._is_deep = deep and sample is None and not tables
 
     @property
-    def message(self) -> str:
-        """The problem, with the file that has it."""
-        return f"{self.file}: {self.problem}"
+    def files(self) -> int:
+        """How many files are looked at."""
+        return len(self.entries) + len(self.kept)
 
+    def findings(self, progress: Progress | None = None) -> Iterator[Finding]:
+        """All findings, one file in memory at a time. That a deep check found no stored file damaged is noted."""
+        damaged = False
+        for finding in self._findings(progress):
+            damaged = damaged or not (finding.kind in _NO_DAMAGE or finding.file.startswith(KEPT))
+            yield finding
+        if self._is_deep and not damaged and os.access(self._root, os.W_OK):
+            self._manifest.note_checked()
 
-def findings(root: Path, manifest: Manifest, definitions: str) -> Iterator[Finding]:
-    """All findings, one file in memory at a time. `definitions` is the digest a current catalogue would carry."""
-    snapshot = manifest.snapshot()
-    sound = []
-    for entry in snapshot.entries:
-        faults = list(_file(root, entry))
-        yield from faults
-        sound += [entry] if not faults else []
-    yield from _artefacts(root, manifest)
-    yield from _offsets(root, sound)
-    yield from _orphans(root, manifest)
-    yield from _catalogue(root, snapshot.commit, definitions)
+    def _findings(self, progress: Progress | None) -> Iterator[Finding]:
+        told = progress or (lambda done, total: None)
+        sound = dict[Slot, bool]()
+        for number, entry in enumerate(self.entries):
+            told(number, self.files)
+            found = list(faults(self._root, entry, deep=entry.file in self.read))
+            yield from found
+            sound[entry.slot] = not found
+        yield from self._offsets(sound)
+        if not self.tables:
+            yield from self._artefacts()
+        yield from self._orphans()
+        if not self.tables:
+            yield from self._catalogue()
+            yield from self._kept_rows(told)
+        told(self.files, self.files)
 
+    def _artefacts(self) -> Iterator[Finding]:
+        """Checkpoints, results of metrics and SQL that are not as they were committed."""
+        for artefact in self._manifest.artefacts().values():
+            what = f"{artefact.kind} {artefact.name}"
+            of_model = artefact.kind == "model"
+            mend = f"xlwh materialize models --model {artefact.name}" if of_model else "xlwh materialize"
+            for file, how in artefact_faults(self._root, artefact, deep=self._is_deep):
+                is_there = (self._root / file.file).is_file()
+                kind: Kind = "wrong_digest" if is_there else "missing_file"
+                yield Finding(kind, file.file, f"{how} ({what}); run `{mend}`")
 
-def _file(root: Path, entry: Entry) -> Iterator[Finding]:
-    path = root / entry.file
-    again = f"run `xlwh materialize {entry.slot.table}"
-    mend = f"{again} --force`"
-    if not path.is_file():
-        yield Finding("missing_file", entry.file, f"the current file of {entry.slot} is gone; {again}`")
-        return
-    try:
-        found = pl.read_parquet_metadata(path)
-        frame = pl.read_parquet(path, hive_partitioning=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        yield Finding("unreadable_file", entry.file, f"{_line(error)}; {mend}")
-        return
-    expected = {
-        "xlwh.table": entry.slot.table,
-        "xlwh.version": str(entry.version),
-        "xlwh.fingerprint": entry.fingerprint,
-        "xlwh.rows": str(entry.rows),
-    }
-    for name, value in expected.items():
-        if found.get(name) != value:
-            message = f"{name} is {found.get(name)!r} in the file and {value!r} in the manifest; {mend}"
-            yield Finding("wrong_metadata", entry.file, message)
-    if frame.height != entry.rows:
-        message = f"{frame.height} rows in the file, {entry.rows} in the manifest; {mend}"
-        yield Finding("wrong_metadata", entry.file, message)
-    version = contract(entry.slot.table).version
-    if entry.version != version:
-        message = (
-            f"written for version {entry.version} of the contract, now {version}; run `xlwh materialize`"
-        )
-        yield Finding("old_contract", entry.file, message)
-        return
-    try:
-        checked(entry.slot, frame)
-    except ContractError as error:
-        yield Finding("broken_contract", entry.file, f"{error} {mend}")
-
-
-def _artefacts(root: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Checkpoints, results of metrics and SQL that are not as they were committed."""
-    for artefact in manifest.artefacts().values():
-        what = f"{artefact.kind} {artefact.name}"
-        of_model = artefact.kind == "model"
-        mend = f"xlwh materialize models --model {artefact.name}" if of_model else "xlwh materialize"
-        for file, how in faults(root, artefact, deep=False):
-            if (root / file.file).is_file():
-                yield Finding("damaged_file", file.file, f"{how} ({what}); run `{mend}`")
-            else:
-                yield Finding("missing_file", file.file, f"{how} ({what}); run `{mend}`")
-
-
-def _offsets(root: Path, sound: Sequence[Entry]) -> Iterator[Finding]:
-    """Words that are not where their rows say, in files that are otherwise as they should be."""
-    examples = [entry for entry in sound if entry.slot.table == "examples"]
-    predicted = [root / entry.file for entry in sound if entry.slot.table == "predictions"]
-    predictions = (
-        pl.scan_parquet(predicted, hive_partitioning=False, glob=False)
-        if predicted
-        else pl.LazyFrame(schema=schema("predictions"))
-    )
-    for entry in sound:
-        table = entry.slot.table
-        if table in POINTERS:
-            frame = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False)
-            wrong = misplaced(root, frame, table, examples, predictions)
+    def _offsets(self, sound: dict[Slot, bool]) -> Iterator[Finding]:
+        """Words that are not where their rows say, in files that are otherwise as they should be."""
+        pointing = [
+            e
+            for e in self.entries
+            if e.slot.table in POINTERS and e.file in self.read and sound[e.slot] and _is_current(e)
+        ]
+        stored: dict[str, list[Entry]] = {table: [] for table in _OFFSETS_READ}
+        for entry in self.known if pointing else ():
+            if entry.slot.table in _OFFSETS_READ:
+                # They are to be right themselves.
+                if entry.file not in self.read and sound.get(entry.slot, True):
+                    found = list(faults(self._root, entry, deep=True))
+                    yield from found
+                    sound[entry.slot] = not found
+                if sound[entry.slot] and _is_current(entry):
+                    stored[entry.slot.table].append(entry)
+        predicted = [self._root / entry.file for entry in stored["predictions"]]
+        predictions = _scan(predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
+        for entry in pointing:
+            table, rows = entry.slot.table, _scan([self._root / entry.file])
+            try:
+                wrong = decoded(partial(misplaced, self._root, rows, table, stored["examples"], predictions))
+            except UnreadableError as error:
+                yield Finding("unreadable_file", entry.file, f"{error}; {MEND}", entry.slot)
+                continue
             if wrong.height:
-                message = (
-                    f"the text has another word at {summary(wrong)}; run `xlwh materialize {table} --force`"
-                )
-                yield Finding("wrong_offsets", entry.file, message)
+                problem = f"the text has another word at {summary(wrong)}; {MEND}"
+                yield Finding("wrong_offsets", entry.file, problem, entry.slot)
+
+    def _orphans(self) -> Iterator[Finding]:
+        places = [f"tables/{table}" for table in sorted(self.tables)] or ["tables"]
+        # Before the manifest is asked: a file that is committed meanwhile is no orphan.
+        paths = sorted(path for place in places for path in self._below(place))
+        known = self._manifest.files()
+        for path in paths:
+            file = path.relative_to(self._root).as_posix()
+            if not path.name.startswith(UNFINISHED):
+                state = known.get(file)
+                if state is None or state.removed:
+                    yield Finding("orphan_file", file, "no commit names it; `xlwh gc` removes it")
+
+    def _below(self, place: str) -> list[Path]:
+        folder = self._root / place
+        return [path for path, _ in files_in(folder)] if folder.is_dir() else []
+
+    def _catalogue(self) -> Iterator[Finding]:
+        path, info, mend = self._root / NAME, self._info, "run `xlwh catalogue`"
+        problem = None
+        if not path.is_file():
+            problem = "there is none"
+        elif info is None:
+            problem = "it cannot be read"
+        elif not same_place(info.root, self._root):
+            problem = f"it was built for {info.root}"
+        elif info.commit != self._snapshot.commit:
+            problem = f"it shows commit {info.commit}, the last is {self._snapshot.commit}"
+        elif info.definitions != self._definitions:
+            problem = "the SQL changed since it was built"
+        elif lost := info.lost():
+            state = "is cut short" if (self._root / KEPT / lost[0]).is_file() else "is gone"
+            problem = f"{lost[0]} {state}, which it reads"
+        if problem is not None:
+            yield Finding("stale_catalogue", path.name, f"{problem}; {mend}")
+
+    def _kept_files(self) -> list[str]:
+        """Files of kept rows that the catalogue reads."""
+        info: CatalogueInfo | None = self._info
+        if info is None or not same_place(info.root, self._root):
+            return []
+        return sorted({file for files in info.kept.values() for file in files})
+
+    def _kept_rows(self, told: Progress) -> Iterator[Finding]:
+        lost, mend = set(self._info.lost() if self._info is not None else ()), "run `xlwh catalogue`"
+        old = [file for file in self.kept if file in self.read and undigested(self._root, file)]
+        for number, file in enumerate(self.kept):
+            told(len(self.entries) + number, self.files)
+            # Those that are gone are told with the catalogue.
+            if file in self.read and file not in lost and file not in old:
+                problem = damage(self._root, file)
+                if problem is not None:
+                    yield Finding("wrong_digest", f"{KEPT}/{file}", f"{problem}; {mend}")
+        if old:
+            problem = f"it and {len(old) - 1} other files of kept rows have no digest beside them; {mend}"
+            yield Finding("wrong_digest", f"{KEPT}/{old[0]}", problem)
 
 
-def _orphans(root: Path, manifest: Manifest) -> Iterator[Finding]:
-    # Before the manifest is asked: a file that is committed meanwhile is no orphan.
-    paths = sorted(path for path, _ in files_in(root / "tables"))
-    known = manifest.files()
-    for path in paths:
-        file = path.relative_to(root).as_posix()
-        if not path.name.startswith(UNFINISHED):
-            state = known.get(file)
-            if state is None or state.removed:
-                yield Finding("orphan_file", file, "no commit names it; `xlwh gc` removes it")
+def _sampled(files: list[str], sample: float | None) -> list[str]:
+    """Some of the files, drawn at random: so many, or a share of them."""
+    if sample is None:
+        return []
+    is_share = isinstance(sample, float)
+    if sample <= 0 or (is_share and sample > 1):
+        raise StoreError(f"A sample of {sample} files is none: give a number from 1, or a share up to 1.0.")
+    count = math.ceil(sample * len(files)) if is_share else min(int(sample), len(files))
+    return random.sample(files, count)
 
 
-def _catalogue(root: Path, commit: int, definitions: str) -> Iterator[Finding]:
-    path = root / "catalog.duckdb"
-    mend = "run `xlwh catalogue`"
-    if not path.is_file():
-        yield Finding("stale_catalogue", path.name, f"there is none; {mend}")
-        return
-    info = read_info(path)
-    if info is None:
-        yield Finding("stale_catalogue", path.name, f"it cannot be read; {mend}")
-    elif not same_place(info.root, root):
-        yield Finding("stale_catalogue", path.name, f"it was built for {info.root}; {mend}")
-    elif info.commit != commit:
-        yield Finding(
-            "stale_catalogue", path.name, f"it shows commit {info.commit}, the last is {commit}; {mend}"
-        )
-    elif info.definitions != definitions:
-        yield Finding("stale_catalogue", path.name, f"the SQL changed since it was built; {mend}")
-    elif lost := info.lost():
-        state = "is cut short" if (root / KEPT / lost[0]).is_file() else "is gone"
-        yield Finding("stale_catalogue", path.name, f"{lost[0]} {state}, which it reads; {mend}")
-    else:
-        yield from _kept_rows(root, info)
+def _is_current(entry: Entry) -> bool:
+    return entry.version == contract(entry.slot.table).version
 
 
-def _kept_rows(root: Path, info: CatalogueInfo) -> Iterator[Finding]:
-    """Kept rows of views that cannot be read."""
-    files = [file for files in info.kept.values() for file in files if file.endswith(".parquet")]
-    for file, reason in unreadable(root, files):
-        yield Finding("unreadable_file", f"{KEPT}/{file}", f"{reason}; run `xlwh catalogue`")
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _scan(files: list[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(files, hive_partitioning=False, glob=False)

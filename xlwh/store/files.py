@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,15 @@ UNFINISHED = ".tmp-"
 def path_beside(path: Path) -> Path:
     """A new temporary name in the folder of `path`, of a form that no reader takes for data."""
     return path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+
+
+def is_file_of(path: Path | str, size_bytes: int) -> bool:
+    """Whether there is a file of this size."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
-from xlwh.store.kept import Fingerprints
+from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.staging import abandoned
@@ -91,7 +91,8 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
                 doomed.append(path)
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
-        wanted.update(file for files in info.kept.values() for file in files)
+        for files in info.kept.values():
+            wanted.update(name for file in files for name in (file, digest_file(file)))
     doomed += [
         path
         for path, found in files_in(root / KEPT)

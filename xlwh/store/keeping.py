@@ -18,7 +18,7 @@ from duckdb.sqltypes import DuckDBPyType
 from xlwh.errors import SqlError
 from xlwh.store import catalogue
 from xlwh.store.connect import KEPT, failure, open_in_memory
-from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.files import make_folder, path_beside, publish, remove
 from xlwh.store.kept import (
     Column,
     File,
@@ -29,12 +29,14 @@ from xlwh.store.kept import (
     columns_file,
     columns_of,
     columns_text,
+    damage,
+    digest_file,
     kept,
     note_change,
+    note_digest,
     quoted,
     quoted_name,
     there,
-    unreadable,
 )
 from xlwh.store.manifest import Snapshot
 from xlwh.store.views import Definitions, View, require_view, shipped_sql
@@ -119,7 +121,7 @@ class Keeper:
         todo = []
         for view in wanted:
             if self._reads_all:
-                self._remove_unreadable(view)
+                self._remove_damaged(view)
             if (found := kept(self._root, self._prints, view.name)) is not None:
                 self._kept[view.name] = found
                 outcomes[view.name] = Keeping(len(self._prints.slices(view.name)), 0, 0.0)
@@ -158,15 +160,16 @@ class Keeper:
                 waiting.extend(self._prints.inputs(name).kept)
         return [view for view in self._prints.kept if view.name in found]
 
-    def _remove_unreadable(self, view: View) -> None:
+    def _remove_damaged(self, view: View) -> None:
         try:
             found, _ = there(self._root, self._prints, view.name)
         except SqlError:
             # Told where it is computed.
             return
-        files = [each.name for each in found.values() if each.name.endswith(".parquet")]
-        for file, _ in unreadable(self._root, files):
-            (self._root / KEPT / file).unlink(missing_ok=True)
+        for file in (columns_file(self._prints, view.name), *(each.name for each in found.values())):
+            if damage(self._root, file) is not None:
+                for name in (file, digest_file(file)):
+                    remove(self._root / KEPT / name)
 
     def _open_files(
         self, database: duckdb.DuckDBPyConnection, needed: Definitions, todo: Sequence[View]
@@ -240,6 +243,7 @@ class Keeper:
         make_folder(path.parent)
         unfinished = path_beside(path)
         unfinished.write_text(columns_text(columns), encoding="utf-8")
+        note_digest(unfinished, path)
         publish(unfinished, path)
 
     def _check_place(self, database: duckdb.DuckDBPyConnection, view: View, place: str) -> None:
@@ -414,6 +418,7 @@ class Keeper:
                 for other in wrong:
                     raise _elsewhere(view, other)
             if rows:
+                note_digest(unfinished, path)
                 publish(unfinished, path)
             else:
                 self._note_empty(view, values)

@@ -8,7 +8,8 @@ finds none computes the view, and all of them may be deleted at any time. Files 
 where `definition` is a digest of the SQL that stands behind the view and of DuckDB's version, and `inputs` one of the names
 of the stored files, which never change, and of the kept rows of other views that it reads. A view that is kept by columns
 has a file for each of their values (a slice), made from the files of that slice alone where a table is partitioned by these
-columns. Instead of a Parquet file without rows there is an empty file, `<inputs>.empty`.
+columns. Instead of a Parquet file without rows there is an empty file, `<inputs>.empty`. Beside every other file is one with
+its SHA-256, `<inputs>.parquet.sha256`, in the form of the program sha256sum.
 
 A file that was cut short counts as none, and is written again. The file `changes` says by a new text that some may have been
 kept since it was read last, so that whoever builds a catalogue looks them up.
@@ -18,8 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,9 +29,12 @@ from typing import NamedTuple
 
 import duckdb
 
+from xlwh.digests import sha256
 from xlwh.errors import SqlError
 from xlwh.store.connect import KEPT
+from xlwh.store.files import path_beside, publish
 from xlwh.store.manifest import Snapshot
+from xlwh.store.parquet import is_whole
 from xlwh.store.slots import Entry
 from xlwh.store.views import METRICS, Definitions, Macro, View
 from xlwh.tables import TABLES
@@ -41,12 +45,6 @@ _FORM = 1
 _COLUMNS = "columns.json"
 
 _CHANGES = "changes"
-
-_MAGIC = b"PAR1"
-"""What a Parquet file begins with and ends in."""
-
-_LEAST_BYTES = 12
-"""Of a Parquet file without a footer: twice that, and the footer's length in four bytes."""
 
 Values = tuple[str, ...]
 """Of the columns that something is grouped by, such as `("mbert", "de")`."""
@@ -281,11 +279,11 @@ class Fingerprints:
         """All names that the files of kept rows may have now, relative to the folder."""
         yield _CHANGES
         for view in self.kept:
-            yield f"{self.folder(view.name)}/{_COLUMNS}"
+            own = f"{self.folder(view.name)}/{_COLUMNS}"
+            yield from (own, digest_file(own))
             for values in self.slices(view.name):
                 file = self.file(view.name, values)
-                yield f"{file}.parquet"
-                yield f"{file}.empty"
+                yield from (f"{file}.parquet", digest_file(f"{file}.parquet"), f"{file}.empty")
 
 
 def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, File], list[Values]]:
@@ -306,32 +304,53 @@ def there(root: Path, prints: Fingerprints, name: str) -> tuple[dict[Values, Fil
 def _size(path: Path) -> int | None:
     """Bytes of a file; None where there is none, or one that was cut short."""
     try:
-        if path.suffix != ".parquet":
-            return path.stat().st_size
-        with path.open("rb", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < _LEAST_BYTES:
-                return None
-            file.seek(-8, os.SEEK_END)
-            end = file.read()
-            footer = int.from_bytes(end[:4], "little")
-            return size if end[4:] == _MAGIC and 0 < footer <= size - _LEAST_BYTES else None
+        found = path.lstat()
+        whole = stat.S_ISREG(found.st_mode) and (path.suffix != ".parquet" or is_whole(path))
+        return found.st_size if whole else None
     except OSError:
         return None
 
 
-def unreadable(root: Path, files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Those of the kept files (relative to their folder) that cannot be read, and why. Reads all of them."""
-    with duckdb.connect() as database:
-        for file in files:
-            # All values of all columns: each is decompressed on its own.
-            path = quoted(str(root / KEPT / file))
-            try:
-                database.execute(
-                    f"select bit_xor(hash(t)) from read_parquet({path}, hive_partitioning = false) t"
-                )
-            except duckdb.Error as error:
-                yield file, str(error).strip().split("\n")[0]
+def digest_file(file: str) -> str:
+    """Name of the file with the digest of another one, beside it."""
+    return f"{file}.sha256"
+
+
+def note_digest(unfinished: Path, path: Path) -> None:
+    """Write the digest of a finished file down, before that gets its own name."""
+    beside = path.with_name(digest_file(path.name))
+    temporary = path_beside(beside)
+    temporary.write_bytes(_digest_line(unfinished, path.name))
+    publish(temporary, beside)
+
+
+def _digest_line(path: Path, name: str) -> bytes:
+    """In the form of the program sha256sum."""
+    return f"{sha256([path])}  {name}\n".encode()
+
+
+def undigested(root: Path, file: str) -> bool:
+    """Whether a kept file (relative to their folder) has no digest beside it, as an earlier version of xlwh left it."""
+    return _has_digest(file) and not (root / KEPT / digest_file(file)).is_file()
+
+
+def damage(root: Path, file: str) -> str | None:
+    """Why a kept file that has a digest, or had to, is not the one that was written; all of it is read."""
+    path = root / KEPT / file
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return "it is no file"
+        if not _has_digest(file):
+            return None if path.stat().st_size == 0 else "it is to be empty"
+        if _digest_line(path, path.name) != path.with_name(digest_file(path.name)).read_bytes():
+            return "its bytes are not those that were written"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _has_digest(file: str) -> bool:
+    return not file.endswith(".empty")
 
 
 def note_change(root: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -13,6 +14,14 @@ from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.files import path_beside, publish
 from xlwh.tables import Table
+
+_MAGIC = b"PAR1"
+"""What a Parquet file begins with and ends in."""
+
+_LEAST_BYTES = 12
+"""Of a Parquet file without a footer: twice that, and the footer's length in four bytes."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +33,39 @@ class Written:
     """SHA-256, in hexadecimal."""
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file begins and ends as a Parquet file does, which one that was cut short does not. OSError."""
+    with path.open("rb", buffering=0) as file:
+        begin = file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        if begin != _MAGIC or size < _LEAST_BYTES:
+            return False
+        file.seek(-8, os.SEEK_END)
+        end = file.read()
+        return end[4:] == _MAGIC and 0 < int.from_bytes(end[:4], "little") <= size - _LEAST_BYTES
+
+
+class UnreadableError(StoreError):
+    """Bytes that a decoder refuses, or fails on."""
+
+
+def decoded(decode: Callable[[], T]) -> T:
+    """The result of a decoder. UnreadableError with whatever it raises: damaged bytes make some of them panic."""
+    try:
+        return decode()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # Polars' panics are no `Exception`, and absurd sizes end in MemoryError.
+    except BaseException as error:
+        lines = str(error).strip().splitlines()
+        raise UnreadableError(lines[0] if lines else type(error).__name__) from error
+
+
 def metadata_of(path: Path) -> dict[str, str] | None:
     """Key-value metadata of a Parquet file; None where there is no file, or none that can be read."""
     try:
-        return pl.read_parquet_metadata(path)
-    except (pl.exceptions.PolarsError, OSError):
+        return decoded(lambda: pl.read_parquet_metadata(path))
+    except UnreadableError:
         return None
 
 

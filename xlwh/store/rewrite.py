@@ -14,6 +14,7 @@ from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
 from xlwh.store.files import make_folder
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot, entry_of
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
@@ -31,7 +32,9 @@ def rewrite(
     """Write a file of `slot` with the rows of another one, in their order, some columns replaced.
 
     Rows are streamed and not checked against the contract: they were, and it may be an earlier one, which is kept.
+    StoreError where the file is damaged.
     """
+    require_undamaged(root, entry)
     file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
     rows = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False).with_columns(columns)

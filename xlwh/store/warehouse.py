@@ -16,7 +16,7 @@ from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import MANIFEST, make_folder, path_beside, publish
+from xlwh.store.files import MANIFEST, is_file_of, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import Entry, Slot, contract
@@ -27,8 +27,9 @@ from xlwh.tables import TABLES
 if TYPE_CHECKING:
     import duckdb
 
-    from xlwh.store.checks import Finding
+    from xlwh.store.checks import Checker
     from xlwh.store.gc import GcReport
+    from xlwh.store.integrity import Finding
     from xlwh.store.keeping import Keeper, Keeping, Progress
     from xlwh.store.views import Definitions, Sources
 
@@ -81,9 +82,13 @@ class Warehouse:
         return list(self.manifest.snapshot(table=table).entries)
 
     def is_fresh(self, slot: Slot, fingerprint: str) -> bool:
-        """Whether the slot's current file was made with this fingerprint and is still there."""
+        """Whether the slot's current file was made with this fingerprint and is still there, all of it."""
         entry = self.current(slot)
-        return entry is not None and entry.fingerprint == fingerprint and (self.root / entry.file).is_file()
+        return (
+            entry is not None
+            and entry.fingerprint == fingerprint
+            and is_file_of(self.root / entry.file, entry.size_bytes)
+        )
 
     def write(
         self,
@@ -349,11 +354,24 @@ class Warehouse:
 
         return collect(self.root, self.manifest, grace, self.definitions())
 
-    def check(self) -> list[Finding]:
-        """Everything that is not as it should be; empty if all is well. Reads every file."""
-        from xlwh.store.checks import findings
+    def checker(
+        self, deep: bool = False, tables: Collection[str] = (), sample: float | None = None
+    ) -> Checker:
+        """What looks this warehouse over as it is now, and says what it looks at (see `xlwh.store.checks`)."""
+        from xlwh.store.checks import Checker
 
-        return list(findings(self.root, self.manifest, self.sources().digest))
+        return Checker(self.root, self.manifest, self.sources().digest, deep, tables, sample)
+
+    def check(
+        self, deep: bool = False, tables: Collection[str] = (), sample: float | None = None
+    ) -> list[Finding]:
+        """Everything that is not as it should be; empty if all is well.
+
+        Whether every file is there and of its size, and the catalogue up to date. With `deep` every file is read, and
+        compared with its digest and its contract; with a `sample` so many of them, or such a share where it is a float.
+        Only of some `tables`, where they are named. `StoreError` for a name that is no table.
+        """
+        return list(self.checker(deep, tables, sample).findings())
 
     def staging(self, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0) -> Staging:
         """Resumable work on some slots; use it as a context manager. `held_s`: see `Staging`."""

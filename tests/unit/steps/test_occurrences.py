@@ -128,7 +128,7 @@ def test_stored_places_cut_out_the_word(context: Context) -> None:
     for table in POINTERS:
         verdict = checks_of(table)["offsets_cut_out_the_word"](warehouse, table)
         assert verdict.faults.is_empty(), verdict.summary
-    assert warehouse.check() == []
+    assert warehouse.check(deep=True) == []
     assert warehouse.scan("activations").filter(segment=1).collect().height > 5
     with closing(connect(warehouse.root)) as database:
         for table in ("activations", "concept_members"):
@@ -187,9 +187,9 @@ def test_one_row_that_points_elsewhere_is_found(
         verdict = checks_of(table)["offsets_cut_out_the_word"](warehouse, table)
         assert verdict.faults.height == 1
         assert "1 rows, first" in verdict.faults["fault"][0]
-        [finding] = warehouse.check()
+        [finding] = warehouse.check(deep=True)
         assert finding.kind == "wrong_offsets"
-        assert f"run `xlwh materialize {table} --force`" in finding.message
+        assert "run `xlwh repair`" in finding.message
 
 
 def test_a_place_of_the_same_word_that_the_source_does_not_state_is_found(context: Context) -> None:

@@ -313,15 +313,15 @@ def test_a_damaged_file_is_told_and_mended(where, filled):
     for view in ("lengths", "everything"):
         computed(filled)
         _damage(next((filled.root / FOLDER / view).rglob("*.parquet")), where)
-        [finding] = filled.check()
-        assert (finding.kind, "`xlwh catalogue`" in finding.problem) == ("unreadable_file", True)
+        [finding] = filled.check(deep=True)
+        assert (finding.kind, "`xlwh catalogue`" in finding.problem) == ("wrong_digest", True)
         with closing(filled.connect()) as opened:
             for read in (FrameViews(opened.cursor).frame, filled.scan):
                 with pytest.raises((SqlError, StoreError), match="`xlwh catalogue`"):
                     read(view)
         outcomes = filled.keep_views(reads_all=True)
         assert {name: each.computed for name, each in outcomes.items() if each.computed} == {view: 1}
-        assert filled.check() == []
+        assert filled.check(deep=True) == []
         same(filled)
 
 
@@ -337,7 +337,7 @@ def test_damage_behind_a_view_that_is_kept_is_told_and_mended(where, filled, wri
         error = str(refused)
     assert "`xlwh catalogue`" in error
     assert [each.error for each in filled.keep_views(reads_all=True).values() if each.error] == []
-    assert filled.check() == []
+    assert filled.check(deep=True) == []
     same(filled)
 
 

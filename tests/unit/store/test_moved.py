@@ -119,7 +119,7 @@ def test_another_spelling_of_the_place_does_not_build_it_again_and_again(filled,
     monkeypatch.setattr(warehouse, "build_catalogue", lambda: pytest.fail("built again"))
     assert counted(warehouse) == 2
     assert warehouse.catalogue_is_current()
-    assert warehouse.check() == []
+    assert warehouse.check(deep=True) == []
 
 
 def test_names_that_differ_in_case_only(filled, tmp_path, monkeypatch):

@@ -1,0 +1,156 @@
+"""repair, and what a run does about files that are not all there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from two_models import Bench
+
+from xlwh.models import Zoo
+from xlwh.steps.context import Context
+from xlwh.store import Slot, Warehouse
+from xlwh.store.connect import KEPT
+from xlwh.study import load
+from xlwh.upkeep import scope
+
+STUDY = """
+name = "small"
+languages = ["en", "de"]
+[datasets.nli]
+reader = "xnli"
+path = "nli"
+aligned = "unchecked"
+"""
+
+EXAMPLES, TOKENS = Slot("examples", ("nli", "de"), "dev"), Slot("tokens", ("a", "en"), "nli")
+REJECTED = Slot("rejected_rows", ("nli", "de"), "dev")
+"""Made by the partition that makes EXAMPLES."""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, checkpoint):
+    """A folder with the study, and the examples and tokens of models a and b, with kept rows over them."""
+    folder = tmp_path_factory.mktemp("filled")
+    bench, text = Bench(folder, checkpoint("roberta")), STUDY
+    for name in "ab":
+        text += f'[models.{name}]\npath = "{bench.checkpoint}"\ndatasets = ["nli"]\n'
+    (folder / "study.toml").write_text(text)
+    study, warehouse = load(folder / "study.toml"), Warehouse(folder / "warehouse", create=True)
+    context = Context(study, warehouse, Zoo(study, warehouse, device="cpu"))
+    bench.make(context, "examples", "parallelism", "tokens")
+    scope.renew(context.planner)
+    warehouse.keep_views(["fertility"])
+    return folder
+
+
+@pytest.fixture
+def made(filled, tmp_path):
+    """The warehouse of a copy of it in the test's own folder."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    return Warehouse(tmp_path / "warehouse")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def path_of(warehouse: Warehouse, slot: Slot) -> Path:
+    return warehouse.root / warehouse.current(slot).file
+
+
+def shown(xlwh, warehouse: Warehouse) -> object:
+    code, out, err = xlwh("sql", "select * from tokens order by all", "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_what_is_damaged_is_made_again_and_nothing_else(xlwh, made):
+    rows, before = shown(xlwh, made), {entry.slot: entry for entry in made.entries()}
+    flip(path_of(made, EXAMPLES))
+    cut(path_of(made, TOKENS))
+    code, out, _ = xlwh("repair", "--dry-run")
+    assert code == 0
+    assert "To be made again: examples nli × de" in out
+    assert {entry.slot: entry for entry in made.entries()} == before
+    code, out, err = xlwh("repair")
+    assert code == 0, err
+    after = {entry.slot: entry for entry in made.entries()}
+    assert {slot for slot in before if after[slot] != before[slot]} == {EXAMPLES, REJECTED, TOKENS}
+    assert all(after[slot].fingerprint == before[slot].fingerprint for slot in before)
+    # The damaged files wait for gc.
+    assert made.check(deep=True) == []
+    assert shown(xlwh, made) == rows
+    head = made.manifest.head()
+    assert xlwh("materialize", "examples", "parallelism", "tokens")[0] == 0
+    assert made.manifest.head() == head
+    assert "No stored file is damaged." in xlwh("repair")[1]
+
+
+def test_without_a_study_it_says_what_to_run(xlwh, made):
+    flip(path_of(made, TOKENS))
+    before = made.entries()
+    code, out, err = xlwh("repair", "--study", "elsewhere.toml")
+    assert code == 1
+    assert "wrong_digest" in out
+    assert "xlwh repair --study STUDY" in err
+    assert made.entries() == before
+
+
+def test_what_the_study_does_not_name_stays(xlwh, made):
+    flip(path_of(made, TOKENS))
+    text = Path("study.toml").read_text()
+    Path("study.toml").write_text(text.replace("[models.a]", "[models.c]"))
+    before = made.entries()
+    code, _, err = xlwh("repair")
+    assert code == 1
+    assert "does not name it" in err
+    assert made.entries() == before
+
+
+def test_what_cannot_be_made_again_is_told(xlwh, made):
+    flip(path_of(made, EXAMPLES))
+    next(Path("nli").glob("*de*")).unlink()
+    code, _, err = xlwh("repair")
+    assert code == 1
+    assert f"{EXAMPLES} was not made again. Run: xlwh materialize examples" in err
+
+
+@pytest.mark.parametrize("name", ["*.parquet", "columns.json", "*.sha256"])
+def test_kept_rows_are_computed_again(xlwh, made, name):
+    made.build_catalogue()
+    flip(next((made.root / KEPT / "fertility").rglob(name)))
+    code, out, _ = xlwh("check", "--deep")
+    assert code == 1
+    assert "wrong_digest" in out
+    head = made.manifest.head()
+    assert xlwh("repair")[0] == 0
+    assert (made.check(deep=True), made.manifest.head()) == ([], head)
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink])
+def test_a_file_that_is_not_all_there_is_made_again_by_a_run(xlwh, made, damage):
+    damage(path_of(made, TOKENS))
+    code, _, err = xlwh("materialize", "tokens")
+    assert code == 0, err
+    assert "Will be made anew: 1 partition of tokens: files are gone, were cut short or cannot be read" in err
+    assert made.check(deep=True) == []
+
+
+def test_what_check_says_it_looked_at(xlwh, made):
+    code, out, _ = xlwh("check", "tokens", "--sample", "50%")
+    assert code == 0
+    assert "Looked at 4 files of tokens." in out
+    assert "2 of 4, drawn at random, were read" in out
+    assert "All of them were read" in xlwh("check", "--deep")[1]
+    for wrong in ("0", "-1", "150%", "1.5", "nan", "inf%", "some"):
+        assert xlwh("check", "--sample", wrong)[0] == 2, wrong
+    assert xlwh("check", "nothing")[0] == 1
