@@ -179,9 +179,7 @@ def states(connection: sqlite3.Connection) -> list[tuple[str, int | None, int]]:
     """(file, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
     if not _exists(connection):
         return []
-    return connection.execute(
-        "select file, valid_to, removed from artefacts order by valid_from"
-    ).fetchall()
+    return connection.execute("select file, valid_to, removed from artefacts order by valid_from").fetchall()
 
 
 def forget(connection: sqlite3.Connection, files: Sequence[str]) -> None:

@@ -300,7 +300,8 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, str, list[list[Any]]]]:
             content += line
             changes.append(_parsed(line))
         checksum = zlib.crc32(content, checksum)
-        if _end(line) != (head["commit"], head["at"], checksum) or head["commit"] <= last:
+        is_whole = line.endswith(b"\n") and _end(line) == (head["commit"], head.get("at"), checksum)
+        if not is_whole or head["commit"] <= last:
             raise _TornError("it is damaged, or was cut short")
         last = head["commit"]
         yield last, head["at"], changes

@@ -23,7 +23,9 @@ from xlwh.store.checkpoints import resting
 from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import SCOPE_TABLES, ManifestFile, about, has_manifest, introduce, stored
+from xlwh.store.manifest_file import moment as read_moment
 from xlwh.store.slots import Entry, Slot
+from xlwh.store.soundness import require_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,9 @@ class Manifest(Protocol):
 
     def files(self) -> dict[str, FileState]:
         """Every file that any commit named, of tables and of artefacts -> what is known of it."""
+
+    def require_whole(self) -> None:
+        """Read all of it. `StoreError` where it is damaged."""
 
     def stamps(self) -> list[Stamp]:
         """All commits in order, with their times and whether these can be right."""
@@ -318,7 +323,7 @@ class SqliteManifest:
         if not 0 <= number <= last:
             raise StoreError(f"There is no commit {number} in {self.path}; the last one is {last}.")
         row = connection.execute("select created_at from commits where number = ?", (number,)).fetchone()
-        return number, None if row is None else datetime.fromisoformat(row[0])
+        return number, None if row is None else read_moment(row[0])
 
     def commit(
         self,
@@ -363,7 +368,7 @@ class SqliteManifest:
                 ],
             )
             artefact_rows.replace(connection, number, artefacts, {*gone, *resting(changed)})
-        created_at = datetime.fromisoformat(now)
+        created_at = read_moment(now)
         return [entry_of(file, created_at, number) for file in put]
 
     def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
@@ -441,6 +446,11 @@ class SqliteManifest:
             for file, valid_to, removed in rows
         }
 
+    def require_whole(self) -> None:
+        self._file.examine()
+        with self._open() as connection:
+            require_whole(connection, self.path)
+
     def stamps(self) -> list[Stamp]:
         with self._open() as connection:
             return _stamps(connection, datetime.now(UTC))
@@ -452,8 +462,8 @@ class SqliteManifest:
             [[first]] = connection.execute("select min(created_at) from commits")
         began, rebuilt = known.get("began_at", first), known.get("rebuilt_at")
         return Origin(
-            None if began is None else datetime.fromisoformat(began),
-            None if rebuilt is None else datetime.fromisoformat(rebuilt),
+            None if began is None else read_moment(began),
+            None if rebuilt is None else read_moment(rebuilt),
             rebuilt is None or known.get("checked") == rebuilt,
         )
 
@@ -470,7 +480,7 @@ def _select(connection: sqlite3.Connection) -> str:
     digest = "v.digest" if _has_digests(connection) else "null"
     return (
         "select v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version, "
-        f"c.created_at, v.valid_from, {digest} from versions v join commits c on c.number = v.valid_from"
+        f"c.created_at, v.valid_from, {digest} from versions v left join commits c on c.number = v.valid_from"
     )
 
 
@@ -496,7 +506,7 @@ def _hidden(connection: sqlite3.Connection, commit: int) -> set[Slot]:
 
 
 def _slots(rows: Iterable[tuple[str, str, str]]) -> set[Slot]:
-    return {Slot(table, tuple(json.loads(keys)), part) for table, keys, part in rows}
+    return {Slot(table, tuple(_keys(keys)), part) for table, keys, part in rows}
 
 
 def _show(connection: sqlite3.Connection, number: int, slots: Collection[Slot]) -> None:
@@ -512,7 +522,14 @@ def _address(slot: Slot) -> tuple[str, str, str]:
 
 def _stamps(connection: sqlite3.Connection, now: datetime) -> list[Stamp]:
     commits = connection.execute("select number, created_at from commits order by number")
-    return list(stamps([(number, datetime.fromisoformat(told)) for number, told in commits], now))
+    return list(stamps([(number, read_moment(told)) for number, told in commits], now))
+
+
+def _keys(text: str) -> list[str]:
+    found = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{text!r} are no keys")
+    return found
 
 
 def _entry(row: _Row) -> Entry:
@@ -525,9 +542,12 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
     times: dict[str, datetime] = {}
     for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit, digest in rows:
         if keys not in folders:
-            folders[keys] = tuple(map(intern, json.loads(keys)))
+            folders[keys] = tuple(map(intern, _keys(keys)))
         if created_at not in times:
-            times[created_at] = datetime.fromisoformat(created_at)
+            times[created_at] = read_moment(created_at)
+        texts, numbers = (file, mark, digest or ""), (rows_stored, size_bytes, version, commit)
+        if not all(type(each) is str for each in texts) or not all(type(each) is int for each in numbers):
+            raise ValueError(f"{file!r}: {mark!r}, {digest!r}, {numbers}")
         yield Entry(
             Slot(intern(table), folders[keys], intern(part)),
             file,

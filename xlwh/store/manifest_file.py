@@ -21,7 +21,9 @@ from xlwh.store.soundness import (
     RECOVER,
     SCHEMA_VERSION,
     DamagedManifestError,
+    LostManifestError,
     beside,
+    require_length,
     require_schema,
     require_whole,
     unusable,
@@ -95,10 +97,7 @@ def has_manifest(root: Path) -> bool:
     found = _left(root)
     # Another process may have made it since.
     if found is not None and not os.path.lexists(root / MANIFEST):
-        raise StoreError(
-            f"The warehouse {root} has no manifest any more ({root / MANIFEST}), but {found}. {RECOVER}: it makes one of "
-            "what is stored."
-        )
+        raise LostManifestError(root / MANIFEST, found)
     return os.path.lexists(root / MANIFEST)
 
 
@@ -139,22 +138,30 @@ class ManifestFile:
         if not self.path.is_file():
             what = "a folder" if self.path.is_dir() else "a link that leads nowhere"
             raise DamagedManifestError(self.path, f"it is {what}")
+        foreign = self.path.with_name(f"{self.path.name}-journal")
+        if foreign.is_file() and foreign.stat().st_size:
+            raise DamagedManifestError(
+                self.path, f"SQLite would write {foreign.name} into it, which xlwh never makes"
+            )
+        require_length(self.path)
         # Before the manifest is read, which is ahead of it.
         mark = self._mark()
         log = self.path.with_name(f"{self.path.name}-wal")
         if log.is_file() and log.stat().st_size and self._place() not in _whole:
-            self._examine_log()
+            self._examine_log(mark)
         with self.open() as connection:
             if mark is not None:
                 require_same(connection, self.path, mark)
 
-    def _examine_log(self) -> None:
+    def _examine_log(self, mark: Mark | None) -> None:
         # SQLite takes over whatever log lies beside a file, also another file's. To read writes nothing.
         place = self._place()
         try:
             with closing(self._reading("mode=ro")) as connection:
                 require_schema(connection, self.path, STATEMENTS)
                 require_whole(connection, self.path)
+                if mark is not None:
+                    require_same(connection, self.path, mark)
         except sqlite3.Error as error:
             raise unusable(self.path, error) from error
         _whole.add(place)
@@ -193,7 +200,7 @@ class ManifestFile:
                     f"The manifest {self.path} cannot be used: {error} (its disk is full)."
                 ) from error
             raise unusable(self.path, error) from error
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             # SQLite keeps whatever is put into a column.
             raise DamagedManifestError(
                 self.path, f"it holds a value that cannot be read ({error})"
@@ -277,6 +284,13 @@ def require_same(connection: sqlite3.Connection, path: Path, mark: Mark) -> None
         )
     if identity != mark.identity or (mark.number and (row is None or row[0] != mark.created_at)):
         raise DamagedManifestError(path, f"{journal.NAME} beside it is of another manifest")
+
+
+def moment(text: str) -> datetime:
+    """A time that is stored. ValueError for what is none."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no time")
+    return datetime.fromisoformat(text)
 
 
 def stored(moment: datetime) -> str:

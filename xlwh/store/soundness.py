@@ -28,6 +28,15 @@ class DamagedManifestError(StoreError):
         self.why = why
 
 
+class LostManifestError(StoreError):
+    """Something is stored, and the manifest is gone; `xlwh recover` makes one."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"The manifest {path} is gone, and something is stored in this warehouse ({found}). {RECOVER}."
+        )
+
+
 def beside(path: Path) -> list[Path]:
     """The files that SQLite keeps beside a database, those that are there."""
     found = (path.with_name(f"{path.name}{suffix}") for suffix in _SUFFIXES)
@@ -47,6 +56,20 @@ def unusable(path: Path, error: sqlite3.Error) -> StoreError:
     if primary in damaged or primary is None or code == sqlite3.SQLITE_IOERR_SHORT_READ:
         return DamagedManifestError(path, str(error))
     return StoreError(f"The manifest {path} cannot be used: {error}.")
+
+
+def require_length(path: Path) -> None:
+    """Refuse a SQLite file that is shorter than it says; what is missing SQLite notices only when it is read."""
+    for _ in range(2):
+        with path.open("rb") as file:
+            header = file.read(100)
+            size = file.seek(0, os.SEEK_END)
+        page = int.from_bytes(header[16:18], "big")
+        pages = int.from_bytes(header[28:32], "big")
+        # Another process may be writing it from its log just now.
+        if size >= pages * (65536 if page == 1 else page) or path.with_name(f"{path.name}-wal").exists():
+            return
+    raise DamagedManifestError(path, f"it was cut short to {size} bytes")
 
 
 def require_schema(connection: sqlite3.Connection, path: Path, statements: Iterable[str]) -> None:
@@ -129,6 +152,10 @@ def require_whole(connection: sqlite3.Connection, path: Path) -> None:
     for (problem,) in connection.execute("pragma integrity_check(1)"):
         if problem != "ok":
             raise DamagedManifestError(path, str(problem).strip().splitlines()[-1])
+    # Text that is no UTF-8 is an error when it is read, and only then.
+    for table in ("commits", "versions"):
+        for _ in connection.execute(f"select * from {table}"):
+            pass
     for what, query in _INVARIANTS.items():
         [[count]] = connection.execute(query)
         if count:

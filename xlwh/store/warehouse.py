@@ -360,6 +360,7 @@ class Warehouse:
         """What looks this warehouse over as it is now, and says what it looks at (see `xlwh.store.checks`)."""
         from xlwh.store.checks import Checker
 
+        self.manifest.require_whole()
         return Checker(self.root, self.manifest, self.sources().digest, deep, tables, sample)
 
     def check(

@@ -37,6 +37,7 @@ COMMANDS = [
     "readers",
     "drop",
     "rename",
+    "recover",
 ]
 
 
