@@ -20,7 +20,10 @@ from xlwh.store.files import size
 if TYPE_CHECKING:
     from xlwh.store import Entry, Finding, Warehouse
     from xlwh.store.checks import Checker
+    from xlwh.store.take import Taken
 
+_FROM_ELSEWHERE = ("metrics/", "sql/")
+"""Places of files that installed packages and the study's folder bring, and no step makes."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -90,7 +93,20 @@ def check(tables: tuple[str, ...], deep: bool, sample: float | None, root: Path)
         click.echo(line)
     if not tables:
         tell_unnamed(warehouse)
+        _tell_wrong_times(warehouse)
     return 1 if findings else 0
+
+
+def _tell_wrong_times(warehouse: Warehouse) -> None:
+    """Commits that were made while the clock was wrong; nothing where there are none."""
+    from xlwh.store.clock import text
+
+    wrong = [stamp for stamp in warehouse.manifest.stamps() if stamp.made_at is None]
+    if wrong:
+        click.echo(
+            f"Made while the clock was wrong: {counted(len(wrong), 'commit')}, the first number {wrong[0].number}, which says "
+            f"{text(wrong[0].told)} (no fault; `as_of` with a time near it may ask for a number)."
+        )
 
 
 def looked_over(checker: Checker) -> list[Finding]:
@@ -169,6 +185,10 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
         code = max(code, _kept_again(warehouse))
+    for finding in findings:
+        if finding.file.startswith(_FROM_ELSEWHERE):
+            click.echo(f"Error: {finding.message}", err=True)
+            code = 1
     return code
 
 
@@ -272,26 +292,68 @@ def catalogue(root: Path) -> int:
 
 @command()
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
+@click.argument("tables", nargs=-1, metavar="[TABLE]…")
 @warehouse_option
-def take(other: Path, tables: tuple[str, ...], root: Path) -> None:
-    """Copy partitions that another warehouse has.
+def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
+    """Copy what another warehouse has and this one lacks.
 
-    OTHER is its folder, such as that of a second machine; only partitions that are missing here are copied. What was
-    made for another study or other data is made anew by the next `xlwh materialize`.
+    OTHER is its folder, such as that of a second machine; nothing is written there. Of some TABLEs (or steps) also all that
+    they are made from; without any, everything, with results of metrics and SQL of one's own. Models that were trained there
+    bring their checkpoints. Every file is verified first; what is refused is told with its reason (exit code 1), and the rest
+    becomes current in one commit. What is here under another fingerprint stays. What was made for another study or other
+    data is made anew by the next `xlwh materialize`.
     """
-    from xlwh.cli.display import keep_again, warn
+    from xlwh.cli.display import copying, keep_again, warn
+    from xlwh.steps.plan import tables_behind
     from xlwh.store import Warehouse
     from xlwh.store.take import take as copied
 
-    here, there = Warehouse(root), Warehouse(other)
+    here = Warehouse(root)
     commit = here.manifest.head()
-    for table in tables:
-        entries = copied(here, there, table)
-        rows = sum(entry.rows for entry in entries)
-        click.echo(f"{table}: {counted(len(entries), 'partition')}, {counted(rows, 'row')}")
+    with copying() as progress:
+        taken = copied(here, other, tables_behind(tables) if tables else None, progress)
+    _tell_taken(taken)
     if here.manifest.head() != commit:
         warn(keep_again(here))
+    for refused in taken.refused:
+        click.echo(f"Refused: {refused.what}: {refused.reason}", err=True)
+    if taken.refused:
+        click.echo(
+            f"Error: {counted(len(taken.refused), 'thing')} of {other} refused; nothing of them is here.",
+            err=True,
+        )
+    return 1 if taken.refused else 0
+
+
+def _tell_taken(taken: Taken) -> None:
+    """What was taken by table, and what was not and why."""
+    tables = dict.fromkeys(entry.slot.table for entry in taken.entries)
+    rows = []
+    for table in tables:
+        own = [entry for entry in taken.entries if entry.slot.table == table]
+        bytes_taken = sum(entry.size_bytes for entry in own)
+        rows.append([table, len(own), sum(entry.rows for entry in own), size(bytes_taken)])
+    for kind, what in (
+        ("model", "checkpoints"),
+        ("metric", "results of metrics"),
+        ("sql", "SQL of one's own"),
+    ):
+        found = [artefact for artefact in taken.artefacts if artefact.kind == kind]
+        if found:
+            rows.append([what, len(found), None, size(sum(artefact.size_bytes for artefact in found))])
+    if rows:
+        grid(["taken", "partitions", "rows", "size"], rows)
+    else:
+        click.echo("Nothing was taken.")
+    for slots, why in (
+        (taken.same, "here already"),
+        (taken.kept, "here with other fingerprints, and kept"),
+        (taken.hidden, "out of the scope of the study there, and left there"),
+    ):
+        if slots:
+            click.echo(
+                f"{counted(len(slots), 'partition')} {why}: {', '.join(dict.fromkeys(s.table for s in slots))}."
+            )
 
 
 @command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.history import OVERHEAD, History, Made
 from xlwh.steps.plan import STEPS, Outcome, Step
+from xlwh.store.files import size
 from xlwh.upkeep.preflight import told
 
 if TYPE_CHECKING:
@@ -78,6 +80,9 @@ class Lines:
             self._finish()
         self._views += 1
         self._now_and_then(f"view {name}: {counted(rows, 'row')}, {duration_s:.2f} s")
+
+    def copied(self, done: int, total: int) -> None:
+        self._now_and_then(f"copied {size(done)} of {size(total)}")
 
     def _now_and_then(self, text: str) -> None:
         if time.monotonic() - self._last >= self._every_s:
@@ -176,6 +181,20 @@ class Bars:
 def display() -> Lines | Bars:
     """Bars on a terminal, lines elsewhere."""
     return Bars() if console(stderr=True).is_terminal else Lines()
+
+
+@contextmanager
+def copying() -> Iterator[Callable[[int, int], None]]:
+    """Shows how many bytes are copied, and of how many: a bar on a terminal, a line every few seconds elsewhere."""
+    if not console(stderr=True).is_terminal:
+        lines = Lines()
+        yield lines.copied
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def keep(warehouse: Warehouse, names: Collection[str]) -> list[str]:

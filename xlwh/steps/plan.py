@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 from weakref import ref
 
+from xlwh.errors import StoreError
 from xlwh.steps.base import Key, StepResult
 from xlwh.study import Study
 
@@ -199,6 +200,24 @@ _BY_TABLE = {table: step for step in STEPS.values() for table in step.tables}
 def step_of(table: str) -> Step:
     """The step that writes a table; KeyError where none does."""
     return _BY_TABLE[table]
+
+
+def tables_behind(names: Iterable[str]) -> list[str]:
+    """All tables of these tables or steps and of the steps that they are made from, each after those that it is made from.
+
+    StoreError for a name that is neither.
+    """
+    found, left = set[str](), list[Step]()
+    for name in names:
+        if name not in STEPS and name not in _BY_TABLE:
+            raise StoreError(f"There is no table `{name}`. Tables: {', '.join(_BY_TABLE)}.")
+        left.append(STEPS[name] if name in STEPS else step_of(name))
+    while left:
+        step = left.pop()
+        if step.name not in found:
+            found.add(step.name)
+            left += (STEPS[read.step] for read in step.reads)
+    return [table for step in STEPS.values() if step.name in found for table in step.tables]
 
 
 def models_in_order(study: Study) -> list[str]:

@@ -99,8 +99,8 @@ class Work:
         known = self._context.warehouse.manifest.artefact(("model", model), folder.name)
         damaged = [] if known is None else list(faults(self.root, known, deep=True))
         if damaged:
-            file, how = damaged[0]
-            self.remark(f"{file.file} {how}: it was made again")
+            file, (_, how) = damaged[0]
+            self.remark(f"{file.file}: {how}; it was made again")
         return None if damaged else folder
 
     def keep_checkpoint(self, model: str, folder: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from xlwh.digests import HashCache, sha256
 
@@ -85,20 +86,33 @@ def sql_artefact(file: str, content: bytes) -> Artefact:
     return Artefact("sql", file.removesuffix(".sql"), digest, (stored,))
 
 
-def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[ArtefactFile, str]]:
+Fault = tuple[Literal["missing_file", "irregular_file", "wrong_size", "wrong_digest", "unreadable_file"], str]
+"""What kind of fault a file has, and how it differs from what the manifest says."""
+
+
+def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[ArtefactFile, Fault]]:
     """Each file of an artefact that is not as the manifest says, and how; `deep` reads them."""
     for file in artefact.files:
-        path = root / file.file
-        try:
-            size = path.stat().st_size if path.is_file() else None
-            if size is None:
-                yield file, "is gone"
-            elif size != file.size_bytes:
-                yield file, f"has {size:,} bytes, {file.size_bytes:,} in the manifest"
-            elif deep and sha256([path]) != file.digest:
-                yield file, "has other bytes than were committed"
-        except OSError as error:
-            yield file, f"cannot be read: {error.strerror}"
+        if (found := fault(root, file, deep)) is not None:
+            yield file, found
+
+
+def fault(root: Path, file: ArtefactFile, deep: bool) -> Fault | None:
+    """How a file is not as the manifest says; None where all is well."""
+    path = root / file.file
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return "irregular_file", "it is a link, a folder or a device, and no file"
+        if found.st_size != file.size_bytes:
+            return "wrong_size", f"it has {found.st_size:,} bytes, {file.size_bytes:,} in the manifest"
+        if deep and sha256([path]) != file.digest:
+            return "wrong_digest", "its bytes are not those that were written"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing_file", "it is gone"
+    except OSError as error:
+        return "unreadable_file", error.strerror or str(error)
+    return None
 
 
 # Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
@@ -201,4 +215,4 @@ def _grouped(rows: Iterable[_Row]) -> Iterator[Artefact]:
     for kind, name, fingerprint, file, size_bytes, digest in rows:
         found.setdefault((kind, name, fingerprint), []).append(ArtefactFile(file, size_bytes, digest))
     for (kind, name, fingerprint), files in found.items():
-        yield Artefact(cast(Kind, kind), name, fingerprint, tuple(files))
+        yield Artefact(kind, name, fingerprint, tuple(files))

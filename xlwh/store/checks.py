@@ -12,11 +12,13 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import StoreError
-from xlwh.store.artefacts import faults as artefact_faults
+from xlwh.store import journal
+from xlwh.store.artefacts import Artefact, fault
+from xlwh.store.checkpoints import resting
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import UNFINISHED, files_in
-from xlwh.store.integrity import MEND, Finding, Kind, faults
+from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import damage, undigested
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
@@ -26,7 +28,7 @@ from xlwh.store.slots import Entry, Slot, contract
 Progress = Callable[[int, int], None]
 """Called with the files that were looked at, and how many there are to look at."""
 
-_NO_DAMAGE = ("old_contract", "orphan_file", "stale_catalogue")
+_NO_DAMAGE = ("old_contract", "orphan_file", "stale_catalogue", "damaged_journal")
 """Findings that say nothing against the files that the manifest names."""
 
 _OFFSETS_READ = ("examples", "predictions")
@@ -68,9 +70,12 @@ class Checker:
         """Of the stored files that are looked at."""
         self.kept = self._kept_files()
         """Files of kept rows that are looked at, relative to their folder."""
-        files = [*(entry.file for entry in self.entries), *self.kept]
+        self.artefacts = self._looked_at_artefacts()
+        """Artefacts that are looked at: checkpoints, results of metrics, SQL of one's own."""
+        beside = (file.file for artefact in self.artefacts for file in artefact.files)
+        files = [*(entry.file for entry in self.entries), *self.kept, *beside]
         self.read = frozenset(_sampled(files, 1.0 if deep and sample is None else sample))
-        """Those of both that are read."""
+        """Those of all three that are read."""
         self.undigested = sum(entry.digest is None for entry in self.entries)
         """Stored files without a digest, which are only decoded."""
         self._is_deep = deep and sample is None and not tables
@@ -78,7 +83,7 @@ class Checker:
     @property
     def files(self) -> int:
         """How many files are looked at."""
-        return len(self.entries) + len(self.kept)
+        return len(self.entries) + len(self.kept) + sum(len(each.files) for each in self.artefacts)
 
     def findings(self, progress: Progress | None = None) -> Iterator[Finding]:
         """All findings, one file in memory at a time. That a deep check found no stored file damaged is noted."""
@@ -97,25 +102,36 @@ class Checker:
             found = list(faults(self._root, entry, deep=entry.file in self.read))
             yield from found
             sound[entry.slot] = not found
+        yield from self._beside(told)
         yield from self._offsets(sound)
-        if not self.tables:
-            yield from self._artefacts()
         yield from self._orphans()
         if not self.tables:
             yield from self._catalogue()
             yield from self._kept_rows(told)
+        problem = self._manifest.backup_problem() if self._is_deep else None
+        if problem is not None:
+            yield Finding(
+                "damaged_journal", journal.NAME, f"{problem}; run `xlwh recover`, which writes it anew"
+            )
         told(self.files, self.files)
 
-    def _artefacts(self) -> Iterator[Finding]:
-        """Checkpoints, results of metrics and SQL that are not as they were committed."""
-        for artefact in self._manifest.artefacts().values():
-            what = f"{artefact.kind} {artefact.name}"
-            of_model = artefact.kind == "model"
-            mend = f"xlwh materialize models --model {artefact.name}" if of_model else "xlwh materialize"
-            for file, how in artefact_faults(self._root, artefact, deep=self._is_deep):
-                is_there = (self._root / file.file).is_file()
-                kind: Kind = "wrong_digest" if is_there else "missing_file"
-                yield Finding(kind, file.file, f"{how} ({what}); run `{mend}`")
+    def _looked_at_artefacts(self) -> list[Artefact]:
+        found = self._manifest.artefacts(self._snapshot.commit)
+        rows = resting(entry.slot for entry in self.entries)
+        return [artefact for name, artefact in found.items() if not self.tables or name in rows]
+
+    def _beside(self, told: Progress) -> Iterator[Finding]:
+        """Artefacts that are not as they were committed. One that a row names is made again with it."""
+        slots = {name: entry.slot for entry in self.known for name in resting([entry.slot])}
+        done = len(self.entries)
+        for artefact in self.artefacts:
+            slot = slots.get(artefact.address)
+            mend = "run `xlwh materialize`" if slot is None else MEND
+            for file in artefact.files:
+                told(done, self.files)
+                done += 1
+                if found := fault(self._root, file, deep=file.file in self.read):
+                    yield Finding(found[0], file.file, f"{found[1]}; {mend}", slot)
 
     def _offsets(self, sound: dict[Slot, bool]) -> Iterator[Finding]:
         """Words that are not where their rows say, in files that are otherwise as they should be."""
@@ -193,7 +209,7 @@ class Checker:
         lost, mend = set(self._info.lost() if self._info is not None else ()), "run `xlwh catalogue`"
         old = [file for file in self.kept if file in self.read and undigested(self._root, file)]
         for number, file in enumerate(self.kept):
-            told(len(self.entries) + number, self.files)
+            told(self.files - len(self.kept) + number, self.files)
             # Those that are gone are told with the catalogue.
             if file in self.read and file not in lost and file not in old:
                 problem = damage(self._root, file)

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from xlwh.errors import StoreError
-from xlwh.store import metrics
+from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
@@ -117,6 +117,7 @@ def _abandoned(root: Path, age: _Ages, grace: timedelta) -> Iterator[Path]:
     for folder in abandoned(root):
         if age.of_all(folder) > grace:
             yield folder
+    yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,15 @@ from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
 from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest_file import SCOPE_TABLES, ManifestFile, about, has_manifest, introduce, stored
+from xlwh.store.manifest_file import (
+    SCOPE_TABLES,
+    STATEMENTS,
+    ManifestFile,
+    about,
+    has_manifest,
+    introduce,
+    stored,
+)
 from xlwh.store.manifest_file import moment as read_moment
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import require_whole
@@ -171,6 +179,9 @@ class Manifest(Protocol):
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""
+
+    def backup_problem(self) -> str | None:
+        """Why it could not be made anew of its backup as it is; None where it could."""
 
     def stamps(self) -> list[Stamp]:
         """All commits in order, with their times and whether these can be right."""
@@ -451,6 +462,13 @@ class SqliteManifest:
         with self._open() as connection:
             require_whole(connection, self.path)
 
+    def backup_problem(self) -> str | None:
+        found = self._file.journal.read()
+        if found is None:
+            return "there is none" if self.head() else None
+        # A commit that was made meanwhile is in it soon.
+        return found.damage
+
     def stamps(self) -> list[Stamp]:
         with self._open() as connection:
             return _stamps(connection, datetime.now(UTC))
@@ -473,6 +491,18 @@ class SqliteManifest:
                 connection.execute(
                     "insert or replace into about select 'checked', value from about where name = 'rebuilt_at'"
                 )
+
+
+def known_schema() -> dict[tuple[str, str], frozenset[str]]:
+    """(type, name) of everything that a manifest may hold, as SQLite lists it -> the columns of a table."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in STATEMENTS:
+            connection.execute(statement)
+        found = connection.execute("select type, name from sqlite_master").fetchall()
+        return {
+            (kind, name): frozenset(row[1] for row in connection.execute(f"pragma table_info({name})"))
+            for kind, name in found
+        }
 
 
 def _select(connection: sqlite3.Connection) -> str:

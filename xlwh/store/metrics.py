@@ -17,7 +17,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from io import BytesIO
 from pathlib import Path
@@ -62,10 +62,22 @@ def compute(root: Path, warehouse: object) -> None:
     if not entries and not folder.is_dir():
         return
     make_folder(folder)
-    current = {name: _computed(warehouse, folder, name, entry) for name, entry in entries.items()}
-    path = path_beside(folder / CURRENT)
-    path.write_text(json.dumps(current, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    publish(path, folder / CURRENT)
+    made = {name: _computed(warehouse, folder, name, entry) for name, entry in entries.items()}
+    write_current(root, made)
+
+
+def current(root: Path) -> dict[str, Mapping[str, str]]:
+    """File, function and description of each result that is there, by the metric's name."""
+    path = root / FOLDER / CURRENT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_current(root: Path, results: Mapping[str, Mapping[str, str]]) -> None:
+    """Make these the results that are shown; their files are there."""
+    place = root / FOLDER / CURRENT
+    unfinished = path_beside(place)
+    unfinished.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    publish(unfinished, place)
 
 
 def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:
@@ -95,11 +107,8 @@ def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> 
 
 def views(root: Path) -> dict[str, View]:
     """The views over the results that are there, by name."""
-    path = root / FOLDER / CURRENT
-    if not path.is_file():
-        return {}
     found: dict[str, View] = {}
-    for name, metric in json.loads(path.read_text(encoding="utf-8")).items():
+    for name, metric in current(root).items():
         file = root / FOLDER / metric["file"]
         # Polars' statistics leave NaN out, and a filter would skip rows by them.
         place = str(file).replace("'", "''")

@@ -141,6 +141,10 @@ class Pending:
         """As it is."""
         self._manifest.require_whole()
 
+    def backup_problem(self) -> str | None:
+        """As it is."""
+        return self._manifest.backup_problem()
+
     def stamps(self) -> list[Stamp]:
         """As they are."""
         return self._manifest.stamps()

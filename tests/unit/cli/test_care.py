@@ -12,11 +12,8 @@ import pytest
 
 from xlwh.cli.care import Duration
 from xlwh.corpora import readers
-from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, empty
-from xlwh.store.take import take
 from xlwh.study import load
-from xlwh.tables import TABLES
 
 
 def test_check_finds_a_missing_file(xlwh, filled):
@@ -96,25 +93,39 @@ def test_the_environment_names_the_warehouse(xlwh, filled, monkeypatch):
 def test_what_another_warehouse_has_is_taken(xlwh, filled, tmp_path):
     other = Warehouse(tmp_path / "other", create=True)
     slot, same = Slot("examples", ("nli", "zz"), "dev"), filled.entries("examples")[0]
-    other.write({slot: empty("examples")}, "there", {"xlwh.reader": "r"})
-    other.write({same.slot: empty("examples")}, "there too")
+    other.write({slot: empty("examples")}, "a" * 32, {"xlwh.reader": "r"})
+    other.write({same.slot: empty("examples")}, "b" * 32)
     code, out, _ = xlwh("take", other.root, "examples")
-    assert (code, out) == (0, "examples: 1 partition, 0 rows\n")
+    assert code == 0
+    assert "1 partition here with other fingerprints, and kept: examples." in out
     taken = filled.current(slot)
-    assert taken.fingerprint == "there"
+    assert taken.fingerprint == "a" * 32
     assert pl.read_parquet_metadata(filled.root / taken.file)["xlwh.reader"] == "r"
     assert filled.current(same.slot) == same
-    assert xlwh("take", other.root, "examples")[1] == "examples: 0 partitions, 0 rows\n"
-    assert xlwh("take", tmp_path, "examples")[0] == 1
-
-
-def test_partitions_of_another_contract_are_not_taken(filled, tmp_path, monkeypatch):
-    other = Warehouse(tmp_path / "other", create=True)
-    monkeypatch.setattr(TABLES["examples"], "version", 99)
-    other.write({Slot("examples", ("nli", "zz"), "dev"): empty("examples")}, "there")
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="version 99"):
-        take(filled, other, "examples")
+    code, out, _ = xlwh("take", other.root)
+    assert (code, "Nothing was taken." in out, "1 partition here already: examples." in out) == (
+        0,
+        True,
+        True,
+    )
+    # What is refused is told, and is no success.
+    new = Slot("examples", ("nli", "yy"), "dev")
+    [entry] = other.write({new: empty("examples")}, "c" * 32)
+    (other.root / entry.file).write_bytes(b"x")
+    code, _, err = xlwh("take", other.root)
+    assert code == 1
+    assert f"Refused: {new}: its file has 1 bytes" in err
+    assert filled.current(new) is None
+    # None, one that lies around this one, this one itself, no table.
+    for arguments, why in (
+        ([tmp_path / "nothing"], "does not exist"),
+        ([tmp_path], "lies inside the other"),
+        ([filled.root], "is this warehouse itself"),
+        ([other.root, "no_such"], "There is no table `no_such`"),
+        ([other.root / "manifest.sqlite"], "is a file"),
+    ):
+        code, _, err = xlwh("take", *arguments)
+        assert (code != 0, why in err) == (True, True), err
 
 
 def test_readers_lists_all_of_them_with_options(xlwh):

@@ -209,7 +209,7 @@ def test_values_that_no_manifest_has_are_found_by_check_and_never_a_stack_trace(
     assert Warehouse(filled.root).scan("examples").collect().equals(rows)
 
 
-def commands(root: Path) -> dict[str, tuple[object, ...]]:
+def commands(other: Path) -> dict[str, tuple[object, ...]]:
     """Every command that works on a warehouse, as it would be given for this one."""
     return {
         "demo": (),
@@ -222,14 +222,14 @@ def commands(root: Path) -> dict[str, tuple[object, ...]]:
         "sql": ("select 1",),
         "tables": (),
         "describe": None,
-        "report": ("--html", "report.html"),
+        "report": ("out.html",),
         "explore": None,
         "concept": None,
         "check": (),
         "repair": (),
         "gc": (),
         "catalogue": (),
-        "take": (root.parent / "other", "examples"),
+        "take": (other, "examples"),
         "readers": None,
         "drop": ("--yes",),
         "rename": ("model", "a", "b"),
@@ -252,7 +252,7 @@ datasets = ["nli"]
 def test_every_command_refuses_a_lost_manifest(xlwh, filled, tmp_path):
     Warehouse(tmp_path / "other", create=True)
     Path("study.toml").write_text(STUDY)
-    lost = commands(filled.root)
+    lost = commands(tmp_path / "other")
     assert set(lost) >= set(app.list_commands(None))
     (filled.root / NAME).unlink()
     before = state(filled.root)

@@ -26,6 +26,7 @@ from xlwh.steps.models import models
 from xlwh.steps.plan import STEPS
 from xlwh.steps.runner import fresh
 from xlwh.store import Slot, Warehouse, empty
+from xlwh.store.take import take
 from xlwh.tables import TABLES
 
 WORLD_FILE = Path(__file__).parents[2] / "e2e" / "finetune_child.py"
@@ -232,9 +233,23 @@ def test_a_damaged_checkpoint_is_trained_again(trained: Path) -> None:
     assert fresh(STEPS["models"], WORLD["context"](trained), TUNED) is None
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     WORLD["context"](trained).warehouse.drop([SLOT])
-    assert "has other bytes than were committed: it was made again" in run(trained).reason
+    assert "its bytes are not those that were written; it was made again" in run(trained).reason
     assert row(trained)["weight_hash"] == before["weight_hash"]
     assert run(trained).status == "fresh"
+
+
+def test_a_model_that_is_taken_from_elsewhere_is_not_trained_again(
+    new: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "finetune", never)
+    shutil.rmtree(new / "warehouse")
+    taken = take(Warehouse(new / "warehouse", create=True), pristine / "trained" / "warehouse")
+    assert (taken.refused, [artefact.address for artefact in taken.artefacts]) == ([], [("model", "tuned")])
+    context: Context = WORLD["context"](new)
+    for language in ("en", "es"):
+        assert runner.run(STEPS["examples"], context, Key(dataset="nli", language=language)).status == "fresh"
+    assert runner.run(STEPS["models"], context, TUNED).status == "fresh"
+    assert context.zoo.load("tuned").pin.weight_hash == row(new)["weight_hash"]
 
 
 def test_force_trains_again(trained: Path) -> None:

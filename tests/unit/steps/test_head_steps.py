@@ -116,13 +116,15 @@ def test_samples_of_another_warehouse_are_taken_and_gone_on_from(world, tmp_path
     here = world.context(heads=settings(0, 64))
     run(STEPS["head_samples"], here, KEY)
     away = Warehouse(tmp_path / "away", create=True)
-    take(away, here.warehouse, "examples")
+    for entry in here.warehouse.entries("examples"):
+        rows = here.warehouse.scan("examples", **entry.slot.partition).collect()
+        away.write({entry.slot: rows}, entry.fingerprint)
     there = world.context(heads=settings(16, 64))
     there.warehouse = away
     run(STEPS["head_samples"], there, KEY)
     assert rounds(there) == ["nli.rows.000002", "nli.rows.000003"]
 
-    assert len(take(here.warehouse, away, "head_samples")) == 2
+    assert len(take(here.warehouse, away.root, ["head_samples"]).entries) == 2
     # Four rounds are there, so a budget of four asks for nothing.
     assert run(STEPS["head_samples"], world.context(heads=settings(0, 128)), KEY).status == "fresh"
     assert len(rounds(here)) == 4

@@ -88,11 +88,13 @@ def test_check_names_what_is_not_as_it_was_committed(warehouse, damage):
     elif damage != "gone":
         file.write_bytes(b"x" * (size if damage == "other" else 3))
     assert warehouse.manifest.artefacts()[NAME].is_whole(warehouse.root) is (damage == "other")
-    findings = warehouse.check()
-    if damage != "other":
-        [found] = findings
-        assert found.file == f"models/m/{'a' * 16}/model.safetensors"
-        assert "xlwh materialize models --model m" in found.problem
+    assert bool(warehouse.check()) is (damage != "other")
+    [found] = warehouse.check(deep=True)
+    assert found.file == f"models/m/{'a' * 16}/model.safetensors"
+    # What makes the row again makes its checkpoint.
+    assert (found.slot, "xlwh repair" in found.problem) == (ROW, True)
+    assert warehouse.check(deep=True, tables=["models"]) == [found]
+    assert warehouse.check(deep=True, tables=["tokens"]) == []
 
 
 def test_a_warehouse_from_before_opens_and_gets_artefacts_when_they_are_first_put(warehouse):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from xlwh.cli import main
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse
 from xlwh.store.clock import commit_at, settled, stamps
@@ -163,6 +164,20 @@ def test_files_that_were_written_under_a_wrong_clock(clock, warehouse, frames, w
     assert not any(path.startswith("staging") for path in removed)
     clock(now + 9 * DAY)
     assert len([path for path in warehouse.gc(DAY).removed if path.startswith("staging")]) == 2
+
+
+def test_check_tells_commits_that_were_made_under_a_wrong_clock(
+    clock, warehouse, frames, monkeypatch, capsys
+):
+    clock(datetime.now(UTC) + DAY)
+    warehouse.write({frames.PREDICTIONS: frames.predictions()}, "1")
+    clock(None)
+    warehouse.write({frames.PREDICTIONS: frames.predictions()}, "2")
+    main(["check", "--warehouse", str(warehouse.root)])
+    assert (
+        "Made while the clock was wrong: 1 commit, the first number 1, which says 20"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_manifest_that_was_made_under_a_wrong_clock(clock, tmp_path, frames):

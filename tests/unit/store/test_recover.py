@@ -279,6 +279,7 @@ def test_nothing_is_changed_where_all_is_sound_or_with_dry_run(stored, tmp_path)
 def test_a_damaged_journal_of_a_sound_manifest_is_written_anew(stored):
     whole = (stored.root / NAME).read_bytes()
     (stored.root / NAME).write_bytes(whole.replace(b'"commit":2', b'"commit":7'))
+    assert "damaged_journal" in {finding.kind for finding in stored.check(deep=True)}
     assert recover(stored.root).backup == "its journal was damaged, and is written anew"
     assert (stored.root / NAME).read_bytes() == whole
 

@@ -1,0 +1,413 @@
+"""Another warehouse, of which nothing is believed until it was looked at.
+
+Its manifest is read as a private copy, so nothing is written there, no lock is taken, and nothing that somebody put into
+it (a trigger, a view) runs. Its files are opened one folder at a time from its root: no link is followed, nothing is opened
+that is no regular file, and no name leads outside of the places that a warehouse has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from xlwh.errors import StoreError
+from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
+from xlwh.store.checkpoints import DIGITS
+from xlwh.store.files import MANIFEST, remove, sync
+from xlwh.store.manifest import known_schema
+from xlwh.store.manifest_file import has_manifest
+from xlwh.store.slots import Entry, Slot, contract
+from xlwh.tables import KEY_PATTERN, TABLES
+
+_BLOCK = 1 << 22
+_TRIES = 20
+"""How often the manifest is copied again where its owner writes to it meanwhile."""
+_DEEPEST = 8
+"""Folders of an artefact inside one another."""
+_LONGEST = 4_096
+"""Characters that any text of a manifest may have."""
+_NAMES = {
+    "model": re.compile(KEY_PATTERN),
+    "metric": re.compile("[a-z][a-z0-9_]*"),
+    "sql": re.compile("[a-z][a-z0-9_]*"),
+}
+_KINDS_OF_FILES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class RefusedError(StoreError):
+    """Something of another warehouse is not as it has to be; the text says what."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something of another warehouse that is not taken, and why."""
+
+    what: str
+    """A slot, an artefact, or what a manifest has in the place of one; printable."""
+    reason: str
+
+
+class Foreign:
+    """What the manifest of another warehouse says, as far as it can be believed; files are looked at when they are copied."""
+
+    def __init__(self, root: Path, copy: Path) -> None:
+        """Read the manifest of the warehouse at `root` by way of a copy at `copy`, which is removed again.
+
+        StoreError where there is none, or one that cannot be used.
+        """
+        self.root = root
+        self.entries: list[Entry] = []
+        """Its current entries that are in scope there and of this version's contracts, by slot."""
+        self.hidden: list[Slot] = []
+        """Slots that the study there does not name."""
+        self.artefacts: dict[Name, Artefact] = {}
+        self.refused: list[Refused] = []
+        try:
+            self._copy_manifest(copy)
+            with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+                self._read(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"The manifest {root / MANIFEST} cannot be used: {error}.") from error
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                remove(copy.with_name(copy.name + suffix))
+
+    def _copy_manifest(self, copy: Path) -> None:
+        """Copy it with its log, so that both are of one moment."""
+        log = f"{MANIFEST}-wal"
+        for _ in range(_TRIES):
+            before = self._state(MANIFEST), self._state(log)
+            if before[0] is None and not has_manifest(self.root):
+                raise StoreError(f"There is no warehouse at {self.root}: it has no {MANIFEST}.")
+            try:
+                self.copy(MANIFEST, copy)
+                if before[1] is not None:
+                    self.copy(log, copy.with_name(f"{copy.name}-wal"))
+            except RefusedError as error:
+                raise StoreError(f"The manifest {self.root / MANIFEST} cannot be used: {error}.") from None
+            if before == (self._state(MANIFEST), self._state(log)):
+                return
+            remove(copy.with_name(f"{copy.name}-wal"))
+            time.sleep(0.1)
+        raise StoreError(f"The manifest {self.root / MANIFEST} is written to all the time. Try again later.")
+
+    def _state(self, file: str) -> tuple[int, int, int] | None:
+        try:
+            found = os.lstat(self.root / file)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        # Of any text or blob: all that xlwh writes is far shorter.
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000_000)
+        connection.text_factory = lambda text: text.decode(errors="replace")
+        connection.execute("pragma trusted_schema = off")
+        _check_schema(connection, self.root / MANIFEST)
+        damage = connection.execute("pragma integrity_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise StoreError(f"The manifest {self.root / MANIFEST} is damaged: {shown(damage)}.")
+        hidden = set(_rows(connection, "hidden", ("slot_table", "keys", "part")))
+        columns = (
+            "slot_table",
+            "keys",
+            "part",
+            "file",
+            "fingerprint",
+            "rows",
+            "size_bytes",
+            "version",
+            "digest",
+        )
+        rows = list(_rows(connection, "versions", columns))
+        slots, files = Counter(row[:3] for row in rows), Counter(row[3] for row in rows)
+        for row in rows:
+            try:
+                if slots[row[:3]] > 1 or files[row[3]] > 1:
+                    raise RefusedError("the manifest names its slot or its file twice")
+                if (entry := _entry(row)) is not None:
+                    self.entries.append(entry) if row[:3] not in hidden else self.hidden.append(entry.slot)
+            except RefusedError as error:
+                self.refused.append(Refused(_address(row[:3]), str(error)))
+        self.entries.sort(key=lambda entry: entry.slot)
+        self._read_artefacts(connection)
+
+    def _read_artefacts(self, connection: sqlite3.Connection) -> None:
+        columns = ("kind", "name", "fingerprint", "file", "size_bytes", "digest")
+        found: dict[tuple[Any, Any], list[tuple[Any, ...]]] = {}
+        for row in _rows(connection, "artefacts", columns):
+            found.setdefault(row[:2], []).append(row[2:])
+        for (kind, name), rows in found.items():
+            try:
+                artefact = _artefact(kind, name, rows)
+                self.artefacts[artefact.address] = artefact
+            except RefusedError as error:
+                self.refused.append(Refused(f"{shown(kind)} {shown(name)}", str(error)))
+
+    def copy(
+        self,
+        file: str,
+        target: Path,
+        size_bytes: int | None = None,
+        copied: Callable[[int], None] | None = None,
+    ) -> str:
+        """Copy a file's bytes to `target`, which is synced; the SHA-256 of what was copied.
+
+        `copied` is called with the bytes of each part. RefusedError where it is no regular file inside the warehouse, has
+        another size than `size_bytes`, or cannot be read; OSError where the target cannot be written.
+        """
+        total, read = hashlib.sha256(), 0
+        with self._opened(file) as source, target.open("wb") as stream:
+            size = os.fstat(source).st_size
+            if size_bytes is not None and size != size_bytes:
+                raise RefusedError(f"its file has {size:,} bytes, {size_bytes:,} in the manifest")
+            while block := _read(source):
+                read += len(block)
+                if size_bytes is not None and read > size_bytes:
+                    break
+                total.update(block)
+                stream.write(block)
+                if copied is not None:
+                    copied(len(block))
+        if size_bytes is not None and read != size_bytes:
+            raise RefusedError("its file was changed while it was read")
+        sync(target)
+        return total.hexdigest()
+
+    def has(self, file: str, size_bytes: int) -> bool:
+        """Whether something of that size is there."""
+        try:
+            return os.lstat(self.root / file).st_size == size_bytes
+        except (OSError, ValueError):
+            return False
+
+    def refuses(self, kind: Kind, name: str) -> bool:
+        """Whether the manifest has an artefact of that name that cannot be believed."""
+        return any(each.what == f"{kind} {name}" for each in self.refused)
+
+    def files_in(self, folder: str) -> list[tuple[str, int]]:
+        """(path, bytes) of all that is no folder, in a folder and below it; RefusedError where that is none."""
+        if folder.count("/") > _DEEPEST:
+            raise RefusedError(f"its folder {shown(folder)} lies too deep")
+        found = list[tuple[str, int]]()
+        with self._folder(folder.split("/")) as descriptor:
+            names = sorted(os.listdir(descriptor))
+            states = {name: os.stat(name, dir_fd=descriptor, follow_symlinks=False) for name in names}
+        for name, state in states.items():
+            if stat.S_ISDIR(state.st_mode):
+                found += self.files_in(f"{folder}/{name}")
+            else:
+                found.append((f"{folder}/{name}", state.st_size))
+        return found
+
+    @contextmanager
+    def _opened(self, file: str) -> Iterator[int]:
+        """A descriptor of a regular file, by its path from the root."""
+        *folders, name = file.split("/")
+        with self._folder(folders) as folder:
+            try:
+                # Before it is opened: that alone can do something to a device.
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    raise RefusedError(f"its file is {_what(found)}")
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                descriptor = os.open(name, flags, dir_fd=folder)
+            except FileNotFoundError:
+                raise RefusedError("its file is gone") from None
+            except OSError as error:
+                raise RefusedError(f"its file cannot be read: {error.strerror}") from None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RefusedError("its file was replaced while it was opened")
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _folder(self, names: Sequence[str]) -> Iterator[int]:
+        """A descriptor of a folder, by its path from the root; no part of the path but the first may be a link."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.root, flags)
+            for depth, name in enumerate(names):
+                try:
+                    # Its owner may have put a whole folder on another disk.
+                    deeper = os.open(name, flags | (os.O_NOFOLLOW if depth else 0), dir_fd=descriptor)
+                finally:
+                    os.close(descriptor)
+                descriptor = deeper
+        except OSError as error:
+            reason = "it is a link or no folder" if isinstance(error, NotADirectoryError) else error.strerror
+            raise RefusedError(f"its folder {shown('/'.join(names))} cannot be read: {reason}") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def shown(value: object, longest: int = 120) -> str:
+    """Something that another warehouse says, as text that is safe to print."""
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value)[: longest + 1])
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _BLOCK)
+    except OSError as error:
+        raise RefusedError(f"its file cannot be read: {error.strerror}") from None
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """StoreError unless a manifest holds the tables and indexes of a manifest, and nothing else."""
+    known = known_schema()
+    tables = {name for (name,) in connection.execute("select name from sqlite_master")}
+    if not {"commits", "versions"} <= tables:
+        raise StoreError(f"The manifest {path} lacks the tables that xlwh makes.")
+    for kind, name, place in connection.execute("select type, name, rootpage from sqlite_master").fetchall():
+        if (kind, name) not in known or not place:
+            raise StoreError(
+                f"The manifest {path} holds the {shown(kind)} `{shown(name)}`, which this version of xlwh does not make: "
+                "nothing of that warehouse is taken."
+            )
+        if kind == "table" and (columns := known[kind, name]):
+            found = {row[1]: row[6] for row in connection.execute(f'pragma table_xinfo("{name}")')}
+            lacking = columns - found.keys() - {"digest"}
+            if lacking or found.keys() - columns or any(found.values()):
+                raise StoreError(
+                    f"The table `{name}` of the manifest {path} has other columns than xlwh makes: nothing of that "
+                    "warehouse is taken."
+                )
+
+
+def _rows(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Values of current rows of a table, None for a column that is not there; none where there is no such table."""
+    there = {row[1] for row in connection.execute(f"pragma table_info({table})")}
+    if there:
+        chosen = ", ".join(column if column in there else "null" for column in columns)
+        yield from connection.execute(f"select {chosen} from {table} where valid_to is null")
+
+
+def _entry(row: Sequence[Any]) -> Entry | None:
+    """An entry by a row of `versions`; RefusedError where it is none that xlwh could have written."""
+    table, keys, part, file, fingerprint, rows, size_bytes, version, digest = row
+    slot = _slot(table, keys, part)
+    _check_texts(file, fingerprint)
+    name = file.removeprefix(f"{slot.folder}/")
+    if name == file or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.parquet", name):
+        raise RefusedError(f"its file is to lie in {slot.folder}, not at {shown(file)}")
+    if not re.fullmatch("[0-9a-f]{32}", fingerprint):
+        raise RefusedError(f"its fingerprint is {shown(repr(fingerprint))}, not 32 hexadecimal digits")
+    for what, number in (("rows", rows), ("bytes", size_bytes), ("the contract's version", version)):
+        if type(number) is not int or number < 0:
+            raise RefusedError(f"the manifest has {shown(repr(number))} for {what}")
+    if digest is not None and (type(digest) is not str or not re.fullmatch("[0-9a-f]{64}", digest)):
+        raise RefusedError(f"its digest is {shown(repr(digest))}, not 64 hexadecimal digits")
+    wanted = contract(slot.table).version
+    if version != wanted:
+        where = "there" if version < wanted else "with that version of xlwh here"
+        raise RefusedError(
+            f"it was written for version {version} of the contract, here it is {wanted}; run {where}: "
+            f"xlwh materialize {slot.table}"
+        )
+    return Entry(slot, file, fingerprint, rows, size_bytes, version, datetime.now(UTC), 0, digest)
+
+
+def _slot(table: Any, keys: Any, part: Any) -> Slot:
+    _check_texts(table, keys, part)
+    if table not in TABLES:
+        raise RefusedError("there is no such table")
+    try:
+        values = json.loads(keys)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise RefusedError("its keys are no list of texts")
+    try:
+        slot = Slot(table, tuple(values), part)
+    except StoreError as error:
+        raise RefusedError(shown(error, 300)) from None
+    if keys != json.dumps(slot.keys):
+        raise RefusedError("its keys are written otherwise than xlwh writes them")
+    return slot
+
+
+def _check_texts(*values: Any) -> None:
+    for value in values:
+        if not isinstance(value, str) or len(value) > _LONGEST:
+            raise RefusedError("the manifest has something else than a name in its place")
+
+
+def _artefact(kind: Any, name: Any, rows: Sequence[tuple[Any, ...]]) -> Artefact:
+    """An artefact by its rows of `artefacts`; RefusedError where it is none that xlwh could have written."""
+    _check_texts(kind, name)
+    if kind not in KINDS or not _NAMES[kind].fullmatch(name):
+        raise RefusedError("there is no such kind of artefact, or none can have that name")
+    fingerprints = {row[0] for row in rows}
+    if len(fingerprints) > 1 or len({row[1] for row in rows}) < len(rows):
+        raise RefusedError("the manifest names it or one of its files twice")
+    (fingerprint,) = fingerprints
+    files = []
+    for _, file, size_bytes, digest in rows:
+        _check_texts(fingerprint, file, digest)
+        if type(size_bytes) is not int or size_bytes < 0 or not re.fullmatch("[0-9a-f]{64}", digest):
+            raise RefusedError("the manifest has no size or digest of one of its files")
+        files.append(ArtefactFile(file, size_bytes, digest))
+    found = Artefact(kind, name, fingerprint, tuple(sorted(files)))
+    check_places(found)
+    return found
+
+
+def check_places(artefact: Artefact) -> None:
+    """RefusedError where the files of an artefact do not lie where its kind does, or there are none."""
+    place, name, fingerprint = PLACES[artefact.kind], artefact.name, artefact.fingerprint
+    if artefact.kind == "model":
+        if not re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", fingerprint):
+            raise RefusedError(f"its checkpoint is to be named by {DIGITS} hexadecimal digits")
+        folder = f"{place}/{name}/{fingerprint}/"
+        if not artefact.files:
+            raise RefusedError(f"there are no files in {folder}")
+        for each in artefact.files:
+            inside = each.file.removeprefix(folder)
+            if inside == each.file or not all(map(_is_file_name, inside.split("/"))):
+                raise RefusedError(f"its files are to lie in {folder}, not at {shown(each.file)}")
+        return
+    digest = artefact.files[0].digest
+    file = f"{place}/{name}.sql" if artefact.kind == "sql" else f"{place}/{name}-{digest[:16]}.parquet"
+    if [each.file for each in artefact.files] != [file] or fingerprint != digest:
+        raise RefusedError(f"its one file is to be {file}")
+
+
+def _is_file_name(text: str) -> bool:
+    return text not in ("", ".", "..") and text.isprintable() and len(text.encode()) <= 255
+
+
+def _address(row: Sequence[Any]) -> str:
+    table, keys, part = row
+    try:
+        return str(_slot(table, keys, part))
+    except RefusedError:
+        return f"{shown(table)} {shown(keys)} {shown(part)}"
+
+
+def _what(state: os.stat_result) -> str:
+    return f"{_KINDS_OF_FILES.get(stat.S_IFMT(state.st_mode), 'something else')}, not a regular file"
