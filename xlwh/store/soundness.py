@@ -64,6 +64,8 @@ def require_length(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(100)
             size = file.seek(0, os.SEEK_END)
+        if not header.startswith(b"SQLite format 3\0"):
+            return  # SQLite says that itself
         page = int.from_bytes(header[16:18], "big")
         pages = int.from_bytes(header[28:32], "big")
         # Another process may be writing it from its log just now.
