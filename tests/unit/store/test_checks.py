@@ -19,6 +19,7 @@ from xlwh.errors import StoreError
 from xlwh.store import Slot, checks, integrity
 from xlwh.store.connect import KEPT
 from xlwh.store.kept import damage
+from xlwh.store.rewrite import rewrite as copied
 from xlwh.tables import TABLES
 
 
@@ -263,6 +264,15 @@ def test_a_check_can_be_stopped(many, monkeypatch):
     monkeypatch.setattr(pl, "read_parquet", stopped)
     with pytest.raises(KeyboardInterrupt):
         many.check(deep=True)
+
+
+@pytest.mark.parametrize("change", [lambda good: good[:-1], lambda good: good[:60] + b"?" + good[61:]])
+def test_a_damaged_file_is_not_copied_into_a_new_one(warehouse, entry, change):
+    path = warehouse.root / entry.file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(StoreError, match=r"is damaged: .* Run: xlwh repair"):
+        copied(warehouse.root, entry, Slot("predictions", ("n", "en"), "xnli"), [], "mark", {})
+    assert [file for file in path.parent.parent.parent.rglob("*.parquet") if file != path] == []
 
 
 def test_tables_and_samples(many):
