@@ -10,6 +10,7 @@ import socket
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -294,6 +295,13 @@ def test_tables_and_samples(many):
     for wrong in (0, -1, 1.5):
         with pytest.raises(StoreError, match="sample"):
             many.checker(sample=wrong)
+
+
+def test_gc_leaves_the_digests_of_kept_rows(many):
+    for path in (many.root / KEPT).rglob("*"):
+        os.utime(path, (0, 0))
+    many.gc(timedelta(0))
+    assert many.check(deep=True) == []
 
 
 def test_kept_rows_without_a_digest_are_told_at_once_and_computed_again(many):
