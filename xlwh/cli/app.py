@@ -40,6 +40,7 @@ _MODULES = {
     "concept": ("concept",),
     "care": ("check", "repair", "gc", "catalogue", "take", "readers"),
     "scope": ("drop", "rename"),
+    "recover": ("recover",),
 }
 """Modules of this package -> the commands that they add to the group when they are imported."""
 

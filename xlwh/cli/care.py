@@ -93,7 +93,20 @@ def check(tables: tuple[str, ...], deep: bool, sample: float | None, root: Path)
         click.echo(line)
     if not tables:
         tell_unnamed(warehouse)
+        _tell_wrong_times(warehouse)
     return 1 if findings else 0
+
+
+def _tell_wrong_times(warehouse: Warehouse) -> None:
+    """Commits that were made while the clock was wrong; nothing where there are none."""
+    from xlwh.store.clock import text
+
+    wrong = [stamp for stamp in warehouse.manifest.stamps() if stamp.made_at is None]
+    if wrong:
+        click.echo(
+            f"Made while the clock was wrong: {counted(len(wrong), 'commit')}, the first number {wrong[0].number}, which says "
+            f"{text(wrong[0].told)} (no fault; `as_of` with a time near it may ask for a number)."
+        )
 
 
 def looked_over(checker: Checker) -> list[Finding]:

@@ -155,7 +155,8 @@ def materialise(
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
     from xlwh.store import Warehouse
-    from xlwh.store.files import MANIFEST, require_writable
+    from xlwh.store.files import require_writable
+    from xlwh.store.manifest_file import has_manifest
     from xlwh.tables import TABLES
     from xlwh.upkeep import scope
     from xlwh.upkeep.reasons import told
@@ -173,8 +174,7 @@ def materialise(
         context = Context(study, warehouse, Zoo(study, warehouse), force)
         return context, sort(context, selection)
 
-    there = (root / MANIFEST).is_file()
-    context, found = sorted_(Warehouse(root)) if there else (None, None)
+    context, found = sorted_(Warehouse(root)) if has_manifest(root) else (None, None)
     todo = selection.steps if found is None else found.todo
     with surveyed(study, root, todo, force) if todo else nullcontext() as survey:
         if survey is not None:

@@ -189,14 +189,11 @@ def last(connection: sqlite3.Connection, name: Name, fingerprint: str) -> Artefa
     return next(_grouped(rows), None)
 
 
-def states(connection: sqlite3.Connection) -> list[tuple[str, int, str | None, int]]:
-    """(file, whether it is current, when it stopped being so, whether it was removed) of every file, by its last commit."""
+def states(connection: sqlite3.Connection) -> list[tuple[str, int | None, int]]:
+    """(file, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
     if not _exists(connection):
         return []
-    return connection.execute(
-        "select a.file, a.valid_to is null, c.created_at, a.removed "
-        "from artefacts a left join commits c on c.number = a.valid_to order by a.valid_from"
-    ).fetchall()
+    return connection.execute("select file, valid_to, removed from artefacts order by valid_from").fetchall()
 
 
 def forget(connection: sqlite3.Connection, files: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import StoreError
+from xlwh.store import journal
 from xlwh.store.artefacts import Artefact, fault
 from xlwh.store.checkpoints import resting
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
@@ -25,6 +27,9 @@ from xlwh.store.slots import Entry, Slot, contract
 
 Progress = Callable[[int, int], None]
 """Called with the files that were looked at, and how many there are to look at."""
+
+_NO_DAMAGE = ("old_contract", "orphan_file", "stale_catalogue", "damaged_journal")
+"""Findings that say nothing against the files that the manifest names."""
 
 _OFFSETS_READ = ("examples", "predictions")
 """Tables that are read to find out whether offsets are right."""
@@ -73,6 +78,7 @@ class Checker:
         """Those of all three that are read."""
         self.undigested = sum(entry.digest is None for entry in self.entries)
         """Stored files without a digest, which are only decoded."""
+        self._is_deep = deep and sample is None and not tables
 
     @property
     def files(self) -> int:
@@ -80,7 +86,15 @@ class Checker:
         return len(self.entries) + len(self.kept) + sum(len(each.files) for each in self.artefacts)
 
     def findings(self, progress: Progress | None = None) -> Iterator[Finding]:
-        """All findings, one file in memory at a time."""
+        """All findings, one file in memory at a time. That a deep check found no stored file damaged is noted."""
+        damaged = False
+        for finding in self._findings(progress):
+            damaged = damaged or not (finding.kind in _NO_DAMAGE or finding.file.startswith(KEPT))
+            yield finding
+        if self._is_deep and not damaged and os.access(self._root, os.W_OK):
+            self._manifest.note_checked()
+
+    def _findings(self, progress: Progress | None) -> Iterator[Finding]:
         told = progress or (lambda done, total: None)
         sound = dict[Slot, bool]()
         for number, entry in enumerate(self.entries):
@@ -94,6 +108,11 @@ class Checker:
         if not self.tables:
             yield from self._catalogue()
             yield from self._kept_rows(told)
+        problem = self._manifest.backup_problem() if self._is_deep else None
+        if problem is not None:
+            yield Finding(
+                "damaged_journal", journal.NAME, f"{problem}; run `xlwh recover`, which writes it anew"
+            )
         told(self.files, self.files)
 
     def _looked_at_artefacts(self) -> list[Artefact]:

@@ -26,7 +26,7 @@ from xlwh.errors import StoreError
 from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sync
-from xlwh.store.manifest import known_schema
+from xlwh.store.manifest_file import has_manifest, known_schema
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import KEY_PATTERN, TABLES
 
@@ -95,7 +95,7 @@ class Foreign:
         log = f"{MANIFEST}-wal"
         for _ in range(_TRIES):
             before = self._state(MANIFEST), self._state(log)
-            if before[0] is None:
+            if before[0] is None and not has_manifest(self.root):
                 raise StoreError(f"There is no warehouse at {self.root}: it has no {MANIFEST}.")
             try:
                 self.copy(MANIFEST, copy)

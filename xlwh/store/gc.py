@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,12 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
+from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest import FileState, Manifest
+from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -53,9 +54,14 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     for earlier states, and abandoned staging, all older than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
-    removed file ends with an error that says so.
+    removed file ends with an error that says so. A file whose time lies before the manifest began, or in the future, is
+    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since.
     """
     now = datetime.now(UTC)
+    origin = manifest.origin()
+    _require_checked(root, origin)
+    stamps = manifest.stamps()
+    age = _Ages(now, _beginning(origin, stamps, now), settled(stamps))
     known = manifest.files()
     info = read_info(root / NAME)
     shown = _shown(info, manifest)
@@ -66,23 +72,23 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         file = path.relative_to(root).as_posix()
         state = known.get(file)
         if state is None:
-            if now - _time(found) > max(grace, UNNAMED_GRACE):
+            if age.of(path, found) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
-        elif state.superseded_at is not None:
-            if file in shown or now - state.superseded_at <= grace:
+        elif not state.current:
+            if file in shown or age.since(state.superseded_at) <= grace:
                 kept += 1
             else:
                 ended.append(path)
                 superseded.append(file)
-    for path, since, files in _unneeded_artefacts(root, manifest, known):
-        if now - since <= (grace if files else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(files):
-            kept += bool(files)
+    for path, unneeded, named in _unneeded_artefacts(root, manifest, known, age):
+        if unneeded <= (grace if named else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(named):
+            kept += bool(named)
         else:
-            (ended if files else doomed).append(path)
-            superseded += files
+            (ended if named else doomed).append(path)
+            superseded += named
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
-            if now - _changed(path) > max(grace, UNNAMED_GRACE):
+            if age.of(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
@@ -92,11 +98,11 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
         path
         for path, found in files_in(root / KEPT)
         if path.relative_to(root / KEPT).as_posix() not in wanted
-        and now - _time(found) > max(grace, UNNAMED_GRACE)
+        and age.of(path, found) > max(grace, UNNAMED_GRACE)
     ]
     # What no commit names comes first: on a full disk that makes room for the manifest's line about the others.
     removed, size = list[str](), 0
-    for path in chain(doomed, _abandoned(root, now, max(grace, STAGING_GRACE))):
+    for path in chain(doomed, _abandoned(root, age, max(grace, STAGING_GRACE))):
         size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
     has_room = _forget(root, manifest, superseded)
@@ -133,16 +139,16 @@ def _forget(root: Path, manifest: Manifest, files: list[str]) -> bool:
     return True
 
 
-def _abandoned(root: Path, now: datetime, grace: timedelta) -> Iterator[Path]:
+def _abandoned(root: Path, age: _Ages, grace: timedelta) -> Iterator[Path]:
     """Unfinished work that nobody has touched for long; none can take it up until the next one is asked for."""
     for folder in abandoned(root):
-        if now - _last_change(folder) > grace:
+        if age.of_all(folder) > grace:
             yield folder
-    yield from (path for path in copies.abandoned(root) if now - _last_change(path) > grace)
+    yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
-            if now - _last_change(folder) > grace:
+            if age.of_all(folder) > grace:
                 yield folder
 
 
@@ -167,9 +173,9 @@ def _remove_empty(folder: Path, top: Path) -> None:
 
 
 def _unneeded_artefacts(
-    root: Path, manifest: Manifest, known: Mapping[str, FileState]
-) -> Iterator[tuple[Path, datetime, list[str]]]:
-    """Checkpoints and results of metrics that no commit has now, since when, and those of their files that one had.
+    root: Path, manifest: Manifest, known: Mapping[str, FileState], age: _Ages
+) -> Iterator[tuple[Path, timedelta, list[str]]]:
+    """Checkpoints and results of metrics that no commit has now, for how long, and those of their files that one had.
 
     What the row of a model names, or a view shows as a metric's result, is needed whatever commits say: an earlier
     version made it, or it is about to be committed. A row is written after its checkpoint.
@@ -179,29 +185,64 @@ def _unneeded_artefacts(
     for path in chain(root.glob(f"models/*/{DIGEST}"), root.glob(f"{metrics.FOLDER}/*.parquet")):
         files = [file.relative_to(root).as_posix() for file, _ in files_in(path)]
         named = {file: known[file] for file in files if file in known}
-        ended = [state.superseded_at for state in named.values() if state.superseded_at is not None]
         row = rows.get(path.parent.name) if path.is_dir() else None
         is_named = row is not None and checkpoint_of(root, row) in (path, None)
-        if path in shown or is_named or len(ended) < len(named):
+        if path in shown or is_named or any(state.current for state in named.values()):
             continue
-        if ended:
-            yield path, max(ended), list(named)
+        if named:
+            yield path, min(age.since(state.superseded_at) for state in named.values()), list(named)
         else:
-            since = _last_change(path)
-            yield path, since if row is None else max(since, row.created_at), []
+            unchanged = age.of_all(path)
+            yield path, unchanged if row is None else min(unchanged, age.of_commit(row.commit)), []
 
 
-def _changed(path: Path) -> datetime:
-    """When it was changed last: now, where it is gone since it was listed."""
-    try:
-        return _time(path.stat())
-    except FileNotFoundError:
-        return datetime.now(UTC)
+def _require_checked(root: Path, origin: Origin) -> None:
+    if not origin.is_checked and origin.rebuilt_at is not None:
+        raise StoreError(
+            f"The manifest of {root} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
+            "files since. Run: `xlwh check --deep`, then `xlwh gc`."
+        )
 
 
-def _last_change(folder: Path) -> datetime:
-    return max([_changed(folder), *(_time(found) for _, found in files_in(folder))])
+def _beginning(origin: Origin, stamps: Sequence[Stamp], now: datetime) -> datetime:
+    """Since when the manifest knows of files: now, where its clock was wrong then."""
+    known = (
+        [origin.began_at, *(stamp.made_at for stamp in stamps[:1])]
+        if origin.rebuilt_at is None
+        else [origin.rebuilt_at]
+    )
+    return min((moment for moment in known if moment is not None and moment <= now), default=now)
 
 
-def _time(found: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(found.st_mtime, UTC)
+class _Ages:
+    """How old commits and files are; of files that no commit tells of, by when they were changed last.
+
+    Where that is before the manifest began, or after now, it tells nothing of their age: the file may have been brought
+    here, or the clock was wrong. It is set to now, so that the grace period counts from there.
+    """
+
+    def __init__(self, now: datetime, since: datetime, settled: Mapping[int, datetime]) -> None:
+        self._now, self._since, self._settled = now, since, settled
+
+    def since(self, moment: datetime | None) -> timedelta:
+        """Time since a moment; none where it is not known."""
+        return timedelta(0) if moment is None else self._now - moment
+
+    def of_commit(self, number: int) -> timedelta:
+        """Time since a commit was surely made."""
+        return self.since(self._settled.get(number))
+
+    def of(self, path: Path, found: os.stat_result | None = None) -> timedelta:
+        """Age of a file, or of a folder without what is in it; none where it is gone since it was listed."""
+        try:
+            changed = datetime.fromtimestamp((found or path.stat()).st_mtime, UTC)
+            if self._since <= changed <= self._now + TOLERANCE:
+                return self._now - changed
+            os.utime(path, (self._now.timestamp(),) * 2, follow_symlinks=False)
+        except (FileNotFoundError, PermissionError):
+            pass
+        return timedelta(0)
+
+    def of_all(self, folder: Path) -> timedelta:
+        """Age of what was changed last in a folder."""
+        return min([self.of(folder), *(self.of(path, found) for path, found in files_in(folder))])

@@ -29,6 +29,7 @@ Kind = Literal[
     "wrong_offsets",
     "orphan_file",
     "stale_catalogue",
+    "damaged_journal",
 ]
 
 MEND = "run `xlwh repair`"

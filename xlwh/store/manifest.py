@@ -7,11 +7,9 @@ embedded one is SQLite. Each change is one numbered commit, so that the warehous
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +17,22 @@ from sys import intern
 from typing import Protocol
 
 from xlwh.errors import StoreError
-from xlwh.failures import full_disk
 from xlwh.store import artefacts as artefact_rows
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
-from xlwh.store.files import path_beside, publish
+from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
+from xlwh.store.manifest_file import (
+    SCOPE_TABLES,
+    ManifestFile,
+    about,
+    has_manifest,
+    introduce,
+    stored,
+)
+from xlwh.store.manifest_file import moment as read_moment
 from xlwh.store.slots import Entry, Slot
+from xlwh.store.soundness import require_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +176,21 @@ class Manifest(Protocol):
     def files(self) -> dict[str, FileState]:
         """Every file that any commit named, of tables and of artefacts -> what is known of it."""
 
+    def require_whole(self) -> None:
+        """Read all of it. `StoreError` where it is damaged."""
+
+    def backup_problem(self) -> str | None:
+        """Why it could not be made anew of its backup as it is; None where it could."""
+
+    def stamps(self) -> list[Stamp]:
+        """All commits in order, with their times and whether these can be right."""
+
+    def origin(self) -> Origin:
+        """Since when it has a history."""
+
+    def note_checked(self) -> None:
+        """Note that every current file was read, and found to be as this manifest says."""
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -176,57 +198,21 @@ class FileState:
 
     current: bool
     superseded_at: datetime | None
+    """A time by which it surely was; None where it is current, or where the clock was wrong and that cannot be told."""
     removed: bool
 
 
-_SCHEMA = """
-create table if not exists commits (
-    number integer primary key autoincrement,
-    created_at text not null
-);
-create table if not exists versions (
-    slot_table text not null,
-    keys text not null,
-    part text not null,
-    file text not null unique,
-    fingerprint text not null,
-    rows integer not null,
-    size_bytes integer not null,
-    version integer not null,
-    valid_from integer not null references commits (number),
-    valid_to integer references commits (number),
-    removed integer not null default 0,
-    digest text
-);
-create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null;
-create index if not exists by_validity on versions (valid_from, valid_to);
-"""
+@dataclass(frozen=True)
+class Origin:
+    """What a manifest can know: nothing of files from before it began, or was rebuilt."""
 
-# A warehouse from before gets it with its next commit: to open it, nothing is written.
-_BY_END = "create index if not exists by_end on versions (valid_to) where valid_to is not null"
+    began_at: datetime | None
+    """When it was made; None for one of an earlier version without commits."""
+    rebuilt_at: datetime | None
+    """When `xlwh recover` made it of what was stored; None if that never was."""
+    is_checked: bool
+    """Whether it was compared with all files since it was rebuilt."""
 
-# Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
-_SCOPE_TABLES = (
-    """create table if not exists hidden (
-    slot_table text not null,
-    keys text not null,
-    part text not null,
-    valid_from integer not null references commits (number),
-    valid_to integer references commits (number)
-)""",
-    "create unique index if not exists one_hidden on hidden (slot_table, keys, part) where valid_to is null",
-    "create index if not exists hidden_from on hidden (valid_from)",
-    "create index if not exists hidden_to on hidden (valid_to)",
-    """create table if not exists scope (
-    one integer primary key check (one = 1),
-    study text not null,
-    digest text not null,
-    head integer not null
-)""",
-)
-
-_SHARED_BYTES = 200_000
-"""On a disk with less room than this SQLite's log and its index, which processes share, may find none."""
 
 _Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
 
@@ -235,75 +221,23 @@ class SqliteManifest:
     """A manifest in one SQLite file, in WAL mode: readers never wait, writers wait for one commit at most."""
 
     def __init__(self, path: Path, timeout_s: float = 60.0) -> None:
+        """Open it, or make one where there is none; `StoreError` where it is damaged, or was lost."""
         self.path = path
-        self._timeout_s = timeout_s
-        if not path.is_file():
+        self._file = ManifestFile(path, timeout_s)
+        if not has_manifest(path.parent):
             with FileLock(path.with_suffix(".lock"), f"The manifest {path}", wait_s=timeout_s):
-                if not path.is_file():
-                    self._create()
+                if not has_manifest(path.parent):
+                    self._file.create()
+        self._file.examine()
 
-    def _create(self) -> None:
-        # Under another name first: a half-made manifest is never seen, whenever the process is killed.
-        unfinished = path_beside(self.path)
-        try:
-            with self._errors(), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
-                connection.execute("pragma synchronous = full")
-                connection.executescript(f"begin; {_SCHEMA}; {_BY_END}; commit")
-                # Last: with a log of its own a part of it could be left behind where the disk is full.
-                connection.execute("pragma journal_mode = wal")
-            publish(unfinished, self.path)
-        finally:
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                unfinished.with_name(f"{unfinished.name}{suffix}").unlink(missing_ok=True)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        # A connection per operation: nothing to share between threads, nothing left open after a kill.
-        with self._errors():
-            connection, before = self._connect()
-            try:
-                connection.execute("pragma synchronous = full")
-                yield connection
-            finally:
-                connection.close()
-            if before is not None and before != self._state():
-                raise StoreError(f"The manifest {self.path} was changed while it was read. Try again.")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """SQLite's errors as errors of ours."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            full = full_disk(error, [self.path.parent])
-            raise StoreError(f"The manifest {self.path} cannot be used: {error}. {full}".rstrip()) from error
-
-    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
-        """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
-        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
-            return self._connect_writing(), None
-        # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
-        # commits it holds: it is read with it. Without one the file is all there is.
-        log = self.path.with_name(f"{self.path.name}-wal")
-        how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
-        where = f"{self.path.absolute().as_uri()}?{how}"
-        return sqlite3.connect(where, uri=True, timeout=self._timeout_s, isolation_level=None), before
-
-    def _connect_writing(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=self._timeout_s, isolation_level=None)
-        if shutil.disk_usage(self.path.parent).free < _SHARED_BYTES:
-            # What processes share beside the file takes room. One that has the file for itself keeps that in memory.
-            connection.execute("pragma locking_mode = exclusive")
-        return connection
-
-    def _state(self) -> tuple[int, int]:
-        found = self.path.stat()
-        return found.st_mtime_ns, found.st_size
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._file.open()
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("begin immediate")
         try:
+            introduce(connection, self._file.journal)
             yield
         except BaseException:
             # A full disk has ended it already.
@@ -311,6 +245,14 @@ class SqliteManifest:
                 connection.execute("rollback")
             raise
         connection.execute("commit")
+
+    @contextmanager
+    def _committing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction whose commits get into the journal once they are made."""
+        with self._open() as connection:
+            with self._transaction(connection):
+                yield connection
+            self._file.follow(connection)
 
     def current(self, slot: Slot) -> Entry | None:
         with self._open() as connection:
@@ -386,16 +328,14 @@ class SqliteManifest:
     ) -> tuple[int, datetime | None]:
         last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
         if isinstance(as_of, datetime):
-            moment = as_of if as_of.tzinfo is not None else as_of.astimezone()
-            number = connection.execute(
-                "select coalesce(max(number), 0) from commits where created_at <= ?", (_text(moment),)
-            ).fetchone()[0]
+            moment, now = as_of if as_of.tzinfo is not None else as_of.astimezone(), datetime.now(UTC)
+            number = commit_at(_stamps(connection, now), moment, now)
         else:
             number = last if as_of is None else as_of
         if not 0 <= number <= last:
             raise StoreError(f"There is no commit {number} in {self.path}; the last one is {last}.")
         row = connection.execute("select created_at from commits where number = ?", (number,)).fetchone()
-        return number, None if row is None else datetime.fromisoformat(row[0])
+        return number, None if row is None else read_moment(row[0])
 
     def commit(
         self,
@@ -405,12 +345,11 @@ class SqliteManifest:
         artefacts: Sequence[Artefact] = (),
         gone: Collection[Name] = (),
     ) -> list[Entry]:
-        with self._open() as connection, self._transaction(connection):
+        with self._committing() as connection:
             for slot, file in (expected or {}).items():
                 found = self._current(connection, slot)
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
-            connection.execute(_BY_END)
             if not _has_digests(connection):
                 connection.execute("alter table versions add column digest text")
             number, now = self._next(connection)
@@ -441,7 +380,7 @@ class SqliteManifest:
                 ],
             )
             artefact_rows.replace(connection, number, artefacts, {*gone, *resting(changed)})
-        created_at = datetime.fromisoformat(now)
+        created_at = read_moment(now)
         return [entry_of(file, created_at, number) for file in put]
 
     def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
@@ -455,10 +394,8 @@ class SqliteManifest:
             return artefact_rows.last(connection, name, fingerprint)
 
     def _next(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        """Number and time of a new commit."""
-        # Never earlier than the commit before, whatever the clock does: time travel orders by it.
-        last = connection.execute("select max(created_at) from commits").fetchone()[0]
-        now = max(_text(datetime.now(UTC)), last or "")
+        """Number of a new commit, and what the clock says."""
+        now = stored(datetime.now(UTC))
         number = connection.execute("insert into commits (created_at) values (?)", (now,)).lastrowid
         assert number is not None
         return number, now
@@ -473,8 +410,8 @@ class SqliteManifest:
     def set_scope(
         self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
     ) -> bool:
-        with self._open() as connection, self._transaction(connection):
-            for statement in _SCOPE_TABLES:
+        with self._committing() as connection:
+            for statement in SCOPE_TABLES:
                 connection.execute(statement)
             last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
             before = _hidden(connection, last)
@@ -513,30 +450,48 @@ class SqliteManifest:
     def files(self) -> dict[str, FileState]:
         with self._open() as connection:
             connection.execute("begin")
-            rows = connection.execute(
-                "select v.file, v.valid_to is null, c.created_at, v.removed "
-                "from versions v left join commits c on c.number = v.valid_to"
-            ).fetchall()
+            ended = settled(_stamps(connection, datetime.now(UTC)))
+            rows = connection.execute("select file, valid_to, removed from versions").fetchall()
             rows += artefact_rows.states(connection)
         return {
-            file: FileState(
-                bool(current), None if ended is None else datetime.fromisoformat(ended), bool(removed)
-            )
-            for file, current, ended, removed in rows
+            file: FileState(valid_to is None, ended.get(valid_to), bool(removed))
+            for file, valid_to, removed in rows
         }
 
+    def require_whole(self) -> None:
+        self._file.examine()
+        with self._open() as connection:
+            require_whole(connection, self.path)
 
-def known_schema() -> dict[tuple[str, str], frozenset[str]]:
-    """(type, name) of everything that a manifest may hold, as SQLite lists it -> the columns of a table."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
-        for statement in (_BY_END, *_SCOPE_TABLES, *artefact_rows.TABLES):
-            connection.execute(statement)
-        found = connection.execute("select type, name from sqlite_master").fetchall()
-        return {
-            (kind, name): frozenset(row[1] for row in connection.execute(f"pragma table_info({name})"))
-            for kind, name in found
-        }
+    def backup_problem(self) -> str | None:
+        found = self._file.journal.read()
+        if found is None:
+            return "there is none" if self.head() else None
+        # A commit that was made meanwhile is in it soon.
+        return found.damage
+
+    def stamps(self) -> list[Stamp]:
+        with self._open() as connection:
+            return _stamps(connection, datetime.now(UTC))
+
+    def origin(self) -> Origin:
+        with self._open() as connection:
+            connection.execute("begin")
+            known = about(connection)
+            [[first]] = connection.execute("select min(created_at) from commits")
+        began, rebuilt = known.get("began_at", first), known.get("rebuilt_at")
+        return Origin(
+            None if began is None else read_moment(began),
+            None if rebuilt is None else read_moment(rebuilt),
+            rebuilt is None or known.get("checked") == rebuilt,
+        )
+
+    def note_checked(self) -> None:
+        if not self.origin().is_checked:
+            with self._open() as connection, self._transaction(connection):
+                connection.execute(
+                    "insert or replace into about select 'checked', value from about where name = 'rebuilt_at'"
+                )
 
 
 def _select(connection: sqlite3.Connection) -> str:
@@ -544,7 +499,7 @@ def _select(connection: sqlite3.Connection) -> str:
     digest = "v.digest" if _has_digests(connection) else "null"
     return (
         "select v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version, "
-        f"c.created_at, v.valid_from, {digest} from versions v join commits c on c.number = v.valid_from"
+        f"c.created_at, v.valid_from, {digest} from versions v left join commits c on c.number = v.valid_from"
     )
 
 
@@ -570,7 +525,7 @@ def _hidden(connection: sqlite3.Connection, commit: int) -> set[Slot]:
 
 
 def _slots(rows: Iterable[tuple[str, str, str]]) -> set[Slot]:
-    return {Slot(table, tuple(json.loads(keys)), part) for table, keys, part in rows}
+    return {Slot(table, tuple(_keys(keys)), part) for table, keys, part in rows}
 
 
 def _show(connection: sqlite3.Connection, number: int, slots: Collection[Slot]) -> None:
@@ -584,9 +539,16 @@ def _address(slot: Slot) -> tuple[str, str, str]:
     return slot.table, json.dumps(slot.keys), slot.part
 
 
-def _text(moment: datetime) -> str:
-    # A fixed width, so that text order is time order.
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+def _stamps(connection: sqlite3.Connection, now: datetime) -> list[Stamp]:
+    commits = connection.execute("select number, created_at from commits order by number")
+    return list(stamps([(number, read_moment(told)) for number, told in commits], now))
+
+
+def _keys(text: str) -> list[str]:
+    found = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{text!r} are no keys")
+    return found
 
 
 def _entry(row: _Row) -> Entry:
@@ -599,9 +561,12 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
     times: dict[str, datetime] = {}
     for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit, digest in rows:
         if keys not in folders:
-            folders[keys] = tuple(map(intern, json.loads(keys)))
+            folders[keys] = tuple(map(intern, _keys(keys)))
         if created_at not in times:
-            times[created_at] = datetime.fromisoformat(created_at)
+            times[created_at] = read_moment(created_at)
+        texts, numbers = (file, mark, digest or ""), (rows_stored, size_bytes, version, commit)
+        if not all(type(each) is str for each in texts) or not all(type(each) is int for each in numbers):
+            raise ValueError(f"{file!r}: {mark!r}, {digest!r}, {numbers}")
         yield Entry(
             Slot(intern(table), folders[keys], intern(part)),
             file,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.store.files import MANIFEST
+from xlwh.store.manifest_file import ManifestFile, has_manifest
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,9 +27,10 @@ def connect(
     file, and its settings are locked; temporary tables and views may be made. Raises `StoreError` if there is no warehouse, or if files of the earlier snapshot were removed.
     """
     root = Path(path).resolve()
-    if as_of is None and not everything and (root / MANIFEST).is_file():
+    if as_of is None and not everything and has_manifest(root):
         from xlwh.store.connect import open_catalogue
 
+        ManifestFile(root / MANIFEST).examine()
         if (opened := open_catalogue(root)) is not None:
             return opened
     from xlwh.store.warehouse import Warehouse

@@ -13,9 +13,10 @@ import polars as pl
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
+from xlwh.store.clock import Stamp
 from xlwh.store.files import make_folder
 from xlwh.store.integrity import require_undamaged
-from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Scope, Snapshot, entry_of
+from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Origin, Scope, Snapshot, entry_of
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
@@ -135,6 +136,26 @@ class Pending:
     def files(self) -> dict[str, FileState]:
         """As they are."""
         return self._manifest.files()
+
+    def require_whole(self) -> None:
+        """As it is."""
+        self._manifest.require_whole()
+
+    def backup_problem(self) -> str | None:
+        """As it is."""
+        return self._manifest.backup_problem()
+
+    def stamps(self) -> list[Stamp]:
+        """As they are."""
+        return self._manifest.stamps()
+
+    def origin(self) -> Origin:
+        """As it is."""
+        return self._manifest.origin()
+
+    def note_checked(self) -> None:
+        """Refused: pending commits are not checked."""
+        raise StoreError("Pending commits are not checked.")
 
     def publish(self) -> list[Entry]:
         """Make everything one commit. ConflictError, and nothing is changed, where another process changed a slot."""

@@ -18,6 +18,7 @@ from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import MANIFEST, is_file_of, make_folder, path_beside, publish
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
+from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame
@@ -66,7 +67,7 @@ class Warehouse:
         require_usable(self.root)
         if create:
             make_folder(self.root)
-        elif not (self.root / MANIFEST).is_file():
+        elif not has_manifest(self.root):
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
         self.manifest: Manifest = SqliteManifest(self.root / MANIFEST)
         self.hashes = HashCache.of(self.root, keeps_hashes)
@@ -362,6 +363,7 @@ class Warehouse:
         """What looks this warehouse over as it is now, and says what it looks at (see `xlwh.store.checks`)."""
         from xlwh.store.checks import Checker
 
+        self.manifest.require_whole()
         return Checker(self.root, self.manifest, self.sources().digest, deep, tables, sample)
 
     def check(

@@ -29,6 +29,7 @@ from xlwh.steps.plan import STEPS, Step
 from xlwh.steps.planning import Made, NotApplicable, Planner
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
+from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
 from xlwh.study import Study
@@ -262,7 +263,7 @@ class UnreadHashes(HashCache):
 def opened(root: Path, instead: Path) -> Warehouse:
     """The warehouse at `root` to be looked at and not written to; an empty one at `instead` where there is none."""
     require_usable(root)
-    if (root / "manifest.sqlite").is_file():
+    if has_manifest(root):
         return Warehouse(root, keeps_hashes=False)
     made = Warehouse(instead, create=True)
     made.hashes = UnreadHashes(instead / "unused")

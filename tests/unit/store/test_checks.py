@@ -10,6 +10,7 @@ import socket
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from xlwh.errors import StoreError
 from xlwh.store import Slot, checks, integrity
 from xlwh.store.connect import KEPT
 from xlwh.store.kept import damage
+from xlwh.store.rewrite import rewrite as copied
 from xlwh.tables import TABLES
 
 
@@ -268,6 +270,15 @@ def test_a_check_can_be_stopped(many, monkeypatch):
         many.check(deep=True)
 
 
+@pytest.mark.parametrize("change", [lambda good: good[:-1], lambda good: good[:60] + b"?" + good[61:]])
+def test_a_damaged_file_is_not_copied_into_a_new_one(warehouse, entry, change):
+    path = warehouse.root / entry.file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(StoreError, match=r"is damaged: .* Run: xlwh repair"):
+        copied(warehouse.root, entry, Slot("predictions", ("n", "en"), "xnli"), [], "mark", {})
+    assert [file for file in path.parent.parent.parent.rglob("*.parquet") if file != path] == []
+
+
 def test_tables_and_samples(many):
     damaged = many.entries("token_attributions")[0]
     path = many.root / damaged.file
@@ -287,6 +298,13 @@ def test_tables_and_samples(many):
     for wrong in (0, -1, 1.5):
         with pytest.raises(StoreError, match="sample"):
             many.checker(sample=wrong)
+
+
+def test_gc_leaves_the_digests_of_kept_rows(many):
+    for path in (many.root / KEPT).rglob("*"):
+        os.utime(path, (0, 0))
+    many.gc(timedelta(0))
+    assert many.check(deep=True) == []
 
 
 def test_kept_rows_without_a_digest_are_told_at_once_and_computed_again(many):

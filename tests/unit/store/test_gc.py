@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,14 @@ from xlwh.store.connect import KEPT
 from xlwh.store.files import remove_folder
 
 NOW = timedelta(0)
+
+
+@pytest.fixture
+def warehouse(warehouse):
+    """One that was made long ago."""
+    with closing(sqlite3.connect(warehouse.root / "manifest.sqlite")) as manifest, manifest:
+        manifest.execute("update about set value = '2020-01-01T00:00:00+00:00' where name = 'began_at'")
+    return warehouse
 
 
 def age(path: Path, **elapsed: float) -> None:

@@ -1,0 +1,185 @@
+"""The manifest's journal: complete, small per commit, mended after kills, and what it is when it is damaged."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+from contextlib import closing
+from itertools import pairwise
+
+import pytest
+
+from xlwh.errors import StoreError
+from xlwh.store import Slot
+from xlwh.store.artefacts import Artefact, ArtefactFile
+from xlwh.store.journal import NAME, Journal, history
+from xlwh.store.manifest import NewFile, SqliteManifest
+from xlwh.store.manifest_file import about
+
+SLOTS = [Slot("tokens", ("m", language), part) for language in ("de", "en") for part in "abc"]
+
+
+def new(slot: Slot, file: str) -> NewFile:
+    return NewFile(slot, file, "mark", 1, 10, 1, f"digest of {file}")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return SqliteManifest(tmp_path / "manifest.sqlite")
+
+
+@pytest.fixture
+def journal(manifest):
+    return Journal(manifest.path.with_name(NAME))
+
+
+def truth(manifest):
+    with closing(sqlite3.connect(manifest.path)) as connection:
+        known = about(connection)
+        found = history(connection, known["identity"], known["began_at"])
+    for rows in found.rows.values():
+        for row in rows:
+            row.pop("removed", None)
+    return found
+
+
+def filled(manifest, commits=12):
+    random.seed(5)
+    for number in range(commits):
+        put = [new(slot, f"f{number}{index}") for index, slot in enumerate(random.sample(SLOTS, 2))]
+        gone = [slot for slot in random.sample(SLOTS, 2) if slot not in {file.slot for file in put}]
+        made = Artefact("model", "m", f"{number}", (ArtefactFile("models/m/a", 1, f"{number}"),))
+        manifest.commit(put=put, drop=gone, artefacts=[made] if number % 3 else [])
+        if number % 4 == 0:
+            manifest.set_scope(random.sample(manifest.snapshot().entries, 1))
+
+
+def test_it_says_all_that_the_manifest_does(manifest, journal):
+    filled(manifest)
+    found = journal.read()
+    assert found == truth(manifest)
+    # The same when it is made of the manifest at once.
+    journal.path.unlink()
+    manifest.commit(drop=[SLOTS[0]])
+    assert journal.read() == truth(manifest)
+
+
+def test_what_a_commit_appends_does_not_grow(manifest, journal):
+    sizes = []
+    for number in range(40):
+        manifest.commit(put=[new(SLOTS[0], f"f{number:03d}")])
+        sizes.append(journal.path.stat().st_size)
+    steps = [later - earlier for earlier, later in pairwise(sizes[1:])]
+    assert max(steps) - min(steps) < 10
+    assert max(steps) < 500
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_commits_whose_record_was_never_written_are_made_up_for(manifest, journal, monkeypatch, lost):
+    """As after a kill between a commit and its record."""
+    filled(manifest)
+
+    def killed(self, connection, identity, began_at):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "follow", killed)
+        for number in range(lost):
+            with pytest.raises(KeyboardInterrupt):
+                manifest.commit(put=[new(SLOTS[0], f"lost{number}")])
+    assert journal.read().last == manifest.head() - lost
+    again = SqliteManifest(manifest.path)
+    again.commit(put=[new(SLOTS[0], "next")])
+    assert journal.read() == truth(manifest)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 150, 700])
+def test_a_record_that_was_cut_short_is_written_again(manifest, journal, cut):
+    filled(manifest)
+    os.truncate(journal.path, journal.path.stat().st_size - cut)
+    assert journal.read().damage is not None
+    assert journal.read().last < manifest.head()
+    again = SqliteManifest(manifest.path)
+    assert journal.mark().is_torn
+    again.commit(drop=[SLOTS[1]])
+    assert not journal.mark().is_torn
+    assert journal.read() == truth(manifest)
+
+
+def test_what_a_power_failure_leaves_at_its_end_goes(manifest, journal):
+    filled(manifest)
+    with journal.path.open("ab") as file:
+        file.write(b'{"commit":99,' + bytes(100_000))
+    assert SqliteManifest(manifest.path).head() == journal.mark().number
+    manifest.commit(drop=[SLOTS[1]])
+    assert journal.read() == truth(manifest)
+
+
+def test_each_damaged_byte_is_noticed(manifest, journal):
+    filled(manifest)
+    content, whole = journal.path.read_bytes(), journal.read()
+    for at in range(content.index(b"\n") + 1, len(content), 97):
+        journal.path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        found = journal.read()
+        assert found.damage is not None
+        assert found.commits == whole.commits[: len(found.commits)]
+
+
+def test_what_is_no_journal_is_written_anew(manifest, journal):
+    filled(manifest)
+    for content in (b"", b"garbage\n" * 100, b'{"xlwh":"other"}\n', b"\xff" * 10):
+        journal.path.write_bytes(content)
+        SqliteManifest(manifest.path).commit(drop=[SLOTS[1]])
+        assert journal.read() == truth(manifest)
+    journal.path.write_bytes(b'{"xlwh":"manifest","format":2}\n')
+    with pytest.raises(StoreError, match="later version"):
+        SqliteManifest(manifest.path)
+
+
+def test_a_journal_that_cannot_be_written_is_told_and_the_commit_is_made(manifest, journal, monkeypatch):
+    filled(manifest)
+    head = manifest.head()
+
+    def full(self, connection, mark):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "_append", full)
+        with pytest.raises(
+            StoreError, match=r"The commit is made, but its record in .*No space left on device"
+        ):
+            manifest.commit(put=[new(SLOTS[0], "made")])
+    assert manifest.head() == head + 1
+    manifest.commit(drop=[SLOTS[1]])
+    assert journal.read() == truth(manifest)
+
+
+def test_many_writers_keep_it_in_order(manifest, journal):
+    def write(worker: int) -> None:
+        own = SqliteManifest(manifest.path)
+        for i in range(10):
+            own.commit(put=[new(Slot("tokens", (f"m{worker}", "en"), "a"), f"{worker}-{i}")])
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal.read() == truth(manifest)
+    assert journal.read().last == 40
+
+
+def test_a_manifest_from_before_gets_one_with_its_next_commit(manifest, journal):
+    filled(manifest)
+    journal.path.unlink()
+    with closing(sqlite3.connect(manifest.path)) as connection, connection:
+        for statement in ("drop table about", "pragma user_version = 0", "pragma application_id = 0"):
+            connection.execute(statement)
+    earlier = SqliteManifest(manifest.path)
+    assert earlier.snapshot().entries == manifest.snapshot().entries
+    assert earlier.origin().began_at == earlier.stamps()[0].told
+    assert not journal.path.exists()
+    earlier.commit(drop=[SLOTS[1]])
+    assert journal.read() == truth(manifest)

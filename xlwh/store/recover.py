@@ -1,0 +1,540 @@
+"""Making a lost or damaged manifest anew: of its journal, and of what the stored files say of themselves.
+
+What the journal says holds, with its history. Files that it does not know are given to slots that it has no file for:
+of several, the one that was changed last. Everything else is left where it is, and told with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from xlwh.digests import HashCache, sha256
+from xlwh.errors import StoreError
+from xlwh.store.artefacts import Artefact
+from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
+from xlwh.store.clock import TOLERANCE
+from xlwh.store.connect import NAME, read_info
+from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, remove, sync
+from xlwh.store.integrity import faults
+from xlwh.store.journal import History, Row, history
+from xlwh.store.locks import FileLock
+from xlwh.store.manifest_file import (
+    STATEMENTS,
+    ManifestFile,
+    about,
+    has_manifest,
+    introduce,
+    log_ahead,
+    new_database,
+    stored,
+)
+from xlwh.store.parquet import UnreadableError, decoded, metadata_of
+from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.soundness import DamagedManifestError, LostManifestError, beside, require_whole
+from xlwh.tables import TABLES
+
+Progress = Callable[[int, int], None]
+"""Called with the files that were read and how many there are to read."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A file that was left out, or an entry that was ended, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass
+class Recovery:
+    """What there is to recover, and what becomes of it."""
+
+    why: str | None
+    """What is wrong with the manifest; None for one that is sound."""
+    backup: str = "there is no backup"
+    """What was there beside the files."""
+    backup_commit: int = 0
+    """The last commit that the backup has."""
+    hidden: int = 0
+    """Slots out of the study's scope."""
+    from_backup: int = 0
+    """Current files that the backup names."""
+    from_files: int = 0
+    """Files that no backup names, and that are current now."""
+    commit: int = 0
+    """The last one afterwards."""
+    ended: list[Left] = field(default_factory=list)
+    """Files that were current by the backup, and are gone or damaged."""
+    unplaced: list[Left] = field(default_factory=list)
+    """Files that no slot was given."""
+    aside: list[str] = field(default_factory=list)
+    """Files that were replaced, under the names by which they are kept."""
+
+
+def recover(
+    root: Path, dry_run: bool = False, force: bool = False, progress: Progress | None = None
+) -> Recovery:
+    """Rebuild the manifest of the warehouse at `root`, where it is lost or damaged; with `force` also a sound one.
+
+    Every file that is made current is read. Nothing is changed with `dry_run`, and until all is read. `StoreError` where
+    there is no warehouse, for a manifest of a later version, and where another process changes something meanwhile.
+    """
+    root = root.resolve()
+    path = root / MANIFEST
+    with FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
+        why = _fault(root)
+        if why is None and not force:
+            return _sound(root, dry_run)
+        work = _Rebuilding(root, why, keeps_hashes=not dry_run)
+        work.place(progress)
+        if not dry_run:
+            work.publish()
+        return work.told
+
+
+def _fault(root: Path) -> str | None:
+    """What is wrong with a manifest. `StoreError` where there is no warehouse, or where that cannot be told."""
+    path = root / MANIFEST
+    if not os.path.lexists(path):
+        try:
+            has_manifest(root)
+        except LostManifestError:
+            return "it is gone"
+        raise StoreError(f"There is no warehouse at {root}, and nothing is stored there.")
+    try:
+        file = ManifestFile(path)
+        file.examine()
+        with file.open() as connection:
+            require_whole(connection, path)
+            [[commits]] = connection.execute("select count(*) from commits")
+    except DamagedManifestError as error:
+        return error.why
+    return "it has no commits, and files are stored" if not commits and any(_files(root)) else None
+
+
+def _sound(root: Path, dry_run: bool) -> Recovery:
+    """Leave a sound manifest as it is, with a journal that is sound too."""
+    file = ManifestFile(root / MANIFEST)
+    told = Recovery(None)
+    with file.open() as connection:
+        known = about(connection)
+        [[told.commit]] = connection.execute("select coalesce(max(number), 0) from commits")
+        found = file.journal.read()
+        if not known or (found is not None and found.damage is None and found.last == told.commit):
+            told.backup = "its journal is whole"
+            return told
+        told.backup = "its journal was damaged, and is written anew"
+        if not dry_run:
+            with file.journal.lock():
+                connection.execute("begin")
+                file.journal.write(history(connection, known["identity"], known["began_at"]))
+    return told
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What every commit changes of the journal."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of tables that were finished, by their path in the warehouse."""
+    for path, found in files_in(root / "tables") if (root / "tables").is_dir() else ():
+        if not path.name.startswith(UNFINISHED):
+            yield path.relative_to(root).as_posix(), found
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A file that no backup names."""
+
+    entry: Entry
+    changed_ns: int
+
+
+class _Rebuilding:
+    """The manifest of one warehouse while it is made anew."""
+
+    def __init__(self, root: Path, why: str | None, keeps_hashes: bool) -> None:
+        self.root = root
+        self.told = Recovery(why)
+        self._now = datetime.now(UTC)
+        self._journal = ManifestFile(root / MANIFEST).journal
+        self.state = _state(self._journal.path)
+        journal = self._journal.read()
+        self._base = self._best({self._journal.path.name: journal, MANIFEST: _own_history(root / MANIFEST)})
+        self._sets_journal_aside = journal is None or not (
+            journal.damage is None
+            and journal.identity == self._base.identity
+            and journal.commits == self._base.commits[: len(journal.commits)]
+        )
+        """Under another name, since the new one does not hold all of it."""
+        self._hashes = HashCache.of(root, keeps_hashes)
+        self._ended: list[Row] = []
+        self._put: list[Entry] = []
+        self._checkpoints: list[Artefact] = []
+
+    def _best(self, found: Mapping[str, History | None]) -> History:
+        """The one by which the most current files are there; of equal ones the longer, then the first."""
+
+        def worth(each: History) -> tuple[int, int]:
+            there = sum((self.root / row["file"]).is_file() for row in each.current("versions"))
+            return there, each.last
+
+        usable = {name: each for name, each in found.items() if each is not None and each.commits}
+        if not usable:
+            return History(secrets.token_hex(16), stored(self._now))
+        name, best = max(usable.items(), key=lambda each: worth(each[1]))
+        damage = "" if best.damage is None else f" ({best.damage})"
+        self.told.backup = f"the backup is {name}, to commit {best.last}{damage}"
+        self.told.backup_commit = best.last
+        return best
+
+    def place(self, progress: Progress | None) -> None:
+        """Read all that may become current, and decide what does."""
+        known = {row["file"]: row for row in self._base.rows["versions"]}
+        current = list(self._base.current("versions"))
+        unknown = sorted((file, found) for file, found in _files(self.root) if file not in known)
+        total = len(current) + len(unknown)
+        held: dict[Slot, Row] = {}
+        for number, row in enumerate(current):
+            if progress is not None:
+                progress(number, total)
+            entry, problem = self._checked(row)
+            if entry is None or problem is not None:
+                self.told.ended.append(Left(row["file"], problem or ""))
+                self._ended.append(row)
+            else:
+                held[entry.slot] = row
+        candidates = defaultdict[Slot, list[_Candidate]](list)
+        for number, (file, found) in enumerate(unknown, len(current)):
+            if progress is not None:
+                progress(number, total)
+            try:
+                entry = identified(self.root, file, self._now)
+            except StoreError as error:
+                self.told.unplaced.append(Left(file, str(error)))
+            else:
+                candidates[entry.slot].append(_Candidate(entry, found.st_mtime_ns))
+        self._choose(held, candidates)
+        self._look_for_checkpoints()
+        self.told.unplaced.sort(key=lambda each: each.file)
+        self.told.from_backup = len(current) - len(self._ended)
+        self.told.from_files = len(self._put)
+        self.told.hidden = sum(1 for _ in self._base.current("hidden"))
+        self.told.commit = self._number if self._put or self._ended else self._base.last
+
+    @property
+    def _number(self) -> int:
+        """Of the commit with what was found: after all that the catalogue may show."""
+        info = read_info(self.root / NAME)
+        return max(self._base.last, 0 if info is None else info.commit) + 1
+
+    def _checked(self, row: Row) -> tuple[Entry | None, str | None]:
+        """An entry of the backup, and what is wrong with its file."""
+        try:
+            entry = _entry(row, self._now)
+        except StoreError as error:
+            return None, str(error)
+        return entry, _problem(self.root, entry)
+
+    def _choose(self, held: dict[Slot, Row], candidates: dict[Slot, list[_Candidate]]) -> None:
+        """Give slots files that no backup names."""
+        ended = {_address(row) for row in self._ended}
+        dropped = {_address(row) for row in self._base.rows["versions"]} - ended
+        end_ns = _nanoseconds(self._base.commits[-1][1]) if self._base.damage is not None else None
+        latest_ns = _nanoseconds(stored(self._now + TOLERANCE))
+        for slot in sorted(candidates):
+            # A time that lies in the future says nothing of which is newer.
+            *older, newest = sorted(
+                candidates[slot],
+                key=lambda each: (each.changed_ns <= latest_ns, each.changed_ns, each.entry.file),
+            )
+            is_later = end_ns is not None and newest.changed_ns > end_ns
+            if slot in held and is_later:
+                self._ended.append(held[slot])
+                self.told.ended.append(
+                    Left(held[slot]["file"], f"{newest.entry.file} was written after the backup ends")
+                )
+            elif slot in held:
+                older, why = [*older, newest], f"by the backup the file of its slot is {held[slot]['file']}"
+            elif _key(slot) in dropped and not is_later:
+                older, why = [*older, newest], "by the backup its slot was dropped"
+            if len(older) < len(candidates[slot]):
+                self._put.append(newest.entry)
+                why = f"{newest.entry.file}, of the same slot, was changed later"
+            self.told.unplaced += (Left(each.entry.file, why) for each in older)
+
+    def _look_for_checkpoints(self) -> None:
+        """What the rows of models name that no backup names; and checkpoints that nothing names."""
+        for entry in self._put:
+            folder = checkpoint_of(self.root, entry) if entry.slot.table == "models" else None
+            if folder is not None and folder.is_dir():
+                self._checkpoints.append(checkpoint(self.root, folder.parent.name, folder, self._hashes))
+            elif folder is not None and CHECKPOINT in (metadata_of(self.root / entry.file) or {}):
+                name = folder.relative_to(self.root).as_posix()
+                self.told.ended.append(
+                    Left(name, f"the row of the model names it ({entry.file}), and it is gone")
+                )
+        named = {Path(row["file"]).parts[:3] for row in self._base.rows["artefacts"]}
+        named |= {Path(found.files[0].file).parts[:3] for found in self._checkpoints if found.files}
+        by_rows = self._of_rows()
+        for folder in sorted(self.root.glob(f"models/*/{'[0-9a-f]' * DIGITS}")):
+            place = folder.relative_to(self.root)
+            if place.parts not in named and folder not in by_rows:
+                self.told.unplaced.append(Left(place.as_posix(), "no row of `models` names it"))
+
+    def _of_rows(self) -> set[Path | None]:
+        """Checkpoints that current rows of the backup name, which were made before artefacts were committed."""
+        rows = (row for row in self._base.current("versions") if row["slot_table"] == "models")
+        return {checkpoint_of(self.root, _entry(row, self._now)) for row in rows if row not in self._ended}
+
+    def publish(self) -> None:
+        """Put the new manifest and its journal in place. At every moment what was is there, or what is new."""
+        path = self.root / MANIFEST
+        base = self._committed()
+        unfinished = path_beside(path)
+        try:
+            self._build(unfinished, base)
+            with self._journal.lock():
+                if _state(self._journal.path) != self.state:
+                    raise StoreError(
+                        f"{self.root} was changed by another process meanwhile. Stop it, and run `xlwh recover` again."
+                    )
+                name = self._free_name()
+                if self._journal.path.is_file() and self._sets_journal_aside:
+                    self._keep(self._journal.path, f"{name}.journal")
+                # First the journal, which holds all that the manifest does: the manifest may go then.
+                self._journal.write(base)
+                for each in (path, *beside(path)):
+                    if os.path.lexists(each):
+                        aside = f"{name}{each.name.removeprefix(path.stem)}"
+                        each.rename(self.root / aside)
+                        self.told.aside.append(aside)
+                # It shows commits that may be others now.
+                (self.root / NAME).unlink(missing_ok=True)
+                sync(self.root)
+                publish(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _committed(self) -> History:
+        """The backup, with one more commit where the files are not as it says."""
+        base, number = self._base, self.told.commit
+        if not self._put and not self._ended:
+            return base
+        base.commits.append((number, stored(self._now)))
+        for row in self._ended:
+            row["valid_to"] = number
+        gone, put = {_address(row) for row in self._ended}, {_key(entry.slot) for entry in self._put}
+        for row in base.current("hidden"):
+            if _address(row) in gone | put:
+                row["valid_to"] = number
+        base.rows["versions"] += (_row(entry, number) for entry in self._put)
+        models = {json.loads(keys)[0] for table, keys, _ in gone | put if table == "models"}
+        for row in base.current("artefacts"):
+            if row["kind"] == "model" and row["name"] in models:
+                row["valid_to"] = number
+        for made in self._checkpoints:
+            base.rows["artefacts"] += (
+                {"kind": made.kind, "name": made.name, "fingerprint": made.fingerprint, "file": file.file,
+                 "size_bytes": file.size_bytes, "digest": file.digest, "valid_from": number, "valid_to": None}
+                for file in made.files
+            )  # fmt: skip
+        return base
+
+    def _build(self, path: Path, base: History) -> None:
+        for row in (*base.rows["versions"], *base.rows["artefacts"]):
+            row["removed"] = int(row["valid_to"] is not None and not (self.root / row["file"]).is_file())
+        values = {
+            "identity": base.identity,
+            "began_at": base.began_at,
+            "rebuilt_at": stored(self._now),
+        }
+        try:
+            with closing(new_database(path)) as connection:
+                for statement in STATEMENTS:
+                    connection.execute(statement)
+                connection.execute("begin")
+                connection.executemany("insert into about values (?, ?)", values.items())
+                connection.executemany("insert into commits values (?, ?)", base.commits)
+                for table, rows in base.rows.items():
+                    _insert(connection, table, rows)
+                introduce(connection, self._journal)
+                connection.execute("commit")
+                require_whole(connection, path)
+                log_ahead(connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"A manifest cannot be made of {self.told.backup}: {error}.") from error
+
+    def _free_name(self) -> str:
+        number = 1
+        while any(self.root.glob(f"manifest-damaged-{number}.*")):
+            number += 1
+        return f"manifest-damaged-{number}"
+
+    def _keep(self, path: Path, name: str) -> None:
+        shutil.copyfile(path, self.root / name)
+        sync(self.root / name)
+        self.told.aside.append(name)
+
+
+def _own_history(path: Path) -> History | None:
+    """All that a manifest holds, where it is whole by itself, with the log beside it or without; whatever its journal
+    says. Found in a copy: SQLite writes what lies beside a database into it, also where that is of another one.
+    """
+    if not path.is_file():
+        return None
+    log = path.with_name(f"{path.name}-wal")
+    folder = path_beside(path)
+    for files in ([path, log], [path]):
+        try:
+            folder.mkdir()
+            for file in files:
+                if file.is_file():
+                    shutil.copyfile(file, folder / file.name)
+            return _whole_history(folder / path.name)
+        except DamagedManifestError:
+            continue
+        finally:
+            remove(folder)
+    return None
+
+
+def _whole_history(path: Path) -> History | None:
+    with ManifestFile(path).open() as connection:
+        require_whole(connection, path)
+        connection.execute("begin")
+        known = about(connection)
+        [[first]] = connection.execute("select min(created_at) from commits")
+        if first is None:
+            return None
+        return history(connection, known.get("identity", secrets.token_hex(16)), known.get("began_at", first))
+
+
+def identified(root: Path, file: str, now: datetime) -> Entry:
+    """What a file of a table is, by its place and by what it says of itself; it is read.
+
+    `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
+    """
+    slot, path = slot_of(file), root / file
+    try:
+        metadata = decoded(lambda: pl.read_parquet_metadata(path))
+        size, digest = path.stat().st_size, sha256([path])
+    except UnreadableError as error:
+        raise StoreError(f"it cannot be read: {error}") from error
+    except OSError as error:
+        raise StoreError(f"it cannot be read: {error.strerror}") from error
+    wanted = ("xlwh.table", "xlwh.version", "xlwh.fingerprint", "xlwh.rows")
+    missing = [name for name in wanted if name not in metadata]
+    if missing:
+        raise StoreError(f"it does not say what it is (no {missing[0]} in its metadata)")
+    table, version, fingerprint, rows = (metadata[name] for name in wanted)
+    if table != slot.table:
+        raise StoreError(f"it says that it is of the table {table!r}")
+    if not (version.isdecimal() and rows.isdecimal()):
+        raise StoreError(f"it says version {version!r} and {rows!r} rows")
+    if int(version) > contract(table).version:
+        raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
+    entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
+    problem = _problem(root, entry)
+    if problem is not None:
+        raise StoreError(problem)
+    return entry
+
+
+_PART = re.compile(r"(?P<part>.+)-[0-9a-f]{16}\.parquet")
+
+
+def slot_of(file: str) -> Slot:
+    """The slot whose file lies at a path in a warehouse. `StoreError` with the reason where there is none."""
+    _, table, *folders, name = file.split("/")
+    if table not in TABLES:
+        raise StoreError(f"there is no table {table!r}")
+    if (found := _PART.fullmatch(name)) is None:
+        raise StoreError("its name is none that xlwh gives")
+    columns = TABLES[table].partition_by
+    keys = [folder.partition("=") for folder in folders]
+    if [column for column, _, _ in keys] != list(columns):
+        raise StoreError(f"files of {table} lie in folders by {', '.join(columns) or 'nothing'}")
+    try:
+        return Slot(table, tuple(value for _, _, value in keys), found["part"])
+    except StoreError as error:
+        raise StoreError(f"no slot has this address: {error}") from None
+
+
+def _problem(root: Path, entry: Entry) -> str | None:
+    """What is wrong with an entry's file; an earlier contract is no fault."""
+    for finding in faults(root, entry, deep=True):
+        if finding.kind != "old_contract":
+            return finding.problem
+    return None
+
+
+def _entry(row: Row, now: datetime) -> Entry:
+    slot = Slot(row["slot_table"], tuple(json.loads(row["keys"])), row["part"])
+    return Entry(
+        slot,
+        row["file"],
+        row["fingerprint"],
+        row["rows"],
+        row["size_bytes"],
+        row["version"],
+        now,
+        row["valid_from"],
+        row.get("digest"),
+    )
+
+
+def _row(entry: Entry, number: int) -> Row:
+    table, keys, part = _key(entry.slot)
+    return {
+        "slot_table": table,
+        "keys": keys,
+        "part": part,
+        "file": entry.file,
+        "fingerprint": entry.fingerprint,
+        "rows": entry.rows,
+        "size_bytes": entry.size_bytes,
+        "version": entry.version,
+        "digest": entry.digest,
+        "valid_from": number,
+        "valid_to": None,
+    }
+
+
+def _key(slot: Slot) -> tuple[str, str, str]:
+    return slot.table, json.dumps(slot.keys), slot.part
+
+
+def _address(row: Row) -> tuple[str, str, str]:
+    return row["slot_table"], row["keys"], row["part"]
+
+
+def _nanoseconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1e9)
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
+    """Rows by the names of their columns; those that the table does not have are an error of SQLite."""
+    by_columns = defaultdict[tuple[str, ...], list[Row]](list)
+    for row in rows:
+        by_columns[tuple(row)].append(row)
+    for columns, group in by_columns.items():
+        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+        connection.executemany(f"insert into {table} ({names}) values ({values})", group)
