@@ -115,7 +115,13 @@ def cases() -> dict[str, tuple[str, Callable[[Path], None]]]:
     return found
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if number % 5 == 0 else pytest.param(name, marks=pytest.mark.slow)
+        for number, name in enumerate(cases())
+    ],
+)
 def test_a_damaged_checkpoint_is_refused_by_name_or_loads_as_it_is(name, tmp_path):
     file, damage = cases()[name]
     folder = tmp_path / "checkpoint"
