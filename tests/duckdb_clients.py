@@ -42,6 +42,7 @@ def answer(database, sql):
 
 attached, path, *statements = json.load(sys.stdin)
 database = duckdb.connect() if attached else duckdb.connect(path, read_only=True)
+database.execute("set enable_progress_bar = false")
 if attached:
     quoted = path.replace("'", "''")
     database.execute(f"attach '{quoted}' as catalogue (read_only)")
