@@ -73,12 +73,12 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
             else:
                 doomed.append(path)
                 superseded.append(file)
-    for path, since, files in _unneeded_artefacts(root, manifest, known):
-        if now - since <= (grace if files else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(files):
-            kept += bool(files)
+    for path, since, named in _unneeded_artefacts(root, manifest, known):
+        if now - since <= (grace if named else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(named):
+            kept += bool(named)
         else:
             doomed.append(path)
-            superseded += files
+            superseded += named
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
             if now - _changed(path) > max(grace, UNNAMED_GRACE):
