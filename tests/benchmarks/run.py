@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark("ccta"),
     Benchmark("store", shared=False),
     Benchmark("planning", shared=False),
+    Benchmark("integrity", shared=False),
     Benchmark("finetune"),
     Benchmark("predict", model=True),
     Benchmark("faithfulness", model=True),

@@ -260,7 +260,7 @@ def catalogue(root: Path) -> int:
     """Rebuild catalog.duckdb, and keep the rows of views.
 
     Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted or damaged: all that
-    is kept is read, and computed again where that fails.
+    is kept is compared with its digests, and computed again where it is not as it was written.
     """
     from xlwh.cli.display import display
     from xlwh.store import Warehouse

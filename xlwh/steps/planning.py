@@ -350,7 +350,7 @@ class Planner:
             plan.error = error.with_traceback(None)
         except (pl.exceptions.ComputeError, pl.exceptions.PanicException) as error:
             plan.error = StoreError(
-                f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh check"
+                f"A stored file that {step.name} {key} is planned from cannot be read ({error}). Run: xlwh repair"
             )
         plan.writing = {slot: planned for planned in plan.jobs or () for slot in planned.job.slots.values()}
         return plan

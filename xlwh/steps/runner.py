@@ -146,7 +146,7 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
                 definition.judge(planned.job, _stored(context, planned, entries))
             except (pl.exceptions.ComputeError, pl.exceptions.PanicException) as error:
                 raise StoreError(
-                    f"A stored file of {planned.step} cannot be read ({error}). Run: xlwh check"
+                    f"A stored file of {planned.step} cannot be read ({error}). Run: xlwh repair"
                 ) from error
 
 

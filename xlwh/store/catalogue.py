@@ -367,11 +367,13 @@ def make_files_view(
     table = view.rpartition(".")[2]
     for entry in entries:
         if not (root / entry.file).is_file():
-            raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh check`.")
+            raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(root, table, entries, guard)}")
     except duckdb.Error as error:
-        raise StoreError(f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh check`.") from error
+        raise StoreError(
+            f"A file of `{table}` cannot be read: {_line(error)}. Run: `xlwh repair`."
+        ) from error
 
 
 def _files_view(root: Path, table: str, entries: Sequence[Entry], guard: str) -> str:

@@ -70,7 +70,7 @@ def failure(error: duckdb.Error) -> SqlError:
     if KEPT in text:
         return SqlError(f"{text}\nThe kept rows of a view are damaged or gone. Run: `xlwh catalogue`.")
     if "parquet" in text.lower() or "TProtocolException" in text:
-        text += "\nIf a file of the warehouse is damaged, `xlwh check` names it, and `xlwh catalogue` mends kept rows."
+        text += "\nIf a file of the warehouse is damaged, `xlwh repair` makes it again, and `xlwh catalogue` mends kept rows."
     return SqlError(text)
 
 

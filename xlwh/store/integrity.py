@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -120,13 +120,18 @@ def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
 def _leads_out(root: Path, file: str) -> bool:
     """Whether a path that the manifest gives leads out of the warehouse, by what it says or through a linked folder.
 
-    The owner may have linked a whole folder of the warehouse to another disk; below it there is no reason for a link.
+    The owner may have linked the folder of all tables, or of one, to another disk; below it there is no reason for a
+    link.
     """
-    path = PurePosixPath(file)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in file:
+    parts = file.split("/")
+    if "\0" in file or not {"", ".", ".."}.isdisjoint(parts):
         return True
-    top = os.path.realpath(root / path.parts[0] if len(path.parts) > 1 else root)
-    return not Path(os.path.realpath((root / path).parent)).is_relative_to(top)
+    folder = os.path.join(root, *parts[:2])
+    for part in parts[2:-1]:
+        folder = f"{folder}/{part}"
+        if os.path.islink(folder):
+            return True
+    return False
 
 
 def _content(path: Path, entry: Entry) -> Iterator[Finding]:

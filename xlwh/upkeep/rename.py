@@ -160,7 +160,7 @@ class Renamer:
         """The columns of a file that change, with the new key."""
         path = self.warehouse.root / entry.file
         if not path.is_file():
-            raise StoreError(f"The file {entry.file} of {entry.slot} is gone. Run: xlwh check")
+            raise StoreError(f"The file {entry.file} of {entry.slot} is gone. Run: xlwh repair")
         rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
         names = rows.collect_schema().names()
         found = []

@@ -31,6 +31,7 @@ COMMANDS = [
     "explore",
     "concept",
     "check",
+    "repair",
     "gc",
     "catalogue",
     "take",
@@ -104,7 +105,7 @@ def test_a_disk_that_is_full_or_may_not_be_written_is_one_line(xlwh, monkeypatch
     def failing(*_):
         raise error
 
-    monkeypatch.setattr("xlwh.store.Warehouse.check", failing)
+    monkeypatch.setattr("xlwh.store.Warehouse.checker", failing)
     monkeypatch.setattr("xlwh.store.Warehouse.__init__", lambda *_: None)
     for arguments in [("check", "--debug")] + [("check",)] * (told is None):
         with pytest.raises(OSError, match=str(error.strerror)):
@@ -117,7 +118,7 @@ def test_ctrl_c_says_that_nothing_is_lost(xlwh, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xlwh.store.Warehouse.check", interrupted)
+    monkeypatch.setattr("xlwh.store.Warehouse.checker", interrupted)
     monkeypatch.setattr("xlwh.store.Warehouse.__init__", lambda *_: None)
     code, _, errors = xlwh("check")
     assert code == 130
@@ -172,7 +173,7 @@ def test_the_packages_load_nothing_by_themselves():
 def test_a_command_loads_its_own_module_only():
     program = (
         f"{COMMAND}\nmine = {{name for name in sys.modules if name.startswith('xlwh.cli.')}}\n"
-        "assert mine == {'xlwh.cli.app', 'xlwh.cli.care', 'xlwh.cli.render'}, mine"
+        "assert mine == {'xlwh.cli.app', 'xlwh.cli.care', 'xlwh.cli.options', 'xlwh.cli.render'}, mine"
     )
     assert _loaded(program, "gc", "--help") == set()
 

@@ -161,11 +161,11 @@ def test_a_missing_or_damaged_file_is_an_error_that_says_what_to_run(warehouse, 
     [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions()}, "mark")
     (warehouse.root / entry.file).write_bytes(b"no parquet")
     with pytest.raises(
-        StoreError, match=r"A file of `predictions` cannot be read: .*xnli.*Run: `xlwh check`"
+        StoreError, match=r"A file of `predictions` cannot be read: .*xnli.*Run: `xlwh repair`"
     ):
         warehouse.build_catalogue()
     (warehouse.root / entry.file).unlink()
-    with pytest.raises(StoreError, match=r"The file .*xnli-.* of `predictions` is gone .*Run: `xlwh check`"):
+    with pytest.raises(StoreError, match=r"The file .*xnli-.* of `predictions` is gone .*Run: `xlwh repair`"):
         warehouse.build_catalogue()
     # What does not need the file still works, so that it can be made again.
     assert warehouse.scan("examples").collect().height == 0

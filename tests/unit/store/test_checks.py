@@ -10,6 +10,7 @@ import socket
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from xlwh.errors import StoreError
 from xlwh.store import Slot, checks, integrity
 from xlwh.store.connect import KEPT
 from xlwh.store.kept import damage
+from xlwh.store.rewrite import rewrite as copied
 from xlwh.tables import TABLES
 
 
@@ -108,18 +110,19 @@ def test_a_path_that_leads_out_of_the_warehouse(warehouse, entry, how, tmp_path)
     file = {
         "absolute": f"{outside}/a.parquet",
         "above": "tables/../../outside/a.parquet",
-        "a linked folder": "tables/there/a.parquet",
+        "a linked folder": "tables/predictions/there/a.parquet",
         "NUL": "tables/a\0.parquet",
     }[how]
     shutil.copy(warehouse.root / entry.file, outside / "a.parquet")
-    (warehouse.root / "tables" / "there").symlink_to(outside)
+    (warehouse.root / "tables" / "predictions" / "there").symlink_to(outside)
     [finding] = integrity.faults(warehouse.root, dataclasses.replace(entry, file=file), deep=True)
     assert (finding.kind, "leads out" in finding.problem) == ("irregular_file", True)
 
 
-def test_tables_on_another_disk(warehouse, entry, tmp_path):
-    (warehouse.root / "tables").rename(tmp_path / "disk")
-    (warehouse.root / "tables").symlink_to(tmp_path / "disk")
+@pytest.mark.parametrize("folder", ["tables", "tables/predictions"])
+def test_tables_on_another_disk(warehouse, entry, folder, tmp_path):
+    (warehouse.root / folder).rename(tmp_path / "disk")
+    (warehouse.root / folder).symlink_to(tmp_path / "disk")
     assert warehouse.check(deep=True) == []
 
 
@@ -264,6 +267,15 @@ def test_a_check_can_be_stopped(many, monkeypatch):
         many.check(deep=True)
 
 
+@pytest.mark.parametrize("change", [lambda good: good[:-1], lambda good: good[:60] + b"?" + good[61:]])
+def test_a_damaged_file_is_not_copied_into_a_new_one(warehouse, entry, change):
+    path = warehouse.root / entry.file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(StoreError, match=r"is damaged: .* Run: xlwh repair"):
+        copied(warehouse.root, entry, Slot("predictions", ("n", "en"), "xnli"), [], "mark", {})
+    assert [file for file in path.parent.parent.parent.rglob("*.parquet") if file != path] == []
+
+
 def test_tables_and_samples(many):
     damaged = many.entries("token_attributions")[0]
     path = many.root / damaged.file
@@ -283,6 +295,13 @@ def test_tables_and_samples(many):
     for wrong in (0, -1, 1.5):
         with pytest.raises(StoreError, match="sample"):
             many.checker(sample=wrong)
+
+
+def test_gc_leaves_the_digests_of_kept_rows(many):
+    for path in (many.root / KEPT).rglob("*"):
+        os.utime(path, (0, 0))
+    many.gc(timedelta(0))
+    assert many.check(deep=True) == []
 
 
 def test_kept_rows_without_a_digest_are_told_at_once_and_computed_again(many):

@@ -197,9 +197,12 @@ def test_a_checkpoint_that_was_made_here_moves_with_its_row(bench):
     (made.warehouse.root / "tables/models/model=a").mkdir(parents=True)
     file = "tables/models/model=a/all-x.parquet"
     pl.DataFrame([row], schema=types).write_parquet(made.warehouse.root / file)
+    from xlwh.digests import sha256
     from xlwh.store.manifest import NewFile
 
-    made.warehouse.manifest.commit([NewFile(Slot("models", ("a",)), file, mark, 1, 1, 4, "unread")])
+    path = made.warehouse.root / file
+    stored = NewFile(Slot("models", ("a",)), file, mark, 1, path.stat().st_size, 4, sha256([path]))
+    made.warehouse.manifest.commit([stored])
     after = under(made, "model", "a", "new")
     entries = Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
     entry = next(entry for entry in entries if entry.slot.table == "models")

@@ -106,7 +106,7 @@ def _side(
     ).fetchall()
     if not predictions or not texts:
         raise MissingDataError(
-            f"The text or the prediction of example {row['example_id']} in {language} is gone. Run: xlwh check"
+            f"The text or the prediction of example {row['example_id']} in {language} is gone. Run: xlwh repair"
         )
     predicted, label, probability, task = predictions[0]
     # The two ends of an answer have the same names on both sides, whatever each side answered.
