@@ -16,6 +16,7 @@ from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.copies import Copies
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
+from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.steady import unsteady
 from xlwh.store.views import load, with_shipped
 
@@ -138,8 +139,8 @@ class Own:
             _require_steady(copy)
         if artefact.kind == "metric":
             try:
-                pl.read_parquet(copy, hive_partitioning=False, glob=False)
-            except pl.exceptions.PolarsError as error:
+                decoded(lambda: pl.read_parquet(copy, hive_partitioning=False, glob=False))
+            except UnreadableError as error:
                 raise RefusedError(f"its file cannot be read: {shown(error)}") from None
         self._copied[copy] = self._root / file.file
         self.artefacts.append(found)
