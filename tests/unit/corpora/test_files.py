@@ -32,8 +32,8 @@ def zipped(**entries: str) -> bytes:
     ("files", "dataset", "source"),
     [
         ({"dev-en.tsv": ROWS}, {}, "dev-en.tsv"),
-        ({"dev-en.tsv.gz": gzip.compress(ROWS.encode())}, {}, "dev-en.tsv.gz"),
-        ({"dev-en.tsv": gzip.compress(ROWS.encode())}, {}, "dev-en.tsv"),
+        ({"dev-en.tsv.gz": gzip.compress(ROWS.encode(), mtime=0)}, {}, "dev-en.tsv.gz"),
+        ({"dev-en.tsv": gzip.compress(ROWS.encode(), mtime=0)}, {}, "dev-en.tsv"),
         ({"dev-en.tsv.gz": ROWS}, {}, "dev-en.tsv.gz"),
         ({"dev-en.tsv.zip": zipped(a=ROWS)}, {}, "dev-en.tsv.zip/a"),
         ({"x.zip": zipped(in__de_=ROWS, in__dev_en=ROWS)}, {"path": "x.zip", "options": {"file": "in/dev_en"}}, "x.zip/in/dev_en"),
@@ -115,7 +115,7 @@ def test_one_file_is_not_read_as_two_languages(read: Read) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("dev-en.tsv.gz", gzip.compress(ROWS.encode())[:-9]),
+        ("dev-en.tsv.gz", gzip.compress(ROWS.encode(), mtime=0)[:-9]),
         ("dev-en.tsv.gz", b"\x1f\x8b" + b"\0" * 40),
         ("dev-en.tsv.gz", b""),
         ("dev-en.tsv.zip", zipped(a=ROWS)[:-30]),
