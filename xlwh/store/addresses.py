@@ -74,9 +74,10 @@ def _is_here(root: Path, catalogue: Path) -> str:
         "Build it anew for the place where it is now: xlwh catalogue --warehouse FOLDER. "
         f"If it was not moved, open it by its own path: {catalogue}"
     )
+    # Asked for twice: in a recursive view DuckDB evaluates the inner query whatever the outer condition says.
     return (
-        f"case when {_SANDBOXED} then true else ("
-        f"select case when count(*) > 0 and bool_and({path} = {quoted(own)}) then true else error({quoted(message)}) end "
+        f"case when {_SANDBOXED} then true else (select case when {_SANDBOXED} then true "
+        f"when count(*) > 0 and bool_and({path} = {quoted(own)}) then true else error({quoted(message)}) end "
         "from duckdb_schemas() join duckdb_databases() using (database_oid) "
         f"where schema_name = {quoted(place_mark(root))}) end"
     )
