@@ -206,7 +206,8 @@ def test_a_bug_in_a_step_is_reported_and_leaves_the_others(study, root, fake):
     launcher = Launcher(study, root, Watch())
     launcher.launch(_everything(study, "models"), [])
     errors = {str(o.key): o.error for o in launcher.outcomes}
-    assert isinstance(errors["base"], ZeroDivisionError)
+    assert isinstance(errors["base"].__cause__, ZeroDivisionError)
+    assert "ZeroDivisionError: oops" in str(errors["base"])
     assert errors["tuned"] is None
     assert errors["other"] is None
 
