@@ -23,6 +23,8 @@ from xlwh.store.addresses import SCHEME
 class ReadOnlyFile:
     """A file that DuckDB's threads read from at once: each thread has a place of its own in it."""
 
+    _descriptor = -1
+
     def __init__(self, path: str) -> None:
         """Open a regular file; OSError for anything else."""
         # Without waiting for a writer, where it is a pipe.
@@ -60,6 +62,10 @@ class ReadOnlyFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def __del__(self) -> None:
+        # DuckDB lets go of its files without closing them.
+        self.close()
 
 
 def _refuse(self: object, *_: object, **__: object) -> NoReturn:

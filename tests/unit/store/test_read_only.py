@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import shutil
 import stat
@@ -260,6 +261,17 @@ def test_rows_are_handed_to_other_libraries(places):
             "twice", lambda x: 2 * x, [duckdb.sqltype("BIGINT")], duckdb.sqltype("BIGINT")
         )
         assert database.sql("select twice(x) from mine").fetchall() == [(2,)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+def test_no_file_stays_open_after_its_connection(places):
+    def opened() -> int:
+        with xlwh.connect(places["root"]) as database:
+            assert len(database.sql("select * from predictions").fetchall()) == 2
+        gc.collect()
+        return sum(path.resolve().suffix == ".parquet" for path in Path("/proc/self/fd").iterdir())
+
+    assert [opened(), opened()] == [0, 0]
 
 
 LARGE = """
