@@ -46,6 +46,6 @@ def filled(tmp_path):
             "row_number": 0,
         }
         frame = pl.DataFrame([row], schema=schema("examples"))
-        warehouse.write({Slot("examples", ("nli", language), "dev"): frame}, "f")
+        warehouse.write({Slot("examples", ("nli", language), "dev"): frame}, "f" * 32)
     warehouse.build_catalogue()
     return warehouse

@@ -152,7 +152,7 @@ def test_init_below_a_file(xlwh, tmp_path):
     (tmp_path / "file").write_text("no folder")
     code, _, errors = xlwh("init", "file/study")
     assert code == 1
-    assert errors == f"Error: Not a directory: '{tmp_path}/file/study'\n"
+    assert errors == f"Error: xlwh init: Not a directory: '{tmp_path}/file/study'\n"
 
 
 def test_a_full_disk_leaves_no_half_of_a_study(xlwh, tmp_path, monkeypatch):
@@ -163,7 +163,8 @@ def test_a_full_disk_leaves_no_half_of_a_study(xlwh, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     code, _, errors = xlwh("init", "my-study")
     assert code == 1
-    assert errors == "Error: No space left on device: 'my-study/study.toml'\n"
+    assert errors.startswith("Error: xlwh init: The file system ")
+    assert " was full (" in errors
     assert list((tmp_path / "my-study").iterdir()) == []
 
 

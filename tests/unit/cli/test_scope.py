@@ -108,7 +108,7 @@ def test_what_the_study_names_no_more_is_shown_no_more_until_it_is_dropped(xlwh,
     assert xlwh("gc", "--grace", "0s")[0] == 0
     assert not list((made.root / "tables/tokens/model=b").rglob("*.parquet"))
     assert "Nothing is stored that the study `small` does not name." in xlwh("drop")[1]
-    assert xlwh("check")[1] == "No faults found.\n"
+    assert xlwh("check")[1].startswith("No faults found.\n")
 
 
 def test_what_to_drop_can_be_chosen(xlwh, study, made):
@@ -339,7 +339,7 @@ def test_a_full_disk_is_told_where_views_are_kept_again(xlwh, study, keeping):
         code, _, err = xlwh("materialize", "tokens")
     assert code == 0, err
     assert "Warning: The rows of views are not kept" in err
-    assert "No space left" in err
+    assert " was full (" in err
     assert count(xlwh, "select models from mine") == 2
 
 
