@@ -35,10 +35,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def context(filled: Path, tmp_path: Path) -> Context:
     """The study over a copy of its warehouse."""
     shutil.copytree(filled, tmp_path / "large", copy_function=os.link)
-    manifest = tmp_path / "large" / "warehouse" / "manifest.sqlite"
     # What is written to is to be a copy.
-    manifest.unlink()
-    shutil.copy(filled / "warehouse" / "manifest.sqlite", manifest)
+    for name in ("manifest.sqlite", "manifest.journal"):
+        (tmp_path / "large" / "warehouse" / name).unlink()
+        shutil.copy(filled / "warehouse" / name, tmp_path / "large" / "warehouse" / name)
     return large_study.context(tmp_path / "large" / "study.toml", tmp_path / "large" / "warehouse")
 
 
