@@ -174,7 +174,9 @@ def test_one_error_can_be_raised_any_number_of_times(context: Context) -> None:
     assert len(lengths) == 1
 
 
-def test_planning_opens_the_manifest_a_few_times_for_all_partitions(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_opens_the_manifest_a_few_times_for_all_partitions(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened, genuine = [], sqlite3.connect
 
     def connect(path: Path, *arguments: object, **options: object) -> sqlite3.Connection:

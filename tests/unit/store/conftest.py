@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,3 +91,15 @@ def open_warehouse(tmp_path: Path, sql: Path) -> Callable[[], Warehouse]:
 def warehouse(open_warehouse: Callable[[], Warehouse]) -> Warehouse:
     """An empty warehouse whose views are those of the `sql` fixture."""
     return open_warehouse()
+
+
+@pytest.fixture
+def made_long_ago():
+    """Lets a warehouse's manifest say that it began in 2020: of files from before it began it knows nothing."""
+
+    def change(warehouse: Warehouse) -> Warehouse:
+        with closing(sqlite3.connect(warehouse.root / "manifest.sqlite")) as manifest, manifest:
+            manifest.execute("update about set value = '2020-01-01T00:00:00+00:00' where name = 'began_at'")
+        return warehouse
+
+    return change

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,11 +22,9 @@ NOW = timedelta(0)
 
 
 @pytest.fixture
-def warehouse(warehouse):
+def warehouse(warehouse, made_long_ago):
     """One that was made long ago."""
-    with closing(sqlite3.connect(warehouse.root / "manifest.sqlite")) as manifest, manifest:
-        manifest.execute("update about set value = '2020-01-01T00:00:00+00:00' where name = 'began_at'")
-    return warehouse
+    return made_long_ago(warehouse)
 
 
 def age(path: Path, **elapsed: float) -> None:

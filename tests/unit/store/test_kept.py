@@ -393,7 +393,7 @@ def test_what_a_killed_process_kept_is_shown_by_the_next_catalogue(where, shown,
 
     done = []
 
-    def publish(unfinished: Path, path: Path) -> None:
+    def publish(unfinished: Path, path: Path, final: bool = False) -> None:
         unfinished.rename(path)
         done.append(path)
         # The columns, and a file for each of four slices.
@@ -604,7 +604,7 @@ def test_work_is_stopped_by_another_thread(views, open_warehouse):
     assert len(found) == 1
 
 
-def test_gc_removes_what_no_state_needs_after_the_grace(filled, write):
+def test_gc_removes_what_no_state_needs_after_the_grace(filled, write, made_long_ago):
     from datetime import timedelta
 
     computed(filled)
@@ -619,7 +619,7 @@ def test_gc_removes_what_no_state_needs_after_the_grace(filled, write):
     old = time.time() - 7200
     for path in (*now, stray):
         os.utime(path, (old, old))
-    removed = filled.gc(timedelta(0)).removed
+    removed = made_long_ago(filled).gc(timedelta(0)).removed
     left = set((filled.root / FOLDER).rglob("*.parquet"))
     assert len(removed) == len(now) - len(left) + 1
     assert left < now
