@@ -6,13 +6,17 @@ python docs/oracles.py --check    # exit code 1 if the file is not what the case
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# The cases and what is run on them belong to the tests.
+sys.path.append(str(HERE.parent / "tests"))
+
+from released import ORACLES  # noqa: E402
+from released.harness import Oracle, agreement  # noqa: E402
+
 FILE = HERE / "oracles.md"
 
 HEAD = """# Oracles
@@ -26,26 +30,12 @@ ids must be equal. Cases that differ on purpose are counted apart, with the reas
 """
 
 
-def ours() -> Any:
-    """The module of the oracles, loaded once."""
-    name = "oracles_ours"
-    if name not in sys.modules:
-        file = HERE.parent / "tests" / "oracles" / "ours.py"
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 def page() -> str:
     """The whole page."""
-    module = ours()
     rows, remarks = [], []
-    for oracle in module.ORACLES:
+    for oracle in ORACLES:
         source = oracle.load()["source"]
-        found = module.agreement(oracle)
+        found = agreement(oracle)
         at = f"commit {source['commit'][:12]}" if "commit" in source else f"version {source['version']}"
         rows.append(
             f"| [{oracle.metric}]({oracle.page}.md) | {oracle.ours} | {source['repository']}, {at}: `{source['file']}` "
@@ -62,7 +52,7 @@ def page() -> str:
     return "\n".join([HEAD, *grid, "", "## What was run, and where we differ", "", *remarks, ""])
 
 
-def _bound(oracle: Any, worst: float) -> str:
+def _bound(oracle: Oracle, worst: float) -> str:
     """What the deviation stays within: the oracle's tolerance, which no machine's last digits move."""
     if worst > oracle.tolerance:
         return f"**{worst:.1g}**, beyond {oracle.tolerance:g}"

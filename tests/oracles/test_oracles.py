@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 import runpy
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from released import ORACLES
+from released.harness import CASES, agreement, deviation
 
-HERE = Path(__file__).resolve().parent
-DOCS = HERE.parents[1] / "docs"
-
-
-def _ours() -> Any:
-    spec = importlib.util.spec_from_file_location("oracles_ours", HERE / "ours.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("oracles_ours", module)
-    if sys.modules["oracles_ours"] is module:
-        spec.loader.exec_module(module)
-    return sys.modules["oracles_ours"]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-ours = _ours()
-
-
-@pytest.mark.parametrize("oracle", ours.ORACLES, ids=lambda oracle: oracle.name)
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.name)
 def test_ours_is_what_the_released_code_computed(oracle):
-    found = ours.agreement(oracle)
+    found = agreement(oracle)
     assert found.agreeing > 0
     assert found.worst <= oracle.tolerance
     assert found.unmoved == 0, "a case that is said to differ agrees"
 
 
 def test_every_file_is_an_oracle_and_says_where_it_is_from():
-    files = {file.stem for file in ours.CASES.glob("*.json")} - {"tiny_bert"}
-    assert files == {oracle.name for oracle in ours.ORACLES}
-    for oracle in ours.ORACLES:
+    files = {file.stem for file in CASES.glob("*.json")} - {"tiny_bert"}
+    assert files == {oracle.name for oracle in ORACLES}
+    for oracle in ORACLES:
         source = oracle.load()["source"]
         assert set(source) - {"commit", "version"} == {"repository", "file", "call"}
         assert re.fullmatch(r"[0-9a-f]{40}", source.get("commit", "")) or source["version"]
@@ -47,7 +33,7 @@ def test_every_file_is_an_oracle_and_says_where_it_is_from():
 
 
 def test_deviations_are_seen():
-    assert ours.deviation({"a": [1.0, "x"]}, {"a": [1.5, "x"]}) == 0.5
+    assert deviation({"a": [1.0, "x"]}, {"a": [1.5, "x"]}) == 0.5
     for released, made in [
         ({"a": 1}, {"b": 1}),
         ([1], [1, 2]),
@@ -56,8 +42,8 @@ def test_deviations_are_seen():
         (None, 0.0),
         (1.0, None),
     ]:
-        assert ours.deviation(released, made) == math.inf
-    assert ours.deviation(1.0, math.nan) == math.inf
+        assert deviation(released, made) == math.inf
+    assert deviation(1.0, math.nan) == math.inf
 
 
 def test_the_page_says_what_the_cases_say():
