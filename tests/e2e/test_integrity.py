@@ -10,7 +10,7 @@ from xlwh.cli import main
 from xlwh.demo import study_path
 from xlwh.store import Warehouse, integrity
 from xlwh.store.connect import KEPT
-from xlwh.store.kept import damage
+from xlwh.store.kept import kept_damage
 
 FLIPS = 3000
 
@@ -39,7 +39,7 @@ def test_damage_to_the_demo(tmp_path):
     for path in kept:
         good = path.read_bytes()
         path.write_bytes(_flip(good, chance))
-        assert damage(root, path.relative_to(root / KEPT).as_posix()) is not None, path
+        assert kept_damage(root, path.relative_to(root / KEPT).as_posix()) is not None, path
         path.write_bytes(good)
     assert warehouse.check(deep=True) == []
     # One file of each table, as far as it has one.

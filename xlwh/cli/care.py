@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
 from xlwh.cli.options import dry_run_option, workers_option
+from xlwh.cli.progress import counting
 from xlwh.cli.render import console, counted, grid, shown
 from xlwh.store.files import require_writable, size
 
@@ -111,13 +111,7 @@ def _tell_wrong_times(warehouse: Warehouse) -> None:
 
 def looked_over(checker: Checker) -> list[Finding]:
     """What a check finds, with a bar while it is made."""
-    with click.progressbar(length=max(1, checker.files), label="checking", file=sys.stderr) as bar:
-
-        def progress(done: int, total: int) -> None:
-            # To draw the bar takes longer than to look at a file.
-            if done == total or done - bar.pos >= total / 200 or checker.read:
-                bar.update(done - bar.pos)
-
+    with counting("files checked") as progress:
         return list(checker.findings(progress))
 
 
@@ -168,6 +162,7 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
+    from xlwh.store.kept import were_kept
 
     warehouse = Warehouse(root)
     checker = warehouse.checker(deep=True, tables=tables)
@@ -184,7 +179,10 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     else:
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
-        code = max(code, _kept_again(warehouse))
+        names = were_kept(warehouse.root, warehouse.definitions().views.values())
+        computed, failed = _kept_again(warehouse, names)
+        click.echo(f"The catalogue was brought up to date; rows of {shown(computed)} views were computed.")
+        code = max(code, failed)
     for finding in findings:
         if finding.file.startswith(_FROM_ELSEWHERE):
             click.echo(f"Error: {finding.message}", err=True)
@@ -234,20 +232,20 @@ def _made_again(
     return 1 if missing or plan.foreign else code
 
 
-def _kept_again(warehouse: Warehouse) -> int:
-    """Compute damaged kept rows again, and bring the catalogue up to date; the exit code."""
-    from xlwh.cli.display import display
-    from xlwh.store.kept import were_kept
+def _kept_again(warehouse: Warehouse, names: Collection[str] | None = None) -> tuple[int, int]:
+    """Compute damaged kept rows of views (default: all) again, and bring the catalogue up to date.
 
-    names = were_kept(warehouse.root, warehouse.definitions().views.values())
+    The views that were computed, and the exit code.
+    """
+    from xlwh.cli.display import display
+
     with display() as watching:
         made = warehouse.keep_views(names, progress=watching.keeping, reads_all=True)
     problems = [each.error for each in made.values() if each.error is not None]
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)
-    if not problems:
-        click.echo("Kept rows of views and the catalogue are as they should be.")
-    return 1 if problems else 0
+    computed = sum(each.computed > 0 and each.error is None for each in made.values())
+    return computed, 1 if problems else 0
 
 
 @command()
@@ -277,20 +275,14 @@ def catalogue(root: Path) -> int:
     Needed after the warehouse was moved, where the SQL was changed, or where kept rows were deleted or damaged: all that
     is kept is compared with its digests, and computed again where it is not as it was written.
     """
-    from xlwh.cli.display import display
     from xlwh.store import Warehouse
     from xlwh.store.connect import NAME
 
     warehouse = Warehouse(root)
     require_writable(root)
-    with display() as watching:
-        made = warehouse.keep_views(progress=watching.keeping, reads_all=True)
-    computed = sum(each.computed > 0 and each.error is None for each in made.values())
+    computed, code = _kept_again(warehouse)
     click.echo(f"Built {warehouse.root / NAME}; rows of {shown(computed)} views were computed.")
-    problems = [each.error for each in made.values() if each.error is not None]
-    for problem in problems:
-        click.echo(f"Error: {problem}", err=True)
-    return 1 if problems else 0
+    return code
 
 
 @command()
@@ -306,7 +298,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
     becomes current in one commit. What is here under another fingerprint stays. What was made for another study or other
     data is made anew by the next `xlwh materialize`.
     """
-    from xlwh.cli.display import copying, keep_again, warn
+    from xlwh.cli.display import keep_again, warn
     from xlwh.steps.plan import tables_behind
     from xlwh.store import Warehouse
     from xlwh.store.take import take as copied
@@ -314,7 +306,7 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
     here = Warehouse(root)
     require_writable(root)
     commit = here.manifest.head()
-    with copying() as progress:
+    with counting("copied", size) as progress:
         taken = copied(here, other, tables_behind(tables) if tables else None, progress)
     _tell_taken(taken)
     if here.manifest.head() != commit:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +17,6 @@ from xlwh.failures import told as in_words
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.history import OVERHEAD, History, Made
 from xlwh.steps.plan import STEPS, Outcome, Step
-from xlwh.store.files import size
 from xlwh.upkeep.preflight import told
 
 if TYPE_CHECKING:
@@ -81,9 +79,6 @@ class Lines:
             self._finish()
         self._views += 1
         self._now_and_then(f"view {name}: {counted(rows, 'row')}, {duration_s:.2f} s")
-
-    def copied(self, done: int, total: int) -> None:
-        self._now_and_then(f"copied {size(done)} of {size(total)}")
 
     def _now_and_then(self, text: str) -> None:
         if time.monotonic() - self._last >= self._every_s:
@@ -182,20 +177,6 @@ class Bars:
 def display() -> Lines | Bars:
     """Bars on a terminal, lines elsewhere."""
     return Bars() if console(stderr=True).is_terminal else Lines()
-
-
-@contextmanager
-def copying() -> Iterator[Callable[[int, int], None]]:
-    """Shows how many bytes are copied, and of how many: a bar on a terminal, a line every few seconds elsewhere."""
-    if not console(stderr=True).is_terminal:
-        lines = Lines()
-        yield lines.copied
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def keep(warehouse: Warehouse, names: Collection[str]) -> list[str]:

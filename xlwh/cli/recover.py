@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from xlwh.cli.app import command, warehouse_option
-from xlwh.cli.render import console, counted, grid
+from xlwh.cli.progress import counting
+from xlwh.cli.render import counted, grid
 
 if TYPE_CHECKING:
     from xlwh.store.recover import Recovery
@@ -27,17 +28,11 @@ def recover(dry_run: bool, force: bool, root: Path) -> None:
     are to be shown are read. Files that it cannot place are listed with the reason and left alone, and the damaged
     manifest is kept under another name. Can be stopped and run again.
     """
-    from rich.progress import Progress
-
     from xlwh.store import Warehouse
     from xlwh.store.recover import recover as rebuilt
 
-    shown = console(stderr=True)
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bars:
-        bar = bars.add_task("files read")
-        found = rebuilt(
-            root, dry_run, force, lambda done, total: bars.update(bar, completed=done, total=total)
-        )
+    with counting("files read") as progress:
+        found = rebuilt(root, dry_run, force, progress)
     if found.why is None and not force:
         click.echo(
             f"The manifest of {root} is sound, to commit {found.commit}, and {found.backup}. Nothing to recover."

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from xlwh.digests import HashCache, sha256
+from xlwh.digests import HashCache
+from xlwh.store.damage import Damage, damage
 
 Kind = Literal["model", "metric", "sql"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -86,36 +86,13 @@ def sql_artefact(file: str, content: bytes) -> Artefact:
     return Artefact("sql", file.removesuffix(".sql"), digest, (stored,))
 
 
-Fault = tuple[Literal["missing_file", "irregular_file", "wrong_size", "wrong_digest", "unreadable_file"], str]
-"""What kind of fault a file has, and how it differs from what the manifest says."""
-
-
-def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[ArtefactFile, Fault]]:
+def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[ArtefactFile, Damage]]:
     """Each file of an artefact that is not as the manifest says, and how; `deep` reads them."""
     for file in artefact.files:
-        if (found := fault(root, file, deep)) is not None:
+        if (found := damage(root, file.file, file.size_bytes, file.digest, deep)) is not None:
             yield file, found
 
 
-def fault(root: Path, file: ArtefactFile, deep: bool) -> Fault | None:
-    """How a file is not as the manifest says; None where all is well."""
-    path = root / file.file
-    try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            return "irregular_file", "it is a link, a folder or a device, and no file"
-        if found.st_size != file.size_bytes:
-            return "wrong_size", f"it has {found.st_size:,} bytes, {file.size_bytes:,} in the manifest"
-        if deep and sha256([path]) != file.digest:
-            return "wrong_digest", "its bytes are not those that were written"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing_file", "it is gone"
-    except OSError as error:
-        return "unreadable_file", error.strerror or str(error)
-    return None
-
-
-# Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
 TABLES = (
     """create table if not exists artefacts (
     kind text not null,
@@ -139,10 +116,6 @@ def replace(
     connection: sqlite3.Connection, number: int, put: Sequence[Artefact], gone: Collection[Name]
 ) -> None:
     """Within a commit: make these artefacts current, and those of `gone` no more."""
-    if not put and not _exists(connection):
-        return
-    for statement in TABLES:
-        connection.execute(statement)
     connection.executemany(
         "update artefacts set valid_to = ? where kind = ? and name = ? and valid_to is null",
         [(number, *name) for name in {*gone, *(artefact.address for artefact in put)}],

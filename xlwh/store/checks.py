@@ -13,13 +13,14 @@ import polars as pl
 
 from xlwh.errors import StoreError
 from xlwh.store import journal
-from xlwh.store.artefacts import Artefact, fault
+from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import resting
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
+from xlwh.store.damage import damage
 from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
-from xlwh.store.kept import damage, undigested
+from xlwh.store.kept import kept_damage, undigested
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
@@ -130,7 +131,8 @@ class Checker:
             for file in artefact.files:
                 told(done, self.files)
                 done += 1
-                if found := fault(self._root, file, deep=file.file in self.read):
+                deep = file.file in self.read
+                if found := damage(self._root, file.file, file.size_bytes, file.digest, deep):
                     yield Finding(found[0], file.file, f"{found[1]}; {mend}", slot)
 
     def _offsets(self, sound: dict[Slot, bool]) -> Iterator[Finding]:
@@ -212,7 +214,7 @@ class Checker:
             told(self.files - len(self.kept) + number, self.files)
             # Those that are gone are told with the catalogue.
             if file in self.read and file not in lost and file not in old:
-                problem = damage(self._root, file)
+                problem = kept_damage(self._root, file)
                 if problem is not None:
                     yield Finding("wrong_digest", f"{KEPT}/{file}", f"{problem}; {mend}")
         if old:

@@ -37,6 +37,21 @@ def is_file_of(path: Path | str, size_bytes: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
+_SORTS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def sort_of(state: os.stat_result) -> str:
+    """What something is that is no regular file, in words."""
+    return _SORTS.get(stat.S_IFMT(state.st_mode), "something else")
+
+
 def sync(path: Path) -> None:
     """Flush a file's or folder's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -25,7 +25,7 @@ from typing import Any
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
-from xlwh.store.files import MANIFEST, remove, sync
+from xlwh.store.files import MANIFEST, remove, sort_of, sync
 from xlwh.store.manifest_file import has_manifest, known_schema
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import KEY_PATTERN, TABLES
@@ -41,14 +41,6 @@ _NAMES = {
     "model": re.compile(KEY_PATTERN),
     "metric": re.compile("[a-z][a-z0-9_]*"),
     "sql": re.compile("[a-z][a-z0-9_]*"),
-}
-_KINDS_OF_FILES = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
 }
 
 
@@ -227,7 +219,7 @@ class Foreign:
                 # Before it is opened: that alone can do something to a device.
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode):
-                    raise RefusedError(f"its file is {_what(found)}")
+                    raise RefusedError(f"its file is {sort_of(found)}, not a regular file")
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 descriptor = os.open(name, flags, dir_fd=folder)
             except FileNotFoundError:
@@ -345,7 +337,7 @@ def _slot(table: Any, keys: Any, part: Any) -> Slot:
         slot = Slot(table, tuple(values), part)
     except StoreError as error:
         raise RefusedError(shown(error, 300)) from None
-    if keys != json.dumps(slot.keys):
+    if keys != slot.address[1]:
         raise RefusedError("its keys are written otherwise than xlwh writes them")
     return slot
 
@@ -406,7 +398,3 @@ def _address(row: Sequence[Any]) -> str:
         return str(_slot(table, keys, part))
     except RefusedError:
         return f"{shown(table)} {shown(keys)} {shown(part)}"
-
-
-def _what(state: os.stat_result) -> str:
-    return f"{_KINDS_OF_FILES.get(stat.S_IFMT(state.st_mode), 'something else')}, not a regular file"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Literal
 
 import polars as pl
 
-from xlwh.digests import sha256
 from xlwh.errors import ContractError, StoreError
 from xlwh.store.contract import checked
+from xlwh.store.damage import damage
 from xlwh.store.parquet import UnreadableError, decoded, is_whole
 from xlwh.store.slots import Entry, Slot, contract
 
@@ -33,15 +31,6 @@ Kind = Literal[
 ]
 
 MEND = "run `xlwh repair`"
-
-_KINDS = (
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -68,9 +57,9 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
     that is right, or there is none, it is decoded, and held against its metadata and contract. A file is not looked into
     any further once it is not what the manifest says.
     """
-    damage = _damage(root, entry, deep)
-    if damage is not None:
-        kind, problem = damage
+    found = _damage(root, entry, deep)
+    if found is not None:
+        kind, problem = found
         yield Finding(kind, entry.file, f"{problem}; {MEND}", entry.slot)
         return
     if deep:
@@ -89,50 +78,22 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
 
 def require_undamaged(root: Path, entry: Entry) -> None:
     """StoreError where the file of an entry has other bytes than were written, before they are used for a new file."""
-    damage = _damage(root, entry, deep=True)
-    if damage is not None:
-        raise StoreError(f"{entry.file} of {entry.slot} is damaged: {damage[1]}. Run: xlwh repair")
+    found = _damage(root, entry, deep=True)
+    if found is not None:
+        raise StoreError(f"{entry.file} of {entry.slot} is damaged: {found[1]}. Run: xlwh repair")
 
 
 def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
     """Why a file is not the one that was written."""
-    path = root / entry.file
-    if _leads_out(root, entry.file):
-        return "irregular_file", "its path leads out of the warehouse"
+    found = damage(root, entry.file, entry.size_bytes, entry.digest, deep)
+    if found is not None:
+        kind, problem = found
+        return kind, f"the current file of {entry.slot} is gone" if kind == "missing_file" else problem
     try:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            what = next((name for is_it, name in _KINDS if is_it(found.st_mode)), "something else")
-            return "irregular_file", f"it is {what}, and no file"
-        if found.st_size != entry.size_bytes:
-            return "wrong_size", f"it has {found.st_size} bytes, {entry.size_bytes} in the manifest"
-        if not is_whole(path):
-            return "unreadable_file", "it does not begin and end as a Parquet file does"
-        if deep and entry.digest is not None and (digest := sha256([path])) != entry.digest:
-            told = f"{digest[:8]}…, {entry.digest[:8]}… in the manifest"
-            return "wrong_digest", f"its bytes are not those that were written: their SHA-256 is {told}"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing_file", f"the current file of {entry.slot} is gone"
+        is_parquet = is_whole(root / entry.file)
     except OSError as error:
         return "unreadable_file", error.strerror or str(error)
-    return None
-
-
-def _leads_out(root: Path, file: str) -> bool:
-    """Whether a path that the manifest gives leads out of the warehouse, by what it says or through a linked folder.
-
-    The owner may have linked the folder of all tables, or of one, to another disk; below it there is no reason for a
-    link.
-    """
-    parts = file.split("/")
-    if "\0" in file or not {"", ".", ".."}.isdisjoint(parts):
-        return True
-    folder = os.path.join(root, *parts[:2])
-    for part in parts[2:-1]:
-        folder = f"{folder}/{part}"
-        if os.path.islink(folder):
-            return True
-    return False
+    return None if is_parquet else ("unreadable_file", "it does not begin and end as a Parquet file does")
 
 
 def _content(path: Path, entry: Entry) -> Iterator[Finding]:

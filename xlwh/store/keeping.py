@@ -29,9 +29,9 @@ from xlwh.store.kept import (
     columns_file,
     columns_of,
     columns_text,
-    damage,
     digest_file,
     kept,
+    kept_damage,
     note_change,
     note_digest,
     there,
@@ -166,7 +166,7 @@ class Keeper:
             # Told where it is computed.
             return
         for file in (columns_file(self._prints, view.name), *(each.name for each in found.values())):
-            if damage(self._root, file) is not None:
+            if kept_damage(self._root, file) is not None:
                 for name in (file, digest_file(file)):
                     remove(self._root / KEPT / name)
 

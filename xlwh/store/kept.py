@@ -34,7 +34,7 @@ from xlwh.errors import SqlError
 from xlwh.jsons import parsed
 from xlwh.store.addresses import HERE, paths
 from xlwh.store.connect import KEPT
-from xlwh.store.files import path_beside, publish, write_whole
+from xlwh.store.files import write_whole
 from xlwh.store.literals import quoted_name
 from xlwh.store.manifest import Snapshot
 from xlwh.store.parquet import is_whole
@@ -320,9 +320,7 @@ def digest_file(file: str) -> str:
 def note_digest(unfinished: Path, path: Path) -> None:
     """Write the digest of a finished file down, before that gets its own name."""
     beside = path.with_name(digest_file(path.name))
-    temporary = path_beside(beside)
-    temporary.write_bytes(_digest_line(unfinished, path.name))
-    publish(temporary, beside)
+    write_whole(beside, _digest_line(unfinished, path.name))
 
 
 def _digest_line(path: Path, name: str) -> bytes:
@@ -335,7 +333,7 @@ def undigested(root: Path, file: str) -> bool:
     return _has_digest(file) and not (root / KEPT / digest_file(file)).is_file()
 
 
-def damage(root: Path, file: str) -> str | None:
+def kept_damage(root: Path, file: str) -> str | None:
     """Why a kept file that has a digest, or had to, is not the one that was written; all of it is read."""
     path = root / KEPT / file
     try:

@@ -23,7 +23,6 @@ from xlwh.store.checkpoints import resting
 from xlwh.store.clock import Stamp, commit_at, settled, stamps
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import (
-    SCOPE_TABLES,
     ManifestFile,
     about,
     has_manifest,
@@ -263,7 +262,7 @@ class SqliteManifest:
     def _current(self, connection: sqlite3.Connection, slot: Slot) -> Entry | None:
         row = connection.execute(
             f"{_select(connection)} where v.slot_table = ? and v.keys = ? and v.part = ? and v.valid_to is null",
-            _address(slot),
+            slot.address,
         ).fetchone()
         return None if row is None else _entry(row)
 
@@ -350,24 +349,21 @@ class SqliteManifest:
                 found = self._current(connection, slot)
                 if (None if found is None else found.file) != file:
                     raise ConflictError(f"{slot} was changed by another process; run the step again.")
-            if not _has_digests(connection):
-                connection.execute("alter table versions add column digest text")
             number, now = self._next(connection)
             changed = [*drop, *(file.slot for file in put)]
-            if _has_scope(connection):
-                _show(connection, number, changed)
+            _show(connection, number, changed)
             for slot in changed:
                 connection.execute(
                     "update versions set valid_to = ? "
                     "where slot_table = ? and keys = ? and part = ? and valid_to is null",
-                    (number, *_address(slot)),
+                    (number, *slot.address),
                 )
             connection.executemany(
                 "insert into versions (slot_table, keys, part, file, fingerprint, rows, size_bytes, version, "
                 "valid_from, digest) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
-                        *_address(f.slot),
+                        *f.slot.address,
                         f.file,
                         f.fingerprint,
                         f.rows,
@@ -411,8 +407,6 @@ class SqliteManifest:
         self, hidden: Collection[Entry], study: Scope | None = None, among: Collection[Slot] | None = None
     ) -> bool:
         with self._committing() as connection:
-            for statement in SCOPE_TABLES:
-                connection.execute(statement)
             last = connection.execute("select coalesce(max(number), 0) from commits").fetchone()[0]
             before = _hidden(connection, last)
             if among is not None:
@@ -429,7 +423,7 @@ class SqliteManifest:
                 _show(connection, number, before - wanted)
                 connection.executemany(
                     "insert into hidden (slot_table, keys, part, valid_from) values (?, ?, ?, ?)",
-                    [(*_address(slot), number) for slot in sorted(wanted - before)],
+                    [(*slot.address, number) for slot in sorted(wanted - before)],
                 )
             if study is not None:
                 # A scope that was found before the last commit is looked at again; its own commit changes nothing.
@@ -531,12 +525,8 @@ def _slots(rows: Iterable[tuple[str, str, str]]) -> set[Slot]:
 def _show(connection: sqlite3.Connection, number: int, slots: Collection[Slot]) -> None:
     connection.executemany(
         "update hidden set valid_to = ? where slot_table = ? and keys = ? and part = ? and valid_to is null",
-        [(number, *_address(slot)) for slot in slots],
+        [(number, *slot.address) for slot in slots],
     )
-
-
-def _address(slot: Slot) -> tuple[str, str, str]:
-    return slot.table, json.dumps(slot.keys), slot.part
 
 
 def _stamps(connection: sqlite3.Connection, now: datetime) -> list[Stamp]:

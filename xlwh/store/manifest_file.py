@@ -30,11 +30,7 @@ from xlwh.store.soundness import (
     unusable,
 )
 
-_ABOUT = "create table if not exists about (name text primary key, value text not null)"
-
-BY_END = "create index if not exists by_end on versions (valid_to) where valid_to is not null"
-
-_FIRST = (
+STATEMENTS = (
     """create table if not exists commits (
     number integer primary key autoincrement,
     created_at text not null
@@ -55,12 +51,8 @@ _FIRST = (
 )""",
     "create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null",
     "create index if not exists by_validity on versions (valid_from, valid_to)",
-    BY_END,
-    _ABOUT,
-)
-
-# Made when they are first needed, so that a warehouse from before opens, also where nothing can be written.
-SCOPE_TABLES = (
+    "create index if not exists by_end on versions (valid_to) where valid_to is not null",
+    "create table if not exists about (name text primary key, value text not null)",
     """create table if not exists hidden (
     slot_table text not null,
     keys text not null,
@@ -77,10 +69,9 @@ SCOPE_TABLES = (
     digest text not null,
     head integer not null
 )""",
+    *artefacts.TABLES,
 )
-
-STATEMENTS = (*_FIRST, *SCOPE_TABLES, *artefacts.TABLES)
-"""What makes all tables and indexes that a manifest may have."""
+"""What makes the tables and indexes of a manifest. One of an earlier version gets them with its next commit."""
 
 _SHARED_BYTES = 200_000
 """On a disk with less room than this SQLite's log and its index, which processes share, may find none."""
@@ -260,7 +251,7 @@ def new_database(path: Path) -> sqlite3.Connection:
     """A new file with a manifest's tables and nothing in them."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("pragma synchronous = full")
-    for statement in _FIRST:
+    for statement in STATEMENTS:
         connection.execute(statement)
     return connection
 
@@ -290,8 +281,11 @@ def introduce(connection: sqlite3.Connection, beside: Journal) -> None:
     [[version]] = connection.execute("pragma user_version")
     if version == SCHEMA_VERSION:
         return
-    connection.execute(_ABOUT)
-    connection.execute(BY_END)
+    for statement in STATEMENTS:
+        connection.execute(statement)
+    columns = {row[1] for row in connection.execute("pragma table_info(versions)")}
+    if "digest" not in columns:
+        connection.execute("alter table versions add column digest text")
     [[first]] = connection.execute("select min(created_at) from commits")
     mark = beside.mark()
     values = {

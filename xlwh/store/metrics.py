@@ -28,7 +28,7 @@ import polars as pl
 from xlwh.errors import SqlError, StoreError
 from xlwh.jsons import read_object
 from xlwh.store.addresses import paths
-from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.files import make_folder, path_beside, publish, write_whole
 from xlwh.store.views import METRICS, View
 
 GROUP = "xlwh.metrics"
@@ -78,17 +78,20 @@ def current(root: Path) -> dict[str, Mapping[str, str]]:
     then = "Remove it: `xlwh materialize` computes the metrics of installed packages again."
     found = read_object(path, StoreError, then=then)
     for name, metric in found.items():
-        if not (isinstance(metric, dict) and all(isinstance(metric.get(key), str) for key in _TOLD)):
+        if not is_told(metric):
             raise StoreError(f"{path} does not say what `{name}` is. {then}")
     return found
 
 
+def is_told(metric: object) -> bool:
+    """Whether this can be what is said of one result."""
+    return isinstance(metric, dict) and all(isinstance(metric.get(key), str) for key in _TOLD)
+
+
 def write_current(root: Path, results: Mapping[str, Mapping[str, str]]) -> None:
     """Make these the results that are shown; their files are there."""
-    place = root / FOLDER / CURRENT
-    unfinished = path_beside(place)
-    unfinished.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    publish(unfinished, place)
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    write_whole(root / FOLDER / CURRENT, text.encode())
 
 
 def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:

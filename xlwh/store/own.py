@@ -44,7 +44,8 @@ class Own:
         """Put everything in its place, where the next commit is to have it."""
         for copy, place in self._copied.items():
             make_folder(place.parent)
-            publish(copy, place)
+            # As they are written here: results never change, and SQL goes with the study.
+            publish(copy, place, final=place.suffix == ".parquet")
         if self._metrics:
             metrics.write_current(self._root, metrics.current(self._root) | self._metrics)
 
@@ -80,11 +81,7 @@ class Own:
             raise RefusedError(f"{file} cannot be read") from None
         finally:
             copy.unlink(missing_ok=True)
-        keys = {"file", "function", "description"}
-        if not isinstance(found, dict) or not all(
-            isinstance(each, dict) and each.keys() == keys and all(isinstance(v, str) for v in each.values())
-            for each in found.values()
-        ):
+        if not isinstance(found, dict) or not all(map(metrics.is_told, found.values())):
             raise RefusedError(f"{file} says something else than xlwh writes")
         return found
 

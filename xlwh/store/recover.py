@@ -32,7 +32,6 @@ from xlwh.store.integrity import faults
 from xlwh.store.journal import History, Row, history
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import (
-    STATEMENTS,
     ManifestFile,
     about,
     has_manifest,
@@ -273,7 +272,7 @@ class _Rebuilding:
                 )
             elif slot in held:
                 older, why = [*older, newest], f"by the backup the file of its slot is {held[slot]['file']}"
-            elif _key(slot) in dropped and not is_later:
+            elif slot.address in dropped and not is_later:
                 older, why = [*older, newest], "by the backup its slot was dropped"
             if len(older) < len(candidates[slot]):
                 self._put.append(newest.entry)
@@ -341,7 +340,7 @@ class _Rebuilding:
         base.commits.append((number, stored(self._now)))
         for row in self._ended:
             row["valid_to"] = number
-        gone, put = {_address(row) for row in self._ended}, {_key(entry.slot) for entry in self._put}
+        gone, put = {_address(row) for row in self._ended}, {entry.slot.address for entry in self._put}
         for row in base.current("hidden"):
             if _address(row) in gone | put:
                 row["valid_to"] = number
@@ -368,8 +367,6 @@ class _Rebuilding:
         }
         try:
             with closing(new_database(path)) as connection:
-                for statement in STATEMENTS:
-                    connection.execute(statement)
                 connection.execute("begin")
                 connection.executemany("insert into about values (?, ?)", values.items())
                 connection.executemany("insert into commits values (?, ?)", base.commits)
@@ -502,7 +499,7 @@ def _entry(row: Row, now: datetime) -> Entry:
 
 
 def _row(entry: Entry, number: int) -> Row:
-    table, keys, part = _key(entry.slot)
+    table, keys, part = entry.slot.address
     return {
         "slot_table": table,
         "keys": keys,
@@ -516,10 +513,6 @@ def _row(entry: Entry, number: int) -> Row:
         "valid_from": number,
         "valid_to": None,
     }
-
-
-def _key(slot: Slot) -> tuple[str, str, str]:
-    return slot.table, json.dumps(slot.keys), slot.part
 
 
 def _address(row: Row) -> tuple[str, str, str]:

@@ -62,6 +62,11 @@ class Slot:
         return dict(zip(_COLUMNS[self.table], self.keys, strict=True))
 
     @property
+    def address(self) -> tuple[str, str, str]:
+        """As a manifest has it: table, keys as JSON, part."""
+        return self.table, json.dumps(self.keys), self.part
+
+    @property
     def folder(self) -> str:
         """Hive folder of the partition, relative to the warehouse: `tables/tokens/model=m/language=en`."""
         return "/".join(["tables", self.table, *(f"{k}={v}" for k, v in self.partition.items())])

@@ -22,7 +22,7 @@ from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
 from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint_folder, resting
 from xlwh.store.copies import Copies, Progress, naming
-from xlwh.store.files import make_folder, path_beside, publish, remove_folder, size
+from xlwh.store.files import is_file_of, make_folder, path_beside, publish, remove_folder, size
 from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
@@ -153,9 +153,9 @@ class _Taking:
 
     def _is_whole(self, entry: Entry) -> bool:
         """Whether a file that is here, and what belongs to it, is there in the size that it was committed with."""
-        path, names = self._root / entry.file, resting([entry.slot])
-        if not path.is_file() or path.stat().st_size != entry.size_bytes:
+        if not is_file_of(self._root / entry.file, entry.size_bytes):
             return False
+        names = resting([entry.slot])
         known = self._warehouse.manifest.artefacts() if names else {}
         return all(found.is_whole(self._root) for name, found in known.items() if name in names)
 
@@ -250,7 +250,7 @@ class _Taking:
             publish(copy, target)
         for copy, file in self._files.items():
             make_folder((self._root / file.file).parent)
-            publish(copy, self._root / file.file)
+            publish(copy, self._root / file.file, final=True)
         if own is not None:
             own.place()
         files = list(self._files.values())

@@ -16,7 +16,7 @@ from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
 from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import MANIFEST, is_file_of, make_folder, path_beside, publish
+from xlwh.store.files import MANIFEST, is_file_of, make_folder, write_whole
 from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import Entry, Slot, contract
@@ -214,9 +214,7 @@ class Warehouse:
                 try_out(load(with_shipped(folder), metrics.views(self.root)), self.root)
             make_folder(mine)
             for name, content in wanted.items():
-                path = path_beside(mine / name)
-                path.write_bytes(content)
-                publish(path, mine / name)
+                write_whole(mine / name, content)
             for file in mine.glob("*.sql"):
                 if file.name not in wanted:
                     file.unlink(missing_ok=True)

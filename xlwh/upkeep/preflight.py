@@ -474,4 +474,4 @@ def _views_can_be_made(folder: Path) -> None:
     from xlwh.store.catalogue import try_out
     from xlwh.store.views import load, with_shipped
 
-    try_out(load(with_shipped(folder)), folder)
+    try_out(load(with_shipped(folder)))

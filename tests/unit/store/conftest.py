@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from xlwh.store import Slot, Warehouse, schema
+from xlwh.store.manifest import NewFile, SqliteManifest
 from xlwh.store.views import shipped_sql
 
 ATTRIBUTIONS = Slot("token_attributions", ("m", "en"), "xnli.lig")
@@ -101,5 +103,40 @@ def made_long_ago():
         with closing(sqlite3.connect(warehouse.root / "manifest.sqlite")) as manifest, manifest:
             manifest.execute("update about set value = '2020-01-01T00:00:00+00:00' where name = 'began_at'")
         return warehouse
+
+    return change
+
+
+@pytest.fixture
+def write_at_once():
+    """Commits forty files to the manifest at a path, by four threads with ten for a slot each: `<thread>-<number>`."""
+
+    def write(path: Path) -> None:
+        def commit(thread: int) -> None:
+            own, slot = SqliteManifest(path), Slot("tokens", (f"m{thread}", "en"), "a")
+            for i in range(10):
+                own.commit(put=[NewFile(slot, f"{thread}-{i}", "f", 1, 1, 1, "0" * 64)])
+
+        threads = [threading.Thread(target=commit, args=(thread,)) for thread in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return write
+
+
+@pytest.fixture
+def as_before():
+    """Makes the manifest at a path what a version wrote that knew no digests, artefacts and scopes, and kept no journal."""
+
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("alter table versions drop column digest")
+            for table in ("about", "artefacts", "hidden", "scope"):
+                connection.execute(f"drop table {table}")
+            connection.execute("pragma application_id = 0")
+            connection.execute("pragma user_version = 0")
+        path.with_name("manifest.journal").unlink(missing_ok=True)
 
     return change

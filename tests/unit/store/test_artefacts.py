@@ -97,10 +97,9 @@ def test_check_names_what_is_not_as_it_was_committed(warehouse, damage):
     assert warehouse.check(deep=True, tables=["tokens"]) == []
 
 
-def test_a_warehouse_from_before_opens_and_gets_artefacts_when_they_are_first_put(warehouse):
+def test_a_warehouse_from_before_opens_and_gets_artefacts_when_they_are_first_put(warehouse, as_before):
     made(warehouse, "a" * 16)
-    with sqlite3.connect(warehouse.manifest.path) as connection:
-        connection.execute("drop table artefacts")
+    as_before(warehouse.manifest.path)
     assert warehouse.manifest.artefacts() == {}
     assert warehouse.manifest.artefact(NAME, "a" * 16) is None
     # The row names it.
@@ -127,3 +126,16 @@ def test_pending_commits_hold_artefacts_back(warehouse):
     assert NAME in warehouse.manifest.artefacts()
     pending.publish()
     assert warehouse.manifest.artefacts() == {}
+
+
+@pytest.mark.parametrize("place", ["../outside", "models/../../outside", "models/m/link/config.json"])
+def test_a_file_that_lies_outside_is_told_and_never_opened(warehouse, place):
+    folder = made(warehouse, "a" * 16)
+    shutil.copytree(folder, warehouse.root.parent / "outside-folder")
+    (warehouse.root / "models" / "m" / "link").symlink_to(warehouse.root.parent / "outside-folder" / "deep")
+    (warehouse.root.parent / "outside").write_text("{}")
+    with sqlite3.connect(warehouse.root / "manifest.sqlite") as manifest:
+        manifest.execute("update artefacts set file = ? where file like '%config.json'", (place,))
+    for deep in (False, True):
+        [found] = [each for each in warehouse.check(deep) if each.file == place]
+        assert found.kind == "irregular_file"

@@ -19,7 +19,7 @@ import pytest
 from xlwh.errors import StoreError
 from xlwh.store import Slot, checks, integrity
 from xlwh.store.connect import KEPT
-from xlwh.store.kept import damage
+from xlwh.store.kept import kept_damage
 from xlwh.store.rewrite import rewrite as copied
 from xlwh.tables import TABLES
 
@@ -87,9 +87,9 @@ def _socket(path):
 
 PLACES = {
     "a folder": Path.mkdir,
-    "a named pipe": os.mkfifo,
+    "a pipe": os.mkfifo,
     "a socket": _socket,
-    "a link": lambda path: path.symlink_to(path.with_name("copy.parquet")),
+    "a symbolic link": lambda path: path.symlink_to(path.with_name("copy.parquet")),
 }
 
 
@@ -223,7 +223,7 @@ def test_every_bit_counts(many):
             assert found in (["wrong_digest"], ["unreadable_file"]), (path, found)
         else:
             name = path.relative_to(many.root / KEPT).as_posix()
-            assert damage(many.root, name.removesuffix(".sha256")) is not None, path
+            assert kept_damage(many.root, name.removesuffix(".sha256")) is not None, path
         path.write_bytes(good)
     assert many.check(deep=True) == []
 

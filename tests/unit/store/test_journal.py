@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import threading
 from contextlib import closing
 from itertools import pairwise
 
@@ -156,17 +155,8 @@ def test_a_journal_that_cannot_be_written_is_told_and_the_commit_is_made(manifes
     assert journal.read() == truth(manifest)
 
 
-def test_many_writers_keep_it_in_order(manifest, journal):
-    def write(worker: int) -> None:
-        own = SqliteManifest(manifest.path)
-        for i in range(10):
-            own.commit(put=[new(Slot("tokens", (f"m{worker}", "en"), "a"), f"{worker}-{i}")])
-
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_many_writers_keep_it_in_order(manifest, journal, write_at_once):
+    write_at_once(manifest.path)
     assert journal.read() == truth(manifest)
     assert journal.read().last == 40
 

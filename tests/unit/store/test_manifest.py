@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import threading
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -103,17 +102,8 @@ def test_what_became_of_files(manifest):
     assert files["f1"].superseded_at == manifest.snapshot(2).created_at
 
 
-def test_many_writers_lose_nothing(tmp_path, manifest):
-    def write(worker: int) -> None:
-        own = SqliteManifest(tmp_path / "manifest.sqlite")
-        for i in range(10):
-            own.commit(put=[new(Slot("tokens", (f"m{worker}", "en"), "a"), f"{worker}-{i}")])
-
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_many_writers_lose_nothing(manifest, write_at_once):
+    write_at_once(manifest.path)
     assert manifest.head() == 40
     assert {entry.file for entry in manifest.snapshot().entries} == {f"{worker}-9" for worker in range(4)}
 
@@ -193,8 +183,10 @@ def test_a_file_that_was_replaced_meanwhile_is_not_hidden(manifest):
     assert manifest.snapshot().hidden == frozenset()
 
 
-def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest):
-    (one,) = manifest.commit([new(ONE, "f1")])
+def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest, as_before):
+    manifest.commit([new(ONE, "f1")])
+    as_before(manifest.path)
+    (one,) = manifest.snapshot().entries
     tables = "select name from sqlite_master where name in ('hidden', 'scope')"
     with sqlite3.connect(manifest.path) as connection:
         assert connection.execute(tables).fetchall() == []
@@ -204,15 +196,9 @@ def test_a_manifest_from_before_scopes_opens_and_gets_one(manifest):
     assert manifest.snapshot().shown == ()
 
 
-def _without_digests(path):
-    """Make a manifest what an earlier version wrote."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("alter table versions drop column digest")
-
-
-def test_a_manifest_from_before_digests_gets_them_with_its_next_commit(manifest, monkeypatch):
+def test_a_manifest_from_before_digests_gets_them_with_its_next_commit(manifest, as_before, monkeypatch):
     manifest.commit(put=[new(ONE, "f1")])
-    _without_digests(manifest.path)
+    as_before(manifest.path)
     content = manifest.path.read_bytes()
     earlier = SqliteManifest(manifest.path)
     for _ in range(2):

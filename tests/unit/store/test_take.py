@@ -104,6 +104,10 @@ def assert_sound(warehouse: Warehouse) -> None:
     places = [path for place in ("tables", "models", "sql") for path in (warehouse.root / place).rglob("*")]
     assert {path.relative_to(warehouse.root).as_posix() for path in places if path.is_file()} <= named
     assert all(path.is_file() or path.is_dir() for path in places)
+    stored = [path for path in places if path.suffix == ".parquet"]
+    assert not [path for path in stored if path.stat().st_mode & 0o222], (
+        "stored files are not written to again"
+    )
 
 
 def test_everything_comes_in_one_commit_and_nothing_is_written_there(here, there):
