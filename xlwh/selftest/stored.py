@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from xlwh.errors import ModelError
 from xlwh.jsons import parsed
 from xlwh.selftest.items import VERSION, Capability, Result, refusal
 from xlwh.store import Slot, Warehouse
+from xlwh.store.files import write_whole
 from xlwh.study import Study
 
 if TYPE_CHECKING:
@@ -66,11 +66,7 @@ class SelfTests:
         from xlwh.selftest.texts import chosen
 
         found = self_test(loaded, chosen(self._offered(loaded.key), loaded.task))
-        file = self._file(loaded.pin)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps([result.row() for result in found]), encoding="utf-8")
-        unfinished.replace(file)
+        write_whole(self._file(loaded.pin), json.dumps([result.row() for result in found]).encode("utf-8"))
         return found
 
     def unused(self, pins: Iterable[Pin]) -> list[Path]:
