@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.errors import ModelError
-from xlwh.jsons import parsed
+from xlwh.jsons import parsed, typed
 from xlwh.selftest.items import VERSION, Capability, Result, refusal
 from xlwh.store import Slot, Warehouse
 from xlwh.store.files import write_whole
@@ -53,9 +53,10 @@ class SelfTests:
         """The results of a model that was tried; None if it was not."""
         try:
             rows = parsed(self._file(pin).read_text(encoding="utf-8"))
-            return tuple(Result(**row) for row in rows)
-        except (OSError, ValueError, TypeError):
-            return None  # not there, or cut off: it is tried again
+            results: tuple[Result, ...] = typed(tuple[Result, ...], rows)
+        except (OSError, ValueError):
+            return None  # not there, or not what was written: it is tried again
+        return results
 
     def of(self, loaded: LoadedModel, again: bool = False) -> tuple[Result, ...]:
         """The results of a model, which is tried unless it was; `again` tries it in any case."""

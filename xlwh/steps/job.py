@@ -20,7 +20,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from xlwh.errors import StoreError, StudyError
-from xlwh.jsons import parsed
+from xlwh.jsons import parsed, typed
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot
 from xlwh.store.slots import contract
@@ -40,7 +40,7 @@ Stored = Mapping[str, pl.LazyFrame]
 P = TypeVar("P", bound=BaseModel)
 
 
-class Recipe(BaseModel, strict=True):
+class Recipe(BaseModel):
     """What a file was made from, as it says itself (see `Planned.recipe`)."""
 
     step: str
@@ -58,7 +58,10 @@ def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
 
     ValueError where it says something else than xlwh writes.
     """
-    return None if RECIPE not in metadata else Recipe.model_validate(parsed(metadata[RECIPE]))
+    if RECIPE not in metadata:
+        return None
+    recipe: Recipe = typed(Recipe, parsed(metadata[RECIPE]))
+    return recipe
 
 
 _PACKAGES = {"faiss": ("faiss-cpu", "faiss-gpu")}
