@@ -51,7 +51,7 @@ def place(tmp_path) -> Path:
     row |= {"task": "sequence_classification", "text": "Hello", "words": [], "word_spans": []}
     row |= {"source_file": "d.tsv", "row_number": 0}
     frame = pl.DataFrame([row], schema=schema("examples"))
-    for fingerprint in ("old", "new"):
+    for fingerprint in ("0" * 32, "1" * 32):
         warehouse.write({Slot("examples", ("d", "en"), "dev"): frame}, fingerprint)
     warehouse.build_catalogue()
     for folder in (tmp_path, *tmp_path.parents):
