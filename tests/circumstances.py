@@ -170,7 +170,7 @@ def _other(root: Path, place: Path) -> None:
     entry = Warehouse(root).entries("examples")[0]
     frame = pl.read_parquet(root / entry.file, hive_partitioning=False, glob=False)
     slot = Slot("examples", ("other", entry.slot.keys[1]), entry.slot.part)
-    Warehouse(place, create=True).write({slot: frame.with_columns(dataset=pl.lit("other"))}, "f")
+    Warehouse(place, create=True).write({slot: frame.with_columns(dataset=pl.lit("other"))}, "f" * 32)
 
 
 def main() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from xlwh.errors import StoreError
+from xlwh.errors import SqlError, StoreError
 from xlwh.store import journal
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import resting
@@ -20,11 +21,12 @@ from xlwh.store.contract import schema
 from xlwh.store.damage import damage
 from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
-from xlwh.store.kept import kept_damage, undigested
+from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.views import Sources
 
 Progress = Callable[[int, int], None]
 """Called with the files that were looked at, and how many there are to look at."""
@@ -47,12 +49,12 @@ class Checker:
         self,
         root: Path,
         manifest: Manifest,
-        definitions: str,
+        sources: Sources,
         deep: bool = False,
         tables: Collection[str] = (),
         sample: float | None = None,
     ) -> None:
-        """`definitions` is the digest that a current catalogue would carry.
+        """`sources` are those of the views and macros that a current catalogue holds.
 
         `deep`: whether all files are read; `sample`: how many, drawn at random, or which share of them where it is a
         float. With `tables`, only their files are looked at, and neither kept rows nor the catalogue. `StoreError` for
@@ -60,7 +62,7 @@ class Checker:
         """
         for table in tables:
             contract(table)
-        self._root, self._manifest, self._definitions = root, manifest, definitions
+        self._root, self._manifest, self._sources = root, manifest, sources
         self.tables = frozenset(tables)
         """To which the check is limited; empty for all."""
         self._snapshot = manifest.snapshot()
@@ -204,22 +206,36 @@ class Checker:
             problem = f"it was built for {info.root}"
         elif info.commit != self._snapshot.commit:
             problem = f"it shows commit {info.commit}, the last is {self._snapshot.commit}"
-        elif info.definitions != self._definitions:
+        elif info.definitions != self._sources.digest:
             problem = "the SQL changed since it was built"
         elif lost := info.lost():
             state = "is cut short" if (self._root / KEPT / lost[0]).is_file() else "is gone"
             problem = f"{lost[0]} {state}, which it reads"
         return problem
 
-    def _kept_files(self) -> list[str]:
-        """Files of kept rows that the catalogue reads."""
+    @property
+    def _shown(self) -> Mapping[str, Mapping[str, int]]:
+        """Kept rows that the catalogue reads, if it is of this place: by view, files and their bytes."""
         info: CatalogueInfo | None = self._info
-        if info is None or not same_place(info.root, self._root):
+        return {} if info is None or not same_place(info.root, self._root) else info.kept
+
+    def _kept_files(self) -> list[str]:
+        """Files of kept rows that connections read: those of the catalogue, or where that does not serve, all that are there."""
+        if self.tables:
             return []
-        return sorted({file for files in info.kept.values() for file in files})
+        found = {file for files in self._shown.values() for file in files}
+        if self.stale_catalogue is not None:
+            # Where no view can be made there is none to read them.
+            with suppress(SqlError):
+                prints = Fingerprints(self._sources.load(), self._snapshot)
+                found |= {file for each in all_kept(self._root, prints).values() for file in each.files}
+        return sorted(found)
 
     def _kept_rows(self, told: Progress) -> Iterator[Finding]:
-        lost, mend = set(self._info.lost() if self._info is not None else ()), "run `xlwh catalogue`"
+        lost, mend = (
+            set(self._info.lost() if self._info is not None and self._shown else ()),
+            "run `xlwh catalogue`",
+        )
         old = [file for file in self.kept if file in self.read and undigested(self._root, file)]
         for number, file in enumerate(self.kept):
             told(self.files - len(self.kept) + number, self.files)

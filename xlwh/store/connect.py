@@ -175,9 +175,12 @@ def _informed(
 
 def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
     """What an open catalogue says of itself. Raises `duckdb.Error` for a database that is none, or of another form."""
-    [(form, commit, built_at, root, definitions, changes)] = database.execute(
+    rows = database.execute(
         "select form, commit, built_at, root, definitions, changes from catalogue_info"
     ).fetchall()
+    if [tuple(map(type, row)) for row in rows] != [(int, int, datetime, str, str, str)]:
+        raise duckdb.InvalidInputException("The catalogue says something else of itself than xlwh writes.")
+    [(form, commit, built_at, root, definitions, changes)] = rows
     if form != FORM:
         raise duckdb.InvalidInputException(f"The catalogue is of form {form}.")
     kept: dict[str, dict[str, int]] = {}

@@ -371,12 +371,17 @@ def were_kept(root: Path, views: Iterable[View]) -> list[str]:
 
 
 def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...] | None:
-    """The columns of a view, if they are kept."""
+    """The columns of a view, if they are kept. Types are those that DuckDB writes: they become a part of statements."""
+    from duckdb.sqltypes import DuckDBPyType
+
     try:
         text = (root / KEPT / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
-        return tuple(Column(*each) for each in typed(list[tuple[str, str, str]], parsed(text)))
-    except (OSError, ValueError):
+        found = tuple(Column(*each) for each in typed(list[tuple[str, str, str]], parsed(text)))
+        types = {kind for each in found for kind in (each.type, each.stored)}
+        are_types = all(str(DuckDBPyType(kind)) == kind for kind in types)
+    except (OSError, ValueError, duckdb.Error):
         return None
+    return found if are_types else None
 
 
 def columns_file(prints: Fingerprints, name: str) -> str:

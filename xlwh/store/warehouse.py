@@ -362,7 +362,7 @@ class Warehouse:
         from xlwh.store.checks import Checker
 
         self.manifest.require_whole()
-        return Checker(self.root, self.manifest, self.sources().digest, deep, tables, sample)
+        return Checker(self.root, self.manifest, self.sources(), deep, tables, sample)
 
     def check(
         self, deep: bool = False, tables: Collection[str] = (), sample: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -24,7 +25,7 @@ from xlwh.report.views import FrameViews
 from xlwh.store import Slot, Warehouse, keeping
 from xlwh.store.catalogue import NAME, read_info
 from xlwh.store.connect import KEPT as FOLDER
-from xlwh.store.kept import Fingerprints, kept
+from xlwh.store.kept import Fingerprints, kept, note_change, note_digest
 from xlwh.store.views import load
 
 VIEWS = {
@@ -639,3 +640,36 @@ def test_what_stops_being_shown_begins_its_grace_then(filled, write):
     filled.build_catalogue()
     assert files
     assert all(path.stat().st_mtime > 1 for path in files)
+
+
+HOSTILE_TYPES = [
+    "BIGINT); copy (select 1) to '{}'; --",
+    "BIGINT, more INTEGER",
+    "bigint",
+    "nonsense",
+    "BIGINT) as x",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", HOSTILE_TYPES)
+def test_types_of_columns_become_no_statement(kind, filled, tmp_path):
+    """What lies in the folder of kept rows comes with a copied warehouse, its digests too."""
+    computed(filled)
+    path = next((filled.root / FOLDER / "lengths").rglob("columns.json"))
+    columns = json.loads(path.read_text())
+    columns[0][1] = kind.format(tmp_path / "written")
+    path.write_text(json.dumps(columns))
+    note_digest(path, path)
+    note_change(filled.root)
+    filled.build_catalogue()
+    same(filled)
+    assert "lengths" not in read_info(filled.root / NAME).kept
+    assert not (tmp_path / "written").exists()
+
+
+def test_kept_rows_of_a_moved_warehouse_are_checked(filled, tmp_path):
+    computed(filled)
+    moved = Warehouse(shutil.move(filled.root, tmp_path / "moved"), sql_dirs=filled._sql_dirs)
+    _damage(next((moved.root / FOLDER / "lengths").rglob("*.parquet")), "rows")
+    assert {finding.kind for finding in moved.check(deep=True)} == {"stale_catalogue", "wrong_digest"}
