@@ -24,6 +24,12 @@ _FULL = re.compile(
 )
 _UNCLEAR = re.compile(r"disk i/o error|unable to open database file|could not write|failed to write", re.I)
 """What SQLite and DuckDB say of a full disk, and of other things too: it counts where a disk is full."""
+_UNDECODABLE = re.compile(
+    r"out.of.spec|parquet error|parquet (?:file|schema|metadata|read)|TProtocolException|invalid TType|don't know what type|encoded schema stored in ARROW|"
+    r"could not read enough bytes|database has been invalidated",
+    re.I,
+)
+"""What Polars and DuckDB say of bytes that are no Parquet."""
 _FULL_NUMBERS = {errno.ENOSPC, errno.EDQUOT}
 _PATHS = re.compile(r"(?<![\w.])/[^\s'\":,;()]+")
 _LITTLE_BYTES = 1_000_000
@@ -79,6 +85,12 @@ def _known(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         where = "" if error.filename is None else f": '{_shown(error.filename)}'"
         return f"{error.strerror}{where}" if where or error.errno in _OF_THE_DISK else None
+    if type(error).__module__.startswith(("polars.", "_duckdb")) and _UNDECODABLE.search(str(error)):
+        text = " ".join(_shown(error).split())[:300]
+        return (
+            f"What was read is damaged ({text}). `xlwh check --deep` says which stored file it is, and `xlwh repair` makes it "
+            "again."
+        )
     if isinstance(error, MemoryError):
         return "Memory ran out. Close other programs, or ask for less at a time."
     if isinstance(error, RecursionError):

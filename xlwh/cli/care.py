@@ -144,8 +144,12 @@ def what_was_looked_at(checker: Checker) -> Iterator[str]:
 def _not_parallel(warehouse: Warehouse) -> list[str]:
     """What the audit of languages has refused."""
     from xlwh.corpora.parallelism import refused
+    from xlwh.store.parquet import UnreadableError, decoded
 
-    frame = refused(warehouse.scan("parallelism").collect())
+    try:
+        frame = refused(decoded(warehouse.scan("parallelism").collect))
+    except UnreadableError as error:
+        return [f"It cannot be told which languages are not parallel: {error}. Run: xlwh check --deep"]
     return [
         f"dataset {row['dataset']}: {row['target_language']} and {row['source_language']}, row {row['first_divergence']}: "
         f"{row['reason']}"

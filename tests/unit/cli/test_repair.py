@@ -26,6 +26,7 @@ aligned = "unchecked"
 """
 
 EXAMPLES, TOKENS = Slot("examples", ("nli", "de"), "dev"), Slot("tokens", ("a", "en"), "nli")
+PARALLELISM = Slot("parallelism", ("nli",))
 REJECTED = Slot("rejected_rows", ("nli", "de"), "dev")
 """Made by the partition that makes EXAMPLES."""
 
@@ -134,6 +135,15 @@ def test_kept_rows_are_computed_again(xlwh, made, name):
     head = made.manifest.head()
     assert xlwh("repair")[0] == 0
     assert (made.check(deep=True), made.manifest.head()) == ([], head)
+
+
+def test_a_quick_check_tells_what_it_cannot_read(xlwh, made):
+    path = path_of(made, PARALLELISM)
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+    code, out, err = xlwh("check")
+    assert (code, "Run: xlwh check --deep" in " ".join(out.split())) == (1, True), err
 
 
 def test_nothing_is_made_from_a_damaged_file(xlwh, made):
