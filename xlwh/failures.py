@@ -25,7 +25,7 @@ _FULL = re.compile(
 _UNCLEAR = re.compile(r"disk i/o error|unable to open database file|could not write|failed to write", re.I)
 """What SQLite and DuckDB say of a full disk, and of other things too: it counts where a disk is full."""
 _UNDECODABLE = re.compile(
-    r"out.of.spec|parquet error|parquet (?:file|schema|metadata|read)|TProtocolException|invalid TType|don't know what type|encoded schema stored in ARROW|"
+    r"out.of.spec|parquet error|parquet (?:file|schema|metadata|read)|metadata is corrupt|decompression failure|TProtocolException|invalid TType|don't know what type|encoded schema stored in ARROW|"
     r"could not read enough bytes|database has been invalidated",
     re.I,
 )
