@@ -13,7 +13,7 @@ import secrets
 import shutil
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,21 +25,14 @@ from xlwh.digests import HashCache, sha256
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
-from xlwh.store.clock import TOLERANCE
+from xlwh.store.clock import TOLERANCE, stored
 from xlwh.store.connect import NAME, read_info
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, remove, sync
 from xlwh.store.integrity import faults
-from xlwh.store.journal import History, Row, history
+from xlwh.store.journal import History, Row, about, history
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest_file import (
-    ManifestFile,
-    about,
-    has_manifest,
-    introduce,
-    log_ahead,
-    new_database,
-    stored,
-)
+from xlwh.store.manifest_file import ManifestFile, has_manifest, introduce, log_ahead, new_database
+from xlwh.store.manifest_sql import fill
 from xlwh.store.parquet import UnreadableError, decoded, metadata_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.soundness import DamagedManifestError, LostManifestError, beside, require_whole
@@ -368,10 +361,7 @@ class _Rebuilding:
         try:
             with closing(new_database(path)) as connection:
                 connection.execute("begin")
-                connection.executemany("insert into about values (?, ?)", values.items())
-                connection.executemany("insert into commits values (?, ?)", base.commits)
-                for table, rows in base.rows.items():
-                    _insert(connection, table, rows)
+                fill(connection, values, base)
                 introduce(connection, self._journal)
                 connection.execute("commit")
                 require_whole(connection, path)
@@ -521,13 +511,3 @@ def _address(row: Row) -> tuple[str, str, str]:
 
 def _nanoseconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1e9)
-
-
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
-    """Rows by the names of their columns; those that the table does not have are an error of SQLite."""
-    by_columns = defaultdict[tuple[str, ...], list[Row]](list)
-    for row in rows:
-        by_columns[tuple(row)].append(row)
-    for columns, group in by_columns.items():
-        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-        connection.executemany(f"insert into {table} ({names}) values ({values})", group)
