@@ -10,13 +10,11 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from xlwh.digests import HashCache
 from xlwh.store.damage import Damage, damage
-
-if TYPE_CHECKING:
-    from xlwh.store.manifest_sql import Connection
+from xlwh.store.database import Connection
 
 Kind = Literal["model", "metric", "sql"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

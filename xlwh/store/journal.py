@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from xlwh.errors import StoreError
+from xlwh.store.database import Source
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 
@@ -38,19 +38,6 @@ _WINDOW = 1 << 16
 """Bytes that are read at a time to find the last commit."""
 
 Row = dict[str, Any]
-
-
-class Source(Protocol):
-    """A connection to the database of a manifest, of which a journal is written."""
-
-    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Any:
-        """Run a statement with `?` for values; its rows, as `fetchone`, `fetchall` and iteration give them."""
-
-    def columns(self, table: str) -> Collection[str]:
-        """Names of a table's columns; none where it does not exist."""
-
-    def recording(self, lock: FileLock) -> AbstractContextManager[None]:
-        """A transaction that reads, while nobody else writes to the journal that the lock is of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,10 @@ class ConflictError(StoreError):
 class Manifest(Protocol):
     """What the store needs of a manifest."""
 
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: a file, or a database without a password."""
+
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry."""
 

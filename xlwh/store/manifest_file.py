@@ -17,8 +17,9 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import artefacts, journal
 from xlwh.store.clock import stored
+from xlwh.store.database import Source
 from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, path_beside, publish
-from xlwh.store.journal import Journal, Mark, Source, about
+from xlwh.store.journal import Journal, Mark, about
 from xlwh.store.locks import FileLock
 from xlwh.store.soundness import (
     APPLICATION_ID,

@@ -12,14 +12,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from datetime import datetime
 from sys import intern
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from xlwh.errors import StoreError
 from xlwh.store import artefacts as artefact_rows
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
 from xlwh.store.clock import Stamp, commit_at, parsed, settled, stamps, stored
-from xlwh.store.journal import History, Journal, Source, about
+from xlwh.store.database import Connection, Source
+from xlwh.store.journal import History, Journal, about, history
 from xlwh.store.manifest import (
     Changes,
     ConflictError,
@@ -40,22 +41,6 @@ _SINGLY = 50
 """Slots that are looked up one by one: of more, all that is current is read at once."""
 
 
-class Connection(Source, Protocol):
-    """A connection to the database of a manifest, within a transaction."""
-
-    def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> Any:
-        """Run a statement for each row of values."""
-
-    def now(self) -> datetime:
-        """What the clock says that gives commits their times."""
-
-    def add_commit(self, number: int, now: str) -> None:
-        """Make the row of a new commit."""
-
-    def require_held(self, slots: Collection[Slot]) -> None:
-        """`StoreError` where this process had claimed one of these slots, and another may work on it by now."""
-
-
 class SqlManifest(ABC):
     """All that a manifest does, over connections to a database (see `Manifest`)."""
 
@@ -70,6 +55,10 @@ class SqlManifest(ABC):
     @abstractmethod
     def _open(self) -> AbstractContextManager[Connection]:
         """A transaction that reads, and sees one state from its first statement to its last."""
+
+    @abstractmethod
+    def _connected(self) -> AbstractContextManager[Connection]:
+        """A connection outside of a transaction."""
 
     @abstractmethod
     def _write(self, work: Callable[[Connection], T], is_commit: bool = True) -> T:
@@ -264,6 +253,17 @@ class SqlManifest(ABC):
             return "there is none" if self.head() else None
         # A commit that was made meanwhile is in it soon.
         return found.damage
+
+    def keeps_journal(self) -> bool:
+        """Whether it has a journal; one of an earlier version gets it with its next commit."""
+        with self._open() as connection:
+            return bool(about(connection))
+
+    def rewrite_journal(self) -> None:
+        """Write the journal anew, of all that there is."""
+        with self._connected() as connection, connection.recording(self.journal.lock()):
+            known = about(connection)
+            self.journal.write(history(connection, known["identity"], known["began_at"]))
 
     def stamps(self) -> list[Stamp]:
         with self._open() as connection:

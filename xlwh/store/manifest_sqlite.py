@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from xlwh.store.database import Connection
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import ManifestFile, SqliteConnection, has_manifest, introduce
-from xlwh.store.manifest_sql import Connection, SqlManifest
+from xlwh.store.manifest_sql import SqlManifest
 from xlwh.store.soundness import require_whole
 
 T = TypeVar("T")
@@ -39,6 +40,9 @@ class SqliteManifest(SqlManifest):
         with self._file.open() as connection:
             connection.execute("begin")
             yield connection
+
+    def _connected(self) -> AbstractContextManager[SqliteConnection]:
+        return self._file.open()
 
     def _write(self, work: Callable[[Connection], T], is_commit: bool = True) -> T:
         with self._file.open() as connection:

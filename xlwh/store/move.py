@@ -7,8 +7,6 @@ finished by the same command.
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from xlwh.errors import StoreError
@@ -17,19 +15,11 @@ from xlwh.store.files import MANIFEST, PLACE, make_folder, path_beside, publish,
 from xlwh.store.journal import History, Journal
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Scope
-from xlwh.store.manifest_file import (
-    ManifestFile,
-    has_manifest,
-    introduce,
-    log_ahead,
-    mark_moved,
-    new_database,
-)
+from xlwh.store.manifest_file import ManifestFile, has_manifest, introduce, mark_moved
 from xlwh.store.manifest_postgres import create, everything, first_values, identity_of, take_out
-from xlwh.store.manifest_sql import fill, note_scope
+from xlwh.store.manifest_rebuilt import set_aside, write_file
 from xlwh.store.place import Place, is_embedded, read_place, write_place
 from xlwh.store.postgres import Address, Database
-from xlwh.store.soundness import beside
 
 _Manifest = tuple[dict[str, str], History, Scope | None]
 """What it says of itself, its history, whose scope it has."""
@@ -82,7 +72,7 @@ def _create(root: Path, database: Database, manifest: _Manifest) -> None:
 
 
 def _out_of_file(root: Path, database: Database) -> str:
-    path, file = root / MANIFEST, ManifestFile(root / MANIFEST)
+    file = ManifestFile(root / MANIFEST)
     file.examine()
     with file.open() as connection:
         connection.execute("begin immediate")
@@ -94,9 +84,7 @@ def _out_of_file(root: Path, database: Database) -> str:
         mark_moved(connection)
         connection.execute("commit")
     name = _free_name(root)
-    for each in (path, *beside(path)):
-        each.rename(root / f"{name}{each.name.removeprefix(path.stem)}")
-    sync(root)
+    set_aside(root, name)
     return (
         f"The manifest of {root}, to commit {manifest[1].last}, is in {database.address} now. The former one is kept as "
         f"{name}.sqlite; delete it when nothing is missed."
@@ -123,30 +111,13 @@ def to_sqlite(root: Path) -> str:
         place = read_place(root)
         unfinished = path_beside(path)
         try:
-            _, known, _ = take_out(
-                Database(place.address), lambda found: _write_file(unfinished, root, found)
-            )
+            _, known, _ = take_out(Database(place.address), lambda found: write_file(unfinished, *found))
             publish(unfinished, path)
             (root / PLACE).unlink()
             sync(root)
         finally:
             unfinished.unlink(missing_ok=True)
     return f"The manifest of {root}, to commit {known.last}, is {path} now."
-
-
-def _write_file(path: Path, root: Path, manifest: _Manifest) -> None:
-    values, known, scope = manifest
-    try:
-        with closing(new_database(path)) as connection:
-            connection.execute("begin")
-            fill(connection, values, known)
-            if scope is not None:
-                note_scope(connection, scope)
-            introduce(connection, Journal(root / journal.NAME))
-            connection.execute("commit")
-            log_ahead(connection)
-    except sqlite3.Error as error:
-        raise StoreError(f"No manifest can be made at {path}: {error}.") from error
 
 
 def _free_name(root: Path) -> str:

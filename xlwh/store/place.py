@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.errors import StoreError
-from xlwh.store.files import MANIFEST, PLACE, write_whole
+from xlwh.store.files import PLACE, write_whole
 
 if TYPE_CHECKING:
-    from xlwh.store.manifest_sql import SqlManifest
     from xlwh.store.postgres import Address
 
 _HEAD = """\
@@ -61,14 +60,3 @@ def write_place(root: Path, place: Place) -> None:
     values = {"url": place.address.url, "schema": place.address.schema, "identity": place.identity}
     lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
     write_whole(root / PLACE, (_HEAD + "".join(lines)).encode())
-
-
-def open_manifest(root: Path) -> SqlManifest:
-    """The manifest of a warehouse; an embedded one is made where there is none."""
-    if is_embedded(root):
-        from xlwh.store.manifest_sqlite import SqliteManifest
-
-        return SqliteManifest(root / MANIFEST)
-    from xlwh.store.manifest_postgres import PostgresManifest
-
-    return PostgresManifest(root)

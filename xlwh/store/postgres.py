@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from xlwh.errors import StoreError
 from xlwh.store.claims import HeldError
+from xlwh.store.postgres_schema import COLUMNS
 from xlwh.store.slots import Slot
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class PgConnection:
 
     def columns(self, table: str) -> Collection[str]:
         """Names of a table's columns; none where it does not exist."""
-        return _columns(table)
+        return COLUMNS.get(table, ())
 
     def now(self) -> datetime:
         """What the server's clock says: the same for all machines."""
@@ -379,10 +380,3 @@ def _held(address: Address, process: int) -> dict[str, str]:
 def _translated(statement: str) -> str:
     """A statement with psycopg's marks in place of `?`."""
     return statement.replace("?", "%s")
-
-
-@cache
-def _columns(table: str) -> tuple[str, ...]:
-    from xlwh.store.manifest_postgres import COLUMNS
-
-    return COLUMNS.get(table, ())

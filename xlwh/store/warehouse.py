@@ -19,7 +19,7 @@ from xlwh.store.contract import checked, schema
 from xlwh.store.files import is_file_of, make_folder, write_whole
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
-from xlwh.store.place import open_manifest
+from xlwh.store.manifests import open_manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame

@@ -17,8 +17,8 @@ from postgres_server import Server
 from xlwh.store import Slot, Warehouse, schema
 from xlwh.store.manifest import NewFile
 from xlwh.store.manifest_sql import SqlManifest
+from xlwh.store.manifests import open_manifest
 from xlwh.store.move import to_postgres
-from xlwh.store.place import open_manifest
 from xlwh.store.postgres import Address
 from xlwh.store.views import shipped_sql
 
