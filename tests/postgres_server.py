@@ -61,20 +61,23 @@ class Server:
             "logging_collector": "off",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen(
-            [str(self._programs / "postgres"), "-D", str(self._data), *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            **self._as_user(),
-        )
+        command = [str(self._programs / "postgres"), "-D", str(self._data), *options]
         deadline = time.monotonic() + 60
         while True:
+            # After a kill its children may hold the memory that they share for a moment.
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    command,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    **self._as_user(),
+                )
             try:
                 psycopg.connect(self.url()).close()
                 return
             except psycopg.OperationalError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
 

@@ -17,6 +17,16 @@ def parsed(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def typed(kind: Any, value: Any) -> Any:
+    """A JSON value as a `kind` (a dataclass, a model of pydantic, or any other type); `ValueError` where it is none.
+
+    Nothing is converted but whole numbers to floats.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+
+
 def read_object(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> dict[str, Any]:
     """The JSON object that a file holds; an error of `kind` names the file, `what` it is of, and what to do `then`."""
     try:

@@ -129,6 +129,11 @@ def what_was_looked_at(checker: Checker) -> Iterator[str]:
         yield f"{shown(read)} of {shown(checker.files)}, drawn at random, were read and compared with their digests."
     else:
         yield "None was read: whether their bytes are those that were written is told by `xlwh check --deep`."
+    if checker.unused_catalogue:
+        yield (
+            f"Nothing can be written here, and of the catalogue it is true that {checker.unused_catalogue}: each connection makes its "
+            "own. No fault."
+        )
     if checker.undigested:
         yield (
             f"No digest: {counted(checker.undigested, 'file')} from an earlier version of xlwh. When they are read they "

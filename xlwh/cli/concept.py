@@ -9,6 +9,7 @@ import click
 
 from xlwh.cli.app import group, warehouse_option
 from xlwh.cli.render import grid
+from xlwh.store.files import replacing
 
 
 @group(name="concept")
@@ -203,7 +204,7 @@ def export(model: str, out: Path, clustering: str | None, num_words: int, root: 
         .collect()
     )
     known = counted.join(labels, on=["clustering", "concept"], how="left", maintain_order="left")
-    with out.open("w", encoding="utf-8", newline="") as file:
+    with replacing(out) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, "words"])
         for row in known.to_dicts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections import Counter
 from functools import cache
@@ -10,11 +11,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from xlwh.errors import XlwhError
+from xlwh.store.files import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
 COLOURS = ("#1b6ca8", "#c0392b", "#2e7d32", "#8e44ad", "#b9770e", "#37474f")
 WORDS = 60
+KINDS = ("png", "svg", "pdf")
+"""Formats of its file."""
 _SIZES = (11, 46)
 """Smallest and largest letters, points."""
 
@@ -78,8 +84,13 @@ def _installed() -> dict[str, str]:
 def draw(words: pl.DataFrame, out: Path, title: str = "") -> list[str]:
     """Draw rows (language, word, occurrences) as a cloud, a colour per language; the file's ending is its format.
 
-    Returns the words that are left out because no installed font has their script.
+    Returns the words that are left out because no installed font has their script. XlwhError for another ending.
     """
+    kind = out.suffix.removeprefix(".").lower()
+    if kind not in KINDS:
+        raise XlwhError(
+            f"{out}: a cloud is drawn as {', '.join(KINDS)}. End the name of the file with one of them."
+        )
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -115,7 +126,9 @@ def draw(words: pl.DataFrame, out: Path, title: str = "") -> list[str]:
         colour = COLOURS[number % len(COLOURS)]
         figure.text(0.99 - 0.05 * (len(languages) - 1 - number), 0.965, language, color=colour, ha="right")
     figure.text(0.01, 0.965, title, color="#333333", parse_math=False)
-    figure.savefig(out)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind)
+    write_whole(out, drawn.getvalue())
     return missing
 
 

@@ -23,6 +23,7 @@ from xlwh.jsons import parsed
 from xlwh.models.families import family_of
 from xlwh.models.families.base import base_model
 from xlwh.models.pins import refuse_foreign
+from xlwh.store.files import write_whole
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -84,12 +85,14 @@ def save_pruned(loaded: LoadedModel, removed: Iterable[Player], folder: Path, **
     heads = tuple(removed)
     pruned = without_heads(loaded.model, heads)
     folder.mkdir(parents=True, exist_ok=True)
+    # The mask comes last, and goes first: a folder without one holds no pruned model.
+    (folder / MASK_FILE).unlink(missing_ok=True)
     loaded.config.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     # Tied weights are stored once under each name: a copy keeps safetensors from refusing shared memory.
     state = {name: value.contiguous().clone() for name, value in pruned.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / MASK_FILE).write_text(mask_json(heads, **about), encoding="utf-8")
+    write_whole(folder / MASK_FILE, mask_json(heads, **about).encode("utf-8"))
     return pruned
 
 

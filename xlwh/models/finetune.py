@@ -35,9 +35,10 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat
 
 from xlwh.errors import ModelError
-from xlwh.jsons import read_object
+from xlwh.jsons import read_object, typed
 from xlwh.models.batches import plan
 from xlwh.models.training_data import (
     Objective,
@@ -120,7 +121,31 @@ def finetune(
 def read_training(folder: Path) -> dict[str, Any]:
     """What `finetune` recorded beside a model: recipe, counts, scores and the learning curve."""
     then = f"Remove the folder {folder} to train that model again."
-    return read_object(folder / TRAINING_FILE, ModelError, then=then)
+    record = read_object(folder / TRAINING_FILE, ModelError, then=then)
+    try:
+        told: _Record = typed(_Record, record)
+    except ValueError as error:
+        raise ModelError(f"{folder / TRAINING_FILE} is not what a training writes: {error}. {then}") from None
+    return {**record, **told.model_dump(exclude={"recipe"})}
+
+
+class _Recipe(BaseModel):
+    dataset: str
+    languages: list[str]
+    seed: int
+
+
+class _Record(BaseModel):
+    """What is looked up in a record."""
+
+    model: str
+    recipe: _Recipe
+    train_examples: int
+    train_steps: int
+    best_step: int
+    dev_score: FiniteFloat
+    duration_s: FiniteFloat
+    stopped_early: bool
 
 
 def learning_rate(peak: float, step: int, warmup_steps: int, planned_steps: int) -> float:

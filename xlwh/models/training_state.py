@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from xlwh.errors import ModelError
-from xlwh.jsons import parsed
+from xlwh.jsons import parsed, typed
 from xlwh.store.files import make_folder, publish, size, sync
 from xlwh.store.locks import FileLock
 
@@ -107,7 +107,7 @@ class Workspace:
         if path.exists():
             try:
                 with safe_open(path, framework="pt") as file:
-                    self.position = Position(**parsed(file.metadata()["position"]))
+                    self.position = typed(Position, parsed(file.metadata()["position"]))
                 _set(model, optimizer, load_file(path))
                 if self.position.best_step and not self._best_path.is_file():
                     raise FileNotFoundError(f"{self._best_path.name} is missing")

@@ -21,6 +21,7 @@ from xlwh.report.tables import latex, markdown, safe_csv
 from xlwh.report.theme import COLOURS, Mode, plain
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
+from xlwh.store.files import write_whole
 
 ENDINGS = {"csv": "csv", "latex": "tex", "markdown": "md", "parquet": "parquet"}
 """Kind of a table's file -> the end of its name."""
@@ -63,11 +64,11 @@ def export(
                 tell(f"{each.name} has no choice {', '.join(foreign)}: it is drawn for all that there is")
             for kind in formats:
                 path = folder / f"{each.name}.{kind}"
-                path.write_bytes(picture(found, each.title, kind, mode))
+                write_whole(path, picture(found, each.title, kind, mode))
                 yield path
             for kind in tables:
                 path = folder / f"{each.name}.{ENDINGS[kind]}"
-                path.write_bytes(table(found, kind))
+                write_whole(path, table(found, kind))
                 yield path
     if reasons and (only or len(reasons) == len(wanted)):
         raise MissingDataError("\n".join(reasons))
@@ -119,9 +120,9 @@ def table(drawn: Drawn, kind: str) -> bytes:
         frame = drawn.table.select(pl.all(), *constant)
         if kind == "csv":
             return safe_csv(frame).encode("utf-8")
-        out = io.BytesIO()
-        frame.write_parquet(out)
-        return out.getvalue()
+        content = io.BytesIO()
+        frame.write_parquet(content)
+        return content.getvalue()
     said = visible(chosen_text(drawn.offers)).replace("\n", " ")
     if kind == "latex":
         return f"% {said}\n{latex(drawn.table)}".encode()

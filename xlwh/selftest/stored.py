@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.errors import ModelError
-from xlwh.jsons import parsed
+from xlwh.jsons import parsed, typed
 from xlwh.selftest.items import VERSION, Capability, Result, refusal
 from xlwh.store import Slot, Warehouse
+from xlwh.store.files import write_whole
 from xlwh.study import Study
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ class SelfTests:
         """The results of a model that was tried; None if it was not."""
         try:
             rows = parsed(self._file(pin).read_text(encoding="utf-8"))
-            return tuple(Result(**row) for row in rows)
-        except (OSError, ValueError, TypeError):
-            return None  # not there, or cut off: it is tried again
+            results: tuple[Result, ...] = typed(tuple[Result, ...], rows)
+        except (OSError, ValueError):
+            return None  # not there, or not what was written: it is tried again
+        return results
 
     def of(self, loaded: LoadedModel, again: bool = False) -> tuple[Result, ...]:
         """The results of a model, which is tried unless it was; `again` tries it in any case."""
@@ -66,11 +67,7 @@ class SelfTests:
         from xlwh.selftest.texts import chosen
 
         found = self_test(loaded, chosen(self._offered(loaded.key), loaded.task))
-        file = self._file(loaded.pin)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps([result.row() for result in found]), encoding="utf-8")
-        unfinished.replace(file)
+        write_whole(self._file(loaded.pin), json.dumps([result.row() for result in found]).encode("utf-8"))
         return found
 
     def unused(self, pins: Iterable[Pin]) -> list[Path]:

@@ -108,6 +108,7 @@ class History:
                     (platform.node(), _LATEST),
                 ).fetchall()
         except sqlite3.Error:
+            # A damaged one is passed over: estimates, and the order of work, are all that depends on it.
             return []
         found = [dict(zip(names, row, strict=True)) for row in rows]
         try:

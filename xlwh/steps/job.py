@@ -20,6 +20,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from xlwh.errors import StoreError, StudyError
+from xlwh.jsons import parsed, typed
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot
 from xlwh.store.slots import contract
@@ -37,6 +38,31 @@ Stored = Mapping[str, pl.LazyFrame]
 """The rows of a job's files, by table."""
 
 P = TypeVar("P", bound=BaseModel)
+
+
+class Recipe(BaseModel):
+    """What a file was made from, as it says itself (see `Planned.recipe`)."""
+
+    step: str
+    version: str
+    contracts: dict[str, int]
+    libraries: dict[str, str]
+    params: dict[str, Any]
+    model: list[Any] | None
+    inputs: list[str]
+    files: list[str]
+
+
+def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
+    """What a file was made from, by its metadata; None where an earlier version wrote it.
+
+    ValueError where it says something else than xlwh writes.
+    """
+    if RECIPE not in metadata:
+        return None
+    recipe: Recipe = typed(Recipe, parsed(metadata[RECIPE]))
+    return recipe
+
 
 _PACKAGES = {"faiss": ("faiss-cpu", "faiss-gpu")}
 """Libraries that come as one of several packages, which give the same numbers."""

@@ -32,6 +32,7 @@ from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
 from xlwh.store.files import is_file_of
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -475,7 +476,12 @@ class Partition:
 
     def read(self, entry: Entry) -> pl.LazyFrame:
         """The rows of a file that was `required`."""
-        return pl.scan_parquet(self.root / entry.file, hive_partitioning=False, glob=False)
+        return pl.scan_parquet(self.file(entry), hive_partitioning=False, glob=False)
+
+    def file(self, entry: Entry) -> Path:
+        """A file that decides which jobs there are. StoreError where it has other bytes than were written."""
+        require_undamaged(self.root, entry)
+        return self.root / entry.file
 
     def use(self, model: str, *options: str, only_tokens: bool = False) -> ModelUse:
         """A model with those of its options that reach the rows of this step."""

@@ -22,6 +22,7 @@ from xlwh.steps.planning import Definition
 from xlwh.store import schema
 from xlwh.store.artefacts import Artefact, faults
 from xlwh.store.checkpoints import checkpoint
+from xlwh.store.integrity import require_undamaged
 
 if TYPE_CHECKING:
     import torch
@@ -65,13 +66,16 @@ class Work:
         return found.collect()
 
     def files(self, job: Job, table: str, **keys: str) -> list[Path]:
-        """The files of a table among a job's inputs."""
-        return [
-            self.root / entry.file
+        """The files of a table among a job's inputs. StoreError where one has other bytes than were written."""
+        chosen = [
+            entry
             for entry in job.inputs
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
+        for entry in chosen:
+            require_undamaged(self.root, entry)
+        return [self.root / entry.file for entry in chosen]
 
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""

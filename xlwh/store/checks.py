@@ -80,6 +80,7 @@ class Checker:
         self.undigested = sum(entry.digest is None for entry in self.entries)
         """Stored files without a digest, which are only decoded."""
         self._is_deep = deep and sample is None and not tables
+        self._is_writable = os.access(root, os.W_OK)
 
     @property
     def files(self) -> int:
@@ -92,7 +93,7 @@ class Checker:
         for finding in self._findings(progress):
             damaged = damaged or not (finding.kind in _NO_DAMAGE or finding.file.startswith(KEPT))
             yield finding
-        if self._is_deep and not damaged and os.access(self._root, os.W_OK):
+        if self._is_deep and not damaged and self._is_writable:
             self._manifest.note_checked()
 
     def _findings(self, progress: Progress | None) -> Iterator[Finding]:
@@ -182,7 +183,18 @@ class Checker:
         return [path for path, _ in files_in(folder)] if folder.is_dir() else []
 
     def _catalogue(self) -> Iterator[Finding]:
-        path, info, mend = self._root / NAME, self._info, "run `xlwh catalogue`"
+        if (problem := self.stale_catalogue) is not None and self._is_writable:
+            yield Finding("stale_catalogue", NAME, f"{problem}; run `xlwh catalogue`")
+
+    @property
+    def unused_catalogue(self) -> str | None:
+        """Why connections make a catalogue of their own where none can be written, which is no fault of what is stored."""
+        return None if self.tables or self._is_writable else self.stale_catalogue
+
+    @property
+    def stale_catalogue(self) -> str | None:
+        """Why the catalogue does not show this state of this warehouse; None where it does."""
+        path, info = self._root / NAME, self._info
         problem = None
         if not path.is_file():
             problem = "there is none"
@@ -197,8 +209,7 @@ class Checker:
         elif lost := info.lost():
             state = "is cut short" if (self._root / KEPT / lost[0]).is_file() else "is gone"
             problem = f"{lost[0]} {state}, which it reads"
-        if problem is not None:
-            yield Finding("stale_catalogue", path.name, f"{problem}; {mend}")
+        return problem
 
     def _kept_files(self) -> list[str]:
         """Files of kept rows that the catalogue reads."""

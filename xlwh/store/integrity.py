@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
+from xlwh.digests import FileMemo
 from xlwh.errors import ContractError, StoreError
+from xlwh.store.apart import UNVOUCHED
 from xlwh.store.contract import checked
 from xlwh.store.damage import damage
 from xlwh.store.parquet import UnreadableError, decoded, is_whole
@@ -29,6 +32,9 @@ Kind = Literal[
     "stale_catalogue",
     "damaged_journal",
 ]
+
+_LOOKED_AT = FileMemo[tuple[Kind, str] | None](500_000)
+"""What is wrong with files."""
 
 MEND = "run `xlwh repair`"
 
@@ -64,7 +70,11 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
         return
     if deep:
         try:
-            yield from _content(root / entry.file, entry)
+            yield from (
+                _content(root / entry.file, entry)
+                if entry.digest
+                else _content_apart(root / entry.file, entry)
+            )
         except UnreadableError as error:
             yield Finding("unreadable_file", entry.file, f"{error}; {MEND}", entry.slot)
             return
@@ -77,8 +87,15 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
 
 
 def require_undamaged(root: Path, entry: Entry) -> None:
-    """StoreError where the file of an entry has other bytes than were written, before they are used for a new file."""
-    found = _damage(root, entry, deep=True)
+    """StoreError where the file of an entry has other bytes than were written, before anything is made from them.
+
+    A file that rests is read once by a process.
+    """
+    try:
+        looked = partial(_damage, root, entry, deep=True)
+        found = _LOOKED_AT.get(root / entry.file, looked, (entry.size_bytes, entry.digest))
+    except OSError:
+        found = _damage(root, entry, deep=True)
     if found is not None:
         raise StoreError(f"{entry.file} of {entry.slot} is damaged: {found[1]}. Run: xlwh repair")
 
@@ -94,6 +111,15 @@ def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
     except OSError as error:
         return "unreadable_file", error.strerror or str(error)
     return None if is_parquet else ("unreadable_file", "it does not begin and end as a Parquet file does")
+
+
+def _content_apart(path: Path, entry: Entry) -> list[Finding]:
+    """The same of bytes that may be any: they are decoded where they can do no harm."""
+    return UNVOUCHED.call(_listed, path, entry)
+
+
+def _listed(path: Path, entry: Entry) -> list[Finding]:
+    return list(_content(path, entry))
 
 
 def _content(path: Path, entry: Entry) -> Iterator[Finding]:

@@ -15,10 +15,11 @@ from pathlib import Path
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
-from xlwh.errors import SqlError
+from xlwh.errors import SqlError, StoreError
 from xlwh.store import catalogue
 from xlwh.store.connect import KEPT, failure, open_in_memory
 from xlwh.store.files import make_folder, path_beside, publish, remove
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.kept import (
     Column,
     File,
@@ -97,6 +98,8 @@ class Keeper:
         self._kept: dict[str, Kept] = {}
         self._files: dict[str, dict[Values, File]] = {}
         """Of the views that are kept, by slice."""
+        self._sound: set[str] = set()
+        """Files that were read, and are those that were written."""
         self._restricted: set[str] = set()
         """Tables and kept views that show a part of their rows at the moment."""
         self._database: duckdb.DuckDBPyConnection | None = None
@@ -191,7 +194,7 @@ class Keeper:
                     raise SqlError(f"it reads `{other}`: {error}")
             computed = self._compute(database, view)
             error = None
-        except (SqlError, duckdb.Error) as reason:
+        except (SqlError, StoreError, duckdb.Error) as reason:
             told = failure(reason) if isinstance(reason, duckdb.Error) else reason
             error = f"{view.name} cannot be computed: {told}"
         return Keeping(slices, computed, time.perf_counter() - began, error)
@@ -210,6 +213,7 @@ class Keeper:
         for batch in self._batches(view, missing):
             if self._stopped:
                 raise SqlError("stopped")
+            self._require_undamaged(view, batch)
             self._restrict(database, view, batch)
             if len(batch) == 1:
                 self._write_one(database, view, columns, batch[0])
@@ -359,6 +363,27 @@ class Keeper:
                 entries = [entry for each, group in groups.items() if each in wanted for entry in group]
                 catalogue.make_files_view(database, self._root, key, entries)
             (self._restricted.discard if whole else self._restricted.add)(key)
+
+    def _require_undamaged(self, view: View, batch: Sequence[Values]) -> None:
+        """Raise `StoreError` where a file that these slices read is not the one that was written."""
+        inputs, prints = self._prints.inputs(view.name), self._prints
+        entries = [entry for table in inputs.stored for entry in prints.stored.every(table)]
+        for table in inputs.files:
+            columns = prints.shared(view.name, table)
+            groups = prints.stored.groups(table, columns)
+            wanted = dict.fromkeys(_project(view, columns, values) for values in batch)
+            entries += [entry for each in wanted for entry in groups.get(each, ())]
+        for entry in entries:
+            if entry.file not in self._sound:
+                require_undamaged(self._root, entry)
+                self._sound.add(entry.file)
+        for other in inputs.kept:
+            for file in self._files_of(view, other, batch):
+                if file.name in self._sound:
+                    continue
+                if (damaged := kept_damage(self._root, file.name)) is not None:
+                    raise StoreError(f"{KEPT}/{file.name} is damaged: {damaged}. Run: xlwh catalogue")
+                self._sound.add(file.name)
 
     def _write_one(
         self, database: duckdb.DuckDBPyConnection, view: View, columns: Sequence[Column], values: Values

@@ -31,7 +31,7 @@ import duckdb
 
 from xlwh.digests import sha256
 from xlwh.errors import SqlError
-from xlwh.jsons import parsed
+from xlwh.jsons import parsed, typed
 from xlwh.store.addresses import HERE, paths
 from xlwh.store.connect import KEPT
 from xlwh.store.files import write_whole
@@ -374,8 +374,8 @@ def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...
     """The columns of a view, if they are kept."""
     try:
         text = (root / KEPT / prints.folder(name) / _COLUMNS).read_text(encoding="utf-8")
-        return tuple(Column(*each) for each in parsed(text))
-    except (OSError, ValueError, TypeError):
+        return tuple(Column(*each) for each in typed(list[tuple[str, str, str]], parsed(text)))
+    except (OSError, ValueError):
         return None
 
 

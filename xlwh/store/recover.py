@@ -22,6 +22,7 @@ import polars as pl
 from xlwh.digests import HashCache, sha256
 from xlwh.errors import StoreError
 from xlwh.store import journal
+from xlwh.store.apart import UNVOUCHED
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
 from xlwh.store.clock import TOLERANCE, stored
@@ -212,7 +213,7 @@ class _Rebuilding:
             if progress is not None:
                 progress(number, total)
             try:
-                entry = identified(self.root, file, self._now)
+                entry = UNVOUCHED.call(identified, self.root, file, self._now)
             except StoreError as error:
                 self.told.unplaced.append(Left(file, str(error)))
             else:

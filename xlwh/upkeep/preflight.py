@@ -26,7 +26,7 @@ from xlwh.concepts.labels import read as read_labels
 from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
 from xlwh.corpora.dictionaries import require_dictionary
-from xlwh.errors import AbsentFileError, ModelError, SourceError, StudyError, XlwhError
+from xlwh.errors import AbsentFileError, ModelError, SourceError, StoreError, StudyError, XlwhError
 from xlwh.models.families import family_of
 from xlwh.models.labels import LABELLED, classes
 from xlwh.models.pins import architecture_of, require_loadable, shapes, task_of
@@ -49,7 +49,8 @@ Place = tuple[str, ...]
 class Fault:
     """Something that is missing or wrong, and where the study names it."""
 
-    place: Place
+    place: Place | None
+    """None of what no study says, such as a damaged file of the warehouse."""
     text: str
     """What is wrong, and what to do."""
     absent: str | None = None
@@ -144,7 +145,8 @@ def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
             for line in str(error).splitlines():
                 if line not in known:
                     known.add(line)
-                    looked.faults.append(Fault(_place_of(line, study, step, key), line))
+                    place = None if isinstance(error, StoreError) else _place_of(line, study, step, key)
+                    looked.faults.append(Fault(place, line))
     if looked.faults:
         _tell_what_can_be_fetched(study, looked)
     return looked
@@ -175,10 +177,10 @@ def _absent(error: Exception) -> str | None:
 def told(faults: Iterable[Fault], study_file: Path) -> list[str]:
     """A text per fault, with the file and the line that names what is missing; in the order of lines."""
     text = study_file.read_text(encoding="utf-8")
-    lines = [(line_of(text, fault.place), fault) for fault in faults]
+    placed = [(0 if fault.place is None else line_of(text, fault.place), fault.text) for fault in faults]
     return [
-        f"{study_file}, line {number}: {fault.text}"
-        for number, fault in sorted(lines, key=lambda each: each[0])
+        f"{study_file}, line {number}: {told}" if number else told
+        for number, told in sorted(placed, key=lambda each: each[0])
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key
-from xlwh.steps.job import RECIPE, Planned
+from xlwh.steps.job import RECIPE, Planned, recipe_of
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
@@ -18,6 +18,7 @@ from xlwh.upkeep.scope import entries_of
 if TYPE_CHECKING:
     from xlwh.steps.planning import Planner
 
+UNREADABLE = "what its file says of its making cannot be read"
 EARLIER = "made by an earlier version of xlwh, which noted less of what files depend on"
 INPUTS = "what they are made from is out of date"
 GONE = "files are gone, were cut short or cannot be read"
@@ -38,10 +39,14 @@ def reasons(
 
     `without` are parts of the recipe (model, inputs, files) that are not looked at.
     """
-    if RECIPE not in metadata:
+    try:
+        told = recipe_of(metadata)
+    except ValueError:
+        return [UNREADABLE]
+    if told is None:
         return [EARLIER]
+    stored = told.model_dump()
     now = json.loads(json.dumps(planned.recipe, sort_keys=True))
-    stored = json.loads(metadata[RECIPE])
     for part in without:
         kept = part == "model" and stored[part] is not None and now[part] is not None
         # Its options are the study's, whatever becomes of its files.

@@ -241,7 +241,7 @@ def test_the_packages_load_nothing_by_themselves():
 def test_a_command_loads_its_own_module_only():
     program = (
         f"{COMMAND}\nmine = {{name for name in sys.modules if name.startswith('xlwh.cli.')}}\n"
-        "assert mine == {'xlwh.cli.app', 'xlwh.cli.care', 'xlwh.cli.options', 'xlwh.cli.render'}, mine"
+        "assert mine == {'xlwh.cli.app', 'xlwh.cli.care', 'xlwh.cli.options', 'xlwh.cli.progress', 'xlwh.cli.render'}, mine"
     )
     assert _loaded(program, "gc", "--help") == set()
 

@@ -136,6 +136,27 @@ def test_kept_rows_are_computed_again(xlwh, made, name):
     assert (made.check(deep=True), made.manifest.head()) == ([], head)
 
 
+def test_nothing_is_made_from_a_damaged_file(xlwh, made):
+    """Neither rows of a step, nor kept ones: they would be stored as sound."""
+    flip(path_of(made, EXAMPLES))
+    flip(path_of(made, TOKENS))
+    before = {entry.slot: entry for entry in made.entries()}
+    code, _, err = xlwh("materialize", "tokens", "--language", "de", "--force", "--keep-going")
+    assert code == 1
+    [told] = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert "Error: tables/examples/dataset=nli/language=de/dev-" in told
+    assert f"of {EXAMPLES} is damaged: its bytes are not those that were written" in told
+    assert told.endswith("Run: xlwh repair")
+    assert {entry.slot: entry for entry in made.entries()} == before
+    shutil.rmtree(made.root / KEPT)
+    outcome = made.keep_views(["fertility"])["fertility"]
+    assert f"of {TOKENS} is damaged" in outcome.error
+    # Those of the other model are kept.
+    assert len(list((made.root / KEPT / "fertility").rglob("*.parquet"))) == 1
+    assert xlwh("repair")[0] == 0
+    assert made.keep_views(["fertility"])["fertility"].error is None
+
+
 @pytest.mark.parametrize("damage", [cut, Path.unlink])
 def test_a_file_that_is_not_all_there_is_made_again_by_a_run(xlwh, made, damage):
     damage(path_of(made, TOKENS))

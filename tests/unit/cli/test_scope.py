@@ -201,6 +201,7 @@ def test_files_of_an_earlier_version_are_read_and_what_is_made_anew_is_told(xlwh
     with sqlite3.connect(made.root / "manifest.sqlite") as connection:
         connection.execute("drop table hidden")
         connection.execute("drop table scope")
+        connection.execute("pragma user_version = 0")
     assert made.scan("tokens").collect().equals(rows)
     assert xlwh("catalogue")[0] == 0
     assert count(xlwh, "select count(*) from tokens") == rows.height

@@ -12,11 +12,13 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aborting
 import polars as pl
 import pytest
 
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, fingerprint, schema
+from xlwh.store import recover as recovering
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint
 from xlwh.store.journal import NAME
@@ -112,6 +114,16 @@ def test_the_files_alone_bring_back_what_is_current(stored, open_warehouse):
     assert again.manifest.head() == commit + 1
     again.build_catalogue()
     assert {finding.kind for finding in again.check()} == {"orphan_file"}
+
+
+def test_a_file_that_ends_the_process_that_decodes_it_is_told_and_the_others_are_placed(stored, monkeypatch):
+    monkeypatch.setattr(recovering, "identified", aborting.identified)
+    lose(stored.root)
+    found = recover(stored.root)
+    assert found.from_files == 3
+    assert {left.reason for left in found.unplaced if "language=de" in left.file} == {
+        "decoding it ends the process (SIGABRT)"
+    }
 
 
 def test_a_commit_that_the_journal_lacks_is_found_among_the_files(

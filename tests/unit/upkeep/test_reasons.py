@@ -10,7 +10,7 @@ import pytest
 
 from xlwh.steps.job import RECIPE, Job, ModelUse, Planned
 from xlwh.store import Entry, Slot
-from xlwh.upkeep.reasons import EARLIER, reasons
+from xlwh.upkeep.reasons import EARLIER, UNREADABLE, reasons
 
 
 @dataclass(frozen=True)
@@ -113,3 +113,16 @@ def test_a_contract_and_sub_tokens_alone():
 
 def test_files_of_earlier_versions_have_no_recipe():
     assert reasons({"xlwh.fingerprint": "f"}, NOW) == [EARLIER]
+
+
+def test_a_recipe_that_xlwh_did_not_write_is_no_error():
+    """Metadata may be anything: what every part of it is exchanged for leaves a reason."""
+    sound = json.loads(json.dumps(NOW.recipe))
+    texts = ["", "{", "[]", "[" * 100_000, "7", "null", '"x"']
+    for part in sound.keys() - {"step"}:
+        texts.append(json.dumps({name: value for name, value in sound.items() if name != part}))
+        texts += [json.dumps(sound | {part: other}) for other in (7, 1e400, "y", [[]], {"x": [7]}, [7])]
+    for text in texts:
+        assert reasons({RECIPE: text}, NOW), text
+    told = [reasons({RECIPE: text}, NOW) for text in texts]
+    assert told.count([UNREADABLE]) > len(texts) // 2

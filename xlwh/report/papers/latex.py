@@ -8,6 +8,7 @@ from typing import Any
 from xlwh.report.papers.pages import PaperReport
 from xlwh.report.papers.pdf import contents
 from xlwh.report.tables import latex_text
+from xlwh.store.files import write_whole
 
 DOCUMENT = "report.tex"
 """The file to compile."""
@@ -46,7 +47,7 @@ def latex(report: PaperReport, folder: Path) -> list[Path]:
     ]
     for table, own in zip(report.tables, content["tables"], strict=True):
         path = folder / f"table-{table.title.number}.tex"
-        path.write_text(_table(own), encoding="utf-8")
+        write_whole(path, _table(own).encode("utf-8"))
         written.append(path)
         body += [rf"\subsection*{{{_text(own['name'])}}}", _text(own["about"]) + r"\par"]
         body += [
@@ -66,7 +67,7 @@ def latex(report: PaperReport, folder: Path) -> list[Path]:
         body.append(_settings(content["differences"]))
     body += [r"\section*{What it was made from}", _text(content["versions"]) + r"\par", r"\end{document}", ""]
     document = folder / DOCUMENT
-    document.write_text(_PREAMBLE + "\n".join(body), encoding="utf-8")
+    write_whole(document, (_PREAMBLE + "\n".join(body)).encode("utf-8"))
     return [document, *written]
 
 

@@ -22,6 +22,7 @@ from xlwh.report.papers.pages import (
     places,
 )
 from xlwh.report.papers.tables import PaperTable
+from xlwh.store.files import write_whole
 
 _WIDTH, _HEIGHT = 760.0, 430.0
 """The largest drawing that a landscape page holds below its title, in points."""
@@ -115,7 +116,7 @@ def _figure(figure: PaperFigure, number: int, folder: Path) -> dict[str, Any]:
     pictures = []
     for place, drawn in enumerate(figure.found.drawn, 1):
         name = f"figure-{number}-{place}.pdf"
-        (folder / name).write_bytes(picture(drawn, figure.figure.title, "pdf"))
+        write_whole(folder / name, picture(drawn, figure.figure.title, "pdf"))
         pictures.append({"path": name, "note": drawn.note, **_size(drawn)})
     lines = [] if pictures else [f"{each.reason} Run: {each.command}" for each in figure.found.missing[:1]]
     left = left_out(figure)

@@ -119,9 +119,9 @@ def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[Path, ...]:
         for model in study.models
         for dataset in study.evaluations(model, language)
     )
-    files = dict.fromkeys(entry.file for entry in (*tokens, *others) if entry is not None)
+    files = {partition.file(entry) for entry in (*tokens, *others) if entry is not None}
     # In an order of their own: then the words of a language are hashed once for all models.
-    return tuple(partition.root / file for file in sorted(files))
+    return tuple(sorted(files))
 
 
 @lru_cache(maxsize=4096)

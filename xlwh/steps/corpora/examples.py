@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from xlwh import corpora
-from xlwh.errors import StudyError
-from xlwh.steps.job import RECIPE, Frames, Job
+from xlwh.errors import StoreError, StudyError
+from xlwh.steps.job import Frames, Job, recipe_of
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, fingerprint
@@ -56,15 +55,19 @@ class _Examples(Whole):
 STEP = _Examples()
 
 
-def content(root: Path, entry: Entry) -> str:
-    """What the rows of a file of `examples` were read from, and how: 32 hex digits.
+def content(file: Path, entry: Entry) -> str:
+    """What the rows of a `file` of `examples` were read from, and how: 32 hex digits.
 
     It outlasts other fingerprints: what is trained on the rows is named by it. A file without a recipe was written
     under this very number.
     """
-    recipe = pl.read_parquet_metadata(root / entry.file).get(RECIPE)
-    if recipe is None:
-        return entry.fingerprint
-    made = json.loads(recipe)
-    options, files = made["params"]["options"], made["files"]
-    return fingerprint("examples", made["version"], options, files, contract_version=CONTENT_VERSION)
+    try:
+        made = recipe_of(pl.read_parquet_metadata(file))
+        if made is None:
+            return entry.fingerprint
+        options = made.params["options"]
+        return fingerprint("examples", made.version, options, made.files, contract_version=CONTENT_VERSION)
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            f"{entry.file} of {entry.slot} does not say what it was made from ({error!r}). Run: xlwh repair"
+        ) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 
 import polars as pl
 
@@ -101,7 +102,7 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
     if len(wanted) < 2 or partition.study.datasets[dataset].aligned == "unchecked":
         return []
     entry = partition.required(Slot("parallelism", (dataset,)))
-    compared, refused = _verdicts(str(partition.root / entry.file))
+    compared, refused = _verdicts(partition.file(entry))
     lacking = wanted - compared
     if lacking:
         key = Key(dataset=dataset)
@@ -114,7 +115,7 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
 
 
 @lru_cache(maxsize=4096)
-def _verdicts(file: str) -> tuple[frozenset[str], tuple[Mapping[str, object], ...]]:
+def _verdicts(file: Path) -> tuple[frozenset[str], tuple[Mapping[str, object], ...]]:
     """The languages that were compared, and the rows that are refused. A file of the warehouse never changes."""
     rows = pl.scan_parquet(file, hive_partitioning=False, glob=False).collect()
     compared = frozenset[str]((*rows["source_language"], *rows["target_language"]))

@@ -134,7 +134,7 @@ def _rounds(partition: Partition, sampler: Job) -> Iterator[Job]:
     done, undecided = 0, 1
     while (entry := partition.made(job := of(number, before, done))) is not None:
         found[number] = job
-        rows, undecided = _told(partition.root / entry.file)
+        rows, undecided = _told(partition.file(entry))
         done, number = done + rows, number + 1
         if settings.adaptive:
             # What a round measures is decided by all before it.

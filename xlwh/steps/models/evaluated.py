@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import polars as pl
 
@@ -54,12 +55,12 @@ def evaluated(partition: Partition, model: str | None = None, language: str | No
         if partition.inapplicable(dataset, language):
             continue
         entry = partition.required(Slot("examples", (dataset, language), study.datasets[dataset].split))
-        found.append(Corpus(dataset, language, entry, _task(str(partition.root / entry.file))))
+        found.append(Corpus(dataset, language, entry, _task(partition.file(entry))))
     return found
 
 
 @lru_cache(maxsize=4096)
-def _task(file: str) -> str | None:
+def _task(file: Path) -> str | None:
     """A file of the warehouse never changes."""
     first = pl.scan_parquet(file, hive_partitioning=False, glob=False).select("task").head(1).collect()
     return first.item() if first.height else None
