@@ -106,8 +106,12 @@ class Leases:
 
     def holder(self, name: str) -> Holder | None:
         """Who holds a name now; None where nobody does."""
-        with self._database.reading() as connection:
-            return _holder(connection, name)
+
+        def read() -> Holder | None:
+            with self._database.reading() as connection:
+                return _holder(connection, name)
+
+        return self._database.again(read)
 
 
 def _holder(connection: PgConnection, name: str) -> Holder | None:

@@ -21,7 +21,7 @@ from xlwh.store.manifest import Scope
 from xlwh.store.manifest_file import require_same
 from xlwh.store.manifest_sql import SqlManifest, fill, note_scope, scope_of
 from xlwh.store.place import read_place
-from xlwh.store.postgres import Database, PgConnection
+from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
 from xlwh.store.soundness import DamagedManifestError
 
@@ -54,12 +54,15 @@ class PostgresManifest(SqlManifest):
         # Before the manifest is read, which is ahead of it.
         mark = self.journal.mark()
         migrate(self.database)
-        with self._open() as connection:
-            identity = about(connection).get("identity")
-            if identity != self._place.identity:
-                raise DamagedManifestError(self.place, f"it is not that of the warehouse {self._root}")
-            if mark is not None:
-                require_same(connection, self.place, mark)
+
+        def read() -> None:
+            with self._open() as connection:
+                if about(connection).get("identity") != self._place.identity:
+                    raise DamagedManifestError(self.place, f"it is not that of the warehouse {self._root}")
+                if mark is not None:
+                    require_same(connection, self.place, mark)
+
+        self._again(read)
 
     @contextmanager
     def _open(self) -> Iterator[PgConnection]:
@@ -74,6 +77,9 @@ class PostgresManifest(SqlManifest):
     def _connected(self) -> AbstractContextManager[PgConnection]:
         return self.database.plain()
 
+    def _again(self, read: Callable[[], T]) -> T:
+        return self.database.again(read)
+
     def _write(self, work: Callable[[Connection], T], is_commit: bool = True) -> T:
         try:
             result = self.database.write(work)
@@ -87,8 +93,17 @@ class PostgresManifest(SqlManifest):
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""
-        with self._connected() as connection:
-            self.journal.follow(connection, self._place.identity, about(connection)["began_at"])
+
+        def follow() -> None:
+            with self._connected() as connection:
+                self.journal.follow(connection, self._place.identity, about(connection)["began_at"])
+
+        try:
+            self._again(follow)
+        except LostServerError as error:
+            raise StoreError(
+                f"The commit is made, but its record in {self.journal.path} is not: {error} The next commit makes up for it."
+            ) from error
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""
@@ -112,8 +127,12 @@ def migrate(database: Database) -> None:
 
     `DamagedManifestError` where there is none, `StoreError` for one of a later version.
     """
-    with database.reading() as connection:
-        version = version_of(connection)
+
+    def read() -> int | None:
+        with database.reading() as connection:
+            return version_of(connection)
+
+    version = database.again(read)
     if version is None:
         raise DamagedManifestError(str(database.address), "it is gone")
 

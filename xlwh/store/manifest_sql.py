@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import wraps
 from sys import intern
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from xlwh.errors import StoreError
 from xlwh.store import artefacts as artefact_rows
@@ -33,12 +34,25 @@ from xlwh.store.manifest import (
 )
 from xlwh.store.slots import Entry, Slot
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
 
 _SINGLY = 50
 """Slots that are looked up one by one: of more, all that is current is read at once."""
+
+
+def _reads(method: Callable[P, T]) -> Callable[P, T]:
+    """A method that writes nothing, which is done again where the database was lost meanwhile."""
+
+    @wraps(method)
+    def read(*arguments: P.args, **named: P.kwargs) -> T:
+        manifest: Any = arguments[0]
+        found: T = manifest._again(lambda: method(*arguments, **named))
+        return found
+
+    return read
 
 
 class SqlManifest(ABC):
@@ -67,10 +81,15 @@ class SqlManifest(ABC):
         The work may be called again where the first time left nothing behind.
         """
 
+    def _again(self, read: Callable[[], T]) -> T:
+        """Read; again, where that helps."""
+        return read()
+
     @abstractmethod
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""
 
+    @_reads
     def current(self, slot: Slot) -> Entry | None:
         with self._open() as connection:
             row = connection.execute(
@@ -79,10 +98,12 @@ class SqlManifest(ABC):
             ).fetchone()
             return None if row is None else next(_entries([row]))
 
+    @_reads
     def head(self) -> int:
         with self._open() as connection:
             return _last(connection)
 
+    @_reads
     def snapshot(self, as_of: datetime | int | None = None, table: str | None = None) -> Snapshot:
         with self._open() as connection:
             commit, created_at = self._resolve(connection, as_of)
@@ -100,6 +121,7 @@ class SqlManifest(ABC):
             hidden = _hidden(connection, commit)
         return Snapshot(commit, created_at, entries, frozenset(e.slot for e in entries if e.slot in hidden))
 
+    @_reads
     def changes(self, since: int) -> Changes:
         with self._open() as connection:
             self._resolve(connection, since)
@@ -188,15 +210,18 @@ class SqlManifest(ABC):
         created_at = parsed(now)
         return [entry_of(file, created_at, number) for file in put]
 
+    @_reads
     def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
         with self._open() as connection:
             commit, _ = self._resolve(connection, as_of)
             return artefact_rows.at(connection, commit)
 
+    @_reads
     def artefact(self, name: Name, fingerprint: str) -> Artefact | None:
         with self._open() as connection:
             return artefact_rows.last(connection, name, fingerprint)
 
+    @_reads
     def scope(self) -> Scope | None:
         with self._open() as connection:
             return scope_of(connection)
@@ -237,6 +262,7 @@ class SqlManifest(ABC):
 
         self._write(work, is_commit=False)
 
+    @_reads
     def files(self) -> dict[str, FileState]:
         with self._open() as connection:
             ended = settled(_stamps(connection))
@@ -254,6 +280,7 @@ class SqlManifest(ABC):
         # A commit that was made meanwhile is in it soon.
         return found.damage
 
+    @_reads
     def keeps_journal(self) -> bool:
         """Whether it has a journal; one of an earlier version gets it with its next commit."""
         with self._open() as connection:
@@ -265,10 +292,12 @@ class SqlManifest(ABC):
             known = about(connection)
             self.journal.write(history(connection, known["identity"], known["began_at"]))
 
+    @_reads
     def stamps(self) -> list[Stamp]:
         with self._open() as connection:
             return _stamps(connection)
 
+    @_reads
     def origin(self) -> Origin:
         with self._open() as connection:
             known = about(connection)

@@ -39,7 +39,7 @@ SCHEMES = ("postgresql", "postgres")
 _PASSWORDS = "Leave it out: PostgreSQL's clients take it of PGPASSWORD, ~/.pgpass, or a service file"
 _CONNECT_S = 10
 """Seconds that a server has to answer, where the URL does not say."""
-_WAIT_S = 3.0
+_WAIT_S = 2.0
 """Seconds that are waited for a connection before it is found out why there is none."""
 _MOST = 32
 """Connections of one process."""
@@ -76,6 +76,10 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.url} (schema {self.schema})"
+
+
+class LostServerError(StoreError):
+    """The server cannot be reached, or has ended the connection."""
 
 
 class PgConnection:
@@ -175,30 +179,33 @@ class Database:
         finally:
             pool.putconn(raw)
 
-    def _lasts(self, error: Exception, deadline: float) -> bool:
-        """Whether it is to be tried again: the server was lost, and may be there soon."""
-        return self._was_reached and _was_lost(error) and time.monotonic() < deadline
-
-    @contextmanager
-    def reading(self) -> Iterator[PgConnection]:
-        """A transaction that reads and sees one state. `StoreError` where the server is not there, nor soon."""
+    def again(self, read: Callable[[], T]) -> T:
+        """Read, and once more where the server is lost meanwhile and comes back in time."""
         deadline = time.monotonic() + self.timeout_s
         while True:
             try:
-                with self._taken() as raw:
-                    begun = False
-                    try:
-                        connection = PgConnection(raw, None, self.held)
-                        raw.execute("begin isolation level repeatable read read only")
-                        begun = True
-                        yield connection
-                        return
-                    finally:
-                        _end(raw)
-            except _error() as error:
-                if begun or not self._lasts(error, deadline):
-                    raise self.failure(error) from error
+                return read()
+            except LostServerError:
+                if not self._lasts(deadline):
+                    raise
             time.sleep(_PAUSE_S)
+
+    def _lasts(self, deadline: float) -> bool:
+        """Whether a server that is lost may be there soon."""
+        return self._was_reached and time.monotonic() < deadline
+
+    @contextmanager
+    def reading(self) -> Iterator[PgConnection]:
+        """A transaction that reads and sees one state. `LostServerError` where the server is not there."""
+        try:
+            with self._taken() as raw:
+                try:
+                    raw.execute("begin isolation level repeatable read read only")
+                    yield PgConnection(raw, None, self.held)
+                finally:
+                    _end(raw)
+        except _error() as error:
+            raise self.failure(error) from error
 
     def write(self, work: Callable[[PgConnection], T], lock: str | None = "commits") -> T:
         """Do work in a transaction, in which no other may write to the table `lock`; it is done once.
@@ -227,7 +234,7 @@ class Database:
                     finally:
                         _end(raw)
             except _error() as error:
-                if not self._lasts(error, deadline):
+                if not (_was_lost(error) and self._lasts(deadline)):
                     raise self.failure(error, bool(results)) from error
             time.sleep(_PAUSE_S)
 
@@ -255,7 +262,7 @@ class Database:
                 if may_be_made
                 else ""
             )
-            return StoreError(
+            return LostServerError(
                 f"{what}{state} See whether the server runs and can be reached from this machine (psql '{self.address.url}'), and "
                 "run the same command again."
             )
