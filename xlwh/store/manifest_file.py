@@ -20,6 +20,7 @@ from xlwh.store.clock import stored
 from xlwh.store.database import Source
 from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, path_beside, publish
 from xlwh.store.journal import Journal, Mark, about
+from xlwh.store.local import require_local
 from xlwh.store.locks import FileLock
 from xlwh.store.soundness import (
     APPLICATION_ID,
@@ -160,6 +161,7 @@ class ManifestFile:
 
     def create(self) -> None:
         """Make an empty manifest."""
+        require_local(self.path.parent, f"The manifest of {self.path.parent}")
         # Under another name first: a half-made manifest is never seen, whenever the process is killed.
         unfinished = path_beside(self.path)
         try:
@@ -180,7 +182,9 @@ class ManifestFile:
         return unusable(self.path, error)
 
     def examine(self) -> None:
-        """Refuse a manifest that is damaged, or that is not the one that its journal is of."""
+        """Refuse a manifest that is damaged, that is not the one that its journal is of, or that is where none is safe."""
+        if self._is_written():
+            require_local(self.path.parent, f"The manifest of {self.path.parent}")
         if not self.path.is_file():
             what = "a folder" if self.path.is_dir() else "a link that leads nowhere"
             raise DamagedManifestError(self.path, f"it is {what}")
@@ -255,13 +259,20 @@ class ManifestFile:
 
     def _connect(self) -> tuple[SqliteConnection, tuple[int, int] | None]:
         """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
-        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
+        if self._may_write():
             return self._writing(), None
         # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
         # commits it holds: it is read with it. Without one the file is all there is.
         log = self.path.with_name(f"{self.path.name}-wal")
         how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
         return self._reading(how), before
+
+    def _may_write(self) -> bool:
+        return os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK)
+
+    def _is_written(self) -> bool:
+        """Whether this process may write to it, or another one does."""
+        return self._may_write() or self.path.with_name(f"{self.path.name}-wal").exists()
 
     def _writing(self) -> SqliteConnection:
         connection = self._reading("mode=rw")
