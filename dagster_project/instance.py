@@ -99,7 +99,7 @@ def instance_of(root: Path) -> Iterator[tuple[DagsterInstance, dict[str, str]]]:
     ref = kept_open(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
     with ExitStack() as held:
         if leases is not None:
-            held.enter_context(leases.hold([_lease(owner)]))
+            held.enter_context(leases.hold({_lease(owner): None}))
         file = held.enter_context(lock.open("w"))
         held.enter_context(_unsynced())
         instance = held.enter_context(DagsterInstance.from_ref(ref))

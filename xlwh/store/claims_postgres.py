@@ -22,7 +22,7 @@ class PostgresClaims:
 
     def claim(self, slots: Sequence[Slot]) -> AbstractContextManager[None]:
         """Hold all of these slots, or none: `HeldError` where another process holds one."""
-        return self._leases.hold([str(slot) for slot in slots])
+        return self._leases.hold({str(slot): slot for slot in slots})
 
     def holder(self, slot: Slot) -> str | None:
         """Who holds a slot, in words; None where nobody does."""

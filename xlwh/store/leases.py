@@ -7,19 +7,19 @@ own. One that does not, since it is gone, asleep or cut off, may lose them to ot
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from xlwh.errors import StoreError
-from xlwh.store.claims import HeldError
+from xlwh.errors import HeldError, StoreError
+from xlwh.store.host import host_name
 from xlwh.store.postgres import Database, PgConnection
+from xlwh.store.slots import Slot
 
 LEASE_S = 60.0
 """Seconds after which a lease that was not renewed is free for others."""
@@ -35,7 +35,7 @@ class Holder:
     since: datetime
 
     def __str__(self) -> str:
-        since = self.since.strftime("%Y-%m-%d %H:%M UTC")
+        since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"process {self.process} ({self.program}) on host {self.host}, since {since}"
 
 
@@ -47,9 +47,9 @@ class Leases:
         self._lease_s = lease_s
 
     @contextmanager
-    def hold(self, names: Collection[str]) -> Iterator[None]:
-        """Hold all of these names, or none: `HeldError` naming who has one."""
-        wanted, claim = sorted(set(names)), secrets.token_hex(16)
+    def hold(self, wanted: Mapping[str, Slot | None]) -> Iterator[None]:
+        """Hold all of these names, or none: `HeldError` naming who has one, and its slot where it is that of one."""
+        claim = secrets.token_hex(16)
         self._take(wanted, claim)
         self._database.held.update(dict.fromkeys(wanted, claim))
         ended = threading.Event()
@@ -70,10 +70,10 @@ class Leases:
                     lock=None,
                 )
 
-    def _take(self, names: Sequence[str], claim: str) -> None:
+    def _take(self, wanted: Mapping[str, Slot | None], claim: str) -> None:
         def work(connection: PgConnection) -> None:
             # In one order, so that two processes do not wait for each other.
-            for name in names:
+            for name in sorted(wanted):
                 taken = connection.execute(
                     "insert into leases values (?, ?, ?, ?, ?, clock_timestamp(), clock_timestamp(), "
                     "clock_timestamp() + make_interval(secs => ?)) on conflict (name) do update set "
@@ -81,12 +81,14 @@ class Leases:
                     "program = excluded.program, since = excluded.since, renewed_at = excluded.renewed_at, "
                     "until = excluded.until where leases.until < clock_timestamp() or leases.claim = excluded.claim "
                     "returning name",
-                    (name, claim, platform.node(), os.getpid(), _program(), self._lease_s),
+                    (name, claim, host_name(), os.getpid(), _program(), self._lease_s),
                 ).fetchone()
                 if taken is None:
-                    holder = _holder(connection, name)
+                    holder = str(_holder(connection, name) or "another process")
                     raise HeldError(
-                        f"{name} is being worked on by {holder or 'another process'}; wait for it or stop it."
+                        f"{name} is being worked on by {holder}; wait for it or stop it.",
+                        holder,
+                        wanted[name],
                     )
 
         self._database.write(work, lock=None)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from xlwh.errors import StoreError
 from xlwh.store import journal
+from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
 from xlwh.store.journal import History, Journal, about, history
@@ -63,6 +64,10 @@ class PostgresManifest(SqlManifest):
                     require_same(connection, self.place, mark)
 
         self._again(read)
+
+    def claims(self) -> PostgresClaims:
+        """Claims on slots that reach all processes that use this manifest."""
+        return PostgresClaims(self.database)
 
     @contextmanager
     def _open(self) -> Iterator[PgConnection]:

@@ -20,8 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from xlwh.errors import StoreError
-from xlwh.store.claims import HeldError
+from xlwh.errors import HeldError, StoreError
 from xlwh.store.postgres_schema import COLUMNS
 from xlwh.store.slots import Slot
 
@@ -119,17 +118,19 @@ class PgConnection:
 
         Nobody takes over the others until this transaction ends.
         """
-        names = {str(slot) for slot in slots}
+        names = {str(slot): slot for slot in slots}
         claims = {claim for name, claim in self._held.items() if name in names}
         if not claims:
             return
         rows = self.execute("select name, claim from leases where claim = any(?) for share", (list(claims),))
         there = {(name, claim) for name, claim in rows}
-        for name in sorted(names & self._held.keys()):
+        for name in sorted(names.keys() & self._held.keys()):
             if (name, self._held[name]) not in there:
                 raise HeldError(
                     f"{name} was taken over by another process, since this one did not renew its claim in time. Nothing "
-                    "was committed; run the step again."
+                    "was committed; run the step again.",
+                    "another process",
+                    names[name],
                 )
 
     @contextmanager
