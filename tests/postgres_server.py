@@ -23,8 +23,8 @@ def binaries() -> Path | None:
 class Server:
     """A running server; it refuses to run as root, and then runs as the system's user `postgres`."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._data = programs, folder / "data"
+    def __init__(self, programs: Path, folder: Path, fsync: str = "off") -> None:
+        self._programs, self._data, self._fsync = programs, folder / "data", fsync
         self._user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
@@ -55,7 +55,7 @@ class Server:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",
+            "fsync": self._fsync,
             "shared_buffers": "16MB",
             "max_connections": 60,
             "logging_collector": "off",
