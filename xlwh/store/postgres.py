@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from xlwh.errors import HeldError, StoreError
 from xlwh.store.postgres_schema import COLUMNS
 from xlwh.store.slots import Slot
+from xlwh.store.soundness import DamagedManifestError
 
 if TYPE_CHECKING:
     import psycopg
@@ -209,10 +210,10 @@ class Database:
             raise self.failure(error) from error
 
     def write(self, work: Callable[[PgConnection], T], lock: str | None = "commits") -> T:
-        """Do work in a transaction, in which no other may write to the table `lock`; it is done once.
+        """Do work in a transaction, in which no other may write to the table `lock`; a commit in it is made once.
 
-        Where the server is lost meanwhile, the work is done again once it is there, unless it was committed. `StoreError`
-        where it does not come back, which says whether it was.
+        Where the server is lost meanwhile, the work is done again once it is there, unless its commit is found. Work that
+        makes none, or without a lock, may be done twice. `StoreError` where the server does not come back.
         """
         token, deadline = secrets.token_hex(16), time.monotonic() + self.timeout_s
         wait_ms = max(1, int(self.timeout_s * 1000))
@@ -225,7 +226,7 @@ class Database:
                     try:
                         # Of one message: each takes the time to the server and back.
                         raw.execute(f"begin; set local lock_timeout = {wait_ms}{locking}")
-                        if results and _is_there(connection, token):
+                        if results and lock is not None and _is_there(connection, token):
                             return results[-1]
                         results.clear()
                         result = work(connection)
@@ -267,6 +268,8 @@ class Database:
                 f"{what}{state} See whether the server runs and can be reached from this machine (psql '{self.address.url}'), and "
                 "run the same command again."
             )
+        if code in ("42P01", "3F000"):
+            return DamagedManifestError(str(self.address), f"it is gone, or was moved elsewhere ({text})")
         if code in ("28P01", "28000"):
             return StoreError(f"{what} The password is taken of PGPASSWORD, ~/.pgpass, or a service file.")
         if code == "55P03":

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from xlwh.errors import StoreError
+from xlwh.failures import told
 from xlwh.store import Slot, manifest_postgres
 from xlwh.store.journal import NAME, Journal
 from xlwh.store.manifest import ConflictError, NewFile
@@ -84,10 +85,10 @@ def test_processes_that_swap_while_the_server_is_killed_lose_and_double_nothing(
     postgres.start()
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], [error for _, error in outputs]
-    told = Counter(line for output, _ in outputs for line in output.split())
-    counted = {int(file.split("-")[0]): file for file in told}
+    made = Counter(line for output, _ in outputs for line in output.split())
+    counted = {int(file.split("-")[0]): file for file in made}
     # Each success is one commit, in its turn; and there are no others.
-    assert max(told.values()) == 1
+    assert max(made.values()) == 1
     assert sorted(counted) == list(range(1, 3 * wanted + 1))
     assert opened.head() == 3 * wanted
     for number in range(1, 3 * wanted + 1):
@@ -129,10 +130,10 @@ def test_a_server_that_stays_away_is_one_clear_error(postgres, impatient, addres
         for work in (lambda: impatient.commit(put=[new("f2")]), impatient.head):
             with pytest.raises(StoreError) as error:
                 work()
-            told = str(error.value)
-            assert address.url in told
-            assert "refused" in told
-            assert "See whether the server runs and can be reached from this machine" in told
+            text = str(error.value)
+            assert address.url in text
+            assert "refused" in text
+            assert "See whether the server runs and can be reached from this machine" in text
     finally:
         postgres.start()
     assert impatient.commit(put=[new("f3")])[0].commit == 2
@@ -157,6 +158,17 @@ def test_a_writer_that_hangs_is_waited_for_and_told(postgres, impatient, address
             impatient.commit(put=[new("f2")])
         held.rollback()
     assert impatient.commit(put=[new("f2")])[0].commit == 2
+
+
+def test_a_full_disk_of_the_server_is_not_taken_for_one_of_this_machine(opened, monkeypatch):
+    def full(self, query, *arguments, **named):
+        raise psycopg.errors.DiskFull('could not extend file "base/1": No space left on device')
+
+    monkeypatch.setattr(psycopg.Cursor, "executemany", full)
+    with pytest.raises(StoreError) as error:
+        opened.commit(put=[new("f1")])
+    assert told(error.value) == str(error.value)
+    assert "the disk of its server has no room" in str(error.value)
 
 
 def test_a_value_that_is_none_is_damage(postgres, opened, address):
