@@ -13,6 +13,8 @@ from xlwh.errors import StoreError
 from xlwh.mounts import OVERRIDE, local_cache, network_type
 from xlwh.steps.history import History, Made
 from xlwh.store import Warehouse
+from xlwh.store.move import to_postgres
+from xlwh.store.postgres import Address
 
 LINE = "{number} 1 0:{number} / {place} rw,relatime shared:1 - {kind} source rw\n"
 
@@ -87,6 +89,13 @@ def test_an_embedded_manifest_is_refused_there(mounted, tmp_path, monkeypatch, c
     assert "of the type nfs4" in capsys.readouterr().err
     monkeypatch.setenv(OVERRIDE, "1")
     assert Warehouse(tmp_path / "new", create=True).manifest.head() == 0
+
+
+def test_an_embedded_manifest_can_be_moved_away_from_there(mounted, tmp_path, postgres):
+    before = Warehouse(tmp_path / "w", create=True).manifest.origin()
+    mounted((tmp_path, "nfs4"))
+    to_postgres(tmp_path / "w", Address(postgres.url(), "xlwh_from_nfs"))
+    assert Warehouse(tmp_path / "w").manifest.origin() == before
 
 
 def test_one_that_nobody_writes_to_can_be_read_there(mounted, tmp_path, monkeypatch):

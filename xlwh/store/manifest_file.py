@@ -182,9 +182,7 @@ class ManifestFile:
         return unusable(self.path, error)
 
     def examine(self) -> None:
-        """Refuse a manifest that is damaged, that is not the one that its journal is of, or that is where none is safe."""
-        if self._is_written():
-            require_local(self.path.parent, f"The manifest of {self.path.parent}")
+        """Refuse a manifest that is damaged, or that is not the one that its journal is of."""
         if not self.path.is_file():
             what = "a folder" if self.path.is_dir() else "a link that leads nowhere"
             raise DamagedManifestError(self.path, f"it is {what}")
@@ -270,9 +268,10 @@ class ManifestFile:
     def _may_write(self) -> bool:
         return os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK)
 
-    def _is_written(self) -> bool:
-        """Whether this process may write to it, or another one does."""
-        return self._may_write() or self.path.with_name(f"{self.path.name}-wal").exists()
+    def require_local(self) -> None:
+        """Refuse a manifest on a file system of a network, unless nobody writes to it: not this process, and no other."""
+        if self._may_write() or self.path.with_name(f"{self.path.name}-wal").exists():
+            require_local(self.path.parent, f"The manifest of {self.path.parent}")
 
     def _writing(self) -> SqliteConnection:
         connection = self._reading("mode=rw")

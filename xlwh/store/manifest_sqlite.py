@@ -28,6 +28,7 @@ class SqliteManifest(SqlManifest):
             with FileLock(path.with_suffix(".lock"), f"The manifest {path}", wait_s=timeout_s):
                 if not has_manifest(path.parent):
                     self._file.create()
+        self._file.require_local()
         self._file.examine()
 
     @property

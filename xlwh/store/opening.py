@@ -33,7 +33,9 @@ def connect(
 
         # The catalogue of a warehouse whose manifest is elsewhere can be read without that.
         if is_embedded(root):
-            ManifestFile(root / MANIFEST).examine()
+            file = ManifestFile(root / MANIFEST)
+            file.require_local()
+            file.examine()
         if (opened := open_catalogue(root)) is not None:
             return opened
     from xlwh.store.warehouse import Warehouse
