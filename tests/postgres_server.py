@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -71,6 +72,7 @@ class Server:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd="/",
+                    preexec_fn=_ends_with_its_parent,
                     **self._as_user(),
                 )
             try:
@@ -102,6 +104,11 @@ class Server:
         with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+
+def _ends_with_its_parent() -> None:
+    # PR_SET_PDEATHSIG: also where the tests are killed.
+    ctypes.CDLL(None).prctl(1, int(signal.SIGQUIT))
 
 
 def _free_port() -> int:
