@@ -1,13 +1,14 @@
-"""Dagster's own memory of runs, kept inside the warehouse: `<warehouse>/dagster`."""
+"""Dagster's own memory of runs: inside the warehouse (`<warehouse>/dagster`), or in the database of its manifest."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,17 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from dagster_project.history import kept_open
+from dagster_project.storage import with_storage
 from xlwh.store.files import write_whole
+from xlwh.store.host import host_name, machine
+from xlwh.store.leases import Leases
+from xlwh.store.place import is_embedded, read_place
+from xlwh.store.postgres import Database
 
 OWNER_TAG = "xlwh/process"
-"""Run tag: name of the lock file that the process of the run holds while it lives."""
+"""Run tag: name of the lock file, and of the lease, that the process of the run holds while it lives."""
+PID_TAG, HOST_TAG, MACHINE_TAG, LEASE_TAG = "xlwh/pid", "xlwh/host", "xlwh/machine", "xlwh/lease"
+"""Run tags: the process's number, its machine's name and identity, and whether it holds a lease."""
 
 _CONFIG = """\
 # Written by xlwh where it was missing; edit it as you like.
@@ -47,6 +55,11 @@ _NO_CAPTURE = {
 }
 """Dagster's capture of standard output turns it away from the terminal, and starts four processes for each step."""
 
+_LEASE_S = 180.0
+"""Seconds after which the process of a run that was not heard of is taken for gone by other machines."""
+
+_LOG = logging.getLogger("xlwh")
+
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -60,8 +73,10 @@ def prepare_home(root: Path) -> Path:
     home = root.resolve() / "dagster"
     (home / "locks").mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    if not config.exists():
-        write_whole(config, _CONFIG.encode())
+    before = config.read_text(encoding="utf-8") if config.exists() else None
+    wanted = with_storage(_CONFIG if before is None else before, root)
+    if wanted != before:
+        write_whole(config, wanted.encode())
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
     return home
@@ -76,13 +91,22 @@ def instance_of(root: Path) -> Iterator[tuple[DagsterInstance, dict[str, str]]]:
     """
     home = prepare_home(root)
     owner = secrets.token_hex(8)
+    tags = {OWNER_TAG: owner, PID_TAG: str(os.getpid()), HOST_TAG: host_name(), MACHINE_TAG: machine()}
     lock = home / "locks" / owner
+    leases = None if is_embedded(root) else Leases(Database(read_place(root).address), _LEASE_S)
+    if leases is not None:
+        tags[LEASE_TAG] = "yes"
     ref = kept_open(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
-    with lock.open("w") as held, _unsynced(), DagsterInstance.from_ref(ref) as instance:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        if leases is not None:
+            held.enter_context(leases.hold({_lease(owner): None}))
+        file = held.enter_context(lock.open("w"))
+        held.enter_context(_unsynced())
+        instance = held.enter_context(DagsterInstance.from_ref(ref))
+        fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            _close_runs_of_the_dead(instance, home / "locks")
-            yield instance, {OWNER_TAG: owner}
+            close_runs_of_the_dead(instance, home / "locks", leases)
+            yield instance, tags
         finally:
             lock.unlink(missing_ok=True)
 
@@ -106,17 +130,43 @@ def _unsynced() -> Iterator[None]:
         event.remove(Engine, "connect", relax)
 
 
-def _close_runs_of_the_dead(instance: DagsterInstance, locks: Path) -> None:
+def close_runs_of_the_dead(instance: DagsterInstance, locks: Path, leases: Leases | None) -> None:
+    """Close the runs of processes that are gone, and give back the places in the pool that runs have left behind.
+
+    Those of this machine are judged by their locks, which reach no other machine; those of others by their leases. Where
+    neither tells, a run stays as it is, and is named.
+    """
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
         owner = run.tags.get(OWNER_TAG)
-        if owner is None or _alive(locks / owner):
+        if owner is None:
+            continue
+        who = f"process {run.tags.get(PID_TAG, 'unknown')} on host {run.tags.get(HOST_TAG, 'unknown')}"
+        if run.tags.get(MACHINE_TAG) == machine():
+            gone = None if _alive(locks / owner) else f"The process of this run was killed ({who})."
+        elif leases is not None and LEASE_TAG in run.tags:
+            is_held = leases.holder(_lease(owner)) is not None
+            gone = None if is_held else f"Nothing was heard of the process of this run for too long ({who})."
+        else:
+            _LOG.warning(
+                f"The run {run.run_id} of {who} has not ended, and whether that process lives cannot be told from this "
+                "machine. If it is gone, end the run in `xlwh ui` (Runs, Terminate, and force it)."
+            )
+            continue
+        if gone is None:
             continue
         # It may have ended in peace since the runs were listed.
         now = instance.get_run_by_id(run.run_id)
         if now is not None and now.status in _UNFINISHED:
-            instance.report_run_failed(run, "The process of this run was killed.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            instance.report_run_failed(run, gone)
         (locks / owner).unlink(missing_ok=True)
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        held = instance.get_run_by_id(run_id)
+        if held is None or held.is_finished:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def _lease(owner: str) -> str:
+    return f"dagster/{owner}"
 
 
 def _alive(lock: Path) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres_server import Server, binaries
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -27,6 +31,21 @@ def shared() -> Path:
     if not (folder / "data" / "README.md").is_file():
         pytest.skip(f"real test data not found at {folder}; set XLWH_SHARED to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; the test skips where the machine has none."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
+    # The system's user `postgres` may not look into the folders of root's tests.
+    folder = Path(tempfile.mkdtemp(prefix="xlwh-postgres-"))
+    folder.chmod(0o755)
+    server = Server(programs, folder / "server")
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
 
 
 def pytest_unconfigure() -> None:

@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from xlwh.mounts import local_cache
+
 SETTLED_S = 2.0
 """A file that was changed less than this before it was read could be changed again without another time stamp."""
 
@@ -36,8 +38,8 @@ class HashCache:
     @classmethod
     @cache
     def of(cls, root: Path | str, keeps: bool = True) -> HashCache:
-        """The cache of the warehouse at `root`: one per process, so that its file is read once."""
-        return cls(Path(root) / "cache" / "hashes.sqlite", keeps)
+        """What this machine knows of the warehouse at `root`: one per process, so that its file is read once."""
+        return cls(local_cache(Path(root)) / "hashes.sqlite", keeps)
 
     def digest(self, files: Sequence[Path], named: bool = False) -> str:
         """SHA-256 over the files' bytes, one after the other; `named` puts each file's name and size before its bytes.

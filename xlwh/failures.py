@@ -149,7 +149,8 @@ def _log(process: int, folder: str) -> Path:
 
 def full_disk(error: BaseException, places: Iterable[Path] = ()) -> str:
     """Which file system is full and what to do, where that is behind an error; empty where it is not."""
-    behind = list(chain(error))
+    # What a database's server says is of a disk of its own.
+    behind = [each for each in chain(error) if getattr(each, "sqlstate", None) is None]
     numbers = {each.errno for each in behind if isinstance(each, OSError)}
     text = "\n".join(map(str, behind))
     is_full = bool(numbers & _FULL_NUMBERS or _FULL.search(text))

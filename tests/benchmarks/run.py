@@ -51,6 +51,7 @@ BENCHMARKS = (
     Benchmark("store", shared=False),
     Benchmark("planning", shared=False),
     Benchmark("integrity", shared=False),
+    Benchmark("manifest", shared=False),
     Benchmark("finetune"),
     Benchmark("predict", model=True),
     Benchmark("faithfulness", model=True),

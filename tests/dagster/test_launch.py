@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.definitions import build
-from dagster_project.instance import OWNER_TAG, _close_runs_of_the_dead, instance_of, prepare_home
+from dagster_project.instance import OWNER_TAG, close_runs_of_the_dead, instance_of, prepare_home
 from dagster_project.launch import Launcher, blocks
 from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.errors import XlwhError
@@ -282,7 +282,9 @@ def test_a_run_that_has_ended_since_it_was_listed_is_left_as_it_is(root, monkeyp
             instance, run_id=run.run_id, status=dg.DagsterRunStatus.SUCCESS, tags={OWNER_TAG: "gone"}
         )
         monkeypatch.setattr(
-            instance, "get_runs", lambda filters: [each.with_tags({OWNER_TAG: "gone"}) for each in listed]
+            instance,
+            "get_runs",
+            lambda filters: [each.with_tags({**each.tags, OWNER_TAG: "gone"}) for each in listed],
         )
-        _close_runs_of_the_dead(instance, root / "dagster" / "locks")
+        close_runs_of_the_dead(instance, root / "dagster" / "locks", None)
         assert instance.get_run_by_id(ended.run_id).status is dg.DagsterRunStatus.SUCCESS

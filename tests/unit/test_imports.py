@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
-    {"errors"},
+    {"errors", "mounts"},
     {"digests", "draws", "failures", "jsons", "papers", "place", "tables"},
     {"stats", "study"},
     {"store"},

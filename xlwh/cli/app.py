@@ -21,7 +21,7 @@ _WHOLE = "Stopped. What it changes is changed as a whole or not at all: `xlwh ta
 
 _STOPPED = {
     **dict.fromkeys(("materialize", "demo", "fetch", "catalogue", "take"), STOPPED),
-    **dict.fromkeys(("drop", "rename"), _WHOLE),
+    **dict.fromkeys(("drop", "rename", "manifest"), _WHOLE),
     "gc": "Stopped. What was removed stays removed; the same command removes the rest.",
     "report": "Stopped. Files that it said it wrote are whole; the others were not written.",
     "pin": "Stopped. The study is as it was.",
@@ -41,6 +41,7 @@ _MODULES = {
     "care": ("check", "repair", "gc", "catalogue", "take", "readers"),
     "scope": ("drop", "rename"),
     "recover": ("recover",),
+    "manifest": ("manifest",),
 }
 """Modules of this package -> the commands that they add to the group when they are imported."""
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from xlwh.errors import ModelError
 from xlwh.models.pins import shapes
+from xlwh.mounts import local_cache
 from xlwh.steps.job import Planned
 from xlwh.store import Entry
 from xlwh.study import Finetune, Scratch
@@ -76,7 +77,7 @@ class History:
     """The history of one warehouse."""
 
     def __init__(self, root: Path | str) -> None:
-        self._path = Path(root) / "cache" / "history.sqlite"
+        self._path = local_cache(Path(root)) / "history.sqlite"
 
     def add(self, made: list[Made]) -> None:
         """Write what jobs took; nothing where that cannot be written."""

@@ -7,7 +7,6 @@ put and dropped in the same commits as the files of tables, and has its files' s
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal, get_args
 
 from xlwh.digests import HashCache
 from xlwh.store.damage import Damage, damage
+from xlwh.store.database import Connection
 
 Kind = Literal["model", "metric", "sql"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -112,9 +112,7 @@ _SELECT = "select kind, name, fingerprint, file, size_bytes, digest from artefac
 _Row = tuple[Kind, str, str, str, int, str]
 
 
-def replace(
-    connection: sqlite3.Connection, number: int, put: Sequence[Artefact], gone: Collection[Name]
-) -> None:
+def replace(connection: Connection, number: int, put: Sequence[Artefact], gone: Collection[Name]) -> None:
     """Within a commit: make these artefacts current, and those of `gone` no more."""
     connection.executemany(
         "update artefacts set valid_to = ? where kind = ? and name = ? and valid_to is null",
@@ -139,37 +137,39 @@ def replace(
     )
 
 
-def at(connection: sqlite3.Connection, commit: int) -> dict[Name, Artefact]:
+def at(connection: Connection, commit: int) -> dict[Name, Artefact]:
     """The artefacts that are (or were) current at a commit."""
     if not _exists(connection):
         return {}
     rows = connection.execute(
-        f"{_SELECT} where valid_from <= ?1 and (valid_to is null or valid_to > ?1) order by kind, name, file",
-        (commit,),
+        f"{_SELECT} where valid_from <= ? and (valid_to is null or valid_to > ?) order by kind, name, file",
+        (commit, commit),
     )
     return {artefact.address: artefact for artefact in _grouped(rows)}
 
 
-def last(connection: sqlite3.Connection, name: Name, fingerprint: str) -> Artefact | None:
+def last(connection: Connection, name: Name, fingerprint: str) -> Artefact | None:
     """A version of an artefact as the last commit that put it had it; None where none did."""
     if not _exists(connection):
         return None
     rows = connection.execute(
-        f"{_SELECT} a where kind = ?1 and name = ?2 and fingerprint = ?3 and valid_from = (select max(valid_from) "
-        "from artefacts where kind = ?1 and name = ?2 and fingerprint = ?3) order by file",
-        (*name, fingerprint),
+        f"{_SELECT} where kind = ? and name = ? and fingerprint = ? and valid_from = (select max(valid_from) "
+        "from artefacts where kind = ? and name = ? and fingerprint = ?) order by file",
+        (*name, fingerprint) * 2,
     )
     return next(_grouped(rows), None)
 
 
-def states(connection: sqlite3.Connection) -> list[tuple[str, int | None, int]]:
+def states(connection: Connection) -> list[tuple[str, int | None, int]]:
     """(file, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
     if not _exists(connection):
         return []
-    return connection.execute("select file, valid_to, removed from artefacts order by valid_from").fetchall()
+    rows = connection.execute("select file, valid_to, removed from artefacts order by valid_from")
+    found: list[tuple[str, int | None, int]] = rows.fetchall()
+    return found
 
 
-def forget(connection: sqlite3.Connection, files: Sequence[str]) -> None:
+def forget(connection: Connection, files: Sequence[str]) -> None:
     """Mark files that are not current as removed from disk."""
     if _exists(connection):
         connection.executemany(
@@ -178,9 +178,8 @@ def forget(connection: sqlite3.Connection, files: Sequence[str]) -> None:
         )
 
 
-def _exists(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("select count(*) from sqlite_master where name = 'artefacts'")
-    return bool(found.fetchone()[0])
+def _exists(connection: Connection) -> bool:
+    return bool(connection.columns("artefacts"))
 
 
 def _grouped(rows: Iterable[_Row]) -> Iterator[Artefact]:

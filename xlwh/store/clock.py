@@ -78,3 +78,15 @@ def settled(judged: Sequence[Stamp]) -> dict[int, datetime]:
 def text(moment: datetime) -> str:
     """A time in UTC, as people write it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def parsed(text: str) -> datetime:
+    """A time that is stored. ValueError for what is none."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no time")
+    return datetime.fromisoformat(text)
+
+
+def stored(moment: datetime) -> str:
+    """A time as it is stored: of a fixed width, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -14,7 +14,10 @@ from pathlib import Path
 from xlwh.errors import StoreError
 
 MANIFEST = "manifest.sqlite"
-"""The manifest's file in a warehouse: where it is, there is a warehouse."""
+"""The file of an embedded manifest."""
+
+PLACE = "manifest.toml"
+"""The file that says where the manifest of a warehouse is, if not in it."""
 
 _WRITABLE = 0o222
 """Bits of a mode that let somebody write."""

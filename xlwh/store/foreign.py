@@ -1,7 +1,8 @@
 """Another warehouse, of which nothing is believed until it was looked at.
 
 Its manifest is read as a private copy, so nothing is written there, no lock is taken, and nothing that somebody put into
-it (a trigger, a view) runs. Its files are opened one folder at a time from its root: no link is followed, nothing is opened
+it (a trigger, a view) runs. Of one in a database its journal is read, which lies in the warehouse: no server is asked that
+somebody else named. Its files are opened one folder at a time from its root: no link is followed, nothing is opened
 that is no regular file, and no name leads outside of the places that a warehouse has.
 """
 
@@ -23,10 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.errors import StoreError
+from xlwh.store import journal
 from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sort_of, sync
+from xlwh.store.journal import Journal
 from xlwh.store.manifest_file import has_manifest, known_schema
+from xlwh.store.place import is_embedded
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import KEY_PATTERN, TABLES
 
@@ -37,6 +41,16 @@ _DEEPEST = 8
 """Folders of an artefact inside one another."""
 _LONGEST = 4_096
 """Characters that any text of a manifest may have."""
+_COLUMNS = {
+    "versions": (
+        *("slot_table", "keys", "part", "file", "fingerprint"),
+        *("rows", "size_bytes", "version", "digest"),
+    ),
+    "hidden": ("slot_table", "keys", "part"),
+    "artefacts": ("kind", "name", "fingerprint", "file", "size_bytes", "digest"),
+}
+"""Tables of a manifest -> columns that are read."""
+_MEND_THERE = "Run there: `xlwh recover`."
 _NAMES = {
     "model": re.compile(KEY_PATTERN),
     "metric": re.compile("[a-z][a-z0-9_]*"),
@@ -73,9 +87,12 @@ class Foreign:
         self.artefacts: dict[Name, Artefact] = {}
         self.refused: list[Refused] = []
         try:
-            self._copy_manifest(copy)
-            with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-                self._read(connection)
+            if is_embedded(root):
+                self._copy_manifest(copy)
+                with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+                    self._read(connection)
+            else:
+                self._read_journal(copy)
         except sqlite3.Error as error:
             raise StoreError(f"The manifest {root / MANIFEST} cannot be used: {error}.") from error
         finally:
@@ -117,19 +134,38 @@ class Foreign:
         damage = connection.execute("pragma integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise StoreError(f"The manifest {self.root / MANIFEST} is damaged: {shown(damage)}.")
-        hidden = set(_rows(connection, "hidden", ("slot_table", "keys", "part")))
-        columns = (
-            "slot_table",
-            "keys",
-            "part",
-            "file",
-            "fingerprint",
-            "rows",
-            "size_bytes",
-            "version",
-            "digest",
-        )
-        rows = list(_rows(connection, "versions", columns))
+        self._believe(lambda table: list(_rows(connection, table, _COLUMNS[table])))
+
+    def _read_journal(self, copy: Path) -> None:
+        """Read the backup of a manifest that is in a database, of which every commit is in it."""
+        path = self.root / journal.NAME
+        for _ in range(_TRIES):
+            try:
+                self.copy(journal.NAME, copy)
+                found = Journal(copy).read()
+            except RefusedError as error:
+                raise StoreError(f"The journal {path} cannot be read: {error}. {_MEND_THERE}") from None
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):
+                raise StoreError(f"The journal {path} is damaged. {_MEND_THERE}") from None
+            if found is not None and found.damage is None:
+                break
+            # Its owner may be writing to it just now.
+            time.sleep(0.1)
+        else:
+            raise StoreError(f"The journal {path} is damaged. {_MEND_THERE}")
+
+        def current(table: str) -> list[tuple[Any, ...]]:
+            rows = [tuple(row.get(name) for name in _COLUMNS[table]) for row in found.current(table)]
+            if any(type(value) not in (str, int, type(None)) for row in rows for value in row):
+                raise StoreError(f"The journal {path} holds values that no manifest has.")
+            return rows
+
+        self._believe(current)
+
+    def _believe(self, current: Callable[[str], list[tuple[Any, ...]]]) -> None:
+        """Take over what can be believed of the current rows of each table."""
+        hidden = set(current("hidden"))
+        rows = current("versions")
         slots, files = Counter(row[:3] for row in rows), Counter(row[3] for row in rows)
         for row in rows:
             try:
@@ -140,12 +176,8 @@ class Foreign:
             except RefusedError as error:
                 self.refused.append(Refused(_address(row[:3]), str(error)))
         self.entries.sort(key=lambda entry: entry.slot)
-        self._read_artefacts(connection)
-
-    def _read_artefacts(self, connection: sqlite3.Connection) -> None:
-        columns = ("kind", "name", "fingerprint", "file", "size_bytes", "digest")
         found: dict[tuple[Any, Any], list[tuple[Any, ...]]] = {}
-        for row in _rows(connection, "artefacts", columns):
+        for row in current("artefacts"):
             found.setdefault(row[:2], []).append(row[2:])
         for (kind, name), rows in found.items():
             try:

@@ -12,7 +12,6 @@ The lines hold rows as the manifest has them, by name, so they do not depend on 
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xlwh.errors import StoreError
+from xlwh.store.database import Source
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
 
@@ -120,29 +120,25 @@ class Journal:
                 return Mark(head["identity"], 0, "", 0, len(first), size != len(first))
             window *= 8
 
-    def follow(self, connection: sqlite3.Connection, identity: str, began_at: str) -> None:
+    def follow(self, connection: Source, identity: str, began_at: str) -> None:
         """Append the commits that the manifest has and the journal has not; begin it anew where there is none.
 
         `StoreError` where it cannot be written: the commits are made all the same, and it is made up for next time.
         """
         try:
-            with self.lock():
-                connection.execute("begin")
-                try:
-                    mark = self.mark()
-                    if mark is None:
-                        self.write(history(connection, identity, began_at))
-                    else:
-                        self._append(connection, mark)
-                finally:
-                    connection.execute("rollback")
+            with connection.recording(self.lock()):
+                mark = self.mark()
+                if mark is None:
+                    self.write(history(connection, identity, began_at))
+                else:
+                    self._append(connection, mark)
         except OSError as error:
             raise StoreError(
                 f"The commit is made, but its record in {self.path} could not be written: {error.strerror}. "
                 "The next commit makes up for it."
             ) from error
 
-    def _append(self, connection: sqlite3.Connection, mark: Mark) -> None:
+    def _append(self, connection: Source, mark: Mark) -> None:
         commits = connection.execute(
             "select number, created_at from commits where number > ? order by number", (mark.number,)
         ).fetchall()
@@ -203,33 +199,45 @@ class Journal:
         return found
 
 
-def history(connection: sqlite3.Connection, identity: str, began_at: str) -> History:
-    """All that a manifest in SQLite holds, within one transaction."""
+def about(connection: Source) -> dict[str, str]:
+    """What a manifest says of itself; empty for one of an earlier version."""
+    if not connection.columns("about"):
+        return {}
+    return dict(connection.execute("select name, value from about").fetchall())
+
+
+def history(connection: Source, identity: str, began_at: str) -> History:
+    """All that a manifest holds, within one transaction."""
     found = History(identity, began_at)
     found.commits = connection.execute("select number, created_at from commits order by number").fetchall()
     for table in _tables(connection):
-        rows = connection.execute(f"select * from {table} order by valid_from, rowid")
-        names = [column[0] for column in rows.description]
-        found.rows[table] = [dict(zip(names, row, strict=True)) for row in rows]
+        order = ", ".join(("valid_from", *ADDRESSES[table]))
+        found.rows[table] = list(_named(connection.execute(f"select * from {table} order by {order}")))
     return found
 
 
-def _tables(connection: sqlite3.Connection) -> list[str]:
-    names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-    return [table for table in ADDRESSES if table in names]
+def _tables(connection: Source) -> list[str]:
+    return [table for table in ADDRESSES if connection.columns(table)]
 
 
-def _changes(connection: sqlite3.Connection, number: int) -> Iterator[list[Any]]:
+def _changes(connection: Source, number: int) -> Iterator[list[Any]]:
     """What one commit ended, then what it added."""
     tables = _tables(connection)
     for table in tables:
         columns = ", ".join(ADDRESSES[table])
-        rows = connection.execute(f"select {columns} from {table} where valid_to = ?", (number,))
+        rows = connection.execute(
+            f"select {columns} from {table} where valid_to = ? order by {columns}", (number,)
+        )
         yield from (["-", table, list(row)] for row in rows)
     for table in tables:
-        rows = connection.execute(f"select * from {table} where valid_from = ?", (number,))
-        names = [column[0] for column in rows.description]
-        yield from (["+", table, _content(dict(zip(names, row, strict=True)))] for row in rows)
+        order = ", ".join(ADDRESSES[table])
+        rows = connection.execute(f"select * from {table} where valid_from = ? order by {order}", (number,))
+        yield from (["+", table, _content(row)] for row in _named(rows))
+
+
+def _named(rows: Any) -> Iterator[Row]:
+    names = [column[0] for column in rows.description]
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def _content(row: Row) -> Row:

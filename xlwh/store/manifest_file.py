@@ -7,18 +7,24 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import artefacts, journal
-from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish
-from xlwh.store.journal import Journal, Mark
+from xlwh.store.clock import stored
+from xlwh.store.database import Source
+from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, path_beside, publish
+from xlwh.store.journal import Journal, Mark, about
+from xlwh.store.local import require_local
+from xlwh.store.locks import FileLock
 from xlwh.store.soundness import (
     APPLICATION_ID,
+    MOVED,
     RECOVER,
     SCHEMA_VERSION,
     DamagedManifestError,
@@ -29,6 +35,9 @@ from xlwh.store.soundness import (
     require_whole,
     unusable,
 )
+
+if TYPE_CHECKING:
+    from xlwh.store.slots import Slot
 
 STATEMENTS = (
     """create table if not exists commits (
@@ -84,13 +93,17 @@ _whole: set[tuple[int, int]] = set()
 
 def has_manifest(root: Path) -> bool:
     """Whether a folder is a warehouse, its manifest sound or not. `StoreError` where it is one whose manifest is lost."""
-    if os.path.lexists(root / MANIFEST):
+    if _has_manifest(root):
         return True
     found = _left(root)
     # Another process may have made it since.
-    if found is not None and not os.path.lexists(root / MANIFEST):
+    if found is not None and not _has_manifest(root):
         raise LostManifestError(root / MANIFEST, found)
-    return os.path.lexists(root / MANIFEST)
+    return _has_manifest(root)
+
+
+def _has_manifest(root: Path) -> bool:
+    return os.path.lexists(root / PLACE) or os.path.lexists(root / MANIFEST)
 
 
 def _left(root: Path) -> str | None:
@@ -107,6 +120,35 @@ def _left(root: Path) -> str | None:
     return None
 
 
+class SqliteConnection(sqlite3.Connection):
+    """A connection to a manifest's file."""
+
+    def columns(self, table: str) -> Collection[str]:
+        """Names of a table's columns; none where it does not exist."""
+        return [name for (name,) in self.execute("select name from pragma_table_info(?)", (table,))]
+
+    def now(self) -> datetime:
+        """What this machine's clock says."""
+        return datetime.now(UTC)
+
+    def add_commit(self, number: int, now: str) -> None:
+        """Make the row of a new commit."""
+        self.execute("insert into commits (number, created_at) values (?, ?)", (number, now))
+
+    def require_held(self, slots: Collection[Slot]) -> None:
+        """Nothing: who holds a lock of this machine has it until the process ends."""
+
+    @contextmanager
+    def recording(self, lock: FileLock) -> Iterator[None]:
+        """A transaction that reads, while nobody else writes to the journal that the lock is of."""
+        with lock:
+            self.execute("begin")
+            try:
+                yield
+            finally:
+                self.execute("rollback")
+
+
 class ManifestFile:
     """One manifest's file, with its journal beside it. Made where there is none and nothing of a warehouse either."""
 
@@ -119,6 +161,7 @@ class ManifestFile:
 
     def create(self) -> None:
         """Make an empty manifest."""
+        require_local(self.path.parent, f"The manifest of {self.path.parent}")
         # Under another name first: a half-made manifest is never seen, whenever the process is killed.
         unfinished = path_beside(self.path)
         try:
@@ -181,7 +224,7 @@ class ManifestFile:
             ) from error
 
     @contextmanager
-    def open(self) -> Iterator[sqlite3.Connection]:
+    def open(self) -> Iterator[SqliteConnection]:
         """A connection for one operation: nothing to share between threads, nothing left open after a kill."""
         try:
             place = self._place()
@@ -206,15 +249,15 @@ class ManifestFile:
                 self.path, f"it holds a value that cannot be read ({error})"
             ) from error
 
-    def _require_schema(self, connection: sqlite3.Connection, place: tuple[int, int]) -> None:
+    def _require_schema(self, connection: SqliteConnection, place: tuple[int, int]) -> None:
         [[count]] = connection.execute("pragma schema_version")
         if self._known != (place, count):
             require_schema(connection, self.path, STATEMENTS)
             self._known = place, count
 
-    def _connect(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+    def _connect(self) -> tuple[SqliteConnection, tuple[int, int] | None]:
         """A connection, and the state of the file where nothing keeps writers from changing it meanwhile."""
-        if os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK):
+        if self._may_write():
             return self._writing(), None
         # SQLite's log cannot be made beside a file that may only be read. One that is there belongs to a writer, whose
         # commits it holds: it is read with it. Without one the file is all there is.
@@ -222,16 +265,26 @@ class ManifestFile:
         how, before = ("mode=ro", None) if log.exists() else ("mode=ro&immutable=1", self._state())
         return self._reading(how), before
 
-    def _writing(self) -> sqlite3.Connection:
+    def _may_write(self) -> bool:
+        return os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK)
+
+    def require_local(self) -> None:
+        """Refuse a manifest on a file system of a network, unless nobody writes to it: not this process, and no other."""
+        if self._may_write() or self.path.with_name(f"{self.path.name}-wal").exists():
+            require_local(self.path.parent, f"The manifest of {self.path.parent}")
+
+    def _writing(self) -> SqliteConnection:
         connection = self._reading("mode=rw")
         if shutil.disk_usage(self.path.parent).free < _SHARED_BYTES:
             # What processes share beside the file takes room. One that has the file for itself keeps that in memory.
             connection.execute("pragma locking_mode = exclusive")
         return connection
 
-    def _reading(self, how: str) -> sqlite3.Connection:
+    def _reading(self, how: str) -> SqliteConnection:
         where = f"{self.path.absolute().as_uri()}?{how}"
-        return sqlite3.connect(where, uri=True, timeout=self._timeout_s, isolation_level=None)
+        return sqlite3.connect(
+            where, uri=True, timeout=self._timeout_s, isolation_level=None, factory=SqliteConnection
+        )
 
     def _state(self) -> tuple[int, int]:
         found = self.path.stat()
@@ -241,22 +294,22 @@ class ManifestFile:
         found = self.path.stat()
         return found.st_dev, found.st_ino
 
-    def follow(self, connection: sqlite3.Connection) -> None:
+    def follow(self, connection: SqliteConnection) -> None:
         """Bring the journal up to the last commit."""
         known = about(connection)
         self.journal.follow(connection, known["identity"], known["began_at"])
 
 
-def new_database(path: Path) -> sqlite3.Connection:
+def new_database(path: Path) -> SqliteConnection:
     """A new file with a manifest's tables and nothing in them."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, factory=SqliteConnection)
     connection.execute("pragma synchronous = full")
     for statement in STATEMENTS:
         connection.execute(statement)
     return connection
 
 
-def log_ahead(connection: sqlite3.Connection) -> None:
+def log_ahead(connection: SqliteConnection) -> None:
     """Let readers never wait for a writer: the last that is done to a new file.
 
     With a log of its own a part of the file could be left behind where the disk is full.
@@ -276,11 +329,13 @@ def known_schema() -> dict[tuple[str, str], frozenset[str]]:
         }
 
 
-def introduce(connection: sqlite3.Connection, beside: Journal) -> None:
+def introduce(connection: SqliteConnection, beside: Journal) -> None:
     """Within a transaction that writes: bring a manifest of an earlier version up to the present one."""
     [[version]] = connection.execute("pragma user_version")
     if version == SCHEMA_VERSION:
         return
+    if version == MOVED:
+        raise StoreError("The manifest was moved elsewhere meanwhile. Run the command again.")
     for statement in STATEMENTS:
         connection.execute(statement)
     columns = {row[1] for row in connection.execute("pragma table_info(versions)")}
@@ -297,32 +352,19 @@ def introduce(connection: sqlite3.Connection, beside: Journal) -> None:
     connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
 
 
-def about(connection: sqlite3.Connection) -> dict[str, str]:
-    """What a manifest says of itself; empty for one of an earlier version."""
-    [[count]] = connection.execute("select count(*) from sqlite_master where name = 'about'")
-    return dict(connection.execute("select name, value from about")) if count else {}
+def mark_moved(connection: SqliteConnection) -> None:
+    """Within a transaction: let nobody commit to this manifest any more."""
+    connection.execute(f"pragma user_version = {MOVED}")
 
 
-def require_same(connection: sqlite3.Connection, path: Path, mark: Mark) -> None:
+def require_same(connection: Source, place: Path | str, mark: Mark) -> None:
     """`DamagedManifestError` where a manifest is not the one whose commits a journal has, or an older state of it."""
     identity = about(connection).get("identity", mark.identity)
     row = connection.execute("select created_at from commits where number = ?", (mark.number,)).fetchone()
     [[last]] = connection.execute("select coalesce(max(number), 0) from commits")
     if identity == mark.identity and mark.number > last:
         raise DamagedManifestError(
-            path, f"it ends at commit {last}, and {journal.NAME} at {mark.number}: it is an older copy"
+            place, f"it ends at commit {last}, and {journal.NAME} at {mark.number}: it is an older copy"
         )
     if identity != mark.identity or (mark.number and (row is None or row[0] != mark.created_at)):
-        raise DamagedManifestError(path, f"{journal.NAME} beside it is of another manifest")
-
-
-def moment(text: str) -> datetime:
-    """A time that is stored. ValueError for what is none."""
-    if not isinstance(text, str):
-        raise ValueError(f"{text!r} is no time")
-    return datetime.fromisoformat(text)
-
-
-def stored(moment: datetime) -> str:
-    """A time as it is stored: of a fixed width, so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+        raise DamagedManifestError(place, f"{journal.NAME} beside it is of another manifest")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xlwh.store.files import MANIFEST
 from xlwh.store.manifest_file import ManifestFile, has_manifest
+from xlwh.store.place import is_embedded
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +31,11 @@ def connect(
     if as_of is None and not everything and has_manifest(root):
         from xlwh.store.connect import open_catalogue
 
-        ManifestFile(root / MANIFEST).examine()
+        # The catalogue of a warehouse whose manifest is elsewhere can be read without that.
+        if is_embedded(root):
+            file = ManifestFile(root / MANIFEST)
+            file.require_local()
+            file.examine()
         if (opened := open_catalogue(root)) is not None:
             return opened
     from xlwh.store.warehouse import Warehouse

@@ -11,10 +11,8 @@ import os
 import re
 import secrets
 import shutil
-import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,27 +21,23 @@ import polars as pl
 
 from xlwh.digests import HashCache, sha256
 from xlwh.errors import StoreError
+from xlwh.store import journal
 from xlwh.store.apart import UNVOUCHED
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
-from xlwh.store.clock import TOLERANCE
+from xlwh.store.clock import TOLERANCE, stored
 from xlwh.store.connect import NAME, read_info
-from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, remove, sync
+from xlwh.store.files import MANIFEST, UNFINISHED, files_in, sync
 from xlwh.store.integrity import faults
-from xlwh.store.journal import History, Row, history
+from xlwh.store.journal import History, Journal, Row
 from xlwh.store.locks import FileLock
-from xlwh.store.manifest_file import (
-    ManifestFile,
-    about,
-    has_manifest,
-    introduce,
-    log_ahead,
-    new_database,
-    stored,
-)
+from xlwh.store.manifest_file import has_manifest
+from xlwh.store.manifest_rebuilt import own_history, replace_manifest
+from xlwh.store.manifests import open_manifest
 from xlwh.store.parquet import UnreadableError, decoded, metadata_of
+from xlwh.store.place import is_embedded
 from xlwh.store.slots import Entry, Slot, contract
-from xlwh.store.soundness import DamagedManifestError, LostManifestError, beside, require_whole
+from xlwh.store.soundness import DamagedManifestError, LostManifestError
 from xlwh.tables import TABLES
 
 Progress = Callable[[int, int], None]
@@ -107,40 +101,32 @@ def recover(
 
 def _fault(root: Path) -> str | None:
     """What is wrong with a manifest. `StoreError` where there is no warehouse, or where that cannot be told."""
-    path = root / MANIFEST
-    if not os.path.lexists(path):
+    if is_embedded(root) and not os.path.lexists(root / MANIFEST):
         try:
             has_manifest(root)
         except LostManifestError:
             return "it is gone"
         raise StoreError(f"There is no warehouse at {root}, and nothing is stored there.")
     try:
-        file = ManifestFile(path)
-        file.examine()
-        with file.open() as connection:
-            require_whole(connection, path)
-            [[commits]] = connection.execute("select count(*) from commits")
+        manifest = open_manifest(root)
+        manifest.require_whole()
+        commit = manifest.head()
     except DamagedManifestError as error:
         return error.why
-    return "it has no commits, and files are stored" if not commits and any(_files(root)) else None
+    return "it has no commits, and files are stored" if not commit and any(_files(root)) else None
 
 
 def _sound(root: Path, dry_run: bool) -> Recovery:
     """Leave a sound manifest as it is, with a journal that is sound too."""
-    file = ManifestFile(root / MANIFEST)
-    told = Recovery(None)
-    with file.open() as connection:
-        known = about(connection)
-        [[told.commit]] = connection.execute("select coalesce(max(number), 0) from commits")
-        found = file.journal.read()
-        if not known or (found is not None and found.damage is None and found.last == told.commit):
-            told.backup = "its journal is whole"
-            return told
+    manifest = open_manifest(root)
+    told = Recovery(None, commit=manifest.head())
+    found = manifest.journal.read()
+    if manifest.keeps_journal() and (found is None or found.damage is not None or found.last != told.commit):
         told.backup = "its journal was damaged, and is written anew"
         if not dry_run:
-            with file.journal.lock():
-                connection.execute("begin")
-                file.journal.write(history(connection, known["identity"], known["began_at"]))
+            manifest.rewrite_journal()
+    else:
+        told.backup = "its journal is whole"
     return told
 
 
@@ -174,14 +160,15 @@ class _Rebuilding:
         self.root = root
         self.told = Recovery(why)
         self._now = datetime.now(UTC)
-        self._journal = ManifestFile(root / MANIFEST).journal
+        self._journal = Journal(root / journal.NAME)
         self.state = _state(self._journal.path)
-        journal = self._journal.read()
-        self._base = self._best({self._journal.path.name: journal, MANIFEST: _own_history(root / MANIFEST)})
-        self._sets_journal_aside = journal is None or not (
-            journal.damage is None
-            and journal.identity == self._base.identity
-            and journal.commits == self._base.commits[: len(journal.commits)]
+        found = self._journal.read()
+        own = MANIFEST if is_embedded(root) else "the database"
+        self._base = self._best({journal.NAME: found, own: own_history(root)})
+        self._sets_journal_aside = found is None or not (
+            found.damage is None
+            and found.identity == self._base.identity
+            and found.commits == self._base.commits[: len(found.commits)]
         )
         """Under another name, since the new one does not hold all of it."""
         self._hashes = HashCache.of(root, keeps_hashes)
@@ -306,32 +293,31 @@ class _Rebuilding:
 
     def publish(self) -> None:
         """Put the new manifest and its journal in place. At every moment what was is there, or what is new."""
-        path = self.root / MANIFEST
         base = self._committed()
-        unfinished = path_beside(path)
-        try:
-            self._build(unfinished, base)
-            with self._journal.lock():
-                if _state(self._journal.path) != self.state:
-                    raise StoreError(
-                        f"{self.root} was changed by another process meanwhile. Stop it, and run `xlwh recover` again."
-                    )
-                name = self._free_name()
-                if self._journal.path.is_file() and self._sets_journal_aside:
-                    self._keep(self._journal.path, f"{name}.journal")
-                # First the journal, which holds all that the manifest does: the manifest may go then.
-                self._journal.write(base)
-                for each in (path, *beside(path)):
-                    if os.path.lexists(each):
-                        aside = f"{name}{each.name.removeprefix(path.stem)}"
-                        each.rename(self.root / aside)
-                        self.told.aside.append(aside)
-                # It shows commits that may be others now.
-                (self.root / NAME).unlink(missing_ok=True)
-                sync(self.root)
-                publish(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        for row in (*base.rows["versions"], *base.rows["artefacts"]):
+            row["removed"] = int(row["valid_to"] is not None and not (self.root / row["file"]).is_file())
+        values = {
+            "identity": base.identity,
+            "began_at": base.began_at,
+            "rebuilt_at": stored(self._now),
+        }
+        self.told.aside += replace_manifest(self.root, values, base, self._write_journal)
+
+    def _write_journal(self, base: History, name: str) -> list[str]:
+        """Before the new manifest is in place: the journal holds all that it does, so the former one may go then."""
+        if _state(self._journal.path) != self.state:
+            raise StoreError(
+                f"{self.root} was changed by another process meanwhile. Stop it, and run `xlwh recover` again."
+            )
+        aside = list[str]()
+        if self._journal.path.is_file() and self._sets_journal_aside:
+            aside.append(f"{name}.journal")
+            shutil.copyfile(self._journal.path, self.root / aside[0])
+            sync(self.root / aside[0])
+        self._journal.write(base)
+        # It shows commits that may be others now.
+        (self.root / NAME).unlink(missing_ok=True)
+        return aside
 
     def _committed(self) -> History:
         """The backup, with one more commit where the files are not as it says."""
@@ -357,72 +343,6 @@ class _Rebuilding:
                 for file in made.files
             )  # fmt: skip
         return base
-
-    def _build(self, path: Path, base: History) -> None:
-        for row in (*base.rows["versions"], *base.rows["artefacts"]):
-            row["removed"] = int(row["valid_to"] is not None and not (self.root / row["file"]).is_file())
-        values = {
-            "identity": base.identity,
-            "began_at": base.began_at,
-            "rebuilt_at": stored(self._now),
-        }
-        try:
-            with closing(new_database(path)) as connection:
-                connection.execute("begin")
-                connection.executemany("insert into about values (?, ?)", values.items())
-                connection.executemany("insert into commits values (?, ?)", base.commits)
-                for table, rows in base.rows.items():
-                    _insert(connection, table, rows)
-                introduce(connection, self._journal)
-                connection.execute("commit")
-                require_whole(connection, path)
-                log_ahead(connection)
-        except sqlite3.Error as error:
-            raise StoreError(f"A manifest cannot be made of {self.told.backup}: {error}.") from error
-
-    def _free_name(self) -> str:
-        number = 1
-        while any(self.root.glob(f"manifest-damaged-{number}.*")):
-            number += 1
-        return f"manifest-damaged-{number}"
-
-    def _keep(self, path: Path, name: str) -> None:
-        shutil.copyfile(path, self.root / name)
-        sync(self.root / name)
-        self.told.aside.append(name)
-
-
-def _own_history(path: Path) -> History | None:
-    """All that a manifest holds, where it is whole by itself, with the log beside it or without; whatever its journal
-    says. Found in a copy: SQLite writes what lies beside a database into it, also where that is of another one.
-    """
-    if not path.is_file():
-        return None
-    log = path.with_name(f"{path.name}-wal")
-    folder = path_beside(path)
-    for files in ([path, log], [path]):
-        try:
-            folder.mkdir()
-            for file in files:
-                if file.is_file():
-                    shutil.copyfile(file, folder / file.name)
-            return _whole_history(folder / path.name)
-        except DamagedManifestError:
-            continue
-        finally:
-            remove(folder)
-    return None
-
-
-def _whole_history(path: Path) -> History | None:
-    with ManifestFile(path).open() as connection:
-        require_whole(connection, path)
-        connection.execute("begin")
-        known = about(connection)
-        [[first]] = connection.execute("select min(created_at) from commits")
-        if first is None:
-            return None
-        return history(connection, known.get("identity", secrets.token_hex(16)), known.get("began_at", first))
 
 
 def identified(root: Path, file: str, now: datetime) -> Entry:
@@ -522,13 +442,3 @@ def _address(row: Row) -> tuple[str, str, str]:
 
 def _nanoseconds(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1e9)
-
-
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
-    """Rows by the names of their columns; those that the table does not have are an error of SQLite."""
-    by_columns = defaultdict[tuple[str, ...], list[Row]](list)
-    for row in rows:
-        by_columns[tuple(row)].append(row)
-    for columns, group in by_columns.items():
-        names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-        connection.executemany(f"insert into {table} ({names}) values ({values})", group)

@@ -58,6 +58,11 @@ class Pending:
         self._changed: list[tuple[int, Slot]] = []
         """Pending commit -> slot that it changed, in their order."""
 
+    @property
+    def place(self) -> str:
+        """As it is."""
+        return self._manifest.place
+
     def current(self, slot: Slot) -> Entry | None:
         """The slot's entry, pending ones included."""
         return self._now.get(slot)

@@ -15,6 +15,9 @@ APPLICATION_ID = 0x786C7768
 SCHEMA_VERSION = 1
 """SQLite's `user_version` of the manifests that are made here. Manifests of earlier versions have 0."""
 
+MOVED = 1 << 30
+"""In place of the version: the manifest is elsewhere now, and this file is what it was."""
+
 RECOVER = "Run: `xlwh recover`"
 
 _SUFFIXES = ("-wal", "-shm", "-journal")
@@ -23,8 +26,8 @@ _SUFFIXES = ("-wal", "-shm", "-journal")
 class DamagedManifestError(StoreError):
     """The file of the manifest is none, or another one than it must be; `xlwh recover` rebuilds it."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"The manifest {path} cannot be used: {why}. {RECOVER}.")
+    def __init__(self, place: Path | str, why: str) -> None:
+        super().__init__(f"The manifest {place} cannot be used: {why}. {RECOVER}.")
         self.why = why
 
 
@@ -83,6 +86,10 @@ def require_schema(connection: sqlite3.Connection, path: Path, statements: Itera
     [[version]] = connection.execute("pragma user_version")
     if application not in (0, APPLICATION_ID):
         raise DamagedManifestError(path, "it is a file of another program")
+    if version == MOVED:
+        raise StoreError(
+            f"The manifest {path} was moved to a database, which manifest.toml names; this is the former one."
+        )
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"The manifest {path} cannot be used: a later version of xlwh made it (schema {version}, this one knows "

@@ -16,9 +16,10 @@ from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
 from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import MANIFEST, is_file_of, make_folder, write_whole
-from xlwh.store.manifest import Manifest, Snapshot, SqliteManifest
+from xlwh.store.files import is_file_of, make_folder, write_whole
+from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
+from xlwh.store.manifests import open_manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame
@@ -69,7 +70,7 @@ class Warehouse:
             make_folder(self.root)
         elif not has_manifest(self.root):
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
-        self.manifest: Manifest = SqliteManifest(self.root / MANIFEST)
+        self.manifest: Manifest = open_manifest(self.root)
         self.hashes = HashCache.of(self.root, keeps_hashes)
 
     def current(self, slot: Slot) -> Entry | None:

@@ -42,6 +42,7 @@ COMMANDS = [
     "drop",
     "rename",
     "recover",
+    "manifest",
 ]
 
 

@@ -17,7 +17,7 @@ from tests.unit.conftest import examples_frame
 from xlwh.cli.app import app
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, empty
-from xlwh.store.manifest import SqliteManifest
+from xlwh.store.manifest_sqlite import SqliteManifest
 
 NAME = "manifest.sqlite"
 

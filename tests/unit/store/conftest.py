@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -11,9 +12,14 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from postgres_server import Server
 
 from xlwh.store import Slot, Warehouse, schema
-from xlwh.store.manifest import NewFile, SqliteManifest
+from xlwh.store.manifest import NewFile
+from xlwh.store.manifest_sql import SqlManifest
+from xlwh.store.manifests import open_manifest
+from xlwh.store.move import to_postgres
+from xlwh.store.postgres import Address
 from xlwh.store.views import shipped_sql
 
 ATTRIBUTIONS = Slot("token_attributions", ("m", "en"), "xnli.lig")
@@ -108,12 +114,32 @@ def made_long_ago():
 
 
 @pytest.fixture
-def write_at_once():
-    """Commits forty files to the manifest at a path, by four threads with ten for a slot each: `<thread>-<number>`."""
+def address(postgres: Server) -> Address:
+    """A schema of its own in a PostgreSQL database."""
+    return Address(postgres.url(), f"xlwh_{secrets.token_hex(6)}")
 
-    def write(path: Path) -> None:
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], SqlManifest]:
+    """Opens the manifest of the warehouse at `tmp_path`, as often as wanted; the test runs for each kind of manifest."""
+    if request.param == "postgres":
+        to_postgres(tmp_path, request.getfixturevalue("address"))
+    return lambda: open_manifest(tmp_path)
+
+
+@pytest.fixture
+def manifest(open_again: Callable[[], SqlManifest]) -> SqlManifest:
+    """That manifest."""
+    return open_again()
+
+
+@pytest.fixture
+def write_at_once():
+    """Commits forty files to a manifest, by four threads with ten for a slot each: `<thread>-<number>`."""
+
+    def write(opened: Callable[[], SqlManifest]) -> None:
         def commit(thread: int) -> None:
-            own, slot = SqliteManifest(path), Slot("tokens", (f"m{thread}", "en"), "a")
+            own, slot = opened(), Slot("tokens", (f"m{thread}", "en"), "a")
             for i in range(10):
                 own.commit(put=[NewFile(slot, f"{thread}-{i}", "f", 1, 1, 1, "0" * 64)])
 

@@ -94,7 +94,7 @@ def clock(monkeypatch):
         def now(cls, tz=None):
             return datetime.now(tz) if cls.shown is None else cls.shown.astimezone(tz)
 
-    for module in ("manifest", "manifest_file", "gc", "recover"):
+    for module in ("manifest_file", "gc", "recover"):
         monkeypatch.setattr(f"xlwh.store.{module}.datetime", Clock)
 
     def show(moment):

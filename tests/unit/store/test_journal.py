@@ -13,9 +13,8 @@ import pytest
 from xlwh.errors import StoreError
 from xlwh.store import Slot
 from xlwh.store.artefacts import Artefact, ArtefactFile
-from xlwh.store.journal import NAME, Journal, history
-from xlwh.store.manifest import NewFile, SqliteManifest
-from xlwh.store.manifest_file import about
+from xlwh.store.journal import NAME, Journal, about, history
+from xlwh.store.manifest import NewFile
 
 SLOTS = [Slot("tokens", ("m", language), part) for language in ("de", "en") for part in "abc"]
 
@@ -25,17 +24,12 @@ def new(slot: Slot, file: str) -> NewFile:
 
 
 @pytest.fixture
-def manifest(tmp_path):
-    return SqliteManifest(tmp_path / "manifest.sqlite")
-
-
-@pytest.fixture
-def journal(manifest):
-    return Journal(manifest.path.with_name(NAME))
+def journal(manifest, tmp_path):
+    return Journal(tmp_path / NAME)
 
 
 def truth(manifest):
-    with closing(sqlite3.connect(manifest.path)) as connection:
+    with manifest._open() as connection:
         known = about(connection)
         found = history(connection, known["identity"], known["began_at"])
     for rows in found.rows.values():
@@ -76,7 +70,9 @@ def test_what_a_commit_appends_does_not_grow(manifest, journal):
 
 
 @pytest.mark.parametrize("lost", [1, 3])
-def test_commits_whose_record_was_never_written_are_made_up_for(manifest, journal, monkeypatch, lost):
+def test_commits_whose_record_was_never_written_are_made_up_for(
+    manifest, open_again, journal, monkeypatch, lost
+):
     """As after a kill between a commit and its record."""
     filled(manifest)
 
@@ -89,29 +85,29 @@ def test_commits_whose_record_was_never_written_are_made_up_for(manifest, journa
             with pytest.raises(KeyboardInterrupt):
                 manifest.commit(put=[new(SLOTS[0], f"lost{number}")])
     assert journal.read().last == manifest.head() - lost
-    again = SqliteManifest(manifest.path)
+    again = open_again()
     again.commit(put=[new(SLOTS[0], "next")])
     assert journal.read() == truth(manifest)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 150, 700])
-def test_a_record_that_was_cut_short_is_written_again(manifest, journal, cut):
+def test_a_record_that_was_cut_short_is_written_again(manifest, open_again, journal, cut):
     filled(manifest)
     os.truncate(journal.path, journal.path.stat().st_size - cut)
     assert journal.read().damage is not None
     assert journal.read().last < manifest.head()
-    again = SqliteManifest(manifest.path)
+    again = open_again()
     assert journal.mark().is_torn
     again.commit(drop=[SLOTS[1]])
     assert not journal.mark().is_torn
     assert journal.read() == truth(manifest)
 
 
-def test_what_a_power_failure_leaves_at_its_end_goes(manifest, journal):
+def test_what_a_power_failure_leaves_at_its_end_goes(manifest, open_again, journal):
     filled(manifest)
     with journal.path.open("ab") as file:
         file.write(b'{"commit":99,' + bytes(100_000))
-    assert SqliteManifest(manifest.path).head() == journal.mark().number
+    assert open_again().head() == journal.mark().number
     manifest.commit(drop=[SLOTS[1]])
     assert journal.read() == truth(manifest)
 
@@ -126,15 +122,15 @@ def test_each_damaged_byte_is_noticed(manifest, journal):
         assert found.commits == whole.commits[: len(found.commits)]
 
 
-def test_what_is_no_journal_is_written_anew(manifest, journal):
+def test_what_is_no_journal_is_written_anew(manifest, open_again, journal):
     filled(manifest)
     for content in (b"", b"garbage\n" * 100, b'{"xlwh":"other"}\n', b"\xff" * 10):
         journal.path.write_bytes(content)
-        SqliteManifest(manifest.path).commit(drop=[SLOTS[1]])
+        open_again().commit(drop=[SLOTS[1]])
         assert journal.read() == truth(manifest)
     journal.path.write_bytes(b'{"xlwh":"manifest","format":2}\n')
     with pytest.raises(StoreError, match="later version"):
-        SqliteManifest(manifest.path)
+        open_again()
 
 
 def test_a_journal_that_cannot_be_written_is_told_and_the_commit_is_made(manifest, journal, monkeypatch):
@@ -155,19 +151,20 @@ def test_a_journal_that_cannot_be_written_is_told_and_the_commit_is_made(manifes
     assert journal.read() == truth(manifest)
 
 
-def test_many_writers_keep_it_in_order(manifest, journal, write_at_once):
-    write_at_once(manifest.path)
+def test_many_writers_keep_it_in_order(manifest, open_again, journal, write_at_once):
+    write_at_once(open_again)
     assert journal.read() == truth(manifest)
     assert journal.read().last == 40
 
 
-def test_a_manifest_from_before_gets_one_with_its_next_commit(manifest, journal):
+@pytest.mark.parametrize("open_again", ["sqlite"], indirect=True)
+def test_a_manifest_from_before_gets_one_with_its_next_commit(manifest, open_again, journal, tmp_path):
     filled(manifest)
     journal.path.unlink()
-    with closing(sqlite3.connect(manifest.path)) as connection, connection:
+    with closing(sqlite3.connect(tmp_path / "manifest.sqlite")) as connection, connection:
         for statement in ("drop table about", "pragma user_version = 0", "pragma application_id = 0"):
             connection.execute(statement)
-    earlier = SqliteManifest(manifest.path)
+    earlier = open_again()
     assert earlier.snapshot().entries == manifest.snapshot().entries
     assert earlier.origin().began_at == earlier.stamps()[0].told
     assert not journal.path.exists()

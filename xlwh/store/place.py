@@ -1,0 +1,62 @@
+"""Where the manifest of a warehouse is: in it, or in the database that its `manifest.toml` names."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xlwh.errors import StoreError
+from xlwh.store.files import PLACE, write_whole
+
+if TYPE_CHECKING:
+    from xlwh.store.postgres import Address
+
+_HEAD = """\
+# Where the manifest of this warehouse is. Written by `xlwh manifest`; the host may be changed here when the server moves.
+# No password: PGPASSWORD, ~/.pgpass or a service file has it.
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A manifest that is in a database."""
+
+    address: Address
+    identity: str
+    """Of the manifest: another one in that schema is refused."""
+
+
+def is_embedded(root: Path) -> bool:
+    """Whether the manifest of a warehouse is in the warehouse itself, or is to be."""
+    return not os.path.lexists(root / PLACE)
+
+
+def read_place(root: Path) -> Place:
+    """What a warehouse says of its manifest. `StoreError` for a file that cannot be read."""
+    from xlwh.store.postgres import Address
+
+    path = root / PLACE
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        url, schema, identity = found["url"], found["schema"], found["identity"]
+        if not all(isinstance(each, str) for each in (url, schema, identity)):
+            raise ValueError("its values are no texts")
+    except KeyError as error:
+        raise StoreError(f"{path} has no `{error.args[0]}`. {_MEND}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}. {_MEND}") from None
+    return Place(Address(url, schema), identity)
+
+
+_MEND = "Correct it, or write it again: xlwh manifest URL"
+
+
+def write_place(root: Path, place: Place) -> None:
+    """Note where the manifest of a warehouse is."""
+    values = {"url": place.address.url, "schema": place.address.schema, "identity": place.identity}
+    lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+    write_whole(root / PLACE, (_HEAD + "".join(lines)).encode())
