@@ -5,6 +5,8 @@ Every message says what is wrong, where, and what to do; nothing here holds logi
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class XlwhError(Exception):
     """Base of all errors that xlwh raises on purpose. The CLI prints the message and exits 1."""
@@ -20,6 +22,18 @@ class ContractError(XlwhError):
 
 class StoreError(XlwhError):
     """The warehouse on disk is missing, damaged, or held by another process."""
+
+
+class HeldError(StoreError):
+    """Another process is at it: who (`holder`), and at which slot of a warehouse (None where it is no slot)."""
+
+    def __init__(self, text: str, holder: str = "", slot: Any = None) -> None:
+        super().__init__(text)
+        self.holder = holder
+        self.slot = slot
+
+    def __reduce__(self) -> tuple[type[HeldError], tuple[str, str, Any]]:
+        return type(self), (str(self), self.holder, self.slot)
 
 
 class SqlError(XlwhError):
