@@ -14,6 +14,7 @@ from dagster_project.partitions import backfill_policy, dependencies, partitions
 from dagster_project.plots import plot
 from dagster_project.resources import (
     FORCE_TAG,
+    POOL,
     RANGE_END,
     RANGE_START,
     Plans,
@@ -41,12 +42,12 @@ class Making(dg.Config):
     )
 
 
-def table_assets(study: Study) -> list[dg.AssetsDefinition]:
-    """The assets of all stored tables of a study."""
-    return [_asset(study, step) for step in STEPS.values()]
+def table_assets(study: Study, take_turns: bool = False) -> list[dg.AssetsDefinition]:
+    """The assets of all stored tables of a study. `take_turns`: whether runs share one accelerator."""
+    return [_asset(study, step, take_turns) for step in STEPS.values()]
 
 
-def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
+def _asset(study: Study, step: Step, take_turns: bool) -> dg.AssetsDefinition:
     deps = list(dependencies(study, step))
 
     @dg.multi_asset(
@@ -54,7 +55,7 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         specs=[_spec(step, table, deps) for table in step.tables],
         partitions_def=partitions_of(study, step),
         backfill_policy=backfill_policy(study, step),
-        pool="gpu" if step.runs_model else None,
+        pool=POOL if step.runs_model and take_turns else None,
     )
     def make(
         context: dg.AssetExecutionContext,
@@ -128,7 +129,7 @@ def log_outcomes(
     made = list[tuple[str, dict[str, Any]]]()
     for outcome, stored in zip(ended, stored_of(planner, ended, table), strict=True):
         partition = to_partition(outcome.step, outcome.key)
-        if outcome.result is None or outcome.result.status == "not_applicable" or stored is None:
+        if outcome.result is None or outcome.result.status in ("not_applicable", "held") or stored is None:
             log_not_made(context, table, partition, describe(outcome, None))
         else:
             made.append((partition, describe(outcome, stored)))

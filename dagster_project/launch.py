@@ -24,6 +24,7 @@ from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
 from xlwh.steps.plan import Outcome, Step, in_order, positions, upstream, values
 from xlwh.steps.planning import Planner
+from xlwh.steps.workers import IN_PROCESS, Workers
 from xlwh.study import Study
 
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -40,6 +41,9 @@ class Display(Protocol):
 
     def progress(self, step: Step, key: Key) -> Progress:
         """What to call while one of them is made."""
+
+    def note(self, text: str) -> None:
+        """Something is to be known meanwhile, such as whom they wait for."""
 
     def end(self, outcome: Outcome) -> None:
         """One of them is done, or failed."""
@@ -64,6 +68,11 @@ class _Collector(Reporter):
 
     def progress(self, context: dg.AssetExecutionContext, step: Step, key: Key) -> Progress:
         return self.display.progress(step, key) if self.display else super().progress(context, step, key)
+
+    def note(self, context: dg.AssetExecutionContext, text: str) -> None:
+        super().note(context, text)
+        if self.display is not None:
+            self.display.note(text)
 
     def end(self, context: dg.AssetExecutionContext, outcome: Outcome) -> None:
         self.outcomes[outcome.step.name, outcome.key] = outcome
@@ -92,13 +101,18 @@ class Launcher:
         force: bool = False,
         planner: Planner | None = None,
         crew: Crew | None = None,
+        workers: Workers = IN_PROCESS,
+        waits: bool = True,
     ) -> None:
+        """`crew` is what the setting `workers` came to; `waits`: whether what other processes are making is waited for."""
         self._study = study
         self._root = root
         self._force = force
         self._display = display
         self._collector = _Collector(display=display)
-        definitions = build(study, root, self._collector, planner, Staff(crew=crew))
+        definitions = build(
+            study, root, self._collector, planner, Staff(workers, crew, is_chosen=True, waits=waits)
+        )
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self.problems: list[str] = []
         """What went wrong other than in a partition: checks that failed, views that cannot be built."""

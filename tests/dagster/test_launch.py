@@ -15,6 +15,7 @@ from dagster_project.resources import RANGE_END, RANGE_START
 from xlwh.errors import XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.plan import STEPS, partitions, step_of
+from xlwh.store.locks import this_process
 from xlwh.tables import TABLES
 
 
@@ -22,13 +23,16 @@ class Watch:
     """A display that remembers."""
 
     def __init__(self):
-        self.ended, self.views, self.reports = [], [], []
+        self.ended, self.views, self.reports, self.notes = [], [], [], []
 
     def begin(self, step, keys):
         return None
 
     def progress(self, step, key):
         return lambda what, done, total: self.reports.append((what, done, total))
+
+    def note(self, text):
+        self.notes.append(text)
 
     def end(self, outcome):
         self.ended.append(outcome)
@@ -103,6 +107,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
         assert said.description == "not applicable: no such data"
         assert told["en|tuned"]["status"].value == "written"
         assert told["en|tuned"]["examples per second"].value == 4
+        assert told["en|tuned"]["worker"].value == this_process()
         assert told["en|tuned"]["shares"].value == {"a": 0.5}
 
 
@@ -164,7 +169,7 @@ def test_the_log_of_a_run_says_what_became_of_each_partition(study, root, fake):
         told = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert [line for line in told if line.startswith("tokens base")] == [
         "tokens base × en: fresh, 4,000 rows kept",
-        "tokens base × de: written, 2,500 rows, 1.5 s",
+        f"tokens base × de: written, 2,500 rows, 1.5 s, {this_process()}",
         "tokens base × sw: not applicable (no such data)",
     ]
 

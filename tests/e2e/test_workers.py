@@ -20,9 +20,11 @@ from xlwh.errors import MissingDataError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps import runner
 from xlwh.steps.base import Key, StepResult
+from xlwh.steps.bench import can_be_sent
 from xlwh.steps.context import Context
-from xlwh.steps.crew import Crew, _can_be_sent
+from xlwh.steps.crew import Crew
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.processes import Processes
 from xlwh.store import Slot, Warehouse
 from xlwh.store.checkpoints import checkpoint_of
 from xlwh.study import load
@@ -85,8 +87,13 @@ def place(tmp_path_factory, make_study):
 @pytest.fixture(scope="module")
 def crew(place):
     context = opened(*place)
-    with closing(Crew(context.study, context.warehouse.root, 2)) as crew:
+    with closing(hired(context, 2)) as crew:
         yield crew
+
+
+def hired(context, number):
+    study, root = context.study, context.warehouse.root
+    return Crew(study, root, Processes(study, root), number)
 
 
 def make(crew, context, step, keys=None, begun=silent):
@@ -137,8 +144,8 @@ class OfTwoError(Exception):
 
 
 def test_an_error_that_cannot_be_sent_is_seen_as_such():
-    assert _can_be_sent(XlwhError("text"))
-    assert not _can_be_sent(OfTwoError(1, 2))
+    assert can_be_sent(XlwhError("text"))
+    assert not can_be_sent(OfTwoError(1, 2))
     with pytest.raises(TypeError):
         pickle.loads(pickle.dumps(OfTwoError(1, 2)))
 
