@@ -109,6 +109,7 @@ class Launcher:
         self._root = root
         self._force = force
         self._display = display
+        self._crew = crew
         self._collector = _Collector(display=display)
         definitions = build(
             study, root, self._collector, planner, Staff(workers, crew, is_chosen=True, waits=waits)
@@ -125,6 +126,8 @@ class Launcher:
 
     def launch(self, todo: Mapping[Step, set[Key]], views: Sequence[str]) -> None:
         """Make partitions, their steps given in the order of the plan, then query the views."""
+        if self._crew is not None:
+            self._crew.plan(todo)
         with instance_of(self._root) as (instance, tags):
             for _, wave in groupby(todo, key=lambda step: step.dimensions):
                 self._wave(instance, tags, list(wave), todo)

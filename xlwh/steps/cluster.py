@@ -98,7 +98,7 @@ class Cluster:
         self._read_at = 0.0
         self._told_at = time.monotonic() - 9 * _PLACED_S
         self._placed = set[int]()
-        """Places in which a worker was started."""
+        """Places of workers that Ray has found room for."""
 
     def start(self, place: int, starts: int = 0) -> Actor:
         """See `Kind.start`."""
@@ -114,9 +114,11 @@ class Cluster:
         now = time.monotonic()
         if self._reading is not None and self._reading.done():
             if self._reading.exception() is None:
-                self._reports.update(self._reading.result())
+                found = self._reading.result()
+                self._placed.update(found)
+                self._reports.update(found)
             self._reading = None
-        if self._reading is None and now - self._read_at >= _READ_S:
+        if self._reading is None and now - self._read_at >= _READ_S and self._ray.is_initialized():
             self._read_at, self._reading = now, self._board.take.remote().future()
         return self._reports.pop(place, None)
 
@@ -125,14 +127,11 @@ class Cluster:
         errors = self._ray.exceptions
         return isinstance(error, errors.RayError) and not isinstance(error, errors.RayTaskError)
 
-    def is_placed(self, place: int) -> None:
-        """A worker has started there."""
-        self._placed.add(place)
-
     def end(self, actor: Any) -> None:
         """End an actor, whatever it is doing."""
-        with suppress(Exception):  # of a cluster that is gone
-            self._ray.kill(actor, no_restart=True)
+        if self._ray.is_initialized():  # else Ray would start another cluster to kill it in
+            with suppress(Exception):  # of a cluster that is gone
+                self._ray.kill(actor, no_restart=True)
 
     def notice(self) -> str | None:
         """That Ray has found no room for any worker for a while."""
@@ -263,14 +262,14 @@ class Actor:
     def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
         """See `Worker.begin`."""
         try:
-            refused = self._start.result()
+            started = self._start.result()
         except Exception as error:
             said = " ".join(str(error).split())
             raise XlwhError(
                 f"Ray cannot start a worker: {said[-400:]}. Every node needs this version of xlwh."
             ) from error
-        if refused is not None:
-            raise refused
+        if isinstance(started, XlwhError):
+            raise started
         self.starts = 0
         if key.model is not None:
             with suppress(ValueError):
@@ -301,8 +300,6 @@ class Actor:
 
     def pump(self) -> None:
         """See `Worker.pump`."""
-        if self._start.done() and not self.is_dead:
-            self._cluster.is_placed(self._place)
         report = self._cluster.take(self._place)
         if report is not None and self._report is not None:
             self._report(*report)
@@ -347,16 +344,17 @@ class _Actor:
         self._study, self._root, self._facts, self._is_of_one_host = study, Path(root), facts, is_of_one_host
         self._board, self._place = board, place
         self._bench: Bench | None = None
+        self._send(("starting", 0, 0))
 
-    def load(self) -> XlwhError | None:
-        """Load what takes long; why nothing can be made here."""
+    def load(self) -> int | XlwhError:
+        """Load what takes long: the process id, or why nothing can be made here."""
         try:
             self._require_fit()
             self._bench = Bench(self._study, self._root)
             load_libraries()
         except XlwhError as error:
             return error
-        return None
+        return os.getpid()
 
     def _require_fit(self) -> None:
         here, there = Facts.here(), self._facts

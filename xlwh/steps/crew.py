@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,8 @@ from typing import Any, Protocol
 from xlwh.errors import XlwhError
 from xlwh.models import threads
 from xlwh.steps import runner
-from xlwh.steps.base import Key, Progress, StepResult
+from xlwh.steps.ahead import Ahead
+from xlwh.steps.base import Key, Progress, StepResult, no_progress
 from xlwh.steps.bench import tried
 from xlwh.steps.context import Context
 from xlwh.steps.deal import TRIES, Deal, Made
@@ -99,6 +101,19 @@ def _here(step: Step, context: Context, key: Key, begun: Begun) -> StepResult | 
     return tried(step, context, key)
 
 
+@dataclass
+class _Task:
+    """What a worker makes, and who is told how far it is: nobody before its step's turn."""
+
+    step: Step
+    key: Key
+    report: Progress = no_progress
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Pass on what the worker reports."""
+        self.report(what, done, total)
+
+
 class Crew:
     """Workers for one study and warehouse; `close` ends them."""
 
@@ -109,6 +124,13 @@ class Crew:
         self._study, self._root, self._kind = study, root, kind
         self._rates: Rates | None = None
         self._workers = [kind.start(place) for place in range(number)]
+        self._at: dict[int, _Task] = {}
+        """Place of a worker -> what it makes."""
+        self._ahead = Ahead(study, {})
+
+    def plan(self, todo: Mapping[Step, Collection[Key]]) -> None:
+        """What is to be made, step by step: a worker for which its step has nothing makes something of a later one."""
+        self._ahead = Ahead(self._study, todo)
 
     def close(self) -> None:
         """End all workers at once. What they had finished is stored."""
@@ -124,25 +146,47 @@ class Crew:
         all cores is made in this process, while the workers rest. If the caller does not take all results, as when it is
         interrupted, the workers are ended. XlwhError where workers cannot be started.
         """
-        deal = Deal(step, self._study, keys, self._seconds(step, context, keys))
+        early = self._ahead.take(step, keys)
+        yield from early.items()
+        keys = [key for key in keys if key not in early]
+        deal = Deal(step, self._study, keys, self._seconds(step, context, keys), self._ahead.died)
+        for task in self._at.values():
+            if task.step is step and task.key in keys:
+                deal.is_begun(task.key)
+                task.report = begun(task.key)
         is_shared = cache(lambda model: self._is_shared(context, model))
         try:
             while deal.is_open:
                 yield from deal.look(context)
                 self._replace_the_dead()
-                for worker in self._workers:
-                    if worker.is_idle and (key := self._next(worker, deal, is_shared)) is not None:
-                        worker.begin(step, key, context.force, begun(key))
+                for place, worker in enumerate(self._workers):
+                    if not worker.is_idle:
+                        continue
+                    if (next_key := self._next(worker, deal, is_shared)) is not None:
+                        task = _Task(step, next_key, begun(next_key))
+                    elif (later := self._later(worker, step, deal, is_shared)) is not None:
+                        task = _Task(*later)
+                    else:
+                        continue
+                    worker.begin(task.step, task.key, context.force, task.progress)
+                    self._at[place] = task
                 here = self._for_this_process(step, deal, is_shared)
                 if here is not None:
-                    yield from deal.end(here, _here(step, context, here, begun), context.waits)
+                    result = _here(step, context, here, begun)
+                    self._ahead.end(step, here, result)
+                    yield from deal.end(here, result, context.waits)
                     continue
                 self._wait()
-                for worker in self._workers:
+                for place, worker in enumerate(self._workers):
                     worker.pump()
                     if (ended := worker.ended()) is None:
                         continue
                     key, made = ended
+                    of = self._at.pop(place).step
+                    is_early = of is not step or key not in deal.running
+                    self._ahead.end(of, key, made, is_early)
+                    if is_early:
+                        continue
                     if made is None:
                         if deal.again(key):
                             self.tell(
@@ -193,6 +237,16 @@ class Crew:
             sorted(models, key=lambda model: 0 if model in worker.models else 1 + (model in taken))
         )
 
+    def _later(
+        self, worker: Worker, step: Step, deal: Deal, is_shared: Callable[[str | None], bool]
+    ) -> tuple[Step, Key] | None:
+        """What a worker is to make of a later step: nothing where it is to rest soon."""
+        if not all(map(is_shared, deal.models)):
+            return None
+        return self._ahead.begin(
+            step, lambda model: (model not in worker.models) if is_shared(model) else None
+        )
+
     def _for_this_process(
         self, step: Step, deal: Deal, is_shared: Callable[[str | None], bool]
     ) -> Key | None:
@@ -201,7 +255,7 @@ class Crew:
             return None
         if "model" not in step.dimensions and not any(worker.is_idle for worker in self._workers):
             return deal.begin(deal.models)
-        if any(is_shared(model) for model in deal.models):
+        if self._at or any(is_shared(model) for model in deal.models):
             return None
         return deal.begin(deal.models)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from xlwh.errors import HeldError
@@ -31,8 +31,14 @@ class Deal:
     """
 
     def __init__(
-        self, step: Step, study: Study, keys: Sequence[Key], seconds: Mapping[Key, float] | None = None
+        self,
+        step: Step,
+        study: Study,
+        keys: Sequence[Key],
+        seconds: Mapping[Key, float] | None = None,
+        died: Collection[tuple[str, Key]] = (),
     ) -> None:
+        """`seconds` that partitions are expected to take; those whose worker `died` before have a try less."""
         self.running: set[Key] = set()
         expected, of_model = seconds or {}, dict[str | None, float]()
         for key in keys:
@@ -40,7 +46,7 @@ class Deal:
         self._left: dict[str | None, deque[Key]] = {}
         for key in sorted(keys, key=lambda key: (-of_model[key.model], -expected.get(key, 0.0))):
             self._left.setdefault(key.model, deque()).append(key)
-        self._open, self._tries = set(keys), Counter[Key]()
+        self._open, self._tries = set(keys), Counter(key for key in keys if (step.name, key) in died)
         self._held: dict[Key, HeldError] = {}
         self._told: dict[Key, str] = {}
         """Partitions that were put off, with the process that held them last."""
@@ -75,15 +81,24 @@ class Deal:
             for key in self._left[model]:
                 waits = self._place_of(key) in places or self._reads.get(key, set()) & self._open
                 if not waits:
-                    self._left[model].remove(key)
-                    if not self._left[model]:
-                        del self._left[model]
+                    self._remove(key)
                     self.running.add(key)
                     self._tries[key] += 1
                     self._is_stuck = False
                     return key
         self._is_stuck = True
         return None
+
+    def is_begun(self, key: Key) -> None:
+        """A partition was begun before its step's turn."""
+        self._remove(key)
+        self.running.add(key)
+        self._tries[key] += 1
+
+    def _remove(self, key: Key) -> None:
+        self._left[key.model].remove(key)
+        if not self._left[key.model]:
+            del self._left[key.model]
 
     def again(self, key: Key) -> bool:
         """Whether a partition whose worker died is to be made once more; it then is the next one of its model."""
@@ -117,9 +132,7 @@ class Deal:
             each for queue in self._left.values() for each in queue if key in self._reads.get(each, ())
         ]:
             if other in self._open:
-                self._left[other.model].remove(other)
-                if not self._left[other.model]:
-                    del self._left[other.model]
+                self._remove(other)
                 found += self._leave_out(other)
         return found
 

@@ -17,7 +17,8 @@ from xlwh.demo import study_path
 from xlwh.errors import HeldError, XlwhError
 from xlwh.models import Zoo, sizes, threads
 from xlwh.models.sizes import Size
-from xlwh.steps import bench, crew, deal, workers
+from xlwh.steps import ahead, bench, crew, deal, workers
+from xlwh.steps.ahead import Ahead
 from xlwh.steps.base import Key, StepResult
 from xlwh.steps.deal import TRIES, Deal
 from xlwh.steps.plan import STEPS, partitions
@@ -320,6 +321,44 @@ def test_what_is_not_waited_for_is_left_out_with_all_that_reads_it():
     assert {key.model for key, _ in left} >= names
     assert {(made.status, made.reason) for _, made in left} == {("held", "process 1 on host x is making it")}
     assert dealt.begin(dealt.models) == Key("blank")
+
+
+def test_later_steps_begin_where_all_that_they_read_is_there(study, monkeypatch):
+    monkeypatch.setattr(ahead, "_LOOKED_S", 0.0)
+    names = ("examples", "parallelism", "models", "tokens", "predictions", "attributions")
+    todo = {STEPS[name]: partitions(study, STEPS[name]) for name in names}
+    plan, models = Ahead(study, todo), STEPS["models"]
+
+    def begun(rank=lambda model: 0):
+        found = []
+        while (begins := plan.begin(models, rank)) is not None:
+            found.append(begins)
+        return found
+
+    assert begun() == []
+    for name in names[:2]:
+        for key in todo[STEPS[name]]:
+            plan.end(STEPS[name], key, DONE)
+    assert begun() == []
+    plan.end(models, Key("base"), DONE)
+    plan.end(models, Key("nli_en"), XlwhError("no room"))
+    keys = [key for key in todo[STEPS["tokens"]] if key.model == "base"]
+    assert begun(lambda model: None) == []
+    tokens, predictions = ([(STEPS[name], key) for key in keys] for name in ("tokens", "predictions"))
+    assert begun() == [*tokens, *predictions]
+    # Attributions read predictions of all languages.
+    for step, key in predictions[:-1]:
+        plan.end(step, key, DONE, is_early=True)
+    assert begun() == []
+    plan.end(*predictions[-1], None, is_early=True)
+    assert plan.take(STEPS["predictions"], keys) == {key: DONE for _, key in predictions[:-1]}
+    assert plan.take(STEPS["predictions"], keys) == {}
+    # It died once already.
+    dealt = Deal(STEPS["predictions"], study, [keys[-1]], died=plan.died)
+    assert dealt.begin(dealt.models) == keys[-1]
+    assert not dealt.again(keys[-1])
+    plan.end(*predictions[-1], DONE)
+    assert begun() == [(STEPS["attributions"], key) for key in keys]
 
 
 def test_a_lock_that_is_no_claim_is_an_error(study):
