@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
+from dagster_project import definitions, launch, turns
 from dagster_project.definitions import build
 from dagster_project.instance import OWNER_TAG, _close_runs_of_the_dead, instance_of, prepare_home
 from dagster_project.launch import Launcher, blocks
 from dagster_project.resources import RANGE_END, RANGE_START
-from xlwh.errors import XlwhError
+from xlwh.errors import HeldError, XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.plan import STEPS, partitions, step_of
+from xlwh.store import Slot
 from xlwh.store.locks import this_process
 from xlwh.tables import TABLES
 
@@ -228,6 +232,56 @@ def test_what_fails_outside_the_steps_is_a_problem(study, root, fake, monkeypatc
     assert "view x does not parse" in launcher.problems[0]
 
 
+def test_who_waits_for_the_accelerator_says_so(study, root, fake, monkeypatch):
+    for module in (definitions, launch):
+        monkeypatch.setattr(module, "take_turns", lambda workers: True)
+    other = str(uuid.uuid4())
+
+    class Freeing(Watch):
+        """Gives the accelerator back once somebody says that they wait for it."""
+
+        def note(self, text):
+            super().note(text)
+            with instance_of(root) as (instance, _):
+                instance.event_log_storage.free_concurrency_slots_for_run(other)
+
+    with instance_of(root) as (instance, _):
+        create_run_for_test(instance, run_id=other, tags={turns.BY_TAG: "process 1 on host x"})
+        instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+        assert instance.event_log_storage.claim_concurrency_slot("gpu", other, "predictions").is_claimed
+        watch = Freeing()
+        key = Key("base", language="en")
+        launcher = Launcher(study, root, watch)
+        launcher.launch({STEPS["tokens"]: {key}, STEPS["predictions"]: {key}}, [])
+        assert [outcome.error for outcome in launcher.outcomes] == [None, None]
+        [note] = watch.notes
+        assert note.startswith(f"Waits for run {other[:8]} of process 1 on host x: it has the accelerator")
+        assert {run.tags.get(turns.BY_TAG) for run in instance.get_runs()} == {
+            "process 1 on host x",
+            this_process(),
+        }
+
+
+def test_what_others_make_is_left_out_with_what_needs_it_where_it_is_not_waited_for(study, root, fake):
+    held, other = Key("base", language="en"), Key("other", language="en")
+    slot = Slot("tokens", ("base", "en"), "d1")
+    fake.failing["predictions", held] = HeldError("held", "process 1 on host x", slot)
+    launcher = Launcher(study, root, Watch(), waits=False)
+    todo = {STEPS[name]: {held, other} for name in ("tokens", "predictions", "attributions")}
+    launcher.launch(todo, [])
+    told = {(o.step.name, o.key): o.result for o in launcher.outcomes}
+    reasons = {name: result.reason for name, result in told.items() if result.status == "held"}
+    assert reasons == {
+        ("predictions", held): "process 1 on host x is making it",
+        ("attributions", held): "waits for predictions base × en; process 1 on host x is making it",
+    }
+    assert launcher.problems == []
+    assert held not in fake.keys("attributions")
+    with instance_of(root) as (instance, _):
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+        assert instance.get_materialized_partitions(dg.AssetKey("predictions")) == {"en|other"}
+
+
 def test_force_reaches_the_steps(study, root, fake):
     todo = {STEPS["tokens"]: {Key("base", language="en")}}
     Launcher(study, root, Watch(), force=True).launch(todo, [])
@@ -250,6 +304,9 @@ _CHILD = """
 import os, sys
 from pathlib import Path
 from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+
+from dagster_project import definitions, launch, turns
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 with instance_of(Path(sys.argv[1])) as (instance, tags):

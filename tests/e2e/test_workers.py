@@ -148,7 +148,7 @@ def test_errors_come_back_as_what_they_are_and_leave_the_others(crew, place, tmp
     assert isinstance(failed, MissingDataError)
     assert "xlwh materialize tokens --model plain --language de" in str(failed)
     # With the worker's own stack behind it, for the log.
-    assert "in required" in str(failed.__cause__)
+    assert "planning.py" in str(failed.__cause__)
     assert [made.status for made in others] == ["written", "written"]
     assert all(result.status == "written" for result in make(crew, context, "tokens", [keys[1]]).values())
 
