@@ -24,6 +24,7 @@ from dagster_project.resources import (
     ZooResource,
     attempts,
 )
+from dagster_project.turns import others_wait
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
@@ -49,13 +50,14 @@ def table_assets(study: Study, take_turns: bool = False) -> list[dg.AssetsDefini
 
 def _asset(study: Study, step: Step, take_turns: bool) -> dg.AssetsDefinition:
     deps = list(dependencies(study, step))
+    pool = POOL if step.runs_model and take_turns else None
 
     @dg.multi_asset(
         name=step.name,
         specs=[_spec(step, table, deps) for table in step.tables],
         partitions_def=partitions_of(study, step),
         backfill_policy=backfill_policy(study, step),
-        pool=POOL if step.runs_model and take_turns else None,
+        pool=pool,
     )
     def make(
         context: dg.AssetExecutionContext,
@@ -75,6 +77,9 @@ def _asset(study: Study, step: Step, take_turns: bool) -> dg.AssetsDefinition:
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
         outcomes = list(attempts(context, bench, reporter, staff, step, keys, blocked))
+        if pool is not None and others_wait(context.instance, context.run_id):
+            # Whose turn it is then has the accelerator's memory to itself.
+            bench.zoo.release()
         written = any(outcome.written for outcome in outcomes)
         if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()

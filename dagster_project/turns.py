@@ -15,6 +15,11 @@ BY_TAG = "xlwh/by"
 _LOOKED_S = 1.0
 
 
+def others_wait(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether another run waits for its turn."""
+    return bool(instance.event_log_storage.get_concurrency_info(POOL).pending_run_ids - {run_id})
+
+
 @contextmanager
 def told(instance: DagsterInstance, run_id: str, note: Callable[[str], None]) -> Iterator[None]:
     """While this run goes on, say once of each other run that it waits for at the accelerator who that is."""
