@@ -10,14 +10,16 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from dagster_project import definitions, launch, turns
+from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build
 from dagster_project.instance import OWNER_TAG, _close_runs_of_the_dead, instance_of, prepare_home
 from dagster_project.launch import Launcher, blocks
-from dagster_project.resources import RANGE_END, RANGE_START
+from dagster_project.resources import RANGE_END, RANGE_START, WORKERS_TAG, Staff
 from xlwh.errors import HeldError, XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
+from xlwh.steps.crew import alone
 from xlwh.steps.plan import STEPS, partitions, step_of
+from xlwh.steps.workers import Workers
 from xlwh.store import Slot
 from xlwh.store.locks import this_process
 from xlwh.tables import TABLES
@@ -282,6 +284,51 @@ def test_what_others_make_is_left_out_with_what_needs_it_where_it_is_not_waited_
         assert instance.get_materialized_partitions(dg.AssetKey("predictions")) == {"en|other"}
 
 
+def test_runs_of_the_interface_follow_the_setting_and_their_own_tag(study, root, fake, monkeypatch):
+    hired, ended = [], []
+
+    class Crew:
+        make = staticmethod(alone)
+
+        def __init__(self, workers):
+            self.workers = workers
+
+        def close(self):
+            ended.append(self.workers)
+
+    class Choice:
+        number = 1
+
+        def __init__(self, workers, zoo, models, side_by_side):
+            self.workers, self.side_by_side = workers, side_by_side
+
+        def hire(self, study, root):
+            hired.append((self.workers, self.side_by_side))
+            return Crew(self.workers)
+
+    monkeypatch.setattr(resources, "choose", Choice)
+    job = build(study, root, staff=Staff(Workers(3))).resolve_implicit_global_asset_job_def()
+
+    def run(last, **tags):
+        with dg.instance_for_test() as instance:
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("tokens")],
+                tags={RANGE_START: "en|base", RANGE_END: last, **tags},
+            )
+            assert result.success
+
+    run("en|base")
+    assert hired == []  # one partition: this process
+    run("de|base")
+    run("sw|base")
+    assert hired == [(Workers(3), 2)]  # kept from run to run
+    # A cluster makes single partitions too: this machine may have no room for the model.
+    run("en|base", **{WORKERS_TAG: "ray:head:6379"})
+    assert hired[1:] == [(Workers(None, "head:6379"), 1)]
+    assert ended == [Workers(3)]
+
+
 def test_force_reaches_the_steps(study, root, fake):
     todo = {STEPS["tokens"]: {Key("base", language="en")}}
     Launcher(study, root, Watch(), force=True).launch(todo, [])
@@ -306,7 +353,7 @@ from pathlib import Path
 from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
-from dagster_project import definitions, launch, turns
+from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 with instance_of(Path(sys.argv[1])) as (instance, tags):
