@@ -133,6 +133,7 @@ class Launcher:
         """Make partitions, their steps given in the order of the plan, then query the views."""
         if self._crew is not None and not self._take_turns:
             self._crew.plan(todo)
+            self._crew.early = self._display.progress
         with instance_of(self._root) as (instance, tags):
             for _, wave in groupby(todo, key=lambda step: step.dimensions):
                 self._wave(instance, tags, list(wave), todo)

@@ -262,14 +262,17 @@ def start(study, root, seen, workers="processes:2"):
 
 
 def children(pid):
-    found = []
+    """All processes that a process, or one of these, has started."""
+    parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(status.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == pid:
-            found.append(int(status.parent.name))
+        parents.setdefault(parent, []).append(int(status.parent.name))
+    found = list(parents.get(pid, []))
+    for each in found:
+        found += parents.get(each, [])
     return found
 
 
@@ -280,18 +283,20 @@ def stopped(tmp_path_factory):
 
 
 def test_the_command_is_killed_and_stopped(kind, place, stopped):
-    if kind == "ray":
-        pytest.skip("the next test is the one of Ray")
+    setting, told = {
+        "processes": ("processes:2", "2 processes (as asked for)"),
+        "ray": ("ray", "on a Ray cluster of this machine (as asked for)"),
+    }[kind]
     # kill -9 of the command alone: its workers notice.
-    process, _ = start(place[0], stopped, "models: 3 written")
+    process, _ = start(place[0], stopped, "models: 3 written", setting)
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()
     process.communicate()
     within(10, lambda: not any(map(alive, workers)))
     # Ctrl-C reaches the command and its workers at once.
-    process, said = start(place[0], stopped, "tokens: ")
-    assert "Workers: 2 processes (as asked for)" in said
+    process, said = start(place[0], stopped, "tokens: ", setting)
+    assert f"Workers: {told}" in said
     assert "models: " not in said  # what the first one made is kept
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)

@@ -145,7 +145,8 @@ class Bars:
             self._steps[step.name] = self._progress.add_task(step.name, total=len(keys), note="")
 
     def progress(self, step: Step, key: Key) -> Progress:
-        self._progress.update(self._steps[step.name], note=str(key))
+        if step.name in self._steps:  # else it is begun before its step's turn
+            self._progress.update(self._steps[step.name], note=str(key))
         place = step.name, key
 
         def report(what: str, done: int, total: int) -> None:

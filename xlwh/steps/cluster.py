@@ -8,6 +8,7 @@ what runs where.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.errors import StoreError, XlwhError
+from xlwh.models import threads
 from xlwh.models.zoo import KEEP
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.bench import Bench, load_libraries, reporting
@@ -87,6 +89,7 @@ class Cluster:
 
         XlwhError where Ray is not installed, nothing answers there, or the versions of Ray or Python differ.
         """
+        threads.threads_of(None)  # notes it in the environment, which actors are given
         self._ray = ray = _library(is_local=not address)
         _connect(ray, address)
         self._study, self._root = ray.put(study), root
@@ -174,16 +177,16 @@ def _connect(ray: Any, address: str) -> None:
         "runtime_env": {"env_vars": environment},
     }
     if not address:
-        from xlwh.models import threads
-
-        ray.init(
-            "local",
-            num_cpus=threads.cores(),
-            include_dashboard=False,
-            object_store_memory=_OBJECTS_BYTES,
-            _node_ip_address="127.0.0.1",
-            **common,
-        )
+        here = {
+            "num_cpus": threads.cores(),
+            "object_store_memory": _OBJECTS_BYTES,
+            "include_dashboard": False,
+        }
+        try:
+            ray.init("local", _node_ip_address="127.0.0.1", **here, **common)
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise XlwhError(f"Ray cannot start a cluster on this machine: {said[:400]}") from error
         found = {node["NodeManagerAddress"] for node in ray.nodes()}
         if found != {"127.0.0.1"}:
             ray.shutdown()
@@ -257,7 +260,8 @@ class Actor:
         told = [
             line for line in lines if line.startswith(("The actor is dead because", "The actor died because"))
         ]
-        return " ".join((told or lines[:1] or [type(self._lost).__name__])[0].split())[:300]
+        raised = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
+        return "; ".join(line[:250] for line in (*(told or lines)[:1], *raised[-1:]))
 
     def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
         """See `Worker.begin`."""

@@ -103,11 +103,11 @@ def _here(step: Step, context: Context, key: Key, begun: Begun) -> StepResult | 
 
 @dataclass
 class _Task:
-    """What a worker makes, and who is told how far it is: nobody before its step's turn."""
+    """What a worker makes, and who is told how far it is."""
 
     step: Step
     key: Key
-    report: Progress = no_progress
+    report: Progress
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Pass on what the worker reports."""
@@ -121,6 +121,8 @@ class Crew:
         """Start the workers. They load their libraries while the caller goes on."""
         self.tell: Callable[[str], None] = lambda text: None
         """Told what happens to workers."""
+        self.early: Callable[[Step, Key], Progress] = lambda step, key: no_progress
+        """Told that a partition is begun before its step's turn; gives what its progress goes to."""
         self._study, self._root, self._kind = study, root, kind
         self._rates: Rates | None = None
         self._workers = [kind.start(place) for place in range(number)]
@@ -165,7 +167,7 @@ class Crew:
                     if (next_key := self._next(worker, deal, is_shared)) is not None:
                         task = _Task(step, next_key, begun(next_key))
                     elif (later := self._later(worker, step, deal, is_shared)) is not None:
-                        task = _Task(*later)
+                        task = _Task(*later, self.early(*later))
                     else:
                         continue
                     worker.begin(task.step, task.key, context.force, task.progress)

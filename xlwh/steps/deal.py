@@ -16,7 +16,7 @@ from xlwh.tables import TABLES
 
 TRIES = 2
 """Times that a partition is begun, or a worker started, where the process dies."""
-_ASKED_S = 0.5
+_ASKED_S = 1.0
 """Who holds what is put off is asked that often at most."""
 
 Made = tuple[Key, StepResult | Exception]
