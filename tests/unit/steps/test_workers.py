@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import subprocess
@@ -22,6 +23,7 @@ from xlwh.steps.ahead import Ahead
 from xlwh.steps.base import Key, StepResult
 from xlwh.steps.deal import TRIES, Deal
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.processes import Processes
 from xlwh.steps.workers import IN_PROCESS, Workers, choose
 from xlwh.store import Slot, Warehouse
 from xlwh.study import Study, load
@@ -381,3 +383,15 @@ def test_what_is_expected_to_take_longest_is_begun_first(study):
 def test_memory_that_is_free_is_found():
     if Path("/proc/meminfo").exists():
         assert 10**7 < workers.available() < 10**14
+
+
+def test_a_process_sees_the_accelerator_that_is_its_own(study, zoo, tmp_path):
+    kind = Processes(study, tmp_path / "warehouse", ["3", "GPU-5"])
+    worker = kind.start(1)
+    try:
+        # It may be set before torch looks for devices, and no later.
+        seen = worker._executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert seen.result() == "GPU-5"
+    finally:
+        worker.kill()
+    assert kind.makes_all
