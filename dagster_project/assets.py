@@ -14,6 +14,7 @@ from dagster_project.partitions import backfill_policy, dependencies, partitions
 from dagster_project.plots import plot
 from dagster_project.resources import (
     FORCE_TAG,
+    POOL,
     RANGE_END,
     RANGE_START,
     Plans,
@@ -23,6 +24,7 @@ from dagster_project.resources import (
     ZooResource,
     attempts,
 )
+from dagster_project.turns import others_wait
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, Outcome, Step, in_order
@@ -41,20 +43,21 @@ class Making(dg.Config):
     )
 
 
-def table_assets(study: Study) -> list[dg.AssetsDefinition]:
-    """The assets of all stored tables of a study."""
-    return [_asset(study, step) for step in STEPS.values()]
+def table_assets(study: Study, take_turns: bool = False) -> list[dg.AssetsDefinition]:
+    """The assets of all stored tables of a study. `take_turns`: whether runs share one accelerator."""
+    return [_asset(study, step, take_turns) for step in STEPS.values()]
 
 
-def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
+def _asset(study: Study, step: Step, take_turns: bool) -> dg.AssetsDefinition:
     deps = list(dependencies(study, step))
+    pool = POOL if step.runs_model and take_turns else None
 
     @dg.multi_asset(
         name=step.name,
         specs=[_spec(step, table, deps) for table in step.tables],
         partitions_def=partitions_of(study, step),
         backfill_policy=backfill_policy(study, step),
-        pool="gpu" if step.runs_model else None,
+        pool=pool,
     )
     def make(
         context: dg.AssetExecutionContext,
@@ -74,6 +77,9 @@ def _asset(study: Study, step: Step) -> dg.AssetsDefinition:
         keys = keys_of_run(context, study, step)
         blocked = {to_key(step, partition): reason for partition, reason in config.blocked.items()}
         outcomes = list(attempts(context, bench, reporter, staff, step, keys, blocked))
+        if pool is not None and others_wait(context.instance, context.run_id):
+            # Whose turn it is then has the accelerator's memory to itself.
+            bench.zoo.release()
         written = any(outcome.written for outcome in outcomes)
         if scope.renew(bench.planner, [(step, key) for key in keys]) or written:
             opened.build_catalogue()
@@ -128,7 +134,7 @@ def log_outcomes(
     made = list[tuple[str, dict[str, Any]]]()
     for outcome, stored in zip(ended, stored_of(planner, ended, table), strict=True):
         partition = to_partition(outcome.step, outcome.key)
-        if outcome.result is None or outcome.result.status == "not_applicable" or stored is None:
+        if outcome.result is None or outcome.result.status in ("not_applicable", "held") or stored is None:
             log_not_made(context, table, partition, describe(outcome, None))
         else:
             made.append((partition, describe(outcome, stored)))

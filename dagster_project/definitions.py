@@ -17,7 +17,7 @@ from dagster_project.jobs import jobs
 from dagster_project.resources import Plans, Reporter, Staff, WarehouseResource, ZooResource
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
-from xlwh.steps.workers import VARIABLE, Workers
+from xlwh.steps.workers import VARIABLE, Workers, take_turns
 from xlwh.study import Study, load
 
 
@@ -29,8 +29,9 @@ def build(
     staff: Staff | None = None,
 ) -> dg.Definitions:
     """Definitions of a study whose warehouse is the folder `root`; without `staff` this process makes everything."""
+    staff = staff or Staff()
     return dg.Definitions(
-        assets=[*table_assets(study), view_assets(study)],
+        assets=[*table_assets(study, take_turns(staff.workers)), view_assets(study)],
         asset_checks=table_checks(),
         jobs=list(jobs()),
         resources={
@@ -38,7 +39,7 @@ def build(
             "zoo": ZooResource(),
             "plans": Plans(planner),
             "reporter": reporter or Reporter(),
-            "staff": staff or Staff(),
+            "staff": staff,
         },
         # One process for all partitions of a run: a model is loaded once, not once per step.
         executor=dg.in_process_executor,

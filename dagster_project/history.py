@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -15,9 +16,14 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage, _event_logs_directory
 from dagster._serdes import ConfigurableClassData
 
+from xlwh.store.locks import FileLock
+
 if TYPE_CHECKING:
     from dagster._core.instance.ref import InstanceRef
     from sqlalchemy.engine import Connection, Engine
+
+_OPENED_S = 60.0
+"""Another process has opened it by then."""
 
 
 def kept_open(ref: InstanceRef) -> InstanceRef:
@@ -69,8 +75,10 @@ class OpenStorage(DagsterSqliteStorage):
     """Dagster's own storage with that log."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage = OpenEventLog(_event_logs_directory(base_dir))
+        # Dagster makes its tables one by one, where they are not there: of two processes at it at once, one fails.
+        with FileLock(Path(base_dir) / "opening.lock", "Dagster's history", wait_s=_OPENED_S):
+            super().__init__(base_dir, inst_data)
+            self._event_log_storage = OpenEventLog(_event_logs_directory(base_dir))
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> Self:

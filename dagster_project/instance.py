@@ -39,7 +39,7 @@ nux:
   enabled: false
 concurrency:
   pools:
-    # One partition at a time on the accelerator (the pool is called `gpu`).
+    # On an accelerator runs take turns: one step at a time (the pool is called `gpu`). Elsewhere no step is in a pool.
     default_limit: 1
     granularity: op
   runs:

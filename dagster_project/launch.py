@@ -6,7 +6,9 @@ fresh, and what is left goes into one run per kind of partition wherever that ca
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Protocol
 import dagster as dg
 from dagster import DagsterInstance
 
+from dagster_project import turns
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
@@ -24,6 +27,8 @@ from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
 from xlwh.steps.plan import Outcome, Step, in_order, positions, upstream, values
 from xlwh.steps.planning import Planner
+from xlwh.steps.workers import IN_PROCESS, Workers, take_turns
+from xlwh.store.locks import this_process
 from xlwh.study import Study
 
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -40,6 +45,9 @@ class Display(Protocol):
 
     def progress(self, step: Step, key: Key) -> Progress:
         """What to call while one of them is made."""
+
+    def note(self, text: str) -> None:
+        """Something is to be known meanwhile, such as whom they wait for."""
 
     def end(self, outcome: Outcome) -> None:
         """One of them is done, or failed."""
@@ -64,6 +72,11 @@ class _Collector(Reporter):
 
     def progress(self, context: dg.AssetExecutionContext, step: Step, key: Key) -> Progress:
         return self.display.progress(step, key) if self.display else super().progress(context, step, key)
+
+    def note(self, context: dg.AssetExecutionContext, text: str) -> None:
+        super().note(context, text)
+        if self.display is not None:
+            self.display.note(text)
 
     def end(self, context: dg.AssetExecutionContext, outcome: Outcome) -> None:
         self.outcomes[outcome.step.name, outcome.key] = outcome
@@ -92,13 +105,20 @@ class Launcher:
         force: bool = False,
         planner: Planner | None = None,
         crew: Crew | None = None,
+        workers: Workers = IN_PROCESS,
+        waits: bool = True,
     ) -> None:
+        """`crew` is what the setting `workers` came to; `waits`: whether what other processes are making is waited for."""
         self._study = study
         self._root = root
         self._force = force
         self._display = display
+        self._crew = crew
+        self._take_turns = take_turns(workers)
         self._collector = _Collector(display=display)
-        definitions = build(study, root, self._collector, planner, Staff(crew=crew))
+        definitions = build(
+            study, root, self._collector, planner, Staff(workers, crew, is_chosen=True, waits=waits)
+        )
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self.problems: list[str] = []
         """What went wrong other than in a partition: checks that failed, views that cannot be built."""
@@ -111,6 +131,9 @@ class Launcher:
 
     def launch(self, todo: Mapping[Step, set[Key]], views: Sequence[str]) -> None:
         """Make partitions, their steps given in the order of the plan, then query the views."""
+        if self._crew is not None and not self._take_turns:
+            self._crew.plan(todo)
+            self._crew.early = self._display.progress
         with instance_of(self._root) as (instance, tags):
             for _, wave in groupby(todo, key=lambda step: step.dimensions):
                 self._wave(instance, tags, list(wave), todo)
@@ -184,13 +207,16 @@ class Launcher:
         assets: Sequence[str],
         config: Mapping[str, Any],
     ) -> None:
-        result = self._job.execute_in_process(
-            run_config={**config, "loggers": _QUIET},
-            instance=instance,
-            asset_selection=[dg.AssetKey(asset) for asset in assets],
-            tags=tags,
-            raise_on_error=False,
-        )
+        run_id = str(uuid.uuid4())
+        with turns.told(instance, run_id, self._display.note) if self._take_turns else nullcontext():
+            result = self._job.execute_in_process(
+                run_config={**config, "loggers": _QUIET},
+                instance=instance,
+                asset_selection=[dg.AssetKey(asset) for asset in assets],
+                tags={**tags, turns.BY_TAG: this_process()},
+                raise_on_error=False,
+                run_id=run_id,
+            )
         for event in result.all_events:
             if event.is_step_failure:
                 error = event.step_failure_data.error

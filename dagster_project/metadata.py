@@ -61,21 +61,23 @@ def stored_of(planner: Planner, outcomes: list[Outcome], table: str) -> list[int
 
 
 def describe(outcome: Outcome, rows: int | None) -> dict[str, Any]:
-    """Metadata of one partition that was made, found fresh, or does not apply; `rows` is None without a file of it."""
+    """Metadata of one partition that was made, found fresh, left to another process, or does not apply; `rows` is None without a file of it."""
     result = outcome.result
     if result is None:
         return {}
     told: dict[str, Any] = {"status": result.status.replace("_", " ")}
-    if rows is None and result.status != "not_applicable":
+    is_absent = result.status in ("not_applicable", "held")
+    if rows is None and not is_absent:
         told["status"] = "nothing of this table"
     elif rows is not None and result.status == "fresh":
         told["status"] = f"fresh, {rows:,} rows kept"
     if result.reason:
         told["reason"] = result.reason
-    if rows is not None and result.status != "not_applicable":
+    if rows is not None and not is_absent:
         told["dagster/partition_row_count" if outcome.step.dimensions else "dagster/row_count"] = rows
     if result.status == "written":
         told["seconds"] = round(result.duration_s, 3)
+        told["worker"] = result.worker
         if result.examples:
             told["examples"] = result.examples
             told["examples per second"] = round(result.examples / max(result.duration_s, 1e-9), 2)

@@ -89,7 +89,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     steps = Fake()
-    from xlwh.steps.crew import runner
+    from xlwh.steps.bench import runner
 
     monkeypatch.setattr(runner, "run", steps.run)
     return steps

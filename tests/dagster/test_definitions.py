@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 import xlwh
+from dagster_project import definitions
 from dagster_project.checks import checks_of
 from dagster_project.definitions import build, study_file
 from dagster_project.jobs import waves
@@ -216,7 +217,11 @@ def test_assets_say_what_their_columns_are(graph):
         assert all(column.description for column in schema.columns)
 
 
-def test_models_share_the_accelerator(study, root):
+def test_models_share_the_accelerator(study, root, monkeypatch):
+    job = build(study, root).resolve_implicit_global_asset_job_def()
+    assert not any(node.definition.pool for node in job.graph.nodes)
+    # Where runs share an accelerator.
+    monkeypatch.setattr(definitions, "take_turns", lambda workers: True)
     job = build(study, root).resolve_implicit_global_asset_job_def()
     pools = {node.name: node.definition.pool for node in job.graph.nodes}
     pooled = {name for name, pool in pools.items() if pool == "gpu"}

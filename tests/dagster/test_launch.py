@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
+from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build
 from dagster_project.instance import OWNER_TAG, close_runs_of_the_dead, instance_of, prepare_home
 from dagster_project.launch import Launcher, blocks
-from dagster_project.resources import RANGE_END, RANGE_START
-from xlwh.errors import XlwhError
+from dagster_project.resources import RANGE_END, RANGE_START, WORKERS_TAG, Staff
+from xlwh.errors import HeldError, XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
+from xlwh.steps.crew import alone
 from xlwh.steps.plan import STEPS, partitions, step_of
+from xlwh.steps.workers import Workers
+from xlwh.store import Slot
+from xlwh.store.locks import this_process
 from xlwh.tables import TABLES
 
 
@@ -22,13 +29,16 @@ class Watch:
     """A display that remembers."""
 
     def __init__(self):
-        self.ended, self.views, self.reports = [], [], []
+        self.ended, self.views, self.reports, self.notes = [], [], [], []
 
     def begin(self, step, keys):
         return None
 
     def progress(self, step, key):
         return lambda what, done, total: self.reports.append((what, done, total))
+
+    def note(self, text):
+        self.notes.append(text)
 
     def end(self, outcome):
         self.ended.append(outcome)
@@ -103,6 +113,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
         assert said.description == "not applicable: no such data"
         assert told["en|tuned"]["status"].value == "written"
         assert told["en|tuned"]["examples per second"].value == 4
+        assert told["en|tuned"]["worker"].value == this_process()
         assert told["en|tuned"]["shares"].value == {"a": 0.5}
 
 
@@ -164,7 +175,7 @@ def test_the_log_of_a_run_says_what_became_of_each_partition(study, root, fake):
         told = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert [line for line in told if line.startswith("tokens base")] == [
         "tokens base × en: fresh, 4,000 rows kept",
-        "tokens base × de: written, 2,500 rows, 1.5 s",
+        f"tokens base × de: written, 2,500 rows, 1.5 s, {this_process()}",
         "tokens base × sw: not applicable (no such data)",
     ]
 
@@ -223,6 +234,101 @@ def test_what_fails_outside_the_steps_is_a_problem(study, root, fake, monkeypatc
     assert "view x does not parse" in launcher.problems[0]
 
 
+def test_who_waits_for_the_accelerator_says_so(study, root, fake, monkeypatch):
+    for module in (definitions, launch):
+        monkeypatch.setattr(module, "take_turns", lambda workers: True)
+    other = str(uuid.uuid4())
+
+    class Freeing(Watch):
+        """Gives the accelerator back once somebody says that they wait for it."""
+
+        def note(self, text):
+            super().note(text)
+            with instance_of(root) as (instance, _):
+                instance.event_log_storage.free_concurrency_slots_for_run(other)
+
+    with instance_of(root) as (instance, _):
+        create_run_for_test(instance, run_id=other, tags={turns.BY_TAG: "process 1 on host x"})
+        instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+        assert instance.event_log_storage.claim_concurrency_slot("gpu", other, "predictions").is_claimed
+        watch = Freeing()
+        key = Key("base", language="en")
+        launcher = Launcher(study, root, watch)
+        launcher.launch({STEPS["tokens"]: {key}, STEPS["predictions"]: {key}}, [])
+        assert [outcome.error for outcome in launcher.outcomes] == [None, None]
+        [note] = watch.notes
+        assert note.startswith(f"Waits for run {other[:8]} of process 1 on host x: it has the accelerator")
+        assert {run.tags.get(turns.BY_TAG) for run in instance.get_runs()} == {
+            "process 1 on host x",
+            this_process(),
+        }
+
+
+def test_what_others_make_is_left_out_with_what_needs_it_where_it_is_not_waited_for(study, root, fake):
+    held, other = Key("base", language="en"), Key("other", language="en")
+    slot = Slot("tokens", ("base", "en"), "d1")
+    fake.failing["predictions", held] = HeldError("held", "process 1 on host x", slot)
+    launcher = Launcher(study, root, Watch(), waits=False)
+    todo = {STEPS[name]: {held, other} for name in ("tokens", "predictions", "attributions")}
+    launcher.launch(todo, [])
+    told = {(o.step.name, o.key): o.result for o in launcher.outcomes}
+    reasons = {name: result.reason for name, result in told.items() if result.status == "held"}
+    assert reasons == {
+        ("predictions", held): "process 1 on host x is making it",
+        ("attributions", held): "waits for predictions base × en; process 1 on host x is making it",
+    }
+    assert launcher.problems == []
+    assert held not in fake.keys("attributions")
+    with instance_of(root) as (instance, _):
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
+        assert instance.get_materialized_partitions(dg.AssetKey("predictions")) == {"en|other"}
+
+
+def test_runs_of_the_interface_follow_the_setting_and_their_own_tag(study, root, fake, monkeypatch):
+    hired, ended = [], []
+
+    class Crew:
+        make = staticmethod(alone)
+
+        def __init__(self, workers):
+            self.workers = workers
+
+        def close(self):
+            ended.append(self.workers)
+
+    class Choice:
+        number = 1
+
+        def __init__(self, workers, zoo, models, side_by_side):
+            self.workers, self.side_by_side = workers, side_by_side
+
+        def hire(self, study, root):
+            hired.append((self.workers, self.side_by_side))
+            return Crew(self.workers)
+
+    monkeypatch.setattr(resources, "choose", Choice)
+    job = build(study, root, staff=Staff(Workers(3))).resolve_implicit_global_asset_job_def()
+
+    def run(last, **tags):
+        with dg.instance_for_test() as instance:
+            result = job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey("tokens")],
+                tags={RANGE_START: "en|base", RANGE_END: last, **tags},
+            )
+            assert result.success
+
+    run("en|base")
+    assert hired == []  # one partition: this process
+    run("de|base")
+    run("sw|base")
+    assert hired == [(Workers(3), 2)]  # kept from run to run
+    # A cluster makes single partitions too: this machine may have no room for the model.
+    run("en|base", **{WORKERS_TAG: "ray:head:6379"})
+    assert hired[1:] == [(Workers(None, "head:6379"), 1)]
+    assert ended == [Workers(3)]
+
+
 def test_force_reaches_the_steps(study, root, fake):
     todo = {STEPS["tokens"]: {Key("base", language="en")}}
     Launcher(study, root, Watch(), force=True).launch(todo, [])
@@ -245,6 +351,9 @@ _CHILD = """
 import os, sys
 from pathlib import Path
 from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+
+from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 with instance_of(Path(sys.argv[1])) as (instance, tags):

@@ -20,9 +20,10 @@ from xlwh.errors import MissingDataError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps import runner
 from xlwh.steps.base import Key, StepResult
+from xlwh.steps.bench import can_be_sent
 from xlwh.steps.context import Context
-from xlwh.steps.crew import Crew, _can_be_sent
 from xlwh.steps.plan import STEPS, partitions
+from xlwh.steps.workers import Choice
 from xlwh.store import Slot, Warehouse
 from xlwh.store.checkpoints import checkpoint_of
 from xlwh.study import load
@@ -75,17 +76,24 @@ def silent(key):
     return lambda what, done, total: None
 
 
+@pytest.fixture(scope="module", params=["processes", pytest.param("ray", marks=pytest.mark.slow)])
+def kind(request):
+    """What the workers are."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, make_study):
+def place(kind, tmp_path_factory, make_study):
     """A study, and the folder of a warehouse."""
     folder = tmp_path_factory.mktemp("place")
     return make_study(folder / "tiny"), folder / "warehouse"
 
 
 @pytest.fixture(scope="module")
-def crew(place):
+def crew(kind, place):
     context = opened(*place)
-    with closing(Crew(context.study, context.warehouse.root, 2)) as crew:
+    choice = Choice(2, "as asked for", ray="" if kind == "ray" else None)
+    with closing(choice.hire(context.study, context.warehouse.root)) as crew:
         yield crew
 
 
@@ -98,7 +106,21 @@ def make(crew, context, step, keys=None, begun=silent):
 def results(place, crew):
     """Everything made by two workers: (step, key) -> what became of it."""
     context = opened(*place)
-    return {(step, key): result for step in STEPS for key, result in make(crew, context, step).items()}
+    crew.plan({step: partitions(context.study, step) for step in STEPS.values()})
+    early = set[str]()
+    begin, crew._ahead.begin = crew._ahead.begin, None
+
+    def noted(current, rank):
+        if (begun := begin(current, rank)) is not None:
+            early.add(begun[0].name)
+        return begun
+
+    crew._ahead.begin = noted
+    found = {(step, key): result for step in STEPS for key, result in make(crew, context, step).items()}
+    # While one worker trained a model, the other had begun what reads those that were there.
+    assert "tokens" in early
+    crew.plan({})
+    return found
 
 
 def test_the_same_bytes_from_workers_and_without(place, results, tmp_path):
@@ -126,7 +148,7 @@ def test_errors_come_back_as_what_they_are_and_leave_the_others(crew, place, tmp
     assert isinstance(failed, MissingDataError)
     assert "xlwh materialize tokens --model plain --language de" in str(failed)
     # With the worker's own stack behind it, for the log.
-    assert "in _required" in str(failed.__cause__) or "planning.py" in str(failed.__cause__)
+    assert "planning.py" in str(failed.__cause__)
     assert [made.status for made in others] == ["written", "written"]
     assert all(result.status == "written" for result in make(crew, context, "tokens", [keys[1]]).values())
 
@@ -137,8 +159,8 @@ class OfTwoError(Exception):
 
 
 def test_an_error_that_cannot_be_sent_is_seen_as_such():
-    assert _can_be_sent(XlwhError("text"))
-    assert not _can_be_sent(OfTwoError(1, 2))
+    assert can_be_sent(XlwhError("text"))
+    assert not can_be_sent(OfTwoError(1, 2))
     with pytest.raises(TypeError):
         pickle.loads(pickle.dumps(OfTwoError(1, 2)))
 
@@ -175,13 +197,17 @@ def test_the_partition_of_a_worker_that_is_killed_is_made_elsewhere(crew, place)
     assert_same(before, contents(place[1]))
 
 
-def test_a_partition_that_kills_its_workers_fails_and_the_others_go_on(crew, place):
+def test_a_partition_that_kills_its_workers_fails_and_the_others_go_on(kind, crew, place):
     context, keys = opened(*place), [Key("tuned"), Key("plain"), Key("base")]
     context.force = True
     made = make(crew, context, "models", keys, killing(crew, keys[0], 2))
     failed = made.pop(keys[0])
     assert isinstance(failed, XlwhError)
-    assert "ended, 2 times (killed from outside, as the system does where memory is short)" in str(failed)
+    why = {
+        "processes": "killed from outside, as the system does where memory is short",
+        "ray": "The actor is dead because its worker process has died",
+    }
+    assert f"ended, 2 times ({why[kind]}" in str(failed)
     assert "xlwh materialize models --model tuned --workers in_process" in str(failed)
     assert {key: result.status for key, result in made.items()} == dict.fromkeys(keys[1:], "written")
 
@@ -201,13 +227,23 @@ def test_whoever_is_interrupted_ends_the_workers(crew, place):
     within(10, lambda: not any(map(alive, pids)))
 
 
+@pytest.mark.slow
+def test_the_same_bytes_from_the_command(kind, place, tmp_path):
+    asked = {"processes": "processes:4", "ray": "ray"}[kind]
+    process, _ = start(place[0], tmp_path / "warehouse", "tokens: ", asked)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    found, whole = contents(tmp_path / "warehouse"), contents(place[1])
+    assert_same({slot: whole[slot] for slot in found}, found)
+
+
 ASKED = "examples parallelism models tokens predictions attributions"
 
 
-def start(study, root, seen):
-    """A command with two workers, in the middle: what it says has `seen` in it by now."""
+def start(study, root, seen, workers="processes:2"):
+    """A command with workers, in the middle: what it says has `seen` in it by now."""
     program = "import sys; from xlwh.cli import main; sys.exit(main())"
-    arguments = f"materialize {ASKED} --workers processes:2 --study {study} --warehouse {root}".split()
+    arguments = f"materialize {ASKED} --workers {workers} --study {study} --warehouse {root}".split()
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.DEVNULL,
@@ -226,14 +262,17 @@ def start(study, root, seen):
 
 
 def children(pid):
-    found = []
+    """All processes that a process, or one of these, has started."""
+    parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(status.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == pid:
-            found.append(int(status.parent.name))
+        parents.setdefault(parent, []).append(int(status.parent.name))
+    found = list(parents.get(pid, []))
+    for each in found:
+        found += parents.get(each, [])
     return found
 
 
@@ -243,17 +282,21 @@ def stopped(tmp_path_factory):
     return tmp_path_factory.mktemp("stopped") / "warehouse"
 
 
-def test_the_command_is_killed_and_stopped(place, stopped):
+def test_the_command_is_killed_and_stopped(kind, place, stopped):
+    setting, told = {
+        "processes": ("processes:2", "2 processes (as asked for)"),
+        "ray": ("ray", "on a Ray cluster of this machine (as asked for)"),
+    }[kind]
     # kill -9 of the command alone: its workers notice.
-    process, _ = start(place[0], stopped, "models: 3 written")
+    process, _ = start(place[0], stopped, "models: 3 written", setting)
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()
     process.communicate()
     within(10, lambda: not any(map(alive, workers)))
     # Ctrl-C reaches the command and its workers at once.
-    process, said = start(place[0], stopped, "tokens: ")
-    assert "Workers: 2 processes (as asked for)" in said
+    process, said = start(place[0], stopped, "tokens: ", setting)
+    assert f"Workers: {told}" in said
     assert "models: " not in said  # what the first one made is kept
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xlwh.upkeep.survey import Survey
 
 _SHOWN_ERRORS = 10
-_STATES = ("written", "fresh", "not_applicable", "waiting", "failed")
+_STATES = ("written", "fresh", "not_applicable", "held", "waiting", "failed")
 
 
 class Lines:
@@ -63,6 +63,9 @@ class Lines:
             self._now_and_then(f"{step.name} {key}: {what}, {done} of {total}")
 
         return report
+
+    def note(self, text: str) -> None:
+        self._print(text)
 
     def end(self, outcome: Outcome) -> None:
         self._ended.append(outcome)
@@ -142,7 +145,8 @@ class Bars:
             self._steps[step.name] = self._progress.add_task(step.name, total=len(keys), note="")
 
     def progress(self, step: Step, key: Key) -> Progress:
-        self._progress.update(self._steps[step.name], note=str(key))
+        if step.name in self._steps:  # else it is begun before its step's turn
+            self._progress.update(self._steps[step.name], note=str(key))
         place = step.name, key
 
         def report(what: str, done: int, total: int) -> None:
@@ -151,6 +155,9 @@ class Bars:
             self._progress.update(self._inner[place], description=f"  {what}", completed=done, total=total)
 
         return report
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
 
     def end(self, outcome: Outcome) -> None:
         if (task := self._inner.pop((outcome.step.name, outcome.key), None)) is not None:
@@ -227,8 +234,18 @@ def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float
                 f"{seconds:.1f}",
             ]
         )
-    heads = ["table", "written", "fresh", "not applicable", "waiting", "failed", "rows stored", "seconds"]
-    empty = [n for n in (3, 4, 5) if not any(line[n] for line in lines)]
+    heads = [
+        "table",
+        "written",
+        "fresh",
+        "not applicable",
+        "held by others",
+        "waiting",
+        "failed",
+        "rows stored",
+        "seconds",
+    ]
+    empty = [n for n in (3, 4, 5, 6) if not any(line[n] for line in lines)]
     kept = [n for n in range(len(heads)) if n not in empty]
     grid([heads[n] for n in kept], [[line[n] for n in kept] for line in lines])
     console().print(f"{counted(len(outcomes), 'partition')} in {duration_s:.1f} s")
@@ -246,6 +263,18 @@ def faults(survey: Survey, study_file: Path) -> None:
         click.echo(f"Error: {text}{more}", err=True)
     if len(waiting) > _SHOWN_ERRORS:
         click.echo(f"… and {len(waiting) - _SHOWN_ERRORS} other inputs that this run does not make", err=True)
+
+
+def left_to_others(outcomes: Sequence[Outcome]) -> None:
+    """What other processes are making, and was not waited for."""
+    left = [outcome for outcome in outcomes if state(outcome) == "held"]
+    for outcome in left[:_SHOWN_ERRORS]:
+        assert outcome.result is not None
+        click.echo(f"Left out: {outcome.step.name} {outcome.key}: {outcome.result.reason}", err=True)
+    if len(left) > _SHOWN_ERRORS:
+        click.echo(
+            f"… and {counted(len(left) - _SHOWN_ERRORS, 'other partition')} that others are making", err=True
+        )
 
 
 def note_overhead(root: Path, outcomes: Sequence[Outcome], duration_s: float) -> None:
@@ -281,7 +310,7 @@ def explain(outcomes: Sequence[Outcome]) -> None:
 
 
 def state(outcome: Outcome) -> str:
-    """written, fresh, not_applicable, failed, or waiting for one that failed."""
+    """written, fresh, not_applicable, held by another process, failed, or waiting for one that failed."""
     if outcome.result is not None:
         return outcome.result.status
     return "waiting" if outcome.blocked else "failed"

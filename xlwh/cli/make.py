@@ -119,6 +119,11 @@ def _paper_commands(paper: str, folder: Path) -> str:
     "--keep-going", is_flag=True, help="Make what can be made where files, models or settings are at fault."
 )
 @workers_option
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="Leave out what another process is making, with what needs it, instead of waiting for it.",
+)
 @study_option
 @warehouse_option
 def materialize(study_file: Path, root: Path, **chosen: Any) -> int:
@@ -144,11 +149,21 @@ def materialise(
     force: bool = False,
     keep_going: bool = False,
     workers: str = "auto",
+    no_wait: bool = False,
     selection: Selection | None = None,
 ) -> int:
     """Make what is missing, show it, and return the exit code. A `selection` is made instead of what is named."""
     quiet_libraries()
-    from xlwh.cli.display import display, explain, faults, keep_again, note_overhead, summary, warn
+    from xlwh.cli.display import (
+        display,
+        explain,
+        faults,
+        keep_again,
+        left_to_others,
+        note_overhead,
+        summary,
+        warn,
+    )
     from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
     from xlwh.place import mirror
@@ -201,7 +216,7 @@ def materialise(
                 from dagster_project.launch import Launcher
 
                 with display() as shown:
-                    launcher = Launcher(study, root, shown, force, planner, crew)
+                    launcher = Launcher(study, root, shown, force, planner, crew, setting, waits=not no_wait)
                     launcher.launch(found.todo, views)
             note_overhead(root, launcher.outcomes, time.perf_counter() - began)
             # A block of partitions that are run together may hold some that were fresh already.
@@ -220,6 +235,7 @@ def materialise(
     rows = {table: sum(entry.rows for entry in planner.entries(table)) for table in TABLES}
     summary(outcomes, rows, time.perf_counter() - began)
     warn(warnings)
+    left_to_others(outcomes)
     explain(outcomes)
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)
@@ -228,7 +244,7 @@ def materialise(
 
 @contextmanager
 def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Key]]) -> Iterator[Crew | None]:
-    """Worker processes where the setting comes to some, which load their libraries while this process goes on."""
+    """Workers where the setting comes to some, which load their libraries while this process goes on."""
     from xlwh.steps.workers import choose
 
     if not todo:
@@ -237,12 +253,8 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
     models = {key.model for keys in todo.values() for key in keys if key.model is not None}
     choice = choose(workers, context.zoo, models, max(map(len, todo.values())))
     click.echo(choice, err=True)
-    if not choice.processes:
-        yield None
-        return
-    from xlwh.steps.crew import Crew
-
-    with closing(Crew(context.study, context.warehouse.root, choice.processes)) as crew:
+    crew = choice.hire(context.study, context.warehouse.root)
+    with nullcontext() if crew is None else closing(crew):
         yield crew
 
 
@@ -250,15 +262,17 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on."
 )
+@workers_option
 @study_option
 @warehouse_option
-def ui(port: int, study_file: Path, root: Path) -> int:
+def ui(port: int, workers: str, study_file: Path, root: Path) -> int:
     """Serve Dagster's web interface until Ctrl-C.
 
     It listens on 127.0.0.1 only, and shows the assets and partitions of the study (of the demo where there is no study file), all runs, those of
-    the command line too, and starts new ones.
+    the command line too, and starts new ones. A run with the tag `xlwh/workers` has a setting of its own for --workers.
     """
     from dagster_project.instance import prepare_home
+    from xlwh.steps.workers import VARIABLE, Workers
     from xlwh.store.files import require_writable
     from xlwh.study import load
 
@@ -272,6 +286,8 @@ def ui(port: int, study_file: Path, root: Path) -> int:
     prepare_home(root)
     os.environ["XLWH_STUDY"] = str(study_file.resolve())
     os.environ["XLWH_WAREHOUSE"] = str(root.resolve())
+    Workers.parse(workers)
+    os.environ[VARIABLE] = workers
     click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     where = ["--host", "127.0.0.1", "--port", str(port), "--module-name", "dagster_project.definitions"]
     return _serve([sys.executable, "-W", "ignore", "-m", "dagster", "dev", *where, "--log-level", "warning"])

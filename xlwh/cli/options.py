@@ -31,9 +31,10 @@ workers_option = click.option(
     default="auto",
     show_default=True,
     show_envvar=True,
-    metavar="[in_process|processes:N|auto]",
+    metavar="[in_process|processes:N|ray[:ADDRESS]|auto]",
     help="Where partitions that do not read each other are made: one after the other in this process, or side by side "
-    "in processes that keep their models loaded. The rows are the same.",
+    "in processes that keep their models loaded, or on a Ray cluster (at ADDRESS, or started for this command). The rows are "
+    "the same.",
 )
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,12 @@ class Zoo:
             shuffle_weights(loaded.model, options.randomization)
         self._loaded[key] = loaded = replace(loaded, tokenization=options.tokenization)
         return loaded
+
+    def release(self) -> None:
+        """Keep no model in memory, so that another process has room for its own."""
+        self._loaded.clear()
+        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def load_made(self, key: str, folder: Path) -> LoadedModel:
         """A model that was made in `folder`, whether or not a row of `models` says so yet; never kept."""

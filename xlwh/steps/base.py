@@ -31,12 +31,15 @@ class Key:
 class StepResult:
     """What became of one partition."""
 
-    status: Literal["written", "fresh", "not_applicable"]
+    status: Literal["written", "fresh", "not_applicable", "held"]
+    """`held`: another process is making it, and was not waited for."""
     rows: int = 0
     examples: int = 0
     duration_s: float = 0.0
     reason: str = ""
     metadata: Mapping[str, object] = field(default_factory=dict)
+    worker: str = ""
+    """Process and host that made it."""
 
 
 def not_applicable(reason: str) -> StepResult:

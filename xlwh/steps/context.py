@@ -22,6 +22,8 @@ class Context:
     zoo: Zoo
     force: bool = False
     progress: Progress = no_progress
+    waits: bool = True
+    """Whether what other processes are making is waited for."""
 
     @property
     def self_tests(self) -> SelfTests:

@@ -52,31 +52,38 @@ def fresh(step: Step, context: Context, key: Key) -> StepResult | None:
 
 
 def run(step: Step, context: Context, key: Key) -> StepResult:
-    """Make what is not fresh of one partition, and look after what it wrote earlier."""
+    """Make what is not fresh of one partition, and look after what it wrote earlier.
+
+    Its files are claimed first. `HeldError`, before anything is made, where another process is making one of them.
+    """
     threads.limit(threads_of(context.zoo, key))
     planner, watch, work = context.planner, Stopwatch(), Work(context)
     definition, made, ended, tried = definition_of(step), dict[Slot, Entry](), dict[str, float](), set[str]()
-    while True:
-        planner.refresh()
-        try:
-            jobs = planner.jobs(step, key, again=True)
-            if any(_try_out(context, planned, tried) for planned in jobs):
+    with _Claimed(context) as claimed:
+        while True:
+            planner.refresh()
+            try:
                 jobs = planner.jobs(step, key, again=True)
-        except NotApplicable as reason:
-            return not_applicable(str(reason))
-        stale = [planned for planned in jobs if _is_due(context, planned, made)]
-        if definition.goes_on:
-            stale = _next(stale, ended)
-        if not stale:
-            break
-        if superseded := planner.superseded(step, key):
-            # Before the first of those that take their place: they must not be seen beside each other.
-            slots = [entry.slot for entry in superseded]
-            context.warehouse.manifest.set_scope(superseded, among=slots)
-        for together in _passes(stale):
-            made |= _made(definition, context, work, together)
-        if not definition.goes_on:
-            break
+                if any(_try_out(context, planned, tried) for planned in jobs):
+                    jobs = planner.jobs(step, key, again=True)
+            except NotApplicable as reason:
+                return not_applicable(str(reason))
+            stale = [planned for planned in jobs if _is_due(context, planned, made)]
+            # Of steps that go on all that is there is claimed too: else another process could get ahead in between.
+            if stale and claimed.more(jobs if definition.goes_on else stale):
+                continue
+            if definition.goes_on:
+                stale = _next(stale, ended)
+            if not stale:
+                break
+            if superseded := planner.superseded(step, key):
+                # Before the first of those that take their place: they must not be seen beside each other.
+                slots = [entry.slot for entry in superseded]
+                context.warehouse.manifest.set_scope(superseded, among=slots)
+            for together in _passes(stale):
+                made |= _made(definition, context, work, together)
+            if not definition.goes_on:
+                break
     planner.refresh()
     if definition.judges:
         _judge(definition, context, jobs)
@@ -85,6 +92,24 @@ def run(step: Step, context: Context, key: Key) -> StepResult:
     rows = sum(entry.rows for slot, entry in made.items() if slot.table in _counted(step))
     remarks = "; ".join(filter(None, (*work.remarks, planner.remark(step, key))))
     return StepResult("written", rows, work.examples, watch.seconds, remarks, metadata=work.told)
+
+
+class _Claimed(ExitStack):
+    """What a run has claimed, for as long as it goes on."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._slots: set[Slot] = set()
+
+    def more(self, jobs: Sequence[Planned]) -> bool:
+        """Claim the files of these jobs too; whether something was committed meanwhile, so that they are planned anew."""
+        slots = {slot for planned in jobs for slot in planned.job.slots.values()} - self._slots
+        if not slots:
+            return False
+        self.enter_context(self._context.warehouse.claims.claim(sorted(slots)))
+        self._slots |= slots
+        return self._context.warehouse.manifest.head() != self._context.planner.head
 
 
 def threads_of(zoo: Zoo, key: Key) -> int:
@@ -241,7 +266,9 @@ def _in_pieces(definition: Pieced, context: Context, work: Work, jobs: Sequence[
     with ExitStack() as held:
         stagings = [
             held.enter_context(
-                context.warehouse.staging(list(planned.job.slots.values()), planned.fingerprint, held_s)
+                context.warehouse.staging(
+                    list(planned.job.slots.values()), planned.fingerprint, held_s, is_claimed=True
+                )
             )
             for planned in jobs
         ]

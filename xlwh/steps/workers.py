@@ -1,23 +1,31 @@
 """Where partitions are made: what `--workers` says, and what `auto` chooses.
 
 Processes help where several cores are there and a model is so small that more threads do not make it faster; they must
-fit into memory, each with models of its own. One accelerator is one process's.
+fit into memory, each with models of its own. One accelerator is one process's. On a cluster Ray finds the places.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlwh.errors import XlwhError
 from xlwh.models import Zoo, threads
+
+if TYPE_CHECKING:
+    from xlwh.steps.crew import Crew
+    from xlwh.study import Study
 
 VARIABLE = "XLWH_WORKERS"
 """Environment variable with the setting, for whatever starts runs by itself."""
 MOST = 8
 """Processes that `auto` starts at most: with more, how long they wait for the manifest has not been measured."""
+_MOST_ACTORS = 1000
+"""Actors that Ray is asked for at most; it starts as many as it finds, or makes, room for."""
 _BASE = 1_500_000_000
 """Bytes of a worker process beside its models, at the peak (measured on the demo: 1.3 GB, in clustering)."""
 _PER_PARAMETER = 28
@@ -28,18 +36,25 @@ _PROCESSES = re.compile(r"processes:([1-9][0-9]{0,2})")
 
 @dataclass(frozen=True)
 class Workers:
-    """The setting: a number of processes, 0 for none beside this one, None for `auto`."""
+    """The setting: a number of processes, 0 for none beside this one, None for `auto`; or a Ray cluster."""
 
     processes: int | None
+    ray: str | None = None
+    """Address of a Ray cluster, empty for one that is started here; None for none."""
 
     @classmethod
     def parse(cls, text: str) -> Workers:
-        """`auto`, `in_process` or `processes:N`; XlwhError for anything else."""
+        """`auto`, `in_process`, `processes:N`, `ray` or `ray:ADDRESS`; XlwhError for anything else."""
         if text in ("auto", "in_process"):
             return cls(None if text == "auto" else 0)
+        kind, colon, address = text.partition(":")
+        if kind == "ray" and bool(address.strip()) == bool(colon):
+            # Ray's own variable for the cluster that is meant where none is named.
+            return cls(None, address.strip() or os.environ.get("RAY_ADDRESS", ""))
         if (found := _PROCESSES.fullmatch(text)) is None:
             raise XlwhError(
-                f"--workers (or {VARIABLE}) is in_process, processes:N or auto, with N from 1 to 999, not `{text}`."
+                f"--workers (or {VARIABLE}) is in_process, processes:N, ray, ray:ADDRESS or auto, with N from 1 to 999, "
+                f"not `{text}`."
             )
         return cls(int(found[1]))
 
@@ -49,35 +64,59 @@ IN_PROCESS = Workers(0)
 
 @dataclass(frozen=True)
 class Choice:
-    """How many processes make the partitions, 0 for none beside this one, and why."""
+    """How many workers make the partitions, 0 for none beside this process, of which kind, and why."""
 
-    processes: int
+    number: int
     reason: str
+    devices: tuple[str, ...] = ()
+    """Accelerators that processes have, one each."""
+    ray: str | None = None
+    """Address of the Ray cluster that they are on, empty for one of this machine; None where they are processes."""
+    cores: int = 1
+    """Cores that a worker on the cluster takes."""
 
     def __str__(self) -> str:
-        number = "1 process" if self.processes == 1 else f"{self.processes} processes"
-        where = number if self.processes else "this process"
-        return f"Workers: {where} ({self.reason})"
+        if self.ray is not None:
+            where = f"on the Ray cluster at {self.ray}" if self.ray else "on a Ray cluster of this machine"
+            return f"Workers: {where} ({self.reason})"
+        each = ", an accelerator each" if self.devices else ""
+        number = ("1 process" if self.number == 1 else f"{self.number} processes") + each
+        return f"Workers: {number if self.number else 'this process'} ({self.reason})"
+
+    def hire(self, study: Study, root: Path) -> Crew | None:
+        """Start the workers; None for none beside this process."""
+        if not self.number:
+            return None
+        from xlwh.steps.crew import Crew, Kind
+
+        kind: Kind
+        if self.ray is None:
+            from xlwh.steps.processes import Processes
+
+            kind = Processes(study, root, self.devices)
+        else:
+            from xlwh.steps.cluster import Cluster
+
+            kind = Cluster(study, root, self.ray, self.cores)
+        return Crew(study, root, kind, self.number)
 
 
 def choose(workers: Workers, zoo: Zoo, models: Iterable[str], side_by_side: int) -> Choice:
     """What the setting comes to for partitions of these models, of which so many can be made side by side.
 
-    XlwhError where processes are asked for that would share an accelerator.
+    XlwhError where more processes are asked for than there are accelerators.
     """
+    models = list(models)
+    if workers.ray is not None:
+        cores = max((threads.threads_of(zoo.size(model)) for model in models), default=1)
+        return Choice(min(side_by_side, _MOST_ACTORS), "as asked for", ray=workers.ray, cores=cores)
     if workers.processes == 0:
         return Choice(0, "as asked for")
-    if on_accelerator(zoo):
-        if workers.processes:
-            raise XlwhError(
-                f"--workers processes:{workers.processes}: models run on this machine's accelerator, which is one "
-                "process's. Use in_process; several accelerators are not shared out yet."
-            )
-        return Choice(0, "models run on the accelerator")
+    if (found := accelerators(zoo)) is not None:
+        return _on_accelerators(workers, found, side_by_side)
     if workers.processes:
         number = min(workers.processes, max(1, side_by_side))
-        fewer = f"{workers.processes} are asked for, and no step has more partitions to make"
-        return Choice(number, "as asked for" if number == workers.processes else fewer)
+        return Choice(number, _asked(workers.processes, number))
     cores, sizes = threads.cores(), [size for model in models if (size := zoo.size(model)) is not None]
     if cores == 1:
         return Choice(0, "there is one core")
@@ -98,9 +137,45 @@ def choose(workers: Workers, zoo: Zoo, models: Iterable[str], side_by_side: int)
     return Choice(number, told)
 
 
-def on_accelerator(zoo: Zoo) -> bool:
-    """Whether models run on another device than the CPU. Imports torch only where there may be one."""
-    return any(Path(device).exists() for device in _ACCELERATORS) and zoo.device().type != "cpu"
+def _on_accelerators(workers: Workers, found: Sequence[str], side_by_side: int) -> Choice:
+    if workers.processes is not None and workers.processes > len(found):
+        raise XlwhError(
+            f"--workers processes:{workers.processes}: models run on accelerators, of which there "
+            f"{'is' if len(found) == 1 else 'are'} {len(found)} here, and one is one process's. Use "
+            f"{'in_process' if len(found) == 1 else f'processes:{len(found)}'}."
+        )
+    number = min(workers.processes or len(found), max(1, side_by_side))
+    if workers.processes is None and number < 2:
+        return Choice(0, "models run on the accelerator")
+    reason = _asked(workers.processes, number) if workers.processes else f"{len(found)} accelerators"
+    return Choice(number, reason, tuple(found[:number]))
+
+
+def take_turns(workers: Workers) -> bool:
+    """Whether runs with this setting would share an accelerator of this machine: then they take turns at it."""
+    if workers.ray is not None or not any(Path(device).exists() for device in _ACCELERATORS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _asked(asked: int, number: int) -> str:
+    fewer = f"{asked} are asked for, and no step has more partitions to make"
+    return "as asked for" if number == asked else fewer
+
+
+def accelerators(zoo: Zoo) -> list[str] | None:
+    """Names of the accelerators that models run on, as processes are told of them; None where they run on the CPU.
+
+    Imports torch only where there may be one.
+    """
+    if not any(Path(device).exists() for device in _ACCELERATORS) or zoo.device().type == "cpu":
+        return None
+    import torch
+
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def available() -> int | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Protocol
 
+from xlwh.errors import HeldError
+from xlwh.store.locks import FileLock, holder_of
 from xlwh.store.slots import Slot
 
 
@@ -17,3 +21,39 @@ class Claims(Protocol):
 
     def holder(self, slot: Slot) -> str | None:
         """Who holds a slot now: `process 123 on host x, since 2026-01-31 12:00:00 UTC`; None where nobody does."""
+
+
+class FileClaims:
+    """Claims as locked files in `staging/locks`, for processes that see one file system of one host.
+
+    The system lets go of them when their holder ends, however it ends.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._locks = root / "staging" / "locks"
+
+    @contextmanager
+    def claim(self, slots: Sequence[Slot]) -> Iterator[None]:
+        """See `Claims.claim`."""
+        with ExitStack() as held:
+            # In order: of two that want the same slots one gets all of them.
+            for slot in sorted(set(slots)):
+                try:
+                    held.enter_context(FileLock(self._file(slot), str(slot)))
+                except HeldError as error:
+                    raise HeldError(str(error), error.holder, slot) from None
+            yield
+
+    def holder(self, slot: Slot) -> str | None:
+        """See `Claims.holder`."""
+        return holder_of(self._file(slot))
+
+    def _file(self, slot: Slot) -> Path:
+        return self._locks / f"{hashlib.blake2b(str(slot).encode(), digest_size=8).hexdigest()}.lock"
+
+
+def require_idle(claims: Claims, slots: Iterable[Slot]) -> None:
+    """HeldError naming the process and the slot where work on one of these slots is under way."""
+    for slot in slots:
+        if (holder := claims.holder(slot)) is not None:
+            raise HeldError(f"{slot} is being worked on by {holder}; wait for it or stop it.", holder, slot)

@@ -14,6 +14,7 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
+from xlwh.store.claims import Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
@@ -49,7 +50,9 @@ class GcReport:
         return len(self.removed)
 
 
-def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Definitions) -> GcReport:
+def collect(
+    root: Path, manifest: Manifest, claims: Claims, grace: timedelta, definitions: Definitions
+) -> GcReport:
     """Remove superseded files and checkpoints, files that no commit ever named, kept rows of views (of `definitions`)
     for earlier states, and abandoned staging, all older than `grace`.
 
@@ -102,7 +105,7 @@ def collect(root: Path, manifest: Manifest, grace: timedelta, definitions: Defin
     ]
     # What no commit names comes first: on a full disk that makes room for the manifest's line about the others.
     removed, size = list[str](), 0
-    for path in chain(doomed, _abandoned(root, age, max(grace, STAGING_GRACE))):
+    for path in chain(doomed, _abandoned(root, claims, age, max(grace, STAGING_GRACE))):
         size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
     has_room = _forget(root, manifest, superseded)
@@ -139,9 +142,9 @@ def _forget(root: Path, manifest: Manifest, files: list[str]) -> bool:
     return True
 
 
-def _abandoned(root: Path, age: _Ages, grace: timedelta) -> Iterator[Path]:
+def _abandoned(root: Path, claims: Claims, age: _Ages, grace: timedelta) -> Iterator[Path]:
     """Unfinished work that nobody has touched for long; none can take it up until the next one is asked for."""
-    for folder in abandoned(root):
+    for folder in abandoned(root, claims):
         if age.of_all(folder) > grace:
             yield folder
     yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)

@@ -4,18 +4,56 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-from xlwh.errors import StoreError
+from xlwh.errors import HeldError
+
+_LONGEST = 400
+"""Bytes of a holder's name."""
+_ASKED_S = 0.05
+"""A lock that somebody merely asks after is free again by then."""
+
+
+def this_process() -> str:
+    """This process, as others are told of it."""
+    return f"process {os.getpid()} on host {_host()}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+def holder_of(path: Path) -> str | None:
+    """Who holds the lock at a path; None where nobody does, or there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # Shared: two that ask at once are not in each other's way.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _told(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _told(descriptor: int) -> str:
+    return os.pread(descriptor, _LONGEST, 0).decode(errors="replace").strip() or "an unknown process"
 
 
 class FileLock:
-    """An exclusive lock on a small file that holds its holder's process id and is never removed.
+    """An exclusive lock on a small file that names its holder and is never removed.
 
-    With `wait_s` 0 a lock that is held raises `StoreError` at once, naming the holder; else after `wait_s` seconds.
+    A lock that is held raises `HeldError` naming the holder: at once with `wait_s` 0, else after that many seconds.
     """
 
     def __init__(self, path: Path, what: str, wait_s: float = 0.0) -> None:
@@ -25,27 +63,27 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise `StoreError` naming the process that holds it."""
+        """Take the lock, or raise `HeldError` naming the process that holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + self.wait_s
+        deadline = time.monotonic() + max(self.wait_s, _ASKED_S)
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                    holder = _told(descriptor)
                     os.close(descriptor)
-                    raise StoreError(
-                        f"{self.what} is being worked on by process {holder}; wait for it or stop it "
-                        f"(lock: {self.path})."
+                    raise HeldError(
+                        f"{self.what} is being worked on by {holder}; wait for it or stop it (lock: {self.path}).",
+                        holder,
                     ) from None
                 time.sleep(0.01)
         # On a full disk the lock holds without the name of its holder.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(descriptor, f"{this_process()}, since {datetime.now(UTC):%F %T} UTC\n".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.claims import Claims
 from xlwh.store.clock import Stamp
 from xlwh.store.slots import Entry, Slot
 
@@ -105,6 +106,9 @@ class Manifest(Protocol):
     @property
     def place(self) -> str:
         """Where it is, for messages: a file, or a database without a password."""
+
+    def claims(self) -> Claims:
+        """Claims on slots that reach all processes that use this manifest."""
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry."""

@@ -19,6 +19,7 @@ from xlwh.errors import StoreError
 from xlwh.store import artefacts as artefact_rows
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
+from xlwh.store.claims import Claims
 from xlwh.store.clock import Stamp, commit_at, parsed, settled, stamps, stored
 from xlwh.store.database import Connection, Source
 from xlwh.store.journal import History, Journal, about, history
@@ -65,6 +66,10 @@ class SqlManifest(ABC):
     @abstractmethod
     def place(self) -> str:
         """Where it is, for messages: a file, or a database."""
+
+    @abstractmethod
+    def claims(self) -> Claims:
+        """Claims on slots that reach all processes that use this manifest."""
 
     @abstractmethod
     def _open(self) -> AbstractContextManager[Connection]:

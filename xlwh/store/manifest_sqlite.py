@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from xlwh.store.claims import FileClaims
 from xlwh.store.database import Connection
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import ManifestFile, SqliteConnection, has_manifest, introduce
@@ -35,6 +36,10 @@ class SqliteManifest(SqlManifest):
     def place(self) -> str:
         """Its file."""
         return str(self.path)
+
+    def claims(self) -> FileClaims:
+        """Claims on slots that reach all processes of this host."""
+        return FileClaims(self.path.parent)
 
     @contextmanager
     def _open(self) -> Iterator[SqliteConnection]:

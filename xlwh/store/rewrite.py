@@ -13,6 +13,7 @@ import polars as pl
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
+from xlwh.store.claims import Claims
 from xlwh.store.clock import Stamp
 from xlwh.store.files import make_folder
 from xlwh.store.integrity import require_undamaged
@@ -62,6 +63,10 @@ class Pending:
     def place(self) -> str:
         """As it is."""
         return self._manifest.place
+
+    def claims(self) -> Claims:
+        """As they are."""
+        return self._manifest.claims()
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's entry, pending ones included."""

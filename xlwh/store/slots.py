@@ -71,6 +71,15 @@ class Slot:
         """Hive folder of the partition, relative to the warehouse: `tables/tokens/model=m/language=en`."""
         return "/".join(["tables", self.table, *(f"{k}={v}" for k, v in self.partition.items())])
 
+    @classmethod
+    def parse(cls, text: str) -> Slot:
+        """The slot of a text that `str` made. Raises `StoreError` for any other."""
+        table, *pairs, part = text.split("/")
+        slot = cls(table, tuple(pair.partition("=")[2] for pair in pairs), part)
+        if str(slot) != text:
+            raise StoreError(f"`{text}` names no slot of `{table}`.")
+        return slot
+
     def __str__(self) -> str:
         return "/".join([self.table, *(f"{k}={v}" for k, v in self.partition.items()), self.part])
 

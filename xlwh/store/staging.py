@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import polars as pl
 
-from xlwh.errors import ContractError, StoreError
+from xlwh.errors import ContractError, HeldError, StoreError
 from xlwh.jsons import parsed
+from xlwh.store.claims import Claims
 from xlwh.store.contract import check_key, checked, conforming, empty, schema
 from xlwh.store.files import (
     UNFINISHED,
@@ -27,7 +28,6 @@ from xlwh.store.files import (
     sync,
     write_whole,
 )
-from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import make_current, write_stream
@@ -39,45 +39,49 @@ ROWS_IN_MEMORY = 500_000
 class Staging:
     """Chunks of work on some slots under one fingerprint, held by one process at a time.
 
-    Entering takes a lock per slot (`StoreError` naming the holder if one is held), removes what was staged for these
-    slots under other fingerprints, and finds the chunks that an earlier process finished. Leaving gives the locks
-    back and keeps the chunks; only `finish` removes them.
+    Entering claims the slots (`HeldError` naming the holder if one is held), unless `claims` is None: then the caller
+    has claimed them. It removes what was staged for these slots under other fingerprints, and finds the chunks that an
+    earlier process finished. Leaving lets go of the claims and keeps the chunks; only `finish` removes them.
 
     With `held_s`, what is appended is held in memory until that many seconds have passed since the last chunk, or it is
     ROWS_IN_MEMORY rows: a kill costs no more than that, and work that is finished sooner needs no chunk at all.
     """
 
     def __init__(
-        self, root: Path, manifest: Manifest, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0
+        self,
+        root: Path,
+        manifest: Manifest,
+        claims: Claims | None,
+        slots: Sequence[Slot],
+        fingerprint: str,
+        held_s: float = 0.0,
     ) -> None:
         if not slots:
             raise StoreError("Staging needs at least one slot.")
         self.slots = tuple(sorted(set(slots)))
         self.fingerprint = fingerprint
-        self._root, self._manifest = root, manifest
+        self._root, self._manifest, self._claims = root, manifest, claims
         self._base = root / "staging"
         self._folder = self._base / f"{_digest([*map(str, self.slots), fingerprint])}"
         self._held_s = held_s
         self._waiting: list[Mapping[Slot, pl.DataFrame]] = []
         self._last_chunk = 0.0
-        self._locks = ExitStack()
+        self._held = ExitStack()
         self._entered = False
 
     def __enter__(self) -> Self:
-        try:
-            for slot in self.slots:
-                self._locks.enter_context(FileLock(_lock_file(self._base, str(slot)), str(slot)))
-        except StoreError:
-            self._locks.close()
-            raise
+        with ExitStack() as held:
+            if self._claims is not None:
+                held.enter_context(self._claims.claim(self.slots))
+            self._remove_stale()
+            make_folder(self._folder)
+            about = self._folder / "slots.json"
+            if not about.is_file():
+                content = {"slots": [str(slot) for slot in self.slots], "fingerprint": self.fingerprint}
+                write_whole(about, json.dumps(content, indent=1).encode())
+            self._held = held.pop_all()
         self._entered = True
         self._last_chunk = time.monotonic()
-        self._remove_stale()
-        make_folder(self._folder)
-        about = self._folder / "slots.json"
-        if not about.is_file():
-            content = {"slots": [str(slot) for slot in self.slots], "fingerprint": self.fingerprint}
-            write_whole(about, json.dumps(content, indent=1).encode())
         return self
 
     def __exit__(
@@ -87,13 +91,12 @@ class Staging:
             self._write_waiting()
         finally:
             self._entered = False
-            self._locks.close()
+            self._held.close()
 
     def _remove_stale(self) -> None:
-        # We hold the locks of our slots, so nobody works on a folder that shares one with us.
-        ours = {str(slot) for slot in self.slots}
+        # We hold our slots, so nobody works on a folder that shares one with us.
         for folder, slots in _folders(self._base):
-            if folder != self._folder and ours.intersection(slots):
+            if folder != self._folder and not slots.isdisjoint(self.slots):
                 remove_folder(folder)
         for unfinished in self._folder.glob(f"{UNFINISHED}*"):
             remove(unfinished)
@@ -289,45 +292,27 @@ def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:
     yield pl.lit(True) if lower is None else lower
 
 
-def abandoned(root: Path) -> Iterator[Path]:
+def abandoned(root: Path, claims: Claims) -> Iterator[Path]:
     """Staging folders that no process is working on; none can begin to until the next one is asked for."""
     for folder, slots in _folders(root / "staging"):
-        with ExitStack() as held:
-            try:
-                for name in slots:
-                    held.enter_context(FileLock(_lock_file(root / "staging", name), name))
-            except StoreError:
-                continue
+        with suppress(HeldError), claims.claim(sorted(slots)):
             if folder.is_dir():
                 yield folder
 
 
-def _folders(base: Path) -> Iterator[tuple[Path, list[str]]]:
+def _folders(base: Path) -> Iterator[tuple[Path, set[Slot]]]:
     """Staging folders with the slots that they are of."""
     for about in base.glob("*/slots.json"):
         try:
-            slots = [str(slot) for slot in parsed(about.read_text())["slots"]]
+            slots = {Slot.parse(name) for name in parsed(about.read_text())["slots"]}
         except FileNotFoundError:
             # Another process finished with it, and removed it, since it was listed.
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StoreError) as error:
             raise StoreError(
                 f"{about} cannot be read ({error}). Remove its folder: what was unfinished is made anew."
             ) from None
         yield about.parent, slots
-
-
-def require_idle(root: Path, slots: Iterable[Slot]) -> None:
-    """StoreError naming the process and the slot where work on one of these slots is under way."""
-    for slot in slots:
-        path = _lock_file(root / "staging", str(slot))
-        if path.is_file():
-            with FileLock(path, str(slot)):
-                pass
-
-
-def _lock_file(base: Path, slot: str) -> Path:
-    return base / "locks" / f"{_digest([slot])}.lock"
 
 
 def _digest(names: Sequence[str]) -> str:

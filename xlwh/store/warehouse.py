@@ -15,6 +15,7 @@ from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
 from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
+from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import is_file_of, make_folder, write_whole
 from xlwh.store.manifest import Manifest, Snapshot
@@ -71,6 +72,7 @@ class Warehouse:
         elif not has_manifest(self.root):
             raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
         self.manifest: Manifest = open_manifest(self.root)
+        self.claims: Claims = self.manifest.claims()
         self.hashes = HashCache.of(self.root, keeps_hashes)
 
     def current(self, slot: Slot) -> Entry | None:
@@ -354,7 +356,7 @@ class Warehouse:
         """Remove what no snapshot within the grace period needs; see `xlwh.store.gc`."""
         from xlwh.store.gc import collect
 
-        return collect(self.root, self.manifest, grace, self.definitions())
+        return collect(self.root, self.manifest, self.claims, grace, self.definitions())
 
     def checker(
         self, deep: bool = False, tables: Collection[str] = (), sample: float | None = None
@@ -376,9 +378,15 @@ class Warehouse:
         """
         return list(self.checker(deep, tables, sample).findings())
 
-    def staging(self, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0) -> Staging:
-        """Resumable work on some slots; use it as a context manager. `held_s`: see `Staging`."""
-        return Staging(self.root, self.manifest, slots, fingerprint, held_s)
+    def staging(
+        self, slots: Sequence[Slot], fingerprint: str, held_s: float = 0.0, is_claimed: bool = False
+    ) -> Staging:
+        """Resumable work on some slots; use it as a context manager. `held_s`: see `Staging`.
+
+        `is_claimed`: whether the caller has claimed the slots; else they are claimed for as long as it is open.
+        """
+        claims = None if is_claimed else self.claims
+        return Staging(self.root, self.manifest, claims, slots, fingerprint, held_s)
 
 
 def _complete(snapshot: Snapshot) -> Snapshot:

@@ -11,7 +11,7 @@ from xlwh.selftest.stored import SelfTests
 from xlwh.steps.plan import STEPS
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Slot, Warehouse
-from xlwh.store.staging import require_idle
+from xlwh.store.claims import require_idle
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep import scope
@@ -65,7 +65,7 @@ def drop(warehouse: Warehouse, entries: Sequence[Entry]) -> None:
 
     StoreError naming the process where another run works on one of them, ConflictError where one was changed.
     """
-    require_idle(warehouse.root, (entry.slot for entry in entries))
+    require_idle(warehouse.claims, (entry.slot for entry in entries))
     if entries:
         warehouse.manifest.commit(
             drop=[entry.slot for entry in entries], expected={entry.slot: entry.file for entry in entries}

@@ -27,10 +27,10 @@ from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint, checkpoint_folder, checkpoint_of
+from xlwh.store.claims import require_idle
 from xlwh.store.files import make_folder, path_beside, publish
 from xlwh.store.manifest import NewFile
 from xlwh.store.rewrite import Pending, rewrite
-from xlwh.store.staging import require_idle
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep.names import Renaming, What, known, model_of, renamed_study
@@ -109,7 +109,7 @@ class Renamer:
         moves = self.moves()
         if not moves:
             raise StoreError(f"Nothing is stored of {self.what} `{self.old}`.")
-        require_idle(self.warehouse.root, (slot for move in moves for slot in (move.entry.slot, move.slot)))
+        require_idle(self.warehouse.claims, (slot for move in moves for slot in (move.entry.slot, move.slot)))
         pending = Pending(self.warehouse.manifest)
         ahead = Warehouse(self.warehouse.root)
         ahead.manifest = pending

@@ -291,7 +291,7 @@ def test_a_folder_that_another_process_removes_meanwhile(warehouse, frames, slot
         return [*([gone] if pattern == "*/slots.json" else []), *listed(self, pattern)]
 
     monkeypatch.setattr(type(warehouse.root), "glob", before_it_went)
-    assert [folder.name for folder in abandoned(warehouse.root)] != []
+    assert [folder.name for folder in abandoned(warehouse.root, warehouse.claims)] != []
     with warehouse.staging(slots, "mark") as work:
         assert work.done() == set()
-    assert len(list(abandoned(warehouse.root))) == 1
+    assert len(list(abandoned(warehouse.root, warehouse.claims))) == 1

@@ -1,0 +1,394 @@
+"""Workers that are actors of Ray, on a cluster that is there or on one of this machine that lasts as long as the command.
+
+Ray places them, starts one anew elsewhere where one or its node is lost, and asks for more nodes where the cluster can
+grow: as many are asked for as a step has partitions, and those that have no room yet wait for it. Its dashboard shows
+what runs where.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from xlwh.errors import StoreError, XlwhError
+from xlwh.models import threads
+from xlwh.models.zoo import KEEP
+from xlwh.steps.base import Key, Progress, StepResult
+from xlwh.steps.bench import Bench, load_libraries, reporting
+from xlwh.steps.plan import STEPS, Step
+from xlwh.steps.planning import definition_of
+from xlwh.store import Warehouse
+from xlwh.store.claims import FileClaims
+from xlwh.store.manifest_file import has_manifest
+from xlwh.study import Study
+
+_ANSWERS_S = 10.0
+"""A cluster that is there takes a connection by then."""
+_PLACED_S = 20.0
+"""Workers that have no place by then are told of, and again after as long times ten."""
+_READ_S = 0.3
+"""What actors reported is read that often at most."""
+_OBJECTS_BYTES = 100_000_000
+"""Of the object store of a cluster that is started here: only studies and results go through it."""
+_LOOPBACK = {
+    # The only setting of Ray that keeps all of its servers on the loopback interface.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+_PASSED_ON = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS")
+"""Environment variables that actors are given, with all of xlwh's own."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is to be the same wherever partitions are made, and what tells machines apart."""
+
+    host: str
+    machine: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> Facts:
+        """Of this process."""
+        libraries = {name for step in STEPS.values() for name in definition_of(step).libraries}
+        names = sorted({"xlwh", "torch", "transformers", "tokenizers", "numpy", "polars", *libraries})
+        found = {"python": ".".join(map(str, sys.version_info[:2]))} | {
+            name: _version(name) for name in names
+        }
+        boot = Path("/proc/sys/kernel/random/boot_id")
+        host = socket.gethostname()
+        return cls(host, boot.read_text(encoding="ascii").strip() if boot.exists() else host, found)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+class Cluster:
+    """Actors on a Ray cluster: one per GPU where it has some, else one per so many cores as a model takes threads."""
+
+    makes_all = True
+
+    def __init__(self, study: Study, root: Path, address: str, cores: int) -> None:
+        """Connect to the cluster at an address, or start one here where it is empty.
+
+        XlwhError where Ray is not installed, nothing answers there, or the versions of Ray or Python differ.
+        """
+        threads.threads_of(None)  # notes it in the environment, which actors are given
+        self._ray = ray = _library(is_local=not address)
+        _connect(ray, address)
+        self._study, self._root = ray.put(study), root
+        self._gpus, self._cores = int(ray.cluster_resources().get("GPU", 0) > 0), cores
+        self._facts, self._is_of_one_host = Facts.here(), isinstance(Warehouse(root).claims, FileClaims)
+        self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+        self._reports: dict[int, tuple[str, int, int]] = {}
+        self._reading: Future[Any] | None = None
+        self._read_at = 0.0
+        self._told_at = time.monotonic() - 9 * _PLACED_S
+        self._placed = set[int]()
+        """Places of workers that Ray has found room for."""
+
+    def start(self, place: int, starts: int = 0) -> Actor:
+        """See `Kind.start`."""
+        options = {"num_cpus": 1 if self._gpus else self._cores, "num_gpus": self._gpus, "max_restarts": 0}
+        made = self._ray.remote(_Actor).options(**options)
+        actor = made.remote(
+            self._study, str(self._root), self._facts, self._is_of_one_host, self._board, place
+        )
+        return Actor(self, place, actor, starts)
+
+    def take(self, place: int) -> tuple[str, int, int] | None:
+        """What the worker in a place reported last, once."""
+        now = time.monotonic()
+        if self._reading is not None and self._reading.done():
+            if self._reading.exception() is None:
+                found = self._reading.result()
+                self._placed.update(found)
+                self._reports.update(found)
+            self._reading = None
+        if self._reading is None and now - self._read_at >= _READ_S and self._ray.is_initialized():
+            self._read_at, self._reading = now, self._board.take.remote().future()
+        return self._reports.pop(place, None)
+
+    def is_lost(self, error: BaseException | None) -> bool:
+        """Whether an error says that an actor, or its node, is gone or out of reach."""
+        errors = self._ray.exceptions
+        return isinstance(error, errors.RayError) and not isinstance(error, errors.RayTaskError)
+
+    def end(self, actor: Any) -> None:
+        """End an actor, whatever it is doing."""
+        if self._ray.is_initialized():  # else Ray would start another cluster to kill it in
+            with suppress(Exception):  # of a cluster that is gone
+                self._ray.kill(actor, no_restart=True)
+
+    def notice(self) -> str | None:
+        """That Ray has found no room for any worker for a while."""
+        now = time.monotonic()
+        if self._placed or now - self._told_at < 10 * _PLACED_S:
+            return None
+        self._told_at = now
+        asked = "1 GPU and 1 core" if self._gpus else f"{self._cores} cores" if self._cores > 1 else "1 core"
+        free = {name: round(number, 1) for name, number in self._ray.available_resources().items()}
+        cores, gpus = free.get("CPU", 0), free.get("GPU", 0)
+        return (
+            f"Waits for Ray to start a worker, which takes {asked} on one node; free in the cluster: {cores} cores, "
+            f"{gpus} GPUs"
+        )
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        self._ray.shutdown()
+
+
+def _library(is_local: bool) -> Any:
+    if is_local:
+        # Read when it is imported.
+        os.environ.update(_LOOPBACK)
+    try:
+        import ray
+    except ImportError:
+        raise XlwhError(
+            "--workers ray needs Ray, which is not installed. Run: pip install 'xlwh[ray]'"
+        ) from None
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("XLWH_")}
+    environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "configure_logging": False,
+        "runtime_env": {"env_vars": environment},
+    }
+    if not address:
+        here = {
+            "num_cpus": threads.cores(),
+            "object_store_memory": _OBJECTS_BYTES,
+            "include_dashboard": False,
+        }
+        try:
+            ray.init("local", _node_ip_address="127.0.0.1", **here, **common)
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise XlwhError(f"Ray cannot start a cluster on this machine: {said[:400]}") from error
+        found = {node["NodeManagerAddress"] for node in ray.nodes()}
+        if found != {"127.0.0.1"}:
+            ray.shutdown()
+            raise XlwhError(
+                f"Ray would listen at {', '.join(sorted(found))}, not on this machine's loopback interface alone: it "
+                "was loaded before xlwh could say so. Start a cluster of your own and name it: --workers ray:ADDRESS"
+            )
+        return
+    _require_answer(address)
+    try:
+        ray.init(address, **common)
+    except Exception as error:  # Ray raises a dozen kinds here
+        said = " ".join(str(error).split())
+        differs = "version" in said.lower()
+        what = "is of other versions than this process" if differs else "cannot be used"
+        raise XlwhError(f"The Ray cluster at {address} {what}: {said[:400]}") from error
+
+
+def _require_answer(address: str) -> None:
+    """XlwhError where nobody takes a connection: Ray itself would try for a minute, and say it in a page."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise XlwhError(
+            f"--workers ray:ADDRESS: ADDRESS is HOST:PORT, ray://HOST:PORT or auto, not `{address}`."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_S).close()
+    except OSError as error:
+        raise XlwhError(
+            f"No Ray cluster answers at {address} ({error.strerror or error}). `ray start --head` starts one and says its "
+            "address; --workers ray starts one for this command."
+        ) from None
+
+
+class Actor:
+    """The command's side of one actor."""
+
+    def __init__(self, cluster: Cluster, place: int, actor: Any, starts: int) -> None:
+        self.starts = starts + 1
+        self.models: deque[str] = deque(maxlen=KEEP)
+        self._cluster, self._place, self._actor = cluster, place, actor
+        self._start: Future[Any] = actor.load.remote().future()
+        self._task: Future[Any] | None = None
+        self._key: Key | None = None
+        self._report: Progress | None = None
+        self._lost: BaseException | None = None
+
+    @property
+    def awaited(self) -> Future[Any]:
+        """See `Worker.awaited`."""
+        return self._start if self._task is None else self._task
+
+    @property
+    def is_idle(self) -> bool:
+        """See `Worker.is_idle`."""
+        return not self.is_dead and self._task is None and self._start.done()
+
+    @property
+    def is_dead(self) -> bool:
+        """See `Worker.is_dead`."""
+        if self._start.done() and self._cluster.is_lost(error := self._start.exception()):
+            self._lost = error
+        return self._lost is not None and self._task is None
+
+    @property
+    def end(self) -> str:
+        """See `Worker.end`."""
+        lines = [line.strip() for line in str(self._lost).splitlines()]
+        told = [
+            line for line in lines if line.startswith(("The actor is dead because", "The actor died because"))
+        ]
+        raised = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
+        return "; ".join(line[:250] for line in (*(told or lines)[:1], *raised[-1:]))
+
+    def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
+        """See `Worker.begin`."""
+        try:
+            started = self._start.result()
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise XlwhError(
+                f"Ray cannot start a worker: {said[-400:]}. Every node needs this version of xlwh."
+            ) from error
+        if isinstance(started, XlwhError):
+            raise started
+        self.starts = 0
+        if key.model is not None:
+            with suppress(ValueError):
+                self.models.remove(key.model)
+            self.models.append(key.model)
+        self._key, self._report = key, report
+        # Its name is what Ray's dashboard shows.
+        make = self._actor.make.options(name=f"{step.name} {key}")
+        self._task = make.remote(step.name, key, force).future()
+
+    def ended(self) -> tuple[Key, StepResult | Exception | None] | None:
+        """See `Worker.ended`."""
+        if self._task is None or not self._task.done():
+            return None
+        assert self._key is not None
+        key, task = self._key, self._task
+        self._task = self._key = self._report = None
+        error = task.exception()
+        if self._cluster.is_lost(error):
+            self._lost = error
+            return key, None
+        if error is not None:
+            return key, error if isinstance(error, Exception) else XlwhError(str(error))
+        made, stack = task.result()
+        if isinstance(made, Exception):
+            made.__cause__ = _ElsewhereError(stack)
+        return key, made
+
+    def pump(self) -> None:
+        """See `Worker.pump`."""
+        report = self._cluster.take(self._place)
+        if report is not None and self._report is not None:
+            self._report(*report)
+
+    def kill(self) -> None:
+        """See `Worker.kill`."""
+        self._cluster.end(self._actor)
+
+
+class _ElsewhereError(Exception):
+    """The stack trace of an error in an actor."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+# What follows runs in the cluster.
+
+
+class _Board:
+    """Where actors put what they report, for the command to read all of it at once."""
+
+    def __init__(self) -> None:
+        self._reports: dict[int, tuple[str, int, int]] = {}
+
+    def put(self, place: int, report: tuple[str, int, int]) -> None:
+        """What an actor reports."""
+        self._reports[place] = report
+
+    def take(self) -> dict[int, tuple[str, int, int]]:
+        """What was reported since it was last asked for."""
+        found, self._reports = self._reports, {}
+        return found
+
+
+class _Actor:
+    """What makes partitions in the cluster."""
+
+    def __init__(
+        self, study: Study, root: str, facts: Facts, is_of_one_host: bool, board: Any, place: int
+    ) -> None:
+        self._study, self._root, self._facts, self._is_of_one_host = study, Path(root), facts, is_of_one_host
+        self._board, self._place = board, place
+        self._bench: Bench | None = None
+        self._send(("starting", 0, 0))
+
+    def load(self) -> int | XlwhError:
+        """Load what takes long: the process id, or why nothing can be made here."""
+        try:
+            self._require_fit()
+            self._bench = Bench(self._study, self._root)
+            load_libraries()
+        except XlwhError as error:
+            return error
+        return os.getpid()
+
+    def _require_fit(self) -> None:
+        here, there = Facts.here(), self._facts
+        apart = [name for name in there.versions if here.versions.get(name) != there.versions[name]]
+        if apart:
+            told = ", ".join(
+                f"{name} {here.versions.get(name, 'none')} instead of {there.versions[name]}"
+                for name in apart
+            )
+            raise XlwhError(
+                f"Ray node {here.host} has other versions than the command: {told}. Rows could differ; install the same."
+            )
+        if self._is_of_one_host and here.machine != there.machine:
+            raise StoreError(
+                f"Ray node {here.host} is another machine than {there.host}, and the manifest of {self._root} is a file "
+                "of SQLite, which serves one machine only. A manifest in PostgreSQL serves several."
+            )
+        if not has_manifest(self._root):
+            raise StoreError(
+                f"There is no warehouse at {self._root} on Ray node {here.host}: its folder has to be at the same path on "
+                "every node."
+            )
+
+    def make(self, name: str, key: Key, force: bool) -> tuple[StepResult | Exception, str]:
+        """What became of a partition, and the stack trace where that is an error."""
+        assert self._bench is not None
+        try:
+            return self._bench.make(name, key, force, reporting(self._send)), ""
+        except Exception as error:
+            return error, "".join(traceback.format_exception(error))
+
+    def _send(self, report: tuple[str, int, int]) -> None:
+        self._board.put.remote(self._place, report)
