@@ -185,6 +185,9 @@ def _exists(connection: Connection) -> bool:
 def _grouped(rows: Iterable[_Row]) -> Iterator[Artefact]:
     found: dict[tuple[Kind, str, str], list[ArtefactFile]] = {}
     for kind, name, fingerprint, file, size_bytes, digest in rows:
+        texts = (name, fingerprint, file, digest)
+        if kind not in PLACES or type(size_bytes) is not int or not all(type(each) is str for each in texts):
+            raise ValueError(f"{kind!r} {texts}: {size_bytes!r}")
         found.setdefault((kind, name, fingerprint), []).append(ArtefactFile(file, size_bytes, digest))
     for (kind, name, fingerprint), files in found.items():
         yield Artefact(kind, name, fingerprint, tuple(files))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xlwh.errors import StoreError
+from xlwh.jsons import parsed
 from xlwh.store.database import Source
 from xlwh.store.files import path_beside, publish
 from xlwh.store.locks import FileLock
@@ -216,6 +217,35 @@ def history(connection: Source, identity: str, began_at: str) -> History:
     return found
 
 
+def difference(journal: History, manifest: History) -> str | None:
+    """What a journal says otherwise than the manifest whose journal it is, up to its last commit; None where nothing is."""
+    last = journal.last
+    if journal.commits != [(number, told) for number, told in manifest.commits if number <= last]:
+        return "its commits are not those of the manifest"
+    for table in ADDRESSES:
+        said, held = (
+            sorted(
+                json.dumps(_until(row, last), sort_keys=True)
+                for row in each.rows[table]
+                if row["valid_from"] <= last
+            )
+            for each in (journal, manifest)
+        )
+        if said != held:
+            return f"it and the manifest say different things of {table}"
+    return None
+
+
+def _until(row: Row, last: int) -> Row:
+    """A row as it was at a commit."""
+    end = row["valid_to"]
+    return {
+        **_content(row),
+        "from": row["valid_from"],
+        "to": end if end is not None and end <= last else None,
+    }
+
+
 def _tables(connection: Source) -> list[str]:
     return [table for table in ADDRESSES if connection.columns(table)]
 
@@ -276,7 +306,8 @@ def _header(line: bytes, path: Path) -> dict[str, Any] | None:
         return None
     if found.get("format") != _FORMAT:
         raise StoreError(f"The journal {path} is of a later version of xlwh. Install that version.")
-    return found if {"identity", "began_at"} <= found.keys() else None
+    is_told = all(isinstance(found.get(name), str) for name in ("identity", "began_at"))
+    return found if is_told else None
 
 
 def _end(line: bytes) -> tuple[int, str, int] | None:
@@ -284,14 +315,17 @@ def _end(line: bytes) -> tuple[int, str, int] | None:
     if not line.startswith(b'{"end":'):
         return None
     found = _parsed(line)
-    if not isinstance(found, dict) or not {"end", "at", "crc"} <= found.keys():
+    if not isinstance(found, dict):
         return None
-    return found["end"], found["at"], found["crc"]
+    number, told, checksum = found.get("end"), found.get("at"), found.get("crc")
+    if isinstance(number, int) and isinstance(told, str) and isinstance(checksum, int):
+        return number, told, checksum
+    return None
 
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return parsed(line.decode())
     except ValueError:
         return None
 

@@ -113,9 +113,7 @@ class PostgresManifest(SqlManifest):
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""
         self._examine()
-        self.snapshot()
-        self.files()
-        self.artefacts()
+        self._read_all()
 
 
 def version_of(connection: PgConnection) -> int | None:

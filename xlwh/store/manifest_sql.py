@@ -22,7 +22,7 @@ from xlwh.store.checkpoints import resting
 from xlwh.store.claims import Claims
 from xlwh.store.clock import Stamp, commit_at, parsed, settled, stamps, stored
 from xlwh.store.database import Connection, Source
-from xlwh.store.journal import History, Journal, about, history
+from xlwh.store.journal import History, Journal, about, difference, history
 from xlwh.store.manifest import (
     Changes,
     ConflictError,
@@ -34,6 +34,8 @@ from xlwh.store.manifest import (
     entry_of,
 )
 from xlwh.store.slots import Entry, Slot
+from xlwh.store.soundness import DamagedManifestError
+from xlwh.tables import TABLES
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -283,7 +285,32 @@ class SqlManifest(ABC):
         if found is None:
             return "there is none" if self.head() else None
         # A commit that was made meanwhile is in it soon.
-        return found.damage
+        return found.damage or self.differing_journal(found)
+
+    def differing_journal(self, found: History) -> str | None:
+        """What a journal says otherwise than this manifest, of the commits that it has; None where nothing is."""
+        with self._connected() as connection:
+            known = about(connection)
+            if not known:
+                return None
+            own = history(connection, known["identity"], known["began_at"])
+        return difference(found, own)
+
+    def _read_all(self) -> None:
+        """Read everything as commands do. `StoreError` for what cannot be read."""
+        with self._open() as connection:
+            found = connection.execute(
+                "select distinct slot_table from versions where valid_to is null"
+            ).fetchall()
+        tables = {table for (table,) in found}
+        if unknown := tables - TABLES.keys():
+            raise DamagedManifestError(self.place, f"it names the table {min(unknown)!r}, which there is not")
+        self.snapshot()
+        self.files()
+        self.artefacts()
+        self.stamps()
+        self.scope()
+        self.origin()
 
     @_reads
     def keeps_journal(self) -> bool:
@@ -307,12 +334,12 @@ class SqlManifest(ABC):
         with self._open() as connection:
             known = about(connection)
             [[first]] = connection.execute("select min(created_at) from commits")
-        began, rebuilt = known.get("began_at", first), known.get("rebuilt_at")
-        return Origin(
-            None if began is None else parsed(began),
-            None if rebuilt is None else parsed(rebuilt),
-            rebuilt is None or known.get("checked") == rebuilt,
-        )
+            began, rebuilt = known.get("began_at", first), known.get("rebuilt_at")
+            return Origin(
+                None if began is None else parsed(began),
+                None if rebuilt is None else parsed(rebuilt),
+                rebuilt is None or known.get("checked") == rebuilt,
+            )
 
     def note_checked(self) -> None:
         def work(connection: Connection) -> None:
@@ -330,7 +357,12 @@ def scope_of(connection: Connection) -> Scope | None:
     if not _has_scope(connection):
         return None
     row = connection.execute("select study, digest, head from scope").fetchone()
-    return None if row is None else Scope(*row)
+    if row is None:
+        return None
+    study, digest, head = row
+    if type(study) is not str or type(digest) is not str or type(head) is not int:
+        raise ValueError(f"a scope of {row}")
+    return Scope(study, digest, head)
 
 
 def note_scope(connection: Connection, scope: Scope) -> None:

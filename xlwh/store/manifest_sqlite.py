@@ -71,3 +71,4 @@ class SqliteManifest(SqlManifest):
         self._file.examine()
         with self._file.open() as connection:
             require_whole(connection, self.path)
+        self._read_all()

@@ -111,8 +111,15 @@ def _fault(root: Path) -> str | None:
         manifest = open_manifest(root)
         manifest.require_whole()
         commit = manifest.head()
+        found = manifest.journal.read()
     except DamagedManifestError as error:
         return error.why
+    if (
+        found is not None
+        and found.damage is None
+        and (other := manifest.differing_journal(found)) is not None
+    ):
+        return f"{journal.NAME} was not written for it as it is: {other}"
     return "it has no commits, and files are stored" if not commit and any(_files(root)) else None
 
 
@@ -236,8 +243,8 @@ class _Rebuilding:
         """An entry of the backup, and what is wrong with its file."""
         try:
             entry = _entry(row, self._now)
-        except StoreError as error:
-            return None, str(error)
+        except (StoreError, ValueError, TypeError) as error:
+            return None, f"what is said of it cannot be read: {error}"
         return entry, _problem(self.root, entry)
 
     def _choose(self, held: dict[Slot, Row], candidates: dict[Slot, list[_Candidate]]) -> None:

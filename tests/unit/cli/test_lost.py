@@ -121,6 +121,17 @@ FOUND_WHEN_READ = {
     "text": _sql("update versions set file = cast(x'ff' as text) where rowid = 1"),
     "a number": _sql("update versions set rows = 'many'"),
     "a commit": _sql("delete from commits where number = 1"),
+    "a day": _sql("update commits set created_at = '2026-02-30T10:00:00.000000+00:00' where number = 2"),
+    "a table": _sql("update versions set slot_table = 'uxamples' where rowid = 1"),
+    "its beginning": _sql("update about set value = 'yesterday' where name = 'began_at'"),
+    "what is hidden": _sql("insert into hidden values ('examples', '[1', 'all', 1, null)"),
+    "its scope": _sql("insert into scope values (1, 's', 'd', 'x')"),
+    "an artefact's size": _sql(
+        "insert into artefacts values ('model', 'm', 'f', 'models/m/f/a', 'big', 'd', 1, null, 0)"
+    ),
+    "an artefact's kind": _sql(
+        "insert into artefacts values ('nodel', 'm', 'f', 'models/m/f/a', 1, 'd', 1, null, 0)"
+    ),
 }
 """Values that no schema keeps SQLite from."""
 
@@ -207,6 +218,17 @@ def test_values_that_no_manifest_has_are_found_by_check_and_never_a_stack_trace(
     monkeypatch.setattr(Warehouse, "build_catalogue", lambda self: self.root)
     assert xlwh("recover")[0] == 0
     assert Warehouse(filled.root).scan("examples").collect().equals(rows)
+
+
+def test_a_row_that_is_gone_is_told_by_the_journal_and_comes_back(xlwh, filled, monkeypatch):
+    rows = filled.scan("examples").collect()
+    _sql("delete from versions where keys like '%de%'")(filled.root, None)
+    code, out, _ = xlwh("check", "--deep")
+    assert (code, "say different things of versions" in " ".join(out.split())) == (1, True)
+    monkeypatch.setattr(Warehouse, "build_catalogue", lambda self: self.root)
+    assert xlwh("recover")[0] == 0
+    assert Warehouse(filled.root).scan("examples").collect().equals(rows)
+    assert {finding.kind for finding in Warehouse(filled.root).check(deep=True)} == {"stale_catalogue"}
 
 
 def commands(other: Path) -> dict[str, tuple[object, ...]]:

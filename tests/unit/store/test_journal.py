@@ -120,11 +120,24 @@ def test_each_damaged_byte_is_noticed(manifest, journal):
         found = journal.read()
         assert found.damage is not None
         assert found.commits == whole.commits[: len(found.commits)]
+    for line in (
+        b'{"end":' + b"[" * 60_000,
+        b'{"end":"x","at":5,"crc":null}',
+        b'{"end":1}',
+        b'{"end":[]}',
+        b"[[]]",
+    ):
+        journal.path.write_bytes(content + line + b"\n")
+        assert (journal.read().damage is not None, journal.mark().number) == (True, whole.last)
 
 
 def test_what_is_no_journal_is_written_anew(manifest, open_again, journal):
     filled(manifest)
-    for content in (b"", b"garbage\n" * 100, b'{"xlwh":"other"}\n', b"\xff" * 10):
+    head = b'{"xlwh":"manifest","format":1,"identity":%b,"began_at":%b}\n'
+    for content in (
+        *(b"", b"garbage\n" * 100, b'{"xlwh":"other"}\n', b"\xff" * 10, b"[" * 60_000 + b"\n"),
+        *(head % each for each in ((b"[1]", b'"x"'), (b'"x"', b"{}"), (b"null", b"null"))),
+    ):
         journal.path.write_bytes(content)
         open_again().commit(drop=[SLOTS[1]])
         assert journal.read() == truth(manifest)
