@@ -68,7 +68,9 @@ def publish(unfinished: Path, path: Path, final: bool = False) -> None:
     """Sync a finished file, rename it to its own name, and sync the folder.
 
     With `final` nobody may write to it from then on. Its folder stays as it is: files in it can be added and removed.
+    Its age counts from now, however long ago it was written: `gc` leaves alone what may be committed yet.
     """
+    os.utime(unfinished)
     if final:
         # Some file systems keep no modes.
         with suppress(PermissionError):

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from xlwh.digests import sha256
 from xlwh.errors import ContractError, HeldError, StoreError
 from xlwh.jsons import parsed
 from xlwh.store.claims import Claims
@@ -31,6 +32,11 @@ from xlwh.store.files import (
 from xlwh.store.manifest import Manifest
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import make_current, write_stream
+
+_ABOUT = "slots.json"
+"""File of a staging folder: the slots that it is of."""
+_DIGEST = "sha256"
+"""File of a chunk: the digest of its others, with their names and sizes."""
 
 ROWS_IN_MEMORY = 500_000
 """Rows that `Staging.finish` sorts at a time: of token attributions, some 350 MB at the peak, however many there are."""
@@ -75,10 +81,14 @@ class Staging:
                 held.enter_context(self._claims.claim(self.slots))
             self._remove_stale()
             make_folder(self._folder)
-            about = self._folder / "slots.json"
+            about = self._folder / _ABOUT
             if not about.is_file():
                 content = {"slots": [str(slot) for slot in self.slots], "fingerprint": self.fingerprint}
                 write_whole(about, json.dumps(content, indent=1).encode())
+            for chunk in self._folder.glob("chunk-*"):
+                # What was damaged while it waited is made again: its rows would be committed as sound.
+                if not _is_as_written(chunk):
+                    remove_folder(chunk)
             self._held = held.pop_all()
         self._entered = True
         self._last_chunk = time.monotonic()
@@ -181,6 +191,8 @@ class Staging:
                 path = unfinished / f"{self.slots.index(slot)}.parquet"
                 frame.write_parquet(path, compression="zstd", compression_level=1)
                 sync(path)
+            written = sorted(unfinished.iterdir())
+            write_whole(unfinished / _DIGEST, sha256(written, named=True).encode())
             publish(unfinished, chunk)
         finally:
             # On a full disk it would stand in the way of everybody.
@@ -292,8 +304,23 @@ def _stretches(counts: pl.DataFrame) -> Iterator[pl.Expr]:
     yield pl.lit(True) if lower is None else lower
 
 
+def _is_as_written(chunk: Path) -> bool:
+    """Whether a chunk has the bytes that were written."""
+    files = sorted(path for path in chunk.iterdir() if path.name != _DIGEST)
+    try:
+        return sha256(files, named=True) == (chunk / _DIGEST).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False
+
+
 def abandoned(root: Path, claims: Claims) -> Iterator[Path]:
-    """Staging folders that no process is working on; none can begin to until the next one is asked for."""
+    """Staging folders that no process is working on; none can begin to until the next one is asked for.
+
+    One that does not say what it is of belongs to a process that was killed as it made it.
+    """
+    for folder in (root / "staging").glob("[0-9a-f]" * 16):
+        if not (folder / _ABOUT).exists():
+            yield folder
     for folder, slots in _folders(root / "staging"):
         with suppress(HeldError), claims.claim(sorted(slots)):
             if folder.is_dir():
@@ -302,7 +329,7 @@ def abandoned(root: Path, claims: Claims) -> Iterator[Path]:
 
 def _folders(base: Path) -> Iterator[tuple[Path, set[Slot]]]:
     """Staging folders with the slots that they are of."""
-    for about in base.glob("*/slots.json"):
+    for about in base.glob(f"*/{_ABOUT}"):
         try:
             slots = {Slot.parse(name) for name in parsed(about.read_text())["slots"]}
         except FileNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -49,6 +50,41 @@ def test_chunks_survive_and_are_finished(warehouse, frames, slots):
 
 def chunks(warehouse) -> int:
     return len(list((warehouse.root / "staging").glob("*/chunk-*")))
+
+
+def _flipped(folder: Path) -> None:
+    path = folder / "0.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _flipped,
+        lambda folder: (folder / "0.parquet").unlink(),
+        lambda folder: (folder / "1.parquet").rename(folder / "0.parquet"),
+        lambda folder: (folder / "sha256").unlink(),
+        lambda folder: (folder / "sha256").write_bytes(b"\xff"),
+    ],
+)
+def test_a_chunk_that_was_damaged_while_it_waited_is_made_again(warehouse, frames, slots, damage):
+    with warehouse.staging(slots, "mark") as work:
+        for first in (0, 2):
+            work.append(chunk(frames, first))
+    damage(next((warehouse.root / "staging").glob("*/chunk-00000001")))
+    with warehouse.staging(slots, "mark") as work:
+        assert work.done() == {"0002", "0003"}
+        work.append(chunk(frames, 0))
+        work.finish()
+    assert warehouse.scan("predictions").collect().equals(frames.predictions(examples=4))
+
+
+def test_a_folder_that_does_not_say_what_it_is_of_is_abandoned(warehouse):
+    folder = warehouse.root / "staging" / ("0" * 16)
+    folder.mkdir(parents=True)
+    assert list(abandoned(warehouse.root, warehouse.claims)) == [folder]
 
 
 def test_work_that_is_finished_soon_needs_no_chunk(warehouse, frames, slots):
