@@ -60,5 +60,8 @@ def _tell(found: Recovery) -> None:
         click.echo("All of it is shown: the next `xlwh materialize` hides what the study does not name.")
     rows = [["not current any more", each.file, each.reason] for each in found.ended]
     rows += [["left alone", each.file, each.reason] for each in found.unplaced]
+    rows += [["damaged", each.file, each.reason] for each in found.damaged]
     if rows:
         grid(["what", "file", "why"], rows)
+    if found.damaged:
+        click.echo("What is damaged stays so until `xlwh repair` makes it again from the study.")

@@ -15,7 +15,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,8 +24,17 @@ import polars as pl
 from xlwh.digests import HashCache, sha256
 from xlwh.errors import StoreError
 from xlwh.store.apart import UNVOUCHED
-from xlwh.store.artefacts import Artefact
-from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
+from xlwh.store.artefacts import Artefact, ArtefactFile
+from xlwh.store.checkpoints import (
+    CHECKPOINT,
+    DIGITS,
+    checkpoint,
+    checkpoint_of,
+    damages,
+    name_in,
+    row_in,
+    weights_of,
+)
 from xlwh.store.clock import TOLERANCE
 from xlwh.store.connect import NAME, read_info
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, remove, sync
@@ -80,6 +89,8 @@ class Recovery:
     """Files that were current by the backup, and are gone or damaged."""
     unplaced: list[Left] = field(default_factory=list)
     """Files that no slot was given."""
+    damaged: list[Left] = field(default_factory=list)
+    """Files of checkpoints that are current and not as they were made: `check --deep` finds them, and `repair` mends them."""
     aside: list[str] = field(default_factory=list)
     """Files that were replaced, under the names by which they are kept."""
 
@@ -285,7 +296,7 @@ class _Rebuilding:
         for entry in self._put:
             folder = checkpoint_of(self.root, entry) if entry.slot.table == "models" else None
             if folder is not None and folder.is_dir():
-                self._checkpoints.append(checkpoint(self.root, folder.parent.name, folder, self._hashes))
+                self._checkpoints.append(self._checkpoint(entry, folder))
             elif folder is not None and CHECKPOINT in (metadata_of(self.root / entry.file) or {}):
                 name = folder.relative_to(self.root).as_posix()
                 self.told.ended.append(
@@ -298,6 +309,36 @@ class _Rebuilding:
             place = folder.relative_to(self.root)
             if place.parts not in named and folder not in by_rows:
                 self.told.unplaced.append(Left(place.as_posix(), "no row of `models` names it"))
+
+    def _checkpoint(self, row: Entry, folder: Path) -> Artefact:
+        """A checkpoint as the backup had it, or as it lies there; never with the digests of damaged files."""
+        model = folder.parent.name
+        known = [
+            each
+            for each in self._base.rows["artefacts"]
+            if (each["kind"], each["name"], each["fingerprint"]) == ("model", model, folder.name)
+        ]
+        last = max((each["valid_from"] for each in known), default=0)
+        files = sorted(
+            ArtefactFile(each["file"], each["size_bytes"], each["digest"])
+            for each in known
+            if each["valid_from"] == last
+        )
+        found, said = Artefact("model", model, folder.name, tuple(files)), row_in(self.root / row.file)
+        # Else the row is of another training into that folder.
+        is_known = [file.digest for file in weights_of(found)] == [said["weight_hash"]]
+        if not is_known:
+            found = checkpoint(self.root, model, folder, self._hashes)
+        wrong = damages(self.root, found, said)
+        self.told.damaged += (Left(file, f"it is damaged: {how}") for file, how in wrong.items())
+        if is_known or not wrong:
+            return found
+        # Of several files with weights none is known to be sound, and none has the digest of all.
+        sizes = dict.fromkeys(wrong, 0) | {each.file: each.size_bytes for each in found.files}
+        digests = {each.file: each.digest for each in found.files} | dict.fromkeys(wrong, said["weight_hash"])
+        return replace(
+            found, files=tuple(ArtefactFile(file, sizes[file], digests[file]) for file in sorted(sizes))
+        )
 
     def _of_rows(self) -> set[Path | None]:
         """Checkpoints that current rows of the backup name, which were made before artefacts were committed."""
@@ -481,6 +522,11 @@ def _problem(root: Path, entry: Entry) -> str | None:
     for finding in faults(root, entry, deep=True):
         if finding.kind != "old_contract":
             return finding.problem
+    try:
+        if entry.slot.table == "models":
+            name_in(root / entry.file, entry.fingerprint)
+    except StoreError as error:
+        return str(error)
     return None
 
 

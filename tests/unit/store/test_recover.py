@@ -16,6 +16,7 @@ import aborting
 import polars as pl
 import pytest
 
+from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, fingerprint, schema
 from xlwh.store import recover as recovering
@@ -45,7 +46,8 @@ def made_once(tmp_path_factory, frames):
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("weights")
     row = dict.fromkeys(schema("models")) | {
-        "model": "m", "kind": "finetuned", "source": "base", "family": "bert", "weight_hash": "0" * 64,
+        "model": "m", "kind": "finetuned", "source": "base", "family": "bert",
+        "weight_hash": sha256([folder / "model.safetensors"]),
         "tokenizer_hash": "0" * 64, "num_layers": 1, "num_heads": 1, "hidden_size": 1, "vocab_size": 1,
         "num_parameters": 1, "dtype": "float32",
     }  # fmt: skip
@@ -428,3 +430,60 @@ def test_artefacts_are_as_they_were(stored, open_warehouse):
         (x.file, x.reason) for x in found.unplaced
     ]
     assert open_warehouse().manifest.artefacts() == {}
+
+
+def _weights_flipped(folder):
+    (folder / "model.safetensors").write_text("veights")
+
+
+def _weights_in_parts(folder):
+    (folder / "model.safetensors").unlink()
+    for number in (1, 2):
+        (folder / f"model-0000{number}-of-00002.safetensors").write_text("part")
+
+
+def _weights_gone(folder):
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("damage", [_weights_flipped, _weights_in_parts, _weights_gone])
+def test_a_damaged_checkpoint_is_never_committed_as_sound(stored, open_warehouse, damage):
+    """Without the backup its row says which weights it had."""
+    damage(stored.root / "models" / "m" / ("a" * 16))
+    lose(stored.root)
+    found = recover(stored.root)
+    assert found.damaged
+    assert {left.reason for left in found.damaged} == {
+        "it is damaged: its checkpoint has other weights than its row says"
+    }
+    again = open_warehouse()
+    again.build_catalogue()
+    findings = {finding.file: finding for finding in again.check(deep=True) if finding.kind != "orphan_file"}
+    assert findings.keys() == {left.file for left in found.damaged}
+    assert {finding.slot for finding in findings.values()} == {MODEL}
+
+
+def test_a_checkpoint_has_the_digests_that_a_cut_journal_has_of_it(stored, open_warehouse):
+    before = stored.manifest.artefacts()
+    _weights_flipped(stored.root / "models" / "m" / ("a" * 16))
+    [row] = stored.entries("models")
+    shutil.copy(stored.root / row.file, (stored.root / row.file).with_name(f"all-{'1' * 16}.parquet"))
+    (stored.root / row.file).unlink()
+    lose(stored.root, "manifest.sqlite")
+    found = recover(stored.root)
+    assert [left.file for left in found.damaged] == [f"models/m/{'a' * 16}/model.safetensors"]
+    assert "their SHA-256 is" in found.damaged[0].reason
+    assert open_warehouse().manifest.artefacts() == before
+
+
+@pytest.mark.parametrize("name", ["../../../../etc", "a" * 15, "A" * 16, "a" * 16 + "\n", ""])
+def test_a_row_that_names_something_else_than_a_checkpoint_is_not_placed(stored, open_warehouse, name):
+    file = stored.root / stored.current(MODEL).file
+    metadata = {k: v for k, v in pl.read_parquet_metadata(file).items() if k.startswith("xlwh.")}
+    frame = pl.read_parquet(file, glob=False, hive_partitioning=False)
+    file.unlink()
+    frame.write_parquet(file, metadata=metadata | {CHECKPOINT: name})
+    lose(stored.root)
+    reasons = {left.file: left.reason for left in recover(stored.root).unplaced}
+    assert "not 16 hexadecimal digits" in reasons[file.relative_to(stored.root).as_posix()]
+    assert open_warehouse().current(MODEL) is None
