@@ -171,6 +171,8 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     from xlwh.store.kept import were_kept
 
     warehouse = Warehouse(root)
+    if not dry_run:
+        require_writable(root)
     checker = warehouse.checker(deep=True, tables=tables)
     findings = looked_over(checker)
     if findings:

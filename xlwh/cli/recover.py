@@ -10,6 +10,7 @@ import click
 from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.progress import counting
 from xlwh.cli.render import counted, grid
+from xlwh.store.files import require_writable
 
 if TYPE_CHECKING:
     from xlwh.store.recover import Recovery
@@ -31,6 +32,8 @@ def recover(dry_run: bool, force: bool, root: Path) -> None:
     from xlwh.store import Warehouse
     from xlwh.store.recover import recover as rebuilt
 
+    if not dry_run:
+        require_writable(root)
     with counting("files read") as progress:
         found = rebuilt(root, dry_run, force, progress)
     if found.why is None and not force:

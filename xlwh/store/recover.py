@@ -14,15 +14,17 @@ import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
 from xlwh.digests import HashCache, sha256
 from xlwh.errors import StoreError
+from xlwh.store import spill
 from xlwh.store.apart import UNVOUCHED
 from xlwh.store.artefacts import Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
@@ -37,7 +39,7 @@ from xlwh.store.checkpoints import (
 )
 from xlwh.store.clock import TOLERANCE
 from xlwh.store.connect import NAME, read_info
-from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, remove, sync
+from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, sync
 from xlwh.store.integrity import faults
 from xlwh.store.journal import History, Row, history
 from xlwh.store.locks import FileLock
@@ -105,7 +107,8 @@ def recover(
     """
     root = root.resolve()
     path = root / MANIFEST
-    with FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
+    # Where nothing is changed nothing is written, so that media that may only be read can be looked at too.
+    with nullcontext() if dry_run else FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
         why = _fault(root)
         if why is None and not force:
             return _sound(root, dry_run)
@@ -435,23 +438,20 @@ class _Rebuilding:
 
 def _own_history(path: Path) -> History | None:
     """All that a manifest holds, where it is whole by itself, with the log beside it or without; whatever its journal
-    says. Found in a copy: SQLite writes what lies beside a database into it, also where that is of another one.
+    says. Found in a copy, among the temporary files: SQLite writes what lies beside a database into it, also where that is of another one.
     """
     if not path.is_file():
         return None
     log = path.with_name(f"{path.name}-wal")
-    folder = path_beside(path)
     for files in ([path, log], [path]):
-        try:
-            folder.mkdir()
+        with TemporaryDirectory(dir=spill.folder(), prefix="manifest-") as folder:
             for file in files:
                 if file.is_file():
-                    shutil.copyfile(file, folder / file.name)
-            return _whole_history(folder / path.name)
-        except DamagedManifestError:
-            continue
-        finally:
-            remove(folder)
+                    shutil.copyfile(file, Path(folder) / file.name)
+            try:
+                return _whole_history(Path(folder) / path.name)
+            except DamagedManifestError:
+                continue
     return None
 
 
