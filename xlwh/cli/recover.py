@@ -65,6 +65,12 @@ def _tell(found: Recovery) -> None:
     rows += [["left alone", each.file, each.reason] for each in found.unplaced]
     rows += [["damaged", each.file, each.reason] for each in found.damaged]
     if rows:
-        grid(["what", "file", "why"], rows)
+        from xlwh.store.identity import printable
+
+        # Of files that nobody vouches for.
+        grid(
+            ["what", "file", "why"],
+            [[what, *(printable(text, 500) for text in told)] for what, *told in rows],
+        )
     if found.damaged:
         click.echo("What is damaged stays so until `xlwh repair` makes it again from the study.")

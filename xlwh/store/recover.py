@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 import sqlite3
@@ -20,9 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import polars as pl
-
-from xlwh.digests import HashCache, sha256
+from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.store import spill
 from xlwh.store.apart import UNVOUCHED
@@ -33,14 +30,13 @@ from xlwh.store.checkpoints import (
     checkpoint,
     checkpoint_of,
     damages,
-    name_in,
     row_in,
     weights_of,
 )
 from xlwh.store.clock import TOLERANCE
 from xlwh.store.connect import NAME, read_info
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, path_beside, publish, sync
-from xlwh.store.integrity import faults
+from xlwh.store.identity import identified, problem
 from xlwh.store.journal import History, Row, history
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import (
@@ -52,10 +48,9 @@ from xlwh.store.manifest_file import (
     new_database,
     stored,
 )
-from xlwh.store.parquet import UnreadableError, decoded, metadata_of
-from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.parquet import metadata_of
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError, beside, require_whole
-from xlwh.tables import TABLES
 
 Progress = Callable[[int, int], None]
 """Called with the files that were read and how many there are to read."""
@@ -265,7 +260,7 @@ class _Rebuilding:
             entry = _entry(row, self._now)
         except StoreError as error:
             return None, str(error)
-        return entry, _problem(self.root, entry)
+        return entry, problem(self.root, entry)
 
     def _choose(self, held: dict[Slot, Row], candidates: dict[Slot, list[_Candidate]]) -> None:
         """Give slots files that no backup names."""
@@ -438,7 +433,8 @@ class _Rebuilding:
 
 def _own_history(path: Path) -> History | None:
     """All that a manifest holds, where it is whole by itself, with the log beside it or without; whatever its journal
-    says. Found in a copy, among the temporary files: SQLite writes what lies beside a database into it, also where that is of another one.
+    says. Found in a copy, among the temporary files: SQLite writes what lies beside a database into it, also where that is
+    of another one.
     """
     if not path.is_file():
         return None
@@ -464,70 +460,6 @@ def _whole_history(path: Path) -> History | None:
         if first is None:
             return None
         return history(connection, known.get("identity", secrets.token_hex(16)), known.get("began_at", first))
-
-
-def identified(root: Path, file: str, now: datetime) -> Entry:
-    """What a file of a table is, by its place and by what it says of itself; it is read.
-
-    `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
-    """
-    slot, path = slot_of(file), root / file
-    try:
-        metadata = decoded(lambda: pl.read_parquet_metadata(path))
-        size, digest = path.stat().st_size, sha256([path])
-    except UnreadableError as error:
-        raise StoreError(f"it cannot be read: {error}") from error
-    except OSError as error:
-        raise StoreError(f"it cannot be read: {error.strerror}") from error
-    wanted = ("xlwh.table", "xlwh.version", "xlwh.fingerprint", "xlwh.rows")
-    missing = [name for name in wanted if name not in metadata]
-    if missing:
-        raise StoreError(f"it does not say what it is (no {missing[0]} in its metadata)")
-    table, version, fingerprint, rows = (metadata[name] for name in wanted)
-    if table != slot.table:
-        raise StoreError(f"it says that it is of the table {table!r}")
-    if not (version.isdecimal() and rows.isdecimal()):
-        raise StoreError(f"it says version {version!r} and {rows!r} rows")
-    if int(version) > contract(table).version:
-        raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
-    entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
-    problem = _problem(root, entry)
-    if problem is not None:
-        raise StoreError(problem)
-    return entry
-
-
-_PART = re.compile(r"(?P<part>.+)-[0-9a-f]{16}\.parquet")
-
-
-def slot_of(file: str) -> Slot:
-    """The slot whose file lies at a path in a warehouse. `StoreError` with the reason where there is none."""
-    _, table, *folders, name = file.split("/")
-    if table not in TABLES:
-        raise StoreError(f"there is no table {table!r}")
-    if (found := _PART.fullmatch(name)) is None:
-        raise StoreError("its name is none that xlwh gives")
-    columns = TABLES[table].partition_by
-    keys = [folder.partition("=") for folder in folders]
-    if [column for column, _, _ in keys] != list(columns):
-        raise StoreError(f"files of {table} lie in folders by {', '.join(columns) or 'nothing'}")
-    try:
-        return Slot(table, tuple(value for _, _, value in keys), found["part"])
-    except StoreError as error:
-        raise StoreError(f"no slot has this address: {error}") from None
-
-
-def _problem(root: Path, entry: Entry) -> str | None:
-    """What is wrong with an entry's file; an earlier contract is no fault."""
-    for finding in faults(root, entry, deep=True):
-        if finding.kind != "old_contract":
-            return finding.problem
-    try:
-        if entry.slot.table == "models":
-            name_in(root / entry.file, entry.fingerprint)
-    except StoreError as error:
-        return str(error)
-    return None
 
 
 def _entry(row: Row, now: datetime) -> Entry:

@@ -28,7 +28,8 @@ from xlwh.store.checkpoints import (
 )
 from xlwh.store.copies import Copies, Progress, naming
 from xlwh.store.files import is_file_of, make_folder, path_beside, publish, remove_folder, size
-from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
+from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
+from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.own import Own
@@ -186,7 +187,7 @@ class _Taking:
         for finding in file_faults(self._root, as_copied, deep=True):
             copy.unlink()
             what = finding.kind.replace("_", " ")
-            raise RefusedError(f"{what}: {shown(finding.problem.partition('; run')[0], 500)}")
+            raise RefusedError(f"{what}: {printable(finding.problem.partition('; run')[0], 500)}")
         if slot.table == "models":
             self._stage_checkpoint(as_copied)
         file = new_name(slot, entry.fingerprint)
@@ -216,7 +217,7 @@ class _Taking:
         if known is not None and known.fingerprint == named:
             return known
         if known is not None or self._there.refuses("model", model):
-            raise RefusedError(f"its row names the checkpoint {shown(named)}, and the manifest does not")
+            raise RefusedError(f"its row names the checkpoint {printable(named)}, and the manifest does not")
         files = self._there.files_in(f"{PLACES['model']}/{model}/{named}")
         found = Artefact("model", model, named, tuple(ArtefactFile(*each, "") for each in files))
         check_places(found)

@@ -22,8 +22,9 @@ from xlwh.store import Slot, Warehouse, fingerprint, schema
 from xlwh.store import recover as recovering
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint
+from xlwh.store.identity import slot_of
 from xlwh.store.journal import NAME
-from xlwh.store.recover import recover, slot_of
+from xlwh.store.recover import recover
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
 LANGUAGES = ("de", "en", "sw")
@@ -134,8 +135,8 @@ def test_a_commit_that_the_journal_lacks_is_found_among_the_files(
     before_last = told(stored)
     with monkeypatch.context() as patched:
         patched.setattr("xlwh.store.journal.Journal.follow", lambda *_: None)
-        stored.write({slot("zu"): frames.predictions(language="zu")}, "new")
-        stored.write({slot("de"): frames.predictions(language="de")}, "newer")
+        stored.write({slot("zu"): frames.predictions(language="zu")}, "b" * 32)
+        stored.write({slot("de"): frames.predictions(language="de")}, "c" * 32)
         stored.drop([slot("en")])
     lose(stored.root, "manifest.sqlite")
     found = recover(stored.root)
@@ -211,6 +212,14 @@ UNPLACEABLE = {
     "rows": (lambda f: _rewritten(f, rows="9"), "9"),
     "number": (lambda f: _rewritten(f, rows="many"), "'many' rows"),
     "version": (lambda f: _rewritten(f, version="999"), "later version of xlwh"),
+    "digits": (lambda f: _rewritten(f, version="1" * 5_000), "it says version '111"),
+    "many-rows": (lambda f: _rewritten(f, rows="9" * 5_000), "and '999"),
+    "other-digits": (lambda f: _rewritten(f, version="\u0661"), "it says version"),
+    "mark": (lambda f: _rewritten(f, fingerprint="mark"), "not 32 hexadecimal digits"),
+    "escapes": (lambda f: _rewritten(f, fingerprint="\x1b[31m" + "0" * 27), "not 32 hexadecimal digits"),
+    "line": (lambda f: _rewritten(f, fingerprint="0" * 32 + "\n"), "not 32 hexadecimal digits"),
+    "long": (lambda f: _rewritten(f, fingerprint="0" * 100_000), "not 32 hexadecimal digits"),
+    "escapes-in-table": (lambda f: _rewritten(f, table="\x1b[31m" * 1_000), "the table '"),
     "keys": (_other_rows, "another `language`"),
     "name": (lambda f: f.rename(f.with_name("xnli.parquet")), "its name is none"),
     "suffix": (lambda f: f.rename(f.with_name("notes.txt")), "its name is none"),
@@ -224,7 +233,7 @@ UNPLACEABLE = {
 @pytest.mark.parametrize("has_backup", [False, True])
 def test_files_that_cannot_be_placed_are_told_and_left_alone(stored, open_warehouse, frames, has_backup):
     before = told(stored)
-    stored.write({slot(name): frames.predictions(language=name) for name in UNPLACEABLE}, "mark")
+    stored.write({slot(name): frames.predictions(language=name) for name in UNPLACEABLE}, "a" * 32)
     files = {name: stored.root / stored.current(slot(name)).file for name in UNPLACEABLE}
     for name, (damage, _) in UNPLACEABLE.items():
         damage(files[name])
@@ -241,6 +250,7 @@ def test_files_that_cannot_be_placed_are_told_and_left_alone(stored, open_wareho
             Path(left.file): left.reason for left in found.unplaced if "changed later" not in left.reason
         }
         assert len(reasons) == len(UNPLACEABLE)
+        assert all(reason.isprintable() and len(reason) < 1_000 for reason in reasons.values())
         for name, (_, reason) in UNPLACEABLE.items():
             assert any(reason in told for file, told in reasons.items() if f"={name}" in str(file)), (
                 name,
