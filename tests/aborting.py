@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from xlwh.store import Entry
-from xlwh.store.recover import identified as really
+from xlwh.store.identity import identified as really
 
 
 def identified(root: Path, file: str, now: datetime) -> Entry:

@@ -35,6 +35,9 @@ READING = {
     "explore": ("explore", "--port", "0", "--open"),
     "take (from it)": ("take", "{root}", "examples", "--warehouse", "{out}/taken"),
     "plan": ("plan", "--no-probe", "--study", "{study}"),
+    "recover --dry-run": ("recover", "--dry-run", "--force"),
+    "repair --dry-run": ("repair", "--dry-run", "--study", "{study}"),
+    "drop --dry-run": ("drop", "--dry-run", "--study", "{study}"),
 }
 WRITING = {
     "materialize": ("materialize", "--study", "{study}"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xlwh.errors import XlwhError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def parsed(text: str) -> Any:
@@ -22,9 +26,14 @@ def typed(kind: Any, value: Any) -> Any:
 
     Nothing is converted but whole numbers to floats.
     """
+    return _adapter(kind).validate_json(json.dumps(value), strict=True)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    return TypeAdapter(kind)
 
 
 def read_object(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> dict[str, Any]:

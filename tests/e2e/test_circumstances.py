@@ -12,7 +12,11 @@ import polars as pl
 import pytest
 from circumstances import CIRCUMSTANCES, READING, WRITING, another_user, namespace, rows
 
+from xlwh.models import Zoo
+from xlwh.steps.planning import Planner
 from xlwh.store import Slot, Warehouse, schema
+from xlwh.study import load
+from xlwh.upkeep import scope
 
 STUDY = """
 name = "s"
@@ -30,13 +34,13 @@ REFUSED = {
     "another user's": "it belongs to the user",
     "full disk": "is full (",
 }
-FEW = ("sql", "materialize", "gc")
+FEW = ("sql", "recover --dry-run", "repair --dry-run", "drop --dry-run", "materialize", "gc")
 NEEDS_NO_ROOM = ("gc",)
 
 
 @pytest.fixture
 def place(tmp_path) -> Path:
-    """A folder with a study, and a small warehouse with a file that `gc` may remove."""
+    """A folder with a study, and a small warehouse with a file that `gc` may remove, and one that nobody hid yet."""
     if namespace() is None:
         pytest.skip("no file system can be mounted here")
     (tmp_path / "d.tsv").write_text("text\tlabel\nHello\tyes\n")
@@ -53,6 +57,10 @@ def place(tmp_path) -> Path:
     frame = pl.DataFrame([row], schema=schema("examples"))
     for fingerprint in ("0" * 32, "1" * 32):
         warehouse.write({Slot("examples", ("d", "en"), "dev"): frame}, fingerprint)
+    study = load(tmp_path / "study.toml")
+    scope.renew(Planner(study, warehouse, Zoo(study, warehouse)))
+    other = frame.with_columns(dataset=pl.lit("unnamed"))
+    warehouse.write({Slot("examples", ("unnamed", "en"), "dev"): other}, "2" * 32)
     warehouse.build_catalogue()
     for folder in (tmp_path, *tmp_path.parents):
         # Another user has to come this far.

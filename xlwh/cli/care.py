@@ -167,13 +167,16 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     """Make again what is damaged, and nothing else.
 
     Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are taken out of the warehouse in
-    one commit, and the partitions that they are of are made again from the study. `xlwh gc` removes the files later.
+    one commit, and the partitions that they are of are made again from the study. `xlwh gc` removes the files later. What
+    cannot be made again, such as where its data are gone, stays as it is and is told with the reason (exit code 1).
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
     from xlwh.store.kept import were_kept
 
     warehouse = Warehouse(root)
+    if not dry_run:
+        require_writable(root)
     checker = warehouse.checker(deep=True, tables=tables)
     findings = looked_over(checker)
     if findings:
@@ -206,9 +209,10 @@ def _made_again(
     from xlwh.cli.make import materialise
     from xlwh.cli.options import file_of_study
     from xlwh.cli.selection import Selection
+    from xlwh.place import mirror
+    from xlwh.steps.workers import Workers
     from xlwh.study import load
-    from xlwh.upkeep.drop import drop
-    from xlwh.upkeep.repair import planned
+    from xlwh.upkeep.repair import drop_untouched, planned
 
     total = counted(len(entries), "damaged file")
     if not file_of_study(study_file).is_file():
@@ -224,12 +228,18 @@ def _made_again(
             "study that does, or remove it: xlwh drop",
             err=True,
         )
+    for entry, reason in plan.refused.items():
+        click.echo(f"Error: {entry.slot} cannot be made again, and stays as it is: {reason}", err=True)
+    left = bool(plan.foreign or plan.refused)
     if dry_run:
         click.echo(f"Would make {counted(len(plan.entries), 'damaged file')} again.")
-        return 1 if plan.foreign else 0
+        return 1 if left else 0
     if not plan.entries:
         return 1
-    drop(warehouse, plan.entries)
+    # Whatever would stop the run before it makes anything.
+    Workers.parse(workers)
+    mirror()
+    drop_untouched(warehouse, plan.entries)
     code = materialise(
         study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
     )
@@ -238,7 +248,7 @@ def _made_again(
         click.echo(
             f"Error: {entry.slot} was not made again. Run: xlwh materialize {entry.slot.table}", err=True
         )
-    return 1 if missing or plan.foreign else code
+    return 1 if missing or left else code
 
 
 def _kept_again(warehouse: Warehouse, names: Collection[str] | None = None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import click
 from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.progress import counting
 from xlwh.cli.render import counted, grid
+from xlwh.store.files import require_writable
 
 if TYPE_CHECKING:
     from xlwh.store.recover import Recovery
@@ -31,6 +32,8 @@ def recover(dry_run: bool, force: bool, root: Path) -> None:
     from xlwh.store import Warehouse
     from xlwh.store.recover import recover as rebuilt
 
+    if not dry_run:
+        require_writable(root)
     with counting("files read") as progress:
         found = rebuilt(root, dry_run, force, progress)
     if found.why is None and not force:
@@ -60,5 +63,14 @@ def _tell(found: Recovery) -> None:
         click.echo("All of it is shown: the next `xlwh materialize` hides what the study does not name.")
     rows = [["not current any more", each.file, each.reason] for each in found.ended]
     rows += [["left alone", each.file, each.reason] for each in found.unplaced]
+    rows += [["damaged", each.file, each.reason] for each in found.damaged]
     if rows:
-        grid(["what", "file", "why"], rows)
+        from xlwh.store.identity import printable
+
+        # Of files that nobody vouches for.
+        grid(
+            ["what", "file", "why"],
+            [[what, *(printable(text, 500) for text in told)] for what, *told in rows],
+        )
+    if found.damaged:
+        click.echo("What is damaged stays so until `xlwh repair` makes it again from the study.")

@@ -71,8 +71,10 @@ def _picked(
     for number, line in enumerate(lines):
         for link in line.split():
             ends = link.split("-")
-            if len(ends) != 2 or not all(end.isdigit() for end in ends):
-                raise CorpusError(f"The aligner `{command}`, line {number + 1}: {link!r} is no `i-j` link.")
+            if len(ends) != 2 or not all(end.isdecimal() and len(end) < 10 for end in ends):
+                raise CorpusError(
+                    f"The aligner `{command}`, line {number + 1}: {link[:40]!r} is no `i-j` link."
+                )
             own, other = int(ends[side]), int(ends[1 - side])
             if own >= lengths[number] or other >= limits[number]:
                 raise CorpusError(

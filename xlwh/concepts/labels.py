@@ -29,8 +29,10 @@ def read(path: Path) -> pl.DataFrame:
     told = []
     for line, row in rows:
         number = (row["concept"] or "").strip()
-        if not number.isdecimal():
-            raise CorpusError(f"{path}, line {line}: `concept` is {number!r}, not a number.")
+        if not number.isdecimal() or len(number) > 9:
+            raise CorpusError(
+                f"{path}, line {line}: `concept` is {number[:40]!r}, not a number of a concept."
+            )
         texts = {name: (row.get(name) or "").strip() or None for name in COLUMNS if name != "concept"}
         told.append({**texts, "concept": int(number), "author": texts["author"] or "unknown"})
     types = {name: pl.Int32 if name == "concept" else pl.String for name in COLUMNS}

@@ -42,7 +42,8 @@ class Zoo:
     def pin(self, key: str) -> Pin:
         """The identity of a model, without loading it.
 
-        ModelError where its files may not be used, MissingDataError where it is still to be made.
+        ModelError where its files may not be used, MissingDataError where it is still to be made, StoreError where it was
+        made here and is damaged.
         """
         model = self._model(key)
         found = self._pinned(key, model)
@@ -83,16 +84,23 @@ class Zoo:
         return pin_folder(key, "scratch", source, None, folder, self._hashes)
 
     def finetuned_folder(self, key: str) -> Path:
-        """Folder of the current checkpoint of a model that is made here, by fine-tuning or from scratch."""
-        from xlwh.store import Slot
-        from xlwh.store.checkpoints import checkpoint_of
+        """Folder of the current checkpoint of a model that is made here, by fine-tuning or from scratch.
 
+        MissingDataError where there is none, StoreError where it has other bytes than were committed.
+        """
+        from xlwh.store import Slot
+        from xlwh.store.checkpoints import checkpoint, checkpoint_of, require_undamaged_checkpoint
+
+        root, hashes = Path(self._warehouse.root), self._hashes
         entry = self._warehouse.current(Slot("models", (key,)))
-        folder = None if entry is None else checkpoint_of(Path(self._warehouse.root), entry)
-        if folder is None or not folder.is_dir():
+        folder = None if entry is None else checkpoint_of(root, entry)
+        if entry is None or folder is None or not folder.is_dir():
             raise MissingDataError(
                 f"Model `{key}` has not been made yet. Run: xlwh materialize models --model {key}"
             )
+        known = self._warehouse.manifest.artefact(("model", key), folder.name)
+        found = checkpoint(root, key, folder, hashes) if known is None else known
+        require_undamaged_checkpoint(root, entry, found, hashes.digest)
         return folder
 
     def size(self, key: str) -> Size | None:

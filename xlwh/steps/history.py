@@ -18,8 +18,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
 
 from xlwh.errors import ModelError
+from xlwh.jsons import parsed, typed
 from xlwh.models.pins import shapes
 from xlwh.mounts import local_cache
 from xlwh.steps.job import Planned
@@ -103,7 +107,9 @@ class History:
             return []
         names = [name for name in _COLUMNS if name != "made_at"]
         try:
-            with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5)) as connection:
+            where = f"{self._path.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(where, uri=True, timeout=5)) as connection:
+                connection.text_factory = lambda text: text.decode(errors="replace")
                 rows = connection.execute(
                     f"select {', '.join(names)} from jobs where host = ? order by rowid desc limit ?",
                     (platform.node(), _LATEST),
@@ -111,17 +117,45 @@ class History:
         except sqlite3.Error:
             # A damaged one is passed over: estimates, and the order of work, are all that depends on it.
             return []
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        try:
-            made = [Made(**{**row, "tables": json.loads(row["tables"])}) for row in found]
-        except (ValueError, TypeError, RecursionError):
-            return []
+        made = [each for row in rows if (each := _made(dict(zip(names, row, strict=True)))) is not None]
         device = next((each.device for each in made if each.model is not None), None)
         return [each for each in made if each.model is None or each.device == device]
 
 
 _LATEST = 50_000
 """Jobs that are looked at."""
+_Number = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _counted(size: float) -> float:
+    if not (size == 0 or 1e-6 <= size <= 1e15):
+        raise ValueError("no size of a job")
+    return size
+
+
+class _Row(BaseModel):
+    """What one row holds, where it is one that was written here."""
+
+    step: str
+    name: str
+    partition: str
+    model: str | None
+    parameters: _Number | None
+    device: str
+    host: str
+    size: Annotated[float, AfterValidator(_counted)]
+    seconds: Annotated[float, Field(ge=0, le=1e10)]
+    tables: dict[str, tuple[_Number, _Number]]
+
+
+def _made(row: Mapping[str, object]) -> Made | None:
+    """What a row says; None where it says something else than was written here."""
+    try:
+        told: _Row = typed(_Row, {**row, "tables": parsed(str(row["tables"]))})
+    # SQLite keeps whatever is put into a column, bytes too.
+    except (ValueError, TypeError):
+        return None
+    return Made(**dict(told))
 
 
 def name_of(planned: Planned) -> str:

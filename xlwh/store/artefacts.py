@@ -7,12 +7,12 @@ put and dropped in the same commits as the files of tables, and has its files' s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from xlwh.digests import HashCache
+from xlwh.digests import HashCache, sha256
 from xlwh.store.damage import Damage, damage
 from xlwh.store.database import Connection
 
@@ -86,10 +86,12 @@ def sql_artefact(file: str, content: bytes) -> Artefact:
     return Artefact("sql", file.removesuffix(".sql"), digest, (stored,))
 
 
-def faults(root: Path, artefact: Artefact, deep: bool) -> Iterator[tuple[ArtefactFile, Damage]]:
-    """Each file of an artefact that is not as the manifest says, and how; `deep` reads them."""
+def faults(
+    root: Path, artefact: Artefact, deep: bool, read: Callable[[Sequence[Path]], str] = sha256
+) -> Iterator[tuple[ArtefactFile, Damage]]:
+    """Each file of an artefact that is not as the manifest says, and how; `deep` reads them, by `read`."""
     for file in artefact.files:
-        if (found := damage(root, file.file, file.size_bytes, file.digest, deep)) is not None:
+        if (found := damage(root, file.file, file.size_bytes, file.digest, deep, read)) is not None:
             yield file, found
 
 

@@ -1,43 +1,137 @@
-"""Checkpoints of models that are made here: folders beside the tables, which the rows of `models` name."""
+"""Checkpoints of models that are made here: folders beside the tables, which the rows of `models` name.
+
+A checkpoint that is used, copied or committed again is first held against what is known of it (`damages`): the digests in
+the manifest, and the hash of the weights in the row of its model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from xlwh.digests import HashCache
-from xlwh.store.artefacts import Artefact, Name, on_disk
+from xlwh.digests import FileMemo, HashCache, sha256
+from xlwh.errors import StoreError
+from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, Name, faults, on_disk
 from xlwh.store.files import files_in
+from xlwh.store.integrity import require_undamaged
+from xlwh.store.parquet import UnreadableError, decoded, metadata_of
 from xlwh.store.slots import Entry, Slot
 
 CHECKPOINT = "xlwh.checkpoint"
 """Metadata of a file of `models`: name of its checkpoint's folder."""
 DIGITS = 16
 """Hex digits of a training's digest that its folder is named by."""
+NAME = re.compile(f"[0-9a-f]{{{DIGITS}}}")
+"""Name of a checkpoint's folder."""
+MADE_HERE = ("finetuned", "scratch")
+"""Kinds of models that have a checkpoint in a warehouse, and whose `source` is a key of the study."""
+_WHOLE = "model.safetensors"
+"""The one file of weights, where they are not in several."""
+_ROWS = FileMemo[Mapping[str, Any]](10_000)
+"""What the rows of models say."""
 
 
 def checkpoint_folder(root: Path, model: str, digest: str) -> Path:
     """Where the checkpoint of a training lies: `models/<model>/<first digits of the digest>`."""
-    return root / "models" / model / digest[:DIGITS]
+    return root / PLACES["model"] / model / digest[:DIGITS]
 
 
 def checkpoint_of(root: Path, row: Entry) -> Path | None:
     """The folder that a current row of `models` names; None where the row's file is gone.
 
-    Files without that metadata were written under the training's own digest.
+    Files without that metadata were written under the training's own digest. StoreError where the file is damaged, or
+    names something else than a checkpoint.
     """
     file = root / row.file
     if not file.is_file():
         return None
-    named = pl.read_parquet_metadata(file).get(CHECKPOINT, row.fingerprint)
-    return checkpoint_folder(root, row.slot.keys[0], named)
+    require_undamaged(root, row)
+    try:
+        return checkpoint_folder(root, row.slot.keys[0], name_in(file, row.fingerprint))
+    except StoreError as error:
+        raise StoreError(f"{row.file} of {row.slot} is damaged: {error}. Run: xlwh repair") from None
+
+
+def name_in(file: Path, fingerprint: str) -> str:
+    """The checkpoint that a file of `models` names; StoreError with the reason where it cannot be one."""
+    metadata = metadata_of(file)
+    if metadata is None:
+        raise UnreadableError("its metadata cannot be read")
+    name = metadata.get(CHECKPOINT, fingerprint[:DIGITS])
+    if NAME.fullmatch(name) is None:
+        raise StoreError(f"it names the checkpoint {name[:80]!a}, not {DIGITS} hexadecimal digits")
+    return name
+
+
+def row_in(file: Path) -> Mapping[str, Any]:
+    """`kind` and `weight_hash` of the model that a file of `models` is of; UnreadableError where it cannot be read."""
+    return _ROWS.get(file, partial(_row_in, file))
+
+
+def _row_in(file: Path) -> Mapping[str, Any]:
+    columns = ["kind", "weight_hash"]
+    rows = decoded(lambda: pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False))
+    return next(rows.iter_rows(named=True), dict.fromkeys(columns))
 
 
 def checkpoint(root: Path, model: str, folder: Path, hashes: HashCache) -> Artefact:
     """The artefact that a finished checkpoint is."""
     return on_disk(root, "model", model, [path for path, _ in files_in(folder)], hashes, folder.name)
+
+
+def damages(
+    root: Path,
+    artefact: Artefact,
+    row: Mapping[str, Any],
+    read: Callable[[Sequence[Path]], str] = sha256,
+) -> dict[str, str]:
+    """Files of a checkpoint that are not as the manifest says (`artefact`), or the row of its model, and how they differ.
+
+    `read` gives the SHA-256 of files, one after the other.
+    """
+    return {file.file: how for file, (_, how) in faults(root, artefact, True, read)} or other_weights(
+        root, artefact, row, read
+    )
+
+
+def other_weights(
+    root: Path,
+    artefact: Artefact,
+    row: Mapping[str, Any],
+    read: Callable[[Sequence[Path]], str] = sha256,
+) -> dict[str, str]:
+    """Files of weights, where the checkpoint has other ones than the row of its model says."""
+    weights = weights_of(artefact)
+    if weights and read([root / file.file for file in weights]) == row["weight_hash"]:
+        return {}
+    named = [file.file for file in weights] or [
+        f"{PLACES['model']}/{artefact.name}/{artefact.fingerprint}/{_WHOLE}"
+    ]
+    return dict.fromkeys(named, "its checkpoint has other weights than its row says")
+
+
+def weights_of(artefact: Artefact) -> list[ArtefactFile]:
+    """The files of a checkpoint that hold its weights, in the order in which they are hashed."""
+    folder = f"{PLACES['model']}/{artefact.name}/{artefact.fingerprint}"
+    found = {
+        file.file.removeprefix(f"{folder}/"): file
+        for file in artefact.files
+        if re.fullmatch(rf"{re.escape(folder)}/[^/]+\.safetensors", file.file)
+    }
+    return [found[_WHOLE]] if _WHOLE in found else [found[name] for name in sorted(found)]
+
+
+def require_undamaged_checkpoint(
+    root: Path, row: Entry, artefact: Artefact, read: Callable[[Sequence[Path]], str] = sha256
+) -> None:
+    """StoreError where the checkpoint of a current row of `models` has other bytes than were committed with it."""
+    for file, how in damages(root, artefact, row_in(root / row.file), read).items():
+        raise StoreError(f"{file} of model `{artefact.name}` is damaged: {how}. Run: xlwh repair")
 
 
 def resting(slots: Iterable[Slot]) -> set[Name]:

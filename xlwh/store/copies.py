@@ -9,7 +9,8 @@ from pathlib import Path
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.files import UNFINISHED, make_folder, path_beside, publish, remove
-from xlwh.store.foreign import Foreign, RefusedError, shown
+from xlwh.store.foreign import Foreign, RefusedError
+from xlwh.store.identity import printable
 from xlwh.store.locks import FileLock
 
 FOLDER = "staging/take"
@@ -91,4 +92,4 @@ def naming(file: str) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise RefusedError(f"{shown(file)}: {error}") from None
+        raise RefusedError(f"{printable(file)}: {error}") from None

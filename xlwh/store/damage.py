@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,18 @@ Damage = tuple[
 """What kind of damage a file has, and how it differs from what the manifest says."""
 
 
-def damage(root: Path, file: str, size_bytes: int, digest: str | None, deep: bool) -> Damage | None:
+def damage(
+    root: Path,
+    file: str,
+    size_bytes: int,
+    digest: str | None,
+    deep: bool,
+    read: Callable[[Sequence[Path]], str] = sha256,
+) -> Damage | None:
     """Why the file at a path in the warehouse at `root` is not the one that was committed; None where all is well.
 
     It has to be a regular file of this size in the warehouse. With `deep` it is read, and compared with its SHA-256 if
-    that is known. Nothing that is no regular file is opened.
+    that is known; `read` computes it. Nothing that is no regular file is opened.
     """
     path = root / file
     if _leads_out(root, file):
@@ -31,8 +39,8 @@ def damage(root: Path, file: str, size_bytes: int, digest: str | None, deep: boo
             return "irregular_file", f"it is {sort_of(found)}, and no file"
         if found.st_size != size_bytes:
             return "wrong_size", f"it has {found.st_size:,} bytes, {size_bytes:,} in the manifest"
-        if deep and digest is not None and (read := sha256([path])) != digest:
-            told = f"{read[:8]}…, {digest[:8]}… in the manifest"
+        if deep and digest is not None and (has := read([path])) != digest:
+            told = f"{has[:8]}…, {digest[:8]}… in the manifest"
             return "wrong_digest", f"its bytes are not those that were written: their SHA-256 is {told}"
     except (FileNotFoundError, NotADirectoryError):
         return "missing_file", "it is gone"

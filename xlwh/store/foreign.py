@@ -28,6 +28,7 @@ from xlwh.store import journal
 from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sort_of, sync
+from xlwh.store.identity import printable, require_possible
 from xlwh.store.journal import Journal
 from xlwh.store.manifest_file import has_manifest, known_schema
 from xlwh.store.place import is_embedded
@@ -133,7 +134,7 @@ class Foreign:
         _check_schema(connection, self.root / MANIFEST)
         damage = connection.execute("pragma integrity_check(1)").fetchone()[0]
         if damage != "ok":
-            raise StoreError(f"The manifest {self.root / MANIFEST} is damaged: {shown(damage)}.")
+            raise StoreError(f"The manifest {self.root / MANIFEST} is damaged: {printable(damage)}.")
         self._believe(lambda table: list(_rows(connection, table, _COLUMNS[table])))
 
     def _read_journal(self, copy: Path) -> None:
@@ -184,7 +185,7 @@ class Foreign:
                 artefact = _artefact(kind, name, rows)
                 self.artefacts[artefact.address] = artefact
             except RefusedError as error:
-                self.refused.append(Refused(f"{shown(kind)} {shown(name)}", str(error)))
+                self.refused.append(Refused(f"{printable(kind)} {printable(name)}", str(error)))
 
     def copy(
         self,
@@ -230,7 +231,7 @@ class Foreign:
     def files_in(self, folder: str) -> list[tuple[str, int]]:
         """(path, bytes) of all that is no folder, in a folder and below it; RefusedError where that is none."""
         if folder.count("/") > _DEEPEST:
-            raise RefusedError(f"its folder {shown(folder)} lies too deep")
+            raise RefusedError(f"its folder {printable(folder)} lies too deep")
         found = list[tuple[str, int]]()
         with self._folder(folder.split("/")) as descriptor:
             names = sorted(os.listdir(descriptor))
@@ -280,17 +281,11 @@ class Foreign:
                 descriptor = deeper
         except OSError as error:
             reason = "it is a link or no folder" if isinstance(error, NotADirectoryError) else error.strerror
-            raise RefusedError(f"its folder {shown('/'.join(names))} cannot be read: {reason}") from None
+            raise RefusedError(f"its folder {printable('/'.join(names))} cannot be read: {reason}") from None
         try:
             yield descriptor
         finally:
             os.close(descriptor)
-
-
-def shown(value: object, longest: int = 120) -> str:
-    """Something that another warehouse says, as text that is safe to print."""
-    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value)[: longest + 1])
-    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _read(descriptor: int) -> bytes:
@@ -309,7 +304,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     for kind, name, place in connection.execute("select type, name, rootpage from sqlite_master").fetchall():
         if (kind, name) not in known or not place:
             raise StoreError(
-                f"The manifest {path} holds the {shown(kind)} `{shown(name)}`, which this version of xlwh does not make: "
+                f"The manifest {path} holds the {printable(kind)} `{printable(name)}`, which this version of xlwh does not make: "
                 "nothing of that warehouse is taken."
             )
         if kind == "table" and (columns := known[kind, name]):
@@ -337,14 +332,12 @@ def _entry(row: Sequence[Any]) -> Entry | None:
     _check_texts(file, fingerprint)
     name = file.removeprefix(f"{slot.folder}/")
     if name == file or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.parquet", name):
-        raise RefusedError(f"its file is to lie in {slot.folder}, not at {shown(file)}")
-    if not re.fullmatch("[0-9a-f]{32}", fingerprint):
-        raise RefusedError(f"its fingerprint is {shown(repr(fingerprint))}, not 32 hexadecimal digits")
-    for what, number in (("rows", rows), ("bytes", size_bytes), ("the contract's version", version)):
-        if type(number) is not int or number < 0:
-            raise RefusedError(f"the manifest has {shown(repr(number))} for {what}")
-    if digest is not None and (type(digest) is not str or not re.fullmatch("[0-9a-f]{64}", digest)):
-        raise RefusedError(f"its digest is {shown(repr(digest))}, not 64 hexadecimal digits")
+        raise RefusedError(f"its file is to lie in {slot.folder}, not at {printable(file)}")
+    entry = Entry(slot, file, fingerprint, rows, size_bytes, version, datetime.now(UTC), 0, digest)
+    try:
+        require_possible(entry)
+    except StoreError as error:
+        raise RefusedError(f"the manifest says of it: {error}") from None
     wanted = contract(slot.table).version
     if version != wanted:
         where = "there" if version < wanted else "with that version of xlwh here"
@@ -352,7 +345,7 @@ def _entry(row: Sequence[Any]) -> Entry | None:
             f"it was written for version {version} of the contract, here it is {wanted}; run {where}: "
             f"xlwh materialize {slot.table}"
         )
-    return Entry(slot, file, fingerprint, rows, size_bytes, version, datetime.now(UTC), 0, digest)
+    return entry
 
 
 def _slot(table: Any, keys: Any, part: Any) -> Slot:
@@ -368,7 +361,7 @@ def _slot(table: Any, keys: Any, part: Any) -> Slot:
     try:
         slot = Slot(table, tuple(values), part)
     except StoreError as error:
-        raise RefusedError(shown(error, 300)) from None
+        raise RefusedError(printable(error, 300)) from None
     if keys != slot.address[1]:
         raise RefusedError("its keys are written otherwise than xlwh writes them")
     return slot
@@ -412,7 +405,7 @@ def check_places(artefact: Artefact) -> None:
         for each in artefact.files:
             inside = each.file.removeprefix(folder)
             if inside == each.file or not all(map(_is_file_name, inside.split("/"))):
-                raise RefusedError(f"its files are to lie in {folder}, not at {shown(each.file)}")
+                raise RefusedError(f"its files are to lie in {folder}, not at {printable(each.file)}")
         return
     digest = artefact.files[0].digest
     file = f"{place}/{name}.sql" if artefact.kind == "sql" else f"{place}/{name}-{digest[:16]}.parquet"
@@ -429,4 +422,4 @@ def _address(row: Sequence[Any]) -> str:
     try:
         return str(_slot(table, keys, part))
     except RefusedError:
-        return f"{shown(table)} {shown(keys)} {shown(part)}"
+        return f"{printable(table)} {printable(keys)} {printable(part)}"

@@ -21,6 +21,7 @@ from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
+from xlwh.store.slots import Entry
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -189,7 +190,7 @@ def _unneeded_artefacts(
         files = [file.relative_to(root).as_posix() for file, _ in files_in(path)]
         named = {file: known[file] for file in files if file in known}
         row = rows.get(path.parent.name) if path.is_dir() else None
-        is_named = row is not None and checkpoint_of(root, row) in (path, None)
+        is_named = row is not None and _named_by(root, row) in (path, None)
         if path in shown or is_named or any(state.current for state in named.values()):
             continue
         if named:
@@ -197,6 +198,14 @@ def _unneeded_artefacts(
         else:
             unchanged = age.of_all(path)
             yield path, unchanged if row is None else min(unchanged, age.of_commit(row.commit)), []
+
+
+def _named_by(root: Path, row: Entry) -> Path | None:
+    """The checkpoint that the row of a model names; None where that cannot be told, so that each may be the one."""
+    try:
+        return checkpoint_of(root, row)
+    except StoreError:
+        return None
 
 
 def _require_checked(root: Path, origin: Origin) -> None:

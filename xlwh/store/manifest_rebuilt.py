@@ -9,10 +9,11 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from xlwh.errors import StoreError
-from xlwh.store import journal
-from xlwh.store.files import MANIFEST, PLACE, path_beside, publish, remove, sync
+from xlwh.store import journal, spill
+from xlwh.store.files import MANIFEST, PLACE, path_beside, publish, sync
 from xlwh.store.journal import History, Journal, about, history
 from xlwh.store.manifest import Scope
 from xlwh.store.manifest_file import ManifestFile, introduce, log_ahead, new_database
@@ -126,24 +127,21 @@ def _history_of_schema(root: Path) -> History | None:
 
 
 def _history_of_file(path: Path) -> History | None:
-    """The same for a file, with the log beside it or without. Found in a copy: SQLite writes what lies beside a database
+    """The same for a file, with the log beside it or without. Found in a copy, among the temporary files: SQLite writes what lies beside a database
     into it, also where that is of another one.
     """
     if not path.is_file():
         return None
     log = path.with_name(f"{path.name}-wal")
-    folder = path_beside(path)
     for files in ([path, log], [path]):
-        try:
-            folder.mkdir()
+        with TemporaryDirectory(dir=spill.folder(), prefix="manifest-") as folder:
             for file in files:
                 if file.is_file():
-                    shutil.copyfile(file, folder / file.name)
-            return _whole_history(folder / path.name)
-        except DamagedManifestError:
-            continue
-        finally:
-            remove(folder)
+                    shutil.copyfile(file, Path(folder) / file.name)
+            try:
+                return _whole_history(Path(folder) / path.name)
+            except DamagedManifestError:
+                continue
     return None
 
 

@@ -15,7 +15,8 @@ from xlwh.store import metrics
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.copies import Copies
 from xlwh.store.files import make_folder, path_beside, publish
-from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
+from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
+from xlwh.store.identity import printable
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.steady import unsteady
 from xlwh.store.views import load, with_shipped
@@ -101,7 +102,7 @@ class Own:
             named = re.fullmatch(rf"{re.escape(name)}-([0-9a-f]{{16}})\.parquet", metric["file"])
             if not re.fullmatch("[a-z][a-z0-9_]*", name) or named is None or file not in sizes:
                 self.refused.append(
-                    Refused(f"metric {shown(name)}", "its file is gone, or cannot be its own")
+                    Refused(f"metric {printable(name)}", "its file is gone, or cannot be its own")
                 )
             elif known is not None and known.files[0].file == file:
                 yield known
@@ -118,7 +119,7 @@ class Own:
             if self._there.refuses("sql", name):
                 continue
             if size > _LONGEST:
-                self.refused.append(Refused(f"sql {shown(name)}", f"its file has {size:,} bytes"))
+                self.refused.append(Refused(f"sql {printable(name)}", f"its file has {size:,} bytes"))
                 continue
             known = self._there.artefacts.get(("sql", name))
             yield known or Artefact("sql", name, "", (ArtefactFile(file, size, ""),))
@@ -138,7 +139,7 @@ class Own:
             try:
                 decoded(lambda: pl.read_parquet(copy, hive_partitioning=False, glob=False))
             except UnreadableError as error:
-                raise RefusedError(f"its file cannot be read: {shown(error)}") from None
+                raise RefusedError(f"its file cannot be read: {printable(error)}") from None
         self._copied[copy] = self._root / file.file
         self.artefacts.append(found)
 
@@ -160,7 +161,7 @@ class Own:
             definitions = load(with_shipped(tried / PLACES["sql"]), metrics.views(tried))
             try_out(definitions.needed_for([each.name for each in self.artefacts]), tried)
         except SqlError as error:
-            reason = shown(str(error).replace(str(tried), str(self._there.root)), 500)
+            reason = printable(str(error).replace(str(tried), str(self._there.root)), 500)
             self.refused += [Refused(f"{each.kind} {each.name}", reason) for each in self.artefacts]
             self.artefacts, self._copied, self._metrics = [], {}, {}
         finally:

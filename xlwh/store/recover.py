@@ -8,37 +8,42 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
-from xlwh.digests import HashCache, sha256
+from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.store import journal
 from xlwh.store.apart import UNVOUCHED
-from xlwh.store.artefacts import Artefact
-from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint, checkpoint_of
+from xlwh.store.artefacts import Artefact, ArtefactFile
+from xlwh.store.checkpoints import (
+    CHECKPOINT,
+    DIGITS,
+    checkpoint,
+    checkpoint_of,
+    damages,
+    row_in,
+    weights_of,
+)
 from xlwh.store.clock import TOLERANCE, stored
 from xlwh.store.connect import NAME, read_info
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, sync
-from xlwh.store.integrity import faults
+from xlwh.store.identity import identified, problem
 from xlwh.store.journal import History, Journal, Row
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifest_rebuilt import own_history, replace_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.parquet import UnreadableError, decoded, metadata_of
+from xlwh.store.parquet import metadata_of
 from xlwh.store.place import is_embedded
-from xlwh.store.slots import Entry, Slot, contract
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
-from xlwh.tables import TABLES
 
 Progress = Callable[[int, int], None]
 """Called with the files that were read and how many there are to read."""
@@ -74,6 +79,8 @@ class Recovery:
     """Files that were current by the backup, and are gone or damaged."""
     unplaced: list[Left] = field(default_factory=list)
     """Files that no slot was given."""
+    damaged: list[Left] = field(default_factory=list)
+    """Files of checkpoints that are current and not as they were made: `check --deep` finds them, and `repair` mends them."""
     aside: list[str] = field(default_factory=list)
     """Files that were replaced, under the names by which they are kept."""
 
@@ -88,7 +95,8 @@ def recover(
     """
     root = root.resolve()
     path = root / MANIFEST
-    with FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
+    # Where nothing is changed nothing is written, so that media that may only be read can be looked at too.
+    with nullcontext() if dry_run else FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
         why = _fault(root)
         if why is None and not force:
             return _sound(root, dry_run)
@@ -245,7 +253,7 @@ class _Rebuilding:
             entry = _entry(row, self._now)
         except (StoreError, ValueError, TypeError) as error:
             return None, f"what is said of it cannot be read: {error}"
-        return entry, _problem(self.root, entry)
+        return entry, problem(self.root, entry)
 
     def _choose(self, held: dict[Slot, Row], candidates: dict[Slot, list[_Candidate]]) -> None:
         """Give slots files that no backup names."""
@@ -279,7 +287,7 @@ class _Rebuilding:
         for entry in self._put:
             folder = checkpoint_of(self.root, entry) if entry.slot.table == "models" else None
             if folder is not None and folder.is_dir():
-                self._checkpoints.append(checkpoint(self.root, folder.parent.name, folder, self._hashes))
+                self._checkpoints.append(self._checkpoint(entry, folder))
             elif folder is not None and CHECKPOINT in (metadata_of(self.root / entry.file) or {}):
                 name = folder.relative_to(self.root).as_posix()
                 self.told.ended.append(
@@ -292,6 +300,36 @@ class _Rebuilding:
             place = folder.relative_to(self.root)
             if place.parts not in named and folder not in by_rows:
                 self.told.unplaced.append(Left(place.as_posix(), "no row of `models` names it"))
+
+    def _checkpoint(self, row: Entry, folder: Path) -> Artefact:
+        """A checkpoint as the backup had it, or as it lies there; never with the digests of damaged files."""
+        model = folder.parent.name
+        known = [
+            each
+            for each in self._base.rows["artefacts"]
+            if (each["kind"], each["name"], each["fingerprint"]) == ("model", model, folder.name)
+        ]
+        last = max((each["valid_from"] for each in known), default=0)
+        files = sorted(
+            ArtefactFile(each["file"], each["size_bytes"], each["digest"])
+            for each in known
+            if each["valid_from"] == last
+        )
+        found, said = Artefact("model", model, folder.name, tuple(files)), row_in(self.root / row.file)
+        # Else the row is of another training into that folder.
+        is_known = [file.digest for file in weights_of(found)] == [said["weight_hash"]]
+        if not is_known:
+            found = checkpoint(self.root, model, folder, self._hashes)
+        wrong = damages(self.root, found, said)
+        self.told.damaged += (Left(file, f"it is damaged: {how}") for file, how in wrong.items())
+        if is_known or not wrong:
+            return found
+        # Of several files with weights none is known to be sound, and none has the digest of all.
+        sizes = dict.fromkeys(wrong, 0) | {each.file: each.size_bytes for each in found.files}
+        digests = {each.file: each.digest for each in found.files} | dict.fromkeys(wrong, said["weight_hash"])
+        return replace(
+            found, files=tuple(ArtefactFile(file, sizes[file], digests[file]) for file in sorted(sizes))
+        )
 
     def _of_rows(self) -> set[Path | None]:
         """Checkpoints that current rows of the backup name, which were made before artefacts were committed."""
@@ -350,65 +388,6 @@ class _Rebuilding:
                 for file in made.files
             )  # fmt: skip
         return base
-
-
-def identified(root: Path, file: str, now: datetime) -> Entry:
-    """What a file of a table is, by its place and by what it says of itself; it is read.
-
-    `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
-    """
-    slot, path = slot_of(file), root / file
-    try:
-        metadata = decoded(lambda: pl.read_parquet_metadata(path))
-        size, digest = path.stat().st_size, sha256([path])
-    except UnreadableError as error:
-        raise StoreError(f"it cannot be read: {error}") from error
-    except OSError as error:
-        raise StoreError(f"it cannot be read: {error.strerror}") from error
-    wanted = ("xlwh.table", "xlwh.version", "xlwh.fingerprint", "xlwh.rows")
-    missing = [name for name in wanted if name not in metadata]
-    if missing:
-        raise StoreError(f"it does not say what it is (no {missing[0]} in its metadata)")
-    table, version, fingerprint, rows = (metadata[name] for name in wanted)
-    if table != slot.table:
-        raise StoreError(f"it says that it is of the table {table!r}")
-    if not (version.isdecimal() and rows.isdecimal()):
-        raise StoreError(f"it says version {version!r} and {rows!r} rows")
-    if int(version) > contract(table).version:
-        raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
-    entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
-    problem = _problem(root, entry)
-    if problem is not None:
-        raise StoreError(problem)
-    return entry
-
-
-_PART = re.compile(r"(?P<part>.+)-[0-9a-f]{16}\.parquet")
-
-
-def slot_of(file: str) -> Slot:
-    """The slot whose file lies at a path in a warehouse. `StoreError` with the reason where there is none."""
-    _, table, *folders, name = file.split("/")
-    if table not in TABLES:
-        raise StoreError(f"there is no table {table!r}")
-    if (found := _PART.fullmatch(name)) is None:
-        raise StoreError("its name is none that xlwh gives")
-    columns = TABLES[table].partition_by
-    keys = [folder.partition("=") for folder in folders]
-    if [column for column, _, _ in keys] != list(columns):
-        raise StoreError(f"files of {table} lie in folders by {', '.join(columns) or 'nothing'}")
-    try:
-        return Slot(table, tuple(value for _, _, value in keys), found["part"])
-    except StoreError as error:
-        raise StoreError(f"no slot has this address: {error}") from None
-
-
-def _problem(root: Path, entry: Entry) -> str | None:
-    """What is wrong with an entry's file; an earlier contract is no fault."""
-    for finding in faults(root, entry, deep=True):
-        if finding.kind != "old_contract":
-            return finding.problem
-    return None
 
 
 def _entry(row: Row, now: datetime) -> Entry:

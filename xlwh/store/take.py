@@ -10,24 +10,29 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from xlwh.digests import sha256
 from xlwh.errors import StoreError
-from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
-from xlwh.store.checkpoints import CHECKPOINT, DIGITS, checkpoint_folder, resting
+from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
+from xlwh.store.checkpoints import (
+    MADE_HERE,
+    checkpoint_folder,
+    damages,
+    name_in,
+    other_weights,
+    resting,
+    row_in,
+)
 from xlwh.store.copies import Copies, Progress, naming
 from xlwh.store.files import is_file_of, make_folder, path_beside, publish, remove_folder, size
-from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places, shown
+from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
+from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.own import Own
-from xlwh.store.parquet import metadata_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
 from xlwh.tables import TABLES
@@ -35,8 +40,6 @@ from xlwh.tables import TABLES
 if TYPE_CHECKING:
     from xlwh.store.warehouse import Warehouse
 
-_MADE_HERE = ("finetuned", "scratch")
-"""Kinds of models that have a checkpoint in a warehouse."""
 _RESERVE_BYTES = 10_000_000
 """Room on the disk that is left for the manifest and the catalogue."""
 
@@ -184,7 +187,7 @@ class _Taking:
         for finding in file_faults(self._root, as_copied, deep=True):
             copy.unlink()
             what = finding.kind.replace("_", " ")
-            raise RefusedError(f"{what}: {shown(finding.problem.partition('; run')[0], 500)}")
+            raise RefusedError(f"{what}: {printable(finding.problem.partition('; run')[0], 500)}")
         if slot.table == "models":
             self._stage_checkpoint(as_copied)
         file = new_name(slot, entry.fingerprint)
@@ -195,15 +198,16 @@ class _Taking:
     def _stage_checkpoint(self, row: Entry) -> None:
         """The same for the checkpoint that a row of `models` names, if its model is made in a warehouse."""
         model, copy = row.slot.keys[0], self._root / row.file
-        [values] = pl.read_parquet(
-            copy, columns=["kind", "weight_hash"], hive_partitioning=False, glob=False
-        ).to_dicts() or [{"kind": None}]
-        if values["kind"] not in _MADE_HERE:
+        values = row_in(copy)
+        if values["kind"] not in MADE_HERE:
             return
-        named = (metadata_of(copy) or {}).get(CHECKPOINT, row.fingerprint)[:DIGITS]
+        try:
+            named = name_in(copy, row.fingerprint)
+        except StoreError as error:
+            raise RefusedError(str(error)) from None
         found, target = self._checkpoint_there(model, named), checkpoint_folder(self._root, model, named)
-        if not target.is_dir() or any(faults(self._root, found, deep=True)):
-            found = self._copy_checkpoint(found, values["weight_hash"])
+        if not target.is_dir() or damages(self._root, found, values):
+            found = self._copy_checkpoint(found, values)
             self._folders[self._copies.folder / PLACES["model"] / model / named] = target
         self._taken.artefacts.append(found)
 
@@ -213,17 +217,13 @@ class _Taking:
         if known is not None and known.fingerprint == named:
             return known
         if known is not None or self._there.refuses("model", model):
-            raise RefusedError(f"its row names the checkpoint {shown(named)}, and the manifest does not")
-        files = (
-            self._there.files_in(f"{PLACES['model']}/{model}/{named}")
-            if re.fullmatch("[0-9a-f]+", named)
-            else []
-        )
+            raise RefusedError(f"its row names the checkpoint {printable(named)}, and the manifest does not")
+        files = self._there.files_in(f"{PLACES['model']}/{model}/{named}")
         found = Artefact("model", model, named, tuple(ArtefactFile(*each, "") for each in files))
         check_places(found)
         return found
 
-    def _copy_checkpoint(self, artefact: Artefact, weight_hash: str) -> Artefact:
+    def _copy_checkpoint(self, artefact: Artefact, row: Mapping[str, Any]) -> Artefact:
         """Copy and verify all files of a checkpoint; the artefact with the digests of what was copied."""
         files, copies = list[ArtefactFile](), set[Path]()
         for file in artefact.files:
@@ -236,11 +236,10 @@ class _Taking:
         folder = self._copies.folder / PLACES["model"] / artefact.name / artefact.fingerprint
         for left in {path for path in folder.rglob("*") if path.is_file()} - copies:
             left.unlink()
-        whole = folder / "model.safetensors"
-        weights = [whole] if whole in copies else sorted(folder.glob("*.safetensors"))
-        if sha256(weights) != weight_hash:
-            raise RefusedError("its checkpoint has other weights than its row says")
-        return replace(artefact, files=tuple(files))
+        copied = replace(artefact, files=tuple(files))
+        for how in other_weights(self._copies.folder, copied, row).values():
+            raise RefusedError(how)
+        return copied
 
     def _commit(self, own: Own | None) -> None:
         """Put all copies in their places and make them current."""

@@ -26,14 +26,14 @@ def unnamed(
     languages: Collection[str] = (),
     datasets: Collection[str] = (),
 ) -> list[Entry]:
-    """The stored files that a study does not name, as they are found now: all, or those that are chosen.
+    """The stored files that a study does not name, as they are found now: all, or those that are chosen. Nothing is written.
 
     `tables` are names of tables or steps. Refused with StoreError where the scope of the warehouse is another study's,
     and for a name that is no table.
     """
     require_scope(study, warehouse)
-    scope.renew(Planner(study, warehouse, Zoo(study, warehouse)))
-    found, wanted = warehouse.hidden(), _tables(tables)
+    found = scope.out_of_scope(Planner(study, warehouse, Zoo(study, warehouse)))
+    wanted = _tables(tables)
     keys = known([study], warehouse.entries())
     every_model = {*study.models, *(e.slot.partition["model"] for e in found if "model" in e.slot.partition)}
     return [

@@ -29,6 +29,7 @@ from xlwh.steps.plan import STEPS, Step
 from xlwh.steps.planning import Made, NotApplicable, Planner
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
+from xlwh.store.artefacts import faults
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
@@ -212,7 +213,9 @@ class Imagined(Planner):
             return None
         (planned,) = self.jobs(_MODELS, Key(model))
         assert planned.job.folder is not None
-        if planned.job.folder.is_dir():
+        known = self.warehouse.manifest.artefact(("model", model), planned.job.folder.name)
+        root, read = self.warehouse.root, self.warehouse.hashes.digest
+        if planned.job.folder.is_dir() and (known is None or not any(faults(root, known, True, read))):
             # Trained already: only its row is made anew.
             return self.zoo.pin_made(model, planned.job.folder)
         if spec.scratch is not None:

@@ -7,11 +7,12 @@ old key gets the fingerprint that the study asks for with the new one; any other
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -25,19 +26,23 @@ from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import NotApplicable, Planner, definition_of
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse
-from xlwh.store.artefacts import Artefact
-from xlwh.store.checkpoints import CHECKPOINT, checkpoint, checkpoint_folder, checkpoint_of
+from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
+from xlwh.store.checkpoints import (
+    CHECKPOINT,
+    MADE_HERE,
+    checkpoint,
+    checkpoint_folder,
+    checkpoint_of,
+    require_undamaged_checkpoint,
+)
 from xlwh.store.claims import require_idle
-from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.files import make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.manifest import NewFile
 from xlwh.store.rewrite import Pending, rewrite
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep.names import Renaming, What, known, model_of, renamed_study
 from xlwh.upkeep.scope import entries_of
-
-_MADE_HERE = ("finetuned", "scratch")
-"""Kinds of models whose `source` is a key of the study."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -63,6 +68,7 @@ class Renamer:
     old: str
     new: str
     _written: list[NewFile] = field(default_factory=list)
+    _checkpoints: dict[Slot, Artefact | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_study(self.study, self.what, self.old, self.new)
@@ -104,12 +110,16 @@ class Renamer:
     def run(self, progress: Progress) -> list[Entry]:
         """Write everything anew and commit it; returns the new entries.
 
-        StoreError where another run works on what is renamed, ConflictError where one changed it meanwhile.
+        StoreError where another run works on what is renamed, or a checkpoint is damaged; ConflictError where one changed
+        it meanwhile.
         """
         moves = self.moves()
         if not moves:
             raise StoreError(f"Nothing is stored of {self.what} `{self.old}`.")
         require_idle(self.warehouse.claims, (slot for move in moves for slot in (move.entry.slot, move.slot)))
+        # Before anything is written.
+        for move in moves:
+            self._checkpoint(move.entry)
         pending = Pending(self.warehouse.manifest)
         ahead = Warehouse(self.warehouse.root)
         ahead.manifest = pending
@@ -173,7 +183,7 @@ class Renamer:
             if changed:
                 renamed = pl.col(column).replace(changed)
                 if kind == "origin":
-                    made_here = pl.col("kind").is_in(_MADE_HERE)
+                    made_here = pl.col("kind").is_in(MADE_HERE)
                     if rows.select(made_here.any()).collect().item() is not True:
                         continue
                     renamed = pl.when(made_here).then(renamed).otherwise(pl.col(column))
@@ -202,41 +212,71 @@ class Renamer:
             told |= provenance(planned)
         elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
             told[ROWS] = rows[1].rows_fingerprint
-        if entry.slot.table == "models" and (source := checkpoint_of(self.warehouse.root, entry)):
-            target = checkpoint_folder(self.warehouse.root, slot.keys[0], source.name)
+        if (found := self._checkpoint(entry)) is not None:
+            folder = checkpoint_folder(self.warehouse.root, found.name, found.fingerprint)
+            target = checkpoint_folder(self.warehouse.root, slot.keys[0], found.fingerprint)
             if planned is not None:
                 target = planned.job.folder or target
-            elif rows is not None and rows[0].job.folder == source:
+            elif rows is not None and rows[0].job.folder == folder:
                 target = rows[1].job.folder or target
-            if source.is_dir():
-                self._copy_checkpoint(source, target)
-                told[CHECKPOINT] = target.name
-                root, hashes = self.warehouse.root, self.warehouse.hashes
-                artefacts.append(checkpoint(root, slot.keys[0], target, hashes))
+            told[CHECKPOINT] = target.name
+            artefacts.append(found if target == folder else self._copy_checkpoint(found, target))
         file = rewrite(self.warehouse.root, entry, slot, columns, mark, told)
         self._written.append(file)
         pending.commit([file], [entry.slot] if slot != entry.slot else [], artefacts=artefacts)
 
-    def _copy_checkpoint(self, source: Path, target: Path) -> None:
+    def _checkpoint(self, entry: Entry) -> Artefact | None:
+        """The checkpoint that a row of `models` names, if there is one; StoreError where it is damaged."""
+        if entry.slot.table != "models":
+            return None
+        if entry.slot not in self._checkpoints:
+            root, model, found = self.warehouse.root, entry.slot.keys[0], None
+            folder = checkpoint_of(root, entry)
+            if folder is not None and folder.is_dir():
+                found = self.warehouse.manifest.artefact(("model", model), folder.name)
+                found = found or checkpoint(root, model, folder, self.warehouse.hashes)
+                require_undamaged_checkpoint(root, entry, found)
+            self._checkpoints[entry.slot] = found
+        return self._checkpoints[entry.slot]
+
+    def _copy_checkpoint(self, found: Artefact, target: Path) -> Artefact:
         """Give a checkpoint that was made here its new place too; `gc` removes the old one."""
         from xlwh.models.finetune import TRAINING_FILE
 
-        if target.exists():
-            return
-
-        def copy(file: str, to: str) -> None:
-            if Path(file).name == TRAINING_FILE:
-                record = read_object(Path(file), ModelError)
-                record["recipe"] = self._renaming.recipe(record["recipe"])
-                record["model"] = self._renaming.value("model", record["model"])
-                Path(to).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            else:
-                _link(file, to)
-
+        root, source = self.warehouse.root, f"{PLACES['model']}/{found.name}/{found.fingerprint}"
+        place = target.relative_to(root).as_posix()
+        files, contents = list[ArtefactFile](), dict[str, bytes]()
+        for file in found.files:
+            copied = replace(file, file=place + file.file.removeprefix(source))
+            if file.file == f"{source}/{TRAINING_FILE}":
+                content = contents[copied.file] = self._record(root / file.file)
+                copied = replace(copied, size_bytes=len(content), digest=hashlib.sha256(content).hexdigest())
+            files.append(copied)
+        made = Artefact("model", target.parent.name, target.name, tuple(sorted(files)))
+        if target.is_dir():
+            # Of a run that was killed, or of the same name before.
+            if not any(faults(root, made, deep=True)):
+                return made
+            remove_folder(target)
         make_folder(target.parent)
         unfinished = path_beside(target)
-        shutil.copytree(source, unfinished, copy_function=copy)
+        for file, copied in zip(found.files, files, strict=True):
+            path = unfinished / copied.file.removeprefix(f"{place}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if copied.file in contents:
+                path.write_bytes(contents[copied.file])
+            else:
+                _link(root / file.file, path)
+            sync(path)
         publish(unfinished, target)
+        return made
+
+    def _record(self, file: Path) -> bytes:
+        """The record of a training, with the new key."""
+        record = read_object(file, ModelError)
+        record["recipe"] = self._renaming.recipe(record["recipe"])
+        record["model"] = self._renaming.value("model", record["model"])
+        return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _jobs(planner: Planner, step: Step, key: Key) -> tuple[Planned, ...]:
@@ -249,7 +289,7 @@ def _jobs(planner: Planner, step: Step, key: Key) -> tuple[Planned, ...]:
         return ()
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # no links on this file system

@@ -43,8 +43,16 @@ def renew(planner: Planner, ran: Iterable[tuple[Step, Key]] | None = None) -> bo
             return False
         if ran is not None:
             return _renew_some(planner, ran)
-    hidden = [entry for step in STEPS.values() for entry in unnamed(planner, step, partitions(study, step))]
-    return manifest.set_scope(hidden, Scope(study.name, mark, planner.head))
+    return manifest.set_scope(out_of_scope(planner), Scope(study.name, mark, planner.head))
+
+
+def out_of_scope(planner: Planner) -> list[Entry]:
+    """The current files that the study does not name, by slot, as they are found now. Nothing is written."""
+    planner.refresh()
+    hidden = [
+        entry for step in STEPS.values() for entry in unnamed(planner, step, partitions(planner.study, step))
+    ]
+    return sorted(hidden, key=lambda entry: entry.slot)
 
 
 def _renew_some(planner: Planner, ran: Iterable[tuple[Step, Key]]) -> bool:

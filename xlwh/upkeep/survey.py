@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 from xlwh.corpora import Corpus, Glance
 from xlwh.steps.base import Key
 from xlwh.steps.plan import Step, upstream
-from xlwh.store import Slot
+from xlwh.store import Entry, Slot
+from xlwh.store.rewrite import Pending
 from xlwh.study import Study
 from xlwh.upkeep.imagined import Imagined, StepPlan, opened
 from xlwh.upkeep.preflight import Looked, look
@@ -67,16 +68,24 @@ class Survey:
 
 @contextmanager
 def surveyed(
-    study: Study, root: Path, partitions: Mapping[Step, Iterable[Key]], force: bool = False
+    study: Study,
+    root: Path,
+    partitions: Mapping[Step, Iterable[Key]],
+    force: bool = False,
+    without: Collection[Entry] = (),
 ) -> Iterator[Survey]:
-    """Look at what a run of these partitions would do, their steps in the order of the plan.
+    """Look at what a run of these partitions would do, their steps in the order of the plan; `without` some files.
 
     Where there is no warehouse at `root`, an empty one is looked at, and none is made.
     """
     with tempfile.TemporaryDirectory(prefix="xlwh-plan-") as folder:
         files, glances = Path(folder) / "files", _Glances()
         files.mkdir()
-        planner = Imagined(study, opened(root, Path(folder) / "empty"), files, glances)
+        warehouse = opened(root, Path(folder) / "empty")
+        if without:
+            warehouse.manifest = Pending(warehouse.manifest)
+            warehouse.manifest.commit(drop=[entry.slot for entry in without])
+        planner = Imagined(study, warehouse, files, glances)
         plans = planner.plan(partitions, force)
         yield Survey(planner, plans, look(study, plans), partitions, force, files, glances)
 

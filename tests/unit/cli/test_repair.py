@@ -14,6 +14,7 @@ from xlwh.steps.context import Context
 from xlwh.store import Slot, Warehouse
 from xlwh.store.connect import KEPT
 from xlwh.study import load
+from xlwh.upkeep import repair as repairing
 from xlwh.upkeep import scope
 
 STUDY = """
@@ -117,12 +118,58 @@ def test_what_the_study_does_not_name_stays(xlwh, made):
     assert made.entries() == before
 
 
-def test_what_cannot_be_made_again_is_told(xlwh, made):
+def test_what_cannot_be_made_again_stays_and_the_rest_is_repaired(xlwh, made):
+    """What only the run would find, what planning finds, and what is made from such files."""
+    other = Slot("tokens", ("a", "de"), "nli")
     flip(path_of(made, EXAMPLES))
+    flip(path_of(made, other))
+    flip(path_of(made, TOKENS))
     next(Path("nli").glob("*de*")).unlink()
+    before = {entry.slot: entry for entry in made.entries()}
+    for arguments in (["repair", "--dry-run"], ["repair", "--workers", "none"], ["repair"]):
+        assert {entry.slot: entry for entry in made.entries()} == before
+        code, out, err = xlwh(*arguments)
+        assert code == 1, err
+        assert ("Would make 1 damaged file again." in out) is (arguments[-1] == "--dry-run")
+        assert f"{EXAMPLES} cannot be made again, and stays as it is: " in err
+        assert f"{other} cannot be made again, and stays as it is: " in err
+        assert f"{TOKENS} cannot" not in err
+    after = {entry.slot: entry for entry in made.entries()}
+    assert {slot for slot in before if after[slot] != before[slot]} == {TOKENS}
+    assert {finding.slot for finding in made.check(deep=True) if finding.slot} == {EXAMPLES, other}
+
+
+def test_what_a_check_of_the_study_refuses_stays(xlwh, made):
+    """No plan misses it: only making would."""
+    flip(path_of(made, TOKENS))
+    Path("sql").mkdir()
+    Path("sql/mine.sql").write_text("-- kept: no\nselect * from nothing_of_the_kind")
+    before = made.entries()
+    for arguments in (["--dry-run"], []):
+        code, _, err = xlwh("repair", *arguments)
+        assert code == 1
+        assert f"{TOKENS} cannot be made again, and stays as it is: " in err
+        assert "nothing_of_the_kind" in err
+        assert made.entries() == before
+
+
+def test_what_another_process_replaced_meanwhile_is_left_to_it(xlwh, made, monkeypatch):
+    flip(path_of(made, EXAMPLES))
+    flip(path_of(made, TOKENS))
+    sound = made.current(TOKENS)
+    genuine, replaced = repairing.planned, []
+
+    def planned(*arguments):
+        found = genuine(*arguments)
+        frame = made.scan("tokens", model="a", language="en").collect()
+        replaced[:] = made.write({TOKENS: frame}, sound.fingerprint)
+        return found
+
+    monkeypatch.setattr(repairing, "planned", planned)
     code, _, err = xlwh("repair")
-    assert code == 1
-    assert f"{EXAMPLES} was not made again. Run: xlwh materialize examples" in err
+    assert code == 0, err
+    assert made.current(TOKENS) == replaced[0]
+    assert EXAMPLES not in {finding.slot for finding in made.check(deep=True)}
 
 
 @pytest.mark.parametrize("name", ["*.parquet", "columns.json", "*.sha256"])

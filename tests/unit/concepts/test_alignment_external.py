@@ -41,6 +41,8 @@ def test_links_of_both_directions(tmp_path):
         ("ahead.write_text('0-0\\n')", "1 lines of forward links for 2"),
         ("ahead.write_text('0-0\\n0-9\\n')", "line 2: 0-9 links a word that is not there"),
         ("ahead.write_text('0:0\\n\\n')", "line 1: '0:0' is no `i-j` link"),
+        ("ahead.write_text('0-²\\n\\n', encoding='utf-8')", "line 1: '0-²' is no `i-j` link"),
+        ("ahead.write_text('0-' + '9' * 5000 + '\\n\\n')", "is no `i-j` link"),
     ],
 )
 def test_errors_are_the_programs_own(tmp_path, body, message):

@@ -29,6 +29,8 @@ def test_labels_are_read_and_rows_without_one_passed_over(tmp_path: Path) -> Non
     [
         ("model,label\n", "the header lacks clustering, concept"),
         (HEADER + "m,c,three,x,me\n", "line 2: `concept` is 'three', not a number"),
+        (HEADER + f"m,c,{'9' * 5_000},x,me\n", "line 2: `concept` is '999"),
+        (HEADER + "m,c,3000000000,x,me\n", "line 2: `concept` is '3000000000'"),
         (HEADER + "m,c,3,x,me\nm,c,3,y,me\n", "two labels of one author"),
     ],
 )

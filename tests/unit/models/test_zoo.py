@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -20,7 +19,7 @@ from xlwh.errors import MissingDataError, ModelError
 from xlwh.models import Zoo
 from xlwh.models.sizes import Size
 from xlwh.models.zoo import KEEP
-from xlwh.store import Slot
+from xlwh.store import Slot, Warehouse, schema
 from xlwh.store.checkpoints import CHECKPOINT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -176,11 +175,15 @@ def test_the_current_fine_tuned_checkpoint_is_found(checkpoint: Checkpoint, zoo_
         base={"path": str(checkpoint("bert"))},
         tuned={"finetune": {"base": "base", "dataset": "nli", "languages": ["en"]}},
     )
-    root = zoo._warehouse.root
-    root.mkdir()
-    pl.DataFrame({"model": ["tuned"]}).write_parquet(root / "row.parquet", metadata={CHECKPOINT: "ab" * 8})
-    row = SimpleNamespace(slot=Slot("models", ("tuned",)), file="row.parquet", fingerprint="cd" * 16)
-    zoo._warehouse.current = lambda slot: row if slot == row.slot else None
+    root, slot = zoo._warehouse.root, Slot("models", ("tuned",))
+    zoo._warehouse = warehouse = Warehouse(root, create=True)
+    values = dict.fromkeys(schema("models")) | {
+        "model": "tuned", "kind": "finetuned", "source": "base", "family": "bert", "tokenizer_hash": "0" * 64,
+        "weight_hash": zoo.pin("base").weight_hash, "num_layers": 1, "num_heads": 1, "hidden_size": 1, "vocab_size": 1,
+        "num_parameters": 1, "dtype": "float32",
+    }  # fmt: skip
+    row = {slot: pl.DataFrame([values], schema=schema("models"))}
+    warehouse.write(row, "cd" * 16, {CHECKPOINT: "ab" * 8})
     with pytest.raises(MissingDataError):
         zoo.pin("tuned")
     shutil.copytree(checkpoint("bert"), root / "models" / "tuned" / ("ab" * 8))
@@ -188,12 +191,12 @@ def test_the_current_fine_tuned_checkpoint_is_found(checkpoint: Checkpoint, zoo_
     assert (pin.kind, pin.source) == ("finetuned", "base")
     assert zoo.load("tuned").pin == pin
     # Rows of earlier versions were written under the training's own digest.
-    pl.DataFrame({"model": ["tuned"]}).write_parquet(root / "row.parquet")
+    warehouse.write(row, "cd" * 16)
     with pytest.raises(MissingDataError):
         zoo.pin("tuned")
-    row.fingerprint = "ab" * 16
+    [entry] = warehouse.write(row, "ab" * 16)
     assert zoo.pin("tuned") == pin
-    (root / "row.parquet").unlink()
+    (root / entry.file).unlink()
     with pytest.raises(MissingDataError):
         zoo.pin("tuned")
 

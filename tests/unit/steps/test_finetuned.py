@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from xlwh.errors import MissingDataError, ModelError
+from xlwh.errors import MissingDataError, ModelError, StoreError
 from xlwh.models import Zoo
 from xlwh.models import finetune as training
 from xlwh.models.pins import Pin
@@ -28,6 +29,7 @@ from xlwh.steps.runner import fresh
 from xlwh.store import Slot, Warehouse, empty
 from xlwh.store.take import take
 from xlwh.tables import TABLES
+from xlwh.upkeep.survey import surveyed
 
 WORLD_FILE = Path(__file__).parents[2] / "e2e" / "finetune_child.py"
 WORLD = runpy.run_path(str(WORLD_FILE))
@@ -238,6 +240,37 @@ def test_a_damaged_checkpoint_is_trained_again(trained: Path) -> None:
     assert "it was made again" in reason
     assert row(trained)["weight_hash"] == before["weight_hash"]
     assert run(trained).status == "fresh"
+
+
+def test_nothing_is_planned_or_loaded_with_a_damaged_checkpoint(trained: Path, tmp_path: Path) -> None:
+    """What was computed with it would be taken for that of another model."""
+    sound = WORLD["context"](trained).zoo.pin("tuned")
+    (folder,) = checkpoints(trained)
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 4])):
+            path.write_bytes(damaged)
+            context: Context = WORLD["context"](trained)
+            for use in (context.zoo.pin, context.zoo.load, context.planner.pin):
+                with pytest.raises(
+                    StoreError, match=f"{path.name} of model `tuned` is damaged: .* xlwh repair"
+                ):
+                    use("tuned")
+            with surveyed(
+                context.study, trained / "warehouse", {STEPS["models"]: [TUNED]}, force=True
+            ) as survey:
+                # Whatever is made from it will be made from what is trained again.
+                assert survey.planner.pin("tuned").weight_hash != sound.weight_hash
+        path.write_bytes(content)
+    context = WORLD["context"](trained)
+    assert context.zoo.pin("tuned") == sound
+    with sqlite3.connect(context.warehouse.manifest.path) as manifest:
+        manifest.execute("delete from artefacts")
+    weights = folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 4]))
+    with pytest.raises(StoreError, match="has other weights than its row says"):
+        WORLD["context"](trained).zoo.pin("tuned")
 
 
 def test_a_model_that_is_taken_from_elsewhere_is_not_trained_again(

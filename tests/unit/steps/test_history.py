@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import platform
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 import small_study
 
 from xlwh.steps.base import Key
-from xlwh.steps.history import History, Made, name_of, size_of
+from xlwh.steps.history import _COLUMNS, History, Made, name_of, size_of
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.rates import Rates
 from xlwh.steps.runner import run
@@ -50,6 +53,41 @@ def test_a_history_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "other" / "cache" / "history.sqlite").write_text("no database")
     History(tmp_path / "other").add([_made(1, 1.0)])
     assert History(tmp_path / "other").of_this_machine() == []
+
+
+@pytest.mark.parametrize("place", ["plain", "a#b", "a%41", "a?mode=rw", "a b"])
+def test_it_is_found_wherever_it_lies(tmp_path: Path, place: str) -> None:
+    History(tmp_path / place).add([_made(1, 2.0)])
+    assert [each.seconds for each in History(tmp_path / place).of_this_machine()] == [2.0]
+
+
+OTHERS: tuple[Any, ...] = (
+    *(None, "", "x", "x\0", b"", b"\xff", -1, 0, 7, 10**18, 1e-300, 1e300, float("inf"), "9" * 5_000, "[" * 10_000),
+    *("[1, 2]", "[]", "{}", '{"tokens": 5}', '{"tokens": ["a", "b"]}', '{"tokens": [1]}', '{"tokens": [1, null]}'),
+    *('{"tokens": [true, 1]}', '{"tokens": [-1, 1]}', f'{{"tokens": [{10**30}, 1]}}', '{"tokens": [1.5, NaN]}', "null"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("column", [name for name in _COLUMNS if name != "made_at"])
+def test_rows_that_hold_something_else_are_left_out(tmp_path: Path, column: str) -> None:
+    """Whatever is put into a column: SQLite keeps it."""
+    history, left_out = History(tmp_path), 0
+    history.add([_made(10, 1.5, model="a", device="cpu", parameters=7), _made(10, 1.5)])
+    for other in OTHERS:
+        with closing(sqlite3.connect(tmp_path / "cache" / "history.sqlite")) as connection, connection:
+            connection.execute(f"update jobs set {column} = ? where rowid = 1", (other,))
+            # Text that is no text.
+            if other == b"\xff":
+                connection.execute(f"update jobs set {column} = cast({column} as text) where rowid = 1")
+        found = history.of_this_machine()
+        assert found[0] == _made(10, 1.5, host=platform.node())
+        assert len(found) in (1, 2)
+        left_out += len(found) == 1
+        rates = Rates(found)
+        for size in (0, 1, 10.0**6):
+            estimate, rows = rates.estimate(_Planned, size, None)  # type: ignore[arg-type]
+            assert all(math.isfinite(value) for value in (*vars(estimate).values(), *rows.values())), other
+    assert left_out
 
 
 def test_the_runner_notes_what_it_makes_and_no_file_depends_on_it(tmp_path: Path) -> None:

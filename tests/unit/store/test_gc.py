@@ -15,6 +15,7 @@ import pytest
 from xlwh.errors import StoreError
 from xlwh.models.training_state import Workspace
 from xlwh.store import Slot, gc, schema
+from xlwh.store.checkpoints import checkpoint_of
 from xlwh.store.connect import KEPT
 from xlwh.store.files import remove_folder
 
@@ -219,5 +220,19 @@ def test_checkpoints_go_when_their_row_names_another_one(warehouse):
     assert {path.split("/")[-1] for path in warehouse.gc(NOW).removed} == {orphan, f"m-{former}"}
     with sqlite3.connect(warehouse.root / "manifest.sqlite") as manifest:
         manifest.execute("update commits set created_at = '2026-01-01T00:00:00+00:00'")
+    # Where the row cannot be read, any checkpoint may be the one that it names.
+    file = warehouse.root / warehouse.current(slot).file
+    content = file.read_bytes()
+    for damaged in (
+        content[:-300] + b"\xff" * 290 + content[-10:],
+        content.replace(b"a" * 16, b"../../../etc/pas"),
+    ):
+        assert damaged != content
+        file.chmod(0o644)
+        file.write_bytes(damaged)
+        assert warehouse.gc(NOW).removed == ()
+        with pytest.raises(StoreError, match=rf"{slot} is damaged: .* Run: xlwh repair"):
+            checkpoint_of(warehouse.root, warehouse.current(slot))
+    file.write_bytes(content)
     assert warehouse.gc(NOW).removed == (f"models/m/{former}",)
     assert folders[0].exists()

@@ -16,13 +16,15 @@ import aborting
 import polars as pl
 import pytest
 
+from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, fingerprint, schema
 from xlwh.store import recover as recovering
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint
+from xlwh.store.identity import slot_of
 from xlwh.store.journal import NAME
-from xlwh.store.recover import recover, slot_of
+from xlwh.store.recover import recover
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
 LANGUAGES = ("de", "en", "sw")
@@ -45,7 +47,8 @@ def made_once(tmp_path_factory, frames):
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("weights")
     row = dict.fromkeys(schema("models")) | {
-        "model": "m", "kind": "finetuned", "source": "base", "family": "bert", "weight_hash": "0" * 64,
+        "model": "m", "kind": "finetuned", "source": "base", "family": "bert",
+        "weight_hash": sha256([folder / "model.safetensors"]),
         "tokenizer_hash": "0" * 64, "num_layers": 1, "num_heads": 1, "hidden_size": 1, "vocab_size": 1,
         "num_parameters": 1, "dtype": "float32",
     }  # fmt: skip
@@ -132,8 +135,8 @@ def test_a_commit_that_the_journal_lacks_is_found_among_the_files(
     before_last = told(stored)
     with monkeypatch.context() as patched:
         patched.setattr("xlwh.store.journal.Journal.follow", lambda *_: None)
-        stored.write({slot("zu"): frames.predictions(language="zu")}, "new")
-        stored.write({slot("de"): frames.predictions(language="de")}, "newer")
+        stored.write({slot("zu"): frames.predictions(language="zu")}, "b" * 32)
+        stored.write({slot("de"): frames.predictions(language="de")}, "c" * 32)
         stored.drop([slot("en")])
     lose(stored.root, "manifest.sqlite")
     found = recover(stored.root)
@@ -209,6 +212,14 @@ UNPLACEABLE = {
     "rows": (lambda f: _rewritten(f, rows="9"), "9"),
     "number": (lambda f: _rewritten(f, rows="many"), "'many' rows"),
     "version": (lambda f: _rewritten(f, version="999"), "later version of xlwh"),
+    "digits": (lambda f: _rewritten(f, version="1" * 5_000), "it says version '111"),
+    "many-rows": (lambda f: _rewritten(f, rows="9" * 5_000), "and '999"),
+    "other-digits": (lambda f: _rewritten(f, version="\u0661"), "it says version"),
+    "mark": (lambda f: _rewritten(f, fingerprint="mark"), "not 32 hexadecimal digits"),
+    "escapes": (lambda f: _rewritten(f, fingerprint="\x1b[31m" + "0" * 27), "not 32 hexadecimal digits"),
+    "line": (lambda f: _rewritten(f, fingerprint="0" * 32 + "\n"), "not 32 hexadecimal digits"),
+    "long": (lambda f: _rewritten(f, fingerprint="0" * 100_000), "not 32 hexadecimal digits"),
+    "escapes-in-table": (lambda f: _rewritten(f, table="\x1b[31m" * 1_000), "the table '"),
     "keys": (_other_rows, "another `language`"),
     "name": (lambda f: f.rename(f.with_name("xnli.parquet")), "its name is none"),
     "suffix": (lambda f: f.rename(f.with_name("notes.txt")), "its name is none"),
@@ -222,7 +233,7 @@ UNPLACEABLE = {
 @pytest.mark.parametrize("has_backup", [False, True])
 def test_files_that_cannot_be_placed_are_told_and_left_alone(stored, open_warehouse, frames, has_backup):
     before = told(stored)
-    stored.write({slot(name): frames.predictions(language=name) for name in UNPLACEABLE}, "mark")
+    stored.write({slot(name): frames.predictions(language=name) for name in UNPLACEABLE}, "a" * 32)
     files = {name: stored.root / stored.current(slot(name)).file for name in UNPLACEABLE}
     for name, (damage, _) in UNPLACEABLE.items():
         damage(files[name])
@@ -239,6 +250,7 @@ def test_files_that_cannot_be_placed_are_told_and_left_alone(stored, open_wareho
             Path(left.file): left.reason for left in found.unplaced if "changed later" not in left.reason
         }
         assert len(reasons) == len(UNPLACEABLE)
+        assert all(reason.isprintable() and len(reason) < 1_000 for reason in reasons.values())
         for name, (_, reason) in UNPLACEABLE.items():
             assert any(reason in told for file, told in reasons.items() if f"={name}" in str(file)), (
                 name,
@@ -428,3 +440,60 @@ def test_artefacts_are_as_they_were(stored, open_warehouse):
         (x.file, x.reason) for x in found.unplaced
     ]
     assert open_warehouse().manifest.artefacts() == {}
+
+
+def _weights_flipped(folder):
+    (folder / "model.safetensors").write_text("veights")
+
+
+def _weights_in_parts(folder):
+    (folder / "model.safetensors").unlink()
+    for number in (1, 2):
+        (folder / f"model-0000{number}-of-00002.safetensors").write_text("part")
+
+
+def _weights_gone(folder):
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("damage", [_weights_flipped, _weights_in_parts, _weights_gone])
+def test_a_damaged_checkpoint_is_never_committed_as_sound(stored, open_warehouse, damage):
+    """Without the backup its row says which weights it had."""
+    damage(stored.root / "models" / "m" / ("a" * 16))
+    lose(stored.root)
+    found = recover(stored.root)
+    assert found.damaged
+    assert {left.reason for left in found.damaged} == {
+        "it is damaged: its checkpoint has other weights than its row says"
+    }
+    again = open_warehouse()
+    again.build_catalogue()
+    findings = {finding.file: finding for finding in again.check(deep=True) if finding.kind != "orphan_file"}
+    assert findings.keys() == {left.file for left in found.damaged}
+    assert {finding.slot for finding in findings.values()} == {MODEL}
+
+
+def test_a_checkpoint_has_the_digests_that_a_cut_journal_has_of_it(stored, open_warehouse):
+    before = stored.manifest.artefacts()
+    _weights_flipped(stored.root / "models" / "m" / ("a" * 16))
+    [row] = stored.entries("models")
+    shutil.copy(stored.root / row.file, (stored.root / row.file).with_name(f"all-{'1' * 16}.parquet"))
+    (stored.root / row.file).unlink()
+    lose(stored.root, "manifest.sqlite")
+    found = recover(stored.root)
+    assert [left.file for left in found.damaged] == [f"models/m/{'a' * 16}/model.safetensors"]
+    assert "their SHA-256 is" in found.damaged[0].reason
+    assert open_warehouse().manifest.artefacts() == before
+
+
+@pytest.mark.parametrize("name", ["../../../../etc", "a" * 15, "A" * 16, "a" * 16 + "\n", ""])
+def test_a_row_that_names_something_else_than_a_checkpoint_is_not_placed(stored, open_warehouse, name):
+    file = stored.root / stored.current(MODEL).file
+    metadata = {k: v for k, v in pl.read_parquet_metadata(file).items() if k.startswith("xlwh.")}
+    frame = pl.read_parquet(file, glob=False, hive_partitioning=False)
+    file.unlink()
+    frame.write_parquet(file, metadata=metadata | {CHECKPOINT: name})
+    lose(stored.root)
+    reasons = {left.file: left.reason for left in recover(stored.root).unplaced}
+    assert "not 16 hexadecimal digits" in reasons[file.relative_to(stored.root).as_posix()]
+    assert open_warehouse().current(MODEL) is None

@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 from two_models import CONVERTED, Bench
 
+from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.steps.base import no_progress
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.runner import fresh
 from xlwh.store import Slot, empty
-from xlwh.store.manifest import ConflictError
+from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.rewrite import Pending
 from xlwh.upkeep import rename, scope
 from xlwh.upkeep.names import renamed_study
@@ -187,23 +188,29 @@ def test_a_checkpoint_that_was_made_here_moves_with_its_row(bench):
     """As long as the step of models has no plan, its rows keep their fingerprint."""
     made = bench.make(bench.context(), "examples")
     types = empty("models").schema
-    row = dict.fromkeys(types) | {
-        "model": "a", "kind": "finetuned", "source": "b", "recipe": '{"base": "b", "dataset": "nli"}'
-    }  # fmt: skip
     mark = "0123456789abcdef0123456789abcdef"
     folder = made.warehouse.root / "models" / "a" / mark[:16]
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text("weights")
+    row = dict.fromkeys(types) | {
+        "model": "a", "kind": "finetuned", "source": "b", "recipe": '{"base": "b", "dataset": "nli"}',
+        "weight_hash": sha256([folder / "model.safetensors"]),
+    }  # fmt: skip
     (made.warehouse.root / "tables/models/model=a").mkdir(parents=True)
     file = "tables/models/model=a/all-x.parquet"
     pl.DataFrame([row], schema=types).write_parquet(made.warehouse.root / file)
-    from xlwh.digests import sha256
-    from xlwh.store.manifest import NewFile
-
     path = made.warehouse.root / file
     stored = NewFile(Slot("models", ("a",)), file, mark, 1, path.stat().st_size, 4, sha256([path]))
     made.warehouse.manifest.commit([stored])
     after = under(made, "model", "a", "new")
+    # No digests: its row says which weights it has.
+    before = made.warehouse.manifest.head()
+    (folder / "model.safetensors").write_text("veights")
+    with pytest.raises(StoreError, match=r"model\.safetensors of model `a` is damaged: .* Run: xlwh repair"):
+        Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
+    assert made.warehouse.manifest.head() == before
+    assert not (made.warehouse.root / "models" / "new").exists()
+    (folder / "model.safetensors").write_text("weights")
     entries = Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
     entry = next(entry for entry in entries if entry.slot.table == "models")
     moved = made.warehouse.root / "models" / "new" / entry.fingerprint[:16]

@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 import small_study
 
-from xlwh.errors import XlwhError
+from xlwh.errors import StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps.base import no_progress
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.planning import NotApplicable, definition_of
 from xlwh.store import Warehouse
+from xlwh.store.artefacts import faults
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep import scope
@@ -93,6 +94,40 @@ def test_nothing_is_to_be_made_after_a_renaming(filled, tmp_path, what, old):
                 assert old not in frame[column].to_list(), (str(entry.slot), column)
     scope.renew(context.planner)
     assert context.warehouse.hidden() == []
+
+
+@pytest.mark.parametrize(("what", "old"), [("model", "nli_en"), ("dataset", "nli_train")])
+def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(filled, tmp_path, what, old):
+    """Its bytes would be committed again as those that were made."""
+    study = renamed_study(filled.study, what, old, "quite.new")
+    context = copy_of(filled, study, tmp_path / "w")
+    root = context.warehouse.root
+    before = {path for path in root.rglob("*") if "cache" not in path.parts}
+    head = context.warehouse.manifest.head()
+    known = context.warehouse.manifest.artefacts()["model", "nli_en"]
+    for damaged in known.files:
+        path = root / damaged.file
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 4]))
+        with pytest.raises(StoreError, match=f"{damaged.file} of model `nli_en` is damaged: .* xlwh repair"):
+            Renamer(study, context.warehouse, what, old, "quite.new").run(no_progress)
+        path.write_bytes(content)
+    assert context.warehouse.manifest.head() == head
+    assert {path for path in root.rglob("*") if "cache" not in path.parts} == before
+
+
+def test_a_copy_that_a_killed_renaming_left_is_not_taken_for_whole(filled, tmp_path):
+    study = renamed_study(filled.study, "model", "nli_en", "quite.new")
+    context = copy_of(filled, study, tmp_path / "w")
+    known = context.warehouse.manifest.artefacts()["model", "nli_en"]
+    left = context.warehouse.root / "models" / "quite.new" / known.fingerprint
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"others")
+    Renamer(study, context.warehouse, "model", "nli_en", "quite.new").run(no_progress)
+    assert stale(context) == []
+    made = context.warehouse.manifest.artefacts()["model", "quite.new"]
+    assert not list(faults(context.warehouse.root, made, deep=True))
+    assert len(made.files) == len(known.files)
 
 
 def test_a_study_names_all_that_it_makes(filled, tmp_path):
