@@ -265,20 +265,37 @@ def converged(warehouse: Warehouse, table: str) -> Verdict:
 def every_run_has_tokens(warehouse: Warehouse, table: str) -> Verdict:
     """Every attribution run has an attribution for each sub-token of its example, and no token lacks a run.
 
-    What is not tokenised yet has no sub-tokens to count: there, it has some.
+    Of a question and its text that window is explained which holds the answer: there, for each sub-token of the window's
+    text, and for no more than there are. What is not tokenised yet has no sub-tokens to count: there, it has some.
     """
     here = ["model", "language", "dataset"]
     example = [*here, "split", "example_id"]
     run = [*example, "method", "target"]
-    attributed = warehouse.scan(table).group_by(run).agg(pl.len().alias("attributed"))
+    windows = warehouse.scan("answer_spans").select(*example, "window_start", "window_end")
+    in_window = pl.col("position").is_between("window_start", "window_end")
+    attributed = (
+        warehouse.scan(table)
+        .join(windows, on=example, how="left")
+        .group_by(run)
+        .agg(
+            attributed=pl.len(),
+            lacking=pl.col("window_end").first() - pl.col("window_start").first() + 1 - in_window.sum(),
+        )
+    )
     tokens = warehouse.scan("tokens").group_by(example).agg(pl.len().alias("tokens"))
     tokenised = tokens.select(*here, tokenised=True).unique()
     runs = warehouse.scan("attribution_runs").select(*run, ran=True)
     joined = runs.join(attributed, on=run, how="full", coalesce=True).join(tokens, on=example, how="left")
+    surplus = pl.col("attributed").cast(pl.Int64) - pl.col("tokens").cast(pl.Int64)
+    is_whole = (
+        pl.when(pl.col("lacking").is_null())
+        .then(surplus == 0)
+        .otherwise((surplus <= 0) & (pl.col("lacking") == 0))
+    )
     bad = joined.join(tokenised, on=here, how="left").filter(
         pl.col("attributed").is_null()
         | pl.col("ran").is_null()
-        | (pl.col("tokenised") & pl.col("attributed").ne_missing(pl.col("tokens").cast(pl.UInt32)))
+        | (pl.col("tokenised") & ~is_whole.fill_null(value=False))
     )
     return Verdict(_by_partition(bad, table), _height(runs))
 

@@ -237,6 +237,22 @@ def test_attributions_of_every_token(store):
     assert found == one
 
 
+def test_attributions_of_the_window_that_holds_an_answer(store):
+    tokens = [{"position": n} for n in range(6)]
+    spans = [{"window_start": 3, "window_end": 4, "start_position": 3, "end_position": 3}]
+    one = [{"model": "m", "language": "en", "rows": 1}]
+    for explained, expected in (
+        ((0, 1, 3, 4, 5), []),
+        ((0, 3, 4), []),
+        ((0, 1, 2, 3, 5), one),
+        ((0, 1, 2), one),
+        ((0, 1, 2, 3, 4, 5, 6), one),
+    ):
+        attributed = [{"position": n} for n in explained]
+        made = store(tokens=tokens, answer_spans=spans, attribution_runs=[{}], token_attributions=attributed)
+        assert faults(made, "token_attributions", "every_run_has_tokens") == expected, explained
+
+
 def test_attributions_of_what_is_not_tokenised_yet(store):
     warehouse = store(attribution_runs=[{}, {"example_id": "2"}], token_attributions=[{"position": 0}])
     found = faults(warehouse, "token_attributions", "every_run_has_tokens")
