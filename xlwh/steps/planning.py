@@ -300,6 +300,11 @@ class Planner:
         made = plan.writing.get(entry.slot)
         return made if made is not None and entry.fingerprint == made.fingerprint else None
 
+    def file(self, entry: Entry) -> Path:
+        """Where a file lies that is about to be read. StoreError where it has other bytes than were written."""
+        require_undamaged(self.warehouse.root, entry)
+        return self.warehouse.root / entry.file
+
     def pin(self, model: str) -> Pin:
         """The identity of a model's files, as they are now."""
         if model not in self._pins:
@@ -480,8 +485,7 @@ class Partition:
 
     def file(self, entry: Entry) -> Path:
         """A file that decides which jobs there are. StoreError where it has other bytes than were written."""
-        require_undamaged(self.root, entry)
-        return self.root / entry.file
+        return self.planner.file(entry)
 
     def use(self, model: str, *options: str, only_tokens: bool = False) -> ModelUse:
         """A model with those of its options that reach the rows of this step."""

@@ -135,6 +135,10 @@ class Imagined(Planner):
             found.add("files")
         return frozenset(found)
 
+    def file(self, entry: Entry) -> Path:
+        # What stands in lies outside of the warehouse, and was never committed.
+        return Path(entry.file) if entry.slot in self.imagined else super().file(entry)
+
     def pin(self, model: str) -> Pin:
         if model not in self._pins:
             self._pins[model] = self._pin_of_made(model) or self._pin_on_hub(model) or super().pin(model)

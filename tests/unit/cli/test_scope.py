@@ -278,7 +278,8 @@ def test_a_stored_file_that_cannot_be_read_ends_in_no_traceback(xlwh, study, mad
     Path("study.toml").write_text(text)
     code, out, err = xlwh("materialize", "parallelism", "tokens")
     assert "Traceback" not in err
-    assert "partitions in" in out
+    # What is planned from a damaged file stops the run before it begins.
+    assert "partitions in" in out or "Nothing was made" in err
     assert code == 0 or "xlwh repair" in err or "ComputeError" in err
     assert code == 0 or "unreadable" in xlwh("check")[1]
 
