@@ -7,7 +7,7 @@ Several processes may do it at once; they write the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from xlwh.store.kept import (
 )
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.manifest import Snapshot
+from xlwh.store.slots import Entry
 from xlwh.store.views import Definitions, View, require_view, shipped_sql
 
 BATCH_BYTES = 4_000_000
@@ -98,8 +99,8 @@ class Keeper:
         self._kept: dict[str, Kept] = {}
         self._files: dict[str, dict[Values, File]] = {}
         """Of the views that are kept, by slice."""
-        self._sound: set[str] = set()
-        """Files that were read, and are those that were written."""
+        self._sound: set[Hashable] = set()
+        """Files and groups of files that were read, and are those that were written."""
         self._restricted: set[str] = set()
         """Tables and kept views that show a part of their rows at the moment."""
         self._database: duckdb.DuckDBPyConnection | None = None
@@ -210,10 +211,10 @@ class Keeper:
             note_change(self._root)
         done = 0
         self._progress(view.name, done, len(missing))
-        for batch in self._batches(view, missing):
+        damages = self._damages(view, missing)
+        for batch in self._batches(view, [values for values in missing if values not in damages]):
             if self._stopped:
                 raise SqlError("stopped")
-            self._require_undamaged(view, batch)
             self._restrict(database, view, batch)
             if len(batch) == 1:
                 self._write_one(database, view, columns, batch[0])
@@ -221,6 +222,9 @@ class Keeper:
                 self._write_several(database, view, columns, batch)
             done += len(batch)
             self._progress(view.name, done, len(missing))
+        if damages:
+            others = f" It and {len(damages) - 1} other parts were left out." if len(damages) > 1 else ""
+            raise StoreError(f"{next(iter(damages.values()))}{others}")
         found = kept(self._root, self._prints, view.name)
         if found is None:
             raise SqlError("files of its rows were removed while it was computed; run it again.")
@@ -364,26 +368,38 @@ class Keeper:
                 catalogue.make_files_view(database, self._root, key, entries)
             (self._restricted.discard if whole else self._restricted.add)(key)
 
-    def _require_undamaged(self, view: View, batch: Sequence[Values]) -> None:
-        """Raise `StoreError` where a file that these slices read is not the one that was written."""
+    def _damages(self, view: View, slices: Sequence[Values]) -> dict[Values, StoreError]:
+        """Slices that read a file which is not the one that was written, and what is wrong with it."""
+        found = {}
+        for values in slices:
+            try:
+                self._require_undamaged(view, values)
+            except StoreError as error:
+                found[values] = error
+        return found
+
+    def _require_undamaged(self, view: View, values: Values) -> None:
         inputs, prints = self._prints.inputs(view.name), self._prints
-        entries = [entry for table in inputs.stored for entry in prints.stored.every(table)]
+        for table in inputs.stored:
+            self._require_sound((table,), prints.stored.every(table))
         for table in inputs.files:
             columns = prints.shared(view.name, table)
-            groups = prints.stored.groups(table, columns)
-            wanted = dict.fromkeys(_project(view, columns, values) for values in batch)
-            entries += [entry for each in wanted for entry in groups.get(each, ())]
-        for entry in entries:
-            if entry.file not in self._sound:
-                require_undamaged(self._root, entry)
-                self._sound.add(entry.file)
+            place = _project(view, columns, values)
+            self._require_sound((table, columns, place), prints.stored.groups(table, columns).get(place, ()))
         for other in inputs.kept:
-            for file in self._files_of(view, other, batch):
+            for file in self._files_of(view, other, [values]):
                 if file.name in self._sound:
                     continue
                 if (damaged := kept_damage(self._root, file.name)) is not None:
                     raise StoreError(f"{KEPT}/{file.name} is damaged: {damaged}. Run: xlwh catalogue")
                 self._sound.add(file.name)
+
+    def _require_sound(self, what: Hashable, entries: Iterable[Entry]) -> None:
+        """`StoreError` where one of the files `what` is damaged; each is looked at once."""
+        if what not in self._sound:
+            for entry in entries:
+                require_undamaged(self._root, entry)
+            self._sound.add(what)
 
     def _write_one(
         self, database: duckdb.DuckDBPyConnection, view: View, columns: Sequence[Column], values: Values
