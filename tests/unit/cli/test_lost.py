@@ -143,7 +143,7 @@ def pristine(tmp_path_factory):
     warehouse = Warehouse(folder / "warehouse", create=True)
     for language, text in (("en", "yes"), ("de", "ja")):
         frame = examples_frame([(text, None)], language=language)
-        warehouse.write({Slot("examples", ("nli", language), "dev"): frame}, "f")
+        warehouse.write({Slot("examples", ("nli", language), "dev"): frame}, "f" * 32)
     warehouse.build_catalogue()
     shutil.copytree(warehouse.root, folder / "copy")
     return folder
@@ -256,6 +256,7 @@ def commands(other: Path) -> dict[str, tuple[object, ...]]:
         "drop": ("--yes",),
         "rename": ("model", "a", "b"),
         "recover": None,
+        "manifest": (),
     }
 
 
