@@ -353,9 +353,8 @@ def test_two_processes_do_not_train_the_same_model(job: Job, load_base: Callable
         [
             sys.executable,
             "-c",
-            "import fcntl, os, sys\n"
-            "f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); f.write(str(os.getpid())); f.flush()\n"
-            "print('held', flush=True); sys.stdin.read()",
+            "import sys\nfrom pathlib import Path\nfrom xlwh.store.locks import FileLock\n"
+            "with FileLock(Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    sys.stdin.read()",
             str(lock),
         ],
         stdin=subprocess.PIPE,
