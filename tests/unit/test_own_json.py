@@ -18,11 +18,12 @@ from xlwh.errors import XlwhError
 from xlwh.heads.export import read_mask
 from xlwh.models import finetune
 from xlwh.models.made import training_columns
-from xlwh.selftest.items import Result
+from xlwh.selftest.items import ITEMS, Result
 from xlwh.selftest.stored import SelfTests
 from xlwh.sources.mirror import Mirror
 from xlwh.steps.job import RECIPE, recipe_of
-from xlwh.store import kept, metrics, staging
+from xlwh.store import Slot, kept, metrics, staging
+from xlwh.store.claims import FileClaims
 from xlwh.store.connect import KEPT
 
 OTHERS: tuple[Any, ...] = (None, True, -1, 10**400, 1e300, float("nan"), "", "x\0", [], [[]], {}, {"x": 1})
@@ -57,11 +58,11 @@ TRAINING = {
     "model": "m", "recipe": {"dataset": "d", "languages": ["en"], "seed": 1, "epochs": 2.0}, "train_examples": 3,
     "train_steps": 4, "best_step": 2, "dev_score": 0.5, "duration_s": 1.5, "stopped_early": False,
 }  # fmt: skip
-RESULT = Result("padding", "predictions", "passed", 1e-7, 1e-4, "").row()
+RESULTS = [Result(each.name, each.capability, "passed", 1e-7, 1e-4, "").row() for each in ITEMS]
 
 
 def _staging(path: Path) -> object:
-    return list(staging.abandoned(path.parents[2]))
+    return list(staging.abandoned(path.parents[2], FileClaims(path.parents[2])))
 
 
 def _kept(path: Path) -> object:
@@ -98,14 +99,14 @@ def _recipe(path: Path) -> object:
 
 
 READERS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
-    "slots of staged work": ("staging/0123/slots.json", {"slots": ["a", "b"], "fingerprint": "f"}, _staging),
+    "slots of staged work": ("staging/0123/slots.json", {"slots": [str(Slot("tokens", ("m", "en"), "nli")), str(Slot("examples", ("nli", "en"), "dev"))], "fingerprint": "f"}, _staging),
     "columns of kept rows": (f"{KEPT}/v/columns.json", [["a", "BIGINT", "BIGINT"], ["b", "HUGEINT", "VARCHAR"]], _kept),
     "results of metrics": (
         "metrics/current.json",
         {"m": {"file": "m-1.parquet", "function": "p:f", "description": "D."}},
         lambda path: metrics.current(path.parents[1]),
     ),
-    "results of self-tests": ("cache/self-tests/x.json", [RESULT, RESULT], _self_test),
+    "results of self-tests": ("cache/self-tests/x.json", RESULTS, _self_test),
     "record of a training": ("models/m/training.json", TRAINING, _training),
     "mask of heads": ("pruned/mask.json", {"removed_heads": {"0": [1, 2], "3": [0]}}, lambda path: read_mask(path.read_text(errors="replace"))),
     "list of a mirror": (

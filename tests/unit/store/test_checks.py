@@ -42,6 +42,7 @@ def without_digest(warehouse, entry) -> None:
         connection.execute(
             "update versions set digest = null, size_bytes = ? where file = ?", (size, entry.file)
         )
+    warehouse.manifest.rewrite_journal()
 
 
 def rewrite(warehouse, entry, frame=None, **changes) -> None:
