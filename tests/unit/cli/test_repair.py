@@ -154,6 +154,7 @@ def test_what_a_check_of_the_study_refuses_stays(xlwh, made):
 
 
 def test_what_another_process_replaced_meanwhile_is_left_to_it(xlwh, made, monkeypatch):
+    frame = made.scan("tokens", model="a", language="en").collect()
     flip(path_of(made, EXAMPLES))
     flip(path_of(made, TOKENS))
     sound = made.current(TOKENS)
@@ -161,7 +162,6 @@ def test_what_another_process_replaced_meanwhile_is_left_to_it(xlwh, made, monke
 
     def planned(*arguments):
         found = genuine(*arguments)
-        frame = made.scan("tokens", model="a", language="en").collect()
         replaced[:] = made.write({TOKENS: frame}, sound.fingerprint)
         return found
 
