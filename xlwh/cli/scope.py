@@ -108,6 +108,12 @@ def rename(what: What, old: str, new: str, dry_run: bool, yes: bool, study_file:
 
     study, warehouse = load(study_file), Warehouse(root)
     renamer = Renamer(study, warehouse, what, old, new)
+    if renamer.is_done:
+        click.echo(f"What is stored of {what} `{old}` is called `{new}` already.")
+        if not dry_run:
+            scope.renew(Planner(study, warehouse, Zoo(study, warehouse)))
+            warn(keep_again(warehouse))
+        return
     moves = renamer.moves()
     if not moves:
         raise MissingDataError(f"Nothing is stored of {what} `{old}`.")

@@ -77,7 +77,11 @@ class Renamer:
         names = known((self.study, self._former), self._entries)
         self._renaming = Renaming(self.what, self.old, self.new, names)
         taken = [entry.slot for entry in self._entries if self.new in self._named(entry.slot)]
-        if taken:
+        was_stored = any(f"/{self.what}={self.old}/" in file for file in self.warehouse.manifest.files())
+        is_stored = any(self.old in self._named(entry.slot) for entry in self._entries)
+        self.is_done = bool(taken) and was_stored and not is_stored
+        """Whether everything has the new key already, as after a run that was killed once it had committed."""
+        if taken and not self.is_done:
             raise StoreError(
                 f"There are {len(taken)} files of {self.what} `{self.new}` already, such as {taken[0]}. If the study no "
                 "longer needs them, remove them first: xlwh drop"

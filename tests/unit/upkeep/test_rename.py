@@ -174,6 +174,15 @@ def test_refusals(bench):
         Renamer(made.study, made.warehouse, "dataset", "third", "second")
 
 
+def test_what_was_renamed_already_is_done(bench):
+    """As after a run that was killed when it had committed."""
+    made = bench.make(bench.context(), "examples")
+    after = under(made, "dataset", "nli", "new")
+    assert not Renamer(after.study, made.warehouse, "dataset", "nli", "new").is_done
+    Renamer(after.study, made.warehouse, "dataset", "nli", "new").run(no_progress)
+    assert Renamer(after.study, made.warehouse, "dataset", "nli", "new").is_done
+
+
 def test_hidden_files_are_shown_where_the_study_names_the_new_key(bench):
     made = bench.make(bench.context())
     after = under(made, "model", "a", "new")
