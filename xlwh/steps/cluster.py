@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,13 +23,14 @@ from typing import Any
 
 from xlwh.errors import StoreError, XlwhError
 from xlwh.models import threads
-from xlwh.models.zoo import KEEP
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.bench import Bench, load_libraries, reporting
+from xlwh.steps.errand import Errand
 from xlwh.steps.plan import STEPS, Step
 from xlwh.steps.planning import definition_of
 from xlwh.store import Warehouse
 from xlwh.store.claims import FileClaims
+from xlwh.store.host import host_name, machine
 from xlwh.store.manifest_file import has_manifest
 from xlwh.study import Study
 
@@ -67,9 +67,7 @@ class Facts:
         found = {"python": ".".join(map(str, sys.version_info[:2]))} | {
             name: _version(name) for name in names
         }
-        boot = Path("/proc/sys/kernel/random/boot_id")
-        host = socket.gethostname()
-        return cls(host, boot.read_text(encoding="ascii").strip() if boot.exists() else host, found)
+        return cls(host_name(), machine(), found)
 
 
 def _version(package: str) -> str:
@@ -223,28 +221,13 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
-class Actor:
+class Actor(Errand):
     """The command's side of one actor."""
 
     def __init__(self, cluster: Cluster, place: int, actor: Any, starts: int) -> None:
-        self.starts = starts + 1
-        self.models: deque[str] = deque(maxlen=KEEP)
+        super().__init__(actor.load.remote().future(), starts)
         self._cluster, self._place, self._actor = cluster, place, actor
-        self._start: Future[Any] = actor.load.remote().future()
-        self._task: Future[Any] | None = None
-        self._key: Key | None = None
-        self._report: Progress | None = None
         self._lost: BaseException | None = None
-
-    @property
-    def awaited(self) -> Future[Any]:
-        """See `Worker.awaited`."""
-        return self._start if self._task is None else self._task
-
-    @property
-    def is_idle(self) -> bool:
-        """See `Worker.is_idle`."""
-        return not self.is_dead and self._task is None and self._start.done()
 
     @property
     def is_dead(self) -> bool:
@@ -274,23 +257,16 @@ class Actor:
             ) from error
         if isinstance(started, XlwhError):
             raise started
-        self.starts = 0
-        if key.model is not None:
-            with suppress(ValueError):
-                self.models.remove(key.model)
-            self.models.append(key.model)
-        self._key, self._report = key, report
+        self._take(key, report)
         # Its name is what Ray's dashboard shows.
         make = self._actor.make.options(name=f"{step.name} {key}")
         self._task = make.remote(step.name, key, force).future()
 
     def ended(self) -> tuple[Key, StepResult | Exception | None] | None:
         """See `Worker.ended`."""
-        if self._task is None or not self._task.done():
+        if (finished := self._finished()) is None:
             return None
-        assert self._key is not None
-        key, task = self._key, self._task
-        self._task = self._key = self._report = None
+        key, task = finished
         error = task.exception()
         if self._cluster.is_lost(error):
             self._lost = error

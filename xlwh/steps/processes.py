@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import types
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,11 +21,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-from xlwh.models.zoo import KEEP
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.bench import Bench, load_libraries, reporting
+from xlwh.steps.errand import Errand
 from xlwh.steps.plan import Step
 from xlwh.study import Study
 
@@ -56,34 +54,19 @@ class Processes:
         """Nothing is left when its workers were ended."""
 
 
-class Process:
+class Process(Errand):
     """The parent's side of one worker process."""
 
     def __init__(self, study: Study, root: Path, device: str | None = None, starts: int = 0) -> None:
-        self.starts = starts + 1
-        self.models: deque[str] = deque(maxlen=KEEP)
         spawn = multiprocessing.get_context("spawn")
         self._line, other = spawn.Pipe()
         self._executor = ProcessPoolExecutor(1, spawn, _begin, (study, root, device, other))
         with _spawning():
-            self._start: Future[int] = self._executor.submit(_load)
+            super().__init__(self._executor.submit(_load), starts)
         [self._process] = (self._executor._processes or {}).values()
         # The worker's end is its own now: when it dies, ours must find that nobody is there.
         other.close()
-        self._task: Future[StepResult] | None = None
-        self._key: Key | None = None
-        self._report: Progress | None = None
         self._cut = False
-
-    @property
-    def awaited(self) -> Future[Any]:
-        """See `Worker.awaited`."""
-        return self._start if self._task is None else self._task
-
-    @property
-    def is_idle(self) -> bool:
-        """See `Worker.is_idle`."""
-        return not self.is_dead and self._task is None and self._start.done()
 
     @property
     def is_dead(self) -> bool:
@@ -107,12 +90,7 @@ class Process:
     def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
         """See `Worker.begin`."""
         self._start.result()  # raises where it could not load its libraries
-        self.starts = 0
-        if key.model is not None:
-            with suppress(ValueError):
-                self.models.remove(key.model)
-            self.models.append(key.model)
-        self._key, self._report = key, report
+        self._take(key, report)
         try:
             self._task = self._executor.submit(_make, step.name, key, force)
         except BrokenProcessPool as error:
@@ -121,11 +99,9 @@ class Process:
 
     def ended(self) -> tuple[Key, StepResult | Exception | None] | None:
         """See `Worker.ended`."""
-        if self._task is None or not self._task.done():
+        if (finished := self._finished()) is None:
             return None
-        assert self._key is not None
-        key, task = self._key, self._task
-        self._task = self._key = self._report = None
+        key, task = finished
         error = task.exception()
         if isinstance(error, BrokenProcessPool):
             self._cut = True

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 from xlwh.errors import HeldError
+from xlwh.store.host import host_name
 
 _LONGEST = 400
 """Bytes of a holder's name."""
@@ -22,12 +21,7 @@ _ASKED_S = 0.05
 
 def this_process() -> str:
     """This process, as others are told of it."""
-    return f"process {os.getpid()} on host {_host()}"
-
-
-@cache
-def _host() -> str:
-    return socket.gethostname()
+    return f"process {os.getpid()} on host {host_name()}"
 
 
 def holder_of(path: Path) -> str | None:
