@@ -162,12 +162,12 @@ def last(connection: Connection, name: Name, fingerprint: str) -> Artefact | Non
     return next(_grouped(rows), None)
 
 
-def states(connection: Connection) -> list[tuple[str, int | None, int]]:
-    """(file, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
+def states(connection: Connection) -> list[tuple[str, str, int | None, int]]:
+    """(file, digest, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
     if not _exists(connection):
         return []
-    rows = connection.execute("select file, valid_to, removed from artefacts order by valid_from")
-    found: list[tuple[str, int | None, int]] = rows.fetchall()
+    rows = connection.execute("select file, digest, valid_to, removed from artefacts order by valid_from")
+    found: list[tuple[str, str, int | None, int]] = rows.fetchall()
     return found
 
 

@@ -7,23 +7,26 @@ The clock is the server's.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from xlwh.errors import StoreError
-from xlwh.store import journal
+from xlwh.store import journal, metrics
+from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
 from xlwh.store.journal import History, Journal, about, history
-from xlwh.store.manifest import Scope
+from xlwh.store.manifest import NewFile, Scope
 from xlwh.store.manifest_file import require_same
 from xlwh.store.manifest_sql import SqlManifest, fill, note_scope, scope_of
+from xlwh.store.objects import behind
 from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -95,6 +98,23 @@ class PostgresManifest(SqlManifest):
         if is_commit:
             self._follow()
         return result
+
+    def commit(
+        self,
+        put: Sequence[NewFile] = (),
+        drop: Sequence[Slot] = (),
+        expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
+    ) -> list[Entry]:
+        if (objects := behind(self._root)) is not None:
+            files = [(each.file, each.size_bytes, each.digest) for each in put]
+            for artefact in artefacts:
+                files += [(each.file, each.size_bytes, each.digest) for each in artefact.files]
+            objects.send(files)
+            if any(artefact.kind == "metric" for artefact in artefacts):
+                objects.put(metrics.TOLD, (self._root / metrics.TOLD).read_bytes())
+        return super().commit(put, drop, expected, artefacts, gone)
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""

@@ -20,6 +20,7 @@ from xlwh.store.manifest_postgres import create, everything, first_values, ident
 from xlwh.store.manifest_rebuilt import set_aside, write_file
 from xlwh.store.place import Place, is_embedded, read_place, write_place
 from xlwh.store.postgres import Address, Database
+from xlwh.store.roots import name_of, source_of
 
 _Manifest = tuple[dict[str, str], History, Scope | None]
 """What it says of itself, its history, whose scope it has."""
@@ -37,11 +38,11 @@ def to_postgres(root: Path, address: Address) -> str:
         mark = Journal(root / journal.NAME).mark()
         if not is_embedded(root) and (found := _readable(root)) is not None:
             if found.address == address:
-                return f"The manifest of {root} is in {address} already."
+                return f"The manifest of {name_of(root)} is in {address} already."
             return _between(root, Database(found.address), database)
         if not os.path.lexists(root / MANIFEST) and mark is not None and known == mark.identity:
             write_place(root, Place(address, known))
-            return f"The manifest of {root} is the one in {address} again."
+            return f"The manifest of {name_of(root)} is the one in {address} again."
         if not is_embedded(root):
             read_place(root)  # says what is wrong with it
         if has_manifest(root):
@@ -49,7 +50,7 @@ def to_postgres(root: Path, address: Address) -> str:
         values = first_values(database)
         _create(root, database, (values, History(values["identity"], values["began_at"]), None))
         write_place(root, Place(address, values["identity"]))
-        return f"The warehouse {root} is made, with its manifest in {address}."
+        return f"The warehouse {name_of(root)} is made, with its manifest in {address}."
 
 
 def _readable(root: Path) -> Place | None:
@@ -103,6 +104,10 @@ def _between(root: Path, before: Database, after: Database) -> str:
 def to_sqlite(root: Path) -> str:
     """Have the manifest of a warehouse in the warehouse itself; what was done, in words."""
     path = root / MANIFEST
+    if (url := source_of(root)) is not None:
+        raise StoreError(
+            f"The manifest of {url} can be in PostgreSQL only: a SQLite file serves one machine."
+        )
     if is_embedded(root):
         if not has_manifest(root):
             raise StoreError(f"There is no warehouse at {root}. Run: `xlwh materialize` or `xlwh demo`.")

@@ -30,6 +30,7 @@ from xlwh.steps.planning import Made, NotApplicable, Planner
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
 from xlwh.store.artefacts import faults
+from xlwh.store.checkpoints import bring
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
@@ -219,6 +220,7 @@ class Imagined(Planner):
         assert planned.job.folder is not None
         known = self.warehouse.manifest.artefact(("model", model), planned.job.folder.name)
         root, read = self.warehouse.root, self.warehouse.hashes.digest
+        bring(root, known)
         if planned.job.folder.is_dir() and (known is None or not any(faults(root, known, True, read))):
             # Trained already: only its row is made anew.
             return self.zoo.pin_made(model, planned.job.folder)
@@ -251,7 +253,7 @@ class Imagined(Planner):
         """End of the name of the architecture that a training on a dataset gives."""
         for entry in planned.job.reads:
             if entry.slot.table == "examples" and entry.slot.keys[0] == dataset:
-                rows = pl.scan_parquet(self.warehouse.root / entry.file, hive_partitioning=False, glob=False)
+                rows = pl.scan_parquet(self.file(entry), hive_partitioning=False, glob=False)
                 task = rows.select("task").head(1).collect()
                 if task.height:
                     wanted = {"sentence_pair": "sequence_classification"}.get(task.item(), task.item())
