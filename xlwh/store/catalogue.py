@@ -25,7 +25,7 @@ from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store.addresses import HERE, MARK, make_macros, paths, place_mark
-from xlwh.store.connect import FORM, KEPT, NAME, CatalogueInfo, read_info, same_place
+from xlwh.store.connect import FORM, KEPT, NAME, CatalogueInfo, read_info, read_objects, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.kept import (
@@ -124,9 +124,10 @@ def _note_superseded(root: Path, before: Mapping[str, Collection[str]], after: M
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The catalogue in `path`, new or not; whole in that one file at the end."""
+def _writable(path: Path, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue in `path`, new or not, of the warehouse at `root`; whole in that one file at the end."""
     with duckdb.connect() as database:
+        read_objects(database, root)
         database.execute(f"attach {quoted(str(path))} as catalogue (storage_version {quoted(_STORAGE)})")
         database.execute("use catalogue")
         yield database
@@ -149,7 +150,7 @@ def _make(
 ) -> None:
     definitions = sources.load()
     check(definitions)
-    with _writable(path) as database:
+    with _writable(path, root) as database:
         fill(database, root, snapshot, definitions, TABLES, guarded=True, kept=kept)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, definitions.views.values())
@@ -170,7 +171,7 @@ def _update(
     Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
     """
     tables = [table for table in TABLES if changed is None or table in changed]
-    with _writable(path) as database:
+    with _writable(path, root) as database:
         make_macros(database, root, root / NAME)
         for table, files in _by_table(snapshot, tables).items():
             _make_table_views(database, root, table, files)

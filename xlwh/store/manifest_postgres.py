@@ -1,6 +1,7 @@
 """The manifest of a warehouse that several machines share: a schema of a PostgreSQL database.
 
-It holds what the embedded one holds, row by row, and keeps the same journal in the warehouse, of which it can be made anew.
+It holds what the embedded one holds, row by row, and keeps the same journal in the warehouse, of which it can be made anew;
+none where the files are in an object store, of which what is current can be made anew.
 The clock is the server's.
 """
 
@@ -26,6 +27,7 @@ from xlwh.store.objects import behind
 from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
+from xlwh.store.roots import source_of
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 
@@ -45,6 +47,8 @@ class PostgresManifest(SqlManifest):
         """
         self._root = root
         self._place = read_place(root)
+        self._has_journal = source_of(root) is None
+        """A folder that many machines share has one; a machine's folder for an object store is no place for a backup."""
         self.database = Database(self._place.address, timeout_s)
         self.journal = Journal(root / journal.NAME, timeout_s)
         self._examine()
@@ -118,6 +122,8 @@ class PostgresManifest(SqlManifest):
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""
+        if not self._has_journal:
+            return
 
         def follow() -> None:
             with self._connected() as connection:
@@ -129,6 +135,12 @@ class PostgresManifest(SqlManifest):
             raise StoreError(
                 f"The commit is made, but its record in {self.journal.path} is not: {error} The next commit makes up for it."
             ) from error
+
+    def backup_problem(self) -> str | None:
+        return super().backup_problem() if self._has_journal else None
+
+    def keeps_journal(self) -> bool:
+        return self._has_journal
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""

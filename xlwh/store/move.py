@@ -18,6 +18,7 @@ from xlwh.store.manifest import Scope
 from xlwh.store.manifest_file import ManifestFile, has_manifest, introduce, mark_moved
 from xlwh.store.manifest_postgres import create, everything, first_values, identity_of, take_out
 from xlwh.store.manifest_rebuilt import set_aside, write_file
+from xlwh.store.objects import behind
 from xlwh.store.place import Place, is_embedded, read_place, write_place
 from xlwh.store.postgres import Address, Database
 from xlwh.store.roots import name_of, source_of
@@ -48,9 +49,20 @@ def to_postgres(root: Path, address: Address) -> str:
         if has_manifest(root):
             return _out_of_file(root, database)
         values = first_values(database)
+        left = _left_there(root)
+        if left:
+            # Before that is recovered `gc` would remove it as what no commit names.
+            values["rebuilt_at"] = values["began_at"]
         _create(root, database, (values, History(values["identity"], values["began_at"]), None))
         write_place(root, Place(address, values["identity"]))
-        return f"The warehouse {name_of(root)} is made, with its manifest in {address}."
+        made = f"The warehouse {name_of(root)} is made, with its manifest in {address}."
+        return f"{made} Files of one are there already ({left}): run xlwh recover" if left else made
+
+
+def _left_there(root: Path) -> str | None:
+    """A file of a table that is in the object store of a warehouse."""
+    objects = behind(root)
+    return None if objects is None else next((each.key for each in objects.listing("tables")), None)
 
 
 def _readable(root: Path) -> Place | None:

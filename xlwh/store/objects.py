@@ -9,6 +9,7 @@ warehouse of the disk. Copies take at most XLWH_COPIES_GB (default: 50); those t
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,7 @@ from xlwh.store.files import (
     path_beside,
     publish,
     remove,
+    size,
     write_whole,
 )
 from xlwh.store.roots import SOURCE, source_of
@@ -339,11 +341,8 @@ class Objects:
 
     def _bring(self, file: str, digest: str | None, path: Path) -> None:
         self._make_room()
-        make_folder(path.parent)
-        unfinished = path_beside(path)
         try:
-            self._download(key_of(file, digest), unfinished)
-            publish(unfinished, path, final=True)
+            self._copy(key_of(file, digest), path)
         except OSError as error:
             if full_disk(error, [self.root]):
                 raise StoreError(
@@ -351,8 +350,6 @@ class Objects:
                     f"({COPIES}), or have the folder on another disk (XLWH_LOCAL)."
                 ) from error
             raise
-        finally:
-            unfinished.unlink(missing_ok=True)
         with self._lock:
             self._brought = (self._brought or 0) + path.stat().st_size
 
@@ -365,6 +362,39 @@ class Objects:
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(bring, files))
+
+    def bring_everything(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Copies of all that is in the store, whatever they take. Where a path was used again, the last that was put there."""
+        newest: dict[str, StoredObject] = {}
+        for each in sorted(self.listing(), key=lambda each: each.changed_at):
+            if each.key.startswith(STORED):
+                newest[each.key.partition("@")[0]] = each
+        wanted = [
+            (file, each)
+            for file, each in newest.items()
+            if file.startswith(_NAMED_AGAIN) or not is_file_of(self.root / file, each.size_bytes)
+        ]
+        needed, free = sum(each.size_bytes for _, each in wanted), shutil.disk_usage(self.root).free
+        if needed > free:
+            raise StoreError(
+                f"Copies of all files of {self.url} take {size(needed)}, and {size(free)} are free at {self.root}. Choose another disk "
+                "with XLWH_LOCAL."
+            )
+        done = 0
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(lambda pair: self._copy(pair[1].key, self.root / pair[0]), wanted):
+                done += 1
+                if progress is not None:
+                    progress(done, len(wanted))
+
+    def _copy(self, key: str, path: Path) -> None:
+        make_folder(path.parent)
+        unfinished = path_beside(path)
+        try:
+            self._download(key, unfinished)
+            publish(unfinished, path, final=True)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _download(self, key: str, target: Path) -> None:
         import obstore
@@ -431,16 +461,16 @@ class Objects:
             for path, state in files_in(self.root / folder)
             if not path.name.startswith(UNFINISHED)
         )
-        total, removed = sum(size for _, size, _ in found), 0
-        for used, size, path in found:
+        total, removed = sum(taken for _, taken, _ in found), 0
+        for used, taken, path in found:
             if total - removed <= limit or used > time.time() - RECENT_S:
                 break
             file = path.relative_to(self.root).as_posix()
             # What is only here is about to be committed.
             digest = sha256([path]) if file.startswith(_NAMED_AGAIN) else None
-            if self.size_of(file, digest) == size:
+            if self.size_of(file, digest) == taken:
                 remove(path)
-                removed += size
+                removed += taken
         return removed
 
 
@@ -448,7 +478,8 @@ def _may_pass(error: Exception) -> bool:
     """Whether a request may be answered when it is made again."""
     text = str(error)
     return not any(
-        told in text for told in ("not found", "Not Implemented", "NotImplemented", "InvalidArgument", "builder error")
+        told in text
+        for told in ("not found", "Not Implemented", "NotImplemented", "InvalidArgument", "builder error")
     )
 
 

@@ -35,7 +35,7 @@ from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.objects import is_there
 from xlwh.store.own import Own
-from xlwh.store.roots import root_of
+from xlwh.store.roots import name_of, root_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
 from xlwh.tables import TABLES
@@ -91,7 +91,7 @@ def take(
 
 def _checked_place(root: Path, place: Path) -> Path:
     if not place.is_dir():
-        raise StoreError(f"There is no warehouse at {place}.")
+        raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):
         raise StoreError(f"{place} is this warehouse itself.")
     if place.is_relative_to(root) or root.is_relative_to(place):
