@@ -18,7 +18,7 @@ from dagster_project.resources import Plans, Reporter, Staff, WarehouseResource,
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
 from xlwh.steps.workers import VARIABLE, Workers, take_turns
-from xlwh.store.roots import root_of
+from xlwh.store.objects import root_of
 from xlwh.study import Study, load
 
 

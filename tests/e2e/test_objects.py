@@ -14,10 +14,11 @@ from xlwh.steps import runner
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.store import Warehouse
+from xlwh.store.bucket import Bucket
 from xlwh.store.move import to_postgres
-from xlwh.store.objects import Objects, at_hand, behind
+from xlwh.store.objects import at_hand, behind, root_of
 from xlwh.store.postgres import Address
-from xlwh.store.roots import LOCAL, root_of
+from xlwh.store.roots import LOCAL
 from xlwh.study import load
 
 MEASURED = {"duration_s"}
@@ -102,13 +103,13 @@ def url(study, node, postgres):
 @pytest.fixture
 def downloads(monkeypatch):
     """The keys of what is copied from the store from here on."""
-    found, genuine = [], Objects._download
+    found, genuine = [], Bucket.download
 
     def download(self, key, target):
         found.append(key)
         genuine(self, key, target)
 
-    monkeypatch.setattr(Objects, "_download", download)
+    monkeypatch.setattr(Bucket, "download", download)
     return found
 
 
@@ -129,10 +130,10 @@ def test_a_lost_model_and_a_damaged_table_are_made_again(study, embedded, url, n
     warehouse = Warehouse(url)
     objects = behind(warehouse.root)
     assert objects is not None
-    model = next(each for each in objects.listing("models") if ".safetensors@" in each.key)
+    model = next(each for each in objects.bucket.listing("models") if ".safetensors@" in each.key)
     table = next(entry for entry in warehouse.entries() if entry.slot.table == "tokens")
     objects.remove([model.key, table.file])
-    objects.put(table.file, b"x" * table.size_bytes)
+    objects.bucket.put(table.file, b"x" * table.size_bytes)
     found = [each for each in warehouse.check(deep=True) if each.kind != "stale_catalogue"]
     assert {each.kind for each in found} == {"missing_file", "wrong_digest"}
     assert main(["repair", "--study", str(study), "--warehouse", url]) == 0

@@ -130,7 +130,8 @@ def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) ->
 def _warehouse(context: click.Context, _parameter: click.Parameter, named: Path) -> Path:
     root = named
     if ":" in str(named):
-        from xlwh.store.roots import is_url, root_of
+        from xlwh.store.objects import root_of
+        from xlwh.store.roots import is_url
 
         root = root_of(named) if is_url(named) else named
     context.find_root().obj.root = root

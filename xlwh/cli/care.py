@@ -321,7 +321,7 @@ def take(other: str, tables: tuple[str, ...], root: Path) -> int:
     from xlwh.steps.plan import tables_behind
     from xlwh.store import Warehouse
     from xlwh.store.manifest_file import has_manifest
-    from xlwh.store.roots import root_of
+    from xlwh.store.objects import root_of
     from xlwh.store.take import take as copied
 
     require_writable(root)

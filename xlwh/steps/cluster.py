@@ -32,7 +32,8 @@ from xlwh.store import Warehouse
 from xlwh.store.claims import FileClaims
 from xlwh.store.host import host_name, machine
 from xlwh.store.manifest_file import has_manifest
-from xlwh.store.roots import name_of, root_of
+from xlwh.store.objects import root_of
+from xlwh.store.roots import name_of
 from xlwh.study import Study
 
 _ANSWERS_S = 10.0

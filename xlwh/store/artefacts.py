@@ -86,6 +86,12 @@ def sql_artefact(file: str, content: bytes) -> Artefact:
     return Artefact("sql", file.removesuffix(".sql"), digest, (stored,))
 
 
+def own_files(artefacts: Iterable[Artefact]) -> list[tuple[str, int, str]]:
+    """(path, bytes, digest) of the files that belong to no row: results of metrics, and SQL."""
+    own = (each for each in artefacts if each.kind != "model")
+    return [(file.file, file.size_bytes, file.digest) for each in own for file in each.files]
+
+
 def faults(
     root: Path, artefact: Artefact, deep: bool, read: Callable[[Sequence[Path]], str] = sha256
 ) -> Iterator[tuple[ArtefactFile, Damage]]:

@@ -13,15 +13,16 @@ from pathlib import Path
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
+from xlwh.store.bucket import StoredObject
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.claims import Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.files import RESULTS, UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
-from xlwh.store.objects import STORED, Objects, StoredObject, behind
+from xlwh.store.objects import STORED, Objects, behind
 from xlwh.store.slots import Entry
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
@@ -151,7 +152,7 @@ def _in_store(
     objects: Objects, manifest: Manifest, age: _Ages, grace: timedelta, shown: set[str]
 ) -> _Unneeded:
     # Before the manifest is asked: what is committed meanwhile is none of these.
-    there = [each for each in objects.listing() if each.key.startswith(STORED) and each.key != metrics.TOLD]
+    there = [each for each in objects.bucket.listing() if each.key.startswith(STORED) and each.key != RESULTS]
     known, found = manifest.files(by_key=True), _Unneeded()
     for each in there:
         state, file = known.get(each.key), each.key.partition("@")[0]

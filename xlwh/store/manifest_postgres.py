@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from xlwh.errors import StoreError
-from xlwh.store import journal, metrics
+from xlwh.store import journal
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
+from xlwh.store.files import RESULTS
 from xlwh.store.journal import History, Journal, about, history
 from xlwh.store.manifest import NewFile, Scope
 from xlwh.store.manifest_file import require_same
@@ -117,7 +118,7 @@ class PostgresManifest(SqlManifest):
                 files += [(each.file, each.size_bytes, each.digest) for each in artefact.files]
             objects.send(files)
             if any(artefact.kind == "metric" for artefact in artefacts):
-                objects.put(metrics.TOLD, (self._root / metrics.TOLD).read_bytes())
+                objects.bucket.put(RESULTS, (self._root / RESULTS).read_bytes())
         return super().commit(put, drop, expected, artefacts, gone)
 
     def _follow(self) -> None:

@@ -282,7 +282,7 @@ class SqlManifest(ABC):
     def files(self, by_key: bool = False) -> dict[str, FileState]:
         with self._open() as connection:
             ended = settled(_stamps(connection))
-            rows = connection.execute("select file, digest, valid_to, removed from versions").fetchall()
+            rows = connection.execute("select file, '', valid_to, removed from versions").fetchall()
             rows += artefact_rows.states(connection)
         return {
             (key_of(file, digest) if by_key else file): FileState(

@@ -35,8 +35,6 @@ GROUP = "xlwh.metrics"
 FOLDER = METRICS
 """Folder in a warehouse with the results."""
 CURRENT = "current.json"
-TOLD = f"{FOLDER}/{CURRENT}"
-"""What says of each result where it comes from, by its path in the warehouse."""
 _TOLD = ("file", "function", "description")
 """What it says of each result."""
 

@@ -62,7 +62,7 @@ def to_postgres(root: Path, address: Address) -> str:
 def _left_there(root: Path) -> str | None:
     """A file of a table that is in the object store of a warehouse."""
     objects = behind(root)
-    return None if objects is None else next((each.key for each in objects.listing("tables")), None)
+    return None if objects is None else next((each.key for each in objects.bucket.listing("tables")), None)
 
 
 def _readable(root: Path) -> Place | None:

@@ -8,6 +8,7 @@ warehouse of the disk. Copies take at most XLWH_COPIES_GB (default: 50); those t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -15,17 +16,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
+from xlwh.store.bucket import Bucket, StoredObject, TakenError
 from xlwh.store.files import (
     PLACE,
+    RESULTS,
     UNFINISHED,
     files_in,
     is_file_of,
@@ -36,42 +36,42 @@ from xlwh.store.files import (
     size,
     write_whole,
 )
-from xlwh.store.roots import SOURCE, source_of
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-    from xlwh.store.artefacts import Artefact
+from xlwh.store.roots import SOURCE, folder_of, is_url, source_of, url_of
 
 COPIES = "XLWH_COPIES_GB"
 """Variable: how many gigabytes the copies of a warehouse may take on this machine."""
 DEFAULT_COPIES_GB = 50.0
 RECENT_S = 3600.0
 """Copies that were made or read since are not removed, whatever they take: somebody may be reading them."""
-AT_ONCE = 16
+AT_ONCE = 8
 """Files that are on their way at a time."""
 LISTED_S = 60.0
 """How long a list of what is in the store is believed."""
-_WAIT_S = 60.0
-"""How long a store that does not answer is waited for."""
-_WHOLE = 64_000_000
-"""Bytes of files that are put in one request, which may have the condition that there is none."""
 _NAMED_AGAIN = ("models/", "sql/")
 """Where paths are used again."""
 STORED = ("tables/", "metrics/", *_NAMED_AGAIN)
 """Folders of a warehouse whose files are in the store."""
-_BLOCK = 1 << 22
-
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """Something in the store."""
+_HEAD = """\
+# The object store whose files this folder has copies of. Written by xlwh; everything here but unfinished work (staging/)
+# can be deleted.
+"""
 
-    key: str
-    size_bytes: int
-    changed_at: datetime
+
+def root_of(where: Path | str) -> Path:
+    """The folder of a warehouse that is named by its path, or its URL: then with what the store says of its manifest."""
+    if not is_url(where):
+        return Path(where).resolve()
+    url = url_of(where)
+    folder = folder_of(url)
+    make_folder(folder)
+    if source_of(folder) is None:
+        write_whole(folder / SOURCE, f"{_HEAD}url = {json.dumps(url)}\n".encode())
+    objects = behind(folder)
+    assert objects is not None
+    objects.bring_place()
+    return folder
 
 
 def behind(root: Path | str) -> Objects | None:
@@ -132,7 +132,7 @@ class Objects:
     """The files of one warehouse in its object store."""
 
     def __init__(self, root: Path, url: str) -> None:
-        self.root, self.url = root, url
+        self.root, self.url, self.bucket = root, url, Bucket(url)
         self._lock = threading.Lock()
         self._listed: dict[str, tuple[float, dict[str, int]]] = {}
         """Folder of keys -> when it was listed, and the sizes that were found."""
@@ -141,101 +141,22 @@ class Objects:
         self._brought: int | None = None
         """Bytes since room was last made; None before."""
 
-    @cached_property
-    def _store(self) -> ObjectStore:
-        try:
-            from obstore.store import from_url
-        except ImportError:
-            raise StoreError(
-                f"A warehouse at {self.url} needs obstore. Install it: pip install 'xlwh[objects]'"
-            ) from None
-        options: dict[str, Any] = {
-            "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
-            "client_options": {"connect_timeout": "5s", "timeout": "300s", "allow_http": _may_be_plain()},
-        }
-        if (provider := _profile(self.url)) is not None:
-            options["credential_provider"] = provider
-        try:
-            return from_url(self.url, **options)
-        except Exception as error:  # whatever the environment is that it cannot read
-            raise self._failure(error) from error
-
-    def _asked(self, work: Callable[[], T]) -> T:
-        """The result of a request, once the store answers; FileNotFoundError and `AlreadyExistsError` are answers."""
-        from obstore.exceptions import BaseError, GenericError
-
-        deadline, pause = time.monotonic() + _WAIT_S, 0.2
-        while True:
-            try:
-                return work()
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise self._failure(error) from error
-                raise
-            except GenericError as error:
-                if time.monotonic() + pause > deadline or not _may_pass(error):
-                    raise self._failure(error) from error
-            except BaseError as error:
-                if type(error).__name__ == "AlreadyExistsError":
-                    raise
-                raise self._failure(error) from error
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-
-    def _failure(self, error: Exception) -> StoreError:
-        kind = type(error).__name__
-        text = str(error).partition("\n")[0].partition(": <?xml")[0].strip()[:300]
-        if kind in ("PermissionDeniedError", "UnauthenticatedError") or "redential" in text:
-            what = "does not let you in"
-            then = (
-                "Set the credentials as its other tools have them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with "
-                "boto3 installed (s3); GOOGLE_APPLICATION_CREDENTIALS (gs); AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY (az)."
-            )
-        elif "NoSuchBucket" in str(error):
-            what, then = "has no such bucket", "Make the bucket, or correct the URL."
-        elif kind == "GenericError":
-            what = "does not answer as it should"
-            then = "Look whether it runs, and at AWS_ENDPOINT_URL and AWS_REGION, or what your store has in their place."
-        else:
-            what, then = (
-                "refuses a request",
-                "A warehouse needs a store with conditional puts (If-None-Match).",
-            )
-        return StoreError(f"The object store of {self.url} {what}: {text}. {then}")
-
     # What is there.
-
-    def listing(self, folder: str = "") -> Iterator[StoredObject]:
-        """All that is in the store, or in a folder of keys."""
-        import obstore
-
-        def found() -> list[StoredObject]:
-            pages = obstore.list(self._store, folder or None)
-            return [
-                StoredObject(each["path"], each["size"], each["last_modified"])
-                for page in pages
-                for each in page
-            ]
-
-        yield from self._asked(found)
 
     def size_of(self, file: str, digest: str | None = None) -> int | None:
         """Bytes of a file in the store; None where there is none."""
-        import obstore
-
         key = key_of(file, digest)
         sizes = self._sizes("/".join(key.split("/")[:2]))
-        if key not in sizes:
-            # It may have come since the folder was listed.
-            with suppress(FileNotFoundError):
-                sizes[key] = self._asked(lambda: obstore.head(self._store, key))["size"]
+        if key not in sizes and (found := self.bucket.size_of(key)) is not None:
+            # It came since the folder was listed.
+            sizes[key] = found
         return sizes.get(key)
 
     def _sizes(self, folder: str) -> dict[str, int]:
         with self._lock:
             when, sizes = self._listed.get(folder, (-LISTED_S, {}))
             if time.monotonic() - when >= LISTED_S:
-                sizes = {each.key: each.size_bytes for each in self.listing(folder)}
+                sizes = {each.key: each.size_bytes for each in self.bucket.listing(folder)}
                 self._listed[folder] = time.monotonic(), sizes
             return sizes
 
@@ -255,60 +176,25 @@ class Objects:
             list(pool.map(lambda each: self._send(*each), files))
 
     def _send(self, file: str, size_bytes: int, digest: str | None) -> None:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         key, path = key_of(file, digest), self.root / file
         if not path.is_file():
             if self.size_of(file, digest) == size_bytes:
                 return
             raise StoreError(f"{file} is neither in {self.root} nor in {self.url}. Run the command again.")
         try:
-            if size_bytes > _WHOLE:
-                # In parts, of which the last makes the object; they cannot have the condition.
-                if self._head(key) is None:
-                    self._asked(lambda: obstore.put(self._store, key, path))
-                    return
-                raise AlreadyExistsError(key)
-            content = path.read_bytes()
-            self._asked(lambda: obstore.put(self._store, key, content, mode="create", use_multipart=False))
-        except AlreadyExistsError:
+            self.bucket.create(key, path)
+        except TakenError:
             # By a request of ours that was answered to nobody, or by another process with the same file.
-            with self._there(key) as there:
+            with self._looked_at(key) as there:
                 if sha256([there]) != (sha256([path]) if digest is None else digest):
                     raise StoreError(
                         f"{self.url}/{key} is there already, with other bytes than {path}. Nothing was committed."
                     ) from None
 
-    def _head(self, key: str) -> int | None:
-        import obstore
-
-        with suppress(FileNotFoundError):
-            return int(self._asked(lambda: obstore.head(self._store, key))["size"])
-        return None
-
-    def put(self, key: str, content: bytes) -> None:
-        """Put something in place of what is there."""
-        import obstore
-
-        self._asked(lambda: obstore.put(self._store, key, content, use_multipart=False))
-
-    def read(self, key: str) -> bytes | None:
-        """A small object; None where there is none."""
-        import obstore
-
-        with suppress(FileNotFoundError):
-            return bytes(self._asked(lambda: obstore.get(self._store, key).bytes()))
-        return None
-
     def remove(self, keys: Iterable[str]) -> None:
         """Take objects out of the store, and the copies of them out of the folder, as far as they are there."""
-        import obstore
-
-        named = sorted(keys)
-        for start in range(0, len(named), 1000):
-            with suppress(FileNotFoundError):
-                self._asked(partial(obstore.delete, self._store, named[start : start + 1000]))
+        named = list(keys)
+        self.bucket.remove(named)
         self.forget_listing()
         for key in named:
             if not key.startswith(_NAMED_AGAIN):
@@ -366,7 +252,7 @@ class Objects:
     def bring_everything(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Copies of all that is in the store, whatever they take. Where a path was used again, the last that was put there."""
         newest: dict[str, StoredObject] = {}
-        for each in sorted(self.listing(), key=lambda each: each.changed_at):
+        for each in sorted(self.bucket.listing(), key=lambda each: each.changed_at):
             if each.key.startswith(STORED):
                 newest[each.key.partition("@")[0]] = each
         wanted = [
@@ -391,56 +277,44 @@ class Objects:
         make_folder(path.parent)
         unfinished = path_beside(path)
         try:
-            self._download(key, unfinished)
+            self.bucket.download(key, unfinished)
             publish(unfinished, path, final=True)
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _download(self, key: str, target: Path) -> None:
-        import obstore
-
-        def work() -> None:
-            with target.open("wb") as stream:
-                for block in obstore.get(self._store, key).stream(min_chunk_size=_BLOCK):
-                    stream.write(block)
-
-        self._asked(work)
-
     @contextmanager
-    def _there(self, key: str) -> Iterator[Path]:
+    def _looked_at(self, key: str) -> Iterator[Path]:
         """A copy of an object for as long as it is looked at."""
         path = path_beside(self.root / "copy")
         try:
-            self._download(key, path)
+            self.bucket.download(key, path)
             yield path
         finally:
             path.unlink(missing_ok=True)
 
     def bring_place(self) -> None:
         """Have the file here that says where the manifest is, as the store has it; none where it has none."""
-        content, path = self.read(PLACE), self.root / PLACE
+        content, path = self.bucket.read(PLACE), self.root / PLACE
         if content is None:
             path.unlink(missing_ok=True)
         elif not path.is_file() or path.read_bytes() != content:
             write_whole(path, content)
 
-    def bring_own(self, artefacts: Iterable[Artefact]) -> None:
-        """Have the SQL and the results of metrics here that are current, and no other SQL."""
-        from xlwh.store.metrics import FOLDER, TOLD
-
-        wanted = {file.file: file for each in artefacts if each.kind != "model" for file in each.files}
-        for name, file in wanted.items():
-            path = self.root / name
-            if not is_file_of(path, file.size_bytes) or sha256([path]) != file.digest:
-                self.bring(name, file.digest, again=True)
+    def bring_own(self, current: Iterable[tuple[str, int, str]]) -> None:
+        """Have the SQL and the results of metrics here that are current, each as (path, bytes, SHA-256), and no other SQL."""
+        wanted = {file: (size_bytes, digest) for file, size_bytes, digest in current}
+        for file, (size_bytes, digest) in wanted.items():
+            path = self.root / file
+            if not is_file_of(path, size_bytes) or sha256([path]) != digest:
+                self.bring(file, digest, again=True)
         for path in (self.root / "sql").glob("*.sql"):
             if f"sql/{path.name}" not in wanted:
                 path.unlink(missing_ok=True)
-        told = self.read(TOLD) if any(n.startswith(f"{FOLDER}/") for n in wanted) else None
+        told = self.bucket.read(RESULTS) if any(file.startswith("metrics/") for file in wanted) else None
         if told is not None:
-            write_whole(self.root / TOLD, told)
+            write_whole(self.root / RESULTS, told)
         else:
-            (self.root / TOLD).unlink(missing_ok=True)
+            (self.root / RESULTS).unlink(missing_ok=True)
 
     # Room.
 
@@ -474,22 +348,6 @@ class Objects:
         return removed
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether a request may be answered when it is made again."""
-    text = str(error)
-    return not any(
-        told in text
-        for told in ("not found", "Not Implemented", "NotImplemented", "InvalidArgument", "builder error")
-    )
-
-
-def _may_be_plain() -> bool:
-    """Whether the environment names a store without encryption, as on one's own machine."""
-    named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
-    is_allowed = any(os.environ.get(f"{each}_ALLOW_HTTP") in ("1", "true") for each in ("AWS", "AZURE"))
-    return is_allowed or any(os.environ.get(each, "").startswith("http://") for each in named)
-
-
 def _limit() -> float:
     named = os.environ.get(COPIES)
     try:
@@ -499,16 +357,3 @@ def _limit() -> float:
     except ValueError:
         raise StoreError(f"{COPIES} is `{named}`, and has to be a number of gigabytes.") from None
     return found * 1e9
-
-
-def _profile(url: str) -> Any:
-    """Credentials as AWS's own tools find them, where the environment has none and boto3 is installed."""
-    if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ:
-        return None
-    try:
-        from obstore.auth.boto3 import Boto3CredentialProvider
-
-        return Boto3CredentialProvider()
-    except (ImportError, ValueError):
-        # Without boto3, or without a profile: the machine's own role may have some.
-        return None

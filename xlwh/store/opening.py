@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from xlwh.store.files import MANIFEST
 from xlwh.store.manifest_file import ManifestFile, has_manifest
+from xlwh.store.objects import root_of
 from xlwh.store.place import is_embedded
-from xlwh.store.roots import root_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -63,5 +63,5 @@ def write_place(root: Path, place: Place) -> None:
     content = (_HEAD + "".join(lines)).encode()
     if (objects := behind(root)) is not None:
         # For every machine that has but the URL.
-        objects.put(PLACE, content)
+        objects.bucket.put(PLACE, content)
     write_whole(root / PLACE, content)

@@ -40,10 +40,10 @@ from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifest_rebuilt import own_history, replace_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.objects import behind
+from xlwh.store.objects import behind, root_of
 from xlwh.store.parquet import metadata_of
 from xlwh.store.place import is_embedded
-from xlwh.store.roots import how_to_make, root_of, source_of
+from xlwh.store.roots import how_to_make, source_of
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
@@ -138,7 +138,7 @@ def _fault(root: Path) -> str | None:
     if commit:
         return None
     objects = behind(root)
-    stored_files = _files(root) if objects is None else objects.listing("tables")
+    stored_files = _files(root) if objects is None else objects.bucket.listing("tables")
     return "it has no commits, and files are stored" if any(True for _ in stored_files) else None
 
 

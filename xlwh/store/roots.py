@@ -9,14 +9,12 @@ object `manifest.toml` says where.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tomllib
 from pathlib import Path
 
 from xlwh.errors import StoreError
-from xlwh.store.files import make_folder, write_whole
 
 SCHEMES = ("s3", "gs", "az")
 """Of the URLs of object stores."""
@@ -24,11 +22,6 @@ LOCAL = "XLWH_LOCAL"
 """Variable that names the folder of this machine in which warehouses of object stores have theirs."""
 SOURCE = "objects.toml"
 """The file in such a folder that says of which URL it is."""
-
-_HEAD = """\
-# The object store whose files this folder has copies of. Written by xlwh; everything here but unfinished work (staging/)
-# can be deleted.
-"""
 
 
 def is_url(where: Path | str) -> bool:
@@ -60,23 +53,6 @@ def url_of(where: Path | str) -> str:
     return f"{scheme}://{'/'.join(parts)}"
 
 
-def root_of(where: Path | str) -> Path:
-    """The folder of a warehouse that is named by its path, or its URL: then with what the store says of its manifest."""
-    if not is_url(where):
-        return Path(where).resolve()
-    url = url_of(where)
-    folder = _folder(url)
-    from xlwh.store.objects import behind
-
-    make_folder(folder)
-    if source_of(folder) is None:
-        write_whole(folder / SOURCE, f"{_HEAD}url = {json.dumps(url)}\n".encode())
-    objects = behind(folder)
-    assert objects is not None
-    objects.bring_place()
-    return folder
-
-
 def how_to_make(root: Path) -> str:
     """What to run where there is no warehouse yet."""
     url = source_of(root)
@@ -90,7 +66,8 @@ def name_of(root: Path) -> str:
     return source_of(root) or str(root)
 
 
-def _folder(url: str) -> Path:
+def folder_of(url: str) -> Path:
+    """The folder that this machine has, or will have, for the warehouse at a URL."""
     named = os.environ.get(LOCAL)
     place = (
         Path(named)

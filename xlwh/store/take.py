@@ -33,9 +33,9 @@ from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
 from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
-from xlwh.store.objects import is_there
+from xlwh.store.objects import is_there, root_of
 from xlwh.store.own import Own
-from xlwh.store.roots import name_of, root_of
+from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
 from xlwh.tables import TABLES

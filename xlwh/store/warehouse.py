@@ -14,15 +14,15 @@ import polars as pl
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
-from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
+from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, own_files, sql_artefact
 from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, write_whole
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.objects import all_at_hand, behind, is_there
-from xlwh.store.roots import how_to_make, name_of, root_of
+from xlwh.store.objects import all_at_hand, behind, is_there, root_of
+from xlwh.store.roots import how_to_make, name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame
@@ -191,7 +191,7 @@ class Warehouse:
         if self._sql_dirs is not None:
             return Sources(tuple(map(Path, self._sql_dirs)))
         if (objects := behind(self.root)) is not None:
-            objects.bring_own(self.manifest.artefacts().values())
+            objects.bring_own(own_files(self.manifest.artefacts().values()))
         return Sources(tuple(with_shipped(self.root / OWN_SQL)), metrics.views(self.root))
 
     def definitions(self) -> Definitions:

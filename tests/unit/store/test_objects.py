@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,14 +18,15 @@ import s3_server
 import xlwh
 from xlwh.cli import main
 from xlwh.errors import StoreError
-from xlwh.store import Slot, Warehouse
+from xlwh.store import Slot, Warehouse, bucket
 from xlwh.store import objects as module
+from xlwh.store.bucket import Bucket
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.move import to_postgres, to_sqlite
-from xlwh.store.objects import COPIES, Objects, behind
+from xlwh.store.objects import COPIES, behind, root_of
 from xlwh.store.postgres import Address
 from xlwh.store.recover import recover
-from xlwh.store.roots import LOCAL, is_url, root_of, url_of
+from xlwh.store.roots import LOCAL, is_url, url_of
 from xlwh.store.take import take
 
 ONE = Slot("token_attributions", ("m", "de"), "nli.lig")
@@ -71,13 +73,13 @@ def rows(frames, slot, **more):
 @pytest.fixture
 def downloads(monkeypatch):
     """The keys of what is copied from the store from here on."""
-    found, genuine = [], Objects._download
+    found, genuine = [], Bucket.download
 
     def download(self, key, target):
         found.append(key)
         genuine(self, key, target)
 
-    monkeypatch.setattr(Objects, "_download", download)
+    monkeypatch.setattr(Bucket, "download", download)
     return found
 
 
@@ -93,7 +95,7 @@ def faults(warehouse):
 
 
 def keys(url):
-    return sorted(each.key for each in objects_of(url).listing())
+    return sorted(each.key for each in objects_of(url).bucket.listing())
 
 
 @pytest.mark.parametrize(
@@ -190,13 +192,13 @@ def test_a_copy_that_is_damaged_here_is_made_again(filled, node):
 def test_damage_in_the_store_is_found_wherever_one_looks(filled, node, machine):
     first, second = Warehouse(filled).entries()
     objects = objects_of(filled)
-    content = bytearray(objects.read(first.file))
+    content = bytearray(objects.bucket.read(first.file))
     content[len(content) // 2] ^= 1
-    objects.put(first.file, bytes(content))
+    objects.bucket.put(first.file, bytes(content))
     node(machine)
     found = Warehouse(filled).check(deep=True)
     assert [(each.kind, each.file) for each in found if each.slot] == [("wrong_digest", first.file)]
-    objects.put(first.file, bytes(content[:-1]))
+    objects.bucket.put(first.file, bytes(content[:-1]))
     objects.remove([second.file])
     for deep in (False, True):
         objects_of(filled).forget_listing()
@@ -208,7 +210,7 @@ def test_nothing_is_committed_that_the_store_has_otherwise(url, frames, monkeypa
     warehouse = Warehouse(url)
     name = f"{ONE.folder}/{ONE.part}-0123456789abcdef.parquet"
     monkeypatch.setattr("xlwh.store.write.new_name", lambda *_: name)
-    objects_of(url).put(name, b"somebody else's")
+    objects_of(url).bucket.put(name, b"somebody else's")
     with pytest.raises(StoreError, match="is there already, with other bytes"):
         warehouse.write({ONE: rows(frames, ONE)}, PRINT)
     assert not warehouse.entries()
@@ -226,7 +228,7 @@ def test_nothing_is_committed_that_the_store_has_otherwise(url, frames, monkeypa
 
 
 def test_large_files_go_in_parts(url, frames, monkeypatch):
-    monkeypatch.setattr(module, "_WHOLE", 100)
+    monkeypatch.setattr(bucket, "_WHOLE", 100)
     Warehouse(url).write({ONE: rows(frames, ONE)}, PRINT)
     assert not faults(Warehouse(url))
 
@@ -236,7 +238,7 @@ def test_gc_takes_out_of_the_store_what_nobody_needs(filled, frames, node):
     before = warehouse.current(ONE)
     warehouse.write({ONE: rows(frames, ONE, first=5)}, "1" * 32)
     warehouse.drop([OTHER])
-    objects_of(filled).put("tables/token_attributions/orphan.parquet", b"nobody's")
+    objects_of(filled).bucket.put("tables/token_attributions/orphan.parquet", b"nobody's")
     report = warehouse.gc(timedelta(days=1))
     assert not report.files
     assert report.kept == 2
@@ -323,8 +325,8 @@ def test_results_come_home_and_go_there(filled, node, tmp_path, postgres):
 def test_what_is_damaged_there_is_not_taken(filled, tmp_path):
     first, _ = Warehouse(filled).entries()
     objects = objects_of(filled)
-    content = objects.read(first.file)
-    objects.put(first.file, content[:-1] + b"?")
+    content = objects.bucket.read(first.file)
+    objects.bucket.put(first.file, content[:-1] + b"?")
     here = Warehouse(tmp_path / "home", create=True)
     taken = take(here, filled)
     assert [each.what for each in taken.refused] == [str(first.slot)]
@@ -368,7 +370,7 @@ def test_a_manifest_of_such_a_warehouse_is_in_a_database_only(url, node):
     ],
 )
 def test_a_store_that_cannot_be_used_is_told_in_one_line(url, node, monkeypatch, change, told):
-    monkeypatch.setattr(module, "_WAIT_S", 1.0)
+    monkeypatch.setattr(bucket, "WAIT_S", 1.0)
     for name, value in change.items():
         monkeypatch.setenv(name, value)
     node("two")
@@ -416,3 +418,9 @@ def test_a_store_that_is_killed_is_waited_for(tmp_path, monkeypatch, postgres, f
         assert not faults(warehouse)
     finally:
         server.kill()
+
+
+def test_without_the_client_it_says_what_to_install(node, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(StoreError, match=r"pip install 'xlwh\[objects\]'"):
+        Warehouse("s3://bucket/new")
