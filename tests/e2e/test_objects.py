@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import subprocess
+import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -139,4 +143,21 @@ def test_a_lost_model_and_a_damaged_table_are_made_again(study, embedded, url, n
     assert main(["repair", "--study", str(study), "--warehouse", url]) == 0
     objects.forget_listing()
     assert not [each for each in Warehouse(url).check(deep=True) if each.kind != "stale_catalogue"]
+    assert_same(contents(embedded), contents(url))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["processes:2", "ray"])
+def test_workers_make_the_same_tables(study, embedded, node, postgres, workers):
+    node(f"head-{workers.partition(':')[0]}")
+    url = new_url(postgres)
+    program = "import sys; from xlwh.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "materialize", "--workers", workers]
+    result = subprocess.run(
+        [*command, "--study", str(study), "--warehouse", url],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert result.returncode == 0, result.stderr
     assert_same(contents(embedded), contents(url))
