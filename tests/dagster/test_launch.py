@@ -140,10 +140,18 @@ def test_a_green_cell_means_that_something_is_stored(study, root, fake):
 
 
 def test_what_needs_no_run_says_why_once(study, root, fake):
-    """A step none of whose partitions applies is in no run; nor is a partition that is new beside fresh ones."""
+    """A step none of whose partitions applies is in no run; nor is a partition that is new beside fresh ones.
+
+    There are many of the former in a study: of them the table as a whole says it.
+    """
     tokens, models = STEPS["tokens"], STEPS["models"]
     absent = [Outcome(tokens, Key(m, language="sw"), not_applicable(f"no {m}")) for m in ("base", "tuned")]
     absent.append(Outcome(models, Key("other"), not_applicable("nothing to train")))
+    probes = partitions(study, STEPS["attribution_probes"])
+    absent += [
+        Outcome(STEPS["attribution_probes"], key, not_applicable("no such data" if n else "no labels"))
+        for n, key in enumerate(probes)
+    ]
     fresh = Outcome(tokens, Key("base", language="en"), StepResult("fresh", 10))
     todo = {STEPS["published_results"]: {Key()}}
 
@@ -157,6 +165,8 @@ def test_what_needs_no_run_says_why_once(study, root, fake):
         Launcher(study, root, Watch()).launch(todo, [], [*absent, fresh])
         assert told("tokens") == first
         assert told("models") == [("other", "not applicable: nothing to train")]
+        reasons = f"not applicable: no such data ({len(probes) - 1}); no labels (1)"
+        assert told("attribution_probes") == [(None, reasons)]
     # What was made meanwhile, and does not apply any more, says so again.
     back = Key("base", language="en")
     gone = Outcome(tokens, back, not_applicable("gone"))

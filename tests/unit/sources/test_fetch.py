@@ -391,6 +391,25 @@ def test_every_need_has_a_licence_or_is_said_to_have_none(
     assert licences(xlwh("fetch", study, "--dry-run")[1]) == stated | {"models.bert": "not stated"}
 
 
+def test_a_dataset_that_was_not_fetched_is_told_once_and_a_file_that_is_gone_by_name(
+    study: Path, xlwh: Run, tmp_path: Path
+) -> None:
+    def told() -> list[str]:
+        err = xlwh("plan", "--no-probe", "--study", study, "--warehouse", tmp_path / "w")[2]
+        return [line for line in err.splitlines() if "Dataset `nli`" in line]
+
+    [line] = told()
+    assert "was not fetched into the hub cache" in line
+    assert "parquet" not in line
+    assert line.endswith("Run: xlwh fetch")
+    assert xlwh("fetch", study)[0] == 0
+    assert told() == []
+    [file] = Path(constants.HF_HUB_CACHE).rglob("snapshots/*/de/validation-*.parquet")
+    file.unlink()
+    [line] = told()
+    assert "de/validation-00000-of-00001.parquet" in line
+
+
 def licences(shown: str) -> dict[str, str]:
     """What a table says of each need, by the key of the study."""
     lines = [re.split(r"\s{2,}", line.strip()) for line in shown.splitlines()]
