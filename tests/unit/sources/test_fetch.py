@@ -396,6 +396,9 @@ def test_a_dataset_that_was_not_fetched_is_told_once_and_a_file_that_is_gone_by_
 ) -> None:
     def told() -> list[str]:
         err = xlwh("plan", "--no-probe", "--study", study, "--warehouse", tmp_path / "w")[2]
+        absent = "No vector file" in err
+        # What mends many faults at once is the last that is said.
+        assert (err.endswith("Note: Can be fetched: vectors/wiki.de.vec. Run: xlwh fetch\n")) == absent
         return [line for line in err.splitlines() if "Dataset `nli`" in line]
 
     [line] = told()
