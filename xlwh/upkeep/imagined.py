@@ -35,6 +35,7 @@ from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
 from xlwh.study import Study
+from xlwh.upkeep.on_hub import OnHub
 from xlwh.upkeep.reasons import why_made
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Imagined(Planner):
         self.rows: dict[Slot, int | None] = {}
         """Of examples that are still to be read: about how many there are, None where that is unknown."""
         self.imagined: set[Slot] = set()
+        self.hub = OnHub()
         self._folder, self._glances, self._templates = folder, glances, dict[str, str]()
 
     def refresh(self) -> None:
@@ -153,12 +155,12 @@ class Imagined(Planner):
             return None if pin is None else replace(pin, key=model)
         if spec.hub is None or spec.revision is None:
             return None
-        from xlwh.models.hub import cached, configuration
+        from xlwh.models.hub import cached
 
         folder, _ = cached(model, spec.hub, spec.revision)
         if folder is not None:
             return None
-        file = configuration(model, spec.hub, spec.revision)
+        file = self.hub.configuration(model, spec.hub, spec.revision)
         config = read_object(file, ModelError, f"Model `{model}`: ")
         architecture, mark = architecture_of(model, file.parent, config), f"{spec.hub}@{spec.revision}"
         kind = str(config.get("model_type"))
