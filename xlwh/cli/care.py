@@ -35,9 +35,9 @@ class Duration(click.ParamType[timedelta]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"(\d+)([smhd])", str(value))
+        match = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
         if match is None:
-            self.fail(f"{value!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
+            self.fail(f"{str(value)[:40]!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -54,7 +54,9 @@ class Sample(click.ParamType[float]):
             found = 0.0
         is_number = text.isdecimal()
         if found <= 0 or (found > 1 and not is_number) or not math.isfinite(found):
-            self.fail(f"{value!r} is no number of files and no share of them; write 100 or 5%", param, ctx)
+            self.fail(
+                f"{text[:40]!r} is no number of files and no share of them; write 100 or 5%", param, ctx
+            )
         return int(text) if is_number else found
 
 
