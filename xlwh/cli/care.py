@@ -168,9 +168,10 @@ def _not_parallel(warehouse: Warehouse) -> list[str]:
 def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Path, root: Path) -> int:
     """Make again what is damaged, and nothing else.
 
-    Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are taken out of the warehouse in
-    one commit, and the partitions that they are of are made again from the study. `xlwh gc` removes the files later. What
-    cannot be made again, such as where its data are gone, stays as it is and is told with the reason (exit code 1).
+    Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are set aside, and the partitions
+    that they are of are made again from the study; if it is stopped, the same command goes on. `xlwh gc` removes the
+    files later. What cannot be made again, such as where its data are gone, stays as it is and is told with the reason
+    (exit code 1).
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
@@ -214,7 +215,7 @@ def _made_again(
     from xlwh.place import mirror
     from xlwh.steps.workers import Workers
     from xlwh.study import load
-    from xlwh.upkeep.repair import drop_untouched, planned
+    from xlwh.upkeep.repair import planned, set_aside
 
     total = counted(len(entries), "damaged file")
     if not file_of_study(study_file).is_file():
@@ -241,15 +242,15 @@ def _made_again(
     # Whatever would stop the run before it makes anything.
     Workers.parse(workers)
     mirror()
-    drop_untouched(warehouse, plan.entries)
+    set_aside(warehouse, plan.entries)
     code = materialise(
         study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
     )
-    missing = [entry for entry in plan.entries if warehouse.current(entry.slot) is None]
+    missing = [
+        entry for entry in plan.entries if (now := warehouse.current(entry.slot)) and now.file == entry.file
+    ]
     for entry in missing:
-        click.echo(
-            f"Error: {entry.slot} was not made again. Run: xlwh materialize {entry.slot.table}", err=True
-        )
+        click.echo(f"Error: {entry.slot} was not made again. Run: xlwh repair", err=True)
     return 1 if missing or left else code
 
 

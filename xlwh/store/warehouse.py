@@ -348,8 +348,8 @@ class Warehouse:
         gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]
         if gone:
             raise StoreError(
-                f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "
-                f"first {gone[0]}. Choose a later commit; the last one is {self.manifest.head()}."
+                f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files are gone (removed by `xlwh gc`, or set "
+                f"aside by `xlwh repair`), the first {gone[0]}. Choose a later commit; the last one is {self.manifest.head()}."
             )
 
     def gc(self, grace: timedelta) -> GcReport:

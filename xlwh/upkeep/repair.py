@@ -1,4 +1,7 @@
-"""Which damaged files a study can make again, and taking them out of the warehouse.
+"""Which damaged files a study can make again, and setting them aside so that a run makes them.
+
+The manifest names a file until the one that was made again takes its place, in the commit of that one: whoever reads it
+meanwhile is told, and a check finds it missing, so that the next `repair` goes on where one was stopped.
 
 What cannot be made again stays as it is: damaged rows may still be worth something to their owner, and rows that are gone
 are not.
@@ -6,6 +9,7 @@ are not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +19,10 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Warehouse
-from xlwh.store.manifest import ConflictError
+from xlwh.store.claims import require_idle
+from xlwh.store.files import path_beside, sync
 from xlwh.store.rewrite import Pending
 from xlwh.study import Study
-from xlwh.upkeep.drop import drop
 from xlwh.upkeep.imagined import StepPlan
 from xlwh.upkeep.preflight import look
 from xlwh.upkeep.scope import folders
@@ -69,18 +73,22 @@ def planned(study: Study, warehouse: Warehouse, damaged: Collection[Entry]) -> R
     )
 
 
-def drop_untouched(warehouse: Warehouse, entries: Sequence[Entry]) -> None:
-    """Take files out of the warehouse in one commit, but for those that another process replaced meanwhile.
+def set_aside(warehouse: Warehouse, entries: Sequence[Entry]) -> None:
+    """Give damaged files names that nobody takes for data, but for those that another process replaced meanwhile.
 
-    StoreError naming the process where another run works on one of them.
+    `gc` removes them. HeldError naming the process where another run works on one of them.
     """
-    left, is_dropped = list(entries), False
-    while left and not is_dropped:
-        left = [e for e in left if (now := warehouse.current(e.slot)) is not None and now.file == e.file]
-        # One less the next time, at least.
-        with suppress(ConflictError):
-            drop(warehouse, left)
-            is_dropped = True
+    require_idle(warehouse.claims, (entry.slot for entry in entries))
+    current = {entry.file for entry in warehouse.entries()}
+    for entry in entries:
+        path = warehouse.root / entry.file
+        if entry.file in current and os.path.lexists(path):
+            aside = path_beside(path)
+            path.rename(aside)
+            # The grace period of `gc` counts from now.
+            with suppress(OSError):
+                os.utime(aside, follow_symlinks=False)
+            sync(path.parent)
 
 
 def _writing(study: Study, warehouse: Warehouse, damaged: Collection[Entry]) -> dict[_Partition, list[Entry]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from two_models import Bench
 
+from xlwh.errors import StoreError
 from xlwh.models import Zoo
 from xlwh.steps.context import Context
 from xlwh.store import Slot, Warehouse
@@ -95,6 +96,35 @@ def test_what_is_damaged_is_made_again_and_nothing_else(xlwh, made):
     assert xlwh("materialize", "examples", "parallelism", "tokens")[0] == 0
     assert made.manifest.head() == head
     assert "No stored file is damaged." in xlwh("repair")[1]
+
+
+def test_what_a_repair_was_stopped_at_is_missing_and_made_again_by_the_next(xlwh, made, monkeypatch):
+    """Whatever it is stopped at: no row is left out unseen, and nothing has to be known of the one before."""
+    rows, before = shown(xlwh, made), {entry.slot: entry for entry in made.entries()}
+    for slot in (EXAMPLES, TOKENS):
+        flip(path_of(made, slot))
+
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xlwh.cli.make.materialise", stopped)
+        assert xlwh("repair")[0] != 0
+    assert {entry.slot: entry for entry in made.entries()} == before
+    assert {each.slot for each in made.check() if each.kind == "missing_file"} == {EXAMPLES, TOKENS}
+    with pytest.raises(FileNotFoundError):
+        made.scan("tokens").collect()
+    with pytest.raises(StoreError, match="cannot be shown: 2 of its files are gone"):
+        made.connect(as_of=made.manifest.head())
+    code, _, err = xlwh("sql", "select * from tokens")
+    assert (code, "xlwh repair" in err) == (1, True), err
+    code, _, err = xlwh("repair")
+    assert code == 0, err
+    assert made.check(deep=True) == []
+    assert {entry.slot: entry.fingerprint for entry in made.entries()} == {
+        slot: entry.fingerprint for slot, entry in before.items()
+    }
+    assert shown(xlwh, made) == rows
 
 
 def test_without_a_study_it_says_what_to_run(xlwh, made):
