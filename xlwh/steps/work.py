@@ -21,7 +21,7 @@ from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Definition
 from xlwh.store import schema
 from xlwh.store.artefacts import Artefact, faults
-from xlwh.store.checkpoints import checkpoint
+from xlwh.store.checkpoints import CHECKPOINT, CHECKPOINT_FILES, checkpoint, files_text
 from xlwh.store.integrity import require_undamaged
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ class Work:
         return None if damaged else folder
 
     def keep_checkpoint(self, model: str, folder: Path) -> None:
-        """Have the folder of a finished checkpoint committed with the rows."""
-        self.artefacts.append(checkpoint(self.root, model, folder, self._context.warehouse.hashes))
+        """Have the folder of a finished checkpoint committed with the rows, which say what is in it."""
+        found = checkpoint(self.root, model, folder, self._context.warehouse.hashes)
+        self.artefacts.append(found)
+        self.provenance |= {CHECKPOINT: folder.name, CHECKPOINT_FILES: files_text(found)}
 
     def try_out(
         self, model: str, identity: Sequence[str], folder: Path | None

@@ -14,14 +14,15 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
-from xlwh.store.claims import Claims
+from xlwh.store.claims import COMMANDS, Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.files import MANIFEST, UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.identity import slot_of
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
-from xlwh.store.slots import Entry
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -30,6 +31,9 @@ UNNAMED_GRACE = timedelta(hours=1)
 
 STAGING_GRACE = timedelta(days=7)
 """Unfinished work is kept at least this long: it may be hours of computation."""
+
+_LOCK_WAIT_S = 5.0
+"""Another `gc` is soon done; whoever rebuilds or moves a manifest is not waited for."""
 
 DIGEST = "[0-9a-f]" * DIGITS
 """How the folders of trained models end, as a pattern."""
@@ -58,9 +62,19 @@ def collect(
     for earlier states, and abandoned staging, all older than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
-    removed file ends with an error that says so. A file whose time lies before the manifest began, or in the future, is
-    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since.
+    removed file ends with an error that says so. What a live command is about to commit stays, however long that takes
+    it: nothing of a slot that is claimed, and nothing that no commit names while a command of `COMMANDS` is held. A file whose time lies before the manifest began, or in the future, is
+    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since,
+    `HeldError` while it is rebuilt or moved.
     """
+    # Whoever makes the manifest anew may find a use for any file.
+    with FileLock((root / MANIFEST).with_suffix(".lock"), f"The manifest of {root}", _LOCK_WAIT_S):
+        return _collect(root, manifest, claims, grace, definitions)
+
+
+def _collect(
+    root: Path, manifest: Manifest, claims: Claims, grace: timedelta, definitions: Definitions
+) -> GcReport:
     now = datetime.now(UTC)
     origin = manifest.origin()
     _require_checked(root, origin)
@@ -92,8 +106,9 @@ def collect(
             superseded += named
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
-            if age.of(path) > max(grace, UNNAMED_GRACE):
+            if age.of_all(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
+    doomed = _left_behind(root, manifest, claims, doomed)
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
         shown_rows = chain.from_iterable(info.kept.values())
@@ -116,6 +131,29 @@ def collect(
     if not has_room:
         manifest.forget(superseded)
     return GcReport(tuple(removed), size, kept)
+
+
+def _left_behind(root: Path, manifest: Manifest, claims: Claims, paths: Sequence[Path]) -> list[Path]:
+    """Of files and folders that no commit names, those that no live process is about to commit."""
+    if not paths or any(claims.holder_of(command) for command in COMMANDS):
+        return []
+    left = [path for path in paths if (slot := _slot(root, path)) is None or claims.holder(slot) is None]
+    # Who let go of a claim before it was asked for has committed by now.
+    known = manifest.files()
+    return [
+        path
+        for path in left
+        if not any(file.relative_to(root).as_posix() in known for file, _ in files_in(path))
+    ]
+
+
+def _slot(root: Path, path: Path) -> Slot | None:
+    """Whose file or checkpoint lies at a path; None for one that is of no slot."""
+    place = path.relative_to(root)
+    try:
+        return Slot("models", (place.parts[1],)) if place.parts[0] == "models" else slot_of(place.as_posix())
+    except (StoreError, ValueError):
+        return None
 
 
 def _remove(root: Path, path: Path) -> int:
