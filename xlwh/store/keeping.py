@@ -34,6 +34,7 @@ from xlwh.store.kept import (
     kept_damage,
     note_change,
     note_digest,
+    require_sound,
     there,
 )
 from xlwh.store.kept_sql import cast, comparable, in_slice, order_of, stored_type
@@ -380,8 +381,7 @@ class Keeper:
             for file in self._files_of(view, other, [values]):
                 if file.name in self._sound:
                     continue
-                if (damaged := kept_damage(self._root, file.name)) is not None:
-                    raise StoreError(f"{KEPT}/{file.name} is damaged: {damaged}. Run: xlwh catalogue")
+                require_sound(self._root, [file.name])
                 self._sound.add(file.name)
 
     def _require_sound(self, what: Hashable, entries: Iterable[Entry]) -> None:
