@@ -14,7 +14,7 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
-from xlwh.store.claims import COMMANDS, Claims
+from xlwh.store.claims import COMMANDS, TAKE, Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
 from xlwh.store.files import MANIFEST, UNFINISHED, files_in, remove, remove_folder
@@ -186,7 +186,8 @@ def _abandoned(root: Path, claims: Claims, age: _Ages, grace: timedelta) -> Iter
     for folder in abandoned(root, claims):
         if age.of_all(folder) > grace:
             yield folder
-    yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
+    if claims.holder_of(TAKE) is None:
+        yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
