@@ -113,7 +113,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], set[str]]] = 
     "materialize, in processes": (_empty, ("materialize", "examples", "--workers", "processes:2"), set()),
     "catalogue": (_no_kept_rows, ("catalogue",), set()),
     "gc": (_nothing, ("gc", "--grace", "0s"), set()),
-    "repair": (_damaged, ("repair",), {"wrong_digest", "missing_file"}),
+    "repair": (_damaged, ("repair",), {"wrong_digest"}),
     "take": (_elsewhere, ("take", "there"), set()),
     "recover": (_lost, ("recover",), {"lost"}),
     "rename": (_renamed, ("rename", "dataset", "nli", "other", "--yes"), set()),

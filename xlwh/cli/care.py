@@ -168,14 +168,15 @@ def _not_parallel(warehouse: Warehouse) -> list[str]:
 def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Path, root: Path) -> int:
     """Make again what is damaged, and nothing else.
 
-    Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are set aside, and the partitions
-    that they are of are made again from the study; if it is stopped, the same command goes on. `xlwh gc` removes the
+    Everything is checked as by `xlwh check --deep`, or only some TABLEs. The partitions that damaged
+    files are of are made again from the study; if it is stopped, the same command goes on. `xlwh gc` removes the
     files later. What cannot be made again, such as where its data are gone, stays as it is and is told with the reason
     (exit code 1).
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
     from xlwh.store.kept import were_kept
+    from xlwh.store.marks import mark, marked
 
     warehouse = Warehouse(root)
     if not dry_run:
@@ -188,6 +189,11 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
         finding.slot for finding in findings if finding.slot is not None and finding.kind != "old_contract"
     }
     code = 0
+    if not dry_run:
+        # Marks of a repair that was stopped, of files that were replaced since, or came back from a copy.
+        looked_at = {entry.slot for entry in checker.entries}.difference(bad)
+        stay = {entry.file for entry in checker.known if entry.slot not in looked_at}
+        mark(warehouse.root, (), marked(warehouse.root).difference(stay))
     if bad:
         entries = [entry for entry in checker.known if entry.slot in bad]
         code = _made_again(warehouse, entries, study_file, dry_run, workers)
@@ -214,8 +220,9 @@ def _made_again(
     from xlwh.cli.selection import Selection
     from xlwh.place import mirror
     from xlwh.steps.workers import Workers
+    from xlwh.store.marks import mark
     from xlwh.study import load
-    from xlwh.upkeep.repair import planned, set_aside
+    from xlwh.upkeep.repair import planned
 
     total = counted(len(entries), "damaged file")
     if not file_of_study(study_file).is_file():
@@ -242,13 +249,16 @@ def _made_again(
     # Whatever would stop the run before it makes anything.
     Workers.parse(workers)
     mirror()
-    set_aside(warehouse, plan.entries)
+    mark(warehouse.root, [entry.file for entry in plan.entries])
     code = materialise(
         study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
     )
     missing = [
         entry for entry in plan.entries if (now := warehouse.current(entry.slot)) and now.file == entry.file
     ]
+    mark(
+        warehouse.root, (), {entry.file for entry in plan.entries}.difference(entry.file for entry in missing)
+    )
     for entry in missing:
         click.echo(f"Error: {entry.slot} was not made again. Run: xlwh repair", err=True)
     return 1 if missing or left else code

@@ -1,7 +1,8 @@
-"""Which damaged files a study can make again, and setting them aside so that a run makes them.
+"""Which damaged files a study can make again.
 
-The manifest names a file until the one that was made again takes its place, in the commit of that one: whoever reads it
-meanwhile is told, and a check finds it missing, so that the next `repair` goes on where one was stopped.
+They are marked (see `xlwh.store.marks`), so that a run makes them, and each stays in the manifest until the one that was
+made again takes its place, in the commit of that one. So nothing is ever missing, and whatever is left where a repair was
+stopped is found by the next one as it was by the first.
 
 What cannot be made again stays as it is: damaged rows may still be worth something to their owner, and rows that are gone
 are not.
@@ -9,9 +10,7 @@ are not.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from xlwh.models import Zoo
@@ -19,8 +18,6 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Warehouse
-from xlwh.store.claims import require_idle
-from xlwh.store.files import path_beside, sync
 from xlwh.store.rewrite import Pending
 from xlwh.study import Study
 from xlwh.upkeep.imagined import StepPlan
@@ -71,24 +68,6 @@ def planned(study: Study, warehouse: Warehouse, damaged: Collection[Entry]) -> R
         tuple(entry for entry in damaged if entry not in again and entry not in reasons),
         reasons,
     )
-
-
-def set_aside(warehouse: Warehouse, entries: Sequence[Entry]) -> None:
-    """Give damaged files names that nobody takes for data, but for those that another process replaced meanwhile.
-
-    `gc` removes them. HeldError naming the process where another run works on one of them.
-    """
-    require_idle(warehouse.claims, (entry.slot for entry in entries))
-    current = {entry.file for entry in warehouse.entries()}
-    for entry in entries:
-        path = warehouse.root / entry.file
-        if entry.file in current and os.path.lexists(path):
-            aside = path_beside(path)
-            path.rename(aside)
-            # The grace period of `gc` counts from now.
-            with suppress(OSError):
-                os.utime(aside, follow_symlinks=False)
-            sync(path.parent)
 
 
 def _writing(study: Study, warehouse: Warehouse, damaged: Collection[Entry]) -> dict[_Partition, list[Entry]]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from two_models import Bench
 
-from xlwh.errors import StoreError
+from xlwh.errors import MissingDataError
 from xlwh.models import Zoo
+from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.store import Slot, Warehouse
+from xlwh.steps.plan import STEPS
+from xlwh.steps.planning import Planner
+from xlwh.store import Slot, Warehouse, marks
 from xlwh.store.connect import KEPT
 from xlwh.study import load
 from xlwh.upkeep import repair as repairing
@@ -98,10 +102,11 @@ def test_what_is_damaged_is_made_again_and_nothing_else(xlwh, made):
     assert "No stored file is damaged." in xlwh("repair")[1]
 
 
-def test_what_a_repair_was_stopped_at_is_missing_and_made_again_by_the_next(xlwh, made, monkeypatch):
-    """Whatever it is stopped at: no row is left out unseen, and nothing has to be known of the one before."""
-    rows, before = shown(xlwh, made), {entry.slot: entry for entry in made.entries()}
-    for slot in (EXAMPLES, TOKENS):
+@pytest.mark.parametrize("again", [["repair"], ["materialize", "examples", "tokens"]])
+def test_what_a_repair_was_stopped_at_is_there_and_made_again_by_the_next(xlwh, made, monkeypatch, again):
+    before, held = {entry.slot: entry for entry in made.entries()}, dict[Path, bytes]()
+    for slot in (EXAMPLES, PARALLELISM, TOKENS):
+        held[path_of(made, slot)] = path_of(made, slot).read_bytes()
         flip(path_of(made, slot))
 
     def stopped(*arguments, **options):
@@ -111,20 +116,53 @@ def test_what_a_repair_was_stopped_at_is_missing_and_made_again_by_the_next(xlwh
         patch.setattr("xlwh.cli.make.materialise", stopped)
         assert xlwh("repair")[0] != 0
     assert {entry.slot: entry for entry in made.entries()} == before
-    assert {each.slot for each in made.check() if each.kind == "missing_file"} == {EXAMPLES, TOKENS}
-    with pytest.raises(FileNotFoundError):
-        made.scan("tokens").collect()
-    with pytest.raises(StoreError, match="cannot be shown: 2 of its files are gone"):
-        made.connect(as_of=made.manifest.head())
-    code, _, err = xlwh("sql", "select * from tokens")
-    assert (code, "xlwh repair" in err) == (1, True), err
-    code, _, err = xlwh("repair")
+    assert marks.marked(made.root) == {before[slot].file for slot in (EXAMPLES, PARALLELISM, TOKENS)}
+    # One that came back from a copy meanwhile.
+    path = made.root / before[PARALLELISM].file
+    path.write_bytes(held[path])
+    code, _, err = xlwh(*again)
     assert code == 0, err
+    assert "are damaged" in err
     assert made.check(deep=True) == []
-    assert {entry.slot: entry.fingerprint for entry in made.entries()} == {
+    after = {entry.slot: entry for entry in made.entries()}
+    assert {slot: entry.fingerprint for slot, entry in after.items()} == {
         slot: entry.fingerprint for slot, entry in before.items()
     }
-    assert shown(xlwh, made) == rows
+    changed = {slot for slot in before if after[slot] != before[slot]}
+    assert changed == {EXAMPLES, REJECTED, TOKENS}
+    head = made.manifest.head()
+    assert xlwh("repair")[0] == 0
+    assert (marks.marked(made.root), made.manifest.head()) == (set(), head)
+
+
+def test_a_planner_that_lives_on_takes_note_of_marks(made):
+    """Such as that of a server: nothing is committed when files are marked."""
+    study = load(made.root.parent / "study.toml")
+    planner = Planner(study, made, Zoo(study, made, device="cpu"))
+    step, key = STEPS["examples"], Key(dataset="nli", language="de")
+    behind = STEPS["tokens"], Key("a", language="de")
+    planner.refresh()
+    assert all(planner.written(step, key).values())
+    assert planner.jobs(*behind)
+    for damaged, is_made in (([made.current(EXAMPLES).file], False), ([], True)):
+        marks.mark(made.root, damaged, [made.current(EXAMPLES).file])
+        planner.refresh()
+        assert planner.written(step, key)[EXAMPLES] is is_made
+        with (
+            nullcontext()
+            if is_made
+            else pytest.raises(MissingDataError, match="is not all there, or damaged")
+        ):
+            planner.jobs(*behind)
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"{}", b"[1]", b"\xff", b"[" * 100_000])
+def test_marks_that_cannot_be_read_are_none(made, content):
+    marks.mark(made.root, ["a"])
+    (made.root / marks.FILE).write_bytes(content)
+    assert marks.marked(made.root) == set()
+    marks.mark(made.root, ["b"])
+    assert marks.marked(made.root) == {"b"}
 
 
 def test_without_a_study_it_says_what_to_run(xlwh, made):
@@ -250,7 +288,7 @@ def test_a_file_that_is_not_all_there_is_made_again_by_a_run(xlwh, made, damage)
     damage(path_of(made, TOKENS))
     code, _, err = xlwh("materialize", "tokens")
     assert code == 0, err
-    assert "Will be made anew: 1 partition of tokens: files are gone, were cut short or cannot be read" in err
+    assert "Will be made anew: 1 partition of tokens: files are gone, were cut short or are damaged" in err
     assert made.check(deep=True) == []
 
 

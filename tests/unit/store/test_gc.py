@@ -80,7 +80,7 @@ def test_files_that_the_catalogue_shows_are_kept(warehouse, frames):
 def test_time_travel_to_removed_files_says_so(warehouse, two):
     warehouse.gc(NOW)
     with pytest.raises(
-        StoreError, match=r"Commit 1 cannot be shown: 1 of its files are gone .*the last one is 2"
+        StoreError, match=r"Commit 1 cannot be shown: 1 of its files were removed .*the last one is 2"
     ):
         warehouse.connect(as_of=1)
     with warehouse.connect(as_of=2) as database:
