@@ -168,15 +168,15 @@ def _not_parallel(warehouse: Warehouse) -> list[str]:
 def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Path, root: Path) -> int:
     """Make again what is damaged, and nothing else.
 
-    Everything is checked as by `xlwh check --deep`, or only some TABLEs. The partitions that damaged
-    files are of are made again from the study; if it is stopped, the same command goes on. `xlwh gc` removes the
-    files later. What cannot be made again, such as where its data are gone, stays as it is and is told with the reason
-    (exit code 1).
+    Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are taken out of the warehouse in
+    one commit, and the partitions that they are of are made again from the study; if it is stopped, the same command goes
+    on. `xlwh gc` removes the files later. What cannot be made again, such as where its data are gone, stays as it is and
+    is told with the reason (exit code 1).
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
     from xlwh.store.kept import were_kept
-    from xlwh.store.marks import mark, marked
+    from xlwh.upkeep.repair import taken_out
 
     warehouse = Warehouse(root)
     if not dry_run:
@@ -189,14 +189,12 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
         finding.slot for finding in findings if finding.slot is not None and finding.kind != "old_contract"
     }
     code = 0
-    if not dry_run:
-        # Marks of a repair that was stopped, of files that were replaced since, or came back from a copy.
-        looked_at = {entry.slot for entry in checker.entries}.difference(bad)
-        stay = {entry.file for entry in checker.known if entry.slot not in looked_at}
-        mark(warehouse.root, (), marked(warehouse.root).difference(stay))
-    if bad:
+    gone = taken_out(warehouse)
+    if gone:
+        click.echo(f"Taken out by a repair that was stopped: {counted(len(gone), 'file')}.")
+    if bad or gone:
         entries = [entry for entry in checker.known if entry.slot in bad]
-        code = _made_again(warehouse, entries, study_file, dry_run, workers)
+        code = _made_again(warehouse, entries, gone, study_file, dry_run, workers)
     else:
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
@@ -212,19 +210,23 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
 
 
 def _made_again(
-    warehouse: Warehouse, entries: list[Entry], study_file: Path, dry_run: bool, workers: str
+    warehouse: Warehouse,
+    entries: list[Entry],
+    gone: list[Entry],
+    study_file: Path,
+    dry_run: bool,
+    workers: str,
 ) -> int:
-    """Make the partitions of damaged files again, and return the exit code."""
+    """Make the partitions of damaged files, and of those that were taken out before, again, and return the exit code."""
     from xlwh.cli.make import materialise
     from xlwh.cli.options import file_of_study
     from xlwh.cli.selection import Selection
     from xlwh.place import mirror
     from xlwh.steps.workers import Workers
-    from xlwh.store.marks import mark
     from xlwh.study import load
-    from xlwh.upkeep.repair import planned
+    from xlwh.upkeep.repair import drop_untouched, note_taken_out, planned
 
-    total = counted(len(entries), "damaged file")
+    entries, total = [*entries, *gone], counted(len(entries) + len(gone), "damaged file")
     if not file_of_study(study_file).is_file():
         click.echo(f"{total}. To make them again, name the study: xlwh repair --study STUDY", err=True)
         return 1
@@ -233,32 +235,40 @@ def _made_again(
     for step, keys in plan.steps.items():
         click.echo(f"To be made again: {step.name} {', '.join(map(str, keys))}")
     for entry in plan.foreign:
+        if entry in gone:
+            click.echo(
+                f"Error: {entry.slot} was taken out by a repair that was stopped, and the study `{study.name}` does not "
+                "name it. Run `xlwh materialize` with the study that does.",
+                err=True,
+            )
+            continue
         click.echo(
             f"Error: {entry.file} is damaged, and the study `{study.name}` does not name it. Run `xlwh repair` with the "
             "study that does, or remove it: xlwh drop",
             err=True,
         )
     for entry, reason in plan.refused.items():
-        click.echo(f"Error: {entry.slot} cannot be made again, and stays as it is: {reason}", err=True)
+        stays = "out" if entry in gone else "as it is"
+        click.echo(f"Error: {entry.slot} cannot be made again, and stays {stays}: {reason}", err=True)
     left = bool(plan.foreign or plan.refused)
     if dry_run:
         click.echo(f"Would make {counted(len(plan.entries), 'damaged file')} again.")
         return 1 if left else 0
+    # What the study does not name was told, and is made by a run of the one that does.
+    stay = [entry for entry in gone if entry in plan.refused]
     if not plan.entries:
+        note_taken_out(warehouse.root, stay)
         return 1
     # Whatever would stop the run before it makes anything.
     Workers.parse(workers)
     mirror()
-    mark(warehouse.root, [entry.file for entry in plan.entries])
+    note_taken_out(warehouse.root, [*plan.entries, *stay])
+    drop_untouched(warehouse, plan.entries)
     code = materialise(
         study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
     )
-    missing = [
-        entry for entry in plan.entries if (now := warehouse.current(entry.slot)) and now.file == entry.file
-    ]
-    mark(
-        warehouse.root, (), {entry.file for entry in plan.entries}.difference(entry.file for entry in missing)
-    )
+    missing = [entry for entry in plan.entries if warehouse.current(entry.slot) is None]
+    note_taken_out(warehouse.root, [*missing, *stay])
     for entry in missing:
         click.echo(f"Error: {entry.slot} was not made again. Run: xlwh repair", err=True)
     return 1 if missing or left else code

@@ -27,7 +27,7 @@ from xlwh.steps.base import Key
 from xlwh.steps.job import Job, ModelUse, Planned, Stored, options_of_model
 from xlwh.steps.plan import Reads, Step, command, of_same_weights, shared, step_of
 from xlwh.steps.plans import Made, Name, Plan, Plans
-from xlwh.store import Entry, Slot, Warehouse, artefacts, marks
+from xlwh.store import Entry, Slot, Warehouse, artefacts
 from xlwh.store.checkpoints import resting
 from xlwh.store.files import is_file_of
 from xlwh.store.integrity import require_undamaged
@@ -100,9 +100,6 @@ class Planner:
         self._entries: dict[Slot, Entry] = {}
         self._tables: dict[str, dict[tuple[str, ...], dict[str, Slot]]] = {}
         """Table -> keys -> part -> slot of a current entry."""
-        self._marks: marks.State = None
-        self._marked: frozenset[str] = frozenset()
-        """Files that are damaged, whatever their size."""
         self._artefacts: dict[artefacts.Name, artefacts.Artefact] = {}
         self.plans = Plans()
         self._pins: dict[str, Pin] = {}
@@ -114,7 +111,6 @@ class Planner:
 
         It takes time for what changed, not for what there is.
         """
-        self._refresh_marks()
         manifest = self.warehouse.manifest
         head = manifest.head()
         if head == self.head:
@@ -135,12 +131,6 @@ class Planner:
         for entry in put:
             self._take(entry)
         self.plans.forget_changed(changed)
-
-    def _refresh_marks(self) -> None:
-        if (now := marks.state(self.warehouse.root)) != self._marks:
-            self._marks, before, self._marked = now, self._marked, marks.marked(self.warehouse.root)
-            changed = before ^ self._marked
-            self.plans.forget_changed(slot for slot, entry in self._entries.items() if entry.file in changed)
 
     def _take(self, entry: Entry) -> None:
         slot = entry.slot
@@ -244,7 +234,6 @@ class Planner:
         return (
             entry is not None
             and entry.fingerprint == made.fingerprint
-            and entry.file not in self._marked
             and is_file_of(f"{self._root}/{entry.file}", entry.size_bytes)
             and (made.folder is None or self._is_whole(slot, made.folder))
         )
@@ -348,9 +337,7 @@ class Partition:
             raise MissingDataError(f"There is no {slot} yet. Run: {command(slot.table, key)}")
         if not self.planner.is_current(entry, key):
             gone = self.planner.is_asked_for(entry, key)
-            why = (
-                "is not all there, or damaged" if gone else "was made from other inputs or settings than now"
-            )
+            why = "is not all there any more" if gone else "was made from other inputs or settings than now"
             raise MissingDataError(f"{slot} {why}. Run: {command(slot.table, key)}")
         return entry
 

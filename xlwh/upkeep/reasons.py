@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNREADABLE = "what its file says of its making cannot be read"
 EARLIER = "made by an earlier version of xlwh, which noted less of what files depend on"
 INPUTS = "what they are made from is out of date"
-GONE = "files are gone, were cut short or are damaged"
+GONE = "files are gone, were cut short or cannot be read"
 OTHER = "the file does not say what it was made from"
 
 _LONGEST = 60

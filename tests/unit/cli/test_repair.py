@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from two_models import Bench
 
-from xlwh.errors import MissingDataError
 from xlwh.models import Zoo
-from xlwh.steps.base import Key
 from xlwh.steps.context import Context
-from xlwh.steps.plan import STEPS
-from xlwh.steps.planning import Planner
-from xlwh.store import Slot, Warehouse, marks
+from xlwh.store import Slot, Warehouse
 from xlwh.store.connect import KEPT
 from xlwh.study import load
 from xlwh.upkeep import repair as repairing
@@ -102,67 +97,43 @@ def test_what_is_damaged_is_made_again_and_nothing_else(xlwh, made):
     assert "No stored file is damaged." in xlwh("repair")[1]
 
 
-@pytest.mark.parametrize("again", [["repair"], ["materialize", "examples", "tokens"]])
-def test_what_a_repair_was_stopped_at_is_there_and_made_again_by_the_next(xlwh, made, monkeypatch, again):
-    before, held = {entry.slot: entry for entry in made.entries()}, dict[Path, bytes]()
-    for slot in (EXAMPLES, PARALLELISM, TOKENS):
-        held[path_of(made, slot)] = path_of(made, slot).read_bytes()
+@pytest.mark.parametrize("moment", ["drop_untouched", "materialise"])
+def test_what_a_repair_had_taken_out_when_it_was_stopped_is_made_by_the_next(xlwh, made, monkeypatch, moment):
+    before = {entry.slot: entry for entry in made.entries()}
+    for slot in (EXAMPLES, TOKENS):
         flip(path_of(made, slot))
 
     def stopped(*arguments, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xlwh.cli.make.materialise", stopped)
+        patch.setattr(
+            {"materialise": "xlwh.cli.make", "drop_untouched": "xlwh.upkeep.repair"}[moment] + f".{moment}",
+            stopped,
+        )
         assert xlwh("repair")[0] != 0
-    assert {entry.slot: entry for entry in made.entries()} == before
-    assert marks.marked(made.root) == {before[slot].file for slot in (EXAMPLES, PARALLELISM, TOKENS)}
-    # One that came back from a copy meanwhile.
-    path = made.root / before[PARALLELISM].file
-    path.write_bytes(held[path])
-    code, _, err = xlwh(*again)
+    out = {EXAMPLES, TOKENS} if moment == "materialise" else set()
+    assert {entry.slot for entry in made.entries()} == before.keys() - out
+    assert {entry.slot for entry in repairing.taken_out(made)} == out
+    assert "Would make 2 damaged files again." in xlwh("repair", "--dry-run")[1]
+    code, _, err = xlwh("repair")
     assert code == 0, err
-    assert "are damaged" in err
     assert made.check(deep=True) == []
     after = {entry.slot: entry for entry in made.entries()}
     assert {slot: entry.fingerprint for slot, entry in after.items()} == {
         slot: entry.fingerprint for slot, entry in before.items()
     }
-    changed = {slot for slot in before if after[slot] != before[slot]}
-    assert changed == {EXAMPLES, REJECTED, TOKENS}
     head = made.manifest.head()
-    assert xlwh("repair")[0] == 0
-    assert (marks.marked(made.root), made.manifest.head()) == (set(), head)
+    assert "No stored file is damaged." in xlwh("repair")[1]
+    assert (made.manifest.head(), (made.root / repairing.NOTE).exists()) == (head, False)
 
 
-def test_a_planner_that_lives_on_takes_note_of_marks(made):
-    """Such as that of a server: nothing is committed when files are marked."""
-    study = load(made.root.parent / "study.toml")
-    planner = Planner(study, made, Zoo(study, made, device="cpu"))
-    step, key = STEPS["examples"], Key(dataset="nli", language="de")
-    behind = STEPS["tokens"], Key("a", language="de")
-    planner.refresh()
-    assert all(planner.written(step, key).values())
-    assert planner.jobs(*behind)
-    for damaged, is_made in (([made.current(EXAMPLES).file], False), ([], True)):
-        marks.mark(made.root, damaged, [made.current(EXAMPLES).file])
-        planner.refresh()
-        assert planner.written(step, key)[EXAMPLES] is is_made
-        with (
-            nullcontext()
-            if is_made
-            else pytest.raises(MissingDataError, match="is not all there, or damaged")
-        ):
-            planner.jobs(*behind)
-
-
-@pytest.mark.parametrize("content", [b"", b"[", b"{}", b"[1]", b"\xff", b"[" * 100_000])
-def test_marks_that_cannot_be_read_are_none(made, content):
-    marks.mark(made.root, ["a"])
-    (made.root / marks.FILE).write_bytes(content)
-    assert marks.marked(made.root) == set()
-    marks.mark(made.root, ["b"])
-    assert marks.marked(made.root) == {"b"}
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b'{"a": 1}', b'{"a": "b"}', b"\xff", b"[" * 100_000])
+def test_a_note_that_cannot_be_read_is_named(xlwh, made, content):
+    (made.root / repairing.NOTE).parent.mkdir(exist_ok=True)
+    (made.root / repairing.NOTE).write_bytes(content)
+    code, _, err = xlwh("repair")
+    assert (code, "repair.json cannot be read" in err, "xlwh materialize" in err) == (1, True, True)
 
 
 def test_without_a_study_it_says_what_to_run(xlwh, made):
@@ -288,7 +259,7 @@ def test_a_file_that_is_not_all_there_is_made_again_by_a_run(xlwh, made, damage)
     damage(path_of(made, TOKENS))
     code, _, err = xlwh("materialize", "tokens")
     assert code == 0, err
-    assert "Will be made anew: 1 partition of tokens: files are gone, were cut short or are damaged" in err
+    assert "Will be made anew: 1 partition of tokens: files are gone, were cut short or cannot be read" in err
     assert made.check(deep=True) == []
 
 

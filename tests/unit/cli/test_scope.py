@@ -251,12 +251,14 @@ def test_files_that_are_gone_are_said_to_be(xlwh, study, made):
     assert code == 1
     assert "May be made anew: 2 partitions of tokens: what they are made from is out of date" in err
     assert (
-        "examples/dataset=nli/language=de/dev is not all there, or damaged. "
+        "examples/dataset=nli/language=de/dev is not all there any more. "
         "Run: xlwh materialize examples --dataset nli --language de"
     ) in " ".join(err.split())
     code, _, err = xlwh("materialize", "examples")
     assert code == 0, err
-    assert "Will be made anew: 1 partition of examples: files are gone, were cut short or are damaged" in err
+    assert (
+        "Will be made anew: 1 partition of examples: files are gone, were cut short or cannot be read" in err
+    )
 
 
 def test_a_mistake_in_the_study_is_no_reason_to_make_anything_anew(xlwh, study, made):
