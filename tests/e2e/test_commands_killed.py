@@ -153,12 +153,6 @@ def test_a_command_that_is_killed(made, tmp_path, name):
             assert set(report["kinds"]) <= NO_FAULT | before, f"seed {seed}"
         assert last["status"] == 0, f"seed {seed}"
         assert set(last["kinds"]) <= NO_FAULT, f"seed {seed}"
-        slots = last["slots"]
-        if name == "repair":
-            # What it had taken out when it was killed is made by a run, as whatever is not there.
-            run(place, "materialize", "examples", "parallelism")
-            entries = Warehouse(place / "warehouse").entries()
-            slots = {str(entry.slot): [entry.fingerprint, entry.digest] for entry in entries}
-        assert slots == undisturbed["slots"], f"seed {seed}"
+        assert last["slots"] == undisturbed["slots"], f"seed {seed}"
         killed += sum(report["killed"] for report in cut)
         shutil.rmtree(place)

@@ -35,9 +35,9 @@ class Duration(click.ParamType[timedelta]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(r"(\d+)([smhd])", str(value))
+        match = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
         if match is None:
-            self.fail(f"{value!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
+            self.fail(f"{str(value)[:40]!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -54,7 +54,9 @@ class Sample(click.ParamType[float]):
             found = 0.0
         is_number = text.isdecimal()
         if found <= 0 or (found > 1 and not is_number) or not math.isfinite(found):
-            self.fail(f"{value!r} is no number of files and no share of them; write 100 or 5%", param, ctx)
+            self.fail(
+                f"{text[:40]!r} is no number of files and no share of them; write 100 or 5%", param, ctx
+            )
         return int(text) if is_number else found
 
 
@@ -167,12 +169,14 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     """Make again what is damaged, and nothing else.
 
     Everything is checked as by `xlwh check --deep`, or only some TABLEs. Damaged files are taken out of the warehouse in
-    one commit, and the partitions that they are of are made again from the study. `xlwh gc` removes the files later. What
-    cannot be made again, such as where its data are gone, stays as it is and is told with the reason (exit code 1).
+    one commit, and the partitions that they are of are made again from the study; if it is stopped, the same command goes
+    on. `xlwh gc` removes the files later. What cannot be made again, such as where its data are gone, stays as it is and
+    is told with the reason (exit code 1).
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
     from xlwh.store.kept import were_kept
+    from xlwh.upkeep.repair import taken_out
 
     warehouse = Warehouse(root)
     if not dry_run:
@@ -185,9 +189,12 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
         finding.slot for finding in findings if finding.slot is not None and finding.kind != "old_contract"
     }
     code = 0
-    if bad:
+    gone = taken_out(warehouse)
+    if gone:
+        click.echo(f"Taken out by a repair that was stopped: {counted(len(gone), 'file')}.")
+    if bad or gone:
         entries = [entry for entry in checker.known if entry.slot in bad]
-        code = _made_again(warehouse, entries, study_file, dry_run, workers)
+        code = _made_again(warehouse, entries, gone, study_file, dry_run, workers)
     else:
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
@@ -203,18 +210,23 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
 
 
 def _made_again(
-    warehouse: Warehouse, entries: list[Entry], study_file: Path, dry_run: bool, workers: str
+    warehouse: Warehouse,
+    entries: list[Entry],
+    gone: list[Entry],
+    study_file: Path,
+    dry_run: bool,
+    workers: str,
 ) -> int:
-    """Make the partitions of damaged files again, and return the exit code."""
+    """Make the partitions of damaged files, and of those that were taken out before, again, and return the exit code."""
     from xlwh.cli.make import materialise
     from xlwh.cli.options import file_of_study
     from xlwh.cli.selection import Selection
     from xlwh.place import mirror
     from xlwh.steps.workers import Workers
     from xlwh.study import load
-    from xlwh.upkeep.repair import drop_untouched, planned
+    from xlwh.upkeep.repair import drop_untouched, note_taken_out, planned
 
-    total = counted(len(entries), "damaged file")
+    entries, total = [*entries, *gone], counted(len(entries) + len(gone), "damaged file")
     if not file_of_study(study_file).is_file():
         click.echo(f"{total}. To make them again, name the study: xlwh repair --study STUDY", err=True)
         return 1
@@ -223,31 +235,42 @@ def _made_again(
     for step, keys in plan.steps.items():
         click.echo(f"To be made again: {step.name} {', '.join(map(str, keys))}")
     for entry in plan.foreign:
+        if entry in gone:
+            click.echo(
+                f"Error: {entry.slot} was taken out by a repair that was stopped, and the study `{study.name}` does not "
+                "name it. Run `xlwh materialize` with the study that does.",
+                err=True,
+            )
+            continue
         click.echo(
             f"Error: {entry.file} is damaged, and the study `{study.name}` does not name it. Run `xlwh repair` with the "
             "study that does, or remove it: xlwh drop",
             err=True,
         )
     for entry, reason in plan.refused.items():
-        click.echo(f"Error: {entry.slot} cannot be made again, and stays as it is: {reason}", err=True)
+        stays = "out" if entry in gone else "as it is"
+        click.echo(f"Error: {entry.slot} cannot be made again, and stays {stays}: {reason}", err=True)
     left = bool(plan.foreign or plan.refused)
     if dry_run:
         click.echo(f"Would make {counted(len(plan.entries), 'damaged file')} again.")
         return 1 if left else 0
+    # What the study does not name was told, and is made by a run of the one that does.
+    stay = [entry for entry in gone if entry in plan.refused]
     if not plan.entries:
+        note_taken_out(warehouse.root, stay)
         return 1
     # Whatever would stop the run before it makes anything.
     Workers.parse(workers)
     mirror()
+    note_taken_out(warehouse.root, [*plan.entries, *stay])
     drop_untouched(warehouse, plan.entries)
     code = materialise(
         study, study_file, warehouse.root, workers=workers, selection=Selection(plan.steps, ())
     )
     missing = [entry for entry in plan.entries if warehouse.current(entry.slot) is None]
+    note_taken_out(warehouse.root, [*missing, *stay])
     for entry in missing:
-        click.echo(
-            f"Error: {entry.slot} was not made again. Run: xlwh materialize {entry.slot.table}", err=True
-        )
+        click.echo(f"Error: {entry.slot} was not made again. Run: xlwh repair", err=True)
     return 1 if missing or left else code
 
 

@@ -64,6 +64,7 @@ def _tell(found: Recovery) -> None:
     rows = [["not current any more", each.file, each.reason] for each in found.ended]
     rows += [["left alone", each.file, each.reason] for each in found.unplaced]
     rows += [["damaged", each.file, each.reason] for each in found.damaged]
+    rows += [["not verified", each.file, each.reason] for each in found.unverified]
     if rows:
         from xlwh.store.identity import printable
 
@@ -74,3 +75,8 @@ def _tell(found: Recovery) -> None:
         )
     if found.damaged:
         click.echo("What is damaged stays so until `xlwh repair` makes it again from the study.")
+    if found.unverified:
+        click.echo(
+            "Whether tokenizers and configurations that are not verified are as they were made, nothing says. Make such models "
+            "again where that matters: xlwh materialize models --model MODEL --force"
+        )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xlwh.concepts.alignment import Bitext, Directions
 from xlwh.errors import CorpusError
+from xlwh.texts import whole_number
 
 PLACEHOLDERS = ("input", "forward", "reverse")
 
@@ -70,12 +71,13 @@ def _picked(
     lengths, limits = np.diff(starts).tolist(), np.diff(others).tolist()
     for number, line in enumerate(lines):
         for link in line.split():
-            ends = link.split("-")
-            if len(ends) != 2 or not all(end.isdecimal() and len(end) < 10 for end in ends):
+            first, _, second = link.partition("-")
+            ends = whole_number(first, 9), whole_number(second, 9)
+            own, other = ends[side], ends[1 - side]
+            if own is None or other is None:
                 raise CorpusError(
                     f"The aligner `{command}`, line {number + 1}: {link[:40]!r} is no `i-j` link."
                 )
-            own, other = int(ends[side]), int(ends[1 - side])
             if own >= lengths[number] or other >= limits[number]:
                 raise CorpusError(
                     f"The aligner `{command}`, line {number + 1}: {link} links a word that is not there."

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xlwh.errors import CorpusError
 from xlwh.jsons import parsed
+from xlwh.texts import whole_number
 
 Link = tuple[int, int]
 """(source position, target position)."""
@@ -115,10 +116,17 @@ def read_naacl(source: Path, target: Path, links: Path) -> list[GoldPair]:
         [_words(re.sub(r"</?s[^>]*>", "", line)) for line in _lines(side)] for side in (source, target)
     ]
     found: list[list[str]] = [[] for _ in sentences[0]]
-    for line in _lines(links):
-        sentence, i, j, kind = line.split()
+    for place, line in enumerate(_lines(links), start=1):
+        fields = line.split()
+        sentence = whole_number(fields[0], 9) if len(fields) == 4 else None
+        if sentence is None or not 1 <= sentence <= len(found):
+            raise CorpusError(
+                f"{links}, line {place}: `{line[:40]}` is no link of one of {len(found)} sentences; `0001 i j S` is "
+                "expected."
+            )
+        _, i, j, kind = fields
         if i != "0" and j != "0":
-            found[int(sentence) - 1].append(f"{i}{'p' if kind == 'P' else '-'}{j}")
+            found[sentence - 1].append(f"{i}{'p' if kind == 'P' else '-'}{j}")
     return [
         _pair(links, number, one, other, marks, 1)
         for number, (one, other, marks) in enumerate(zip(*sentences, found, strict=True), start=1)
@@ -142,9 +150,9 @@ def _pair(
 ) -> GoldPair:
     sure, possible = set(), set()
     for mark in links:
-        match = re.fullmatch(r"(\d+)([-p])(\d+)", mark)
+        match = re.fullmatch(r"(\d{1,9})([-p])(\d{1,9})", mark)
         if match is None:
-            raise CorpusError(f"{path}, line {number}: {mark!r} is no link; `i-j` or `ipj` is expected.")
+            raise CorpusError(f"{path}, line {number}: {mark[:40]!r} is no link; `i-j` or `ipj` is expected.")
         link = (int(match[1]) - first, int(match[3]) - first)
         if not (0 <= link[0] < len(source) and 0 <= link[1] < len(target)):
             raise CorpusError(f"{path}, line {number}: {mark} links a word that is not there.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.errors import CorpusError
+from xlwh.texts import whole_number
 
 COLUMNS = ("model", "clustering", "concept", "label", "author", "note")
 
@@ -28,13 +29,13 @@ def read(path: Path) -> pl.DataFrame:
         raise CorpusError(f"{path} cannot be read: {error}") from None
     told = []
     for line, row in rows:
-        number = (row["concept"] or "").strip()
-        if not number.isdecimal() or len(number) > 9:
+        written = (row["concept"] or "").strip()
+        if (number := whole_number(written, 9)) is None:
             raise CorpusError(
-                f"{path}, line {line}: `concept` is {number[:40]!r}, not a number of a concept."
+                f"{path}, line {line}: `concept` is {written[:40]!r}, not a number of a concept."
             )
         texts = {name: (row.get(name) or "").strip() or None for name in COLUMNS if name != "concept"}
-        told.append({**texts, "concept": int(number), "author": texts["author"] or "unknown"})
+        told.append({**texts, "concept": number, "author": texts["author"] or "unknown"})
     types = {name: pl.Int32 if name == "concept" else pl.String for name in COLUMNS}
     frame = pl.DataFrame(told, schema=types)
     twice = frame.filter(pl.struct("model", "clustering", "concept", "author").is_duplicated())

@@ -50,7 +50,7 @@ def states_of(pin: Pin) -> dict[Stack, int]:
     config = read_object(file, ModelError, f"Model `{pin.key}`: ")
     try:
         return _states(pin, config)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(
             f"Model `{pin.key}`: {file} does not say how many layers there are: {error}."
         ) from None

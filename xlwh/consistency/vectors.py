@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from xlwh.corpora import content
 from xlwh.errors import CorpusError
 
-_HEADER = re.compile(rb"(\d+)\s+(\d+)")
+_HEADER = re.compile(rb"(\d{1,18})\s+(\d{1,9})")
 _LONGEST_LINE = 1 << 20
 """Bytes; a longer line is no row of vectors (1,000 dimensions take about 12,000)."""
 _SAMPLE = 100

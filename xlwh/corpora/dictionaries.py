@@ -23,7 +23,7 @@ from xlwh.corpora.sniff import Form, is_header, refuse_other_format
 from xlwh.errors import CorpusError
 
 _HUNALIGN = " @ "
-_COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d+)")
+_COUNTED = re.compile(r"(.+?)\s+->\s+(.+?):\s*Probability\s*=\s*(\S+?),\s*Count\s*=\s*(\d{1,18})")
 _NULL = "NULL"
 _FEW = 1000
 """Lines that are looked at before anything is read."""

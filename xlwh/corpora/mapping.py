@@ -11,6 +11,7 @@ from xlwh.corpora.choice import ELSEWHERE, Choice
 from xlwh.corpora.files import Document
 from xlwh.corpora.records import Record, Records, class_names, lookup
 from xlwh.errors import CorpusError
+from xlwh.texts import whole_number
 
 
 class RefusalError(Exception):
@@ -215,7 +216,9 @@ def _named(value: object, column: str, names: Sequence[str], labels: Mapping[str
     """The class label of a value: by the data's own class names, then by the options."""
     if names and isinstance(value, str) and value not in names and value.isdecimal():
         # Text files have the number of a class as text.
-        value = int(value)
+        if (number := whole_number(value)) is None:
+            raise RefusalError(unknown_label(value))
+        value = number
     if names and isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(names):
             raise RefusalError(unknown_label(str(value)))

@@ -46,7 +46,7 @@ def read_mask(text: str) -> tuple[Player, ...]:
     try:
         layers = parsed(text)["removed_heads"]
         return tuple(Player("head", int(layer), int(head)) for layer in layers for head in layers[layer])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"This is no mask of heads: {error}") from None
 
 

@@ -204,7 +204,7 @@ def shapes(key: str, folder: Path) -> dict[str, tuple[int, ...]]:
             expected = (
                 8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
             )
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
             raise ModelError(f"Model `{key}`: the header of {file} is damaged. Fetch it again.") from None
         if expected != size:
             raise ModelError(

@@ -99,8 +99,9 @@ class SelfTests:
                 and self.warehouse.current(Slot("examples", (dataset, language), split)) is not None
             ]
             step = max(1, -(-len(there) // LANGUAGES))
+            stored = self.warehouse.verifying()
             scans = (
-                self.warehouse.scan("examples", dataset=dataset, language=language, split=split)
+                stored.scan("examples", dataset=dataset, language=language, split=split)
                 for language in there[::step]
             )
             frames = [scan.head(OFFERED).collect() for scan in scans]

@@ -23,6 +23,7 @@ from xlwh.errors import CorpusError, SourceError
 from xlwh.sources import hub
 from xlwh.sources.packed import is_whole
 from xlwh.sources.registry import Address
+from xlwh.texts import whole_number
 
 _TIMEOUT_S = 30.0
 
@@ -56,7 +57,7 @@ def offered(address: Address, expected: str | None) -> Offered:
     _refuse_open(address, str(response.url), expected)
     length = response.headers.get("Content-Length")
     state = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-    return Offered(int(length) if length is not None and length.isdecimal() else None, state)
+    return Offered(None if length is None else whole_number(length), state)
 
 
 def _refuse_open(address: Address, url: str, expected: str | None) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from xlwh.errors import SourceError, UnreachableError
 from xlwh.place import Kind, hub_cache, require_inside
+from xlwh.texts import whole_number
 
 TRIES = 6
 LONGEST_WAIT_S = 300.0
@@ -144,10 +145,14 @@ def conversions(repository: str) -> Iterator[tuple[str, str]]:
         lambda: api.list_repo_refs(repository, include_pull_requests=True), "model", repository, "", PIN
     )
     numbered = sorted(
-        (ref for ref in refs.pull_requests or () if ref.ref.rsplit("/", 1)[-1].isdigit()),
-        key=lambda ref: -int(ref.ref.rsplit("/", 1)[-1]),
+        (
+            (number, ref)
+            for ref in refs.pull_requests or ()
+            if (number := whole_number(ref.ref.rsplit("/", 1)[-1])) is not None
+        ),
+        key=lambda each: -each[0],
     )
-    for ref in numbered[:_CONVERSIONS]:
+    for _, ref in numbered[:_CONVERSIONS]:
         found = describe("model", repository, ref.ref, PIN)
         if has_safetensors(found.names):
             yield ref.ref, found.commit

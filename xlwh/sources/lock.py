@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from xlwh.errors import SourceError
 from xlwh.store.files import write_whole
+from xlwh.texts import parsed_toml
 
 NAME = "sources.lock.toml"
 _HEAD = "# Files that `xlwh fetch` brought: where from, and their digests. A file that differs from its line is refused.\n"
@@ -34,9 +34,9 @@ class Lock:
         if not self._file.is_file():
             return {}
         try:
-            content = tomllib.loads(self._file.read_text(encoding="utf-8"))
+            content = parsed_toml(self._file.read_text(encoding="utf-8"))
             return {path: Locked(**entry) for path, entry in content.items()}
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise SourceError(
                 f"{self._file} cannot be read: {error}. Repair it, or remove it: files are then locked as they are."
             ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +15,7 @@ from xlwh.place import Kind
 from xlwh.sources import hub
 from xlwh.study import Study
 from xlwh.study.lines import explain
+from xlwh.texts import parsed_toml
 
 _SECTIONS: dict[str, Kind] = {"models": "model", "datasets": "dataset"}
 _NO_COMMIT = "0" * 40
@@ -99,8 +99,8 @@ def write(file: Path, pins: list[Pinned]) -> int:
     )
     mark, text = _split_mark(file.read_bytes().decode("utf-8"))
     try:
-        document, expected = tomlkit.parse(text), tomllib.loads(text)
-    except (TOMLKitError, tomllib.TOMLDecodeError):
+        document, expected = tomlkit.parse(text), parsed_toml(text)
+    except (TOMLKitError, ValueError, RecursionError):
         # Such as lines that end as on old Macs, which other readers of the file let pass.
         raise StudyError(by_hand) from None
     for each in changed:
@@ -114,7 +114,7 @@ def write(file: Path, pins: list[Pinned]) -> int:
     if text.count("\n") == text.count("\r\n"):
         # A line that is put in ends as the others do.
         written = written.replace("\r\n", "\n").replace("\n", "\r\n")
-    if tomllib.loads(written) != expected:
+    if parsed_toml(written) != expected:
         raise StudyError(by_hand)
     write_whole(file, (mark + written).encode())
     return len(changed)
@@ -139,12 +139,14 @@ def _insert(table: Any, revision: str | None) -> None:
 
 def _raw(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise StudyError(f"No study file {file}. Make one with: xlwh init") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"Study file {file} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    try:
+        return parsed_toml(text)
+    except ValueError as error:
         raise StudyError(f"{file}: not valid TOML: {error}") from None
 
 

@@ -18,7 +18,6 @@ entries come first. Entries have one form:
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +28,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from xlwh.errors import SourceError
+from xlwh.texts import parsed_toml
 
 SHIPPED = Path(__file__).with_name("registry.toml")
 OWN = "sources.toml"
@@ -139,8 +139,8 @@ def _shipped() -> tuple[Source, ...]:
 
 def _read(file: Path) -> tuple[Source, ...]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parsed_toml(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise SourceError(f"The registry {file} cannot be read: {error}") from None
     entries = content.get("source", [])
     if strange := set(content) - {"source"}:

@@ -35,6 +35,7 @@ from xlwh.store.manifest_file import has_manifest
 from xlwh.store.objects import root_of
 from xlwh.store.roots import name_of
 from xlwh.study import Study
+from xlwh.texts import whole_number
 
 _ANSWERS_S = 10.0
 """A cluster that is there takes a connection by then."""
@@ -210,12 +211,13 @@ def _require_answer(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
-    if not host or not port.isdigit():
+    number = whole_number(port, 5)
+    if not host or number is None or number > 65535:
         raise XlwhError(
-            f"--workers ray:ADDRESS: ADDRESS is HOST:PORT, ray://HOST:PORT or auto, not `{address}`."
+            f"--workers ray:ADDRESS: ADDRESS is HOST:PORT, ray://HOST:PORT or auto, not `{address[:80]}`."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_S).close()
+        socket.create_connection((host.strip("[]"), number), _ANSWERS_S).close()
     except OSError as error:
         raise XlwhError(
             f"No Ray cluster answers at {address} ({error.strerror or error}). `ray start --head` starts one and says its "

@@ -20,8 +20,7 @@ from xlwh.steps.bench import tried
 from xlwh.steps.context import Context
 from xlwh.steps.deal import TRIES, Deal, Made
 from xlwh.steps.history import History
-from xlwh.steps.plan import Step
-from xlwh.steps.planning import command
+from xlwh.steps.plan import Step, command
 from xlwh.steps.rates import Rates
 from xlwh.study import Study
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import metadata
@@ -24,6 +24,7 @@ from xlwh.jsons import parsed, typed
 from xlwh.models.pins import Pin
 from xlwh.store import Entry, Slot
 from xlwh.store.slots import contract
+from xlwh.study import Study
 from xlwh.study.base import CUT
 
 RECIPE = "xlwh.recipe"
@@ -250,3 +251,16 @@ def _left_out(part: type[BaseModel], without: frozenset[str]) -> frozenset[str]:
 def _kept(params: type, without: frozenset[str]) -> tuple[str, ...]:
     """The parameters of a dataclass that have none of some roles."""
     return tuple(each.name for each in fields(params) if each.metadata.get(_ROLE) not in without)
+
+
+def options_of_model(study: Study, model: str, names: Iterable[str]) -> dict[str, object]:
+    """Some options of a model of a study; see `Partition.options`."""
+    spec = study.models[model]
+    chosen = {name: _json(getattr(spec, name)) for name in names}
+    if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
+        chosen["labels"] = _json(study.models[spec.weights_of].labels)
+    return chosen
+
+
+def _json(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

@@ -202,6 +202,12 @@ def step_of(table: str) -> Step:
     return _BY_TABLE[table]
 
 
+def command(table: str, key: Key) -> str:
+    """The command that makes a partition of a table."""
+    options = (("model", key.model), ("dataset", key.dataset), ("language", key.language))
+    return f"xlwh materialize {step_of(table).name}" + "".join(f" --{k} {v}" for k, v in options if v)
+
+
 def tables_behind(names: Iterable[str]) -> list[str]:
     """All tables of these tables or steps and of the steps that they are made from, each after those that it is made from.
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
-from pydantic import BaseModel
 
 from xlwh import corpora
 from xlwh.errors import AbsentFileError, MissingDataError, StoreError, XlwhError
@@ -26,10 +24,10 @@ from xlwh.models.pins import Pin
 from xlwh.selftest import Result
 from xlwh.selftest.stored import SelfTests
 from xlwh.steps.base import Key
-from xlwh.steps.job import Job, ModelUse, Planned, Stored
-from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
-from xlwh.store import Entry, Slot, Warehouse
-from xlwh.store.artefacts import Artefact, Name
+from xlwh.steps.job import Job, ModelUse, Planned, Stored, options_of_model
+from xlwh.steps.plan import Reads, Step, command, of_same_weights, shared, step_of
+from xlwh.steps.plans import Made, Name, Plan, Plans
+from xlwh.store import Entry, Slot, Warehouse, artefacts
 from xlwh.store.checkpoints import resting
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.objects import behind, is_there
@@ -84,67 +82,6 @@ def _definition(module: str) -> Definition:
     return found
 
 
-_Name = tuple[str, Key]
-"""Step and key of a partition."""
-_Folder = tuple[str, tuple[str, ...]]
-"""Table and keys of a stored partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a job says of the files that it writes: all that is kept of most jobs."""
-
-    fingerprint: str
-    folder: Path | None
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What was found of one partition."""
-
-    jobs: tuple[Planned, ...] | None = ()
-    """None where they were let go: they are found again when they are asked for."""
-    error: Exception | None = None
-    remark: str = ""
-    superseded: list[Slot] = field(default_factory=list)
-    """Out-of-date files that others, under other slots, take the place of."""
-    behind: set[_Name] = field(default_factory=set)
-    """Partitions whose plans were asked."""
-    lacking: bool = False
-    """Whether it goes without files that it would look at: with them there may be more jobs."""
-    writing: Mapping[Slot, Planned | Made] = field(default_factory=dict)
-    """Everything that is written, and from what."""
-
-    def let_go(self, entries: Mapping[Slot, Entry]) -> None:
-        """Keep of the jobs only what they say of their files, in the words of the entries that are there."""
-        kept = dict[Slot, Planned | Made]()
-        try:
-            for slot, planned in self.writing.items():
-                made, entry = Made(planned.fingerprint, planned.folder), entries.get(slot)
-                if entry is not None and entry.fingerprint == made.fingerprint:
-                    slot, made = entry.slot, Made(entry.fingerprint, made.folder)
-                kept[slot] = made
-        except XlwhError:
-            return  # a job without a fingerprint: whoever asks for it is told why
-        self.writing, self.jobs = kept, None
-
-    def says(self) -> tuple[object, ...]:
-        """What who rests on it is told."""
-        written = {slot: (_fingerprint(made), made.folder) for slot, made in self.writing.items()}
-        return type(self.error), str(self.error), written
-
-
-def _fingerprint(made: Planned | Made) -> str:
-    try:
-        return made.fingerprint
-    except XlwhError as error:
-        return str(error)
-
-
-_KEPT = 2_000
-"""Plans whose jobs are kept; of all others, only what they say of their files."""
-
-
 class Planner:
     """The jobs of every partition of a study, each found once for as long as what it rests on stays as it is.
 
@@ -163,16 +100,8 @@ class Planner:
         self._entries: dict[Slot, Entry] = {}
         self._tables: dict[str, dict[tuple[str, ...], dict[str, Slot]]] = {}
         """Table -> keys -> part -> slot of a current entry."""
-        self._artefacts: dict[Name, Artefact] = {}
-        self._plans: dict[_Name, _Plan] = {}
-        self._complete: deque[_Plan] = deque()
-        """Plans that have their jobs, the oldest first."""
-        self._looking: dict[Slot, set[_Name]] = {}
-        """Slot -> plans that looked at it."""
-        self._listing: dict[_Folder, set[_Name]] = {}
-        """Partition of a table -> plans that listed it."""
-        self._resting: dict[_Name, set[_Name]] = {}
-        """Plan -> plans that asked it."""
+        self._artefacts: dict[artefacts.Name, artefacts.Artefact] = {}
+        self.plans = Plans()
         self._pins: dict[str, Pin] = {}
         self._uses: dict[tuple[str, tuple[str, ...], bool], ModelUse] = {}
         self._inapplicable: dict[tuple[str, str], str] = {}
@@ -201,23 +130,12 @@ class Planner:
             del self._entries[slot], self._tables[slot.table][slot.keys][slot.part]
         for entry in put:
             self._take(entry)
-        if self._plans:
-            for slot in changed:
-                self._forget(self._looking.pop(slot, ()))
-                self._forget(self._listing.pop((slot.table, slot.keys), ()))
+        self.plans.forget_changed(changed)
 
     def _take(self, entry: Entry) -> None:
         slot = entry.slot
         self._entries[slot] = entry
         self._tables.setdefault(slot.table, {}).setdefault(slot.keys, {})[slot.part] = slot
-
-    def _forget(self, names: Iterable[_Name]) -> None:
-        """Forget plans, and those that rest on them."""
-        left = list(names)
-        while left:
-            name = left.pop()
-            if self._plans.pop(name, None) is not None:
-                left += self._resting.pop(name, ())
 
     def entry(self, slot: Slot) -> Entry | None:
         """The current entry of a slot, whatever it was made from."""
@@ -329,24 +247,19 @@ class Planner:
             each.fingerprint == folder.name and each.is_whole(self.warehouse.root) for each in known
         )
 
-    def _plan(self, step: Step, key: Key, again: bool = False) -> _Plan:
+    def _plan(self, step: Step, key: Key, again: bool = False) -> Plan:
         if self.head < 0:
             self.refresh()
         name = (step.name, key)
-        known = self._plans.get(name)
+        known = self.plans.get(name)
         if known is not None and not again:
             return known
         plan = self._found(step, key)
-        if known is not None and plan.says() != known.says():
-            self._forget(self._resting.pop(name, ()))
-        self._plans[name] = plan
-        self._complete.append(plan)
-        if len(self._complete) > _KEPT:
-            self._complete.popleft().let_go(self._entries)
+        self.plans.put(name, plan, self._entries)
         return plan
 
-    def _found(self, step: Step, key: Key) -> _Plan:
-        plan, definition = _Plan(), definition_of(step)
+    def _found(self, step: Step, key: Key) -> Plan:
+        plan, definition = Plan(), definition_of(step)
         try:
             plan.jobs = tuple(
                 Planned(job, step.name, definition.version, definition.libraries)
@@ -361,18 +274,6 @@ class Planner:
             )
         plan.writing = {slot: planned for planned in plan.jobs or () for slot in planned.job.slots.values()}
         return plan
-
-    def note(self, looking: _Name, slot: Slot) -> None:
-        """A plan is forgotten when this slot changes."""
-        self._looking.setdefault(slot, set()).add(looking)
-
-    def note_listing(self, listing: _Name, folder: _Folder) -> None:
-        """A plan is forgotten when anything in this partition of a table changes."""
-        self._listing.setdefault(folder, set()).add(listing)
-
-    def note_resting(self, resting: _Name, behind: _Name) -> None:
-        """A plan is forgotten with this other one."""
-        self._resting.setdefault(behind, set()).add(resting)
 
     def inapplicable(self, dataset: str, language: str) -> str:
         """See `xlwh.corpora.inapplicable`, which each of many partitions asks of the same few datasets."""
@@ -396,10 +297,10 @@ class Partition:
     planner: Planner
     step: Step
     key: Key
-    _found: _Plan
+    _found: Plan
 
     @cached_property
-    def _name(self) -> _Name:
+    def _name(self) -> Name:
         return self.step.name, self.key
 
     @property
@@ -534,17 +435,17 @@ class Partition:
         keys = tuple(
             str(getattr(key, column.removeprefix("target_"))) for column in contract(table).partition_by
         )
-        self.planner.note_listing(self._name, (table, keys))
+        self.planner.plans.note_listing(self._name, (table, keys))
         return self.planner.entries_in(table, keys)
 
     def _note(self, slot: Slot) -> None:
-        self.planner.note(self._name, slot)
+        self.planner.plans.note(self._name, slot)
 
     def _rest_on(self, table: str, key: Key) -> None:
         behind = (step_of(table).name, key)
         if behind not in self._found.behind:
             self._found.behind.add(behind)
-            self.planner.note_resting(self._name, behind)
+            self.planner.plans.note_resting(self._name, behind)
 
     def _key_of(self, slot: Slot) -> Key:
         """The partition that writes a slot: its own columns, else those of this partition."""
@@ -580,22 +481,3 @@ def _places(table: str) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
     columns = [name.removeprefix("target_") for name in contract(table).partition_by]
     dimensions = step_of(table).dimensions
     return dimensions, tuple(columns.index(each) if each in columns else None for each in dimensions)
-
-
-def options_of_model(study: Study, model: str, names: Iterable[str]) -> dict[str, object]:
-    """Some options of a model of a study; see `Partition.options`."""
-    spec = study.models[model]
-    chosen = {name: _json(getattr(spec, name)) for name in names}
-    if "labels" in chosen and spec.labels is None and spec.weights_of is not None:
-        chosen["labels"] = _json(study.models[spec.weights_of].labels)
-    return chosen
-
-
-def command(table: str, key: Key) -> str:
-    """The command that makes a partition of a table."""
-    options = (("model", key.model), ("dataset", key.dataset), ("language", key.language))
-    return f"xlwh materialize {step_of(table).name}" + "".join(f" --{k} {v}" for k, v in options if v)
-
-
-def _json(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

@@ -21,7 +21,7 @@ from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Definition
 from xlwh.store import schema
 from xlwh.store.artefacts import Artefact, faults
-from xlwh.store.checkpoints import bring, checkpoint
+from xlwh.store.checkpoints import CHECKPOINT, CHECKPOINT_FILES, bring, checkpoint, files_text
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.objects import all_at_hand
 
@@ -111,8 +111,10 @@ class Work:
         return None if damaged else folder
 
     def keep_checkpoint(self, model: str, folder: Path) -> None:
-        """Have the folder of a finished checkpoint committed with the rows."""
-        self.artefacts.append(checkpoint(self.root, model, folder, self._context.warehouse.hashes))
+        """Have the folder of a finished checkpoint committed with the rows, which say what is in it."""
+        found = checkpoint(self.root, model, folder, self._context.warehouse.hashes)
+        self.artefacts.append(found)
+        self.provenance |= {CHECKPOINT: folder.name, CHECKPOINT_FILES: files_text(found)}
 
     def try_out(
         self, model: str, identity: Sequence[str], folder: Path | None

@@ -6,6 +6,7 @@ the manifest, and the hash of the weights in the row of its model.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ import polars as pl
 
 from xlwh.digests import FileMemo, HashCache, sha256
 from xlwh.errors import StoreError
+from xlwh.jsons import parsed, typed
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, Name, faults, on_disk
 from xlwh.store.files import files_in
 from xlwh.store.integrity import require_undamaged
@@ -26,10 +28,13 @@ from xlwh.store.slots import Entry, Slot
 
 CHECKPOINT = "xlwh.checkpoint"
 """Metadata of a file of `models`: name of its checkpoint's folder."""
+CHECKPOINT_FILES = "xlwh.checkpoint_files"
+"""Metadata of a file of `models`: all files of its checkpoint, as JSON: path in the folder -> [bytes, SHA-256]."""
 DIGITS = 16
 """Hex digits of a training's digest that its folder is named by."""
 NAME = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 """Name of a checkpoint's folder."""
+_DIGEST = re.compile("[0-9a-f]{64}")
 MADE_HERE = ("finetuned", "scratch")
 """Kinds of models that have a checkpoint in a warehouse, and whose `source` is a key of the study."""
 _WHOLE = "model.safetensors"
@@ -76,6 +81,33 @@ def name_in(file: Path, fingerprint: str) -> str:
     if NAME.fullmatch(name) is None:
         raise StoreError(f"it names the checkpoint {name[:80]!a}, not {DIGITS} hexadecimal digits")
     return name
+
+
+def files_text(artefact: Artefact) -> str:
+    """What the file of a row says of the files of its checkpoint."""
+    folder = f"{PLACES['model']}/{artefact.name}/{artefact.fingerprint}/"
+    found = {file.file.removeprefix(folder): [file.size_bytes, file.digest] for file in artefact.files}
+    return json.dumps(found, sort_keys=True)
+
+
+def said_in(file: Path, model: str, name: str) -> Artefact | None:
+    """The checkpoint `name` as a file of `models` has it, with all digests; None where it was written without them.
+
+    StoreError with the reason where that cannot be one.
+    """
+    text = (metadata_of(file) or {}).get(CHECKPOINT_FILES)
+    if text is None:
+        return None
+    try:
+        found = typed(dict[str, tuple[int, str]], parsed(text))
+    except ValueError:
+        raise StoreError("what it says of the files of its checkpoint cannot be read") from None
+    for path, (size_bytes, digest) in found.items():
+        if size_bytes < 0 or not _DIGEST.fullmatch(digest) or {"", ".", ".."} & set(path.split("/")):
+            raise StoreError(f"it says {path[:80]!a} of {size_bytes} bytes is a file of its checkpoint")
+    folder = f"{PLACES['model']}/{model}/{name}"
+    files = (ArtefactFile(f"{folder}/{path}", *each) for path, each in found.items())
+    return Artefact("model", model, name, tuple(sorted(files)))
 
 
 def row_in(file: Path) -> Mapping[str, Any]:

@@ -12,6 +12,10 @@ from xlwh.errors import HeldError
 from xlwh.store.locks import FileLock, holder_of
 from xlwh.store.slots import Slot
 
+RENAME, TAKE = "xlwh rename", "xlwh take"
+COMMANDS = (RENAME, TAKE)
+"""Commands that write files of many slots long before they commit them, held as a whole: `gc` asks for them."""
+
 
 class Claims(Protocol):
     """Claims on the slots of one warehouse. One that is held is never waited for here."""
@@ -21,6 +25,12 @@ class Claims(Protocol):
 
     def holder(self, slot: Slot) -> str | None:
         """Who holds a slot now: `process 123 on host x, since 2026-01-31 12:00:00 UTC`; None where nobody does."""
+
+    def hold(self, command: str) -> AbstractContextManager[None]:
+        """Hold a command of the whole warehouse while the block runs; `HeldError` naming the process that runs it."""
+
+    def holder_of(self, command: str) -> str | None:
+        """The same as `holder`, of a command."""
 
 
 class FileClaims:
@@ -48,8 +58,18 @@ class FileClaims:
         """See `Claims.holder`."""
         return holder_of(self._file(slot))
 
-    def _file(self, slot: Slot) -> Path:
-        return self._locks / f"{hashlib.blake2b(str(slot).encode(), digest_size=8).hexdigest()}.lock"
+    @contextmanager
+    def hold(self, command: str) -> Iterator[None]:
+        """See `Claims.hold`."""
+        with FileLock(self._file(command), f"`{command}`"):
+            yield
+
+    def holder_of(self, command: str) -> str | None:
+        """See `Claims.holder_of`."""
+        return holder_of(self._file(command))
+
+    def _file(self, what: Slot | str) -> Path:
+        return self._locks / f"{hashlib.blake2b(str(what).encode(), digest_size=8).hexdigest()}.lock"
 
 
 def require_idle(claims: Claims, slots: Iterable[Slot]) -> None:

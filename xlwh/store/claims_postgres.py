@@ -26,5 +26,13 @@ class PostgresClaims:
 
     def holder(self, slot: Slot) -> str | None:
         """Who holds a slot, in words; None where nobody does."""
-        found = self._leases.holder(str(slot))
+        return self.holder_of(str(slot))
+
+    def hold(self, command: str) -> AbstractContextManager[None]:
+        """Hold a command; `HeldError` where another process does."""
+        return self._leases.hold({command: None})
+
+    def holder_of(self, command: str) -> str | None:
+        """Who holds a command, in words; None where nobody does."""
+        found = self._leases.holder(command)
         return None if found is None else str(found)

@@ -15,15 +15,16 @@ from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
 from xlwh.store.bucket import StoredObject
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
-from xlwh.store.claims import Claims
+from xlwh.store.claims import COMMANDS, TAKE, Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import RESULTS, UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.files import MANIFEST, RESULTS, UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.identity import slot_of
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.objects import STORED, Objects, behind
-from xlwh.store.slots import Entry
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
 
@@ -32,6 +33,9 @@ UNNAMED_GRACE = timedelta(hours=1)
 
 STAGING_GRACE = timedelta(days=7)
 """Unfinished work is kept at least this long: it may be hours of computation."""
+
+_LOCK_WAIT_S = 5.0
+"""Another `gc` is soon done; whoever rebuilds or moves a manifest is not waited for."""
 
 DIGEST = "[0-9a-f]" * DIGITS
 """How the folders of trained models end, as a pattern."""
@@ -60,9 +64,19 @@ def collect(
     for earlier states, and abandoned staging, all older than `grace`.
 
     Files of the snapshot that the catalogue shows are kept, however old. Time travel to commits that need a
-    removed file ends with an error that says so. A file whose time lies before the manifest began, or in the future, is
-    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since.
+    removed file ends with an error that says so. What a live command is about to commit stays, however long that takes
+    it: nothing of a slot that is claimed, and nothing that no commit names while a command of `COMMANDS` is held. A file whose time lies before the manifest began, or in the future, is
+    as young as if it had been written now. `StoreError` for a manifest that was rebuilt and not checked since,
+    `HeldError` while it is rebuilt or moved.
     """
+    # Whoever makes the manifest anew may find a use for any file.
+    with FileLock((root / MANIFEST).with_suffix(".lock"), f"The manifest of {root}", _LOCK_WAIT_S):
+        return _collect(root, manifest, claims, grace, definitions)
+
+
+def _collect(
+    root: Path, manifest: Manifest, claims: Claims, grace: timedelta, definitions: Definitions
+) -> GcReport:
     now = datetime.now(UTC)
     origin = manifest.origin()
     _require_checked(root, origin)
@@ -74,13 +88,14 @@ def collect(
     found = (
         _on_disk(root, manifest, age, grace, shown)
         if objects is None
-        else _in_store(objects, manifest, age, grace, shown)
+        else _in_store(objects, manifest, claims, age, grace, shown)
     )
     doomed = list(found.unnamed)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
-            if age.of(path) > max(grace, UNNAMED_GRACE):
+            if age.of_all(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
+    doomed = _left_behind(root, manifest, claims, doomed)
     wanted = set(Fingerprints(definitions, manifest.snapshot()).files())
     if info is not None:
         shown_rows = chain.from_iterable(info.kept.values())
@@ -149,28 +164,54 @@ def _on_disk(root: Path, manifest: Manifest, age: _Ages, grace: timedelta, shown
 
 
 def _in_store(
-    objects: Objects, manifest: Manifest, age: _Ages, grace: timedelta, shown: set[str]
+    objects: Objects, manifest: Manifest, claims: Claims, age: _Ages, grace: timedelta, shown: set[str]
 ) -> _Unneeded:
     # Before the manifest is asked: what is committed meanwhile is none of these.
     there = [each for each in objects.bucket.listing() if each.key.startswith(STORED) and each.key != RESULTS]
-    known, found = manifest.files(by_key=True), _Unneeded()
+    known, found, unnamed = manifest.files(by_key=True), _Unneeded(), dict[Path, StoredObject]()
     for each in there:
         state, file = known.get(each.key), each.key.partition("@")[0]
         if state is None:
             if age.of_object(each.changed_at) > max(grace, UNNAMED_GRACE):
-                found.objects.append(each)
+                unnamed[objects.root / file] = each
         elif not state.current:
             if file in shown or age.since(state.superseded_at) <= grace:
                 found.kept += 1
             else:
                 found.objects.append(each)
                 found.superseded.append(file)
+    left = _left_behind(objects.root, manifest, claims, list(unnamed))
+    committed = manifest.files(by_key=True) if left else {}
+    found.objects += [unnamed[path] for path in left if unnamed[path].key not in committed]
     for path, stat in files_in(objects.root / "tables"):
         # What was written here, or half brought here, and is in no commit.
         is_named = path.relative_to(objects.root).as_posix() in known
         if not is_named and age.of(path, stat) > max(grace, UNNAMED_GRACE):
             found.unnamed.append(path)
     return found
+
+
+def _left_behind(root: Path, manifest: Manifest, claims: Claims, paths: Sequence[Path]) -> list[Path]:
+    """Of files and folders that no commit names, those that no live process is about to commit."""
+    if not paths or any(claims.holder_of(command) for command in COMMANDS):
+        return []
+    left = [path for path in paths if (slot := _slot(root, path)) is None or claims.holder(slot) is None]
+    # Who let go of a claim before it was asked for has committed by now.
+    known = manifest.files()
+    return [
+        path
+        for path in left
+        if not any(file.relative_to(root).as_posix() in known for file, _ in files_in(path))
+    ]
+
+
+def _slot(root: Path, path: Path) -> Slot | None:
+    """Whose file or checkpoint lies at a path; None for one that is of no slot."""
+    place = path.relative_to(root)
+    try:
+        return Slot("models", (place.parts[1],)) if place.parts[0] == "models" else slot_of(place.as_posix())
+    except (StoreError, ValueError):
+        return None
 
 
 def _remove(root: Path, path: Path) -> int:
@@ -203,7 +244,8 @@ def _abandoned(root: Path, claims: Claims, age: _Ages, grace: timedelta) -> Iter
     for folder in abandoned(root, claims):
         if age.of_all(folder) > grace:
             yield folder
-    yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
+    if claims.holder_of(TAKE) is None:
+        yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
     for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):

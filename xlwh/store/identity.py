@@ -14,7 +14,7 @@ import polars as pl
 
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
-from xlwh.store.checkpoints import name_in
+from xlwh.store.checkpoints import name_in, said_in
 from xlwh.store.integrity import faults
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.slots import Entry, Slot, contract
@@ -108,7 +108,8 @@ def problem(root: Path, entry: Entry) -> str | None:
             return finding.problem
     try:
         if entry.slot.table == "models":
-            name_in(root / entry.file, entry.fingerprint)
+            name = name_in(root / entry.file, entry.fingerprint)
+            said_in(root / entry.file, entry.slot.keys[0], name)
     except StoreError as error:
         return str(error)
     return None

@@ -7,13 +7,12 @@ Several processes may do it at once; they write the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from duckdb.sqltypes import DuckDBPyType
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store import catalogue
@@ -35,8 +34,10 @@ from xlwh.store.kept import (
     kept_damage,
     note_change,
     note_digest,
+    require_sound,
     there,
 )
+from xlwh.store.kept_sql import cast, comparable, in_slice, order_of, stored_type
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.manifest import Snapshot
 from xlwh.store.slots import Entry
@@ -47,16 +48,6 @@ BATCH_BYTES = 4_000_000
 
 TRIED_SLICES = 6
 """The most on which a view is tried out that says by what it is kept; two at least."""
-
-_AS_THEY_ARE = {
-    "bigint", "blob", "boolean", "date", "decimal", "double", "float", "integer", "null", "smallint", "time", "time_ns",
-    "timestamp", "timestamp with time zone", "timestamp_ms", "timestamp_ns", "timestamp_s", "tinyint", "ubigint", "uinteger",
-    "usmallint", "utinyint", "uuid", "varchar",
-}  # fmt: skip
-"""DuckDB's types whose values Parquet holds, if perhaps under another type."""
-
-_AS_TEXT = {"bignum", "bit", "enum", "hugeint", "interval", "time with time zone", "uhugeint"}
-"""Those that it does not hold, or not all of; their text does."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a view's name, the slices of it that are computed, and how many there are to compute."""
@@ -304,11 +295,11 @@ class Keeper:
     ) -> dict[Values, list[str]]:
         """The rows that one query of these slices gives, in a form and an order in which they can be compared."""
         self._restrict(database, view, batch)
-        self._check_place(database, view, " or ".join(f"({_is(view, values)})" for values in batch))
+        self._check_place(database, view, " or ".join(f"({in_slice(view, values)})" for values in batch))
         found = {}
         for values in batch:
-            sql = f"select {_cast(columns)} from {quoted_name(view.name)} where {_is(view, values)}"
-            found[values] = sorted(_comparable(row) for row in database.execute(sql).fetchall())
+            sql = f"select {cast(columns)} from {quoted_name(view.name)} where {in_slice(view, values)}"
+            found[values] = sorted(comparable(row) for row in database.execute(sql).fetchall())
         return found
 
     def _batches(self, view: View, missing: Sequence[Values]) -> Iterable[list[Values]]:
@@ -390,8 +381,7 @@ class Keeper:
             for file in self._files_of(view, other, [values]):
                 if file.name in self._sound:
                     continue
-                if (damaged := kept_damage(self._root, file.name)) is not None:
-                    raise StoreError(f"{KEPT}/{file.name} is damaged: {damaged}. Run: xlwh catalogue")
+                require_sound(self._root, [file.name])
                 self._sound.add(file.name)
 
     def _require_sound(self, what: Hashable, entries: Iterable[Entry]) -> None:
@@ -404,10 +394,10 @@ class Keeper:
     def _write_one(
         self, database: duckdb.DuckDBPyConnection, view: View, columns: Sequence[Column], values: Values
     ) -> None:
-        order = _order(view, columns)
+        order = order_of(view, columns)
         self._copy(
             database,
-            f"select {_cast(columns)} from {quoted_name(view.name)}{order}",
+            f"select {cast(columns)} from {quoted_name(view.name)}{order}",
             view,
             values,
             check=True,
@@ -422,7 +412,7 @@ class Keeper:
     ) -> None:
         by = ", ".join(map(quoted_name, view.by or ()))
         database.execute(
-            f"create or replace temp table computed as select {_cast(columns)} from {quoted_name(view.name)}"
+            f"create or replace temp table computed as select {cast(columns)} from {quoted_name(view.name)}"
         )
         try:
             found = {tuple(row) for row in database.execute(f"select distinct {by} from computed").fetchall()}
@@ -430,8 +420,8 @@ class Keeper:
                 raise _elsewhere(view, other)
             for values in batch:
                 if values in found:
-                    order = _order(view, columns)
-                    sql = f"select * from computed where {_is(view, values)}{order}"
+                    order = order_of(view, columns)
+                    sql = f"select * from computed where {in_slice(view, values)}{order}"
                     self._copy(database, sql, view, values, check=False)
                 else:
                     self._note_empty(view, values)
@@ -453,7 +443,7 @@ class Keeper:
                 by = ", ".join(map(quoted_name, view.by))
                 wrong = database.execute(
                     f"select {by} from read_parquet({quoted(str(unfinished))}, hive_partitioning = false) "
-                    f"where ({_is(view, values)}) is distinct from true limit 1"
+                    f"where ({in_slice(view, values)}) is distinct from true limit 1"
                 ).fetchall()
                 for other in wrong:
                     raise _elsewhere(view, other)
@@ -469,59 +459,6 @@ class Keeper:
         path = self._root / KEPT / f"{self._prints.file(view.name, values)}.empty"
         make_folder(path.parent)
         path.touch()
-
-
-def stored_type(kind: DuckDBPyType, what: str) -> str:
-    """The type under which Parquet holds values of DuckDB's type without loss; a cast brings the other one back.
-
-    Raises `SqlError` naming `what` for a type that it has no place for.
-    """
-    if kind.id in _AS_THEY_ARE:
-        return str(kind)
-    if kind.id in _AS_TEXT:
-        return "VARCHAR"
-    if kind.id not in ("array", "list", "map", "struct"):
-        raise SqlError(f"{what} is of type {kind}, which cannot be kept; cast it, or write `-- kept: no`.")
-    inner = [(name, each) for name, each in kind.children if isinstance(each, DuckDBPyType)]
-    stored = [stored_type(each, what) for _, each in inner]
-    if kind.id != "array" and all(text == str(each) for text, (_, each) in zip(stored, inner, strict=True)):
-        return str(kind)
-    if kind.id == "map":
-        return f"MAP({', '.join(stored)})"
-    if kind.id == "struct":
-        fields = (f"{quoted_name(name)} {text}" for text, (name, _) in zip(stored, inner, strict=True))
-        return f"STRUCT({', '.join(fields)})"
-    return f"{stored[0]}[]"
-
-
-def _cast(columns: Sequence[Column]) -> str:
-    return ", ".join(
-        f"{quoted_name(each.name)}::{each.stored} as {quoted_name(each.name)}" for each in columns
-    )
-
-
-def _order(view: View, columns: Sequence[Column]) -> str:
-    names = {each.name for each in columns}
-    key = [quoted_name(each) for each in view.key if each in names]
-    return f" order by {', '.join(key)}" if key else ""
-
-
-def _is(view: View, values: Values) -> str:
-    return " and ".join(
-        f"{quoted_name(column)} = {quoted(value)}"
-        for column, value in zip(view.by or (), values, strict=True)
-    )
-
-
-def _comparable(value: object) -> str:
-    """A value as text, numbers to six digits: sums differ in the last ones with their order."""
-    if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) > 1e-9 else "0"
-    if isinstance(value, Mapping):
-        return repr({name: _comparable(each) for name, each in value.items()})
-    if isinstance(value, list | tuple):
-        return repr([_comparable(each) for each in value])
-    return repr(value)
 
 
 def _project(view: View, columns: Values, values: Values) -> Values:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import duckdb
 
 from xlwh.digests import sha256
-from xlwh.errors import SqlError
+from xlwh.errors import SqlError, StoreError
 from xlwh.jsons import parsed, typed
 from xlwh.store.addresses import HERE, paths
 from xlwh.store.connect import KEPT
@@ -346,6 +346,13 @@ def kept_damage(root: Path, file: str) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+def require_sound(root: Path, files: Iterable[str]) -> None:
+    """`StoreError` where one of these files, relative to the kept rows' folder, is not the one that was written."""
+    for file in files:
+        if (damaged := kept_damage(root, file)) is not None:
+            raise StoreError(f"{KEPT}/{file} is damaged: {damaged}. Run: xlwh catalogue")
 
 
 def _has_digest(file: str) -> bool:

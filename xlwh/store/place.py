@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from xlwh.errors import StoreError
 from xlwh.store.files import PLACE, write_whole
 from xlwh.store.objects import behind
+from xlwh.texts import parsed_toml
 
 if TYPE_CHECKING:
     from xlwh.store.postgres import Address
@@ -42,7 +42,7 @@ def read_place(root: Path) -> Place:
 
     path = root / PLACE
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = parsed_toml(path.read_text(encoding="utf-8"))
         url, schema, identity = found["url"], found["schema"], found["identity"]
         if not all(isinstance(each, str) for each in (url, schema, identity)):
             raise ValueError("its values are no texts")

@@ -29,6 +29,7 @@ from xlwh.store.checkpoints import (
     checkpoint_of,
     damages,
     row_in,
+    said_in,
     weights_of,
 )
 from xlwh.store.clock import TOLERANCE, stored
@@ -83,6 +84,8 @@ class Recovery:
     """Files that no slot was given."""
     damaged: list[Left] = field(default_factory=list)
     """Files of checkpoints that are current and not as they were made: `check --deep` finds them, and `repair` mends them."""
+    unverified: list[Left] = field(default_factory=list)
+    """Checkpoints of which nothing says what their tokenizer and configuration were: they are taken as they are."""
     aside: list[str] = field(default_factory=list)
     """Files that were replaced, under the names by which they are kept."""
 
@@ -313,7 +316,7 @@ class _Rebuilding:
                 self.told.unplaced.append(Left(place.as_posix(), "no row of `models` names it"))
 
     def _checkpoint(self, row: Entry, folder: Path) -> Artefact:
-        """A checkpoint as the backup had it, or as it lies there; never with the digests of damaged files."""
+        """A checkpoint as the backup or its row had it, else as it lies there; never with the digests of damaged files."""
         model = folder.parent.name
         known = [
             each
@@ -329,8 +332,13 @@ class _Rebuilding:
         found, said = Artefact("model", model, folder.name, tuple(files)), row_in(self.root / row.file)
         # Else the row is of another training into that folder.
         is_known = [file.digest for file in weights_of(found)] == [said["weight_hash"]]
+        if not is_known and (by_row := said_in(self.root / row.file, model, folder.name)) is not None:
+            is_known, found = True, by_row
         if not is_known:
             found = checkpoint(self.root, model, folder, self._hashes)
+            self.told.unverified.append(
+                Left(folder.relative_to(self.root).as_posix(), "an earlier version noted its weights alone")
+            )
         wrong = damages(self.root, found, said)
         self.told.damaged += (Left(file, f"it is damaged: {how}") for file, how in wrong.items())
         if is_known or not wrong:

@@ -27,6 +27,7 @@ from xlwh.store.checkpoints import (
     resting,
     row_in,
 )
+from xlwh.store.claims import TAKE
 from xlwh.store.copies import Copies, Progress, naming
 from xlwh.store.files import make_folder, path_beside, publish, remove_folder, size
 from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
@@ -84,7 +85,7 @@ def take(
     for table in tables or ():
         contract(table)
     place = _checked_place(warehouse.root, root_of(other))
-    with Copies(warehouse.root, progress) as copies:
+    with warehouse.claims.hold(TAKE), Copies(warehouse.root, progress) as copies:
         there = Foreign(place, path_beside(copies.folder / "manifest"))
         return _Taking(warehouse, there, copies, tables).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, own_files, sql
 from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, write_whole
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
@@ -77,6 +79,16 @@ class Warehouse:
         self.manifest: Manifest = open_manifest(self.root)
         self.claims: Claims = self.manifest.claims()
         self.hashes = HashCache.of(self.root, keeps_hashes)
+        self._verifies = False
+
+    def verifying(self) -> Warehouse:
+        """The same, whose `scan` compares every file with its digest first, once a process: for rows that lead to stored ones.
+
+        That reads all bytes of the files, whatever columns and rows are asked for. `StoreError` where one is damaged.
+        """
+        same = copy(self)
+        same._verifies = True
+        return same
 
     def current(self, slot: Slot) -> Entry | None:
         """The slot's current entry, or None if it was never written (or dropped)."""
@@ -148,6 +160,7 @@ class Warehouse:
         ]
         if not entries:
             return pl.LazyFrame(schema=columns)
+        self._require_undamaged(entries)
         # Files of an earlier contract stay readable until they are computed again: absent columns are null.
         outdated = any(entry.version != contract(name).version for entry in entries)
         frame = pl.scan_parquet(
@@ -165,12 +178,18 @@ class Warehouse:
 
         from xlwh.store.catalogue import fill
         from xlwh.store.connect import failure, open_in_memory
-        from xlwh.store.kept import Fingerprints, all_kept
+        from xlwh.store.kept import Fingerprints, all_kept, require_sound
 
         definitions = self.definitions()
         snapshot = _complete(self.manifest.snapshot()) if everything else self.manifest.snapshot()
         kept = all_kept(self.root, Fingerprints(definitions, snapshot))
         needed = definitions.needed_for([name], kept)
+        if self._verifies:
+            steps = [step for step in needed.steps if step.name not in kept]
+            tables = {table for step in steps for table in (*step.files, *step.stored)}
+            self._require_undamaged([entry for entry in snapshot.entries if entry.slot.table in tables])
+            for view in needed.views.keys() & kept.keys():
+                require_sound(self.root, kept[view].files)
         with open_in_memory(self.root) as database:
             fill(database, self.root, snapshot, needed, needed.files, kept=kept)
             where = " and ".join(f'"{column}" = ?' for column in filters) or "true"
@@ -182,6 +201,11 @@ class Warehouse:
             except duckdb.Error as error:
                 raise failure(error) from error
         return found.lazy()
+
+    def _require_undamaged(self, entries: Iterable[Entry]) -> None:
+        if self._verifies:
+            for entry in entries:
+                require_undamaged(self.root, entry)
 
     def sources(self) -> Sources:
         """Where the views and macros of this warehouse come from."""
@@ -232,7 +256,7 @@ class Warehouse:
         """Compute the metrics that installed packages register (see `xlwh.store.metrics`); they are artefacts then."""
         from xlwh.store.metrics import compute, views
 
-        compute(self.root, self)
+        compute(self.root, self.verifying())
         results = views(self.root).values()
         found = [on_disk(self.root, "metric", view.name, [view.path], self.hashes) for view in results]
         self._keep_up("metric", found)

@@ -6,7 +6,6 @@ folder of the file. An unusable file raises `StudyError` naming the key, the lin
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from xlwh.study.heads import Heads, Sampler
 from xlwh.study.lexicon import Aligner, ConceptAlignment, Lexicon, LexiconFile
 from xlwh.study.lines import explain, line_of
 from xlwh.study.models import Finetune, Inputs, Model, Randomization, Tokenization
+from xlwh.texts import parsed_toml
 
 __all__ = [
     "Aligner",
@@ -354,12 +354,9 @@ def load(path: Path | str) -> Study:
     except (OSError, ValueError) as error:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
     try:
-        raw = tomllib.loads(text)
+        raw = parsed_toml(text)
     except ValueError as error:
-        # Also the refusal of Python to read integers of thousands of digits.
         raise StudyError(f"{path}: not valid TOML: {error}") from None
-    except RecursionError:
-        raise StudyError(f"{path}: nested too deeply to be a study") from None
     for place, number in _numbers(raw, ()):
         if abs(number) > _LARGEST:
             raise StudyError(

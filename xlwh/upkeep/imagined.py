@@ -26,7 +26,8 @@ from xlwh.steps.base import Key
 from xlwh.steps.history import EVALUATED_ROWS
 from xlwh.steps.job import Planned
 from xlwh.steps.plan import STEPS, Step
-from xlwh.steps.planning import Made, NotApplicable, Planner
+from xlwh.steps.planning import NotApplicable, Planner
+from xlwh.steps.plans import Made
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
 from xlwh.store.artefacts import faults

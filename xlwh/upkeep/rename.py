@@ -29,14 +29,16 @@ from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
 from xlwh.store.checkpoints import (
     CHECKPOINT,
+    CHECKPOINT_FILES,
     MADE_HERE,
     bring,
     checkpoint,
     checkpoint_folder,
     checkpoint_of,
+    files_text,
     require_undamaged_checkpoint,
 )
-from xlwh.store.claims import require_idle
+from xlwh.store.claims import RENAME, require_idle
 from xlwh.store.files import make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.manifest import NewFile
 from xlwh.store.objects import at_hand
@@ -116,7 +118,7 @@ class Renamer:
     def run(self, progress: Progress) -> list[Entry]:
         """Write everything anew and commit it; returns the new entries.
 
-        StoreError where another run works on what is renamed, or a checkpoint is damaged; ConflictError where one changed
+        HeldError where another run works on what is renamed, or renames; StoreError where or a checkpoint is damaged; ConflictError where one changed
         it meanwhile.
         """
         moves = self.moves()
@@ -126,6 +128,11 @@ class Renamer:
         # Before anything is written.
         for move in moves:
             self._checkpoint(move.entry)
+        # What is written is committed at the end, however long that takes.
+        with self.warehouse.claims.hold(RENAME):
+            return self._run(progress)
+
+    def _run(self, progress: Progress) -> list[Entry]:
         pending = Pending(self.warehouse.manifest)
         ahead = Warehouse(self.warehouse.root)
         ahead.manifest = pending
@@ -226,7 +233,9 @@ class Renamer:
             elif rows is not None and rows[0].job.folder == folder:
                 target = rows[1].job.folder or target
             told[CHECKPOINT] = target.name
-            artefacts.append(found if target == folder else self._copy_checkpoint(found, target))
+            kept = found if target == folder else self._copy_checkpoint(found, target)
+            told[CHECKPOINT_FILES] = files_text(kept)
+            artefacts.append(kept)
         file = rewrite(self.warehouse.root, entry, slot, columns, mark, told)
         self._written.append(file)
         pending.commit([file], [entry.slot] if slot != entry.slot else [], artefacts=artefacts)

@@ -1,20 +1,26 @@
 """Which damaged files a study can make again, and taking them out of the warehouse.
 
 What cannot be made again stays as it is: damaged rows may still be worth something to their owner, and rows that are gone
-are not.
+are not. What is about to be taken out is written down first, so that the next `repair` goes on where one was stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
+from xlwh.errors import StoreError
+from xlwh.jsons import parsed, typed
 from xlwh.models import Zoo
 from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Step, partitions
 from xlwh.steps.planning import Planner
-from xlwh.store import Entry, Warehouse
+from xlwh.store import Entry, Slot, Warehouse
+from xlwh.store.files import remove, write_whole
 from xlwh.store.manifest import ConflictError
 from xlwh.store.rewrite import Pending
 from xlwh.study import Study
@@ -25,6 +31,9 @@ from xlwh.upkeep.scope import folders
 from xlwh.upkeep.survey import surveyed
 
 _Partition = tuple[Step, Key]
+
+NOTE = "staging/repair.json"
+"""Slots that a repair takes out, as JSON: slot -> the damaged file that it had."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,36 @@ def planned(study: Study, warehouse: Warehouse, damaged: Collection[Entry]) -> R
         tuple(entry for entry in damaged if entry not in again and entry not in reasons),
         reasons,
     )
+
+
+def taken_out(warehouse: Warehouse) -> list[Entry]:
+    """What a repair that was stopped took out and did not make again, by slot; of an entry only slot and file are known.
+
+    StoreError for a note that cannot be read.
+    """
+    path = warehouse.root / NOTE
+    if not path.is_file():
+        return []
+    try:
+        noted = typed(dict[str, str], parsed(path.read_text(encoding="utf-8")))
+        found = {Slot.parse(slot): file for slot, file in noted.items()}
+    except (OSError, ValueError, StoreError) as error:
+        raise StoreError(
+            f"{path} cannot be read: {error}. Remove it: `xlwh materialize` makes what it names."
+        ) from None
+    now, current = datetime.now(UTC), {entry.slot for entry in warehouse.entries()}
+    return [
+        Entry(slot, found[slot], "", 0, 0, 0, now, 0, None) for slot in sorted(found) if slot not in current
+    ]
+
+
+def note_taken_out(root: Path, entries: Iterable[Entry]) -> None:
+    """Write down what is taken out and to be made again, in place of what was written before."""
+    noted = {str(entry.slot): entry.file for entry in entries}
+    if noted:
+        write_whole(root / NOTE, (json.dumps(noted, indent=1, sort_keys=True) + "\n").encode())
+    else:
+        remove(root / NOTE)
 
 
 def drop_untouched(warehouse: Warehouse, entries: Sequence[Entry]) -> None:

@@ -97,6 +97,45 @@ def test_what_is_damaged_is_made_again_and_nothing_else(xlwh, made):
     assert "No stored file is damaged." in xlwh("repair")[1]
 
 
+@pytest.mark.parametrize("moment", ["drop_untouched", "materialise"])
+def test_what_a_repair_had_taken_out_when_it_was_stopped_is_made_by_the_next(xlwh, made, monkeypatch, moment):
+    before = {entry.slot: entry for entry in made.entries()}
+    for slot in (EXAMPLES, TOKENS):
+        flip(path_of(made, slot))
+
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            {"materialise": "xlwh.cli.make", "drop_untouched": "xlwh.upkeep.repair"}[moment] + f".{moment}",
+            stopped,
+        )
+        assert xlwh("repair")[0] != 0
+    out = {EXAMPLES, TOKENS} if moment == "materialise" else set()
+    assert {entry.slot for entry in made.entries()} == before.keys() - out
+    assert {entry.slot for entry in repairing.taken_out(made)} == out
+    assert "Would make 2 damaged files again." in xlwh("repair", "--dry-run")[1]
+    code, _, err = xlwh("repair")
+    assert code == 0, err
+    assert made.check(deep=True) == []
+    after = {entry.slot: entry for entry in made.entries()}
+    assert {slot: entry.fingerprint for slot, entry in after.items()} == {
+        slot: entry.fingerprint for slot, entry in before.items()
+    }
+    head = made.manifest.head()
+    assert "No stored file is damaged." in xlwh("repair")[1]
+    assert (made.manifest.head(), (made.root / repairing.NOTE).exists()) == (head, False)
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b'{"a": 1}', b'{"a": "b"}', b"\xff", b"[" * 100_000])
+def test_a_note_that_cannot_be_read_is_named(xlwh, made, content):
+    (made.root / repairing.NOTE).parent.mkdir(exist_ok=True)
+    (made.root / repairing.NOTE).write_bytes(content)
+    code, _, err = xlwh("repair")
+    assert (code, "repair.json cannot be read" in err, "xlwh materialize" in err) == (1, True, True)
+
+
 def test_without_a_study_it_says_what_to_run(xlwh, made):
     flip(path_of(made, TOKENS))
     before = made.entries()

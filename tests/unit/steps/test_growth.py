@@ -96,10 +96,10 @@ def test_a_commit_forgets_as_much_in_any_study(tmp_path: Path) -> None:
         folder = tmp_path / str(size)
         large_study.fill(large_study.context(large_study.write(folder, *size), folder / "warehouse"))
         context = _opened(folder)
-        before = set(context.planner._plans)
+        before = set(context.planner.plans.known())
         large_study.touch(context, Slot("predictions", ("m001", "ab"), "d0"))
         context.planner.refresh()
-        forgotten.add(frozenset(before - context.planner._plans.keys()))
+        forgotten.add(frozenset(before - context.planner.plans.known().keys()))
         assert not sort(context, select(context.study, [])).todo
     assert len(forgotten) == 1
     assert {name for name, _ in next(iter(forgotten))} == {"attributions", "perturbations"}

@@ -13,7 +13,7 @@ import pytest
 from dagster_project.checks import checks_of
 from xlwh.errors import CorpusError, MissingDataError, StudyError
 from xlwh.models import Zoo
-from xlwh.steps import planning, runner
+from xlwh.steps import planning, plans, runner
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.corpora.parallelism import refuse_differing, require_parallel
@@ -73,7 +73,7 @@ def joining(context: Context, model: str | None = None, language: str = "de") ->
     """A partition of a step that joins languages, while its jobs are found."""
     context.planner.refresh()
     step, key = STEPS["ccta_pairs"], Key(model, language=language)
-    return planning.Partition(context.planner, step, key, planning._Plan())
+    return planning.Partition(context.planner, step, key, plans.Plan())
 
 
 def stored(context: Context) -> dict:

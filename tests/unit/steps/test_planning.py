@@ -13,7 +13,7 @@ import large_study
 import pytest
 
 from xlwh.errors import CorpusError, XlwhError
-from xlwh.steps import planning
+from xlwh.steps import plans
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
@@ -96,18 +96,18 @@ def test_after_any_commits_a_planner_says_what_a_new_one_says(context: Context) 
 def test_a_commit_forgets_what_rests_on_it_and_nothing_else(context: Context) -> None:
     planner, manifest = context.planner, context.warehouse.manifest
     _told(planner)
-    before = dict(planner._plans)
+    before = planner.plans.known()
     entry = context.warehouse.current(Slot("tokens", ("m000", "aa"), "d0"))
     assert entry is not None
     manifest.commit(put=[_again(context, entry)])
     planner.refresh()
     # Nothing is made from tokens here.
-    assert before == planner._plans
+    assert before == planner.plans.known()
     entry = context.warehouse.current(Slot("predictions", ("m000", "ab"), "d1"))
     assert entry is not None
     manifest.commit(put=[_again(context, entry)])
     planner.refresh()
-    gone = {(name, str(key)) for name, key in before.keys() - planner._plans.keys()}
+    gone = {(name, str(key)) for name, key in before.keys() - planner.plans.known().keys()}
     assert gone == {("attributions", "m000 × ab"), ("perturbations", "m000 × ab")}
 
 
@@ -143,11 +143,11 @@ def test_a_file_of_the_users_that_appears_reaches_what_rests_on_it(context: Cont
 def test_a_partition_that_comes_out_otherwise_reaches_what_rests_on_it(context: Context) -> None:
     planner, step = context.planner, STEPS["examples"]
     _told(planner)
-    before = dict(planner._plans)
+    before = planner.plans.known()
     planner.jobs(step, EXAMPLES, again=True)
-    assert planner._plans.keys() == before.keys()
+    assert planner.plans.known().keys() == before.keys()
     assert all(
-        planner._plans[name] is plan for name, plan in before.items() if name != ("examples", EXAMPLES)
+        planner.plans.known()[name] is plan for name, plan in before.items() if name != ("examples", EXAMPLES)
     )
     (context.study.folder / "data" / "d0" / "dev-aa.tsv").unlink()
     (context.study.folder / "data" / "d0" / "dev-aa.tsv").write_text("other one\tother two\tneutral\n")
@@ -158,10 +158,10 @@ def test_a_partition_that_comes_out_otherwise_reaches_what_rests_on_it(context: 
 
 def test_jobs_that_were_let_go_are_found_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = _told(context.planner)
-    monkeypatch.setattr(planning, "_KEPT", 3)
+    monkeypatch.setattr(plans, "_KEPT", 3)
     planner = _anew(context)
     assert _told(planner) == kept == _told(planner)
-    complete = [plan for plan in planner._plans.values() if plan.jobs]
+    complete = [plan for plan in planner.plans.known().values() if plan.jobs]
     assert 0 < len(complete) <= 3
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from xlwh.errors import HeldError
 from xlwh.store import Slot, Warehouse
-from xlwh.store.claims import require_idle
+from xlwh.store.claims import COMMANDS, require_idle
 
 ONE, OTHER, THIRD = (Slot("predictions", ("m", language), "xnli") for language in ("de", "en", "es"))
 HOLDER = """
@@ -77,3 +77,17 @@ def test_who_asks_is_in_nobodys_way(warehouse):
     finally:
         ended.set()
         thread.join()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_held_by_one_process(warehouse, command):
+    claims = warehouse.claims
+    assert claims.holder_of(command) is None
+    with claims.hold(command):
+        assert f"process {os.getpid()} on host" in claims.holder_of(command)
+        with (
+            pytest.raises(HeldError, match=f"`{command}` is being worked on by process"),
+            claims.hold(command),
+        ):
+            pass
+    assert claims.holder_of(command) is None

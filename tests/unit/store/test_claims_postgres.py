@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from xlwh.errors import HeldError
 from xlwh.store import Slot
+from xlwh.store.claims import COMMANDS
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.manifest import NewFile
 from xlwh.store.manifests import open_manifest
@@ -87,6 +89,18 @@ def test_all_or_none_while_the_holder_lives(manifest, other):
             pass
         manifest.commit(put=[new(TWO, "f1")])
     assert claims.holder(TWO) is None
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_held_by_one_process(manifest, command):
+    claims = PostgresClaims(manifest.database)
+    assert claims.holder_of(command) is None
+    with claims.hold(command):
+        assert f"process {os.getpid()} (" in claims.holder_of(command)
+        with pytest.raises(HeldError, match=f"{command} is being worked on by process"), claims.hold(command):
+            pass
+        manifest.commit(put=[new(TWO, "f1")])
+    assert claims.holder_of(command) is None
 
 
 def test_one_that_was_killed_is_taken_over_once_its_lease_ran_out(manifest, other):

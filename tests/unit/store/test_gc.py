@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -12,12 +13,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from xlwh.errors import StoreError
+from xlwh.errors import HeldError, StoreError
 from xlwh.models.training_state import Workspace
-from xlwh.store import Slot, gc, schema
+from xlwh.store import Slot, Warehouse, gc, schema
 from xlwh.store.checkpoints import checkpoint_of
+from xlwh.store.claims import COMMANDS
 from xlwh.store.connect import KEPT
-from xlwh.store.files import remove_folder
+from xlwh.store.files import MANIFEST, remove_folder
+from xlwh.store.locks import FileLock
+from xlwh.store.recover import recover
 
 NOW = timedelta(0)
 
@@ -95,6 +99,81 @@ def test_files_without_a_commit_may_be_about_to_get_one(warehouse, two):
     report = warehouse.gc(NOW)
     assert {Path(file).name for file in report.removed} == {"xnli-0000.parquet", ".tmp-0000", ".tmp-1111"}
     assert report.size_bytes == 3
+
+
+def left_behind(warehouse: Warehouse, slot: Slot, name: str = "0" * 16) -> Path:
+    """A file of a slot that no commit names, written days ago."""
+    path = warehouse.root / slot.folder / f"{slot.part}-{name}.parquet"
+    path.write_bytes(b"x")
+    age(path, days=3)
+    return path
+
+
+def test_what_a_live_process_is_about_to_commit_stays_however_long_that_takes(warehouse, two, frames):
+    folder = warehouse.root / "models" / "m" / ("0" * 16)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"x")
+    age(folder, days=3)
+    file, claims = left_behind(warehouse, frames.PREDICTIONS), warehouse.claims
+    slots = [frames.PREDICTIONS, Slot("models", ("m",))]
+    held = [claims.claim(slots), *(claims.hold(command) for command in COMMANDS)]
+    for each in held:
+        with each:
+            warehouse.gc(NOW)
+        assert file.exists()
+        assert folder.exists()
+    assert set(warehouse.gc(NOW).removed) == {
+        path.relative_to(warehouse.root).as_posix() for path in (file, folder)
+    }
+
+
+def test_what_is_committed_while_gc_looks_stays(warehouse, two, frames, monkeypatch):
+    """Its claim is gone by the time that it is asked for, and the commit came after the manifest was read."""
+    [third] = warehouse.write({frames.PREDICTIONS: frames.predictions(examples=3)}, "three")
+    age(warehouse.root / third.file, days=3)
+    known, asked = warehouse.manifest.files(), []
+    genuine = warehouse.manifest.files
+
+    def files() -> object:
+        asked.append(None)
+        return (
+            {file: state for file, state in known.items() if file != third.file}
+            if len(asked) == 1
+            else genuine()
+        )
+
+    monkeypatch.setattr(warehouse.manifest, "files", files)
+    warehouse.gc(NOW)
+    assert (warehouse.root / third.file).exists()
+
+
+def test_nothing_is_removed_while_the_manifest_is_made_anew(warehouse, two, monkeypatch):
+    """It may have a use for any file."""
+    monkeypatch.setattr(gc, "_LOCK_WAIT_S", 0.1)
+    with (
+        FileLock((warehouse.root / MANIFEST).with_suffix(".lock"), "it"),
+        pytest.raises(HeldError, match="manifest"),
+    ):
+        warehouse.gc(NOW)
+    monkeypatch.setattr(gc, "_collect", lambda root, *others: recover(root))
+    with pytest.raises(HeldError, match="manifest"):
+        warehouse.gc(NOW)
+
+
+NAMED_BEFORE_A_COMMIT = {
+    "write": "its slots are claimed by the run, or the staging, that writes",
+    "rewrite": "`xlwh rename` is held",
+    "take": "`xlwh take` is held",
+}
+"""Modules that give files names under which they are committed later -> how `gc` knows that they live."""
+
+
+def test_whoever_names_files_before_they_are_committed_is_known():
+    store = Path(gc.__file__).parent
+    calls = {
+        path.stem for path in store.glob("*.py") if re.search(r"(?<!def )\bnew_name\(", path.read_text())
+    }
+    assert calls == NAMED_BEFORE_A_COMMIT.keys()
 
 
 def test_unfinished_work_is_kept_for_a_week_and_while_it_is_held(warehouse, frames):

@@ -10,6 +10,7 @@ import pytest
 
 from xlwh.errors import SqlError
 from xlwh.store import Warehouse, metrics
+from xlwh.store.connect import KEPT
 
 
 def surprise(warehouse):
@@ -60,6 +61,44 @@ def test_a_function_becomes_a_view(warehouse, frames, register):
     (folder / "doubled.sql").write_text("select model, 2 * n as n from surprise")
     warehouse.adopt_sql(folder)
     assert warehouse.scan("doubled").collect().rows() == [("m", 6)]
+
+
+def of_a_table(warehouse):
+    return warehouse.scan("predictions").select(n=pl.len())
+
+
+def of_a_view(warehouse):
+    return warehouse.scan("counted").select(n=pl.len())
+
+
+@pytest.mark.parametrize("function", [of_a_table, of_a_view])
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_nothing_is_computed_from_a_damaged_file(warehouse, frames, register, function, is_kept):
+    """Neither of a table nor of kept rows: it would be stored as sound."""
+    warehouse = Warehouse(warehouse.root)
+    (warehouse.root / "sql").mkdir()
+    (warehouse.root / "sql" / "counted.sql").write_text(
+        "select model, count(*) as n from predictions group by model"
+    )
+    [entry] = warehouse.write({frames.PREDICTIONS: frames.predictions(examples=3)}, "one")
+    if is_kept:
+        assert warehouse.keep_views(["counted"])["counted"].error is None
+    register(of_all=function)
+    warehouse.compute_metrics()
+    of_kept = is_kept and function is of_a_view
+    [path] = (
+        (warehouse.root / KEPT / "counted").rglob("*.parquet") if of_kept else [warehouse.root / entry.file]
+    )
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.chmod(0o644)
+    path.write_bytes(content)
+    before = metrics.current(warehouse.root)
+    with pytest.raises(
+        SqlError, match=f"`of_all`.* is damaged: .*Run: xlwh {'catalogue' if of_kept else 'repair'}"
+    ):
+        warehouse.compute_metrics()
+    assert metrics.current(warehouse.root) == before
 
 
 def test_results_are_replaced_and_collected(warehouse, frames, register):

@@ -21,7 +21,7 @@ from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, fingerprint, schema
 from xlwh.store import recover as recovering
 from xlwh.store.artefacts import Artefact
-from xlwh.store.checkpoints import CHECKPOINT, checkpoint
+from xlwh.store.checkpoints import CHECKPOINT, CHECKPOINT_FILES, checkpoint, files_text
 from xlwh.store.identity import slot_of
 from xlwh.store.journal import NAME
 from xlwh.store.recover import recover
@@ -463,6 +463,7 @@ def test_a_damaged_checkpoint_is_never_committed_as_sound(stored, open_warehouse
     lose(stored.root)
     found = recover(stored.root)
     assert found.damaged
+    assert [left.file for left in found.unverified] == [f"models/m/{'a' * 16}"]
     assert {left.reason for left in found.damaged} == {
         "it is damaged: its checkpoint has other weights than its row says"
     }
@@ -471,6 +472,56 @@ def test_a_damaged_checkpoint_is_never_committed_as_sound(stored, open_warehouse
     findings = {finding.file: finding for finding in again.check(deep=True) if finding.kind != "orphan_file"}
     assert findings.keys() == {left.file for left in found.damaged}
     assert {finding.slot for finding in findings.values()} == {MODEL}
+
+
+def _said(stored, text=None):
+    """The row of the model written as it is now, with what it says of the files of its checkpoint, or a `text` instead."""
+    folder = stored.root / "models" / "m" / ("a" * 16)
+    for name in ("config.json", "tokenizer.json", "deep/template"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    made, frame = checkpoint(stored.root, "m", folder, stored.hashes), stored.scan("models").collect()
+    said = {CHECKPOINT: folder.name, CHECKPOINT_FILES: files_text(made) if text is None else text}
+    stored.write({MODEL: frame}, "e" * 32, said, [made])
+    return folder, made
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_text("other"), lambda file: file.unlink()])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "deep/template"])
+def test_every_file_of_a_checkpoint_is_held_against_its_row(stored, open_warehouse, name, damage):
+    folder, made = _said(stored)
+    damage(folder / name)
+    lose(stored.root)
+    found = recover(stored.root)
+    assert [left.file for left in found.damaged] == [f"models/m/{folder.name}/{name}"]
+    assert not found.unverified
+    again = open_warehouse()
+    assert again.manifest.artefacts() == {("model", "m"): made}
+    findings = [each for each in again.check(deep=True) if each.slot is not None]
+    assert [(each.file, each.slot) for each in findings] == [(f"models/m/{folder.name}/{name}", MODEL)]
+
+
+def test_a_sound_checkpoint_is_as_its_row_says(stored, open_warehouse):
+    _, made = _said(stored)
+    lose(stored.root)
+    found = recover(stored.root)
+    assert (found.damaged, found.unverified) == ([], [])
+    assert open_warehouse().manifest.artefacts() == {("model", "m"): made}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{", "[" * 100_000, '{"a": 1}', '{"a": [1, "x"]}', '{"../a": [1, "%s"]}' % ("0" * 64),
+        '{"/a": [1, "%s"]}' % ("0" * 64), '{"a": [-1, "%s"]}' % ("0" * 64), f'{{"a": [{"9" * 5000}, "x"]}}',
+    ],
+)  # fmt: skip
+def test_a_row_that_says_nonsense_of_its_checkpoint_is_not_placed(stored, open_warehouse, text):
+    _said(stored, text)
+    file = stored.current(MODEL).file
+    lose(stored.root)
+    reasons = {left.file: left.reason for left in recover(stored.root).unplaced}
+    assert "its checkpoint" in reasons[file]
 
 
 def test_a_checkpoint_has_the_digests_that_a_cut_journal_has_of_it(stored, open_warehouse):

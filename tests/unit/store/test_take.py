@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
-from xlwh.store import Slot, Warehouse, metrics, schema
+from xlwh.store import Slot, Warehouse, gc, metrics, schema
 from xlwh.store.artefacts import faults
 from xlwh.store.checkpoints import CHECKPOINT, checkpoint
 from xlwh.store.integrity import faults as file_faults
@@ -108,6 +109,22 @@ def assert_sound(warehouse: Warehouse) -> None:
     assert not [path for path in stored if path.stat().st_mode & 0o222], (
         "stored files are not written to again"
     )
+
+
+def test_gc_takes_nothing_of_what_is_being_taken(there, warehouse, monkeypatch):
+    """However long it takes from the first file in its place to the commit."""
+    genuine = warehouse.manifest.commit
+
+    def commit(*arguments, **options):
+        for path in warehouse.root.rglob("*"):
+            os.utime(path, (time.time() - 1e6,) * 2)
+        warehouse.gc(timedelta(0))
+        return genuine(*arguments, **options)
+
+    monkeypatch.setattr(warehouse.manifest, "commit", commit)
+    monkeypatch.setattr(gc, "_beginning", lambda *_: datetime.min.replace(tzinfo=UTC))
+    assert take(warehouse, there).entries
+    assert not [each for each in warehouse.check(deep=True) if each.kind != "stale_catalogue"]
 
 
 def test_everything_comes_in_one_commit_and_nothing_is_written_there(here, there):

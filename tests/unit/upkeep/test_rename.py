@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,12 +13,13 @@ import pytest
 from two_models import CONVERTED, Bench
 
 from xlwh.digests import sha256
-from xlwh.errors import StoreError
+from xlwh.errors import HeldError, StoreError
 from xlwh.steps.base import no_progress
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.runner import fresh
-from xlwh.store import Slot, empty
+from xlwh.store import Slot, empty, gc
+from xlwh.store.claims import RENAME
 from xlwh.store.manifest import ConflictError, NewFile
 from xlwh.store.rewrite import Pending
 from xlwh.upkeep import rename, scope
@@ -72,6 +76,24 @@ def test_all_is_fresh_under_the_new_key_and_rows_are_the_same(bench, what, old):
     made.warehouse.build_catalogue()
     # What is superseded is no fault.
     assert made.warehouse.check(deep=True) == []
+
+
+def test_gc_takes_nothing_of_a_renaming_however_long_it_takes(bench, monkeypatch):
+    made = bench.make(bench.context())
+    after, genuine = under(made, "model", "a", "new"), Pending.publish
+
+    def publish(pending):
+        for path in made.warehouse.root.rglob("*"):
+            os.utime(path, (time.time() - 1e6,) * 2)
+        made.warehouse.gc(timedelta(0))
+        return genuine(pending)
+
+    monkeypatch.setattr(Pending, "publish", publish)
+    monkeypatch.setattr(gc, "_beginning", lambda *_: datetime.min.replace(tzinfo=UTC))
+    Renamer(after.study, made.warehouse, "model", "a", "new").run(no_progress)
+    assert [each.kind for each in made.warehouse.check(deep=True)] == ["stale_catalogue"]
+    with made.warehouse.claims.hold(RENAME), pytest.raises(HeldError, match="rename"):
+        Renamer(made.study, made.warehouse, "model", "new", "a").run(no_progress)
 
 
 def test_back_again_gives_the_same_fingerprints(bench):

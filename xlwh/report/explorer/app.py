@@ -26,6 +26,7 @@ from xlwh.report.figures import Missing, figure, render, sections
 from xlwh.report.markup import Markup, el
 from xlwh.report.tables import html_table
 from xlwh.store.connect import failure
+from xlwh.texts import whole_number
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _KINDS = {
@@ -233,9 +234,10 @@ def _evidence(shown: Shown, request: Request) -> Response:
 
 def _concept_names(request: Request) -> tuple[str, str, int]:
     wanted = _query(request)
-    if "model" not in wanted or "clustering" not in wanted or not wanted.get("concept", "").isdecimal():
+    concept = whole_number(wanted.get("concept", ""), 9)
+    if "model" not in wanted or "clustering" not in wanted or concept is None:
         raise MissingDataError("The address does not say which concept; choose one from the list.")
-    return wanted["model"], wanted["clustering"], int(wanted["concept"])
+    return wanted["model"], wanted["clustering"], concept
 
 
 def _head(shown: Shown, request: Request) -> Response:
@@ -246,8 +248,7 @@ def _head(shown: Shown, request: Request) -> Response:
 
 
 def _start(wanted: Mapping[str, str]) -> int:
-    start = wanted.get("start", "")
-    return int(start) if start.isdecimal() and len(start) < 10 else 0
+    return whole_number(wanted.get("start", ""), 9) or 0
 
 
 def _table(shown: Shown, request: Request) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from xlwh.errors import StudyError
 from xlwh.report.papers.tables import plain
 from xlwh.study import Methods, Study
+from xlwh.texts import parsed_toml
 
 ABSENT = "not in this study"
 """What stands for a model, dataset or section that only the paper's study has."""
@@ -48,8 +48,8 @@ def differences(paper: Mapping[str, Any], study: Mapping[str, Any]) -> list[Diff
 def read_settings(path: Path) -> dict[str, Any]:
     """The parsed text of a study file; `StudyError` where it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parsed_toml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise StudyError(f"Study file {path} cannot be read: {error}") from None
 
 

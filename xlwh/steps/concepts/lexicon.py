@@ -15,7 +15,8 @@ from xlwh.models.words import segmenter_name
 from xlwh.steps.base import Key
 from xlwh.steps.corpora.parallelism import require_parallel
 from xlwh.steps.job import Frames, Job
-from xlwh.steps.planning import NotApplicable, Partition, command
+from xlwh.steps.plan import command
+from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
 from xlwh.study import Aligner, Lexicon, LexiconFile

@@ -22,7 +22,8 @@ from xlwh.steps.corpora.parallelism import require_parallel
 from xlwh.steps.job import Frames, Job, Stored
 from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, evaluated
 from xlwh.steps.models.selftests import allowed
-from xlwh.steps.planning import NotApplicable, Partition, command
+from xlwh.steps.plan import command
+from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Pieced, Work
 from xlwh.store import Slot
 from xlwh.study import Consistency

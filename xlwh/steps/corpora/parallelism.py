@@ -19,7 +19,8 @@ from xlwh.corpora.parallelism import FAULTS, Compared, refuse_faults, refuse_joi
 from xlwh.errors import MissingDataError
 from xlwh.steps.base import Key
 from xlwh.steps.job import Frames, Job, Stored
-from xlwh.steps.planning import NotApplicable, Partition, command
+from xlwh.steps.plan import command
+from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
 

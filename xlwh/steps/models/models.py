@@ -20,7 +20,7 @@ from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
-from xlwh.store.checkpoints import CHECKPOINT, checkpoint_folder
+from xlwh.store.checkpoints import checkpoint_folder
 from xlwh.store.files import remove_folder
 from xlwh.study import Finetune, Scratch
 
@@ -68,7 +68,6 @@ class _Models(Whole):
         loaded, results = work.try_out(job.name, job.files, folder)
         work.provenance |= loaded.pin.provenance
         if folder is not None:
-            work.provenance[CHECKPOINT] = folder.name
             work.keep_checkpoint(job.name, folder)
         row = describe(loaded, params.noted) | self_tested(results, params.self_tested_with) | columns
         for column in ("family", "task", "num_parameters", "vocab_size", "dtype", "weight_hash"):
