@@ -179,6 +179,13 @@ def files_in(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             yield file, file.stat()
 
 
+def globbed(folder: Path, pattern: str) -> list[Path]:
+    """What `Path.glob` finds, also where folders come and go meanwhile, for which that fails."""
+    while True:
+        with suppress(FileNotFoundError):
+            return list(folder.glob(pattern))
+
+
 def size(number: int) -> str:
     """Bytes in a unit that is easy to read."""
     value = float(number)

@@ -18,7 +18,7 @@ from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.claims import COMMANDS, TAKE, Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import MANIFEST, RESULTS, UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.files import MANIFEST, RESULTS, UNFINISHED, files_in, globbed, remove, remove_folder
 from xlwh.store.identity import slot_of
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
@@ -92,7 +92,7 @@ def _collect(
     )
     doomed = list(found.unnamed)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
-        for path in root.glob(f"{place}{UNFINISHED}*"):
+        for path in globbed(root, f"{place}{UNFINISHED}*"):
             if age.of_all(path) > max(grace, UNNAMED_GRACE):
                 doomed.append(path)
     doomed = _left_behind(root, manifest, claims, doomed)
@@ -246,7 +246,7 @@ def _abandoned(root: Path, claims: Claims, age: _Ages, grace: timedelta) -> Iter
             yield folder
     if claims.holder_of(TAKE) is None:
         yield from (path for path in copies.abandoned(root) if age.of_all(path) > grace)
-    for folder in root.glob(f"staging/finetune/*-{DIGEST}"):
+    for folder in globbed(root, f"staging/finetune/*-{DIGEST}"):
         model = folder.name[: -DIGITS - 1]
         with suppress(StoreError), FileLock(folder.with_name(f"{model}.lock"), model):
             if age.of_all(folder) > grace:
@@ -283,7 +283,7 @@ def _unneeded_artefacts(
     """
     rows = {entry.slot.keys[0]: entry for entry in manifest.snapshot(table="models").entries}
     shown = {view.path for view in metrics.views(root).values()}
-    for path in chain(root.glob(f"models/*/{DIGEST}"), root.glob(f"{metrics.FOLDER}/*.parquet")):
+    for path in chain(globbed(root, f"models/*/{DIGEST}"), globbed(root, f"{metrics.FOLDER}/*.parquet")):
         files = [file.relative_to(root).as_posix() for file, _ in files_in(path)]
         named = {file: known[file] for file in files if file in known}
         row = rows.get(path.parent.name) if path.is_dir() else None
