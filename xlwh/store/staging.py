@@ -21,6 +21,7 @@ from xlwh.store.claims import Claims
 from xlwh.store.contract import check_key, checked, conforming, empty, schema
 from xlwh.store.files import (
     UNFINISHED,
+    globbed,
     make_folder,
     path_beside,
     publish,
@@ -318,7 +319,7 @@ def abandoned(root: Path, claims: Claims) -> Iterator[Path]:
 
     One that does not say what it is of belongs to a process that was killed as it made it.
     """
-    for folder in (root / "staging").glob("[0-9a-f]" * 16):
+    for folder in globbed(root / "staging", "[0-9a-f]" * 16):
         if not (folder / _ABOUT).exists():
             yield folder
     for folder, slots in _folders(root / "staging"):
@@ -329,7 +330,7 @@ def abandoned(root: Path, claims: Claims) -> Iterator[Path]:
 
 def _folders(base: Path) -> Iterator[tuple[Path, set[Slot]]]:
     """Staging folders with the slots that they are of."""
-    for about in base.glob(f"*/{_ABOUT}"):
+    for about in globbed(base, f"*/{_ABOUT}"):
         try:
             slots = {Slot.parse(name) for name in parsed(about.read_text())["slots"]}
         except FileNotFoundError:
