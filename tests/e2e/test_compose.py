@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -60,6 +62,8 @@ class Deployment:
         self.folder = folder
         self.hosts = hosts.Hosts(list(self.services))
         self._bin = Path(sys.executable).parent
+        # Not that of other clusters of this machine; paths of sockets are short.
+        self._ray = tempfile.mkdtemp(prefix="xr")
         for name in ("scratch", "warehouse", "cache"):
             (folder / name).mkdir()
         self._paths = {
@@ -77,6 +81,7 @@ class Deployment:
             "PATH": f"{self._bin}:{os.environ['PATH']}",
             "PYTHONPATH": path,
             "HOME": str(self.folder / "cache"),
+            "RAY_TMPDIR": self._ray,
             "OMP_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "passive",
             "DAGSTER_HOME": "/opt/dagster",
@@ -104,11 +109,16 @@ class Deployment:
         process = self.hosts.start(name, self.command(name), self.environment(name), log)
         kind, *test = service["healthcheck"]["test"]
         assert kind == "CMD"
-        deadline = time.monotonic() + 400
+        deadline = time.monotonic() + 900
         while self.hosts.run(name, moved(test, self._paths), self.environment(name)).returncode != 0:
             assert process.poll() is None, log.read_text(errors="replace")[-3000:]
             assert time.monotonic() < deadline, (name, log.read_text(errors="replace")[-3000:])
             time.sleep(1)
+
+    def close(self) -> None:
+        """End all of it."""
+        self.hosts.close()
+        shutil.rmtree(self._ray)
 
     def ask(self, query: str, **variables: object) -> dict:
         """Ask Dagster's web server."""
@@ -128,7 +138,7 @@ def deployment(tiny_study, tmp_path):
         pytest.skip(reason)
     made = Deployment(tiny_study, tmp_path)
     yield made
-    made.hosts.close()
+    made.close()
 
 
 def stored(root):

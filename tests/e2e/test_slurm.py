@@ -153,6 +153,7 @@ def test_ray_on_one_node_and_a_job_that_is_stopped(embedded, environment, tmp_pa
     while of_scratch(number) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert of_scratch(number) == []
+    assert not Path(f"/tmp/xlwh-{number}").exists()
 
     code, said = slurm.run(SLURM / "ray.sbatch", here, options, more={"XLWH_RAY_PORT": free_port()})
     assert code == 0, said

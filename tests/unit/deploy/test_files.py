@@ -265,6 +265,19 @@ def test_containers_have_no_more_rights_than_they_need():
     assert any(name == "USER" for name, _ in steps[last:])
 
 
+def test_volumes_belong_to_the_containers_user():
+    """A named volume over a folder that the image does not have is root's, and nothing could be written there."""
+    image = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    made = re.search(r"install -d -o xlwh (.*)", image)[1].split()
+    named = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["volumes"]
+    mounts = [each.split(":") for each in services(SECRETS)["code"]["volumes"]]
+    targets = [target for source, target in mounts if source in named]
+    assert targets
+    assert set(targets) <= set(made)
+    [values] = _documents(KUBERNETES / "dagster-values.yaml")
+    assert values["global"].get("dagsterHome", "/opt/dagster/dagster_home") in made
+
+
 def test_variables_are_ones_that_xlwh_reads():
     code = "".join(
         path.read_text(encoding="utf-8")
