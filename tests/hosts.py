@@ -156,6 +156,8 @@ class Hosts:
                 for process in self._processes:
                     process.poll()
                 time.sleep(0.2)
+        for process in self._processes:
+            process.wait(timeout=60)
         for name in self.address:
             _ip("netns", "del", self._namespace(name))
             shutil.rmtree(self._etc(name))
