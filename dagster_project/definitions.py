@@ -18,6 +18,7 @@ from dagster_project.resources import Plans, Reporter, Staff, WarehouseResource,
 from dagster_project.views import view_assets
 from xlwh.steps.planning import Planner
 from xlwh.steps.workers import VARIABLE, Workers, take_turns
+from xlwh.store.objects import root_of
 from xlwh.study import Study, load
 
 
@@ -59,6 +60,6 @@ def study_file() -> Path:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
-    root = Path(os.environ.get("XLWH_WAREHOUSE") or "warehouse")
+    root = root_of(os.environ.get("XLWH_WAREHOUSE") or "warehouse")
     workers = Workers.parse(os.environ.get(VARIABLE) or "auto")
     return build(load(study_file()), root, staff=Staff(workers))

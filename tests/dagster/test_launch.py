@@ -18,7 +18,7 @@ from dagster_project.resources import RANGE_END, RANGE_START, WORKERS_TAG, Staff
 from xlwh.errors import HeldError, XlwhError
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.crew import alone
-from xlwh.steps.plan import STEPS, partitions, step_of
+from xlwh.steps.plan import STEPS, Outcome, partitions, step_of
 from xlwh.steps.workers import Workers
 from xlwh.store import Slot
 from xlwh.store.locks import this_process
@@ -137,6 +137,44 @@ def test_a_green_cell_means_that_something_is_stored(study, root, fake):
                 bool(green(name)) == (name not in ("answer_spans", "translations"))
                 or not STEPS[step_of(name).name].dimensions
             )
+
+
+def test_what_needs_no_run_says_why_once(study, root, fake):
+    """A step none of whose partitions applies is in no run; nor is a partition that is new beside fresh ones.
+
+    There are many of the former in a study: of them the table as a whole says it.
+    """
+    tokens, models = STEPS["tokens"], STEPS["models"]
+    absent = [Outcome(tokens, Key(m, language="sw"), not_applicable(f"no {m}")) for m in ("base", "tuned")]
+    absent.append(Outcome(models, Key("other"), not_applicable("nothing to train")))
+    probes = partitions(study, STEPS["attribution_probes"])
+    absent += [
+        Outcome(STEPS["attribution_probes"], key, not_applicable("no such data" if n else "no labels"))
+        for n, key in enumerate(probes)
+    ]
+    fresh = Outcome(tokens, Key("base", language="en"), StepResult("fresh", 10))
+    todo = {STEPS["published_results"]: {Key()}}
+
+    def told(asset):
+        with instance_of(root) as (instance, _):
+            records = instance.fetch_observations(dg.AssetKey(asset), limit=50).records
+            return sorted((r.asset_observation.partition, r.asset_observation.description) for r in records)
+
+    first = [("sw|base", "not applicable: no base"), ("sw|tuned", "not applicable: no tuned")]
+    for _ in range(2):
+        Launcher(study, root, Watch()).launch(todo, [], [*absent, fresh])
+        assert told("tokens") == first
+        assert told("models") == [("other", "not applicable: nothing to train")]
+        reasons = f"not applicable: no such data ({len(probes) - 1}); no labels (1)"
+        assert told("attribution_probes") == [(None, reasons)]
+    # What was made meanwhile, and does not apply any more, says so again.
+    back = Key("base", language="en")
+    gone = Outcome(tokens, back, not_applicable("gone"))
+    for _ in range(2):
+        Launcher(study, root, Watch()).launch({tokens: {back}}, [])
+        Launcher(study, root, Watch()).launch(todo, [], [*absent, gone])
+        Launcher(study, root, Watch()).launch(todo, [], [*absent, gone])
+    assert told("tokens") == [("en|base", "not applicable: gone")] * 2 + first
 
 
 def test_runs_of_the_interface_have_the_same_cells(study, root, fake):

@@ -158,4 +158,8 @@ def test_all_papers_in_one_study(researcher: Researcher) -> None:
     made(researcher, ALL)
     for name in REPORTED:
         require_filled(researcher, name)
+    told = researcher.xlwh("report", "--paper", ALL)
+    assert all(f"{name}: " in told for name in REPORTED)
+    page = (researcher.folder / f"{ALL}.html").read_text(encoding="utf-8")
+    assert page.count('class="paper"') == sum(len(paper.tables) for paper in REPORTED.values())
     assert researcher.hub.requests == []

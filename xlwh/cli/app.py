@@ -127,7 +127,13 @@ def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) ->
     running.debug |= wanted
 
 
-def _warehouse(context: click.Context, _parameter: click.Parameter, root: Path) -> Path:
+def _warehouse(context: click.Context, _parameter: click.Parameter, named: Path) -> Path:
+    root = named
+    if ":" in str(named):
+        from xlwh.store.objects import root_of
+        from xlwh.store.roots import is_url
+
+        root = root_of(named) if is_url(named) else named
     context.find_root().obj.root = root
     return root
 
@@ -141,7 +147,7 @@ warehouse_option = click.option(
     default="warehouse",
     show_default=True,
     show_envvar=True,
-    help="Folder of the warehouse.",
+    help="The warehouse: a folder, or a URL in an object store (s3://, gs://, az://).",
 )
 
 study_option = click.option(

@@ -305,13 +305,13 @@ def catalogue(root: Path) -> int:
 
 
 @command()
-@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("other")
 @click.argument("tables", nargs=-1, metavar="[TABLE]…")
 @warehouse_option
-def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
+def take(other: str, tables: tuple[str, ...], root: Path) -> int:
     """Copy what another warehouse has and this one lacks.
 
-    OTHER is its folder, such as that of a second machine; nothing is written there. Of some TABLEs (or steps) also all that
+    OTHER is its folder, such as that of a second machine, or its URL in an object store; nothing is written there. Of some TABLEs (or steps) also all that
     they are made from; without any, everything, with results of metrics and SQL of one's own. Models that were trained there
     bring their checkpoints. Every file is verified first; what is refused is told with its reason (exit code 1), and the rest
     becomes current in one commit. What is here under another fingerprint stays. What was made for another study or other
@@ -320,10 +320,12 @@ def take(other: Path, tables: tuple[str, ...], root: Path) -> int:
     from xlwh.cli.display import keep_again, warn
     from xlwh.steps.plan import tables_behind
     from xlwh.store import Warehouse
+    from xlwh.store.manifest_file import has_manifest
+    from xlwh.store.objects import root_of
     from xlwh.store.take import take as copied
 
-    here = Warehouse(root)
     require_writable(root)
+    here = Warehouse(root, create=has_manifest(root_of(other)))
     commit = here.manifest.head()
     with counting("copied", size) as progress:
         taken = copied(here, other, tables_behind(tables) if tables else None, progress)

@@ -253,8 +253,6 @@ def summary(outcomes: Sequence[Outcome], rows: dict[str, int], duration_s: float
 
 def faults(survey: Survey, study_file: Path) -> None:
     """Everything that is missing or wrong, with the line of the study that names it, and what else is to be known."""
-    for note in survey.looked.notes:
-        click.echo(f"Note: {note}", err=True)
     for fault in told(survey.looked.faults, study_file):
         click.echo(f"Error: {fault}", err=True)
     waiting = survey.waiting
@@ -263,6 +261,9 @@ def faults(survey: Survey, study_file: Path) -> None:
         click.echo(f"Error: {text}{more}", err=True)
     if len(waiting) > _SHOWN_ERRORS:
         click.echo(f"… and {len(waiting) - _SHOWN_ERRORS} other inputs that this run does not make", err=True)
+    # Behind the errors, since they say what mends many of them at once.
+    for note in survey.looked.notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def left_to_others(outcomes: Sequence[Outcome]) -> None:

@@ -217,7 +217,7 @@ def materialise(
 
                 with display() as shown:
                     launcher = Launcher(study, root, shown, force, planner, crew, setting, waits=not no_wait)
-                    launcher.launch(found.todo, views)
+                    launcher.launch(found.todo, views, found.settled)
             note_overhead(root, launcher.outcomes, time.perf_counter() - began)
             # A block of partitions that are run together may hold some that were fresh already.
             made = {(outcome.step.name, outcome.key): outcome for outcome in (*outcomes, *launcher.outcomes)}

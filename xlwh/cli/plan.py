@@ -89,9 +89,12 @@ def plan(
                 if not as_json:
                     _show_measured(found, probed)
         elif unknown and not as_json:
+            from xlwh.cli.render import counted
+
             why = "something is missing" if not survey.is_possible else "--no-probe"
             click.echo(
-                f"No estimate of {len(unknown)} steps: this warehouse made none of them, and nothing is measured ({why})."
+                f"No estimate of {counted(len(unknown), 'step')}: nothing of that kind was made in this warehouse, and "
+                f"nothing is measured ({why})."
             )
         shown = None
         if with_cuts:

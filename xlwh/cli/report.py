@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--paper",
     metavar="PAPER",
-    help="Lay a paper's tables and figures beside what was measured: ccta, faithfulness, concepts or heads.",
+    help="Lay a paper's tables and figures beside what was measured: ccta, faithfulness, concepts or heads; all: all four in "
+    "one report.",
 )
 @click.option(
     "--html",
@@ -164,26 +165,42 @@ def _report_paper(
     pdf: Path | None,
     latex: Path | None,
 ) -> None:
+    from xlwh.papers import ALL
     from xlwh.report.figures import figure
     from xlwh.report.papers import html as as_html
     from xlwh.report.papers import latex as as_latex
     from xlwh.report.papers import pdf as as_pdf
+    from xlwh.report.papers.contents import REPORTED
     from xlwh.report.papers.contents import paper as named
     from xlwh.report.papers.pages import paper_report
 
-    figures = [figure(shown.figure) for shown in named(paper).figures]
-    _keep(figures, warehouse, "published_vs_measured")
-    report = paper_report(warehouse, paper, study)
+    papers = list(REPORTED) if paper == ALL else [named(paper).name]
+    _make_printed(warehouse, study)
+    figures = {shown.figure: figure(shown.figure) for name in papers for shown in named(name).figures}
+    _keep(figures.values(), warehouse, "published_vs_measured")
+    reports = [paper_report(warehouse, name, study) for name in papers]
     if not (html or pdf or latex):
         html = Path(f"{paper}.html")
     if html is not None:
-        click.echo(f"Wrote {html}, {size(write_whole(html, as_html.html(report).encode('utf-8')))}")
+        click.echo(f"Wrote {html}, {size(write_whole(html, as_html.html(reports).encode('utf-8')))}")
     if pdf is not None:
-        click.echo(f"Wrote {pdf}, {size(write_whole(pdf, as_pdf.pdf(report)))}")
+        click.echo(f"Wrote {pdf}, {size(write_whole(pdf, as_pdf.pdf(reports)))}")
     if latex is not None:
-        for path in as_latex.latex(report, latex):
+        for path in as_latex.latex(reports, latex):
             click.echo(f"Wrote {path}")
-    click.echo(report.summary)
+    for report in reports:
+        click.echo(report.summary if len(reports) == 1 else f"{report.paper.name}: {report.summary}")
+
+
+def _make_printed(warehouse: Warehouse, study: Path | None) -> None:
+    """Make the table of printed numbers where it is not there: no view is made from it, so `+VIEW` leaves it out."""
+    if study is None or warehouse.entries("published_results"):
+        return
+    from xlwh.cli.make import materialise
+    from xlwh.study import load
+
+    click.echo("The printed numbers are not in this warehouse yet: published_results is made.", err=True)
+    materialise(load(study), study, warehouse.root, assets=("published_results",))
 
 
 @command()

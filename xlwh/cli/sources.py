@@ -12,8 +12,13 @@ from xlwh.cli.app import command, study_option
 from xlwh.cli.options import file_of_study
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xlwh.sources.fetch import Item
     from xlwh.sources.pin import Pinned
+
+_FEW = 6
+"""Keys that are listed of an error that many have."""
 
 study_argument = click.argument("named", type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 
@@ -50,9 +55,7 @@ def pin(named: Path | None, renew: bool, dry_run: bool, study_file: Path) -> int
     for each in pins:
         for note in each.notes:
             click.echo(f"{each.place}: {note}")
-    for each in pins:
-        if each.error:
-            click.echo(f"Error: {each.place}: {each.error}", err=True)
+    _show_errors((each.place, each.error) for each in pins)
     changed = sum(each.is_changed for each in pins)
     if dry_run:
         click.echo(f"Nothing was written (--dry-run); {changed} of {len(pins)} would be.")
@@ -113,9 +116,7 @@ def fetch(
     for item in items:
         for note in item.notes:
             click.echo(f"Warning: {note}", err=True)
-    for item in items:
-        if item.error:
-            click.echo(f"Error: {item.what}: {item.error}", err=True)
+    _show_errors((item.what, item.error) for item in items)
     click.echo(_summary(items))
     return 1 if any(item.error for item in items) else 0
 
@@ -137,6 +138,17 @@ def _put(fetching: Any, items: list[Item], mirror: Any) -> None:
     finally:
         mirror.close()
     click.echo(f"Mirror {mirror.url}: {size(copied)} copied, {len(mirror.files):,} files in all.")
+
+
+def _show_errors(told: Iterable[tuple[str, str]]) -> None:
+    """Every error once, with the keys of the study that have it."""
+    places: dict[str, list[str]] = {}
+    for place, error in told:
+        if error:
+            places.setdefault(error, []).append(place)
+    for error, of in places.items():
+        more = f" and {len(of) - _FEW} more" if len(of) > _FEW else ""
+        click.echo(f"Error: {', '.join(of[:_FEW])}{more}: {error}", err=True)
 
 
 def _quiet() -> None:
@@ -186,7 +198,13 @@ def _show_items(items: list[Item]) -> None:
     from xlwh.store.files import size
 
     rows = [
-        [item.what, item.source, "?" if item.bytes is None else size(item.bytes), item.licence, item.state]
+        [
+            item.what,
+            item.source,
+            "?" if item.bytes is None else size(item.bytes),
+            item.licence or "unknown",
+            item.state,
+        ]
         for item in items
     ]
     grid(["in the study", "from", "size", "licence", "state"], rows)

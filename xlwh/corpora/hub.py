@@ -239,7 +239,10 @@ def _fetched(request: Request, options: HubOptions) -> tuple[Document, ...]:
         wanted = needed(Layout(tuple(names), card_in(folder)), request)
         lacking = [name for name in wanted if not (folder / name).is_file()]
     if names is None or lacking:
-        part = f": {', '.join(lacking[:3])}{' and more' * (len(lacking) > 3)}" if lacking else ""
+        # Before anything of it is there, all its languages say the same.
+        is_begun = any(file.name != CARD and not file.is_dir() for file in folder.rglob("*"))
+        named = f": {', '.join(lacking[:3])}{' and more' * (len(lacking) > 3)}" if lacking else ""
+        part = named if is_begun else ""
         raise CorpusError(
             f"Dataset `{request.key}`: {shown} was not fetched into the hub cache {hub_cache()}{part}. "
             f"`datasets.{request.key}.hub` names it. Run: xlwh fetch"

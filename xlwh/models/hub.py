@@ -87,17 +87,6 @@ def has_safetensors(names: Iterable[str]) -> bool:
     return any(name.endswith(".safetensors") for name in loaded(names))
 
 
-def configuration(key: str, repository: str, revision: str) -> Path:
-    """The config.json alone of a commit of a hub model, fetched where it is not in the cache; ModelError where it cannot be."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repository, "config.json", revision=revision, cache_dir=hub_cache()))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"Model `{key}`: {repository} at {revision} cannot be fetched: {error}") from None
-
-
 def missing_files(folder: Path) -> list[str]:
     """What a snapshot visibly lacks of a checkpoint: config.json, weights or some of their shards, a tokenizer."""
     lacking = [] if (folder / "config.json").is_file() else ["config.json"]

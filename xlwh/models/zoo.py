@@ -89,16 +89,18 @@ class Zoo:
         MissingDataError where there is none, StoreError where it has other bytes than were committed.
         """
         from xlwh.store import Slot
-        from xlwh.store.checkpoints import checkpoint, checkpoint_of, require_undamaged_checkpoint
+        from xlwh.store.checkpoints import bring, checkpoint, checkpoint_of, require_undamaged_checkpoint
 
         root, hashes = Path(self._warehouse.root), self._hashes
         entry = self._warehouse.current(Slot("models", (key,)))
         folder = None if entry is None else checkpoint_of(root, entry)
+        if folder is not None:
+            known = self._warehouse.manifest.artefact(("model", key), folder.name)
+            bring(root, known)
         if entry is None or folder is None or not folder.is_dir():
             raise MissingDataError(
                 f"Model `{key}` has not been made yet. Run: xlwh materialize models --model {key}"
             )
-        known = self._warehouse.manifest.artefact(("model", key), folder.name)
         found = checkpoint(root, key, folder, hashes) if known is None else known
         require_undamaged_checkpoint(root, entry, found, hashes.digest)
         return folder

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from xlwh import __version__
 from xlwh.store import Warehouse
+from xlwh.store.roots import name_of
 from xlwh.tables import TABLES
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "POT", "duckdb", "polars", "numpy")
@@ -33,6 +34,7 @@ class Status:
     """One warehouse."""
 
     root: str
+    """Folder of the warehouse, or its URL."""
     commit: int
     committed_at: datetime | None
     """Of the last commit, UTC; None for an empty warehouse."""
@@ -75,7 +77,7 @@ def status(warehouse: Warehouse) -> Status:
         [(shown,)] = connection.execute("select commit from catalogue_info").fetchall()
     public = tuple((n, c) for n, c in views if n not in TABLES and n != "catalogue_info")
     return Status(
-        str(warehouse.root),
+        name_of(warehouse.root),
         snapshot.commit,
         snapshot.created_at,
         tuple(found),

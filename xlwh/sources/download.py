@@ -195,7 +195,7 @@ def _head(url: str) -> Any:
 
 
 def _patiently(address: Address, call: Any) -> Any:
-    return hub.retried(call, lambda error: _told(error, address))
+    return hub.retried(call, lambda error: SourceError(_told(error, address)))
 
 
 def _told(error: BaseException, address: Address) -> str:

@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from xlwh.corpora.hub import needed
 from xlwh.corpora.hub_layout import CARD, Layout, card_in
 from xlwh.digests import sha256
-from xlwh.errors import SourceError, XlwhError
+from xlwh.errors import SourceError, UnreachableError, XlwhError
 from xlwh.models.hub import has_safetensors, loaded, missing_files
 from xlwh.place import DATA, HUB, hub_cache, listing, repository_folder, snapshot_folder
 from xlwh.sources import hub
@@ -29,6 +31,8 @@ from xlwh.study import Study
 
 _SPARE = 1 << 28
 """Bytes that stay free."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Item:
     lacking: int | None = None
     """Bytes that still have to come."""
     licence: str = ""
+    """As its card or the registry states it; empty where neither could be read."""
     state: str = "to fetch"
     """there, to fetch, fetched, or failed."""
     names: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ class Fetching:
         self._root = study.data_path(".").resolve()
         self._lock = Lock(self._root)
         self._registry = registry_of(study.folder)
+        self._unreachable: dict[hub.Purpose, UnreachableError] = {}
 
     def look(self, progress: Callable[[str], None] = lambda text: None) -> list[Item]:
         """Every need with its state, size and licence; what is wrong with one is its error."""
@@ -122,6 +128,16 @@ class Fetching:
         if (self._root / LOCK).is_file():
             target.put(self._root / LOCK, f"{DATA}/{LOCK}")
 
+    def _ask(self, purpose: hub.Purpose, call: Callable[[], T]) -> T:
+        """What the hub says; where it could not be reached for an earlier need, it is not asked again."""
+        if purpose in self._unreachable:
+            raise self._unreachable[purpose]
+        try:
+            return call()
+        except UnreachableError as error:
+            self._unreachable[purpose] = error
+            raise
+
     @staticmethod
     def _try(item: Item, act: Callable[[Item], None]) -> Item:
         try:
@@ -156,9 +172,11 @@ class Fetching:
         if not item.lacks:
             item.state = "there"
             if self._verifies and self._source is None:
-                hub.verify(need.kind, need.repository, need.revision, folder, removes=not self._keeps)
+                verify = partial(hub.verify, need.kind, need.repository, need.revision, folder)
+                self._ask(hub.VERIFY, partial(verify, removes=not self._keeps))
         elif self._source is None and not item.licence:
-            item.licence = hub.describe(need.kind, need.repository, need.revision).licence
+            described = partial(hub.describe, need.kind, need.repository, need.revision)
+            item.licence = self._ask(hub.FETCH, described).licence
 
     def _differs(self, need: HubNeed, folder: Path, name: str) -> bool:
         """Whether a file is to be compared with the mirror's, and is another one; the hub's digests are asked for at once."""
@@ -173,7 +191,7 @@ class Fetching:
         if self._source is not None:
             self._take_listing(self._source, need)
         else:
-            described = hub.describe(kind, repository, revision, purpose)
+            described = self._ask(purpose, partial(hub.describe, kind, repository, revision, purpose))
             item.licence = described.licence
             if described.is_renamed:
                 item.notes.append(
@@ -183,7 +201,8 @@ class Fetching:
             card = [CARD] if kind == "dataset" and CARD in described.names else []
             if not card:
                 return {file.path: file.size for file in described.files}
-            hub.bring(kind, repository, revision, card, purpose, removes=not self._keeps)
+            bring = partial(hub.bring, kind, repository, revision, card, purpose, removes=not self._keeps)
+            self._ask(purpose, bring)
         listed = listing(kind, repository, revision)
         if listed is None:
             raise SourceError(
@@ -213,7 +232,8 @@ class Fetching:
         for name in item.lacks:
             hub.drop(folder / place / name)
         if self._source is None:
-            hub.bring(need.kind, need.repository, need.revision, item.names)
+            bring = partial(hub.bring, need.kind, need.repository, need.revision, item.names)
+            self._ask(hub.FETCH, bring)
             return
         for name in item.lacks:
             self._source.get(f"{HUB}/{folder.name}/{place}/{name}", folder / place / name)

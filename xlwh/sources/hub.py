@@ -1,11 +1,12 @@
 """The Hugging Face hub through its own client: what a repository is, its files, and errors that say what to do.
 
 Every call waits and tries again where the hub is busy or a connection breaks; what stays an error becomes one
-`SourceError` that names the repository.
+`SourceError` that names the repository, or an `UnreachableError` that is the same for all of them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xlwh.errors import SourceError
+from xlwh.errors import SourceError, UnreachableError
 from xlwh.place import Kind, hub_cache, require_inside
 
 TRIES = 6
@@ -37,17 +38,17 @@ class Purpose:
 
 
 FETCH = Purpose(
-    "is not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from",
+    "Not here, and HF_HUB_OFFLINE is set. Unset it, or bring it from a mirror: xlwh fetch --from",
     "What came so far is kept: the same command goes on from there. Without a network: xlwh fetch --from",
 )
 PIN = Purpose(
-    "its commit is asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or write the commit as `revision` by hand.",
-    "Its commit is asked of the hub: run xlwh pin again where there is a network, or write it as `revision` by hand.",
+    "Commits are asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or write them as `revision` by hand.",
+    "Commits are asked of the hub: run xlwh pin again where there is a network, or write them as `revision` by hand.",
 )
 VERIFY = Purpose(
-    "is here, and was not verified: its digests are asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or compare with a "
-    "mirror: xlwh fetch --verify --from",
-    "It is here, and was not verified: its digests are asked of the hub. Without a network: xlwh fetch --verify --from",
+    "Here, and not verified: digests are asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or compare with a mirror: "
+    "xlwh fetch --verify --from",
+    "Here, and not verified: digests are asked of the hub. Without a network: xlwh fetch --verify --from",
 )
 
 
@@ -255,14 +256,19 @@ def keep_list(kind: Kind, repository: str, revision: str) -> None:
 def patiently(
     call: Callable[[], T], kind: Kind, repository: str, revision: str, purpose: Purpose = FETCH
 ) -> T:
-    """The result of a call of the client; `SourceError` says what is wrong with the repository."""
-    return retried(call, lambda error: _told(error, kind, repository, revision, purpose))
+    """The result of a call of the client; `SourceError` says what is wrong with the repository, or with the hub."""
+
+    def told(error: BaseException) -> SourceError:
+        text = _out_of_reach(error, purpose)
+        return UnreachableError(text) if text else SourceError(_told(error, kind, repository, revision))
+
+    return retried(call, told)
 
 
-def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
+def retried(call: Callable[[], T], told: Callable[[BaseException], SourceError]) -> T:
     """The result of a call; where the server is busy or the line breaks it is tried again, after a while.
 
-    `SourceError` with the text of `told` for what stays an error.
+    What stays an error is raised as `told` has it.
     """
     for attempt in range(1, TRIES + 1):
         try:
@@ -273,7 +279,7 @@ def retried(call: Callable[[], T], told: Callable[[BaseException], str]) -> T:
             cause = _cause(error)
             wait = _wait(cause, attempt)
             if wait is None or attempt == TRIES:
-                raise SourceError(told(cause)) from None
+                raise told(cause) from None
             pause(wait)
     raise AssertionError
 
@@ -308,7 +314,7 @@ def _wait(error: BaseException, attempt: int) -> float | None:
         return None
     if is_broken(error):
         # No network at all is told soon (the client has tried again too); a broken line is mended.
-        is_soon = isinstance(error, httpx2.ConnectError | RuntimeError)
+        is_soon = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | RuntimeError)
         return doubled if attempt == 1 or not is_soon else None
     return doubled if _is_short(error) else None
 
@@ -332,14 +338,30 @@ def _is_short(error: BaseException) -> bool:
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
-def _told(error: BaseException, kind: Kind, repository: str, revision: str, purpose: Purpose) -> str:
+def _out_of_reach(error: BaseException, purpose: Purpose) -> str:
+    """What is wrong where the hub cannot be asked at all, and what to do; empty for other errors."""
+    import httpx2
+    from huggingface_hub import constants
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return purpose.offline
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.UnsupportedProtocol):
+        why = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return f"The hub {constants.ENDPOINT} cannot be reached ({why}); HF_ENDPOINT names another one. {purpose.unreachable}"
+    if isinstance(error, json.JSONDecodeError):
+        # As of a proxy that wants a login first.
+        return f"{constants.ENDPOINT} answers, but not as a hub does; HF_ENDPOINT names another one. {purpose.unreachable}"
+    return ""
+
+
+def _told(error: BaseException, kind: Kind, repository: str, revision: str) -> str:
     """What is wrong, and what to do about it."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         DisabledRepoError,
         GatedRepoError,
         HfHubHTTPError,
-        OfflineModeIsEnabled,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -373,10 +395,11 @@ def _told(error: BaseException, kind: Kind, repository: str, revision: str, purp
         return f"{what}: a file that it lists is not there ({error.response.url}). Pin another commit: xlwh pin --renew"
     if isinstance(error, HfHubHTTPError):
         return f"{what}: {_of_status(error)}"
-    if isinstance(error, OfflineModeIsEnabled):
-        return f"{what}: {purpose.offline}"
     if is_broken(error):
-        return f"{what}: {constants.ENDPOINT} cannot be reached ({type(error).__name__}: {error}). {purpose.unreachable}"
+        return (
+            f"{what}: the connection to {constants.ENDPOINT} broke off again and again ({type(error).__name__}: {error}). What "
+            "came so far is kept: run the same command again."
+        )
     if _is_short(error):
         return f"{what}: the transfer broke off again and again. What came so far is kept: run the same command again."
     return f"{what}: {type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xlwh.errors import CorpusError, SourceError, StudyError, XlwhError
+from xlwh.errors import CorpusError, SourceError, StudyError, UnreachableError, XlwhError
 from xlwh.place import Kind
 from xlwh.sources import hub
 from xlwh.study import Study
@@ -60,19 +60,24 @@ class Pinned:
 def pin(file: Path, renew: bool = False, progress: Callable[[str], None] = lambda text: None) -> list[Pinned]:
     """Ask the hub for the commit of every id of a study. Ids with a commit keep it, unless `renew`.
 
-    What is wrong with one id is its error. StudyError where the study has other faults than missing revisions.
+    What is wrong with one id is its error; where the hub cannot be reached, that is the error of all ids that are left,
+    and they are not asked. StudyError where the study has other faults than missing revisions.
     """
     raw = _raw(file)
     found = list(_named(raw))
     study = _study(file, raw)
     # Asked once: what one repository serves is pinned to one commit, also while another is pushed.
     described = cache(hub.describe)
-    for each in found:
+    for number, each in enumerate(found):
         progress(f"{each.kind} {each.repository}")
         try:
             _ask(each, study, renew, described)
         except CorpusError as error:
             each.new, each.error = None, f"{error} Its commit was not written; then run: xlwh pin"
+        except UnreachableError as error:
+            for unasked in found[number:]:
+                unasked.new, unasked.error = None, str(error)
+            break
         except XlwhError as error:
             each.new, each.error = None, str(error)
     return found

@@ -32,6 +32,8 @@ from xlwh.store import Warehouse
 from xlwh.store.claims import FileClaims
 from xlwh.store.host import host_name, machine
 from xlwh.store.manifest_file import has_manifest
+from xlwh.store.objects import root_of
+from xlwh.store.roots import name_of
 from xlwh.study import Study
 
 _ANSWERS_S = 10.0
@@ -106,7 +108,7 @@ class Cluster:
         options = {"num_cpus": 1 if self._gpus else self._cores, "num_gpus": self._gpus, "max_restarts": 0}
         made = self._ray.remote(_Actor).options(**options)
         actor = made.remote(
-            self._study, str(self._root), self._facts, self._is_of_one_host, self._board, place
+            self._study, name_of(self._root), self._facts, self._is_of_one_host, self._board, place
         )
         return Actor(self, place, actor, starts)
 
@@ -321,7 +323,7 @@ class _Actor:
     def __init__(
         self, study: Study, root: str, facts: Facts, is_of_one_host: bool, board: Any, place: int
     ) -> None:
-        self._study, self._root, self._facts, self._is_of_one_host = study, Path(root), facts, is_of_one_host
+        self._study, self._named, self._facts, self._is_of_one_host = study, root, facts, is_of_one_host
         self._board, self._place = board, place
         self._bench: Bench | None = None
         self._send(("starting", 0, 0))
@@ -329,6 +331,7 @@ class _Actor:
     def load(self) -> int | XlwhError:
         """Load what takes long: the process id, or why nothing can be made here."""
         try:
+            self._root = root_of(self._named)
             self._require_fit()
             self._bench = Bench(self._study, self._root)
             load_libraries()

@@ -31,8 +31,8 @@ from xlwh.steps.plan import Reads, Step, of_same_weights, shared, step_of
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.checkpoints import resting
-from xlwh.store.files import is_file_of
 from xlwh.store.integrity import require_undamaged
+from xlwh.store.objects import behind, is_there
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -316,7 +316,7 @@ class Planner:
         return (
             entry is not None
             and entry.fingerprint == made.fingerprint
-            and is_file_of(f"{self._root}/{entry.file}", entry.size_bytes)
+            and is_there(self._root, entry.file, entry.size_bytes)
             and (made.folder is None or self._is_whole(slot, made.folder))
         )
 
@@ -324,7 +324,8 @@ class Planner:
         """Whether the folder that belongs to a file is there, with what the manifest says of it."""
         known = [self._artefacts[name] for name in resting([slot]) if name in self._artefacts]
         # Nothing is known of those that an earlier version of xlwh made, until their row is written again.
-        return folder.is_dir() and all(
+        is_stored = bool(known) and behind(self._root) is not None
+        return (is_stored or folder.is_dir()) and all(
             each.fingerprint == folder.name and each.is_whole(self.warehouse.root) for each in known
         )
 

@@ -24,6 +24,7 @@ from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
 from xlwh.store.files import files_in
 from xlwh.store.integrity import require_undamaged
+from xlwh.store.objects import all_at_hand, at_hand
 from xlwh.store.parquet import metadata_of
 
 _TAKEN_AT_ONCE = 2048
@@ -178,7 +179,9 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
 def _stored(context: Context, planned: Planned, entries: Mapping[Slot, Entry | None]) -> Stored:
     """The rows of a job's files."""
     return {
-        table: pl.scan_parquet(context.warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        table: pl.scan_parquet(
+            at_hand(context.warehouse.root, entry.file), hive_partitioning=False, glob=False
+        )
         for table, slot in planned.job.slots.items()
         if (entry := entries[slot]) is not None
     }
@@ -326,7 +329,7 @@ def _take_over(
     """Stage what the current files have of the pieces, if its rows were made from the same in the same way."""
     job, on, root = planned.job, list(definition.piece), context.warehouse.root
     entries = [entry for slot in job.slots.values() if (entry := context.planner.entry(slot)) is not None]
-    files = [root / entry.file for entry in entries]
+    files = all_at_hand(root, (entry.file for entry in entries))
     if len(files) < len(job.slots) or not all(_made_so(file, planned.rows_fingerprint) for file in files):
         return
     try:

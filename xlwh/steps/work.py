@@ -21,8 +21,9 @@ from xlwh.steps.job import Frames, Job
 from xlwh.steps.planning import Definition
 from xlwh.store import schema
 from xlwh.store.artefacts import Artefact, faults
-from xlwh.store.checkpoints import checkpoint
+from xlwh.store.checkpoints import bring, checkpoint
 from xlwh.store.integrity import require_undamaged
+from xlwh.store.objects import all_at_hand
 
 if TYPE_CHECKING:
     import torch
@@ -73,9 +74,10 @@ class Work:
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
+        found = all_at_hand(self.root, (entry.file for entry in chosen))
         for entry in chosen:
             require_undamaged(self.root, entry)
-        return [self.root / entry.file for entry in chosen]
+        return found
 
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""
@@ -98,9 +100,10 @@ class Work:
 
     def checkpoint(self, model: str, folder: Path) -> Path | None:
         """The folder of a model that was made here, if it is there with the bytes that were committed of it, if any were."""
+        known = self._context.warehouse.manifest.artefact(("model", model), folder.name)
+        bring(self.root, known)
         if not folder.is_dir():
             return None
-        known = self._context.warehouse.manifest.artefact(("model", model), folder.name)
         damaged = [] if known is None else list(faults(self.root, known, deep=True))
         if damaged:
             file, (_, how) = damaged[0]

@@ -86,6 +86,12 @@ def sql_artefact(file: str, content: bytes) -> Artefact:
     return Artefact("sql", file.removesuffix(".sql"), digest, (stored,))
 
 
+def own_files(artefacts: Iterable[Artefact]) -> list[tuple[str, int, str]]:
+    """(path, bytes, digest) of the files that belong to no row: results of metrics, and SQL."""
+    own = (each for each in artefacts if each.kind != "model")
+    return [(file.file, file.size_bytes, file.digest) for each in own for file in each.files]
+
+
 def faults(
     root: Path, artefact: Artefact, deep: bool, read: Callable[[Sequence[Path]], str] = sha256
 ) -> Iterator[tuple[ArtefactFile, Damage]]:
@@ -162,12 +168,12 @@ def last(connection: Connection, name: Name, fingerprint: str) -> Artefact | Non
     return next(_grouped(rows), None)
 
 
-def states(connection: Connection) -> list[tuple[str, int | None, int]]:
-    """(file, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
+def states(connection: Connection) -> list[tuple[str, str, int | None, int]]:
+    """(file, digest, commit by which it stopped being current, whether it was removed) of every file, by its last commit."""
     if not _exists(connection):
         return []
-    rows = connection.execute("select file, valid_to, removed from artefacts order by valid_from")
-    found: list[tuple[str, int | None, int]] = rows.fetchall()
+    rows = connection.execute("select file, digest, valid_to, removed from artefacts order by valid_from")
+    found: list[tuple[str, str, int | None, int]] = rows.fetchall()
     return found
 
 

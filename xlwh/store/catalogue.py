@@ -25,7 +25,7 @@ from polars.datatypes import DataTypeClass
 
 from xlwh.errors import SqlError, StoreError
 from xlwh.store.addresses import HERE, MARK, make_macros, paths, place_mark
-from xlwh.store.connect import FORM, KEPT, NAME, CatalogueInfo, read_info, same_place
+from xlwh.store.connect import FORM, KEPT, NAME, CatalogueInfo, read_info, read_objects, same_place
 from xlwh.store.contract import schema
 from xlwh.store.files import path_beside, publish
 from xlwh.store.kept import (
@@ -40,6 +40,7 @@ from xlwh.store.kept import (
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
+from xlwh.store.objects import is_there
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.views import METRICS, Definitions, Macro, Sources, View
 from xlwh.tables import TABLES
@@ -123,9 +124,10 @@ def _note_superseded(root: Path, before: Mapping[str, Collection[str]], after: M
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The catalogue in `path`, new or not; whole in that one file at the end."""
+def _writable(path: Path, root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalogue in `path`, new or not, of the warehouse at `root`; whole in that one file at the end."""
     with duckdb.connect() as database:
+        read_objects(database, root)
         database.execute(f"attach {quoted(str(path))} as catalogue (storage_version {quoted(_STORAGE)})")
         database.execute("use catalogue")
         yield database
@@ -148,7 +150,7 @@ def _make(
 ) -> None:
     definitions = sources.load()
     check(definitions)
-    with _writable(path) as database:
+    with _writable(path, root) as database:
         fill(database, root, snapshot, definitions, TABLES, guarded=True, kept=kept)
         _inform(database, root, snapshot, sources, kept, noted)
         _comment(database, definitions.views.values())
@@ -169,7 +171,7 @@ def _update(
     Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
     """
     tables = [table for table in TABLES if changed is None or table in changed]
-    with _writable(path) as database:
+    with _writable(path, root) as database:
         make_macros(database, root, root / NAME)
         for table, files in _by_table(snapshot, tables).items():
             _make_table_views(database, root, table, files)
@@ -334,7 +336,7 @@ def make_files_view(
     """
     table = view.rpartition(".")[2]
     for entry in entries:
-        if not (root / entry.file).is_file():
+        if not is_there(root, entry.file, entry.size_bytes):
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(table, entries)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, Name, faults, on_disk
 from xlwh.store.files import files_in
 from xlwh.store.integrity import require_undamaged
+from xlwh.store.objects import at_hand, behind
 from xlwh.store.parquet import UnreadableError, decoded, metadata_of
 from xlwh.store.slots import Entry, Slot
 
@@ -47,7 +49,7 @@ def checkpoint_of(root: Path, row: Entry) -> Path | None:
     Files without that metadata were written under the training's own digest. StoreError where the file is damaged, or
     names something else than a checkpoint.
     """
-    file = root / row.file
+    file = at_hand(root, row.file)
     if not file.is_file():
         return None
     require_undamaged(root, row)
@@ -55,6 +57,14 @@ def checkpoint_of(root: Path, row: Entry) -> Path | None:
         return checkpoint_folder(root, row.slot.keys[0], name_in(file, row.fingerprint))
     except StoreError as error:
         raise StoreError(f"{row.file} of {row.slot} is damaged: {error}. Run: xlwh repair") from None
+
+
+def bring(root: Path, known: Artefact | None) -> None:
+    """Have the files of a checkpoint in its folder, where an object store has them."""
+    if known is not None and (objects := behind(root)) is not None:
+        with suppress(FileNotFoundError):
+            for file in known.files:
+                objects.bring(file.file, file.digest)
 
 
 def name_in(file: Path, fingerprint: str) -> str:
@@ -130,7 +140,7 @@ def require_undamaged_checkpoint(
     root: Path, row: Entry, artefact: Artefact, read: Callable[[Sequence[Path]], str] = sha256
 ) -> None:
     """StoreError where the checkpoint of a current row of `models` has other bytes than were committed with it."""
-    for file, how in damages(root, artefact, row_in(root / row.file), read).items():
+    for file, how in damages(root, artefact, row_in(at_hand(root, row.file)), read).items():
         raise StoreError(f"{file} of model `{artefact.name}` is damaged: {how}. Run: xlwh repair")
 
 

@@ -23,6 +23,7 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
+from xlwh.store.objects import all_at_hand, at_hand, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.slots import Entry, Slot, contract
@@ -103,7 +104,7 @@ class Checker:
         sound = dict[Slot, bool]()
         for number, entry in enumerate(self.entries):
             told(number, self.files)
-            found = list(faults(self._root, entry, deep=entry.file in self.read))
+            found = list(self._faults(entry))
             yield from found
             sound[entry.slot] = not found
         yield from self._beside(told)
@@ -118,6 +119,25 @@ class Checker:
                 "damaged_journal", journal.NAME, f"{problem}; run `xlwh recover`, which writes it anew"
             )
         told(self.files, self.files)
+
+    def _faults(self, entry: Entry, deep: bool = False) -> Iterator[Finding]:
+        deep = deep or entry.file in self.read
+        if deep and not self._renewed(entry.file, entry.size_bytes, entry.digest):
+            deep = False
+        yield from faults(self._root, entry, deep)
+
+    def _renewed(self, file: str, size_bytes: int, digest: str | None) -> bool:
+        """Have a new copy here of a file that is to be read, where an object store has it; False where it has not."""
+        if (objects := stored(self._root, file)) is None:
+            return True
+        if objects.size_of(file, digest) != size_bytes:
+            return False
+        try:
+            objects.bring(file, digest, again=True)
+        except FileNotFoundError:
+            objects.forget_listing()
+            return False
+        return True
 
     def _looked_at_artefacts(self) -> list[Artefact]:
         found = self._manifest.artefacts(self._snapshot.commit)
@@ -134,7 +154,7 @@ class Checker:
             for file in artefact.files:
                 told(done, self.files)
                 done += 1
-                deep = file.file in self.read
+                deep = file.file in self.read and self._renewed(file.file, file.size_bytes, file.digest)
                 if found := damage(self._root, file.file, file.size_bytes, file.digest, deep):
                     yield Finding(found[0], file.file, f"{found[1]}; {mend}", slot)
 
@@ -145,22 +165,22 @@ class Checker:
             for e in self.entries
             if e.slot.table in POINTERS and e.file in self.read and sound[e.slot] and _is_current(e)
         ]
-        stored: dict[str, list[Entry]] = {table: [] for table in _OFFSETS_READ}
+        current: dict[str, list[Entry]] = {table: [] for table in _OFFSETS_READ}
         for entry in self.known if pointing else ():
             if entry.slot.table in _OFFSETS_READ:
                 # They are to be right themselves.
                 if entry.file not in self.read and sound.get(entry.slot, True):
-                    found = list(faults(self._root, entry, deep=True))
+                    found = list(self._faults(entry, deep=True))
                     yield from found
                     sound[entry.slot] = not found
                 if sound[entry.slot] and _is_current(entry):
-                    stored[entry.slot.table].append(entry)
-        predicted = [self._root / entry.file for entry in stored["predictions"]]
+                    current[entry.slot.table].append(entry)
+        predicted = all_at_hand(self._root, (entry.file for entry in current["predictions"]))
         predictions = _scan(predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
         for entry in pointing:
-            table, rows = entry.slot.table, _scan([self._root / entry.file])
+            table, rows = entry.slot.table, _scan([at_hand(self._root, entry.file)])
             try:
-                wrong = decoded(partial(misplaced, self._root, rows, table, stored["examples"], predictions))
+                wrong = decoded(partial(misplaced, self._root, rows, table, current["examples"], predictions))
             except UnreadableError as error:
                 yield Finding("unreadable_file", entry.file, f"{error}; {MEND}", entry.slot)
                 continue

@@ -189,6 +189,17 @@ def info_of(database: duckdb.DuckDBPyConnection) -> CatalogueInfo:
     return CatalogueInfo(commit, built_at.replace(tzinfo=UTC), root, definitions, kept, changes)
 
 
+def read_objects(database: duckdb.DuckDBPyConnection, root: Path) -> None:
+    """Let a connection that is not sandboxed read the files of a warehouse as sandboxed ones do, if they are in an object store."""
+    from xlwh.store.filesystem import StoredFiles
+    from xlwh.store.objects import behind
+
+    if behind(root) is not None:
+        database.register_filesystem(StoredFiles([root / name for name in FOLDERS]))
+        # By this the macro that makes paths knows it.
+        database.execute(f"set allowed_directories = [{quoted(SCHEME)}]")
+
+
 def sandboxed(
     database: duckdb.DuckDBPyConnection, root: Path, memory_limit: str | None = None, keeps: bool = False
 ) -> duckdb.DuckDBPyConnection:

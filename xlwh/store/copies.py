@@ -59,7 +59,7 @@ class Copies:
         make_folder(copy.parent)
         unfinished = path_beside(copy)
         try:
-            found = there.copy(file, unfinished, size_bytes, self._add)
+            found = there.copy(file, unfinished, size_bytes, self._add, digest)
             if digest is not None and found != digest:
                 raise RefusedError("its file has other bytes than were committed there")
             publish(unfinished, copy)

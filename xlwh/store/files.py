@@ -19,6 +19,9 @@ MANIFEST = "manifest.sqlite"
 PLACE = "manifest.toml"
 """The file that says where the manifest of a warehouse is, if not in it."""
 
+RESULTS = "metrics/current.json"
+"""What says of each result of a metric where it comes from, by its path in a warehouse."""
+
 _WRITABLE = 0o222
 """Bits of a mode that let somebody write."""
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from fsspec import AbstractFileSystem
 
 from xlwh.store.addresses import SCHEME
+from xlwh.store.objects import Objects, at_hand, behind, stored
 
 
 class ReadOnlyFile:
@@ -78,11 +79,12 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
     protocol = (SCHEME.removesuffix("://"),)
     cachable = False
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        """`folders` need not exist yet."""
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """`folders` of one warehouse need not exist yet."""
         super().__init__()
         self._folders = tuple(f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
         self._known: dict[str, str] = {}
+        self._objects = next((found for place in folders if (found := behind(place.parent))), None)
 
     def _real(self, address: str) -> str:
         """The path of a file. Raises FileNotFoundError for one that is in none of the folders."""
@@ -91,9 +93,18 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
         path = os.path.realpath(address.removeprefix(SCHEME))
         if not path.startswith(self._folders):
             raise FileNotFoundError(errno.ENOENT, "Not a file of the warehouse", address)
+        if (objects := self._stored(path)) is not None:
+            # Not remembered: a copy can be gone by the next time.
+            return str(at_hand(objects.root, os.path.relpath(path, objects.root)))
         # Stored files never change, and keep their places.
         self._known[address] = path
         return path
+
+    def _stored(self, path: str) -> Objects | None:
+        """The object store that has a file; None for one of the disk alone."""
+        if self._objects is None:
+            return None
+        return stored(self._objects.root, os.path.relpath(path, self._objects.root))
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> ReadOnlyFile:
         """Open a file to read from; PermissionError for any other mode."""
@@ -128,6 +139,9 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:
         """The file of exactly this name, if there is one: no character stands for others."""
+        if self._stored(os.path.realpath(path.removeprefix(SCHEME))) is not None:
+            # Asked for every file of a table, before any is read: whether it is there, its opening tells.
+            return [path]
         return [path] if self.isfile(path) else []
 
     mkdir = makedirs = rmdir = rm = rm_file = mv = cp_file = copy = touch = pipe_file = put_file = _refuse

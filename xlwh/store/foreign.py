@@ -2,7 +2,7 @@
 
 Its manifest is read as a private copy, so nothing is written there, no lock is taken, and nothing that somebody put into
 it (a trigger, a view) runs. Of one in a database its journal is read, which lies in the warehouse: no server is asked that
-somebody else named. Its files are opened one folder at a time from its root: no link is followed, nothing is opened
+somebody else named, but that of a warehouse in an object store, which has no journal. Its files are opened one folder at a time from its root: no link is followed, nothing is opened
 that is no regular file, and no name leads outside of the places that a warehouse has.
 """
 
@@ -17,7 +17,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +25,15 @@ from typing import Any
 
 from xlwh.errors import StoreError
 from xlwh.store import journal
-from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
+from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name, own_files
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sort_of, sync
 from xlwh.store.identity import printable, require_possible
 from xlwh.store.journal import Journal
 from xlwh.store.manifest_file import has_manifest, known_schema
+from xlwh.store.objects import behind, stored
 from xlwh.store.place import is_embedded
+from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import KEY_PATTERN, TABLES
 
@@ -88,7 +90,10 @@ class Foreign:
         self.artefacts: dict[Name, Artefact] = {}
         self.refused: list[Refused] = []
         try:
-            if is_embedded(root):
+            if (objects := behind(root)) is not None:
+                self._read_database()
+                objects.bring_own(own_files(self.artefacts.values()))
+            elif is_embedded(root):
                 self._copy_manifest(copy)
                 with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
                     self._read(connection)
@@ -163,6 +168,15 @@ class Foreign:
 
         self._believe(current)
 
+    def _read_database(self) -> None:
+        """Read the manifest that an object store names: who takes from there asks that server, as its own commands do."""
+        from xlwh.store.manifests import open_manifest
+
+        if not has_manifest(self.root):
+            raise StoreError(f"There is no warehouse at {name_of(self.root)}.")
+        manifest = open_manifest(self.root)
+        self._believe(lambda table: manifest.current_rows(table, _COLUMNS[table]))
+
     def _believe(self, current: Callable[[str], list[tuple[Any, ...]]]) -> None:
         """Take over what can be believed of the current rows of each table."""
         hidden = set(current("hidden"))
@@ -193,12 +207,17 @@ class Foreign:
         target: Path,
         size_bytes: int | None = None,
         copied: Callable[[int], None] | None = None,
+        digest: str | None = None,
     ) -> str:
         """Copy a file's bytes to `target`, which is synced; the SHA-256 of what was copied.
 
         `copied` is called with the bytes of each part. RefusedError where it is no regular file inside the warehouse, has
-        another size than `size_bytes`, or cannot be read; OSError where the target cannot be written.
+        another size than `size_bytes`, or cannot be read; OSError where the target cannot be written. `digest` is what the
+        manifest says, by which an object store has it.
         """
+        if (objects := stored(self.root, file)) is not None:
+            with suppress(FileNotFoundError):
+                objects.bring(file, digest, again=True)
         total, read = hashlib.sha256(), 0
         with self._opened(file) as source, target.open("wb") as stream:
             size = os.fstat(source).st_size
@@ -217,8 +236,10 @@ class Foreign:
         sync(target)
         return total.hexdigest()
 
-    def has(self, file: str, size_bytes: int) -> bool:
+    def has(self, file: str, size_bytes: int, digest: str | None) -> bool:
         """Whether something of that size is there."""
+        if (objects := stored(self.root, file)) is not None:
+            return objects.size_of(file, digest) == size_bytes
         try:
             return os.lstat(self.root / file).st_size == size_bytes
         except (OSError, ValueError):

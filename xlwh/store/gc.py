@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -13,14 +13,16 @@ from pathlib import Path
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store import copies, metrics
+from xlwh.store.bucket import StoredObject
 from xlwh.store.checkpoints import DIGITS, checkpoint_of
 from xlwh.store.claims import Claims
 from xlwh.store.clock import TOLERANCE, Stamp, settled, text
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info
-from xlwh.store.files import UNFINISHED, files_in, remove, remove_folder
+from xlwh.store.files import RESULTS, UNFINISHED, files_in, remove, remove_folder
 from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
+from xlwh.store.objects import STORED, Objects, behind
 from xlwh.store.slots import Entry
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
@@ -66,30 +68,15 @@ def collect(
     _require_checked(root, origin)
     stamps = manifest.stamps()
     age = _Ages(now, _beginning(origin, stamps, now), settled(stamps))
-    known = manifest.files()
     info = read_info(root / NAME)
     shown = _shown(info, manifest)
-    doomed, ended = list[Path](), list[Path]()
-    superseded: list[str] = []
-    kept = 0
-    for path, found in files_in(root / "tables"):
-        file = path.relative_to(root).as_posix()
-        state = known.get(file)
-        if state is None:
-            if age.of(path, found) > max(grace, UNNAMED_GRACE):
-                doomed.append(path)
-        elif not state.current:
-            if file in shown or age.since(state.superseded_at) <= grace:
-                kept += 1
-            else:
-                ended.append(path)
-                superseded.append(file)
-    for path, unneeded, named in _unneeded_artefacts(root, manifest, known, age):
-        if unneeded <= (grace if named else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(named):
-            kept += bool(named)
-        else:
-            (ended if named else doomed).append(path)
-            superseded += named
+    objects = behind(root)
+    found = (
+        _on_disk(root, manifest, age, grace, shown)
+        if objects is None
+        else _in_store(objects, manifest, age, grace, shown)
+    )
+    doomed = list(found.unnamed)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in root.glob(f"{place}{UNFINISHED}*"):
             if age.of(path) > max(grace, UNNAMED_GRACE):
@@ -109,13 +96,81 @@ def collect(
     for path in chain(doomed, _abandoned(root, claims, age, max(grace, STAGING_GRACE))):
         size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
-    has_room = _forget(root, manifest, superseded)
-    for path in ended:
+    has_room = _forget(root, manifest, found.superseded)
+    for path in found.ended:
         size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
+    if objects is not None:
+        objects.remove(each.key for each in found.objects)
+        size += sum(each.size_bytes for each in found.objects)
+        removed += [each.key for each in found.objects]
     if not has_room:
-        manifest.forget(superseded)
-    return GcReport(tuple(removed), size, kept)
+        manifest.forget(found.superseded)
+    return GcReport(tuple(removed), size, found.kept)
+
+
+@dataclass
+class _Unneeded:
+    """Files of tables and artefacts that can go."""
+
+    unnamed: list[Path] = field(default_factory=list)
+    """No commit names them."""
+    ended: list[Path] = field(default_factory=list)
+    """Superseded ones, and folders of such."""
+    objects: list[StoredObject] = field(default_factory=list)
+    """Either, where an object store has them."""
+    superseded: list[str] = field(default_factory=list)
+    """All superseded files."""
+    kept: int = 0
+    """Superseded files that stay."""
+
+
+def _on_disk(root: Path, manifest: Manifest, age: _Ages, grace: timedelta, shown: set[str]) -> _Unneeded:
+    known, found = manifest.files(), _Unneeded()
+    for path, stat in files_in(root / "tables"):
+        file = path.relative_to(root).as_posix()
+        state = known.get(file)
+        if state is None:
+            if age.of(path, stat) > max(grace, UNNAMED_GRACE):
+                found.unnamed.append(path)
+        elif not state.current:
+            if file in shown or age.since(state.superseded_at) <= grace:
+                found.kept += 1
+            else:
+                found.ended.append(path)
+                found.superseded.append(file)
+    for path, unneeded, named in _unneeded_artefacts(root, manifest, known, age):
+        if unneeded <= (grace if named else max(grace, UNNAMED_GRACE)) or not shown.isdisjoint(named):
+            found.kept += bool(named)
+        else:
+            (found.ended if named else found.unnamed).append(path)
+            found.superseded += named
+    return found
+
+
+def _in_store(
+    objects: Objects, manifest: Manifest, age: _Ages, grace: timedelta, shown: set[str]
+) -> _Unneeded:
+    # Before the manifest is asked: what is committed meanwhile is none of these.
+    there = [each for each in objects.bucket.listing() if each.key.startswith(STORED) and each.key != RESULTS]
+    known, found = manifest.files(by_key=True), _Unneeded()
+    for each in there:
+        state, file = known.get(each.key), each.key.partition("@")[0]
+        if state is None:
+            if age.of_object(each.changed_at) > max(grace, UNNAMED_GRACE):
+                found.objects.append(each)
+        elif not state.current:
+            if file in shown or age.since(state.superseded_at) <= grace:
+                found.kept += 1
+            else:
+                found.objects.append(each)
+                found.superseded.append(file)
+    for path, stat in files_in(objects.root / "tables"):
+        # What was written here, or half brought here, and is in no commit.
+        is_named = path.relative_to(objects.root).as_posix() in known
+        if not is_named and age.of(path, stat) > max(grace, UNNAMED_GRACE):
+            found.unnamed.append(path)
+    return found
 
 
 def _remove(root: Path, path: Path) -> int:
@@ -254,6 +309,10 @@ class _Ages:
         except (FileNotFoundError, PermissionError):
             pass
         return timedelta(0)
+
+    def of_object(self, changed: datetime) -> timedelta:
+        """Age of an object, by the clock of its store."""
+        return self._now - max(changed, self._since)
 
     def of_all(self, folder: Path) -> timedelta:
         """Age of what was changed last in a folder."""

@@ -15,6 +15,7 @@ from xlwh.errors import ContractError, StoreError
 from xlwh.store.apart import UNVOUCHED
 from xlwh.store.contract import checked
 from xlwh.store.damage import damage
+from xlwh.store.objects import at_hand, stored
 from xlwh.store.parquet import UnreadableError, decoded, is_whole
 from xlwh.store.slots import Entry, Slot, contract
 
@@ -91,6 +92,7 @@ def require_undamaged(root: Path, entry: Entry) -> None:
 
     A file that rests is read once by a process.
     """
+    at_hand(root, entry.file)
     try:
         looked = partial(_damage, root, entry, deep=True)
         found = _LOOKED_AT.get(root / entry.file, looked, (entry.size_bytes, entry.digest))
@@ -106,6 +108,8 @@ def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
     if found is not None:
         kind, problem = found
         return kind, f"the current file of {entry.slot} is gone" if kind == "missing_file" else problem
+    if not deep and stored(root, entry.file) is not None:
+        return None
     try:
         is_parquet = is_whole(root / entry.file)
     except OSError as error:

@@ -164,8 +164,8 @@ class Manifest(Protocol):
     def forget(self, files: Sequence[str]) -> None:
         """Mark files of superseded entries as removed from disk, so that time travel can say so."""
 
-    def files(self) -> dict[str, FileState]:
-        """Every file that any commit named, of tables and of artefacts -> what is known of it."""
+    def files(self, by_key: bool = False) -> dict[str, FileState]:
+        """Every file that any commit named, of tables and of artefacts, or its key in an object store -> what is known of it."""
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""

@@ -22,6 +22,7 @@ from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, path_beside,
 from xlwh.store.journal import Journal, Mark, about
 from xlwh.store.local import require_local
 from xlwh.store.locks import FileLock
+from xlwh.store.roots import source_of
 from xlwh.store.soundness import (
     APPLICATION_ID,
     MOVED,
@@ -95,7 +96,8 @@ def has_manifest(root: Path) -> bool:
     """Whether a folder is a warehouse, its manifest sound or not. `StoreError` where it is one whose manifest is lost."""
     if _has_manifest(root):
         return True
-    found = _left(root)
+    # Of one in an object store it is not here that files are.
+    found = None if source_of(root) is not None else _left(root)
     # Another process may have made it since.
     if found is not None and not _has_manifest(root):
         raise LostManifestError(root / MANIFEST, found)

@@ -1,29 +1,35 @@
 """The manifest of a warehouse that several machines share: a schema of a PostgreSQL database.
 
-It holds what the embedded one holds, row by row, and keeps the same journal in the warehouse, of which it can be made anew.
+It holds what the embedded one holds, row by row, and keeps the same journal in the warehouse, of which it can be made anew;
+none where the files are in an object store, of which what is current can be made anew.
 The clock is the server's.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from xlwh.errors import StoreError
 from xlwh.store import journal
+from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
+from xlwh.store.files import RESULTS
 from xlwh.store.journal import History, Journal, about, history
-from xlwh.store.manifest import Scope
+from xlwh.store.manifest import NewFile, Scope
 from xlwh.store.manifest_file import require_same
 from xlwh.store.manifest_sql import SqlManifest, fill, note_scope, scope_of
+from xlwh.store.objects import behind
 from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
+from xlwh.store.roots import source_of
+from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -42,6 +48,8 @@ class PostgresManifest(SqlManifest):
         """
         self._root = root
         self._place = read_place(root)
+        self._has_journal = source_of(root) is None
+        """A folder that many machines share has one; a machine's folder for an object store is no place for a backup."""
         self.database = Database(self._place.address, timeout_s)
         self.journal = Journal(root / journal.NAME, timeout_s)
         self._examine()
@@ -96,8 +104,27 @@ class PostgresManifest(SqlManifest):
             self._follow()
         return result
 
+    def commit(
+        self,
+        put: Sequence[NewFile] = (),
+        drop: Sequence[Slot] = (),
+        expected: Mapping[Slot, str | None] | None = None,
+        artefacts: Sequence[Artefact] = (),
+        gone: Collection[Name] = (),
+    ) -> list[Entry]:
+        if (objects := behind(self._root)) is not None:
+            files = [(each.file, each.size_bytes, each.digest) for each in put]
+            for artefact in artefacts:
+                files += [(each.file, each.size_bytes, each.digest) for each in artefact.files]
+            objects.send(files)
+            if any(artefact.kind == "metric" for artefact in artefacts):
+                objects.bucket.put(RESULTS, (self._root / RESULTS).read_bytes())
+        return super().commit(put, drop, expected, artefacts, gone)
+
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""
+        if not self._has_journal:
+            return
 
         def follow() -> None:
             with self._connected() as connection:
@@ -109,6 +136,12 @@ class PostgresManifest(SqlManifest):
             raise StoreError(
                 f"The commit is made, but its record in {self.journal.path} is not: {error} The next commit makes up for it."
             ) from error
+
+    def backup_problem(self) -> str | None:
+        return super().backup_problem() if self._has_journal else None
+
+    def keeps_journal(self) -> bool:
+        return self._has_journal
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""

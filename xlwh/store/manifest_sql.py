@@ -33,6 +33,7 @@ from xlwh.store.manifest import (
     Snapshot,
     entry_of,
 )
+from xlwh.store.objects import key_of
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 from xlwh.tables import TABLES
@@ -229,6 +230,14 @@ class SqlManifest(ABC):
             return artefact_rows.last(connection, name, fingerprint)
 
     @_reads
+    def current_rows(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Columns of the current rows of one of its tables, as they are."""
+        with self._open() as connection:
+            return list(
+                connection.execute(f"select {', '.join(columns)} from {table} where valid_to is null")
+            )
+
+    @_reads
     def scope(self) -> Scope | None:
         with self._open() as connection:
             return scope_of(connection)
@@ -270,14 +279,16 @@ class SqlManifest(ABC):
         self._write(work, is_commit=False)
 
     @_reads
-    def files(self) -> dict[str, FileState]:
+    def files(self, by_key: bool = False) -> dict[str, FileState]:
         with self._open() as connection:
             ended = settled(_stamps(connection))
-            rows = connection.execute("select file, valid_to, removed from versions").fetchall()
+            rows = connection.execute("select file, '', valid_to, removed from versions").fetchall()
             rows += artefact_rows.states(connection)
         return {
-            file: FileState(valid_to is None, ended.get(valid_to), bool(removed))
-            for file, valid_to, removed in rows
+            (key_of(file, digest) if by_key else file): FileState(
+                valid_to is None, ended.get(valid_to), bool(removed)
+            )
+            for file, digest, valid_to, removed in rows
         }
 
     def backup_problem(self) -> str | None:

@@ -18,8 +18,10 @@ from xlwh.store.manifest import Scope
 from xlwh.store.manifest_file import ManifestFile, has_manifest, introduce, mark_moved
 from xlwh.store.manifest_postgres import create, everything, first_values, identity_of, take_out
 from xlwh.store.manifest_rebuilt import set_aside, write_file
+from xlwh.store.objects import behind
 from xlwh.store.place import Place, is_embedded, read_place, write_place
 from xlwh.store.postgres import Address, Database
+from xlwh.store.roots import name_of, source_of
 
 _Manifest = tuple[dict[str, str], History, Scope | None]
 """What it says of itself, its history, whose scope it has."""
@@ -37,19 +39,30 @@ def to_postgres(root: Path, address: Address) -> str:
         mark = Journal(root / journal.NAME).mark()
         if not is_embedded(root) and (found := _readable(root)) is not None:
             if found.address == address:
-                return f"The manifest of {root} is in {address} already."
+                return f"The manifest of {name_of(root)} is in {address} already."
             return _between(root, Database(found.address), database)
         if not os.path.lexists(root / MANIFEST) and mark is not None and known == mark.identity:
             write_place(root, Place(address, known))
-            return f"The manifest of {root} is the one in {address} again."
+            return f"The manifest of {name_of(root)} is the one in {address} again."
         if not is_embedded(root):
             read_place(root)  # says what is wrong with it
         if has_manifest(root):
             return _out_of_file(root, database)
         values = first_values(database)
+        left = _left_there(root)
+        if left:
+            # Before that is recovered `gc` would remove it as what no commit names.
+            values["rebuilt_at"] = values["began_at"]
         _create(root, database, (values, History(values["identity"], values["began_at"]), None))
         write_place(root, Place(address, values["identity"]))
-        return f"The warehouse {root} is made, with its manifest in {address}."
+        made = f"The warehouse {name_of(root)} is made, with its manifest in {address}."
+        return f"{made} Files of one are there already ({left}): run xlwh recover" if left else made
+
+
+def _left_there(root: Path) -> str | None:
+    """A file of a table that is in the object store of a warehouse."""
+    objects = behind(root)
+    return None if objects is None else next((each.key for each in objects.bucket.listing("tables")), None)
 
 
 def _readable(root: Path) -> Place | None:
@@ -103,6 +116,10 @@ def _between(root: Path, before: Database, after: Database) -> str:
 def to_sqlite(root: Path) -> str:
     """Have the manifest of a warehouse in the warehouse itself; what was done, in words."""
     path = root / MANIFEST
+    if (url := source_of(root)) is not None:
+        raise StoreError(
+            f"The manifest of {url} can be in PostgreSQL only: a SQLite file serves one machine."
+        )
     if is_embedded(root):
         if not has_manifest(root):
             raise StoreError(f"There is no warehouse at {root}. Run: `xlwh materialize` or `xlwh demo`.")

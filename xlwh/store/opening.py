@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xlwh.store.files import MANIFEST
 from xlwh.store.manifest_file import ManifestFile, has_manifest
+from xlwh.store.objects import root_of
 from xlwh.store.place import is_embedded
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 def connect(
     path: Path | str = "warehouse", as_of: datetime | int | None = None, everything: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """A read-only DuckDB connection with every view of the warehouse at `path`.
+    """A read-only DuckDB connection with every view of the warehouse at `path`, a folder or a URL.
 
     It keeps showing the snapshot it was opened on. `as_of`, a manifest commit or a time, shows an earlier one;
     `everything` also what the study does not name. It can read the warehouse's tables and no other file, it can change no
     file, and its settings are locked; temporary tables and views may be made. Raises `StoreError` if there is no warehouse, or if files of the earlier snapshot were removed.
     """
-    root = Path(path).resolve()
+    root = root_of(path)
     if as_of is None and not everything and has_manifest(root):
         from xlwh.store.connect import open_catalogue
 

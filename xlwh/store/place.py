@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from xlwh.errors import StoreError
 from xlwh.store.files import PLACE, write_whole
+from xlwh.store.objects import behind
 
 if TYPE_CHECKING:
     from xlwh.store.postgres import Address
@@ -59,4 +60,8 @@ def write_place(root: Path, place: Place) -> None:
     """Note where the manifest of a warehouse is."""
     values = {"url": place.address.url, "schema": place.address.schema, "identity": place.identity}
     lines = (f"{name} = {json.dumps(value)}\n" for name, value in values.items())
-    write_whole(root / PLACE, (_HEAD + "".join(lines)).encode())
+    content = (_HEAD + "".join(lines)).encode()
+    if (objects := behind(root)) is not None:
+        # For every machine that has but the URL.
+        objects.bucket.put(PLACE, content)
+    write_whole(root / PLACE, content)

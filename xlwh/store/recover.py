@@ -40,8 +40,10 @@ from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifest_rebuilt import own_history, replace_manifest
 from xlwh.store.manifests import open_manifest
+from xlwh.store.objects import behind, root_of
 from xlwh.store.parquet import metadata_of
 from xlwh.store.place import is_embedded
+from xlwh.store.roots import how_to_make, source_of
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
@@ -93,13 +95,18 @@ def recover(
     Every file that is made current is read. Nothing is changed with `dry_run`, and until all is read. `StoreError` where
     there is no warehouse, for a manifest of a later version, and where another process changes something meanwhile.
     """
-    root = root.resolve()
+    root = root_of(root)
     path = root / MANIFEST
+    objects = behind(root)
+    if objects is not None and is_embedded(root):
+        raise StoreError(f"Nothing says where the manifest of {objects.url} is to be. {how_to_make(root)}")
     # Where nothing is changed nothing is written, so that media that may only be read can be looked at too.
     with nullcontext() if dry_run else FileLock(path.with_suffix(".lock"), f"The manifest {path}"):
         why = _fault(root)
         if why is None and not force:
             return _sound(root, dry_run)
+        if objects is not None:
+            objects.bring_everything(progress)
         work = _Rebuilding(root, why, keeps_hashes=not dry_run)
         work.place(progress)
         if not dry_run:
@@ -128,7 +135,11 @@ def _fault(root: Path) -> str | None:
         and (other := manifest.differing_journal(found)) is not None
     ):
         return f"{journal.NAME} was not written for it as it is: {other}"
-    return "it has no commits, and files are stored" if not commit and any(_files(root)) else None
+    if commit:
+        return None
+    objects = behind(root)
+    stored_files = _files(root) if objects is None else objects.bucket.listing("tables")
+    return "it has no commits, and files are stored" if any(True for _ in stored_files) else None
 
 
 def _sound(root: Path, dry_run: bool) -> Recovery:
@@ -359,7 +370,8 @@ class _Rebuilding:
             aside.append(f"{name}.journal")
             shutil.copyfile(self._journal.path, self.root / aside[0])
             sync(self.root / aside[0])
-        self._journal.write(base)
+        if source_of(self.root) is None:
+            self._journal.write(base)
         # It shows commits that may be others now.
         (self.root / NAME).unlink(missing_ok=True)
         return aside

@@ -18,6 +18,7 @@ from xlwh.store.clock import Stamp
 from xlwh.store.files import make_folder
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Origin, Scope, Snapshot, entry_of
+from xlwh.store.objects import at_hand
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
@@ -39,7 +40,9 @@ def rewrite(
     require_undamaged(root, entry)
     file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
-    rows = pl.scan_parquet(root / entry.file, hive_partitioning=False, glob=False).with_columns(columns)
+    rows = pl.scan_parquet(at_hand(root, entry.file), hive_partitioning=False, glob=False).with_columns(
+        columns
+    )
     metadata = file_metadata(slot, fingerprint, entry.rows, provenance) | {"xlwh.version": str(entry.version)}
     written = write_parquet(rows, root / file, metadata, contract(slot.table).row_group_rows)
     return NewFile(slot, file, fingerprint, entry.rows, written.size_bytes, entry.version, written.digest)
@@ -143,9 +146,9 @@ class Pending:
         """Refused: pending commits remove nothing."""
         raise StoreError("Pending commits remove nothing.")
 
-    def files(self) -> dict[str, FileState]:
+    def files(self, by_key: bool = False) -> dict[str, FileState]:
         """As they are."""
-        return self._manifest.files()
+        return self._manifest.files(by_key)
 
     def require_whole(self) -> None:
         """As it is."""

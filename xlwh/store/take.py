@@ -19,6 +19,7 @@ from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
     MADE_HERE,
+    bring,
     checkpoint_folder,
     damages,
     name_in,
@@ -27,12 +28,14 @@ from xlwh.store.checkpoints import (
     row_in,
 )
 from xlwh.store.copies import Copies, Progress, naming
-from xlwh.store.files import is_file_of, make_folder, path_beside, publish, remove_folder, size
+from xlwh.store.files import make_folder, path_beside, publish, remove_folder, size
 from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
 from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
+from xlwh.store.objects import is_there, root_of
 from xlwh.store.own import Own
+from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
 from xlwh.tables import TABLES
@@ -64,7 +67,7 @@ class Taken:
 
 def take(
     warehouse: Warehouse,
-    other: Path,
+    other: Path | str,
     tables: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Taken:
@@ -80,16 +83,15 @@ def take(
     """
     for table in tables or ():
         contract(table)
-    place = _checked_place(warehouse.root, other)
+    place = _checked_place(warehouse.root, root_of(other))
     with Copies(warehouse.root, progress) as copies:
         there = Foreign(place, path_beside(copies.folder / "manifest"))
         return _Taking(warehouse, there, copies, tables).run()
 
 
-def _checked_place(root: Path, other: Path) -> Path:
-    place = other.resolve()
+def _checked_place(root: Path, place: Path) -> Path:
     if not place.is_dir():
-        raise StoreError(f"There is no warehouse at {place}.")
+        raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):
         raise StoreError(f"{place} is this warehouse itself.")
     if place.is_relative_to(root) or root.is_relative_to(place):
@@ -156,7 +158,7 @@ class _Taking:
 
     def _is_whole(self, entry: Entry) -> bool:
         """Whether a file that is here, and what belongs to it, is there in the size that it was committed with."""
-        if not is_file_of(self._root / entry.file, entry.size_bytes):
+        if not is_there(self._root, entry.file, entry.size_bytes):
             return False
         names = resting([entry.slot])
         known = self._warehouse.manifest.artefacts() if names else {}
@@ -165,10 +167,11 @@ class _Taking:
     def _require_room(self, wanted: Sequence[Entry]) -> None:
         names, copies = resting(entry.slot for entry in wanted), self._copies
         artefacts = [found for name, found in self._there.artefacts.items() if name in names]
-        sizes = [*((entry.file, entry.size_bytes) for entry in wanted)]
-        sizes += [(file.file, file.size_bytes) for found in artefacts for file in found.files]
+        files: list[Entry | ArtefactFile] = [*wanted, *(file for found in artefacts for file in found.files)]
         # Of what is there: a size that somebody made up is found out by copying, and is no reason to take nothing.
-        copies.total = sum(number for file, number in sizes if self._there.has(file, number))
+        copies.total = sum(
+            each.size_bytes for each in files if self._there.has(each.file, each.size_bytes, each.digest)
+        )
         free = shutil.disk_usage(self._root).free
         if wanted and copies.total - copies.size_bytes() + _RESERVE_BYTES > free:
             raise StoreError(
@@ -206,6 +209,7 @@ class _Taking:
         except StoreError as error:
             raise RefusedError(str(error)) from None
         found, target = self._checkpoint_there(model, named), checkpoint_folder(self._root, model, named)
+        bring(self._root, found)
         if not target.is_dir() or damages(self._root, found, values):
             found = self._copy_checkpoint(found, values)
             self._folders[self._copies.folder / PLACES["model"] / model / named] = target

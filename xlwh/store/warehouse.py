@@ -14,13 +14,15 @@ import polars as pl
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
-from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
+from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, own_files, sql_artefact
 from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
-from xlwh.store.files import is_file_of, make_folder, write_whole
+from xlwh.store.files import make_folder, write_whole
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
+from xlwh.store.objects import all_at_hand, behind, is_there, root_of
+from xlwh.store.roots import how_to_make, name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
 from xlwh.store.write import make_current, write_frame
@@ -58,19 +60,20 @@ class Warehouse:
         sql_dirs: Sequence[Path | str] | None = None,
         keeps_hashes: bool = True,
     ) -> None:
-        """Open the warehouse at `root`, or make one there with `create`; `StoreError` if there is none.
+        """Open the warehouse at `root`, a folder or a URL, or make one there with `create`; `StoreError` if there is none.
 
         `keeps_hashes`: whether hashes of the user's files that are computed are written down in it.
         `sql_dirs` are the folders that the views come from, by default the project's own
         (`xlwh.store.views.shipped_sql()`) and what `adopt_sql` brought into the warehouse.
         """
-        self.root = Path(root).resolve()
+        self.root = root_of(root)
+        """Its folder on this machine."""
         self._sql_dirs = sql_dirs
         require_usable(self.root)
         if create:
             make_folder(self.root)
         elif not has_manifest(self.root):
-            raise StoreError(f"There is no warehouse at {self.root}. Run: `xlwh materialize` or `xlwh demo`.")
+            raise StoreError(f"There is no warehouse at {name_of(self.root)}. {how_to_make(self.root)}")
         self.manifest: Manifest = open_manifest(self.root)
         self.claims: Claims = self.manifest.claims()
         self.hashes = HashCache.of(self.root, keeps_hashes)
@@ -91,7 +94,7 @@ class Warehouse:
         return (
             entry is not None
             and entry.fingerprint == fingerprint
-            and is_file_of(self.root / entry.file, entry.size_bytes)
+            and is_there(self.root, entry.file, entry.size_bytes)
         )
 
     def write(
@@ -148,7 +151,7 @@ class Warehouse:
         # Files of an earlier contract stay readable until they are computed again: absent columns are null.
         outdated = any(entry.version != contract(name).version for entry in entries)
         frame = pl.scan_parquet(
-            [self.root / entry.file for entry in entries],
+            all_at_hand(self.root, (entry.file for entry in entries)),
             schema=columns,
             hive_partitioning=False,
             glob=False,
@@ -187,6 +190,8 @@ class Warehouse:
 
         if self._sql_dirs is not None:
             return Sources(tuple(map(Path, self._sql_dirs)))
+        if (objects := behind(self.root)) is not None:
+            objects.bring_own(own_files(self.manifest.artefacts().values()))
         return Sources(tuple(with_shipped(self.root / OWN_SQL)), metrics.views(self.root))
 
     def definitions(self) -> Definitions:
@@ -345,7 +350,9 @@ class Warehouse:
         return sandboxed(database, self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
-        gone = [entry.file for entry in snapshot.entries if not (self.root / entry.file).is_file()]
+        gone = [
+            entry.file for entry in snapshot.entries if not is_there(self.root, entry.file, entry.size_bytes)
+        ]
         if gone:
             raise StoreError(
                 f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "

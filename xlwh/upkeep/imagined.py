@@ -30,10 +30,12 @@ from xlwh.steps.planning import Made, NotApplicable, Planner
 from xlwh.steps.runner import provenance
 from xlwh.store import Entry, Slot, Warehouse, empty, schema
 from xlwh.store.artefacts import faults
+from xlwh.store.checkpoints import bring
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
 from xlwh.study import Study
+from xlwh.upkeep.on_hub import OnHub
 from xlwh.upkeep.reasons import why_made
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Imagined(Planner):
         self.rows: dict[Slot, int | None] = {}
         """Of examples that are still to be read: about how many there are, None where that is unknown."""
         self.imagined: set[Slot] = set()
+        self.hub = OnHub()
         self._folder, self._glances, self._templates = folder, glances, dict[str, str]()
 
     def refresh(self) -> None:
@@ -152,12 +155,12 @@ class Imagined(Planner):
             return None if pin is None else replace(pin, key=model)
         if spec.hub is None or spec.revision is None:
             return None
-        from xlwh.models.hub import cached, configuration
+        from xlwh.models.hub import cached
 
         folder, _ = cached(model, spec.hub, spec.revision)
         if folder is not None:
             return None
-        file = configuration(model, spec.hub, spec.revision)
+        file = self.hub.configuration(model, spec.hub, spec.revision)
         config = read_object(file, ModelError, f"Model `{model}`: ")
         architecture, mark = architecture_of(model, file.parent, config), f"{spec.hub}@{spec.revision}"
         kind = str(config.get("model_type"))
@@ -219,6 +222,7 @@ class Imagined(Planner):
         assert planned.job.folder is not None
         known = self.warehouse.manifest.artefact(("model", model), planned.job.folder.name)
         root, read = self.warehouse.root, self.warehouse.hashes.digest
+        bring(root, known)
         if planned.job.folder.is_dir() and (known is None or not any(faults(root, known, True, read))):
             # Trained already: only its row is made anew.
             return self.zoo.pin_made(model, planned.job.folder)
@@ -251,7 +255,7 @@ class Imagined(Planner):
         """End of the name of the architecture that a training on a dataset gives."""
         for entry in planned.job.reads:
             if entry.slot.table == "examples" and entry.slot.keys[0] == dataset:
-                rows = pl.scan_parquet(self.warehouse.root / entry.file, hive_partitioning=False, glob=False)
+                rows = pl.scan_parquet(self.file(entry), hive_partitioning=False, glob=False)
                 task = rows.select("task").head(1).collect()
                 if task.height:
                     wanted = {"sentence_pair": "sequence_classification"}.get(task.item(), task.item())

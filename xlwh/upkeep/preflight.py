@@ -34,6 +34,7 @@ from xlwh.steps.base import Key
 from xlwh.steps.plan import STEPS, Step, of_same_weights
 from xlwh.study import OwnMethod, Study
 from xlwh.study.lines import line_of
+from xlwh.upkeep.on_hub import OnHub
 
 if TYPE_CHECKING:
     from xlwh.upkeep.imagined import StepPlan
@@ -75,6 +76,7 @@ class Need:
     study: Study
     plans: Mapping[Step, StepPlan]
     looked: Looked
+    hub: OnHub
 
     def keys(self, *steps: str) -> list[Key]:
         """Partitions of some steps that a run would make, or would try to."""
@@ -128,10 +130,10 @@ def covers(*fields: str) -> Callable[[Check], Check]:
     return register
 
 
-def look(study: Study, plans: Mapping[Step, StepPlan]) -> Looked:
+def look(study: Study, plans: Mapping[Step, StepPlan], hub: OnHub | None = None) -> Looked:
     """Every fault of what the planned partitions need, each once, in the order of the study's sections."""
     looked = Looked()
-    need = Need(study, plans, looked)
+    need = Need(study, plans, looked, hub or OnHub())
     for check in CHECKS:
         check(need)
     said = [text for fault in looked.faults for text in (fault.text, *fault.otherwise)]
@@ -287,7 +289,6 @@ def _loadable(key: str, folder: Path) -> None:
 
 def _on_hub(need: Need, key: str) -> Path | None:
     from xlwh.models.hub import cached, loaded
-    from xlwh.sources.hub import describe
 
     model = need.study.models[key]
     assert model.hub is not None
@@ -299,7 +300,7 @@ def _on_hub(need: Need, key: str) -> Path | None:
     if lacking:
         what = f"what the cache lacks of it ({', '.join(lacking)})"
     else:
-        found = describe("model", model.hub, model.revision)
+        found = need.hub.describe(key, model.hub, model.revision)
         what = f"{found.size(loaded(found.names)) / 1e6:,.0f} MB"
     need.looked.notes.append(
         f"Model `{key}`: {model.hub} is not fetched yet, {what}. Run: xlwh fetch; else it is downloaded when it is loaded."

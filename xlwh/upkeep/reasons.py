@@ -12,6 +12,7 @@ from xlwh.steps.job import RECIPE, Planned, recipe_of
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
+from xlwh.store.objects import at_hand
 from xlwh.store.parquet import metadata_of
 from xlwh.upkeep.scope import entries_of
 
@@ -219,4 +220,4 @@ def _why(metadata: Mapping[str, str] | None, planned: Planned, left_out: Collect
 
 
 def _metadata(planner: Planner, entry: Entry) -> dict[str, str] | None:
-    return metadata_of(planner.warehouse.root / entry.file)
+    return metadata_of(at_hand(planner.warehouse.root, entry.file))

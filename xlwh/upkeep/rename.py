@@ -30,6 +30,7 @@ from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile, faults
 from xlwh.store.checkpoints import (
     CHECKPOINT,
     MADE_HERE,
+    bring,
     checkpoint,
     checkpoint_folder,
     checkpoint_of,
@@ -38,6 +39,7 @@ from xlwh.store.checkpoints import (
 from xlwh.store.claims import require_idle
 from xlwh.store.files import make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.manifest import NewFile
+from xlwh.store.objects import at_hand
 from xlwh.store.rewrite import Pending, rewrite
 from xlwh.study import Study
 from xlwh.tables import TABLES
@@ -173,7 +175,7 @@ class Renamer:
 
     def _columns(self, entry: Entry) -> list[pl.Expr]:
         """The columns of a file that change, with the new key."""
-        path = self.warehouse.root / entry.file
+        path = at_hand(self.warehouse.root, entry.file)
         if not path.is_file():
             raise StoreError(f"The file {entry.file} of {entry.slot} is gone. Run: xlwh repair")
         rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
@@ -211,7 +213,7 @@ class Renamer:
         mark = entry.fingerprint if planned is None else planned.fingerprint
         if slot == entry.slot and not columns and mark == entry.fingerprint:
             return
-        told, artefacts = _told(self.warehouse.root / entry.file), list[Artefact]()
+        told, artefacts = _told(at_hand(self.warehouse.root, entry.file)), list[Artefact]()
         if planned is not None:
             told |= provenance(planned)
         elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
@@ -236,8 +238,10 @@ class Renamer:
         if entry.slot not in self._checkpoints:
             root, model, found = self.warehouse.root, entry.slot.keys[0], None
             folder = checkpoint_of(root, entry)
-            if folder is not None and folder.is_dir():
+            if folder is not None:
                 found = self.warehouse.manifest.artefact(("model", model), folder.name)
+                bring(root, found)
+            if folder is not None and folder.is_dir():
                 found = found or checkpoint(root, model, folder, self.warehouse.hashes)
                 require_undamaged_checkpoint(root, entry, found)
             self._checkpoints[entry.slot] = found

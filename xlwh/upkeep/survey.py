@@ -87,7 +87,7 @@ def surveyed(
             warehouse.manifest.commit(drop=[entry.slot for entry in without])
         planner = Imagined(study, warehouse, files, glances)
         plans = planner.plan(partitions, force)
-        yield Survey(planner, plans, look(study, plans), partitions, force, files, glances)
+        yield Survey(planner, plans, look(study, plans, planner.hub), partitions, force, files, glances)
 
 
 class _Glances:

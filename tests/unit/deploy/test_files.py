@@ -284,13 +284,12 @@ def test_variables_are_ones_that_xlwh_reads():
         for folder in ("xlwh", "dagster_project")
         for path in (ROOT / folder).rglob("*.py")
     )
-    # Of these files alone; XLWH_LOCAL belongs to warehouses in object stores.
+    # Of these files alone.
     own = {
         "IMAGE",
         "PORT",
         "STUDY_FOLDER",
         "MANIFEST",
-        "LOCAL",
         "VENV",
         "HEAD_IP",
         "RAY_PORT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +33,7 @@ FILLED = {
     "heads": {"2": (95, 140), "3": (44, 60)},
 }
 """Study -> table -> cells that it fills, cells of the paper."""
+PAGES = Path(__file__).resolve().parents[3] / "docs" / "papers"
 AS_FOLDERS = {"faithfulness": {"minilm"}}
 """Models that the study's own header says how to put there."""
 
@@ -59,6 +61,42 @@ def test_cells_of_the_papers_are_filled(paper: str, study: Study) -> None:
     every = Counter(printed["table"])
     filled = Counter(row["table"] for row in printed.to_dicts() if reached(study, row))
     assert {table: (filled[table], cells) for table, cells in every.items()} == FILLED[paper]
+
+
+def test_the_page_says_which_cells_are_asked_for_and_measured(paper: str) -> None:
+    """What the overview says of a study is what the study asks for, and what the paper's own page says of it."""
+    [line] = re.findall(
+        rf"^\| `{paper}` \| (table .*)$", (PAGES / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    asked, measured, _ = line.split(" | ")
+    cells = {
+        table: (int(own), int(every)) for table, own, every in re.findall(r"(\w+): (\d+) of (\d+)", asked)
+    }
+    assert cells == FILLED[paper]
+    page = (PAGES / f"{paper}.md").read_text("utf-8")
+    said = re.search(r"(\d+)\s+of\s+the\s+(\d+)\s+printed\s+numbers\s+have\s+a\s+measured\s+one", page)
+    assert (said is None) == (measured == "–") == ("## Measured with a small model" not in page)
+    if said is not None:
+        counts = {table: int(count) for table, count in re.findall(r"(\w+): (\d+)", measured)}
+        assert counts.keys() == cells.keys()
+        assert all(counts[table] <= cells[table][0] for table in cells)
+        assert sum(counts.values()) == int(said[1])
+        assert sum(every for _, every in cells.values()) == int(said[2])
+
+
+@pytest.mark.parametrize(
+    ("table", "head"), [("2", "Table 2, PAWS-X"), ("5", "Table 5, PAWS-X by source language")]
+)
+def test_pairs_that_share_no_row_are_counted_as_not_measured(table: str, head: str) -> None:
+    """The tables of the page have as many numbers as the overview says; table 2 leaves the self pair out."""
+    text = (PAGES / "ccta.md").read_text("utf-8")
+    shown = text[text.index(f"{head}:\n") :].split("\n\n")[1].splitlines()[2:]
+    numbers = sum(line.count("→") for line in shown)
+    [measured] = re.findall(
+        r"^\| `ccta` \| table .*? \| (.*?) \|", (PAGES / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    [count] = re.findall(rf"\b{table}: (\d+)", measured)
+    assert numbers + (len(shown) if table == "2" else 0) == int(count)
 
 
 def test_nothing_is_evaluated_on_what_it_or_its_base_was_trained_on(study: Study) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import paper_rows
@@ -15,6 +16,7 @@ import pytest
 
 from xlwh.cli import main
 from xlwh.errors import MissingDataError, XlwhError
+from xlwh.papers import ALL
 from xlwh.published import load as published
 from xlwh.report.figures import all_figures
 from xlwh.report.papers.contents import REPORTED
@@ -238,7 +240,7 @@ class Cells(HTMLParser):
 
 
 def test_html_has_the_paper_s_tables_with_both_numbers(reports):
-    text = html(reports["ccta"])
+    text = html([reports["ccta"]])
     page = Cells(text)
     grid = page.tables[3]
     assert [cell[1].strip() for cell in grid[0]] == ["", "en", "de", "es", "fr", "ko", "zh", "overall"]
@@ -260,7 +262,7 @@ def test_html_has_the_paper_s_tables_with_both_numbers(reports):
 
 def test_html_is_whole_and_loads_nothing(reports):
     for report in reports.values():
-        text = html(report)
+        text = html([report])
         page = Cells(text)
         assert not [
             t for t, a in page.tags if t in ("link", "img", "iframe") or (t == "script" and "src" in a)
@@ -273,14 +275,14 @@ def test_html_is_whole_and_loads_nothing(reports):
 
 
 def test_a_figure_that_cannot_be_drawn_says_what_to_run(reports):
-    text = html(reports["heads"])
+    text = html([reports["heads"]])
     assert "The view head_shapley has no rows yet." in text
     assert "xlwh materialize +head_shapley" in text
 
 
 def test_pdf_holds_the_same_numbers(reports, tmp_path):
     path = tmp_path / "report.pdf"
-    path.write_bytes(pdf(reports["ccta"]))
+    path.write_bytes(pdf([reports["ccta"]]))
     assert path.read_bytes().startswith(b"%PDF-")
     if shutil.which("pdftotext") is None:
         pytest.skip("needs pdftotext (poppler-utils)")
@@ -299,7 +301,7 @@ def test_pdf_holds_the_same_numbers(reports, tmp_path):
 
 
 def test_latex_has_a_file_for_each_table_and_figure(reports, tmp_path):
-    files = latex(reports["ccta"], tmp_path / "paper")
+    files = latex([reports["ccta"]], tmp_path / "paper")
     names = [path.name for path in files]
     assert names[0] == "report.tex"
     assert {f"table-{n}.tex" for n in range(1, 6)} <= set(names)
@@ -319,11 +321,48 @@ def test_latex_has_a_file_for_each_table_and_figure(reports, tmp_path):
             assert line.count(" & ") == len(columns) - 1 == 8, line
 
 
-@pytest.mark.parametrize("name", list(REPORTED))
+def test_one_report_of_all_papers_has_what_each_has(reports):
+    page = Cells(html(list(reports.values())))
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for t, a in page.tags if t == "a"} <= set(ids)
+    heads = [int(t[1]) for t, _ in page.tags if t in ("h1", "h2", "h3", "h4", "h5")]
+    assert heads.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(heads))
+    told = [[[cell[1] for cell in row] for row in table] for table in page.tables]
+    for report in reports.values():
+        own = Cells(html([report])).tables[: len(report.tables)]
+        for each in ([[cell[1] for cell in row] for row in table] for table in own):
+            assert each in told
+
+
+def test_all_papers_in_every_format(reports, tmp_path):
+    every = list(reports.values())
+    path = tmp_path / "all.pdf"
+    path.write_bytes(pdf(every))
+    files = latex(every, tmp_path / "tex")
+    assert {file.name for file in (tmp_path / "tex").iterdir()} == {file.name for file in files}
+    assert len({file.name for file in files}) == len(files)
+    document = files[0].read_text()
+    for name, report in reports.items():
+        for each in report.tables:
+            assert rf"\input{{{name}-table-{each.title.number}}}" in document
+            alone = latex([report], tmp_path / name)
+            [own] = [file for file in alone if file.name == f"table-{each.title.number}.tex"]
+            assert (tmp_path / "tex" / f"{name}-{own.name}").read_text() == own.read_text()
+    if shutil.which("pdftotext"):
+        text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True, check=True).stdout
+        flat = re.sub(r"\s+", " ", text)
+        for report in every:
+            assert report.paper.title[:60] in flat
+            assert report.summary in flat
+
+
+@pytest.mark.parametrize("name", [*REPORTED, ALL])
 def test_latex_compiles(reports, tmp_path, name):
     if shutil.which("pdflatex") is None:
         pytest.skip("needs pdflatex with booktabs (texlive-latex-recommended)")
-    latex(reports[name], tmp_path)
+    latex(list(reports.values()) if name == ALL else [reports[name]], tmp_path)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False
@@ -353,12 +392,12 @@ def test_hostile_texts_reach_no_format_as_code(reports, tmp_path):
             for each in report.tables
         ),
     )
-    text = html(bad)
+    text = html([bad])
     assert "<script>alert" not in text
-    assert pdf(bad).startswith(b"%PDF-")
-    content = json.dumps(contents(bad, tmp_path), ensure_ascii=False)
+    assert pdf([bad]).startswith(b"%PDF-")
+    content = json.dumps(contents([bad], tmp_path), ensure_ascii=False)
     assert "\u202e" not in content
-    latex(bad, tmp_path)
+    latex([bad], tmp_path)
     document = (tmp_path / "report.tex").read_text()
     assert r"\input{/etc" not in document
     assert r"\textbackslash{}input\{/etc/" in document.replace(r"\allowbreak{}", "")
@@ -389,11 +428,36 @@ def test_the_command_writes_what_is_asked_for(warehouse, study, tmp_path, monkey
     assert (tmp_path / "a" / "heads.pdf").is_file()
     assert (tmp_path / "tex" / "report.tex").is_file()
     assert not (tmp_path / "heads.html").exists()
+    code, out, _ = run("--paper", "all", "--html", "b/every.html", "--pdf", "b/every.pdf", "--latex", "every")
+    assert code == 0
+    assert [line.partition(":")[0] for line in out.splitlines()[-4:]] == list(REPORTED)
+    assert (tmp_path / "b" / "every.pdf").read_bytes().startswith(b"%PDF-")
+    assert (tmp_path / "every" / "heads-table-2.tex").is_file()
+    page = (tmp_path / "b" / "every.html").read_text()
+    assert all(f'id="{name}-table-0"' in page for name in REPORTED)
+    assert run("--paper", "all")[1].startswith("Wrote all.html, ")
     code, _, err = run("--paper", "bert")
     assert (code, err.strip()) == (
         1,
-        "Error: There is no paper `bert`. Papers: ccta, faithfulness, concepts, heads.",
+        "Error: There is no paper `bert`. Papers: ccta, faithfulness, concepts, heads; all: all of them.",
     )
     assert run("--pdf", "x.pdf")[0] == 2
     assert run("x.html", "--paper", "ccta", "--html", "y.html")[0] == 2
     assert run("--paper", "ccta", "--figures", "f")[0] == 2
+
+
+def test_what_the_report_needs_beside_a_view_is_made(tmp_path, monkeypatch, capsys):
+    """After `xlwh materialize +VIEW`, which the reasons name, the printed numbers are not there yet."""
+    monkeypatch.chdir(tmp_path)
+    Warehouse(tmp_path / "warehouse", create=True).build_catalogue()
+    for paper in (*REPORTED, ALL):
+        assert main(["report", "--paper", paper]) == 1
+        assert "no published numbers yet. Run: xlwh materialize published_results" in capsys.readouterr().err
+    # Its reader is made up, since nothing of it is read elsewhere.
+    (tmp_path / "study.toml").write_text(paper_rows.STUDY.replace('"tsv"', '"xnli"'))
+    assert main(["report", "--paper", "faithfulness"]) == 0
+    out, err = capsys.readouterr()
+    assert "0 of 1,020 printed numbers were measured here." in out
+    assert "published_results is made" in err
+    assert main(["report", "--paper", ALL]) == 0
+    assert "published_results is made" not in capsys.readouterr().err

@@ -141,20 +141,54 @@ def test_an_error_of_a_dataset_says_what_to_change_and_then_to_pin(
     assert "Run: xlwh pin" in xlwh("fetch", study_file)[2]
 
 
-def test_without_a_network_pin_speaks_of_commits(
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9", "nowhere", None], ids=["refused", "no address", "another page"]
+)
+def test_a_hub_that_is_none_is_one_error_and_asked_once(
+    address: str | None, offered: HubServer, study_file: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if address is None:
+        offered.fault("GET /api/", status=200, times=99)
+    else:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+    text = study_file.read_bytes()
+    for arguments in (("--dry-run",), ()):
+        code, _, err = xlwh("pin", study_file, *arguments)
+        errors = [line for line in err.splitlines() if line.startswith("Error:")]
+        assert (code, len(errors)) == (1, 1), err
+        assert errors[0].startswith("Error: models.bert, datasets.nli: ")
+        assert "run xlwh pin again where there is a network" in errors[0]
+        assert "HF_ENDPOINT names another one" in errors[0]
+    assert study_file.read_bytes() == text
+
+
+def test_offline_pin_speaks_of_commits(
     offered: HubServer, study_file: Path, xlwh: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offered.__exit__()
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    for is_offline, told in (
-        (False, "run xlwh pin again where there is a network"),
-        (True, "HF_HUB_OFFLINE is set"),
-    ):
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
-        code, _, err = xlwh("pin", study_file)
-        assert code == 1
-        assert err.count(told) == err.count("commit is asked of the hub") == 2, err
-        assert "fetch" not in err
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, _, err = xlwh("pin", study_file)
+    assert code == 1
+    assert err == (
+        "Error: models.bert, datasets.nli: Commits are asked of the hub, and HF_HUB_OFFLINE is set. Unset it, or write them "
+        "as `revision` by hand.\n"
+    )
+
+
+def test_an_id_that_is_none_is_one_error_for_all_that_name_it(
+    offered: HubServer, study_file: Path, xlwh: Run
+) -> None:
+    again = STUDY[STUDY.index("[datasets.nli]") :].replace("datasets.nli", "datasets.nli-more")
+    study_file.write_text(STUDY + again)
+    offered.remove("dataset", "org/nli")
+    code, out, err = xlwh("pin", study_file)
+    errors = [line for line in err.splitlines() if line.startswith("Error:")]
+    assert (code, len(errors)) == (1, 1), err
+    assert errors[0].startswith(
+        "Error: datasets.nli, datasets.nli-more: dataset org/nli at main: there is no such repository"
+    )
+    assert "Correct `hub` in the study" in errors[0]
+    assert "Wrote 1 of 3" in out
 
 
 def test_what_is_wrong_with_one_id_leaves_the_others_alone(

@@ -250,5 +250,5 @@ REPORTED: Mapping[str, Paper] = {
 def paper(name: str) -> Paper:
     """The paper of that name; `XlwhError` with the names there are."""
     if name not in REPORTED:
-        raise XlwhError(f"There is no paper `{name}`. Papers: {', '.join(REPORTED)}.")
+        raise XlwhError(f"There is no paper `{name}`. Papers: {', '.join(REPORTED)}; all: all of them.")
     return REPORTED[name]

@@ -1,7 +1,10 @@
-"""The report of a paper as one HTML file that loads nothing."""
+"""The reports of one paper or several as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from xlwh.papers import ALL
 from xlwh.report.markup import Markup, data, el
 from xlwh.report.page import (
     asset,
@@ -23,53 +26,84 @@ from xlwh.report.papers.pages import (
     left_out,
     letter,
     places,
+    several,
 )
 from xlwh.report.papers.tables import PaperTable
-from xlwh.report.status import ago
 
 
-def html(report: PaperReport) -> str:
-    """The whole page."""
-    side: list[Markup] = [el("p", "xlwh report", el("small", report.paper.name), class_="brand")]
-    body: list[Markup] = [_head(report)]
-    side.append(el("a", "Paper and study", href="#top", class_="go"))
-    body += [el("h2", "Tables", id="tables"), el("p", HOW_TO_READ, class_="lead")]
-    side.append(el("a", "Tables", href="#tables", class_="go"))
+def html(reports: Sequence[PaperReport]) -> str:
+    """The whole page; of several papers each is a part of it."""
+    one = len(reports) == 1
+    side: list[Markup] = [
+        el("p", "xlwh report", el("small", reports[0].paper.name if one else ALL), class_="brand")
+    ]
+    body: list[Markup] = [] if one else [_overview(reports)]
+    for report in reports:
+        body += _report(report, side, "" if one else f"{report.paper.name}-", 1 if one else 2)
+    body.append(_tail(reports[0]))
+    side.append(el("div", theme_button(), class_="end"))
+    script = asset("common.js")
+    head = [policy(script), el("style", Markup(styles() + asset("paper.css")))]
+    title = f"xlwh report: {reports[0].paper.title if one else several(reports)}"
+    return document(title, head, side, body, el("script", Markup(script)))
+
+
+def _overview(reports: Sequence[PaperReport]) -> Markup:
+    return el(
+        "div",
+        el("h1", several(reports)),
+        el("p", reports[0].from_warehouse, class_="lead"),
+        el(
+            "div",
+            [
+                el(
+                    "a",
+                    el("b", f"{report.measured:,} of {report.printed:,}"),
+                    el("span", f"{report.paper.name}, measured"),
+                    el("span", f"{report.beyond:,} of {report.compared:,} beyond the interval")
+                    if report.compared
+                    else None,
+                    href=f"#{report.paper.name}-top",
+                    class_="card",
+                )
+                for report in reports
+            ],
+            class_="cards",
+        ),
+    )
+
+
+def _report(report: PaperReport, side: list[Markup], at: str, level: int) -> list[Markup]:
+    """The parts of one paper, which are added to the navigation too; ids begin with `at`, headings with `level`."""
+    below, name = f"h{level + 1}", report.paper.name
+    side.append(el("a", f"Paper: {name}" if at else "Paper and study", href=f"#{at}top", class_="go"))
+    body = [_head(report, at, level)]
+    body += [el(below, "Tables", id=f"{at}tables"), el("p", HOW_TO_READ, class_="lead")]
+    side.append(el("a", "Tables", href=f"#{at}tables", class_="go"))
     for number, table in enumerate(report.tables):
-        side.append(el("a", table.title.name, href=f"#table-{number}", class_="go deeper"))
-        body.append(_table(table, number))
+        side.append(el("a", table.title.name, href=f"#{at}table-{number}", class_="go deeper"))
+        body.append(_table(table, f"{at}table-{number}", level))
     body += [
-        el("h2", "Figures", id="figures"),
+        el(below, "Figures", id=f"{at}figures"),
         el(
             "p",
             "What the paper's figures show, from this warehouse; the paper's own are not copied.",
             class_="lead",
         ),
     ]
-    side.append(el("a", "Figures", href="#figures", class_="go"))
+    side.append(el("a", "Figures", href=f"#{at}figures", class_="go"))
     for number, figure in enumerate(report.figures):
-        side.append(el("a", figure.shown.title, href=f"#figure-{number}", class_="go deeper"))
-        body.append(_figure(figure, number))
-    side.append(el("a", "Settings that differ", href="#settings", class_="go"))
-    body += [_settings(report), _tail(report)]
-    side.append(el("div", theme_button(), class_="end"))
-    script = asset("common.js")
-    head = [policy(script), el("style", Markup(styles() + asset("paper.css")))]
-    return document(f"xlwh report: {report.paper.title}", head, side, body, el("script", Markup(script)))
+        side.append(el("a", figure.shown.title, href=f"#{at}figure-{number}", class_="go deeper"))
+        body.append(_figure(figure, f"{at}figure-{number}", level))
+    side.append(el("a", "Settings that differ", href=f"#{at}settings", class_="go"))
+    return [*body, _settings(report, f"{at}settings", below)]
 
 
-def _head(report: PaperReport) -> Markup:
-    found = report.status
-    of = f" of the study {report.study}" if report.study else ""
+def _head(report: PaperReport, at: str, level: int) -> Markup:
     return el(
         "div",
-        el("h1", report.paper.title, id="top"),
-        el(
-            "p",
-            f"{report.paper.source}. Made {report.made} from commit {found.commit} of a warehouse{of}, last written "
-            f"{ago(found.committed_at)}.",
-            class_="lead",
-        ),
+        el(f"h{level}", report.paper.title, id=f"{at}top"),
+        el("p", f"{report.paper.source}. {report.from_warehouse}", class_="lead"),
         el("p", report.summary),
         el(
             "div",
@@ -81,7 +115,7 @@ def _head(report: PaperReport) -> Markup:
                     el("span", f"{table.beyond:,} of {table.compared:,} beyond the interval")
                     if table.compared
                     else None,
-                    href=f"#table-{number}",
+                    href=f"#{at}table-{number}",
                     class_="card",
                 )
                 for number, table in enumerate(report.tables)
@@ -91,7 +125,7 @@ def _head(report: PaperReport) -> Markup:
     )
 
 
-def _table(table: PaperTable, number: int) -> Markup:
+def _table(table: PaperTable, place: str, level: int) -> Markup:
     reasons = table.reasons
     letters = {reason: letter(place) for place, reason in enumerate(reasons)}
     head = [
@@ -112,7 +146,7 @@ def _table(table: PaperTable, number: int) -> Markup:
     name = f"{table.title.name}. {table.title.title}"
     return el(
         "section",
-        el("h3", name, id=f"table-{number}"),
+        el(f"h{level + 2}", name, id=place),
         el("p", table.about, class_="question"),
         el(
             "div",
@@ -198,11 +232,11 @@ def _measured(table: PaperTable) -> Markup | None:
     )
 
 
-def _figure(figure: PaperFigure, number: int) -> Markup:
+def _figure(figure: PaperFigure, place: str, level: int) -> Markup:
     found = figure.found
     return el(
         "section",
-        el("h3", figure.shown.title, id=f"figure-{number}"),
+        el(f"h{level + 2}", figure.shown.title, id=place),
         el("p", figure.shown.axes, class_="question"),
         [el("div", settings(each.offers), view(figure.figure, each, beside=False)) for each in found.drawn],
         [missing(each.reason, each.command) for each in found.missing[:1]] if not found.drawn else None,
@@ -211,7 +245,7 @@ def _figure(figure: PaperFigure, number: int) -> Markup:
     )
 
 
-def _settings(report: PaperReport) -> Markup:
+def _settings(report: PaperReport, place: str, heading: str) -> Markup:
     rows = report.differences or ()
     table = el(
         "div",
@@ -245,7 +279,7 @@ def _settings(report: PaperReport) -> Markup:
     )
     return el(
         "section",
-        el("h2", "Settings that differ", id="settings"),
+        el(heading, "Settings that differ", id=place),
         el("p", report.differing, class_="lead"),
         table if rows else None,
     )

@@ -1,7 +1,8 @@
-"""The report of a paper as a LaTeX document: a file for each table, a PDF for each figure, and one that holds them."""
+"""The reports of one paper or several as a LaTeX document: a file for each table, a PDF for each figure, and one that holds them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,40 +36,49 @@ _PREAMBLE = r"""% Compiles with pdflatex, xelatex and lualatex, twice for the wi
 """
 
 
-def latex(report: PaperReport, folder: Path) -> list[Path]:
+def latex(reports: Sequence[PaperReport], folder: Path) -> list[Path]:
     """Write the document to a folder, which is made; returns its files. It needs `pip install 'xlwh[export]'`."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = contents(report, folder)
-    written = [folder / each["path"] for figure in content["figures"] for each in figure["pictures"]]
+    content = contents(reports, folder)
+    written: list[Path] = []
+    body: list[str] = []
+    for number, report in enumerate(content["reports"]):
+        body += [r"\clearpage"] * bool(number) + _report(report, folder, written)
+    body += [r"\section*{What it was made from}", _text(content["versions"]) + r"\par", r"\end{document}", ""]
+    document = folder / DOCUMENT
+    write_whole(document, (_PREAMBLE + "\n".join(body)).encode("utf-8"))
+    return [document, *written]
+
+
+def _report(report: dict[str, Any], folder: Path, written: list[Path]) -> list[str]:
+    """Lines of one paper; its tables are written to files of their own."""
+    written += [folder / each["path"] for figure in report["figures"] for each in figure["pictures"]]
     body = [
-        rf"\section*{{{_text(content['title'])}}}",
-        *(_text(content[name]) + r"\par" for name in ("about", "summary", "how")),
+        rf"\section*{{{_text(report['title'])}}}",
+        *(_text(report[name]) + r"\par" for name in ("about", "summary", "how")),
         r"\section*{Tables}",
     ]
-    for table, own in zip(report.tables, content["tables"], strict=True):
-        path = folder / f"table-{table.title.number}.tex"
-        write_whole(path, _table(own).encode("utf-8"))
+    for table in report["tables"]:
+        path = folder / f"{table['file']}.tex"
+        write_whole(path, _table(table).encode("utf-8"))
         written.append(path)
-        body += [rf"\subsection*{{{_text(own['name'])}}}", _text(own["about"]) + r"\par"]
+        body += [rf"\subsection*{{{_text(table['name'])}}}", _text(table["about"]) + r"\par"]
         body += [
             rf"\input{{{path.stem}}}",
-            *(rf"{{\footnotesize {_text(line)}\par}}" for line in own["lines"]),
+            *(rf"{{\footnotesize {_text(line)}\par}}" for line in table["lines"]),
         ]
     body.append(r"\section*{Figures}")
-    for figure in content["figures"]:
+    for figure in report["figures"]:
         body += [rf"\subsection*{{{_text(figure['title'])}}}", _text(figure["axes"]) + r"\par"]
         for each in figure["pictures"]:
             size = f"width={each['width']}bp,height={each['height']}bp,keepaspectratio"
             body.append(rf"\includegraphics[{size}]{{{each['path']}}}\par")
             body.append(rf"{{\footnotesize {_text(each['note'])}\par}}")
         body += [rf"{{\footnotesize {_text(line)}\par}}" for line in figure["lines"]]
-    body += [r"\section*{Settings that differ}", _text(content["differing"]) + r"\par"]
-    if content["differences"]:
-        body.append(_settings(content["differences"]))
-    body += [r"\section*{What it was made from}", _text(content["versions"]) + r"\par", r"\end{document}", ""]
-    document = folder / DOCUMENT
-    write_whole(document, (_PREAMBLE + "\n".join(body)).encode("utf-8"))
-    return [document, *written]
+    body += [r"\section*{Settings that differ}", _text(report["differing"]) + r"\par"]
+    if report["differences"]:
+        body.append(_settings(report["differences"]))
+    return body
 
 
 def _table(table: dict[str, Any]) -> str:

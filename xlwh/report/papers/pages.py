@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from xlwh.report.figures import Everything, Figure, everything, figure
 from xlwh.report.papers.contents import Paper, Shown, paper
 from xlwh.report.papers.settings import Difference, differences, grouped, read_settings
 from xlwh.report.papers.tables import PaperTable, paper_tables
-from xlwh.report.status import Status, status
+from xlwh.report.status import Status, ago, status
 from xlwh.report.views import FrameViews
 from xlwh.store import Warehouse
 from xlwh.study import load
@@ -44,16 +45,41 @@ class PaperReport:
     """None where there is no study to compare."""
 
     @property
+    def printed(self) -> int:
+        """Numbers of the paper."""
+        return sum(len(table.cells) for table in self.tables)
+
+    @property
+    def measured(self) -> int:
+        """Those of them that were measured."""
+        return sum(table.measured for table in self.tables)
+
+    @property
+    def compared(self) -> int:
+        """Those with an interval."""
+        return sum(table.compared for table in self.tables)
+
+    @property
+    def beyond(self) -> int:
+        """Those whose published number lies outside of the interval."""
+        return sum(table.beyond for table in self.tables)
+
+    @property
+    def from_warehouse(self) -> str:
+        """When it was made, and of what, in a sentence."""
+        of = f" of the study {self.study}" if self.study else ""
+        return (
+            f"Made {self.made} from commit {self.status.commit} of a warehouse{of}, last written "
+            f"{ago(self.status.committed_at)}."
+        )
+
+    @property
     def summary(self) -> str:
         """How many of the paper's numbers there are, in one or two sentences."""
-        printed = sum(len(table.cells) for table in self.tables)
-        measured = sum(table.measured for table in self.tables)
-        compared = sum(table.compared for table in self.tables)
-        beyond = sum(table.beyond for table in self.tables)
-        text = f"{measured:,} of {printed:,} printed numbers were measured here."
-        if compared:
+        text = f"{self.measured:,} of {self.printed:,} printed numbers were measured here."
+        if self.compared:
             text += (
-                f" Of {compared:,} with an interval, {beyond:,} have the published number outside of the 95 % "
+                f" Of {self.compared:,} with an interval, {self.beyond:,} have the published number outside of the 95 % "
                 "interval of the measured one."
             )
         return text
@@ -69,6 +95,11 @@ class PaperReport:
             f"{len(self.differences):,} {_plural('setting', len(self.differences))} other than in the paper's full study "
             f"(`xlwh init --paper {self.paper.name}`). What only this study has is not listed."
         )
+
+
+def several(reports: Sequence[PaperReport]) -> str:
+    """Title of the reports of several papers."""
+    return f"Published and measured: {', '.join(report.paper.name for report in reports)}"
 
 
 def _plural(noun: str, count: int) -> str:

@@ -1,9 +1,10 @@
-"""The report of a paper as a PDF, set by Typst; the same pieces serve the LaTeX folder."""
+"""The reports of one paper or several as a PDF, set by Typst; the same pieces serve the LaTeX folder."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from xlwh.report.papers.pages import (
     left_out,
     letter,
     places,
+    several,
 )
 from xlwh.report.papers.tables import PaperTable
 from xlwh.store.files import write_whole
@@ -30,8 +32,8 @@ _POINTS = 0.75
 """Points per unit of a drawing."""
 
 
-def pdf(report: PaperReport) -> bytes:
-    """The report as a PDF. It needs `pip install 'xlwh[export]'`: vl-convert-python for the figures, typst for the pages."""
+def pdf(reports: Sequence[PaperReport]) -> bytes:
+    """The reports as a PDF. It needs `pip install 'xlwh[export]'`: vl-convert-python for the figures, typst for the pages."""
     try:
         import typst
     except ImportError:
@@ -40,30 +42,43 @@ def pdf(report: PaperReport) -> bytes:
         ) from None
     with tempfile.TemporaryDirectory(prefix="xlwh-report-") as name:
         folder = Path(name)
-        content = contents(report, folder)
+        content = contents(reports, folder)
         (folder / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         (folder / "main.typ").write_text(asset("paper.typ"), encoding="utf-8")
         made = typst.compile(str(folder / "main.typ"), root=str(folder), format="pdf")
     return bytes(made)
 
 
-def contents(report: PaperReport, folder: Path) -> dict[str, Any]:
-    """What the template prints, as JSON; the figures are written to `folder` as PDF."""
-    found = report.status
-    of = f" of the study {report.study}" if report.study else ""
-    versions = " · ".join(f"{name} {number}" for name, number in found.versions.items())
-    content = {
+def contents(reports: Sequence[PaperReport], folder: Path) -> dict[str, Any]:
+    """What the template prints, as JSON; the figures are written to `folder` as PDF.
+
+    Of several papers the names of files begin with the paper's.
+    """
+    one = len(reports) == 1
+    versions = " · ".join(f"{name} {number}" for name, number in reports[0].status.versions.items())
+    content: dict[str, Any] = {
+        "title": reports[0].paper.title if one else several(reports),
+        "versions": versions,
+        "reports": [_report(report, folder, "" if one else f"{report.paper.name}-") for report in reports],
+    }
+    seen: dict[str, Any] = _seen(content)
+    return seen
+
+
+def _report(report: PaperReport, folder: Path, before: str) -> dict[str, Any]:
+    return {
         "title": report.paper.title,
-        "about": f"{report.paper.source}. Made {report.made} from commit {found.commit} of a warehouse{of}.",
+        "about": f"{report.paper.source}. {report.from_warehouse}",
         "summary": report.summary,
         "how": HOW_TO_READ,
-        "tables": [_table(table) for table in report.tables],
-        "figures": [_figure(figure, number, folder) for number, figure in enumerate(report.figures, 1)],
+        "tables": [_table(table, before) for table in report.tables],
+        "figures": [
+            _figure(figure, f"{before}figure-{number}", folder)
+            for number, figure in enumerate(report.figures, 1)
+        ],
         "differing": report.differing,
         "differences": [[each.key, each.paper, each.here] for each in report.differences or ()],
-        "versions": versions,
     }
-    return {name: _seen(each) for name, each in content.items()}
 
 
 def _seen(value: Any) -> Any:
@@ -75,7 +90,7 @@ def _seen(value: Any) -> Any:
     return [_seen(each) for each in value] if isinstance(value, list) else value
 
 
-def _table(table: PaperTable) -> dict[str, Any]:
+def _table(table: PaperTable, before: str) -> dict[str, Any]:
     letters = {reason: letter(number) for number, reason in enumerate(table.reasons)}
     lines = [
         f"({letters[reason]}) {reason} – {places(table, cells)}" for reason, cells in table.reasons.items()
@@ -84,6 +99,7 @@ def _table(table: PaperTable) -> dict[str, Any]:
         told = "; ".join(f"{setting} ({count})" for setting, count in table.settings.items())
         lines.append(f"Measured (cells): {told}.")
     return {
+        "file": f"{before}table-{table.title.number}",
         "name": f"{table.title.name}. {table.title.title}",
         "about": table.about,
         "columns": [heading(column) for column in table.columns],
@@ -112,10 +128,10 @@ def _cell(table: PaperTable, place: tuple[str, str], letters: dict[str, str]) ->
     }
 
 
-def _figure(figure: PaperFigure, number: int, folder: Path) -> dict[str, Any]:
+def _figure(figure: PaperFigure, stem: str, folder: Path) -> dict[str, Any]:
     pictures = []
     for place, drawn in enumerate(figure.found.drawn, 1):
-        name = f"figure-{number}-{place}.pdf"
+        name = f"{stem}-{place}.pdf"
         write_whole(folder / name, picture(drawn, figure.figure.title, "pdf"))
         pictures.append({"path": name, "note": drawn.note, **_size(drawn)})
     lines = [] if pictures else [f"{each.reason} Run: {each.command}" for each in figure.found.missing[:1]]
