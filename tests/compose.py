@@ -41,7 +41,16 @@ def interpolated(value: Any, variables: Mapping[str, str]) -> Any:
 def services(variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The services of the file, by name."""
     found = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    return dict(interpolated(found["services"], variables))
+    made: dict[str, dict[str, Any]] = interpolated(found["services"], variables)
+    for service in made.values():
+        # A variable without a value is passed on where it is set.
+        named = {
+            name: variables.get(name) if value is None else value
+            for name, value in service.get("environment", {}).items()
+        }
+        if named:
+            service["environment"] = {name: value for name, value in named.items() if value is not None}
+    return made
 
 
 def moved(value: Any, paths: Mapping[str, str]) -> Any:
