@@ -115,6 +115,16 @@ class Deployment:
             assert time.monotonic() < deadline, (name, log.read_text(errors="replace")[-3000:])
             time.sleep(1)
 
+    def start_postgres(self) -> None:
+        """The system's PostgreSQL, set up as its image would by the environment that the file says."""
+        said = self.services["postgres"]["environment"]
+        self.hosts.postgres(
+            "postgres",
+            password=said["POSTGRES_PASSWORD"],
+            user=said["POSTGRES_USER"],
+            database=said["POSTGRES_DB"],
+        )
+
     def close(self) -> None:
         """End all of it."""
         self.hosts.close()
@@ -157,14 +167,17 @@ def test_the_s3_server_keeps_what_clients_put(deployment):
     )
 
 
+def test_a_warehouse_in_the_s3_server(deployment):
+    url = "s3://xlwh/warehouse"
+    deployment.services = services({**SECRETS, "XLWH_WAREHOUSE": url})
+    deployment.start_postgres()
+    deployment.start("s3")
+    assert f"The warehouse {url} is made" in deployment.run("setup", deployment.command("setup"))
+    assert "published_results" in deployment.run("xlwh", deployment.command("xlwh"))
+
+
 def test_the_services_fill_a_warehouse(deployment, tiny_study, tmp_path):
-    database = deployment.services["postgres"]["environment"]
-    deployment.hosts.postgres(
-        "postgres",
-        password=database["POSTGRES_PASSWORD"],
-        user=database["POSTGRES_USER"],
-        database=database["POSTGRES_DB"],
-    )
+    deployment.start_postgres()
     deployment.run("setup", deployment.command("setup"))
     # It runs at every start.
     assert "already" in deployment.run("setup", deployment.command("setup"))
