@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from xlwh.errors import StoreError, XlwhError
 from xlwh.models import Zoo
 from xlwh.steps import cluster, runner
 from xlwh.steps.base import Key
-from xlwh.steps.cluster import Facts, _Actor, _require_answer
+from xlwh.steps.cluster import Actor, Facts, _Actor, _require_answer
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.workers import Choice
@@ -100,6 +101,22 @@ def test_a_token_is_shown_to_a_cluster_of_this_machine_that_asks_for_one(monkeyp
     else:
         cluster._show_token(address)
         assert os.environ.get("RAY_AUTH_MODE") == shown
+
+
+def test_a_node_without_xlwh_is_told_as_such():
+    """What Ray 2.60 raises there, whose text is all that tells it."""
+    said = (
+        "The actor died because of an error raised in its creation task, ray::_Actor.__init__() (pid=57)\n"
+        "RuntimeError: The actor with name _Actor failed to import on the worker. This may be because needed library "
+        "dependencies are not installed in the worker environment:\n\n"
+        "ModuleNotFoundError: No module named 'xlwh'"
+    )
+    future = Future()
+    future.set_exception(RuntimeError(said))
+    loading = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: future))
+    actor = Actor(SimpleNamespace(is_lost=lambda error: True), 0, SimpleNamespace(load=loading), 0)
+    with pytest.raises(XlwhError, match=r"cannot load xlwh .*No module named 'xlwh'.*on every node"):
+        assert actor.is_dead
 
 
 @pytest.fixture

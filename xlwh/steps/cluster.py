@@ -331,8 +331,13 @@ class Actor(Errand):
 
     @property
     def is_dead(self) -> bool:
-        """See `Worker.is_dead`."""
+        """See `Worker.is_dead`. XlwhError where its node has no xlwh, or a part of it."""
         if self._start.done() and self._cluster.is_lost(error := self._start.exception()):
+            if (absent := re.search(r"(ModuleNotFoundError|ImportError): .*", str(error))) is not None:
+                raise XlwhError(
+                    f"A node of the Ray cluster cannot load xlwh ({absent[0].strip()}). Its Python needs what this one has: "
+                    f"pip install 'xlwh[ray]=={_version('xlwh')}' on every node."
+                )
             self._lost = error
         return self._lost is not None and self._task is None
 
