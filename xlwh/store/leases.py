@@ -34,6 +34,12 @@ class Holder:
     process: int
     program: str
     since: datetime
+    claim: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a process of this machine that is not there any more."""
+        return is_gone(self.claim.partition(" ")[2])
 
     def __str__(self) -> str:
         since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -77,15 +83,14 @@ class Leases:
             # In one order, so that two processes do not wait for each other.
             for name in sorted(wanted):
                 taken = self._taken(connection, name, claim)
-                if not taken and _is_of_the_dead(connection, name):
+                holder = None if taken else _holder(connection, name)
+                if holder is not None and holder.has_ended:
                     connection.execute("delete from leases where name = ?", (name,))
                     taken = self._taken(connection, name, claim)
                 if not taken:
-                    holder = str(_holder(connection, name) or "another process")
+                    told = str(holder or "another process")
                     raise HeldError(
-                        f"{name} is being worked on by {holder}; wait for it or stop it.",
-                        holder,
-                        wanted[name],
+                        f"{name} is being worked on by {told}; wait for it or stop it.", told, wanted[name]
                     )
 
         self._database.write(work, lock=None)
@@ -121,23 +126,18 @@ class Leases:
 
         def read() -> Holder | None:
             with self._database.reading() as connection:
-                return None if _is_of_the_dead(connection, name) else _holder(connection, name)
+                return _holder(connection, name)
 
-        return self._database.again(read)
+        found = self._database.again(read)
+        return None if found is None or found.has_ended else found
 
 
 def _holder(connection: PgConnection, name: str) -> Holder | None:
     row = connection.execute(
-        "select host, process, program, since from leases where name = ? and until >= clock_timestamp()",
+        "select host, process, program, since, claim from leases where name = ? and until >= clock_timestamp()",
         (name,),
     ).fetchone()
     return None if row is None else Holder(*row)
-
-
-def _is_of_the_dead(connection: PgConnection, name: str) -> bool:
-    """Whether a lease is that of a process of this machine that has ended."""
-    row = connection.execute("select claim from leases where name = ?", (name,)).fetchone()
-    return row is not None and is_gone(row[0].partition(" ")[2])
 
 
 def _program() -> str:
