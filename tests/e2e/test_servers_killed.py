@@ -161,7 +161,7 @@ def until_it_works(site: Site) -> None:
     while site.running.poll() is None and not site.working():
         assert time.monotonic() < deadline, "no worker begins anything"
         time.sleep(0.1)
-    time.sleep(site.moments.choice([0.0, site.moments.uniform(0, 0.2), site.moments.uniform(0, 3)]))
+    time.sleep(site.moments.choice([0.0, site.moments.uniform(0, 0.2), site.moments.uniform(0, 10)]))
 
 
 def disturbed(site: Site, study: Path, said: Path, kind: str, kills: int) -> int:
