@@ -119,6 +119,18 @@ def test_a_node_without_xlwh_is_told_as_such():
         assert actor.is_dead
 
 
+def test_what_takes_connections_and_is_no_cluster(monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(cluster, "_HEALTHY_S", 4.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        _require_answer(address)
+        with pytest.raises(XlwhError, match=f"connections at {address}, and has not answered .* for 4 s"):
+            cluster._show_token(address)
+
+
 @pytest.fixture
 def own_cluster(monkeypatch):
     """A cluster as users start it, which asks for the token in their home: its address, and what ends it at once."""

@@ -37,6 +37,8 @@ from xlwh.study import Study
 
 _ANSWERS_S = 10.0
 """A cluster that is there takes a connection by then."""
+_HEALTHY_S = 30.0
+"""One that runs says so by then."""
 _PLACED_S = 20.0
 """Workers that have no place by then are told of, and again after as long times ten."""
 _READ_S = 0.3
@@ -263,13 +265,19 @@ def _show_token(address: str) -> None:
     """
     if _TOKENS in os.environ or address == "auto" or address.startswith("ray://"):
         return
-    # Ray itself would try for twenty seconds, and not say why it failed.
-    asked = subprocess.run(
-        [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address],
-        env={**os.environ, _TOKENS: "disabled"},
-        capture_output=True,
-        text=True,
-    )
+    # Ray itself would try for longer, and not say why it failed.
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address],
+            env={**os.environ, _TOKENS: "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=_HEALTHY_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise XlwhError(
+            f"Something takes connections at {address}, and has not answered as a Ray cluster does for {_HEALTHY_S:.0f} s."
+        ) from None
     if "AuthenticationError" not in asked.stderr:
         return
     host = address.rpartition(":")[0].strip("[]")
