@@ -26,9 +26,12 @@ from xlwh.store.leases import Leases
 from xlwh.store.place import is_embedded, read_place
 from xlwh.store.postgres import Database
 
-OWNER_TAG = "xlwh/process"
+_HIDDEN = ".dagster/"
+"""How tags begin that Dagster's web interface does not show: `xlwh/by` says there what people need."""
+OWNER_TAG = f"{_HIDDEN}xlwh/process"
 """Run tag: name of the lock file, and of the lease, that the process of the run holds while it lives."""
-PID_TAG, HOST_TAG, MACHINE_TAG, LEASE_TAG = "xlwh/pid", "xlwh/host", "xlwh/machine", "xlwh/lease"
+PID_TAG, HOST_TAG = f"{_HIDDEN}xlwh/pid", f"{_HIDDEN}xlwh/host"
+MACHINE_TAG, LEASE_TAG = f"{_HIDDEN}xlwh/machine", f"{_HIDDEN}xlwh/lease"
 """Run tags: the process's number, its machine's name and identity, and whether it holds a lease."""
 
 _CONFIG = """\
@@ -137,13 +140,15 @@ def close_runs_of_the_dead(instance: DagsterInstance, locks: Path, leases: Lease
     neither tells, a run stays as it is, and is named.
     """
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNFINISHED)):
-        owner = run.tags.get(OWNER_TAG)
+        # Earlier versions did not hide them.
+        tags = {f"{_HIDDEN}{name.removeprefix(_HIDDEN)}": value for name, value in run.tags.items()}
+        owner = tags.get(OWNER_TAG)
         if owner is None:
             continue
-        who = f"process {run.tags.get(PID_TAG, 'unknown')} on host {run.tags.get(HOST_TAG, 'unknown')}"
-        if run.tags.get(MACHINE_TAG) == machine():
+        who = f"process {tags.get(PID_TAG, 'unknown')} on host {tags.get(HOST_TAG, 'unknown')}"
+        if tags.get(MACHINE_TAG) == machine():
             gone = None if _alive(locks / owner) else f"The process of this run was killed ({who})."
-        elif leases is not None and LEASE_TAG in run.tags:
+        elif leases is not None and LEASE_TAG in tags:
             is_held = leases.holder(_lease(owner)) is not None
             gone = None if is_held else f"Nothing was heard of the process of this run for too long ({who})."
         else:

@@ -231,13 +231,22 @@ class Launcher:
                     raise KeyboardInterrupt
                 # A failure of ours says which partitions failed, and those are outcomes already.
                 if error is not None and error.cls_name != "Failure":
-                    self.problems.append(f"{event.step_key}: {(error.cause or error).message.strip()}")
+                    self._add_problem(event.step_key, (error.cause or error).message.strip())
         for check in result.get_asset_check_evaluations():
             if not check.passed:
                 place = f"{check.check_name} of {check.asset_key.to_user_string()}"
                 told = f"check {place}: {check.description}"
                 warn = check.severity is dg.AssetCheckSeverity.WARN
                 (self.warnings if warn else self.problems).append(told)
+
+    def _add_problem(self, step: str, told: str) -> None:
+        """What ended a step, once where it ends several, such as a cluster that is lost."""
+        told = told.removeprefix(f"{XlwhError.__module__}.{XlwhError.__name__}: ")
+        for number, known in enumerate(self.problems):
+            if known.endswith(f": {told}"):
+                self.problems[number] = f"{known.removesuffix(f': {told}')}, {step}: {told}"
+                return
+        self.problems.append(f"{step}: {told}")
 
 
 def blocks(study: Study, step: Step, keys: set[Key]) -> list[Block]:

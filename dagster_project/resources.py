@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.util import Finalize
 from typing import Protocol
 
 import dagster as dg
@@ -114,6 +115,9 @@ class Staff:
                 if choice.number:
                     tell(str(choice))
                     self.crew, self._of = choice.hire(context.study, context.warehouse.root), workers
+                    if self.crew is not None:
+                        # The process of a run waits for its children when it ends, which nobody else ends.
+                        Finalize(None, self.crew.close, exitpriority=10)
         if self.crew is None:
             return alone
         self.crew.tell = tell

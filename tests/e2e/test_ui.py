@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.resources import FORCE_TAG
 from xlwh.cli import main
 from xlwh.store import Warehouse
 from xlwh.tables import TABLES
@@ -33,6 +34,16 @@ query($id: String!) {
 }
 """
 CELLS = "{ assetNodes { assetKey { path } partitionStats { numMaterialized numPartitions numFailed } } }"
+RUNS = """
+{
+  runsOrError { ... on Runs { results { runId jobName tags { key } } } }
+}
+"""
+MESSAGES = """
+query($id: ID!) {
+  logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
+}
+"""
 NODES = "{ assetNodes { assetKey { path } groupName dependencyKeys { path } } }"
 
 
@@ -49,7 +60,8 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         program = "import sys; from xlwh.cli import main; sys.exit(main())"
-        options = ["--port", str(self.port), "--study", str(study), "--warehouse", str(root)]
+        options = ["--port", str(self.port), "--workers", "processes:2"]
+        options += ["--study", str(study), "--warehouse", str(root)]
         self.log = log.open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, "ui", *options],
@@ -151,6 +163,20 @@ def test_a_backfill_and_a_clean_end(server, tmp_path):
         server.backfill(f"{verb}_6_tokens_to_activations", **chosen)
         made = {entry.slot.keys for entry in warehouse.entries() if before[entry.slot] != entry.commit}
         assert made == expected
+
+    # They were made by workers, as was asked for, and what tells runs of dead processes is not shown.
+    runs = server.ask(RUNS)["runsOrError"]["results"]
+    assert {tag["key"] for run in runs for tag in run["tags"] if "xlwh/" in tag["key"]} == {
+        "xlwh/by",
+        FORCE_TAG,
+    }
+    said = [
+        event.get("message", "")
+        for run in runs
+        if run["jobName"] == "force_6_tokens_to_activations"
+        for event in server.ask(MESSAGES, id=run["runId"])["logsForRun"]["events"]
+    ]
+    assert any("Workers: 2 processes (as asked for)" in message for message in said), said
 
     children = server.descendants()
     assert len(children) >= 3

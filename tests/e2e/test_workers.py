@@ -12,8 +12,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import polars as pl
 import pytest
+from processes import alive, children
+from stored_tables import assert_same, contents
 
 from xlwh.cli.app import STOPPED
 from xlwh.errors import MissingDataError, XlwhError
@@ -25,44 +26,14 @@ from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.steps.workers import Choice
 from xlwh.store import Slot, Warehouse
-from xlwh.store.checkpoints import checkpoint_of
 from xlwh.study import load
 
-MEASURED = {"duration_s"}
-"""Columns of what was measured, which is another number each time."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-
-def contents(root):
-    """Slot -> fingerprint and rows of what is current, and the weights of its checkpoints."""
-    warehouse = Warehouse(root)
-    found = {}
-    for entry in warehouse.entries():
-        frame = pl.read_parquet(warehouse.root / entry.file, hive_partitioning=False)
-        found[str(entry.slot)] = (entry.fingerprint, frame.drop(MEASURED, strict=False))
-        if entry.slot.table == "models" and (folder := checkpoint_of(warehouse.root, entry)) is not None:
-            for file in folder.glob("*.safetensors") if folder.is_dir() else ():
-                found[f"{entry.slot} {file.name}"] = ("", pl.DataFrame({"bytes": [file.read_bytes()]}))
-    return found
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name, (fingerprint, frame) in one.items():
-        assert fingerprint == other[name][0], name
-        assert frame.equals(other[name][1], null_equal=True), name
 
 
 def opened(study_file, root):
     study, warehouse = load(study_file), Warehouse(root, create=True)
     return Context(study, warehouse, Zoo(study, warehouse))
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def within(seconds, condition):
@@ -269,24 +240,9 @@ def unfinished(whole, root):
     return Warehouse(root).claims.claim([held])
 
 
-def children(pid):
-    """All processes that a process, or one of these, has started."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        parents.setdefault(parent, []).append(int(status.parent.name))
-    found = list(parents.get(pid, []))
-    for each in found:
-        found += parents.get(each, [])
-    return found
-
-
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
-    """A warehouse for the commands that are stopped."""
+def stopped(kind, tmp_path_factory):
+    """A warehouse for the commands that are stopped, of each kind of workers one."""
     return tmp_path_factory.mktemp("stopped") / "warehouse"
 
 

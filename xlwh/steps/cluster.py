@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 import traceback
@@ -39,10 +40,18 @@ from xlwh.texts import whole_number
 
 _ANSWERS_S = 10.0
 """A cluster that is there takes a connection by then."""
+_HEALTHY_S = 30.0
+"""One that runs says so by then."""
 _PLACED_S = 20.0
 """Workers that have no place by then are told of, and again after as long times ten."""
 _READ_S = 0.3
 """What actors reported is read that often at most."""
+_LOST_S = {"head": 30.0, "node": 3.0}
+"""A cluster whose head, or the command's own node of it, takes no connection for that long is lost. Where a node is gone, Ray
+ends the process itself some seconds later.
+"""
+_ASKED_S = 2.0
+"""Whether it takes one is looked at that often."""
 _OBJECTS_BYTES = 100_000_000
 """Of the object store of a cluster that is started here: only studies and results go through it."""
 _LOOPBACK = {
@@ -50,6 +59,8 @@ _LOOPBACK = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+_TOKENS = "RAY_AUTH_MODE"
+"""Environment variable: whether Ray shows its token, `token` or `disabled`."""
 _PASSED_ON = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS")
 """Environment variables that actors are given, with all of xlwh's own."""
 
@@ -91,7 +102,10 @@ class Cluster:
         XlwhError where Ray is not installed, nothing answers there, or the versions of Ray or Python differ.
         """
         threads.threads_of(None)  # notes it in the environment, which actors are given
-        self._ray = ray = _library(is_local=not address)
+        if address:
+            _require_answer(address)
+            _show_token(address)
+        self._ray = ray = _library(address)
         _connect(ray, address)
         self._study, self._root = ray.put(study), root
         self._gpus, self._cores = int(ray.cluster_resources().get("GPU", 0) > 0), cores
@@ -101,17 +115,30 @@ class Cluster:
         self._reading: Future[Any] | None = None
         self._read_at = 0.0
         self._told_at = time.monotonic() - 9 * _PLACED_S
+        self._address = address
+        self._servers = _servers(ray, address)
+        self._asked_at = time.monotonic()
+        self._answered_at = dict.fromkeys(self._servers, self._asked_at)
+        self._is_there = True
+        self._loss: XlwhError | None = None
+        """Why nothing more can be made on it."""
         self._placed = set[int]()
         """Places of workers that Ray has found room for."""
 
     def start(self, place: int, starts: int = 0) -> Actor:
         """See `Kind.start`."""
+        self.require_there()
         options = {"num_cpus": 1 if self._gpus else self._cores, "num_gpus": self._gpus, "max_restarts": 0}
         made = self._ray.remote(_Actor).options(**options)
         actor = made.remote(
             self._study, name_of(self._root), self._facts, self._is_of_one_host, self._board, place
         )
         return Actor(self, place, actor, starts)
+
+    def require_there(self) -> None:
+        """XlwhError where the cluster was lost."""
+        if self._loss is not None:
+            raise self._loss
 
     def take(self, place: int) -> tuple[str, int, int] | None:
         """What the worker in a place reported last, once."""
@@ -133,13 +160,17 @@ class Cluster:
 
     def end(self, actor: Any) -> None:
         """End an actor, whatever it is doing."""
-        if self._ray.is_initialized():  # else Ray would start another cluster to kill it in
+        if (
+            self._is_there and self._ray.is_initialized()
+        ):  # else Ray would start another cluster to kill it in
             with suppress(Exception):  # of a cluster that is gone
                 self._ray.kill(actor, no_restart=True)
 
     def notice(self) -> str | None:
-        """That Ray has found no room for any worker for a while."""
+        """That Ray has found no room for any worker for a while. XlwhError where the cluster is lost."""
         now = time.monotonic()
+        if (told := self._missed(now)) is not None:
+            return told
         if self._placed or now - self._told_at < 10 * _PLACED_S:
             return None
         self._told_at = now
@@ -151,15 +182,38 @@ class Cluster:
             f"{gpus} GPUs"
         )
 
+    def _missed(self, now: float) -> str | None:
+        """Told once when the cluster takes no connection any more."""
+        if now - self._asked_at < _ASKED_S:
+            return None
+        self._asked_at, was_there, self._is_there = now, self._is_there, True
+        where = f"The Ray cluster at {self._address}" if self._address else "The Ray cluster of this command"
+        for name, place in self._servers.items():
+            try:
+                _reach(place, _ASKED_S)
+                self._answered_at[name] = now
+            except OSError as error:
+                self._is_there = False
+                if now - self._answered_at[name] > _LOST_S[name]:
+                    self._loss = XlwhError(
+                        f"{where} is lost: its {name} ({place}) has ended, or cannot be reached ({error.strerror or error}). "
+                        "What was finished is kept: the same command goes on from there."
+                    )
+                    raise self._loss from error
+        if was_there and not self._is_there:
+            return f"{where} does not answer; it is waited for, {_LOST_S['head']:.0f} s at most"
+        return None
+
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         self._ray.shutdown()
 
 
-def _library(is_local: bool) -> Any:
-    if is_local:
-        # Read when it is imported.
+def _library(address: str) -> Any:
+    # This is read when Ray is imported.
+    if not address:
         os.environ.update(_LOOPBACK)
+        os.environ.setdefault(_TOKENS, "token")
     try:
         import ray
     except ImportError:
@@ -196,14 +250,68 @@ def _connect(ray: Any, address: str) -> None:
                 "was loaded before xlwh could say so. Start a cluster of your own and name it: --workers ray:ADDRESS"
             )
         return
-    _require_answer(address)
     try:
         ray.init(address, **common)
     except Exception as error:  # Ray raises a dozen kinds here
-        said = " ".join(str(error).split())
-        differs = "version" in said.lower()
-        what = "is of other versions than this process" if differs else "cannot be used"
-        raise XlwhError(f"The Ray cluster at {address} {what}: {said[:400]}") from error
+        said = " ".join(str(error).split())[:400].rstrip(".")
+        if "version" in said.lower():
+            raise XlwhError(
+                f"The Ray cluster at {address} is of other versions than this process: {said}."
+            ) from error
+        raise XlwhError(f"The Ray cluster at {address} cannot be used: {said}.") from error
+
+
+def _show_token(address: str) -> None:
+    """Have Ray show its token to a cluster of this machine that asks for one, as it does where none is named.
+
+    XlwhError where one of another machine asks and it is not said that it may have it.
+    """
+    if _TOKENS in os.environ or address == "auto" or address.startswith("ray://"):
+        return
+    # Ray itself would try for longer, and not say why it failed.
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address],
+            env={**os.environ, _TOKENS: "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=_HEALTHY_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise XlwhError(
+            f"Something takes connections at {address}, and has not answered as a Ray cluster does for {_HEALTHY_S:.0f} s."
+        ) from None
+    if "AuthenticationError" not in asked.stderr:
+        return
+    host = address.rpartition(":")[0].strip("[]")
+    [(family, *_, found), *_] = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as local:
+            local.bind(found)
+    except OSError:
+        raise XlwhError(
+            f"The Ray cluster at {address} asks for a token. Put it into ~/.ray/auth_token (`ray get-auth-token` shows it "
+            f"there), and set {_TOKENS}=token."
+        ) from None
+    os.environ[_TOKENS] = "token"
+
+
+def _servers(ray: Any, address: str) -> dict[str, str]:
+    """HOST:PORT of what has to be there as long as the command goes on, by name."""
+    if address.startswith("ray://"):
+        return {"head": address.removeprefix("ray://")}
+    here = ray.get_runtime_context()
+    found = {"head": str(here.gcs_address)}
+    for node in ray.nodes():
+        if node["NodeID"] == here.get_node_id():
+            found["node"] = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return found
+
+
+def _reach(place: str, within_s: float) -> None:
+    """OSError where nobody takes a connection at HOST:PORT."""
+    host, _, port = place.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), within_s).close()
 
 
 def _require_answer(address: str) -> None:
@@ -217,7 +325,7 @@ def _require_answer(address: str) -> None:
             f"--workers ray:ADDRESS: ADDRESS is HOST:PORT, ray://HOST:PORT or auto, not `{address[:80]}`."
         )
     try:
-        socket.create_connection((host.strip("[]"), number), _ANSWERS_S).close()
+        _reach(f"{host}:{port}", _ANSWERS_S)
     except OSError as error:
         raise XlwhError(
             f"No Ray cluster answers at {address} ({error.strerror or error}). `ray start --head` starts one and says its "
@@ -235,8 +343,13 @@ class Actor(Errand):
 
     @property
     def is_dead(self) -> bool:
-        """See `Worker.is_dead`."""
+        """See `Worker.is_dead`. XlwhError where its node has no xlwh, or a part of it."""
         if self._start.done() and self._cluster.is_lost(error := self._start.exception()):
+            if (absent := re.search(r"(ModuleNotFoundError|ImportError): .*", str(error))) is not None:
+                raise XlwhError(
+                    f"A node of the Ray cluster cannot load xlwh ({absent[0].strip()}). Its Python needs what this one has: "
+                    f"pip install 'xlwh[ray]=={_version('xlwh')}' on every node."
+                )
             self._lost = error
         return self._lost is not None and self._task is None
 
@@ -252,6 +365,7 @@ class Actor(Errand):
 
     def begin(self, step: Step, key: Key, force: bool, report: Progress) -> None:
         """See `Worker.begin`."""
+        self._cluster.require_there()
         try:
             started = self._start.result()
         except Exception as error:

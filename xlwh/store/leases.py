@@ -1,7 +1,8 @@
 """Leases: names that one process of any machine holds, for as long as it says so in time.
 
 They are rows of a manifest's database, and only its clock counts. A process that holds some renews them from a thread of its
-own. One that does not, since it is gone, asleep or cut off, may lose them to others; its next commit finds that out.
+own. One that does not, since it is gone, asleep or cut off, may lose them to others; its next commit finds that out. Those
+of a process of this machine that has ended are free at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from xlwh.errors import HeldError, StoreError
-from xlwh.store.host import host_name
+from xlwh.store.host import host_name, is_gone, process_identity
 from xlwh.store.postgres import Database, PgConnection
 from xlwh.store.slots import Slot
 
@@ -33,6 +34,12 @@ class Holder:
     process: int
     program: str
     since: datetime
+    claim: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is a process of this machine that is not there any more."""
+        return is_gone(self.claim.partition(" ")[2])
 
     def __str__(self) -> str:
         since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -49,7 +56,8 @@ class Leases:
     @contextmanager
     def hold(self, wanted: Mapping[str, Slot | None]) -> Iterator[None]:
         """Hold all of these names, or none: `HeldError` naming who has one, and its slot where it is that of one."""
-        claim = secrets.token_hex(16)
+        # Who is on the same machine can tell by it whether the process is still there.
+        claim = " ".join(filter(None, (secrets.token_hex(16), process_identity(os.getpid()))))
         self._take(wanted, claim)
         self._database.held.update(dict.fromkeys(wanted, claim))
         ended = threading.Event()
@@ -74,24 +82,31 @@ class Leases:
         def work(connection: PgConnection) -> None:
             # In one order, so that two processes do not wait for each other.
             for name in sorted(wanted):
-                taken = connection.execute(
-                    "insert into leases values (?, ?, ?, ?, ?, clock_timestamp(), clock_timestamp(), "
-                    "clock_timestamp() + make_interval(secs => ?)) on conflict (name) do update set "
-                    "claim = excluded.claim, host = excluded.host, process = excluded.process, "
-                    "program = excluded.program, since = excluded.since, renewed_at = excluded.renewed_at, "
-                    "until = excluded.until where leases.until < clock_timestamp() or leases.claim = excluded.claim "
-                    "returning name",
-                    (name, claim, host_name(), os.getpid(), _program(), self._lease_s),
-                ).fetchone()
-                if taken is None:
-                    holder = str(_holder(connection, name) or "another process")
+                taken = self._taken(connection, name, claim)
+                holder = None if taken else _holder(connection, name)
+                if holder is not None and holder.has_ended:
+                    connection.execute("delete from leases where name = ?", (name,))
+                    taken = self._taken(connection, name, claim)
+                if not taken:
+                    told = str(holder or "another process")
                     raise HeldError(
-                        f"{name} is being worked on by {holder}; wait for it or stop it.",
-                        holder,
-                        wanted[name],
+                        f"{name} is being worked on by {told}; wait for it or stop it.", told, wanted[name]
                     )
 
         self._database.write(work, lock=None)
+
+    def _taken(self, connection: PgConnection, name: str, claim: str) -> bool:
+        """Whether a name is ours now. One that is another's does not change hands until this transaction ends."""
+        row = connection.execute(
+            "insert into leases values (?, ?, ?, ?, ?, clock_timestamp(), clock_timestamp(), "
+            "clock_timestamp() + make_interval(secs => ?)) on conflict (name) do update set "
+            "claim = excluded.claim, host = excluded.host, process = excluded.process, "
+            "program = excluded.program, since = excluded.since, renewed_at = excluded.renewed_at, "
+            "until = excluded.until where leases.until < clock_timestamp() or leases.claim = excluded.claim "
+            "returning name",
+            (name, claim, host_name(), os.getpid(), _program(), self._lease_s),
+        ).fetchone()
+        return row is not None
 
     def _renew(self, claim: str, ended: threading.Event) -> None:
         while not ended.wait(self._lease_s / 4):
@@ -113,12 +128,13 @@ class Leases:
             with self._database.reading() as connection:
                 return _holder(connection, name)
 
-        return self._database.again(read)
+        found = self._database.again(read)
+        return None if found is None or found.has_ended else found
 
 
 def _holder(connection: PgConnection, name: str) -> Holder | None:
     row = connection.execute(
-        "select host, process, program, since from leases where name = ? and until >= clock_timestamp()",
+        "select host, process, program, since, claim from leases where name = ? and until >= clock_timestamp()",
         (name,),
     ).fetchone()
     return None if row is None else Holder(*row)

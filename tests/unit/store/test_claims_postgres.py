@@ -103,18 +103,35 @@ def test_a_command_is_held_by_one_process(manifest, command):
     assert claims.holder_of(command) is None
 
 
-def test_one_that_was_killed_is_taken_over_once_its_lease_ran_out(manifest, other):
+@pytest.mark.parametrize("whose", ["of this machine", "of another"])
+def test_one_that_was_killed_is_taken_over(manifest, other, whose):
+    """At once where it can be known, else when its lease has run out."""
     claims = PostgresClaims(manifest.database)
-    process = other(1.0, "de")
-    process.kill()
-    process.wait()
+    process = other(1.0 if whose == "of another" else 600.0, "de", "en")
+    if whose == "of another":
+        manifest.database.write(
+            lambda connection: connection.execute(
+                "update leases set claim = replace(claim, split_part(claim, ' ', 2), 'there-1:' || process || ':1')"
+            ),
+            lock=None,
+        )
     with pytest.raises(HeldError), claims.claim([ONE]):
         pass
-    deadline = time.monotonic() + 20
+    process.kill()
+    within_s = 20 if whose == "of another" else 0
+    if within_s:
+        process.wait()
+        assert claims.holder(ONE) is not None
+    else:
+        # Nobody has waited for it: it is a zombie.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    deadline = time.monotonic() + within_s
     while claims.holder(ONE) is not None and time.monotonic() < deadline:
         time.sleep(0.05)
     with claims.claim([ONE]):
         assert str(process.pid) not in claims.holder(ONE)
+    # What it held beside that is free as well.
+    assert claims.holder(TWO) is None
 
 
 def test_a_holder_that_slept_cannot_commit_what_another_took_over(manifest, other, monkeypatch):
