@@ -8,20 +8,22 @@ from pathlib import Path
 import polars as pl
 
 from xlwh.store import Warehouse
-from xlwh.store.checkpoints import checkpoint_of
+from xlwh.store.checkpoints import bring, checkpoint_of
+from xlwh.store.objects import at_hand
 
 MEASURED = {"duration_s"}
 """Columns of what was measured, which is another number each time."""
 
 
-def contents(root: Path) -> dict[str, tuple[str, pl.DataFrame]]:
+def contents(root: Path | str) -> dict[str, tuple[str, pl.DataFrame]]:
     """Slot -> fingerprint and rows of what is current, and the weights of its checkpoints."""
     warehouse = Warehouse(root)
     found = {}
     for entry in warehouse.entries():
-        frame = pl.read_parquet(warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        frame = pl.read_parquet(at_hand(warehouse.root, entry.file), hive_partitioning=False, glob=False)
         found[str(entry.slot)] = (entry.fingerprint, frame.drop(MEASURED, strict=False))
         if entry.slot.table == "models" and (folder := checkpoint_of(warehouse.root, entry)) is not None:
+            bring(warehouse.root, warehouse.manifest.artefact(("model", entry.slot.keys[0]), folder.name))
             for file in folder.glob("*.safetensors") if folder.is_dir() else ():
                 found[f"{entry.slot} {file.name}"] = ("", pl.DataFrame({"bytes": [file.read_bytes()]}))
     return found

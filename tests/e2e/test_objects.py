@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 import s3_server
+from stored_tables import assert_same, contents
 
 from xlwh.cli import main
 from xlwh.models import Zoo
@@ -20,13 +20,10 @@ from xlwh.steps.plan import STEPS, partitions
 from xlwh.store import Warehouse
 from xlwh.store.bucket import Bucket
 from xlwh.store.move import to_postgres
-from xlwh.store.objects import at_hand, behind, root_of
+from xlwh.store.objects import behind, root_of
 from xlwh.store.postgres import Address
 from xlwh.store.roots import LOCAL
 from xlwh.study import load
-
-MEASURED = {"duration_s"}
-"""Columns of what was measured, which is another number each time."""
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +55,6 @@ def make(study, where):
         for step in STEPS.values()
         for key in partitions(context.study, step)
     }
-
-
-def contents(where):
-    """Slot -> fingerprint and rows of what is current."""
-    warehouse = Warehouse(where)
-    return {
-        entry.slot: (
-            entry.fingerprint,
-            pl.read_parquet(at_hand(warehouse.root, entry.file), hive_partitioning=False).drop(
-                MEASURED, strict=False
-            ),
-        )
-        for entry in warehouse.entries()
-    }
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for slot, (fingerprint, frame) in one.items():
-        assert fingerprint == other[slot][0], slot
-        assert frame.equals(other[slot][1], null_equal=True), slot
 
 
 def new_url(postgres):

