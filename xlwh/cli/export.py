@@ -16,9 +16,9 @@ from xlwh.cli.render import grid
 @click.argument("tables", nargs=-1, metavar="[TABLE]…")
 @warehouse_option
 def export(kind: str, target: str, tables: tuple[str, ...], root: Path) -> None:
-    """Show the tables to other engines as Iceberg tables, over the files that are stored.
+    """Show the tables to other engines, as Iceberg tables.
 
-    TARGET is a folder, or a URL in an object store where the warehouse is in one; it gets Iceberg's metadata, and no copy
+    They are made over the files that are stored. TARGET is a folder, or a URL in an object store where the warehouse is in one; it gets Iceberg's metadata, and no copy
     of any file. Only some TABLEs, or all that the study names. The same command brings them up to the last commit: what
     came since is added in a new snapshot, and what went is removed. Columns of types that Iceberg has not are left out and
     told. Needs `pip install 'xlwh[iceberg]'`.

@@ -9,25 +9,20 @@ table specification, version 2; https://iceberg.apache.org/spec.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from xlwh.errors import StoreError
-from xlwh.store.bucket import Bucket, TakenError
+from xlwh.store.bucket import TakenError
 from xlwh.store.contract import schema
-from xlwh.store.files import write_whole
-from xlwh.store.locks import FileLock
+from xlwh.store.export_place import Place, base_of, place_of, settings
 from xlwh.store.objects import at_hand
 from xlwh.store.parquet import decoded
-from xlwh.store.roots import is_url, name_of, source_of, url_of
+from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, contract
 from xlwh.store.warehouse import Warehouse
 from xlwh.tables import TABLES
@@ -75,7 +70,7 @@ def export(warehouse: Warehouse, target: str, tables: Sequence[str] = ()) -> tup
         raise StoreError(
             f"Iceberg tables need packages that cannot be imported ({error}). Run: pip install 'xlwh[iceberg]'"
         ) from None
-    place, base = _place(target, warehouse.root), _base(warehouse.root)
+    place, base = place_of(target, warehouse.root), base_of(warehouse.root)
     snapshot = warehouse.manifest.snapshot()
     entries: dict[str, list[Entry]] = {}
     for entry in snapshot.shown:
@@ -89,135 +84,6 @@ def export(warehouse: Warehouse, target: str, tables: Sequence[str] = ()) -> tup
             for name in dict.fromkeys(named)
         ]
     return snapshot.commit, done
-
-
-def _base(root: Path) -> str:
-    """The address that stored files begin with."""
-    url = source_of(root)
-    if url is None:
-        return _address(root)
-    if url.startswith("az://"):
-        raise StoreError(
-            f"Files at {url} have no address in Iceberg, which wants the account in it. Take the warehouse into a folder: "
-            f"xlwh take {url} --warehouse FOLDER"
-        )
-    return url
-
-
-def _address(folder: Path) -> str:
-    if "#" in str(folder):
-        raise StoreError(f"{folder} has a `#` in its path, of which readers of Iceberg make another path.")
-    return f"file://{folder}"
-
-
-# Where the tables are.
-
-
-class _Place(Protocol):
-    """Where exported tables lie; names are relative to it."""
-
-    url: str
-
-    def read(self, name: str) -> bytes | None:
-        """None where there is nothing of that name."""
-
-    def create(self, name: str, content: bytes) -> None:
-        """`TakenError` where there is something of that name."""
-
-    def put(self, name: str, content: bytes) -> None:
-        """Whatever is there."""
-
-    def held(self) -> Any:
-        """A context in which no other process of this machine exports to it."""
-
-
-def _place(target: str, root: Path) -> _Place:
-    own = source_of(root)
-    if is_url(target):
-        url = url_of(target)
-        if own is None:
-            raise StoreError(
-                f"The files of {root} are on this machine, and tables at {url} would name what other machines do not have. "
-                "Export to a folder, or have the warehouse in the object store: docs/object-stores.md."
-            )
-        if url.startswith("az://"):
-            raise StoreError(f"Iceberg tables cannot be at {url}. Export to a folder.")
-        if f"{url}/".startswith(f"{own}/"):
-            raise StoreError(
-                f"{url} is in the warehouse, which keeps its own files only. Choose another URL."
-            )
-        return _Store(url)
-    folder = Path(target).resolve()
-    if folder.is_relative_to(root):
-        raise StoreError(
-            f"{folder} is in the warehouse, which keeps its own files only. Choose another folder."
-        )
-    return _Folder(folder)
-
-
-class _Folder:
-    def __init__(self, root: Path) -> None:
-        self.root, self.url = root, _address(root)
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return (self.root / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def create(self, name: str, content: bytes) -> None:
-        if (self.root / name).exists():
-            raise TakenError(name)
-        self.put(name, content)
-
-    def put(self, name: str, content: bytes) -> None:
-        write_whole(self.root / name, content)
-
-    def held(self) -> Any:
-        return _locked(self.root)
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    with FileLock(root / ".export.lock", f"The export at {root}"):
-        yield
-
-
-class _Store:
-    def __init__(self, url: str) -> None:
-        self.url, self._bucket = url, Bucket(url)
-
-    def read(self, name: str) -> bytes | None:
-        return self._bucket.read(name)
-
-    def create(self, name: str, content: bytes) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "content")
-            write_whole(path, content)
-            self._bucket.create(name, path)
-
-    def put(self, name: str, content: bytes) -> None:
-        self._bucket.put(name, content)
-
-    def held(self) -> Any:
-        # Other machines come to it too: the condition of `create` keeps them apart.
-        return nullcontext()
-
-
-def _settings() -> dict[str, str]:
-    """Of the store, as our own requests have them; credentials pyiceberg finds as AWS's and Google's tools do."""
-    named = {
-        "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-        "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-    }
-    found = {
-        key: next((os.environ[each] for each in names if os.environ.get(each)), None)
-        for key, names in named.items()
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-# What a table is.
 
 
 def _columns(
@@ -276,7 +142,7 @@ def _type(dtype: pl.DataType, numbers: Iterator[int]) -> IcebergType:
 class _Export:
     """The export of one table."""
 
-    def __init__(self, place: _Place, base: str, warehouse: Warehouse, name: str) -> None:
+    def __init__(self, place: Place, base: str, warehouse: Warehouse, name: str) -> None:
         self._place, self._base, self._warehouse, self._name = place, base, warehouse, name
         self._numbers = count(1)
         self.location = f"{place.url}/{name}"
@@ -288,7 +154,7 @@ class _Export:
             metadata = self._new(columns)
         table = self._table(version, metadata)
         wanted = {f"{self._base}/{entry.file}": entry for entry in entries}
-        there = {file.file_path: file for file in _files(table)}
+        there = self._files(table)
         added = [_file(path, entry) for path, entry in wanted.items() if path not in there]
         gone = [file for path, file in there.items() if path not in wanted]
         # What the contract has: a column of earlier ones that it has no more is none of the table.
@@ -302,19 +168,37 @@ class _Export:
             WAREHOUSE: name_of(self._warehouse.root),
             LEFT_OUT: json.dumps(left_out),
         }
-        if version == 0 or added or gone or not properties.items() <= metadata.properties.items():
-            transaction = table.transaction()
-            self._bring_columns(transaction, columns)
+        transaction = table.transaction()
+        self._bring_columns(transaction, columns)
+        if not properties.items() <= metadata.properties.items():
             transaction.set_properties(properties)
-            if added or gone:
-                update = transaction.update_snapshot(snapshot_properties={COMMIT: str(commit)})
-                with update.overwrite() if gone else update.fast_append() as change:
-                    for file in added:
-                        change.append_data_file(file)
-                    for file in gone:
-                        change.delete_data_file(file)
-            transaction.commit_transaction()
+        if added or gone:
+            update = transaction.update_snapshot(snapshot_properties={COMMIT: str(commit)})
+            with update.overwrite() if gone else update.fast_append() as change:
+                for file in added:
+                    change.append_data_file(file)
+                for file in gone:
+                    change.delete_data_file(file)
+        # Writes nothing where nothing has changed.
+        transaction.commit_transaction()
         return Exported(self._name, len(wanted), len(added), len(gone), left_out)
+
+    def _files(self, table: Table) -> dict[str, DataFile]:
+        """The files of a table by their addresses, those without rows among them, which a scan passes over."""
+        snapshot = table.metadata.current_snapshot()
+        try:
+            return {
+                entry.data_file.file_path: entry.data_file
+                for manifest in ([] if snapshot is None else snapshot.manifests(table.io))
+                for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+            }
+        except Exception as error:  # whatever a decoder of Avro makes of damaged bytes
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise StoreError(f"{self.location} has lost metadata: {reason}. {self._again}") from error
+
+    @property
+    def _again(self) -> str:
+        return f"Choose another place, or delete {self.location} and export again."
 
     # Versions of the metadata.
 
@@ -338,17 +222,16 @@ class _Export:
             self._name_last(version)
         else:
             content = self._place.read(self._path(version))
-        again = f"Choose another place, or delete {self.location} and export again."
         if content is None:
             if version or hint != b"0":
-                raise StoreError(f"{self.location} has lost its metadata of version {hint!r}. {again}")
+                raise StoreError(f"{self.location} has lost its metadata of version {hint!r}. {self._again}")
             return 0, None
         try:
             metadata = TableMetadataUtil.parse_raw(content.decode())
         except (ValidationError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise StoreError(
-                f"{self._place.url}/{self._path(version)} cannot be read: {reason}. {again}"
+                f"{self._place.url}/{self._path(version)} cannot be read: {reason}. {self._again}"
             ) from None
         shown, own = metadata.properties.get(WAREHOUSE), name_of(self._warehouse.root)
         if shown is None:
@@ -356,7 +239,7 @@ class _Export:
                 f"{self.location} is an Iceberg table that xlwh did not make. Choose another place."
             )
         if shown != own:
-            raise StoreError(f"{self.location} is of the warehouse at {shown}, not of {own}. {again}")
+            raise StoreError(f"{self.location} is of the warehouse at {shown}, not of {own}. {self._again}")
         return version, metadata
 
     def _new(self, columns: Mapping[str, tuple[pl.DataType, bool]]) -> TableMetadata:
@@ -424,7 +307,7 @@ class _Export:
         catalogue.commit_table = written
         location = f"{self._place.url}/{self._path(version)}"
         return Table(
-            ("xlwh", self._name), metadata, location, load_file_io(_settings(), self.location), catalogue
+            ("xlwh", self._name), metadata, location, load_file_io(settings(), self.location), catalogue
         )
 
     def _bring_columns(
@@ -471,14 +354,6 @@ def _skeleton(kind: IcebergType) -> object:
     if isinstance(kind, iceberg.StructType):
         return tuple((field.name, _skeleton(field.field_type)) for field in kind.fields)
     return str(kind)
-
-
-def _files(table: Table) -> Iterator[DataFile]:
-    """The files of a table, those without rows among them, which a scan passes over."""
-    snapshot = table.metadata.current_snapshot()
-    for manifest in [] if snapshot is None else snapshot.manifests(table.io):
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            yield entry.data_file
 
 
 def _file(path: str, entry: Entry) -> DataFile:

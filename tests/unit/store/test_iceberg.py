@@ -18,7 +18,7 @@ from pyiceberg.table import StaticTable
 from pyiceberg.table.metadata import TableMetadataUtil
 
 from xlwh.errors import StoreError
-from xlwh.store import Slot, Warehouse, iceberg, schema
+from xlwh.store import Slot, Warehouse, export_place, iceberg, schema
 from xlwh.store.files import remove
 from xlwh.store.iceberg import COMMIT, LEFT_OUT, export
 from xlwh.store.locks import FileLock
@@ -296,7 +296,7 @@ def test_an_export_that_was_stopped_before_it_named_the_new_version_goes_on(
     export(filled, str(target))
     filled.drop([GERMAN])
     with monkeypatch.context() as patch:
-        patch.setattr(iceberg._Folder, "put", interrupted(iceberg._Folder.put, iceberg._HINT))
+        patch.setattr(export_place.Folder, "put", interrupted(export_place.Folder.put, iceberg._HINT))
         with pytest.raises(KeyboardInterrupt):
             export(filled, str(target))
     assert (target / "predictions/metadata/version-hint.text").read_text() == "1"
@@ -322,7 +322,18 @@ def _foreign(metadata: Path) -> None:
     metadata.write_text(json.dumps(text))
 
 
+def _each(change, pattern):
+    def damage(metadata: Path) -> None:
+        for path in metadata.parent.glob(pattern):
+            change(path)
+
+    return damage
+
+
 DAMAGES = {
+    "no list of manifests": (_each(Path.unlink, "snap-*.avro"), "has lost metadata"),
+    "manifests cut short": (_each(lambda path: os.truncate(path, 50), "*-m0.avro"), "has lost metadata"),
+    "an empty manifest": (_each(lambda path: os.truncate(path, 0), "*-m0.avro"), "has lost metadata"),
     "cut short": (lambda m: os.truncate(m, 100), "cannot be read"),
     "no JSON of Iceberg": (lambda m: m.write_text("{}"), "cannot be read"),
     "gone": (lambda m: m.unlink(), "has lost its metadata"),
@@ -341,6 +352,38 @@ def test_metadata_that_are_not_ours_are_refused(filled, target, damage):
     remove(target)
     export(filled, str(target))
     same(filled, target, "predictions")
+
+
+@pytest.mark.parametrize("hint", ["seven", "", "0"])
+def test_what_does_not_name_a_version_is_written_again(filled, target, hint):
+    export(filled, str(target))
+    path = target / "predictions/metadata/version-hint.text"
+    path.write_text(hint)
+    export(filled, str(target))
+    assert path.read_text() == "1"
+
+
+def test_a_new_contract_is_shown_without_a_commit(filled, target, monkeypatch):
+    export(filled, str(target))
+    changed = {**schema("predictions"), "more": pl.List(pl.Int32)}
+    changed.pop("task")
+    monkeypatch.setattr(iceberg, "schema", lambda name: changed)
+    monkeypatch.setattr(TABLES["predictions"], "version", TABLES["predictions"].version + 1)
+    assert [(each.added, each.removed) for each in export(filled, str(target))[1]] == [(0, 0)]
+    table = opened(target, "predictions")
+    assert [field.name for field in table.schema().fields] == list(changed)
+    assert table.scan().to_arrow()["more"].null_count == 4
+    assert pl.scan_iceberg(table).collect()["more"].null_count() == 4
+
+
+def test_a_column_of_another_type_takes_its_place(filled, target, monkeypatch):
+    export(filled, str(target))
+    changed = {**schema("predictions"), "num_tokens": pl.Int64()}
+    monkeypatch.setattr(iceberg, "schema", lambda name: changed)
+    export(filled, str(target))
+    table = opened(target, "predictions")
+    assert str(table.schema().find_type("num_tokens")) == "long"
+    assert table.scan().to_arrow()["num_tokens"].to_pylist() == [3] * 4
 
 
 def test_tables_of_another_warehouse_are_refused(filled, target, tmp_path):
@@ -400,10 +443,10 @@ def test_a_warehouse_in_an_object_store(url, target, frames, to_folder):
         copy.unlink()
     assert [each.files for each in export(warehouse, str(where))[1]] == [2]
     assert not list(warehouse.root.rglob("*.parquet")), "nothing of a file is needed"
-    same(warehouse, where, "predictions", iceberg._settings())
+    same(warehouse, where, "predictions", export_place.settings())
     warehouse.drop([GERMAN])
     assert [(each.added, each.removed) for each in export(warehouse, str(where))[1]] == [(0, 1)]
-    same(warehouse, where, "predictions", iceberg._settings())
+    same(warehouse, where, "predictions", export_place.settings())
     assert [each.kind for each in warehouse.check(deep=True) if each.kind != "stale_catalogue"] == []
 
 
@@ -411,18 +454,18 @@ def test_an_object_store_with_another_export_at_the_same_time(url, frames, monke
     warehouse = Warehouse(url)
     warehouse.write({frames.PREDICTIONS: frames.predictions()}, PRINT)
     there = url.removesuffix("wh") + "exported"
-    genuine = iceberg._Store.create
+    genuine = export_place.Store.create
 
     def late(self, name, content):
         genuine(self, name, content)
         genuine(self, name, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(iceberg._Store, "create", late)
+        patch.setattr(export_place.Store, "create", late)
         with pytest.raises(StoreError, match="was quicker"):
             export(warehouse, there)
     export(warehouse, there)
-    same(warehouse, there, "predictions", iceberg._settings())
+    same(warehouse, there, "predictions", export_place.settings())
 
 
 @pytest.mark.parametrize("below", ["", "/tables/exported"])
