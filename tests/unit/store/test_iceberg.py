@@ -25,7 +25,7 @@ from xlwh.store.locks import FileLock
 from xlwh.store.move import to_postgres
 from xlwh.store.objects import root_of
 from xlwh.store.postgres import Address
-from xlwh.store.roots import LOCAL
+from xlwh.store.roots import LOCAL, SOURCE
 from xlwh.tables import TABLES
 
 PRINT = "f" * 32
@@ -410,6 +410,14 @@ def test_targets_that_do_not_do(filled, named, told):
     assert sorted(filled.root.rglob("*")) == before
 
 
+def test_azure_is_refused_by_name(tmp_path):
+    (tmp_path / SOURCE).write_text('url = "az://container/wh"')
+    with pytest.raises(StoreError, match="xlwh take az://container/wh --warehouse FOLDER"):
+        export_place.base_of(tmp_path)
+    with pytest.raises(StoreError, match="cannot be at az://container/exported"):
+        export_place.place_of("az://container/exported", tmp_path)
+
+
 def test_two_exports_to_one_folder_do_not_meet(filled, target):
     with FileLock(target / ".export.lock", "x"), pytest.raises(StoreError, match="is being worked on by"):
         export(filled, str(target))
@@ -444,6 +452,9 @@ def test_a_warehouse_in_an_object_store(url, target, frames, to_folder):
     assert [each.files for each in export(warehouse, str(where))[1]] == [2]
     assert not list(warehouse.root.rglob("*.parquet")), "nothing of a file is needed"
     same(warehouse, where, "predictions", export_place.settings())
+    if not to_folder:
+        by_url = pl.scan_iceberg(f"{where}/predictions", storage_options=export_place.settings())
+        assert by_url.collect().height == 4
     warehouse.drop([GERMAN])
     assert [(each.added, each.removed) for each in export(warehouse, str(where))[1]] == [(0, 1)]
     same(warehouse, where, "predictions", export_place.settings())
