@@ -40,5 +40,5 @@ def export(kind: str, target: str, tables: tuple[str, ...], root: Path) -> None:
         for column, dtype in each.left_out.items():
             click.echo(f"Left out: {each.table}.{column}, since Iceberg has no type {dtype}.")
     click.echo(
-        f"They show commit {commit} of {name_of(warehouse.root)}. Files that `xlwh gc` removes go from older snapshots."
+        f"They show commit {commit} of {name_of(warehouse.root)}. Older snapshots can be read until `xlwh gc` removes their files."
     )
