@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 VERSIONS = ("1.4", "1.5")
+ICEBERG = "1.5.5"
+"""The DuckDB whose extension for Iceberg the registry has as a wheel."""
 
 UNREACHED = (
     "from versions: none",
@@ -53,28 +55,29 @@ json.dump([duckdb.__version__, *(answer(database, sql) for sql in statements)], 
 
 def installed(version: str, config: pytest.Config, scratch: Path) -> Path:
     """The folder with DuckDB of this version, made the first time; skips where there is no registry."""
+    return _folder_with(f"duckdb-{version}", [f"duckdb=={version}.*"], config, scratch)
+
+
+def with_iceberg(config: pytest.Config, scratch: Path) -> Path:
+    """The same with DuckDB's extension for Iceberg, which is of one version of DuckDB exactly."""
+    extensions = [f"duckdb-extension-{name}=={ICEBERG}" for name in ("avro", "iceberg")]
+    return _folder_with(f"duckdb-iceberg-{ICEBERG}", [f"duckdb=={ICEBERG}", *extensions], config, scratch)
+
+
+def _folder_with(name: str, packages: list[str], config: pytest.Config, scratch: Path) -> Path:
     cache = getattr(config, "cache", None)
-    folder = cache.mkdir(f"duckdb-{version}") if cache else scratch / f"duckdb-{version}"
+    folder = Path(cache.mkdir(name)) if cache else scratch / name
     if not (folder / "duckdb" / "__init__.py").is_file():
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+        limits = ["--retries", "1", "--timeout", "15"]
         ran = subprocess.run(
-            [
-                *pip,
-                "--retries",
-                "1",
-                "--timeout",
-                "15",
-                "--upgrade",
-                "--target",
-                str(folder),
-                f"duckdb=={version}.*",
-            ],
+            [*pip, *limits, "--upgrade", "--target", str(folder), *packages],
             capture_output=True,
             text=True,
             check=False,
         )
         if ran.returncode and any(text in ran.stderr for text in UNREACHED):
-            pytest.skip(f"duckdb {version} cannot be had: the package registry cannot be reached")
+            pytest.skip(f"{', '.join(packages)} cannot be had: the package registry cannot be reached")
         assert ran.returncode == 0, ran.stderr
     return folder
 

@@ -25,6 +25,7 @@ _STOPPED = {
     "gc": "Stopped. What was removed stays removed; the same command removes the rest.",
     "report": "Stopped. Files that it said it wrote are whole; the others were not written.",
     "pin": "Stopped. The study is as it was.",
+    "export": "Stopped. Each table shows the new commit or the one before; the same command goes on.",
     **dict.fromkeys(
         ("sql", "tables", "describe", "check", "plan", "explore"), "Stopped. Nothing was changed."
     ),
@@ -42,6 +43,7 @@ _MODULES = {
     "scope": ("drop", "rename"),
     "recover": ("recover",),
     "manifest": ("manifest",),
+    "export": ("export",),
 }
 """Modules of this package -> the commands that they add to the group when they are imported."""
 

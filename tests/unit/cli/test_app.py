@@ -43,6 +43,7 @@ COMMANDS = [
     "rename",
     "recover",
     "manifest",
+    "export",
 ]
 
 

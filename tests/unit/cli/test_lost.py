@@ -257,6 +257,7 @@ def commands(other: Path) -> dict[str, tuple[object, ...]]:
         "rename": ("model", "a", "b"),
         "recover": None,
         "manifest": (),
+        "export": ("iceberg", "exported"),
     }
 
 
