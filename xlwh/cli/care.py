@@ -337,7 +337,7 @@ def take(other: str, tables: tuple[str, ...], root: Path) -> int:
     OTHER is its folder, such as that of a second machine, or its URL in an object store; nothing is written there. Of some TABLEs (or steps) also all that
     they are made from; without any, everything, with results of metrics and SQL of one's own. Models that were trained there
     bring their checkpoints. Every file is verified first; what is refused is told with its reason (exit code 1), and the rest
-    becomes current in one commit. What is here under another fingerprint stays. What was made for another study or other
+    becomes current in one commit; a warehouse that is not there is made. What is here under another fingerprint stays. What was made for another study or other
     data is made anew by the next `xlwh materialize`.
     """
     from xlwh.cli.display import keep_again, warn
@@ -348,7 +348,9 @@ def take(other: str, tables: tuple[str, ...], root: Path) -> int:
     from xlwh.store.take import take as copied
 
     require_writable(root)
-    here = Warehouse(root, create=has_manifest(root_of(other)))
+    # One that is not there is made, unless there is nothing to take.
+    place = root_of(other)
+    here = Warehouse(root, create=place.is_dir() and has_manifest(place))
     commit = here.manifest.head()
     with counting("copied", size) as progress:
         taken = copied(here, other, tables_behind(tables) if tables else None, progress)

@@ -91,6 +91,8 @@ def take(
 
 
 def _checked_place(root: Path, place: Path) -> Path:
+    if place.is_file():
+        raise StoreError(f"{place} is a file, and not the folder of a warehouse.")
     if not place.is_dir():
         raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):

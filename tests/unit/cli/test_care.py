@@ -118,7 +118,7 @@ def test_what_another_warehouse_has_is_taken(xlwh, filled, tmp_path):
     assert filled.current(new) is None
     # None, one that lies around this one, this one itself, no table.
     for arguments, why in (
-        ([tmp_path / "nothing"], "does not exist"),
+        ([tmp_path / "nothing"], "There is no warehouse at"),
         ([tmp_path], "lies inside the other"),
         ([filled.root], "is this warehouse itself"),
         ([other.root, "no_such"], "There is no table `no_such`"),
