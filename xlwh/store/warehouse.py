@@ -264,7 +264,8 @@ class Warehouse:
     def _keep_up(self, kind: Kind, artefacts: Sequence[Artefact]) -> None:
         """Make these the artefacts of their kind; no commit where they are."""
         known = self.manifest.artefacts()
-        put = [each for each in artefacts if known.get(each.address) != each]
+        # What an object store lost is put there again.
+        put = [each for each in artefacts if known.get(each.address) != each or not each.is_whole(self.root)]
         gone = {name for name in known if name[0] == kind} - {each.address for each in artefacts}
         if put or gone:
             self.manifest.commit(artefacts=put, gone=gone)
