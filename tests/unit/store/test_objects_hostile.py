@@ -161,3 +161,18 @@ def test_a_store_that_does_not_let_one_list_says_so_at_once(url, node, frames, s
     with pytest.raises(StoreError, match="does not let you in"):
         Warehouse(url).build_catalogue()
     assert time.monotonic() - began < bucket.WAIT_S / 2
+
+
+def test_what_another_machine_wrote_is_shown_without_a_command(url, node, frames):
+    warehouse = Warehouse(url)
+    warehouse.write({ONE: rows(frames)}, PRINT)
+    node("two")
+    assert counted(url) == rows(frames).height
+    kept = Warehouse(url)
+    node("one")
+    warehouse.write({ONE: rows(frames).head(1)}, PRINT)
+    warehouse.build_catalogue()
+    node("two")
+    assert counted(url) == 1
+    with closing(kept.connect()) as connection:
+        assert connection.sql("from token_attributions").pl().height == 1
