@@ -11,6 +11,7 @@ import pytest
 import s3_server
 
 import xlwh
+from dagster_project.checks import contract
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, bucket
 from xlwh.store.move import to_postgres
@@ -176,3 +177,11 @@ def test_what_another_machine_wrote_is_shown_without_a_command(url, node, frames
     assert counted(url) == 1
     with closing(kept.connect()) as connection:
         assert connection.sql("from token_attributions").pl().height == 1
+
+
+def test_checks_of_assets_find_what_another_machine_wrote(url, node, frames):
+    Warehouse(url).write({ONE: rows(frames)}, PRINT)
+    node("two")
+    verdict = contract(Warehouse(url), "token_attributions")
+    assert verdict.looked_at == 1
+    assert verdict.faults.is_empty()
