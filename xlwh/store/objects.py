@@ -25,6 +25,8 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store.bucket import Bucket, StoredObject, TakenError
 from xlwh.store.files import (
+    KEPT,
+    NAME,
     PLACE,
     RESULTS,
     UNFINISHED,
@@ -98,8 +100,6 @@ def _forget_former(folder: Path, url: str) -> None:
         return
     noted = tomllib.loads((folder / SOURCE).read_text(encoding="utf-8")).get("identity")
     if isinstance(identity, str) and identity != noted:
-        from xlwh.store.connect import KEPT, NAME
-
         for name in (NAME, KEPT):
             remove(folder / name)
         write_whole(folder / SOURCE, _source(url, identity=identity))
