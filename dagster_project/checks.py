@@ -13,6 +13,7 @@ from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
 from xlwh.store import Warehouse, schema
+from xlwh.store.objects import at_hand
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.tables import TABLES
 
@@ -103,7 +104,7 @@ def contract(warehouse: Warehouse, table: str) -> Verdict:
     entries = warehouse.entries(table)
     wanted = pl.Schema(schema(table))
     for entry in entries:
-        path = warehouse.root / entry.file
+        path = at_hand(warehouse.root, entry.file)
         if not path.is_file():
             faults.append((str(entry.slot), "the file is missing"))
             continue
@@ -198,7 +199,7 @@ def offsets_cut_out_the_word(warehouse: Warehouse, table: str) -> Verdict:
     examples, entries = warehouse.entries("examples"), warehouse.entries(table)
     faults = []
     for entry in entries:
-        frame = pl.scan_parquet(warehouse.root / entry.file, hive_partitioning=False, glob=False)
+        frame = pl.scan_parquet(at_hand(warehouse.root, entry.file), hive_partitioning=False, glob=False)
         if entry.version == TABLES[table].version:
             wrong = misplaced(warehouse.root, frame, table, examples, warehouse.scan("predictions"))
             faults += [(str(entry.slot), summary(wrong))] if wrong.height else []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 BUCKET = "tests"
 """The one that is there."""
-_KEY, _SECRET = "xlwh-tests", "not-a-secret"
+_KEY, _UNLISTED, _SECRET = "xlwh-tests", "xlwh-unlisted", "not-a-secret"
 
 
 def program() -> Path | None:
@@ -38,7 +38,12 @@ class Server:
             "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}],
             "actions": actions,
         }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        unlisted = {
+            "name": "unlisted",
+            "credentials": [{"accessKey": _UNLISTED, "secretKey": _SECRET}],
+            "actions": [f"Read:{BUCKET}"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity, unlisted]}))
         self._ports = _free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -53,6 +58,11 @@ class Server:
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._ports[0]}",
             "AWS_ALLOW_HTTP": "true",
         }
+
+    @property
+    def unlisted(self) -> dict[str, str]:
+        """The same for clients that may get objects and not list them."""
+        return {**self.environment, "AWS_ACCESS_KEY_ID": _UNLISTED}
 
     def start(self) -> None:
         """Start it and wait until it can write."""

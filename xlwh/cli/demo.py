@@ -10,6 +10,7 @@ import click
 from xlwh.cli.render import grid
 from xlwh.errors import MissingDataError
 from xlwh.store import Warehouse
+from xlwh.store.roots import name_of
 from xlwh.study import Study
 
 _TABLE = """
@@ -55,7 +56,7 @@ def show(study: Study, root: Path) -> None:
         raise MissingDataError("There are no consistency scores yet. Run: xlwh demo")
     grid(columns, rows, title="Consistency of token attributions across languages (CCTA)")
     click.echo(_EXPLANATION)
-    where = "" if root == Path("warehouse") else f" --warehouse {root}"
+    where = "" if root == Path("warehouse") else f" --warehouse {name_of(root)}"
     commands = {
         f"xlwh {name}{'' if name.startswith('init') else where}": what for name, what in _NEXT.items()
     }

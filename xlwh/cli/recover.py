@@ -11,6 +11,7 @@ from xlwh.cli.app import command, warehouse_option
 from xlwh.cli.progress import counting
 from xlwh.cli.render import counted, grid
 from xlwh.store.files import require_writable
+from xlwh.store.roots import name_of
 
 if TYPE_CHECKING:
     from xlwh.store.recover import Recovery
@@ -38,10 +39,10 @@ def recover(dry_run: bool, force: bool, root: Path) -> None:
         found = rebuilt(root, dry_run, force, progress)
     if found.why is None and not force:
         click.echo(
-            f"The manifest of {root} is sound, to commit {found.commit}, and {found.backup}. Nothing to recover."
+            f"The manifest of {name_of(root)} is sound, to commit {found.commit}, and {found.backup}. Nothing to recover."
         )
         return
-    click.echo(f"The manifest of {root}: {found.why or 'sound'}; {found.backup}.")
+    click.echo(f"The manifest of {name_of(root)}: {found.why or 'sound'}; {found.backup}.")
     _tell(found)
     if dry_run:
         click.echo("Nothing was changed (--dry-run).")

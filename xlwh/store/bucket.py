@@ -96,7 +96,11 @@ class Bucket:
     def _failure(self, error: Exception) -> StoreError:
         kind = type(error).__name__
         text = str(error).partition("\n")[0].partition(": <?xml")[0].strip()[:300]
-        if kind in ("PermissionDeniedError", "UnauthenticatedError") or "redential" in text:
+        if (
+            kind in ("PermissionDeniedError", "UnauthenticatedError")
+            or "redential" in text
+            or _is_refused(error)
+        ):
             what = "does not let you in"
             then = (
                 "Set the credentials as its other tools have them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE with "
@@ -181,10 +185,15 @@ class Bucket:
 def _may_pass(error: Exception) -> bool:
     """Whether a request may be answered when it is made again."""
     text = str(error)
-    return not any(
+    return not _is_refused(error) and not any(
         told in text
         for told in ("not found", "Not Implemented", "NotImplemented", "InvalidArgument", "builder error")
     )
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the store does not let us do that; a list that it refuses is no error of its own kind in the library."""
+    return any(f"status code: {status}" in str(error) for status in (401, 403))
 
 
 def _may_be_plain() -> bool:

@@ -23,7 +23,7 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
-from xlwh.store.objects import all_at_hand, at_hand, stored
+from xlwh.store.objects import all_at_hand, at_hand, is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.slots import Entry, Slot, contract
@@ -124,6 +124,8 @@ class Checker:
         deep = deep or entry.file in self.read
         if deep and not self._renewed(entry.file, entry.size_bytes, entry.digest):
             deep = False
+        # A copy here that was cut short goes: it is no fault of what is stored.
+        is_there(self._root, entry.file, entry.size_bytes)
         yield from faults(self._root, entry, deep)
 
     def _renewed(self, file: str, size_bytes: int, digest: str | None) -> bool:

@@ -21,19 +21,15 @@ from xlwh.errors import SqlError, StoreError
 from xlwh.failures import full_disk
 from xlwh.store import spill
 from xlwh.store.addresses import SCHEME
+from xlwh.store.files import KEPT as KEPT
+from xlwh.store.files import NAME as NAME
 from xlwh.store.literals import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-NAME = "catalog.duckdb"
-"""The catalogue's file in a warehouse."""
-
 PRIVATE = "xlwh-private-"
 """How the folder of a private copy of a catalogue begins."""
-
-KEPT = "kept-by-xlwh-catalogue"
-"""Folder in a warehouse with the kept rows of views. DuckDB shows a path if a file is gone: this one says what to run."""
 
 FORM = 2
 """Of a catalogue, where another one could not be read in the sandbox: one of another form counts as none."""

@@ -22,6 +22,12 @@ PLACE = "manifest.toml"
 RESULTS = "metrics/current.json"
 """What says of each result of a metric where it comes from, by its path in a warehouse."""
 
+NAME = "catalog.duckdb"
+"""The catalogue's file in a warehouse."""
+
+KEPT = "kept-by-xlwh-catalogue"
+"""Folder in a warehouse with the kept rows of views. DuckDB shows a path if a file is gone: this one says what to run."""
+
 _WRITABLE = 0o222
 """Bits of a mode that let somebody write."""
 

@@ -116,9 +116,10 @@ def _collect(
         size += _remove(root, path)
         removed.append(path.relative_to(root).as_posix())
     if objects is not None:
-        objects.remove(each.key for each in found.objects)
-        size += sum(each.size_bytes for each in found.objects)
-        removed += [each.key for each in found.objects]
+        gone = _still_unneeded(root, manifest, claims, found.objects)
+        objects.remove(each.key for each in gone)
+        size += sum(each.size_bytes for each in gone)
+        removed += [each.key for each in gone]
     if not has_room:
         manifest.forget(found.superseded)
     return GcReport(tuple(removed), size, found.kept)
@@ -183,12 +184,39 @@ def _in_store(
     left = _left_behind(objects.root, manifest, claims, list(unnamed))
     committed = manifest.files(by_key=True) if left else {}
     found.objects += [unnamed[path] for path in left if unnamed[path].key not in committed]
-    for path, stat in files_in(objects.root / "tables"):
-        # What was written here, or half brought here, and is in no commit.
-        is_named = path.relative_to(objects.root).as_posix() in known
-        if not is_named and age.of(path, stat) > max(grace, UNNAMED_GRACE):
-            found.unnamed.append(path)
+    known = manifest.files()
+    for path in chain(
+        (path for path, _ in files_in(objects.root / "tables")), globbed(objects.root, f"models/*/{DIGEST}")
+    ):
+        named = [
+            state for each, _ in files_in(path) if (state := known.get(_name(objects.root, each))) is not None
+        ]
+        if not all(state.removed for state in named) or age.of_all(path) <= max(grace, UNNAMED_GRACE):
+            continue
+        # A copy of what any machine took out of the store; what was written here, or half brought here, and is in no commit.
+        (found.ended if named else found.unnamed).append(path)
     return found
+
+
+def _still_unneeded(
+    root: Path, manifest: Manifest, claims: Claims, doomed: Sequence[StoredObject]
+) -> list[StoredObject]:
+    """Of objects, those that no commit has made current since, nor somebody may be about to: keys of checkpoints come again."""
+    known = manifest.files(by_key=True) if doomed else {}
+    return [
+        each
+        for each in doomed
+        if ((state := known.get(each.key)) is None or not state.current)
+        and (
+            not each.key.startswith("models/")
+            or (slot := _slot(root, root / each.key)) is None
+            or claims.holder(slot) is None
+        )
+    ]
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _left_behind(root: Path, manifest: Manifest, claims: Claims, paths: Sequence[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from xlwh.errors import StoreError
 from xlwh.failures import full_disk
 from xlwh.store.bucket import Bucket, StoredObject, TakenError
 from xlwh.store.files import (
+    KEPT,
+    NAME,
     PLACE,
     RESULTS,
     UNFINISHED,
@@ -36,7 +39,7 @@ from xlwh.store.files import (
     size,
     write_whole,
 )
-from xlwh.store.roots import SOURCE, folder_of, is_url, source_of, url_of
+from xlwh.store.roots import LOCAL, SOURCE, folder_of, is_url, source_of, url_of
 
 COPIES = "XLWH_COPIES_GB"
 """Variable: how many gigabytes the copies of a warehouse may take on this machine."""
@@ -65,13 +68,41 @@ def root_of(where: Path | str) -> Path:
         return Path(where).resolve()
     url = url_of(where)
     folder = folder_of(url)
-    make_folder(folder)
-    if source_of(folder) is None:
-        write_whole(folder / SOURCE, f"{_HEAD}url = {json.dumps(url)}\n".encode())
-    objects = behind(folder)
-    assert objects is not None
-    objects.bring_place()
+    try:
+        make_folder(folder)
+        named = source_of(folder)
+        if named is None:
+            write_whole(folder / SOURCE, _source(url))
+        elif named != url:
+            raise StoreError(f"{folder / SOURCE} is to be of {url}, and says {named}. Delete that folder.")
+        objects = behind(folder)
+        assert objects is not None
+        objects.bring_place()
+        _forget_former(folder, url)
+    except OSError as error:
+        raise StoreError(
+            f"Nothing of {url} can be kept in {folder}: {error.strerror or error}. Choose another folder with {LOCAL}."
+        ) from error
     return folder
+
+
+def _source(url: str, **more: str) -> bytes:
+    return (
+        _HEAD + "".join(f"{name} = {json.dumps(value)}\n" for name, value in {"url": url, **more}.items())
+    ).encode()
+
+
+def _forget_former(folder: Path, url: str) -> None:
+    """Remove what was made here of a manifest that had this URL before: its catalogue, and kept rows of its views."""
+    try:
+        identity = tomllib.loads((folder / PLACE).read_text(encoding="utf-8")).get("identity")
+    except (FileNotFoundError, ValueError, RecursionError):
+        return
+    noted = tomllib.loads((folder / SOURCE).read_text(encoding="utf-8")).get("identity")
+    if isinstance(identity, str) and identity != noted:
+        for name in (NAME, KEPT):
+            remove(folder / name)
+        write_whole(folder / SOURCE, _source(url, identity=identity))
 
 
 def behind(root: Path | str) -> Objects | None:
@@ -120,7 +151,11 @@ def is_there(root: Path | str, file: str, size_bytes: int) -> bool:
     if is_file_of(f"{root}/{file}", size_bytes):
         return True
     objects = stored(Path(root), file)
-    return objects is not None and objects.size_of(file) == size_bytes
+    if objects is None or objects.size_of(file) != size_bytes:
+        return False
+    # A copy that was cut short is no copy.
+    remove(objects.root / file)
+    return True
 
 
 def key_of(file: str, digest: str | None) -> str:
@@ -306,7 +341,11 @@ class Objects:
         for file, (size_bytes, digest) in wanted.items():
             path = self.root / file
             if not is_file_of(path, size_bytes) or sha256([path]) != digest:
-                self.bring(file, digest, again=True)
+                try:
+                    self.bring(file, digest, again=True)
+                except FileNotFoundError:
+                    # As of one that is gone from a folder: `check` says so, and nothing else is read in its place.
+                    remove(path)
         for path in (self.root / "sql").glob("*.sql"):
             if f"sql/{path.name}" not in wanted:
                 path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xlwh.store.files import MANIFEST
 from xlwh.store.manifest_file import ManifestFile, has_manifest
-from xlwh.store.objects import root_of
+from xlwh.store.objects import behind, root_of
 from xlwh.store.place import is_embedded
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def connect(
     file, and its settings are locked; temporary tables and views may be made. Raises `StoreError` if there is no warehouse, or if files of the earlier snapshot were removed.
     """
     root = root_of(path)
-    if as_of is None and not everything and has_manifest(root):
+    # A machine's catalogue of a warehouse in an object store is behind when another machine writes.
+    is_everybodys = behind(root) is None
+    if as_of is None and not everything and is_everybodys and has_manifest(root):
         from xlwh.store.connect import open_catalogue
 
         # The catalogue of a warehouse whose manifest is elsewhere can be read without that.

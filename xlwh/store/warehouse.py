@@ -264,7 +264,8 @@ class Warehouse:
     def _keep_up(self, kind: Kind, artefacts: Sequence[Artefact]) -> None:
         """Make these the artefacts of their kind; no commit where they are."""
         known = self.manifest.artefacts()
-        put = [each for each in artefacts if known.get(each.address) != each]
+        # What an object store lost is put there again.
+        put = [each for each in artefacts if known.get(each.address) != each or not each.is_whole(self.root)]
         gone = {name for name in known if name[0] == kind} - {each.address for each in artefacts}
         if put or gone:
             self.manifest.commit(artefacts=put, gone=gone)
@@ -340,7 +341,8 @@ class Warehouse:
 
         A catalogue that is missing, was built for another place (the warehouse was copied or moved) or reads kept rows
         that are gone is built first, for this connection alone where the folder cannot be written; one that is merely
-        older than the last commit is not: call `build_catalogue` for that. `memory_limit` as DuckDB writes it: 600MB. With
+        older than the last commit is not: call `build_catalogue` for that. Of a warehouse in an object store it is, since
+        each machine has a catalogue of its own, and other machines write. `memory_limit` as DuckDB writes it: 600MB. With
         `everything` the tables and views hold all that is stored at the last commit (or at `as_of`), also what the study
         does not name.
         """
@@ -352,7 +354,8 @@ class Warehouse:
             snapshot = self.manifest.snapshot(as_of)
             self._check_complete(snapshot)
             return self._connect_privately(_complete(snapshot) if everything else snapshot, memory_limit)
-        if (opened := open_catalogue(self.root, memory_limit)) is not None:
+        is_own = behind(self.root) is not None
+        if not is_own and (opened := open_catalogue(self.root, memory_limit)) is not None:
             return opened
         try:
             self.build_catalogue()

@@ -25,7 +25,7 @@ from xlwh.models.pins import TASKS, Pin, architecture_of
 from xlwh.steps.base import Key
 from xlwh.steps.history import EVALUATED_ROWS
 from xlwh.steps.job import Planned
-from xlwh.steps.plan import STEPS, Step
+from xlwh.steps.plan import STEPS, Step, in_order
 from xlwh.steps.planning import NotApplicable, Planner
 from xlwh.steps.plans import Made
 from xlwh.steps.runner import provenance
@@ -95,7 +95,8 @@ class Imagined(Planner):
         found = {}
         for step, keys in partitions.items():
             found[step] = StepPlan()
-            for key in keys:
+            # A model comes after its base, whatever the order is in which they are named.
+            for key in in_order(self.study, step, keys):
                 self._imagine(step, key, found[step], force)
         return found
 

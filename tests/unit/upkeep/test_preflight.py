@@ -25,6 +25,7 @@ import pytest
 from pydantic import BaseModel
 
 from xlwh.cli import main
+from xlwh.demo import study_path
 from xlwh.demo.grammar import DATA
 from xlwh.errors import StudyError
 from xlwh.steps import job
@@ -575,3 +576,15 @@ def test_nothing_is_made_in_a_folder_that_may_only_be_read(
     assert main(["materialize", "--study", str(study_file), "--warehouse", str(root)]) == 1
     assert "Nothing can be changed in the warehouse" in capsys.readouterr().err
     assert list(root.iterdir()) == []
+
+
+def test_the_order_in_which_partitions_are_named_does_not_matter(tmp_path: Path) -> None:
+    # It has models that are trained from others which are made too.
+    study = load(study_path())
+    backwards = {STEPS["models"]: partitions(study, STEPS["models"])[::-1]}
+    chosen = {STEPS["examples"]: partitions(study, STEPS["examples"]), **backwards}
+    with surveyed(study, tmp_path / "none", chosen) as survey:
+        assert {step.name: plan.waiting for step, plan in survey.plans.items()} == {
+            "examples": {},
+            "models": {},
+        }
