@@ -40,7 +40,7 @@ from xlwh.store.kept import (
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
-from xlwh.store.objects import is_there
+from xlwh.store.objects import is_gone
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.views import METRICS, Definitions, Macro, Sources, View
 from xlwh.tables import TABLES
@@ -336,7 +336,7 @@ def make_files_view(
     """
     table = view.rpartition(".")[2]
     for entry in entries:
-        if not is_there(root, entry.file, entry.size_bytes):
+        if is_gone(root, entry.file, entry.size_bytes):
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(table, entries)}")

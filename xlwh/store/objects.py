@@ -158,6 +158,11 @@ def is_there(root: Path | str, file: str, size_bytes: int) -> bool:
     return True
 
 
+def is_gone(root: Path, file: str, size_bytes: int) -> bool:
+    """Whether a stored file of this size is neither here, in whatever state, nor in the object store."""
+    return not (root / file).is_file() and not is_there(root, file, size_bytes)
+
+
 def key_of(file: str, digest: str | None) -> str:
     """The key of a file, by its path in the warehouse and its digest."""
     return f"{file}@{(digest or '')[:16]}" if file.startswith(_NAMED_AGAIN) else file

@@ -23,7 +23,7 @@ from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.objects import all_at_hand, behind, is_there, root_of
+from xlwh.store.objects import all_at_hand, behind, is_gone, is_there, root_of
 from xlwh.store.roots import how_to_make, name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
@@ -377,9 +377,7 @@ class Warehouse:
         return sandboxed(database, self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
-        gone = [
-            entry.file for entry in snapshot.entries if not is_there(self.root, entry.file, entry.size_bytes)
-        ]
+        gone = [entry.file for entry in snapshot.entries if is_gone(self.root, entry.file, entry.size_bytes)]
         if gone:
             raise StoreError(
                 f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "
