@@ -26,6 +26,7 @@ from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, contract
 from xlwh.store.warehouse import Warehouse
 from xlwh.tables import TABLES
+from xlwh.texts import whole_number
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -214,7 +215,7 @@ class _Export:
         from pyiceberg.table.metadata import TableMetadataUtil
 
         hint = self._place.read(f"{self._name}/metadata/{_HINT}") or b"0"
-        version, content = (int(hint) if hint.isdigit() else 0), None
+        version, content = whole_number(hint) or 0, None
         # The hint comes after what it names: an export that was stopped leaves it behind.
         while (later := self._place.read(self._path(version + 1))) is not None:
             version, content = version + 1, later

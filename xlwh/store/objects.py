@@ -13,7 +13,6 @@ import os
 import shutil
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -40,6 +39,7 @@ from xlwh.store.files import (
     write_whole,
 )
 from xlwh.store.roots import LOCAL, SOURCE, folder_of, is_url, source_of, url_of
+from xlwh.texts import parsed_toml
 
 COPIES = "XLWH_COPIES_GB"
 """Variable: how many gigabytes the copies of a warehouse may take on this machine."""
@@ -95,10 +95,10 @@ def _source(url: str, **more: str) -> bytes:
 def _forget_former(folder: Path, url: str) -> None:
     """Remove what was made here of a manifest that had this URL before: its catalogue, and kept rows of its views."""
     try:
-        identity = tomllib.loads((folder / PLACE).read_text(encoding="utf-8")).get("identity")
+        identity = parsed_toml((folder / PLACE).read_text(encoding="utf-8")).get("identity")
     except (FileNotFoundError, ValueError, RecursionError):
         return
-    noted = tomllib.loads((folder / SOURCE).read_text(encoding="utf-8")).get("identity")
+    noted = parsed_toml((folder / SOURCE).read_text(encoding="utf-8")).get("identity")
     if isinstance(identity, str) and identity != noted:
         for name in (NAME, KEPT):
             remove(folder / name)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tomllib
 from pathlib import Path
 
 from xlwh.errors import StoreError
+from xlwh.texts import parsed_toml
 
 SCHEMES = ("s3", "gs", "az")
 """Of the URLs of object stores."""
@@ -88,9 +88,9 @@ def source_of(root: Path) -> str | None:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}.") from None
     try:
-        url = tomllib.loads(text)["url"]
+        url = parsed_toml(text)["url"]
         if not isinstance(url, str):
             raise TypeError("`url` is no text")
         return url_of(url)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} does not say of which URL it is: {error}. Delete it.") from None
