@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import sqlite3
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -189,7 +190,7 @@ class ManifestFile:
             what = "a folder" if self.path.is_dir() else "a link that leads nowhere"
             raise DamagedManifestError(self.path, f"it is {what}")
         foreign = self.path.with_name(f"{self.path.name}-journal")
-        if foreign.is_file() and foreign.stat().st_size:
+        if _holds_something(foreign):
             raise DamagedManifestError(
                 self.path, f"SQLite would write {foreign.name} into it, which xlwh never makes"
             )
@@ -197,7 +198,7 @@ class ManifestFile:
         # Before the manifest is read, which is ahead of it.
         mark = self._mark()
         log = self.path.with_name(f"{self.path.name}-wal")
-        if log.is_file() and log.stat().st_size and self._place() not in _whole:
+        if _holds_something(log) and self._place() not in _whole:
             self._examine_log(mark)
         with self.open() as connection:
             if mark is not None:
@@ -300,6 +301,15 @@ class ManifestFile:
         """Bring the journal up to the last commit."""
         known = about(connection)
         self.journal.follow(connection, known["identity"], known["began_at"])
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is a file that is not empty; SQLite of another process may remove it at any moment."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def new_database(path: Path) -> SqliteConnection:

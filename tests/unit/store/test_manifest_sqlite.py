@@ -11,6 +11,7 @@ import pytest
 from xlwh.errors import StoreError
 from xlwh.store import Slot
 from xlwh.store.manifest import NewFile
+from xlwh.store.manifest_file import _holds_something
 from xlwh.store.manifest_sqlite import SqliteManifest
 
 ONE, TWO = Slot("tokens", ("m", "en"), "a"), Slot("tokens", ("m", "de"), "a")
@@ -160,3 +161,10 @@ def test_a_change_while_it_is_read_without_a_log_is_told(manifest, monkeypatch):
     _read_only(monkeypatch)
     with pytest.raises(StoreError, match="changed while it was read"), manifest._open():
         os.utime(manifest.path, ns=(1, 1))
+
+
+def test_a_log_that_goes_while_it_is_looked_at_is_none(tmp_path):
+    for name, content in (("empty", b""), ("log", b"x")):
+        (tmp_path / name).write_bytes(content)
+    found = {name: _holds_something(tmp_path / name) for name in ("empty", "log", "none", ".")}
+    assert found == {"empty": False, "log": True, "none": False, ".": False}
