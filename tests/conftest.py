@@ -60,6 +60,22 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
     server.kill()
 
 
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of what is copied from an object store from here on."""
+    from xlwh.store.bucket import Bucket
+
+    found: list[str] = []
+    genuine = Bucket.download
+
+    def download(self: Bucket, key: str, target: Path) -> None:
+        found.append(key)
+        genuine(self, key, target)
+
+    monkeypatch.setattr(Bucket, "download", download)
+    return found
+
+
 def pytest_unconfigure() -> None:
     """Keep what SentencePiece's SWIG runtime would free after its type is gone: Python crashes at exit otherwise."""
     for name, module in list(sys.modules.items()):

@@ -18,7 +18,6 @@ from xlwh.steps import runner
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS, partitions
 from xlwh.store import Warehouse
-from xlwh.store.bucket import Bucket
 from xlwh.store.move import to_postgres
 from xlwh.store.objects import behind, root_of
 from xlwh.store.postgres import Address
@@ -78,19 +77,6 @@ def url(study, node, postgres):
     url = new_url(postgres)
     make(study, url)
     return url
-
-
-@pytest.fixture
-def downloads(monkeypatch):
-    """The keys of what is copied from the store from here on."""
-    found, genuine = [], Bucket.download
-
-    def download(self, key, target):
-        found.append(key)
-        genuine(self, key, target)
-
-    monkeypatch.setattr(Bucket, "download", download)
-    return found
 
 
 def test_the_tables_are_those_of_a_folder_and_fresh_on_every_machine(study, embedded, url, node, downloads):

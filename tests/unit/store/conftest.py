@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
+import s3_server
 from postgres_server import Server
 
 from xlwh.store import Slot, Warehouse, schema
@@ -19,7 +20,9 @@ from xlwh.store.manifest import NewFile
 from xlwh.store.manifest_sql import SqlManifest
 from xlwh.store.manifests import open_manifest
 from xlwh.store.move import to_postgres
+from xlwh.store.objects import root_of
 from xlwh.store.postgres import Address
+from xlwh.store.roots import LOCAL
 from xlwh.store.views import shipped_sql
 
 ATTRIBUTIONS = Slot("token_attributions", ("m", "en"), "xnli.lig")
@@ -166,3 +169,33 @@ def as_before():
         path.with_name("manifest.journal").unlink(missing_ok=True)
 
     return change
+
+
+@pytest.fixture
+def node(s3: s3_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes this process one on the machine of a name."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def become(name: str) -> None:
+        monkeypatch.setenv(LOCAL, str(tmp_path / name))
+
+    become("one")
+    return become
+
+
+@pytest.fixture
+def make(postgres: Server) -> Callable[[str], str]:
+    """Makes a warehouse at a URL."""
+
+    def made(url: str) -> str:
+        to_postgres(root_of(url), Address(postgres.url(), f"xlwh_{secrets.token_hex(6)}"))
+        return url
+
+    return made
+
+
+@pytest.fixture
+def url(node: Callable[[str], None], make: Callable[[str], str]) -> str:
+    """A new warehouse in an object store."""
+    return make(f"s3://{s3_server.BUCKET}/{secrets.token_hex(6)}/wh")

@@ -20,7 +20,6 @@ from xlwh.cli import main
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, bucket
 from xlwh.store import objects as module
-from xlwh.store.bucket import Bucket
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.move import to_postgres, to_sqlite
 from xlwh.store.objects import COPIES, behind, root_of
@@ -35,28 +34,6 @@ PRINT = "0" * 32
 
 
 @pytest.fixture
-def node(s3, tmp_path, monkeypatch):
-    """Makes this process one on the machine of a name."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-
-    def become(name):
-        monkeypatch.setenv(LOCAL, str(tmp_path / name))
-
-    become("one")
-    return become
-
-
-@pytest.fixture
-def url(node, postgres):
-    """A new warehouse in the object store."""
-    name = secrets.token_hex(6)
-    url = f"s3://{s3_server.BUCKET}/{name}/wh"
-    to_postgres(root_of(url), Address(postgres.url(), f"xlwh_{name}"))
-    return url
-
-
-@pytest.fixture
 def filled(url, frames):
     """The same with two files."""
     warehouse = Warehouse(url)
@@ -68,19 +45,6 @@ def filled(url, frames):
 def rows(frames, slot, **more):
     model, language = slot.keys
     return frames.attributions(model=model, language=language, **more)
-
-
-@pytest.fixture
-def downloads(monkeypatch):
-    """The keys of what is copied from the store from here on."""
-    found, genuine = [], Bucket.download
-
-    def download(self, key, target):
-        found.append(key)
-        genuine(self, key, target)
-
-    monkeypatch.setattr(Bucket, "download", download)
-    return found
 
 
 def objects_of(url):

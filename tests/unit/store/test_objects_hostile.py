@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from contextlib import closing
 from datetime import timedelta
 
 import pytest
-import s3_server
 
 import xlwh
 from dagster_project.checks import contract
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, bucket
-from xlwh.store.move import to_postgres
 from xlwh.store.objects import behind, root_of
-from xlwh.store.postgres import Address
 from xlwh.store.roots import LOCAL, SOURCE, folder_of
 
 ONE = Slot("token_attributions", ("m", "de"), "nli.lig")
 PRINT = "0" * 32
-
-
-@pytest.fixture
-def node(s3, tmp_path, monkeypatch):
-    """Makes this process one on the machine of a name."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-
-    def become(name):
-        monkeypatch.setenv(LOCAL, str(tmp_path / name))
-
-    become("one")
-    return become
-
-
-@pytest.fixture
-def make(postgres):
-    """Makes a warehouse at a URL."""
-
-    def made(url):
-        to_postgres(root_of(url), Address(postgres.url(), f"xlwh_{secrets.token_hex(6)}"))
-        return url
-
-    return made
-
-
-@pytest.fixture
-def url(node, make):
-    """A new warehouse in the object store."""
-    return make(f"s3://{s3_server.BUCKET}/{secrets.token_hex(6)}/wh")
 
 
 def rows(frames, **more):

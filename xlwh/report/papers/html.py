@@ -56,20 +56,24 @@ def _overview(reports: Sequence[PaperReport]) -> Markup:
         el(
             "div",
             [
-                el(
-                    "a",
-                    el("b", f"{report.measured:,} of {report.printed:,}"),
-                    el("span", f"{report.paper.name}, measured"),
-                    el("span", f"{report.beyond:,} of {report.compared:,} beyond the interval")
-                    if report.compared
-                    else None,
-                    href=f"#{report.paper.name}-top",
-                    class_="card",
-                )
+                _card(report, report.printed, report.paper.name, f"#{report.paper.name}-top")
                 for report in reports
             ],
             class_="cards",
         ),
+    )
+
+
+def _card(counted: PaperReport | PaperTable, printed: int, name: str, href: str) -> Markup:
+    """How much of a paper, or of one of its tables, was measured, with a link to it."""
+    beyond = f"{counted.beyond:,} of {counted.compared:,} beyond the interval"
+    return el(
+        "a",
+        el("b", f"{counted.measured:,} of {printed:,}"),
+        el("span", f"{name}, measured"),
+        el("span", beyond) if counted.compared else None,
+        href=href,
+        class_="card",
     )
 
 
@@ -108,16 +112,7 @@ def _head(report: PaperReport, at: str, level: int) -> Markup:
         el(
             "div",
             [
-                el(
-                    "a",
-                    el("b", f"{table.measured:,} of {len(table.cells):,}"),
-                    el("span", f"{table.title.name}, measured"),
-                    el("span", f"{table.beyond:,} of {table.compared:,} beyond the interval")
-                    if table.compared
-                    else None,
-                    href=f"#{at}table-{number}",
-                    class_="card",
-                )
+                _card(table, len(table.cells), table.title.name, f"#{at}table-{number}")
                 for number, table in enumerate(report.tables)
             ],
             class_="cards",
