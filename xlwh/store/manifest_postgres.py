@@ -8,14 +8,14 @@ The clock is the server's.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from xlwh.errors import StoreError
 from xlwh.store import journal
-from xlwh.store.artefacts import Artefact, Name
+from xlwh.store.artefacts import Artefact
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
@@ -29,7 +29,6 @@ from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
 from xlwh.store.roots import source_of
-from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -104,14 +103,7 @@ class PostgresManifest(SqlManifest):
             self._follow()
         return result
 
-    def commit(
-        self,
-        put: Sequence[NewFile] = (),
-        drop: Sequence[Slot] = (),
-        expected: Mapping[Slot, str | None] | None = None,
-        artefacts: Sequence[Artefact] = (),
-        gone: Collection[Name] = (),
-    ) -> list[Entry]:
+    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
         if (objects := behind(self._root)) is not None:
             files = [(each.file, each.size_bytes, each.digest) for each in put]
             for artefact in artefacts:
@@ -119,7 +111,6 @@ class PostgresManifest(SqlManifest):
             objects.send(files)
             if any(artefact.kind == "metric" for artefact in artefacts):
                 objects.bucket.put(RESULTS, (self._root / RESULTS).read_bytes())
-        return super().commit(put, drop, expected, artefacts, gone)
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""

@@ -180,6 +180,7 @@ class SqlManifest(ABC):
         gone: Collection[Name] = (),
     ) -> list[Entry]:
         changed = [*drop, *(file.slot for file in put)]
+        self._have_stored(put, artefacts)
 
         def work(connection: Connection) -> tuple[int, str]:
             connection.require_held(changed)
@@ -217,6 +218,10 @@ class SqlManifest(ABC):
         number, now = self._write(work)
         created_at = parsed(now)
         return [entry_of(file, created_at, number) for file in put]
+
+    @abstractmethod
+    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+        """Before a commit: have the files that it names where all who read them look."""
 
     @_reads
     def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:

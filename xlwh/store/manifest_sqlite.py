@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from xlwh.store.artefacts import Artefact
 from xlwh.store.claims import FileClaims
 from xlwh.store.database import Connection
 from xlwh.store.locks import FileLock
+from xlwh.store.manifest import NewFile
 from xlwh.store.manifest_file import ManifestFile, SqliteConnection, has_manifest, introduce
 from xlwh.store.manifest_sql import SqlManifest
 from xlwh.store.soundness import require_whole
@@ -36,6 +38,9 @@ class SqliteManifest(SqlManifest):
     def place(self) -> str:
         """Its file."""
         return str(self.path)
+
+    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+        """Nothing: the folder that it is in has them."""
 
     def claims(self) -> FileClaims:
         """Claims on slots that reach all processes of this host."""
