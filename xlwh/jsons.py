@@ -36,12 +36,17 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def read_object(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> dict[str, Any]:
-    """The JSON object that a file holds; an error of `kind` names the file, `what` it is of, and what to do `then`."""
+def read(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> Any:
+    """The JSON value that a file holds; an error of `kind` names the file, `what` it is of, and what to do `then`."""
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise kind(f"{what}{path} cannot be read: {error}. {then}".rstrip()) from None
+
+
+def read_object(path: Path, kind: type[XlwhError], what: str = "", then: str = "") -> dict[str, Any]:
+    """The JSON object that a file holds; errors as those of `read`."""
+    content = read(path, kind, what, then)
     if not isinstance(content, dict):
         raise kind(f"{what}{path} is not a JSON object. {then}".rstrip())
     return content

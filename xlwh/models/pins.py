@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from xlwh.digests import HashCache
 from xlwh.errors import ModelError
-from xlwh.jsons import parsed, read_object
+from xlwh.jsons import parsed, read, read_object
 
 NEVER_READ = (
     *("README*", "LICEN[CS]E*", "NOTICE*", "CITATION*", "CHANGELOG*", "*.md", "*.rst", "*.pdf", "*.html"),
@@ -42,6 +42,8 @@ NEVER_READ = (
 """Files of a checkpoint that loading never opens. Hidden files are not opened either; every other one may be."""
 MODEL_FILES = ("config.json", "generation_config.json", "*.index.json")
 """Files that the model is made by; whatever else loading may open belongs to the tokenizer."""
+OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json")
+"""Files of JSON objects, which transformers reads."""
 TEMPLATES = "chat_templates"
 """The one folder inside a checkpoint that loading looks into."""
 ADAPTERS = ("adapter_config.json", "adapter_model.*", "pytorch_adapter.*", "adapter_config.*")
@@ -398,8 +400,12 @@ def _refuse_code(key: str, folder: Path) -> None:
     for file in _opened(folder):
         # Vocabularies and indices are JSON too, large, and have keys of their own.
         if _matches(file.name, ("config.json", "*_config.json")):
+            # What other libraries write beside these may be a list (`data_config.json` of sentence-transformers).
+            content = (
+                _read_json(key, file) if file.name in OBJECTS else read(file, ModelError, f"Model `{key}`: ")
+            )
             try:
-                entries = list(_entries(_read_json(key, file), ()))
+                entries = list(_entries(content, ()))
             except RecursionError:
                 raise ModelError(f"Model `{key}`: {file} is nested too deeply.") from None
             for path, entry, value in entries:

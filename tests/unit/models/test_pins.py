@@ -111,6 +111,19 @@ def test_remote_code_is_refused(folder: Path, file: str, entry: str) -> None:
         pin(folder)
 
 
+def test_what_other_libraries_write_beside_a_model_may_be_a_list_and_is_looked_into(folder: Path) -> None:
+    before = pin(folder).identity
+    (folder / "data_config.json").write_text(
+        '[{"name": "stackexchange.jsonl.gz", "lines": 10009, "weight": 1}]'
+    )
+    assert pin(folder).identity != before
+    (folder / "data_config.json").write_text('[{"auto_map": {"AutoModel": "modeling_evil.EvilModel"}}]')
+    with pytest.raises(
+        ModelError, match=r"data_config\.json has `0\.auto_map`: the checkpoint brings its own code"
+    ):
+        pin(folder)
+
+
 def test_missing_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no folder"):
         pin(tmp_path / "nowhere")
