@@ -281,12 +281,12 @@ def study_of(tmp_path: Path) -> Callable[..., Study]:
 
 @pytest.fixture
 def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]:
-    """zoo_of(key={...model entry...}): a zoo on the CPU for a study with these models."""
+    """zoo_of(key={...model entry...}): a zoo for a study with these models, on the CPU or the device named first."""
 
-    def build(**models: dict[str, Any]) -> Zoo:
+    def build(device: str = "cpu", /, **models: dict[str, Any]) -> Zoo:
         root = tmp_path / "warehouse"
         warehouse: Any = SimpleNamespace(root=root, hashes=HashCache.of(root))
-        return Zoo(study_of(**models), warehouse, device="cpu")
+        return Zoo(study_of(**models), warehouse, device=device)
 
     return build
 
