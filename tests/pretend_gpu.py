@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -34,11 +35,13 @@ CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 ROOT = Path(__file__).resolve().parent.parent
 
 UPLOAD = "upload"
-"""From pinned memory and not waited for: the only event that is no wait."""
+"""From pinned memory and not waited for."""
 BLOCKING_UPLOAD = "blocking upload"
 """From pageable memory, or waited for: the host stands until all that was launched is done."""
 DOWNLOAD, READ, SHAPE, SYNCHRONIZE = "download", "read", "shape", "synchronize"
 """`.cpu()`; a number read by `item`, `bool` and the like; a size that depends on values; `synchronize()`."""
+COPY = "copy to the host"
+"""A download that is not waited for: what arrives may be read behind a `synchronize()`."""
 
 # Views and allocations: no kernel is launched for them.
 _FREE = (
@@ -83,6 +86,10 @@ class DeviceMixError(RuntimeError):
     """An operator met tensors of two devices."""
 
 
+class UnfinishedCopyError(RuntimeError):
+    """A copy from the device was read before anyone waited for it."""
+
+
 Place = tuple[str, int]
 """A file, relative to the project, and a line."""
 
@@ -108,7 +115,7 @@ class Log:
     @property
     def waits(self) -> int:
         """How often the host waited for the device."""
-        return sum(count for (kind, _), count in self.events.items() if kind != UPLOAD)
+        return sum(count for (kind, _), count in self.events.items() if kind not in (UPLOAD, COPY))
 
     def count(self, *kinds: str) -> int:
         """How many events of some kinds there were."""
@@ -118,7 +125,7 @@ class Log:
         """Line of a file -> waits there; `file` as a path ends."""
         found: Counter[int] = Counter()
         for (kind, (name, line)), count in self.events.items():
-            if kind != UPLOAD and name.endswith(file):
+            if kind not in (UPLOAD, COPY) and name.endswith(file):
                 found[line] += count
         return found
 
@@ -162,6 +169,8 @@ class _State:
         """The autograd engine's own zeros and ones lie where the gradients do."""
         self.made_on: list[torch.device] = []
         """Device of what is made now, where a caller said so."""
+        self.in_flight: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Storages of the host that a copy is on its way to."""
 
     def on(self, tensor: torch.Tensor) -> bool:
         return getattr(_storage(tensor), "_pretended", None) is self
@@ -270,6 +279,9 @@ class _Function(TorchFunctionMode):
                 "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
                 "memory first."
             )
+        reads = name in ("numpy", "__array__", "tolist") and first is not None
+        if reads and _storage(first) in state.in_flight:
+            raise UnfinishedCopyError(f"{name}() before the stream was synchronized")
         if name == "get_device" and on_gpu:
             return 0
         if name == "tolist" and on_gpu:
@@ -345,9 +357,12 @@ class _Function(TorchFunctionMode):
                 return state.mark(made.clone() if shares else made)
         if target == "cpu" and on_gpu:
             state.log.download_bytes += _bytes(made)
-            state.event(DOWNLOAD)
+            state.event(DOWNLOAD if waits else COPY)
             with state.making(CPU), torch._C.DisableTorchFunction():
-                return torch.ops.aten.clone.default(made)
+                arriving = torch.ops.aten.clone.default(made)
+            if not waits:
+                state.in_flight.add(_storage(arriving))
+            return arriving
         return made
 
 
@@ -448,6 +463,10 @@ def _cuda_module(state: _State) -> Iterator[None]:
         total = 2**36 if log.capacity is None else log.capacity
         return total - log.live_bytes, total
 
+    def synchronize(*_: Any) -> None:
+        state.event(SYNCHRONIZE)
+        state.in_flight.clear()
+
     answers: dict[str, Callable[..., Any]] = {
         "_lazy_init": lambda: None,
         "current_device": lambda: 0,
@@ -455,7 +474,8 @@ def _cuda_module(state: _State) -> Iterator[None]:
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda *_, **__: None,
         "manual_seed_all": lambda *_: None,
-        "synchronize": lambda *_: state.event(SYNCHRONIZE),
+        "synchronize": synchronize,
+        "current_stream": lambda *_: SimpleNamespace(synchronize=synchronize),
         "empty_cache": lambda: None,
         "mem_get_info": free,
         "memory_allocated": lambda *_: log.live_bytes,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, per_token, targets, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, targets, unpadded, word_vectors
 from xlwh.draws import stream
+from xlwh.models.batches import to_device, to_host
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
 from xlwh.study import GradientShap
@@ -37,7 +39,7 @@ def gradient_shap(
         vectors = word_vectors(loaded, batch)
         baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
         model.output = item.output
-        arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
+        arguments, target = model.arguments(batch), targets(loaded, batch, [item])
         noisy, chosen, position = _drawn(encoded.names[item.example], vectors, len(kinds), parameters)
         total = torch.zeros_like(vectors[0])
         at_once = max(1, batch_tokens // vectors.shape[1])
@@ -48,16 +50,19 @@ def gradient_shap(
             point = (source + position[rows, None, None].to(vectors) * step).requires_grad_(True)
             given = (argument.expand(len(point), *argument.shape[1:]) for argument in arguments)
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(model(point, *given)[:, target].sum(), point)
+                f = model(point, *given).index_select(1, target)
+                (gradient,) = torch.autograd.grad(f.sum(), point)
             total += (gradient * step).sum(0)
         with torch.no_grad():
-            f_input = float(model(vectors, *arguments)[0, target])
-        (values,) = per_token(loaded, batch, (total / parameters.samples).sum(-1)[None])
+            f = model(vectors, *arguments).index_select(1, target)
+        mean = (total / parameters.samples).sum(-1)[None]
+        found, f_input = to_host(mean.double(), f[0, 0].double())
+        (values,) = unpadded(loaded, batch, found)
         yield (
             index,
             Attribution(
                 values,
-                f_input,
+                float(f_input),
                 num_gradient_rows=parameters.samples,
                 num_forward_rows=1,
                 details={"baselines": kinds},
@@ -72,8 +77,6 @@ def _drawn(
     drawn, samples = stream("gradient_shap", example), parameters.samples
     chosen, position = drawn.integers(baselines, samples), drawn.uniform(samples)
     noise = parameters.noise * drawn.normal(samples, *vectors.shape[1:])
-    return (
-        vectors.cpu() + torch.from_numpy(noise).float(),
-        torch.from_numpy(chosen),
-        torch.from_numpy(position),
-    )
+    device = vectors.device
+    noisy = vectors + to_device(noise.astype(np.float32), device)
+    return noisy, to_device(chosen, device), to_device(position, device)

@@ -13,10 +13,11 @@ from xlwh.attribution.vectors import (
     VectorModel,
     baseline_vectors,
     batches,
-    per_token,
     targets,
+    unpadded,
     word_vectors,
 )
+from xlwh.models.batches import to_host
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
 from xlwh.study import DeepLift
@@ -47,8 +48,9 @@ def deeplift(
             ends = [
                 model(point, *arguments).gather(1, target[:, None])[:, 0] for point in (vectors, baseline)
             ]
-        f_input, f_baseline = (end.double().cpu().tolist() for end in ends)
-        rows = per_token(loaded, batch, found.sum(-1))
+        values, *told = to_host(found.sum(-1).double(), *(end.double() for end in ends))
+        f_input, f_baseline = (end.tolist() for end in told)
+        rows = unpadded(loaded, batch, values)
         for place, index in enumerate(chosen):
             yield (
                 index,

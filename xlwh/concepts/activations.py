@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, Batch, collate, plan
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, Batch, collate, plan, to_device, to_host
 from xlwh.models.hidden import states_at
 from xlwh.models.tokenize import NONE
 
@@ -149,18 +149,21 @@ def word_vectors(
             row_of = np.empty(len(encoded), dtype=np.int64)
             row_of[rows] = np.arange(len(rows))
             pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
+            found: list[Tensor] = []
+            known = {}
             for place in places:
-                shift = _shift(loaded, place)
+                shift, state = _shift(loaded, place), states[place.stack, place.layer]
                 # Nothing stands before the first sub-token that could predict it.
-                known = at[spans.first[at] + shift >= 0]
-                reasons[place][np.setdiff1d(at, known)] = "no_state"
-                state = states[place.stack, place.layer]
-                means, counts = _means(state, batch, shift)
+                known[place] = at[spans.first[at] + shift >= 0]
+                reasons[place][np.setdiff1d(at, known[place])] = "no_state"
+                found += _means(state, batch, shift)
+                found.append(_gather(state, spans, known[place], row_of, pad + shift, aggregation))
+            arrays = iter(to_host(*found))
+            for place in places:
+                means, counts, vectors = (next(arrays) for _ in range(3))
                 fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
                 sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
-                if len(known):
-                    found = _gather(state, spans, known, row_of, pad + shift, aggregation)
-                    _store(found, known, values[place], norms[place], reasons[place])
+                _store(vectors, known[place], values[place], norms[place], reasons[place])
             if progress is not None:
                 progress(len(rows))
     return {
@@ -212,7 +215,7 @@ def _gather(
     return means
 
 
-def _means(state: Tensor, batch: Batch, shift: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _means(state: Tensor, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
     """Mean states `[rows, width]` of sub-tokens that are not special, and how many they are, `[rows]`."""
     text = batch.attention_mask.bool() & ~batch.special
     moved = torch.zeros_like(text)
@@ -224,24 +227,22 @@ def _means(state: Tensor, batch: Batch, shift: int) -> tuple[NDArray[np.float32]
     counts = moved.sum(dim=1)
     # Not a product: padding may hold anything, NaN included, and zero times that is not zero.
     sums = state.masked_fill(~moved[..., None], 0).float().sum(dim=1)
-    means: NDArray[np.float32] = (sums / counts.clamp(min=1)[:, None]).cpu().numpy()
-    return means, counts.cpu().numpy().astype(np.int64)
+    return sums / counts.clamp(min=1)[:, None], counts
 
 
 def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
+    return to_device(values, like.device)
 
 
 def _store(
-    found: Tensor,
+    array: NDArray[np.float32],
     words: NDArray[np.int64],
     values: NDArray[np.float16],
     norms: NDArray[np.float32],
     reasons: NDArray[np.object_],
 ) -> None:
     """Write vectors, their lengths, and what is wrong with them into the arrays of all words."""
-    array = found.cpu().numpy()
-    highest = np.abs(array).max(axis=1)
+    highest = np.abs(array).max(axis=1, initial=0)
     finite, fits = np.isfinite(highest), highest <= HIGHEST
     reasons[words[~finite]] = "not_finite"
     reasons[words[finite & ~fits]] = "overflow"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
-from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.batches import Batch, collate, plan, to_device, to_host
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.outputs import output_scaled
@@ -115,31 +115,40 @@ def probabilities(
             batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
             shown = batch.input_ids
             if unperturbed is not None:
-                shown = shown.clone()
-                _at_tokens(shown, batch, [inputs.input_ids[inputs.row(row)] for row in rows.tolist()])
+                ids = [inputs.input_ids[inputs.row(row)] for row in rows.tolist()]
+                shown = torch.where(
+                    batch.attention_mask.bool(), _at_tokens(loaded, batch, ids, (), np.int64), shown
+                )
             vectors = embedding(shown)
             scaled: AbstractContextManager[None] = nullcontext()
             if multiplier is not None:
-                factors = torch.zeros_like(vectors)
-                _at_tokens(factors, batch, multiplier(rows))
+                width = vectors.shape[2:]
+                factors = _at_tokens(loaded, batch, multiplier(rows), width, np.bool_).to(vectors.dtype)
                 if normalised is None:
                     vectors = vectors * factors
                 else:
                     scaled = output_scaled(normalised, factors)
+            target = to_device(targets[rows], loaded.device)
             with scaled:
                 logits = _logits(loaded, batch, embedding, shown, vectors)
-            if not bool(torch.isfinite(logits).all()):
-                raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
-            target = torch.from_numpy(targets[rows]).to(loaded.device)
             chosen = logits.double().softmax(-1).gather(1, target[:, None])[:, 0]
-            found[rows] = chosen.cpu().numpy()
+            found[rows], finite = to_host(chosen, torch.isfinite(logits).all())
+            if not finite:
+                raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
     return found
 
 
-def _at_tokens(padded: Tensor, batch: Batch, values: Sequence[NDArray[Any]]) -> None:
-    """Put the values of each row's tokens, `[tokens, ...]`, where the batch has them in `padded` `[rows, length, ...]`."""
-    flat = torch.from_numpy(np.concatenate(values)).to(padded.device)
-    padded[batch.attention_mask.bool()] = flat.to(padded.dtype)
+def _at_tokens(
+    loaded: LoadedModel,
+    batch: Batch,
+    values: Sequence[NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: type,
+) -> Tensor:
+    """The values of each row's tokens, `[tokens, *shape]`, where the batch has them; zeros at padding: `[rows, length, *shape]`."""
+    padded = np.zeros((*batch.real.shape, *shape), dtype=dtype)
+    padded[batch.real] = np.concatenate(values)
+    return to_device(padded, loaded.device)
 
 
 def _logits(

@@ -21,7 +21,7 @@ from xlwh.errors import ModelError
 from xlwh.heads.players import Players, players_of
 from xlwh.heads.scores import gold_of
 from xlwh.heads.stack import Gates, stack_of
-from xlwh.models.batches import collate, padded_length, to_device
+from xlwh.models.batches import collate, padded_length, to_device, to_host
 from xlwh.models.tokenize import encode
 
 if TYPE_CHECKING:
@@ -165,9 +165,10 @@ class Engine:
                 current = current.clone()
                 current[index] = reader(logits, of[index])
             found[step] = current
-        values = torch.stack(found, dim=1).cpu().numpy() if found else np.zeros((len(examples), 0))
+        start, *made = to_host(whole, *([torch.stack(found, dim=1)] if found else []))
+        values = made[0] if made else np.zeros((len(examples), 0))
         values = np.where(np.arange(coalitions.shape[1])[None, :] < wanted[:, None], values, np.nan)
-        return whole.cpu().numpy(), values.astype(np.float32)
+        return start, values.astype(np.float32)
 
     def _order(self, changed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], list[int]]:
         """Changed rows sorted by their lowest changed layer, and how many have it at each layer or below."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from xlwh.heads.examples import keys_of
 from xlwh.heads.scores import NO_GOLD, gold_of
 from xlwh.models.attentions import attentions
-from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.batches import Batch, collate, plan, to_device, to_host
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.tokenize import encode
 
@@ -43,7 +43,7 @@ def gradient_importance(loaded: LoadedModel, encoded: Encoded, gold: Gold) -> Va
         with torch.enable_grad(), gated(model, gates):
             logits = model(**batch.inputs(loaded)).logits.float()
             (gradient,) = torch.autograd.grad(_losses(logits, gold, batch.rows).sum(), gates)
-        part = gradient.abs().double().cpu().numpy()
+        (part,) = to_host(gradient.abs().double())
         if found is None:
             found = np.zeros((len(encoded), *part.shape[1:]))
         found[batch.rows] = part
@@ -51,7 +51,7 @@ def gradient_importance(loaded: LoadedModel, encoded: Encoded, gold: Gold) -> Va
 
 
 def _losses(logits: Tensor, gold: Gold, rows: NDArray[np.int64]) -> Tensor:
-    classes = torch.from_numpy(gold.classes[rows]).to(logits.device)
+    classes = to_device(gold.classes[rows], logits.device)
     if not gold.tagging:
         return functional.cross_entropy(logits, classes, reduction="none")
     length = min(classes.shape[1], logits.shape[1])
@@ -85,7 +85,7 @@ def separator_attention(weights: Tensor, batch: Batch) -> Tensor:
     """1 where separators (added tokens but the first) get more than half of the attention: `[rows, heads]`."""
     first = batch.attention_mask.argmax(dim=1)
     separators = batch.special.clone()
-    separators[torch.arange(len(first)), first] = False
+    separators.scatter_(1, first[:, None], False)
     mass = (weights.float() * separators[:, None, None, :]).sum(dim=-1)
     return (_mean_over_queries(mass, batch) > 0.5).float()
 
@@ -109,9 +109,13 @@ def attention_looks(loaded: LoadedModel, encoded: Encoded, names: Sequence[str])
     with torch.inference_mode():
         for batch in _batches(loaded, encoded):
             attended = attentions(loaded, batch.inputs(loaded))
-            for site, weights in attended.weights.items():
-                for name in names:
-                    found[name][batch.rows, site] = LOOKS[name](weights, batch).cpu().numpy()
+            looks = {
+                (name, site): LOOKS[name](weights, batch)
+                for site, weights in attended.weights.items()
+                for name in names
+            }
+            for (name, site), values in zip(looks, to_host(*looks.values()), strict=True):
+                found[name][batch.rows, site] = values
     return found
 
 

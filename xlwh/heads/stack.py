@@ -174,7 +174,7 @@ class _LayeredRows:
     def __init__(self, stack: Layered, batch: Batch, repeated: Tensor) -> None:
         self._stack = stack
         mask = batch.attention_mask.bool()
-        seen = None if bool(mask.all()) else mask[:, None, None, :]
+        seen = None if batch.real.all() else mask[:, None, None, :]
         inputs = batch.inputs(stack._loaded)
         hidden = stack.embeddings(
             input_ids=inputs["input_ids"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan, to_host
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -45,7 +45,7 @@ def predict(
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
         for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
             batch = collate(loaded, encoded, rows, length)
-            logits[rows] = loaded.model(**batch.inputs(loaded)).logits.float().cpu().numpy()
+            (logits[rows],) = to_host(loaded.model(**batch.inputs(loaded)).logits.float())
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))
@@ -74,10 +74,10 @@ def predict_tokens(
         for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
             batch = collate(loaded, encoded, rows, length)
             output = loaded.model(**batch.inputs(loaded))
-            real = batch.attention_mask.bool()
             places = np.concatenate([np.arange(s.start, s.stop) for s in map(encoded.row, rows.tolist())])
-            for index, name in enumerate(outputs):
-                values = getattr(output, name)[real].float().cpu().numpy()
+            found_here = to_host(*(getattr(output, name).float() for name in outputs))
+            for index, padded in enumerate(found_here):
+                values = padded[batch.real]
                 whole = found[index]
                 if whole is None:
                     whole = np.zeros((len(encoded.input_ids), *values.shape[1:]), dtype=np.float32)

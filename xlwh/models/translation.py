@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan, to_host
 from xlwh.models.tagging import IGNORED
 from xlwh.models.tokenize import Encoded, encode
 
@@ -125,10 +125,10 @@ def written_logits(
                 continue
             scores = loaded.model(**batch.inputs(loaded)).logits.float()
             chosen = scores.gather(-1, batch.forced[0][..., None])[..., 0]
-            shares = (chosen - scores.logsumexp(dim=-1)).exp().tolist()
-            for row, values, share in zip(rows.tolist(), chosen.tolist(), shares, strict=True):
-                logits[row] = values[: len(forced[row])]
-                probabilities[row] = share[: len(forced[row])]
+            shares = (chosen - scores.logsumexp(dim=-1)).exp()
+            for row, values, share in zip(rows.tolist(), *to_host(chosen, shares), strict=True):
+                logits[row] = values[: len(forced[row])].tolist()
+                probabilities[row] = share[: len(forced[row])].tolist()
     return logits, probabilities
 
 

@@ -12,7 +12,7 @@ from captum.attr import GradientShap as Captum
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.gradient_shap import gradient_shap
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, per_token, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, unpadded, word_vectors
 from xlwh.draws import stream
 from xlwh.models import LoadedModel
 from xlwh.models.predict import predict
@@ -48,7 +48,7 @@ def test_it_is_captums_on_the_same_draws(
             target=item.target,
             additional_forward_args=model.arguments(batch),
         )
-        (values,) = per_token(loaded, batch, expected.sum(-1))
+        (values,) = unpadded(loaded, batch, expected.sum(-1).detach().double().numpy())
         np.testing.assert_allclose(found[index].values, values, rtol=1e-3, atol=1e-4 * np.abs(values).max())
 
 

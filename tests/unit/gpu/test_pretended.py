@@ -13,8 +13,10 @@ from pretend_gpu import (
     DOWNLOAD,
     READ,
     SHAPE,
+    SYNCHRONIZE,
     UPLOAD,
     DeviceMixError,
+    UnfinishedCopyError,
     pretend_gpu,
 )
 
@@ -136,6 +138,18 @@ def test_waits_are_counted_at_their_file_and_line(wait, kind):
         (where,) = {place for found, place in log.events if found == kind}
     assert where == (f"tests/{HERE}", wait.__code__.co_firstlineno)
     assert f"{HERE}:{where[1]}" in log.table()
+
+
+def test_copies_on_their_way_are_not_to_be_read():
+    with pretend_gpu() as log:
+        x = torch.arange(3.0, device="cuda")
+        arriving = [part.to("cpu", non_blocking=True) for part in (x, x + 1)]
+        assert log.waits == 0
+        with pytest.raises(UnfinishedCopyError):
+            arriving[0].numpy()
+        torch.cuda.current_stream().synchronize()
+        np.testing.assert_array_equal(arriving[1].numpy(), [1, 2, 3])
+        assert log.waits == log.count(SYNCHRONIZE) == 1
 
 
 def test_nothing_is_counted_where_nothing_waits():
