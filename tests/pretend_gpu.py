@@ -107,6 +107,8 @@ class Log:
     """Of the tensors that are on it now."""
     peak_bytes: int = 0
     capacity: int | None = None
+    refused: int = 0
+    """Allocations beyond the capacity."""
     events: Counter[tuple[str, Place]] = field(default_factory=Counter)
     """(kind, file and line of the project that made it happen) -> how often."""
     through: dict[tuple[str, Place], Place] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class Log:
         """Forget what was counted; memory stays as it is."""
         self.kernels = self.upload_bytes = self.download_bytes = 0
         self.peak_bytes = self.live_bytes
+        self.refused = 0
         self.files.clear()
         self.events.clear()
         self.through.clear()
@@ -181,6 +184,7 @@ class _State:
             return tensor
         log, size = self.log, storage.nbytes()
         if log.capacity is not None and log.live_bytes + size > log.capacity:
+            log.refused += 1
             raise torch.OutOfMemoryError(
                 f"CUDA out of memory. Tried to allocate {size} bytes. GPU 0 has a total capacity of {log.capacity} "
                 f"bytes of which {log.capacity - log.live_bytes} bytes is free."
@@ -463,6 +467,9 @@ def _cuda_module(state: _State) -> Iterator[None]:
         total = 2**36 if log.capacity is None else log.capacity
         return total - log.live_bytes, total
 
+    def reset_peak(*_: Any) -> None:
+        log.peak_bytes = log.live_bytes
+
     def synchronize(*_: Any) -> None:
         state.event(SYNCHRONIZE)
         state.in_flight.clear()
@@ -478,6 +485,7 @@ def _cuda_module(state: _State) -> Iterator[None]:
         "current_stream": lambda *_: SimpleNamespace(synchronize=synchronize),
         "empty_cache": lambda: None,
         "mem_get_info": free,
+        "reset_peak_memory_stats": reset_peak,
         "memory_allocated": lambda *_: log.live_bytes,
         "memory_reserved": lambda *_: log.live_bytes,
         "max_memory_allocated": lambda *_: log.peak_bytes,

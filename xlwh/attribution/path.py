@@ -12,7 +12,8 @@ from xlwh.attribution.base import Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.attribution.vectors import by_output, explained
 from xlwh.errors import ModelError
-from xlwh.models.batches import collate, plan, to_device, to_host
+from xlwh.models.batches import collate, to_device, to_host
+from xlwh.models.fitting import each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
@@ -51,10 +52,15 @@ class PathModel:
         lengths = self._encoded.lengths[examples]
         values: dict[int, Value] = {}
         for members in by_output([self._items[item] for item, _ in points]):
-            for places, length in plan(lengths[members], self._loaded.max_length, self._batch_tokens):
+
+            def compute(
+                places: NDArray[np.int64], length: int, members: NDArray[np.int64] = members
+            ) -> list[Value]:
                 chosen = members[places]
-                batch = self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
-                values.update(zip(chosen.tolist(), batch, strict=True))
+                return self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
+
+            for places, batch in each_batch(self._loaded, lengths[members], compute, self._batch_tokens):
+                values.update(zip(members[places].tolist(), batch, strict=True))
         return [values[k] for k in range(len(points))]
 
     def _batch(

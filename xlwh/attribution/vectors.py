@@ -5,8 +5,9 @@ Everything that is not a word vector (mask, positions, token types, a decoder's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,24 +17,36 @@ from torch import Tensor, nn
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
-from xlwh.models.batches import Batch, collate, plan, to_device, to_host
+from xlwh.models.batches import Batch, collate, to_device, to_host
+from xlwh.models.fitting import each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
 
+T = TypeVar("T")
 
-def batches(
-    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], batch_tokens: int
-) -> Iterator[tuple[list[int], Batch]]:
-    """(positions in `items`, batch of their examples): every item once, at most `batch_tokens` padded sub-tokens.
 
-    The items of a batch explain the same output.
+def in_batches(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    batch_tokens: int,
+    compute: Callable[[list[int], Batch], Iterator[T]],
+) -> Iterator[T]:
+    """What `compute(positions in items, batch of their examples)` yields for batches of all items.
+
+    A batch has at most `batch_tokens` padded sub-tokens, and its items explain the same output. Nothing is yielded of one
+    that does not fit the device: it is computed again in halves (`xlwh.models.fitting`).
     """
     examples = np.array([item.example for item in items], dtype=np.int64)
     for members in by_output(items):
-        for places, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+
+        def part(places: NDArray[np.int64], length: int, members: NDArray[np.int64] = members) -> list[T]:
             chosen = members[places]
-            yield chosen.tolist(), collate(loaded, encoded, examples[chosen], length)
+            return list(compute(chosen.tolist(), collate(loaded, encoded, examples[chosen], length)))
+
+        for _, made in each_batch(loaded, encoded.lengths[examples[members]], part, batch_tokens):
+            yield from made
 
 
 def by_output(items: Sequence[Item]) -> list[NDArray[np.int64]]:
@@ -112,7 +125,8 @@ def without(
     left = loaded.family.padding_side == "left"
     values = np.zeros(len(points))
     for members in by_output([items[index] for index, _ in points]):
-        for chosen, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+
+        def part(chosen: NDArray[np.int64], length: int, members: NDArray[np.int64] = members) -> None:
             rows = members[chosen]
             batch = collate(loaded, encoded, examples[rows], length)
             replaced = np.zeros((len(rows), length), dtype=np.bool_)
@@ -126,6 +140,8 @@ def without(
                     output = loaded.model(**batch.inputs(loaded))
                 f = explained(loaded, batch, output, [items[points[point][0]] for point in rows.tolist()])
             (values[rows],) = to_host(f.double())
+
+        deque(each_batch(loaded, encoded.lengths[examples[members]], part, batch_tokens), maxlen=0)
     return values
 
 

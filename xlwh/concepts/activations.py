@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, Batch, collate, plan, to_device, to_host
+from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.hidden import states_at
 from xlwh.models.tokenize import NONE
 
@@ -122,8 +123,8 @@ def word_vectors(
     spans: Spans,
     places: Sequence[Place],
     aggregation: Aggregation = "last",
-    batch_tokens: int = BATCH_TOKENS,
-    batch_rows: int = BATCH_ROWS,
+    batch_tokens: int | None = None,
+    batch_rows: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Place, Vectors]:
     """The vectors of all words of `spans` at every place, rounded to half precision.
@@ -140,32 +141,36 @@ def word_vectors(
     averaged = {place: np.zeros(len(encoded), dtype=np.int64) for place in places}
     examples = np.unique(spans.example[usable])
     chosen = {(place.stack, place.layer) for place in places}
+
+    def compute(members: NDArray[np.int64], length: int) -> None:
+        rows = examples[members]
+        batch = collate(loaded, encoded, rows, length)
+        states = states_at(loaded, _inputs(loaded, batch, places), chosen)
+        at = np.flatnonzero(usable & np.isin(spans.example, rows))
+        row_of = np.empty(len(encoded), dtype=np.int64)
+        row_of[rows] = np.arange(len(rows))
+        pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
+        found: list[Tensor] = []
+        known = {}
+        for place in places:
+            shift, state = _shift(loaded, place), states[place.stack, place.layer]
+            # Nothing stands before the first sub-token that could predict it.
+            known[place] = at[spans.first[at] + shift >= 0]
+            reasons[place][np.setdiff1d(at, known[place])] = "no_state"
+            found += _means(state, batch, shift)
+            found.append(_gather(state, spans, known[place], row_of, pad + shift, aggregation))
+        arrays = iter(to_host(*found))
+        for place in places:
+            means, counts, vectors = (next(arrays) for _ in range(3))
+            fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
+            sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
+            _store(vectors, known[place], values[place], norms[place], reasons[place])
+
     with torch.inference_mode():
-        for members, length in plan(encoded.lengths[examples], loaded.max_length, batch_tokens, batch_rows):
-            rows = examples[members]
-            batch = collate(loaded, encoded, rows, length)
-            states = states_at(loaded, _inputs(loaded, batch, places), chosen)
-            at = np.flatnonzero(usable & np.isin(spans.example, rows))
-            row_of = np.empty(len(encoded), dtype=np.int64)
-            row_of[rows] = np.arange(len(rows))
-            pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
-            found: list[Tensor] = []
-            known = {}
-            for place in places:
-                shift, state = _shift(loaded, place), states[place.stack, place.layer]
-                # Nothing stands before the first sub-token that could predict it.
-                known[place] = at[spans.first[at] + shift >= 0]
-                reasons[place][np.setdiff1d(at, known[place])] = "no_state"
-                found += _means(state, batch, shift)
-                found.append(_gather(state, spans, known[place], row_of, pad + shift, aggregation))
-            arrays = iter(to_host(*found))
-            for place in places:
-                means, counts, vectors = (next(arrays) for _ in range(3))
-                fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
-                sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
-                _store(vectors, known[place], values[place], norms[place], reasons[place])
+        tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
+        for members, _ in each_batch(loaded, encoded.lengths[examples], compute, tokens, batch_rows):
             if progress is not None:
-                progress(len(rows))
+                progress(len(members))
     return {
         place: Vectors(values[place], norms[place], reasons[place], sentences[place], averaged[place])
         for place in places

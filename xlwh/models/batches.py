@@ -55,10 +55,10 @@ class Batch:
         return loaded.family.teacher_forced(loaded.model, inputs, *self.forced)
 
 
-def padded_length(length: int, limit: int) -> int:
-    """Smallest bucket that holds `length`: multiples of 8 up to 64, then steps of an eighth to a quarter."""
+def padded_length(length: int, limit: int, parts: int = 8) -> int:
+    """Smallest bucket that holds `length`: multiples of 8 up to 8 `parts`, then steps of 1 / `parts` to twice that."""
     step = 8
-    while step * 8 < length:
+    while step * parts < length:
         step *= 2
     return min(-(-length // step) * step, max(limit, length))
 
@@ -68,14 +68,15 @@ def plan(
     limit: int,
     batch_tokens: int = BATCH_TOKENS,
     batch_rows: int = BATCH_ROWS,
+    parts: int = 8,
 ) -> list[tuple[NDArray[np.int64], int]]:
     """Batches as (examples, padded length), longest first, so that the largest memory need shows at once.
 
     Every example is in exactly one batch; a batch has at most `batch_rows` rows and `batch_tokens` padded
-    sub-tokens, but always at least one row.
+    sub-tokens, but always at least one row. `parts`: see `padded_length`.
     """
     values = np.asarray(lengths, dtype=np.int64)
-    padded = np.array([padded_length(int(value), limit) for value in values], dtype=np.int64)
+    padded = np.array([padded_length(int(value), limit, parts) for value in values], dtype=np.int64)
     batches = []
     for size in np.unique(padded)[::-1].tolist():
         members = np.flatnonzero(padded == size)
