@@ -223,7 +223,7 @@ def _lig_launch() -> float:
 def lig_adaptive(size: int = 12) -> Figures:
     loaded, examples = classifier(scale=6), encoded(size)
     with watched(loaded.model, "forward") as watch:
-        rows = _lig(loaded, examples, tolerance=0.01, max_rows=400)
+        rows = _lig(loaded, examples, tolerance=1e-4, max_rows=400)
     return _figures(watch, rows, _lig_launch())
 
 
