@@ -70,7 +70,7 @@ class Stack(Protocol):
 
 def stack_of(loaded: LoadedModel, dtype: torch.dtype) -> Stack:
     """The model in `dtype`, taken apart if its layout is BERT's."""
-    if loaded.family.name in ("bert", "roberta") and not base_model(loaded.model).config.is_decoder:
+    if loaded.family.bert_layout and not base_model(loaded.model).config.is_decoder:
         return Layered(loaded, dtype)
     return Whole(loaded, dtype)
 

@@ -11,6 +11,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from xlwh.errors import ModelError
+from xlwh.jsons import read_object
 from xlwh.models.families import Family, family_of
 from xlwh.models.labels import LABELLED, classes
 from xlwh.models.loaded import LoadedModel
@@ -123,7 +124,9 @@ def _config(pin: Pin) -> Any:
     refuse_absurd(pin.key, pin.folder)
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(
+                pin.folder, local_files_only=True, trust_remote_code=False, **_renamed(pin)
+            )
     except Exception as error:  # configurations check their entries in ways of their own
         reason = " ".join(str(error).split())
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {reason}") from None
@@ -133,18 +136,22 @@ def _config(pin: Pin) -> Any:
             f"Model `{pin.key}`: {pin.folder}/config.json has `position_embedding_type` = `{positions}`: relative "
             "positions, which transformers 5 no longer computes. The model would be another one."
         )
-    changed = [entry for entry in family.no_encoder if getattr(config, entry, False)]
-    if changed:
-        raise ModelError(
-            f"Model `{pin.key}`: {pin.folder}/config.json has `{changed[0]}` = `{getattr(config, changed[0])}`, which "
-            f"makes another architecture of {pin.model_type}: its tokens would see the ones before them only. Set it "
-            "to `false` if the checkpoint was trained as an encoder; others are not supported."
-        )
+    try:
+        family.require_described(config)
+    except ModelError as error:
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json {error}") from None
     try:
         family.max_positions(config)
     except ModelError as error:
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
     return config
+
+
+def _renamed(pin: Pin) -> dict[str, Any]:
+    """Entries of config.json that transformers has by another name, and would pass over: by that name."""
+    said = read_object(pin.folder / "config.json", ModelError, f"Model `{pin.key}`: ")
+    names = family_of(pin.model_type).renamed
+    return {new: said[old] for old, new in names if old in said and new not in said}
 
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
@@ -226,6 +233,7 @@ def _from_pretrained(
                 return_dict=True,
                 # Else the shapes are only written to a log; `refuse_other_weights` names them.
                 ignore_mismatched_sizes=True,
+                **_renamed(pin),
                 **overrides,
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files

@@ -22,24 +22,30 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-HEADS = (
-    r"cls\.(predictions|seq_relationship)\..+",
-    r"(lm_head|classifier|classification_head)(\.(dense|layer_norm|decoder|out_proj))?\.(weight|bias)",
-    r"(qa_outputs|score)\.(weight|bias)",
-    r"qa_outputs\.(start_logits|end_logits|answer_class)\..+",
-    r"pred_layer\.proj\.(weight|bias)",
-    r"sequence_summary\.summary\.(weight|bias)",
-)
-"""Names of the weights of heads, in full: what a new head replaces, and what a bare encoder does not have."""
 LANGUAGE_MODEL_HEADS = (
     r"cls\.(predictions|seq_relationship)\..+",
     r"lm_head(\.(dense|layer_norm|decoder))?\.(weight|bias)",
     r"pred_layer\.proj\.(weight|bias)",
+    r"(vocab_transform|vocab_layer_norm|vocab_projector)\.(weight|bias)",  # DistilBERT
+    r"(generator_predictions|discriminator_predictions|generator_lm_head)\..+",  # ELECTRA
+    r"(lm_predictions|mask_predictions)\..+",  # DeBERTa
+    r"predictions\.(bias|(dense|decoder|LayerNorm)\..+)|sop_classifier\..+",  # ALBERT
+    r"(head\.(dense|norm)|decoder)\.(weight|bias)",  # ModernBERT
+    r"embed_out\.weight",  # GPT-NeoX
+    r"final_logits_bias",  # mBART
 )
-"""Those of them that a checkpoint used as a bare encoder leaves out."""
+"""Heads of language models, and what these are trained with beside: a checkpoint used as a bare body leaves them out."""
+HEADS = (
+    *LANGUAGE_MODEL_HEADS,
+    r"(classifier|classification_head)(\.(dense|out_proj))?\.(weight|bias)",
+    r"(qa_outputs|score|pre_classifier|dense)\.(weight|bias)",
+    r"qa_outputs\.(start_logits|end_logits|answer_class)\..+",
+    r"sequence_summary\.summary\.(weight|bias)",
+)
+"""Names of the weights of heads, in full: what a new head replaces, and what a bare encoder does not have."""
 NEXT_SENTENCE = (r"cls\.seq_relationship\.(weight|bias)",)
 """BERT's second head, which its language model has no place for."""
-POOLER = (r"(.+\.)?pooler\.dense\.(weight|bias)",)
+POOLER = (r"(.+\.)?pooler(\.dense)?\.(weight|bias)",)
 """The pooler of an encoder: read by classifiers of whole texts only, so others have none, or one that nothing reads."""
 DECODER = (r"(transformer\.)?decoder\..+",)
 """What a tagger on a text-to-text model's encoder leaves out."""
@@ -152,7 +158,7 @@ def _may_be_left_out(name: str, tensor: Tensor, model: PreTrainedModel, new_head
         return _same_frequencies(tensor, model)
     if new_head and _matches(name, HEADS):
         return True
-    if new_head and family_of(model).name == "t5" and _matches(name, DECODER):
+    if new_head and family_of(model).decoder_input is not None and _matches(name, DECODER):
         return not any(_matches(other, DECODER) for other in model.state_dict())
     return model.base_model is model and _matches(name, LANGUAGE_MODEL_HEADS)
 
