@@ -329,12 +329,13 @@ def make_checkpoint(
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """checkpoint(model_type, head): folder of a tiny model, made once a session; copy it before changing it."""
+    """checkpoint(model_type, head, ...entries of its configuration): folder of a tiny model, made once a session; copy it before changing it."""
     root = tmp_path_factory.mktemp("checkpoints")
 
-    def folder(model_type: str, head: str | None = None) -> Path:
-        made = root / f"{model_type}-{'default' if head is None else head or 'bare'}"
-        return made if made.is_dir() else make_checkpoint(model_type, made, head)
+    def folder(model_type: str, head: str | None = None, **entries: Any) -> Path:
+        named = "-".join(f"{name}-{value}" for name, value in sorted(entries.items()))
+        made = root / f"{model_type}-{'default' if head is None else head or 'bare'}{named and '-' + named}"
+        return made if made.is_dir() else make_checkpoint(model_type, made, head, **entries)
 
     return folder
 

@@ -2,8 +2,8 @@
 
 `Layered` runs encoders of BERT's layout (BERT, RoBERTa, XLM-R) layer by layer and keeps, for every row, what enters
 each layer and the heads' outputs there, which lie before the gates. Closing a gate in layer l then costs layer l's
-output projection and feed-forward block and the layers above it. `Whole` answers the same calls for every other
-family with full forward passes.
+output projection and feed-forward block and the layers above it. `Prefix` (xlwh/heads/prefix.py) does so for other
+families by calling their layers, and `Whole` answers the same calls with full forward passes where that cannot be.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xlwh.errors import ModelError
+from xlwh.heads.prefix import Prefix
 from xlwh.models.families.base import base_model
 from xlwh.models.gates import gated
 
@@ -69,10 +70,11 @@ class Stack(Protocol):
 
 
 def stack_of(loaded: LoadedModel, dtype: torch.dtype) -> Stack:
-    """The model in `dtype`, taken apart if its layout is BERT's."""
+    """The model in `dtype`, taken apart as far as its architecture can be."""
     if loaded.family.bert_layout and not base_model(loaded.model).config.is_decoder:
         return Layered(loaded, dtype)
-    return Whole(loaded, dtype)
+    model = _in(loaded, dtype)
+    return Prefix.of(loaded, model) or Whole(loaded, model)
 
 
 def _in(loaded: LoadedModel, dtype: torch.dtype) -> Any:
@@ -235,9 +237,9 @@ def _joined(parts: list[Tensor]) -> Tensor:
 class Whole:
     """Any family with gates, by full forward passes."""
 
-    def __init__(self, loaded: LoadedModel, dtype: torch.dtype) -> None:
+    def __init__(self, loaded: LoadedModel, model: Any) -> None:
         self.loaded = loaded
-        self.model = _in(loaded, dtype)
+        self.model = model
         sites = loaded.family.attention_sites(self.model)
         self.num_layers, self.num_heads = len(sites), sites[0].num_heads
 
