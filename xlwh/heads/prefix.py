@@ -20,7 +20,7 @@ from xlwh.models.gates import gate
 from xlwh.models.hooks import on_call
 
 if TYPE_CHECKING:
-    from xlwh.heads.stack import Gates
+    from xlwh.heads.walks import Gates
     from xlwh.models.batches import Batch
     from xlwh.models.families import AttentionSite, Layer
     from xlwh.models.loaded import LoadedModel

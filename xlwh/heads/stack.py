@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,54 +19,13 @@ from torch.nn import functional
 
 from xlwh.errors import ModelError
 from xlwh.heads.prefix import Prefix
+from xlwh.heads.walks import Gates, Stack
 from xlwh.models.families.base import base_model
 from xlwh.models.gates import gated
 
 if TYPE_CHECKING:
     from xlwh.models.batches import Batch
     from xlwh.models.loaded import LoadedModel
-
-
-@dataclass(frozen=True)
-class Gates:
-    """Gates of some rows of a batch."""
-
-    heads: Tensor
-    """`[rows, layers, heads]`"""
-    mlps: Tensor | None
-    """`[rows, layers]`; None where all feed-forward blocks stay."""
-
-
-class Rows(Protocol):
-    """A batch of rows in memory, each at some coalition."""
-
-    @property
-    def logits(self) -> Tensor:
-        """Logits of the whole model, one row per example of the batch (not yet repeated for its rows)."""
-        ...
-
-    def move(self, order: Tensor, reach: list[int], gates: Gates) -> Tensor:
-        """Logits after the rows `order` got new gates.
-
-        They are sorted by the lowest layer whose gates changed; `reach[l]` rows have it at layer l or below. `gates`
-        are those of the rows in `order`.
-        """
-        ...
-
-
-class Stack(Protocol):
-    """A model that can hold batches of rows."""
-
-    num_layers: int
-    num_heads: int
-
-    def rows(self, batch: Batch, repeated: Tensor) -> Rows:
-        """All gates open: row i of the result is example `repeated[i]` of the batch."""
-        ...
-
-    def row_bytes(self, length: int) -> int:
-        """Memory that one row of `length` sub-tokens takes."""
-        ...
 
 
 def stack_of(loaded: LoadedModel, dtype: torch.dtype) -> Stack:

@@ -48,13 +48,17 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
+    dtype: torch.dtype = getattr(torch, options.dtype)
+    if pin.adapter is None:
+        model, report = _from_pretrained(_class(pin), pin, options, dtype)
+        refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
+    else:
+        model = _with_adapter(pin, options).to(dtype=dtype)
+        config = model.config
+    _refuse_not_finite(pin, model)
     labels = None
     if pin.task in LABELLED:
         labels = classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
-    dtype: torch.dtype = getattr(torch, options.dtype)
-    model, report = _from_pretrained(_class(pin), pin, options, dtype)
-    _refuse_not_finite(pin, model)
-    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -70,6 +74,25 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     )
 
 
+def _with_adapter(pin: Pin, options: Model) -> Any:
+    """The base with its adapter merged, float32."""
+    from xlwh.models.adapters import merged, num_outputs
+
+    assert pin.adapter is not None
+    count = num_outputs(pin.key, pin.adapter)
+    overrides: dict[str, Any] = {}
+    if count is not None:
+        given = options.labels if options.labels is not None and len(options.labels) == count else None
+        overrides = {"num_labels": count} if given is None else _outputs(given)
+    # What is drawn here at random, the adapter has to bring.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base, report = _from_pretrained(_class(pin), pin, options, torch.float32, **overrides)
+    refuse_other_weights(pin.key, base, weight_files(pin.key, pin.folder), report, new_head=True)
+    drawn = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return merged(pin, base, frozenset(drawn))
+
+
 def load_trainable(
     pin: Pin,
     options: Model,
@@ -83,6 +106,11 @@ def load_trainable(
     The head and the pooler are drawn from `seed` where the checkpoint has none that fits, and its former head is left
     out; ModelError where any other weight would be. The caller's random state is left as it was.
     """
+    if pin.adapter is not None:
+        raise ModelError(
+            f"Model `{pin.key}` has an adapter, and cannot be fine-tuned further as it is. Merge it into its base once "
+            "(peft: `model.merge_and_unload().save_pretrained(folder)`) and name that folder as `path`."
+        )
     family = family_of(_config(pin))
     tokenizer = _tokenizer(pin, family)
     # The generator that initialises weights is the CPU's: models are built there and moved afterwards.

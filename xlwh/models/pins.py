@@ -110,6 +110,8 @@ class Pin:
     config_hash: str
     """SHA-256 over the names and bytes of the files that say how the model is made (MODEL_FILES)."""
     folder: Path
+    adapter: Path | None = None
+    """Folder of the adapter that is merged into it on load; the hashes and the architecture are those of both."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -384,10 +386,10 @@ def _refuse_adapter(key: str, folder: Path) -> None:
     found = sorted(file.name for file in folder.iterdir() if _matches(file.name, ADAPTERS))
     if found:
         raise ModelError(
-            f"Model `{key}`: {folder} holds an adapter ({', '.join(found)}). Adapters are not supported: whether one is "
-            "applied would depend on the packages installed. Merge it into its base once (peft: "
-            "`model.merge_and_unload().save_pretrained(folder)`) and name that folder, or move the adapter's files "
-            "elsewhere to use the base alone."
+            f"Model `{key}`: {folder} holds an adapter ({', '.join(found)}). Adapters are not supported in "
+            "the folder of a base: whether one is applied would depend on the packages installed. Move its files to a folder "
+            f'of their own; the base with the adapter is then `adapter = "..."` under `[models.{key}]`, beside the base\'s '
+            "`path` or `hub`."
         )
 
 

@@ -17,7 +17,8 @@ from xlwh.attribution.vectors import explained, word_vectors
 from xlwh.draws import stream
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
-from xlwh.heads.stack import Gates, stack_of
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
 from xlwh.models.attentions import attentions
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places

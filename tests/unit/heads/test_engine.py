@@ -11,7 +11,8 @@ from xlwh.errors import ModelError
 from xlwh.heads import engine as engine_module
 from xlwh.heads.engine import Engine, check_precision
 from xlwh.heads.players import players_of
-from xlwh.heads.stack import Gates, stack_of
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
 from xlwh.models.batches import collate
 from xlwh.models.gates import gated
 from xlwh.models.tokenize import encode
