@@ -83,9 +83,15 @@ OTHER_WEIGHTS = {
     "distributed_config": "weights in parts for several devices. Save the whole model with `save_pretrained`",
 }
 """Keys of configuration files that make the loaded weights other ones than those of the safetensors files."""
-_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "num_decoder_layers")
+_LAYERS = (
+    *("num_hidden_layers", "n_layers", "n_layer", "num_layers", "num_decoder_layers"),
+    *("encoder_layers", "decoder_layers"),
+)
 _MOST_LAYERS = 10_000
-_WIDTHS = ("vocab_size", "n_words", "hidden_size", "d_model", "emb_dim", "intermediate_size", "d_ff")
+_WIDTHS = (
+    *("vocab_size", "n_words", "hidden_size", "d_model", "emb_dim", "intermediate_size", "d_ff"),
+    *("n_embd", "dim", "hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
+)
 """Sizes in a configuration that are a dimension of some weight."""
 _LARGEST = 2**40
 """A number in a configuration beyond this is no size of a model."""
