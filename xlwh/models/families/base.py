@@ -144,6 +144,8 @@ class Family:
     """Text between the segments of a pair, where tokenizers of the family put no special token there."""
     no_encoder: tuple[str, ...] = ()
     """Entries of a configuration that would make something else than an encoder of an encoder."""
+    language_tokens: bool = False
+    """Whether a text and its translation begin or end with the token of their language."""
     renamed: tuple[tuple[str, str], ...] = ()
     """Entries of configurations made by the family's own code, and what transformers calls them."""
     reading_attention: AttentionKind = "encoder"

@@ -168,6 +168,7 @@ MBART = Family(
     embedding="encoder.embed_tokens",
     embedding_norm="encoder.layernorm_embedding",
     decoder_input="rotated",
+    language_tokens=True,
     reading_attention="cross",
 )
 M2M100 = replace(MBART, name="m2m_100", model_types=("m2m_100",), embedding_norm=None, decoder_input="start")
