@@ -50,15 +50,15 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     tokenizer = _tokenizer(pin, family)
     dtype: torch.dtype = getattr(torch, options.dtype)
     if pin.adapter is None:
+        labels = _labels(pin, config, options)
         model, report = _from_pretrained(_class(pin), pin, options, dtype)
+        _refuse_not_finite(pin, model)
         refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
     else:
         model = _with_adapter(pin, options).to(dtype=dtype)
+        _refuse_not_finite(pin, model)
         config = model.config
-    _refuse_not_finite(pin, model)
-    labels = None
-    if pin.task in LABELLED:
-        labels = classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
+        labels = _labels(pin, config, options)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -72,6 +72,12 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
         device=device,
         max_length=_max_length(options, family, config),
     )
+
+
+def _labels(pin: Pin, config: Any, options: Model) -> tuple[str, ...] | None:
+    if pin.task not in LABELLED:
+        return None
+    return classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
 
 
 def _with_adapter(pin: Pin, options: Model) -> Any:
