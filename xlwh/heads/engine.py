@@ -20,7 +20,8 @@ from torch import Tensor
 from xlwh.errors import ModelError
 from xlwh.heads.players import Players, players_of
 from xlwh.heads.scores import gold_of
-from xlwh.heads.stack import Gates, stack_of
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
 from xlwh.models.batches import collate, padded_length, to_device, to_host
 from xlwh.models.fitting import fitted, free_bytes
 from xlwh.models.tokenize import encode

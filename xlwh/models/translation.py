@@ -33,6 +33,15 @@ def sources(examples: pl.DataFrame) -> pl.DataFrame:
     return examples.with_columns(pl.lit(None, pl.String).alias("text_pair"))
 
 
+def _require_no_languages(loaded: LoadedModel) -> None:
+    if loaded.family.language_tokens:
+        raise ModelError(
+            f"Model `{loaded.key}` ({loaded.config.model_type}) marks the language of each text by a token, and its tokenizer "
+            "gives all texts the same one. What it writes would be in no certain language: translations by such models are not "
+            "supported. Its activations, heads and attributions are."
+        )
+
+
 @dataclass(frozen=True)
 class Translations(Encoded):
     """Source texts, with the sub-tokens of their translations in `forced`, end tokens included."""
@@ -50,6 +59,7 @@ def encode_translations(
     """
     if base.task != "translation":
         raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
+    _require_no_languages(base)
     source = encode(base, sources(examples))
     target = encode(base, sources(examples.with_columns(text=pl.col("text_pair"))))
     known = {field.name: getattr(source, field.name) for field in fields(source)}
@@ -167,6 +177,7 @@ def translate(
 
     if loaded.task != "translation":
         raise ModelError(f"Model `{loaded.key}` has no text-to-text head.")
+    _require_no_languages(loaded)
     model: Any = loaded.model
     configuration: Any = GenerationConfig
     settings = configuration(
