@@ -23,7 +23,7 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
-from xlwh.store.objects import all_at_hand, at_hand, is_there, stored
+from xlwh.store.objects import all_at_hand, at_hand, behind, is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.slots import Entry, Slot, contract
@@ -194,12 +194,13 @@ class Checker:
         places = [f"tables/{table}" for table in sorted(self.tables)] or ["tables"]
         # Before the manifest is asked: a file that is committed meanwhile is no orphan.
         paths = sorted(path for place in places for path in self._below(place))
-        known = self._manifest.files()
+        known, has_copies = self._manifest.files(), behind(self._root) is not None
         for path in paths:
             file = path.relative_to(self._root).as_posix()
             if not path.name.startswith(UNFINISHED):
                 state = known.get(file)
-                if state is None or state.removed:
+                # A copy of what another machine's `gc` took out of the store is a copy still.
+                if state is None or (state.removed and not has_copies):
                     yield Finding("orphan_file", file, "no commit names it; `xlwh gc` removes it")
 
     def _below(self, place: str) -> list[Path]:

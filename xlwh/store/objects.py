@@ -153,8 +153,13 @@ def is_there(root: Path | str, file: str, size_bytes: int) -> bool:
     objects = stored(Path(root), file)
     if objects is None or objects.size_of(file) != size_bytes:
         return False
-    # A copy that was cut short is no copy.
-    remove(objects.root / file)
+    if (objects.root / file).is_file() and not is_file_of(objects.root / file, size_bytes):
+        # A copy that was cut short is no copy. It is replaced: another process may have just made a whole one of it, and be
+        # about to read that.
+        try:
+            objects.bring(file, again=True)
+        except FileNotFoundError:
+            return False
     return True
 
 

@@ -43,6 +43,7 @@ from xlwh.store.files import make_folder, path_beside, publish, remove_folder, s
 from xlwh.store.manifest import NewFile
 from xlwh.store.objects import at_hand
 from xlwh.store.rewrite import Pending, rewrite
+from xlwh.store.write import take_back, taken_back
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep.names import Renaming, What, known, model_of, renamed_study
@@ -141,12 +142,12 @@ class Renamer:
             for number, step in enumerate(STEPS.values()):
                 progress(step.name, number, len(STEPS))
                 self._rename(step, after, pending)
-            progress("all steps", len(STEPS), len(STEPS))
-            return pending.publish()
         except XlwhError:
-            for file in self._written:
-                (self.warehouse.root / file.file).unlink(missing_ok=True)
+            take_back(self.warehouse.root, self._written)
             raise
+        progress("all steps", len(STEPS), len(STEPS))
+        with taken_back(self.warehouse.root, self.warehouse.manifest, self._written):
+            return pending.publish()
 
     def _rename(self, step: Step, after: Planner, pending: Pending) -> None:
         left = {entry.slot: entry for entry in entries_of(self._before, step)}
