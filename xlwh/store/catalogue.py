@@ -40,7 +40,8 @@ from xlwh.store.kept import (
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
-from xlwh.store.objects import is_gone
+from xlwh.store.reading import is_lost
+from xlwh.store.segments import COLUMN, count_in
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.views import METRICS, Definitions, Macro, Sources, View
 from xlwh.tables import TABLES
@@ -336,7 +337,7 @@ def make_files_view(
     """
     table = view.rpartition(".")[2]
     for entry in entries:
-        if is_gone(root, entry.file, entry.size_bytes):
+        if is_lost(root, entry):
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(table, entries)}")
@@ -354,15 +355,51 @@ def _files_view(table: str, entries: Sequence[Entry]) -> str:
     nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
     if not entries:
         return f"select {nothing} where false"
-    read = paths(entry.file for entry in entries)
-    # The folder names prune files before one is opened; the values are those of the columns inside.
-    options = "hive_partitioning = true, hive_types_autocast = false"
-    if {entry.version for entry in entries} == {TABLES[table].version}:
-        return f"select {names} from read_parquet({read}, {options}) where {HERE}"
     # Files of an earlier contract stay readable until they are computed again: absent columns are NULL.
+    is_outdated = {entry.version for entry in entries} != {TABLES[table].version}
+    more, chosen = (", union_by_name = true", "*") if is_outdated else ("", names)
+    read = [f"select {nothing} where false"] if is_outdated else []
+    if files := [entry.file for entry in entries if entry.segment is None]:
+        # The folder names prune files before one is opened; the values are those of the columns inside.
+        hive = f"hive_partitioning = true, hive_types_autocast = false{more}"
+        read.append(f"select {chosen} from read_parquet({paths(files)}, {hive}) where {HERE}")
+    whole, partly = _segments(entries)
+    chosen = f"* exclude {COLUMN}" if is_outdated else names
+    packed = f"select {chosen} from read_parquet({{}}, hive_partitioning = false{more}) where {HERE}"
+    if whole:
+        read.append(packed.format(paths(whole)))
+    if partly:
+        # Of what was made again since, a segment has the former rows.
+        shown = _numbers(number for numbers in partly.values() for number in numbers)
+        read.append(f"{packed.format(paths(partly))} and {COLUMN} in ({shown})")
+    if len(read) == 1:
+        return read[0]
+    return f"select {names} from ({' union all by name '.join(read)})"
+
+
+def _segments(entries: Iterable[Entry]) -> tuple[list[str], dict[str, list[int]]]:
+    """Segments of which all files are among these entries, and of the others which files are, by their numbers."""
+    found: dict[str, list[int]] = {}
+    for entry in entries:
+        if entry.segment is not None and entry.number is not None:
+            found.setdefault(entry.segment, []).append(entry.number)
+    whole = [segment for segment, numbers in found.items() if len(numbers) == count_in(segment)]
+    return whole, {segment: numbers for segment, numbers in found.items() if segment not in set(whole)}
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    """A query of whole numbers: those that follow one another as the first of them and how many they are."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    text = " ".join(f"{first}+{count}" for first, count in runs)
+    # One text: a list of as many literals takes seconds to parse where there are many.
     return (
-        f"select {names} from (select {nothing} where false union all by name "
-        f"select * from read_parquet({read}, {options}, union_by_name = true)) where {HERE}"
+        "select unnest(range(run[1]::bigint, run[1]::bigint + run[2]::bigint)) from (select string_split(unnest("
+        f"string_split({quoted(text)}, ' ')), '+') as run)"
     )
 
 

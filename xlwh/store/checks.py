@@ -23,9 +23,10 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
-from xlwh.store.objects import all_at_hand, at_hand, is_there, stored
+from xlwh.store.objects import is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
+from xlwh.store.reading import scan
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.views import Sources
 
@@ -177,10 +178,10 @@ class Checker:
                     sound[entry.slot] = not found
                 if sound[entry.slot] and _is_current(entry):
                     current[entry.slot.table].append(entry)
-        predicted = all_at_hand(self._root, (entry.file for entry in current["predictions"]))
-        predictions = _scan(predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
+        predicted = current["predictions"]
+        predictions = scan(self._root, predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
         for entry in pointing:
-            table, rows = entry.slot.table, _scan([at_hand(self._root, entry.file)])
+            table, rows = entry.slot.table, scan(self._root, [entry])
             try:
                 wrong = decoded(partial(misplaced, self._root, rows, table, current["examples"], predictions))
             except UnreadableError as error:
@@ -284,7 +285,3 @@ def _sampled(files: list[str], sample: float | None) -> list[str]:
 
 def _is_current(entry: Entry) -> bool:
     return entry.version == contract(entry.slot.table).version
-
-
-def _scan(files: list[Path]) -> pl.LazyFrame:
-    return pl.scan_parquet(files, hive_partitioning=False, glob=False)

@@ -20,8 +20,8 @@ from xlwh.errors import StoreError
 from xlwh.store.bucket import TakenError
 from xlwh.store.contract import schema
 from xlwh.store.export_place import Place, base_of, place_of, settings
-from xlwh.store.objects import at_hand
 from xlwh.store.parquet import decoded
+from xlwh.store.reading import scan
 from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, contract
 from xlwh.store.warehouse import Warehouse
@@ -97,7 +97,7 @@ def _columns(
     own = schema(name)
     found = {column: (dtype, _is_known(dtype)) for column, dtype in own.items()}
     for entry in {each.version: each for each in entries if each.version != contract(name).version}.values():
-        file = pl.scan_parquet(at_hand(warehouse.root, entry.file), glob=False, hive_partitioning=False)
+        file = scan(warehouse.root, [entry])
         for column, dtype in decoded(file.collect_schema).items():
             found.setdefault(column, (dtype, False))
     return found

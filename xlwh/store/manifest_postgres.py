@@ -29,6 +29,7 @@ from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
 from xlwh.store.roots import source_of
+from xlwh.store.segments import Segment
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class PostgresManifest(SqlManifest):
             self._follow()
         return result
 
-    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+    def _have_stored(self, put: Sequence[NewFile | Segment], artefacts: Sequence[Artefact] = ()) -> None:
         if (objects := behind(self._root)) is not None:
             files = [(each.file, each.size_bytes, each.digest) for each in put]
             for artefact in artefacts:

@@ -34,8 +34,9 @@ from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
 from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
-from xlwh.store.objects import is_there, root_of
+from xlwh.store.objects import root_of
 from xlwh.store.own import Own
+from xlwh.store.reading import is_stored
 from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
@@ -161,7 +162,7 @@ class _Taking:
 
     def _is_whole(self, entry: Entry) -> bool:
         """Whether a file that is here, and what belongs to it, is there in the size that it was committed with."""
-        if not is_there(self._root, entry.file, entry.size_bytes):
+        if not is_stored(self._root, entry):
             return False
         names = resting([entry.slot])
         known = self._warehouse.manifest.artefacts() if names else {}

@@ -23,7 +23,8 @@ from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.objects import all_at_hand, behind, is_gone, is_there, root_of
+from xlwh.store.objects import behind, root_of
+from xlwh.store.reading import is_lost, is_stored, scan
 from xlwh.store.roots import how_to_make, name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
@@ -103,11 +104,7 @@ class Warehouse:
     def is_fresh(self, slot: Slot, fingerprint: str) -> bool:
         """Whether the slot's current file was made with this fingerprint and is still there, all of it."""
         entry = self.current(slot)
-        return (
-            entry is not None
-            and entry.fingerprint == fingerprint
-            and is_there(self.root, entry.file, entry.size_bytes)
-        )
+        return entry is not None and entry.fingerprint == fingerprint and is_stored(self.root, entry)
 
     def write(
         self,
@@ -163,11 +160,10 @@ class Warehouse:
         self._require_undamaged(entries)
         # Files of an earlier contract stay readable until they are computed again: absent columns are null.
         outdated = any(entry.version != contract(name).version for entry in entries)
-        frame = pl.scan_parquet(
-            all_at_hand(self.root, (entry.file for entry in entries)),
+        frame = scan(
+            self.root,
+            entries,
             schema=columns,
-            hive_partitioning=False,
-            glob=False,
             missing_columns="insert" if outdated else "raise",
             extra_columns="ignore" if outdated else "raise",
         )
@@ -377,7 +373,7 @@ class Warehouse:
         return sandboxed(database, self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
-        gone = [entry.file for entry in snapshot.entries if is_gone(self.root, entry.file, entry.size_bytes)]
+        gone = [entry.file for entry in snapshot.entries if is_lost(self.root, entry)]
         if gone:
             raise StoreError(
                 f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "
