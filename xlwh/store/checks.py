@@ -26,7 +26,7 @@ from xlwh.store.manifest import Manifest
 from xlwh.store.objects import is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
-from xlwh.store.reading import scan
+from xlwh.store.reading import is_beside, scan, segment_damage
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.views import Sources
 
@@ -108,6 +108,7 @@ class Checker:
             found = list(self._faults(entry))
             yield from found
             sound[entry.slot] = not found
+        yield from self._segments()
         yield from self._beside(told)
         yield from self._offsets(sound)
         yield from self._orphans()
@@ -141,6 +142,17 @@ class Checker:
             objects.forget_listing()
             return False
         return True
+
+    def _segments(self) -> Iterator[Finding]:
+        """Segments that are not as they were written, where what was packed into them may be sound."""
+        read: dict[str, bool] = {}
+        for entry in self.entries:
+            if not is_beside(self._root, entry):
+                segment = str(entry.segment)
+                read[segment] = read.get(segment, False) or entry.file in self.read
+        for segment, is_read in read.items():
+            if is_read and (found := segment_damage(self._root, segment, deep=True)) is not None:
+                yield Finding(found[0], segment, f"{found[1]}; {MEND}")
 
     def _looked_at_artefacts(self) -> list[Artefact]:
         found = self._manifest.artefacts(self._snapshot.commit)

@@ -7,8 +7,9 @@ were replaced, stay until `gc` removes them, since somebody may be reading them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,14 @@ class Compacted:
 
 
 def compact(
-    warehouse: Warehouse, tables: Collection[str] = (), progress: Progress | None = None
+    warehouse: Warehouse,
+    tables: Collection[str] = (),
+    progress: Progress | None = None,
+    whole: bool = False,
 ) -> Compacted:
     """Pack the small files of tables, by default of all; what is packed already stays, unless much of it is superseded.
+
+    With `whole`, unless any of it is: then no segment has rows that are not shown.
 
     It can be stopped at any time: what was packed until then is, and the next run goes on. `StoreError` for a name that
     is no table, and where the disk refuses; `HeldError` where another process is at it.
@@ -62,13 +68,36 @@ def compact(
     done = Compacted()
     with warehouse.claims.hold(COMPACT):
         names = [name for name in TABLES if name not in _UNPACKED and (not tables or name in tables)]
-        batches = [batch for name in names for batch in _batches(warehouse.entries(name))]
-        total, looked_at = sum(map(len, batches)), 0
-        for batch in batches:
-            _pack(warehouse, batch, done, lambda number: progress and progress(looked_at + number, total))  # noqa: B023
-            looked_at += len(batch)
+        share = 1.0 if whole else _LIVE
+        batches = [batch for name in names for batch in _batches(warehouse.entries(name), share)]
+        _pack_all(warehouse, batches, done, progress)
     warehouse.build_catalogue()
     return done
+
+
+def renew(warehouse: Warehouse, segments: Collection[str]) -> Compacted:
+    """Pack again what is sound in damaged segments; what is not stays where it is, and is told."""
+    done, batches = Compacted(), dict[str, list[Entry]]()
+    with warehouse.claims.hold(COMPACT):
+        for entry in warehouse.entries():
+            if entry.segment in segments:
+                batches.setdefault(str(entry.segment), []).append(entry)
+        _pack_all(warehouse, list(batches.values()), done, None)
+    return done
+
+
+def _pack_all(
+    warehouse: Warehouse, batches: Sequence[Collection[Entry]], done: Compacted, progress: Progress | None
+) -> None:
+    total, before = sum(map(len, batches)), 0
+    for batch in batches:
+        _pack(warehouse, batch, done, partial(_told, progress, before, total))
+        before += len(batch)
+
+
+def _told(progress: Progress | None, before: int, total: int, number: int) -> None:
+    if progress is not None:
+        progress(before + number, total)
 
 
 def loose(entries: Collection[Entry]) -> list[Entry]:
@@ -81,8 +110,8 @@ def _is_fit(entry: Entry) -> bool:
     return is_current and entry.digest is not None and entry.size_bytes <= SMALL_BYTES
 
 
-def _batches(entries: Collection[Entry]) -> Iterator[list[Entry]]:
-    """The entries of one table that are to be packed together."""
+def _batches(entries: Collection[Entry], share: float) -> Iterator[list[Entry]]:
+    """The entries of one table that are to be packed together; segments stay of which at least this share is current."""
     segments: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.segment is not None:
@@ -91,7 +120,7 @@ def _batches(entries: Collection[Entry]) -> Iterator[list[Entry]]:
     again = [
         each
         for segment, each in segments.items()
-        if len(each) < _LIVE * count_in(segment) or (len(small) >= FEWEST and not _is_large(each))
+        if len(each) < share * count_in(segment) or (len(small) >= FEWEST and not _is_large(each))
     ]
     packed = [entry for each in again for entry in each if _is_fit(entry)]
     wanted = loose(entries)

@@ -5,6 +5,7 @@ Who believes a file or a row of a manifest that no commit here vouches for (`rec
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from xlwh.errors import StoreError
 from xlwh.store.checkpoints import name_in, said_in
 from xlwh.store.integrity import faults
 from xlwh.store.parquet import UnreadableError, decoded
+from xlwh.store.reading import source
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import TABLES
 
@@ -49,15 +51,22 @@ def require_possible(entry: Entry) -> None:
         raise StoreError(f"its digest is {printable(repr(digest))}, not 64 hexadecimal digits")
 
 
-def identified(root: Path, file: str, now: datetime) -> Entry:
-    """What a file of a table is, by its place and by what it says of itself; it is read.
+def identified(
+    root: Path, file: str, now: datetime, segment: str | None = None, number: int | None = None
+) -> Entry:
+    """What a file of a table is, by its place and by what it says of itself; it is read, out of its segment if it has one.
 
     `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
     """
-    slot, path = slot_of(file), root / file
+    slot = slot_of(file)
+    place = Entry(slot, file, "", 0, 0, 0, now, 0, None, segment, number)
     try:
-        metadata = decoded(lambda: pl.read_parquet_metadata(path))
-        size, digest = path.stat().st_size, sha256([path])
+        found = source(root, place)
+        metadata = decoded(lambda: pl.read_parquet_metadata(found))
+        if isinstance(found, Path):
+            size, digest = found.stat().st_size, sha256([found])
+        else:
+            size, digest = len(found.getvalue()), hashlib.sha256(found.getvalue()).hexdigest()
     except UnreadableError as error:
         raise StoreError(f"it cannot be read: {error}") from error
     except OSError as error:
@@ -73,11 +82,10 @@ def identified(root: Path, file: str, now: datetime) -> Entry:
         raise StoreError(f"it says version {printable(repr(version))} and {printable(repr(rows))} rows")
     if int(version) > contract(table).version:
         raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
-    entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
+    entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest, segment, number)
     require_possible(entry)
-    found = problem(root, entry)
-    if found is not None:
-        raise StoreError(found)
+    if (wrong := problem(root, entry)) is not None:
+        raise StoreError(wrong)
     return entry
 
 

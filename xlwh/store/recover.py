@@ -45,6 +45,7 @@ from xlwh.store.objects import behind, root_of
 from xlwh.store.parquet import metadata_of
 from xlwh.store.place import is_embedded
 from xlwh.store.roots import how_to_make, source_of
+from xlwh.store.segments import is_segment, read_index
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
@@ -170,8 +171,9 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     """The files of tables that were finished, by their path in the warehouse."""
     for path, found in files_in(root / "tables") if (root / "tables").is_dir() else ():
-        if not path.name.startswith(UNFINISHED):
-            yield path.relative_to(root).as_posix(), found
+        file = path.relative_to(root).as_posix()
+        if not path.name.startswith(UNFINISHED) and not is_segment(file):
+            yield file, found
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class _Rebuilding:
         self._journal = Journal(root / journal.NAME)
         self.state = _state(self._journal.path)
         found = self._journal.read()
+        self._packed = self._index()
         own = MANIFEST if is_embedded(root) else "the database"
         self._base = self._best({journal.NAME: found, own: own_history(root)})
         self._sets_journal_aside = found is None or not (
@@ -201,6 +204,8 @@ class _Rebuilding:
         )
         """Under another name, since the new one does not hold all of it."""
         self._hashes = HashCache.of(root, keeps_hashes)
+        for table in self._base.rows["versions"]:
+            table.update(self._place(table["file"]))
         self._ended: list[Row] = []
         self._put: list[Entry] = []
         self._checkpoints: list[Artefact] = []
@@ -209,8 +214,7 @@ class _Rebuilding:
         """The one by which the most current files are there; of equal ones the longer, then the first."""
 
         def worth(each: History) -> tuple[int, int]:
-            there = sum((self.root / row["file"]).is_file() for row in each.current("versions"))
-            return there, each.last
+            return sum(self._is_there(row["file"]) for row in each.current("versions")), each.last
 
         usable = {name: each for name, each in found.items() if each is not None and each.commits}
         if not usable:
@@ -221,11 +225,42 @@ class _Rebuilding:
         self.told.backup_commit = best.last
         return best
 
+    def _index(self) -> dict[str, tuple[str, int, int]]:
+        """Files that were packed -> their segment, their number in it, and when that was written.
+
+        Of one that several segments have, by the newest of these.
+        """
+        found: dict[str, tuple[str, int, int]] = {}
+        segments = []
+        for path, state in files_in(self.root / "tables") if (self.root / "tables").is_dir() else ():
+            if is_segment(file := path.relative_to(self.root).as_posix()):
+                segments.append((state.st_mtime_ns, file))
+        for changed_ns, file in sorted(segments):
+            try:
+                packed = read_index(self.root / file)
+            except StoreError as error:
+                self.told.unplaced.append(Left(file, str(error)))
+            else:
+                found |= {each.file: (file, each.number, changed_ns) for each in packed}
+        return found
+
+    def _place(self, file: str) -> Row:
+        """Where a file is that was packed; nothing for one that is there by itself."""
+        segment, number, _ = self._packed.get(file, (None, None, 0))
+        if segment is None or (self.root / file).is_file():
+            return {"segment": None, "number": None, "packed_from": None}
+        return {"segment": segment, "number": number}
+
+    def _is_there(self, file: str) -> bool:
+        return (self.root / file).is_file() or file in self._packed
+
     def place(self, progress: Progress | None) -> None:
         """Read all that may become current, and decide what does."""
         known = {row["file"]: row for row in self._base.rows["versions"]}
         current = list(self._base.current("versions"))
-        unknown = sorted((file, found) for file, found in _files(self.root) if file not in known)
+        times = {file: found.st_mtime_ns for file, found in _files(self.root)}
+        times = {file: changed_ns for file, (_, _, changed_ns) in self._packed.items()} | times
+        unknown = sorted((file, changed_ns) for file, changed_ns in times.items() if file not in known)
         total = len(current) + len(unknown)
         held: dict[Slot, Row] = {}
         for number, row in enumerate(current):
@@ -238,15 +273,18 @@ class _Rebuilding:
             else:
                 held[entry.slot] = row
         candidates = defaultdict[Slot, list[_Candidate]](list)
-        for number, (file, found) in enumerate(unknown, len(current)):
+        for number, (file, changed_ns) in enumerate(unknown, len(current)):
             if progress is not None:
                 progress(number, total)
             try:
-                entry = UNVOUCHED.call(identified, self.root, file, self._now)
+                place = self._place(file)
+                entry = UNVOUCHED.call(
+                    identified, self.root, file, self._now, place["segment"], place["number"]
+                )
             except StoreError as error:
                 self.told.unplaced.append(Left(file, str(error)))
             else:
-                candidates[entry.slot].append(_Candidate(entry, found.st_mtime_ns))
+                candidates[entry.slot].append(_Candidate(entry, changed_ns))
         self._choose(held, candidates)
         self._look_for_checkpoints()
         self.told.unplaced.sort(key=lambda each: each.file)
@@ -359,7 +397,10 @@ class _Rebuilding:
         """Put the new manifest and its journal in place. At every moment what was is there, or what is new."""
         base = self._committed()
         for row in (*base.rows["versions"], *base.rows["artefacts"]):
-            row["removed"] = int(row["valid_to"] is not None and not (self.root / row["file"]).is_file())
+            row["removed"] = int(row["valid_to"] is not None and not self._is_there(row["file"]))
+        for row in base.rows["versions"]:
+            if row.get("segment") is not None:
+                row["packed_from"] = base.last
         values = {
             "identity": base.identity,
             "began_at": base.began_at,
@@ -422,6 +463,8 @@ def _entry(row: Row, now: datetime) -> Entry:
         now,
         row["valid_from"],
         row.get("digest"),
+        row.get("segment"),
+        row.get("number"),
     )
 
 
@@ -437,6 +480,8 @@ def _row(entry: Entry, number: int) -> Row:
         "size_bytes": entry.size_bytes,
         "version": entry.version,
         "digest": entry.digest,
+        "segment": entry.segment,
+        "number": entry.number,
         "valid_from": number,
         "valid_to": None,
     }

@@ -62,6 +62,8 @@ _STATED = 1000
 """Rows of a row group from which on the footer keeps what it says of all columns, and not only of those that tables are partitioned by."""
 _MOST = 1 << 20
 """Files of one segment."""
+_LONGEST = 4096
+"""Bytes that an index may have of a file."""
 _DIGITS = 32
 _NAME = re.compile(f"tables/[a-z_]+/{FOLDER}/([0-9a-f]{{{_DIGITS}}})-([1-9][0-9]{{0,6}})\\.parquet")
 """Path of a segment: it tells how many files are in it, and the beginning of the SHA-256 of its bytes."""
@@ -200,15 +202,23 @@ def write_segment(
 
 
 def read_index(path: Path) -> tuple[Packed, ...]:
-    """The files in a segment. StoreError where it is none, or its index is damaged."""
+    """The files in the segment at a path in a warehouse. StoreError where it is none, or its index is damaged."""
     try:
         with path.open("rb") as stream:
-            return _index(stream)
-    except (OSError, ValueError, TypeError, struct.error, zlib.error) as error:
+            return index_of(stream, count_in("/".join(path.parts[-4:])))
+    except (OSError, ValueError) as error:
         raise StoreError(f"The index of {path} cannot be read: {error}. Run: xlwh repair") from None
 
 
-def _index(stream: BinaryIO) -> tuple[Packed, ...]:
+def index_of(stream: BinaryIO, count: int) -> tuple[Packed, ...]:
+    """The files in an open segment of so many, whoever wrote it. ValueError where it is none, or its index is damaged."""
+    try:
+        return _index(stream, count)
+    except (struct.error, zlib.error) as error:
+        raise ValueError(str(error)) from None
+
+
+def _index(stream: BinaryIO, count: int) -> tuple[Packed, ...]:
     end = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, end - _TAIL))
     (length,) = struct.unpack("<I", stream.read(4))
@@ -223,13 +233,16 @@ def _index(stream: BinaryIO) -> tuple[Packed, ...]:
     content = stream.read(size)
     if hashlib.sha256(content).digest() != digest:
         raise ValueError("its bytes are not those that were written")
-    unpacked = zlib.decompressobj()
-    found = [Packed(*each) for each in json.loads(unpacked.decompress(content, _MOST * 1024))]
+    text = zlib.decompressobj().decompress(content, count * _LONGEST)
+    rows = typed(list[tuple[str, int, str, int, int, int, int, int, int, int]], parsed(text.decode()))
+    found = tuple(Packed(*each) for each in rows)
+    if len(found) != count:
+        raise ValueError(f"it has {len(found)} files, and not {count}")
     for each in found:
-        inside = each.start >= 0 and each.start + each.length <= each.footer_start
-        if not (inside and each.footer_start + each.footer_length <= start):
-            raise ValueError(f"{each.file} leads out of it")
-    return tuple(found)
+        ends = (0, each.start, each.start + each.length, each.footer_start)
+        if sorted(ends) != list(ends) or not 0 <= each.footer_length <= start - each.footer_start:
+            raise ValueError("a file of it lies elsewhere")
+    return found
 
 
 def bytes_of(path: Path, packed: Packed) -> bytes:
