@@ -34,6 +34,7 @@ import polars as pl
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
+from xlwh.jsons import parsed, typed
 from xlwh.store.compact_thrift import (
     BINARY,
     I32,
