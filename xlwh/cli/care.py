@@ -176,7 +176,7 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     """
     from xlwh.store import Warehouse
     from xlwh.store.compaction import renew
-    from xlwh.store.kept import were_kept
+    from xlwh.store.kept import kept_views, were_kept
     from xlwh.store.segments import is_segment
     from xlwh.upkeep.repair import taken_out
 
@@ -206,7 +206,7 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     else:
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
-        names = were_kept(warehouse.root, warehouse.definitions().views.values())
+        names = were_kept(warehouse.root, kept_views(warehouse.definitions()))
         computed, failed = _kept_again(warehouse, names)
         click.echo(f"The catalogue was brought up to date; rows of {shown(computed)} views were computed.")
         code = max(code, failed)

@@ -320,7 +320,7 @@ class _Small:
             (length,) = struct.unpack("<I", content[-_TAIL:-4])
             end = len(content) - _TAIL - length
             self.pages, self.footer = content[len(_MAGIC) : end], content[end:-_TAIL]
-            fields = parsed_struct(self.footer).fields
+            fields = Value(STRUCT, self.footer).fields
             if fields[2].raw != template.plain:
                 raise UnfitError(f"{source.file} has the layout of another version of Polars")
             self.groups = tuple(_group(each, template.partition_by) for each in fields[4].items)

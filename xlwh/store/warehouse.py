@@ -298,12 +298,11 @@ class Warehouse:
 
         The catalogue is brought up to date also where that fails or is stopped.
         """
-        from xlwh.store.kept import were_kept
+        from xlwh.store.kept import kept_views, were_kept
 
         try:
-            names = [
-                name for name in were_kept(self.root, self.definitions().views.values()) if name not in but
-            ]
+            views = kept_views(self.definitions())
+            names = [name for name in were_kept(self.root, views) if name not in but]
             return self.keeper(progress=progress).run(names) if names else {}
         finally:
             self.build_catalogue()
