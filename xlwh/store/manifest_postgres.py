@@ -19,7 +19,6 @@ from xlwh.store.artefacts import Artefact
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
-from xlwh.store.files import RESULTS
 from xlwh.store.journal import History, Journal, about, history
 from xlwh.store.manifest import NewFile, Scope
 from xlwh.store.manifest_file import require_same
@@ -109,8 +108,6 @@ class PostgresManifest(SqlManifest):
             for artefact in artefacts:
                 files += [(each.file, each.size_bytes, each.digest) for each in artefact.files]
             objects.send(files)
-            if any(artefact.kind == "metric" for artefact in artefacts):
-                objects.bucket.put(RESULTS, (self._root / RESULTS).read_bytes())
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""
