@@ -246,8 +246,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _is_refused(error: Exception) -> bool:
-    """Whether the store does not let us do that; a list that it refuses is no error of its own kind in the library."""
-    return any(f"status code: {status}" in str(error) for status in (401, 403))
+    """Whether the store does not let us do that; to list and to delete has no error of its own kind in the library then."""
+    told = str(error)
+    return "AccessDenied" in told or any(f"status code: {status}" in told for status in (401, 403))
 
 
 def _may_be_plain() -> bool:

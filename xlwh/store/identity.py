@@ -6,6 +6,7 @@ Who believes a file or a row of a manifest that no commit here vouches for (`rec
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,33 @@ def identified(root: Path, file: str, now: datetime) -> Entry:
 
     `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
     """
-    slot, path = slot_of(file), root / file
+    entry = _said(file, root / file, now, lambda: sha256([root / file]))
+    found = problem(root, entry)
+    if found is not None:
+        raise StoreError(found)
+    return entry
+
+
+def identified_by_end(file: str, end: Path, digest: str, now: datetime) -> Entry:
+    """The same by the end of a file, in `end`, which is as long as all of it; its rows are not looked at."""
+    entry = _said(file, end, now, lambda: digest)
+    try:
+        rows = decoded(lambda: pl.scan_parquet(end, glob=False).select(pl.len()).collect().item())
+        if entry.slot.table == "models":
+            said_in(end, entry.slot.keys[0], name_in(end, entry.fingerprint))
+    except UnreadableError as error:
+        raise StoreError(f"it cannot be read: {error}") from error
+    if rows != entry.rows:
+        raise StoreError(f"it has {rows:,} rows, and says {entry.rows:,}")
+    return entry
+
+
+def _said(file: str, path: Path, now: datetime, digest_of: Callable[[], str]) -> Entry:
+    """What the file of a path in a warehouse says of itself at its end, read in `path`."""
+    slot = slot_of(file)
     try:
         metadata = decoded(lambda: pl.read_parquet_metadata(path))
-        size, digest = path.stat().st_size, sha256([path])
+        size, digest = path.stat().st_size, digest_of()
     except UnreadableError as error:
         raise StoreError(f"it cannot be read: {error}") from error
     except OSError as error:
@@ -75,9 +99,6 @@ def identified(root: Path, file: str, now: datetime) -> Entry:
         raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
     entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
     require_possible(entry)
-    found = problem(root, entry)
-    if found is not None:
-        raise StoreError(found)
     return entry
 
 

@@ -27,7 +27,7 @@ from xlwh.store.objects import behind
 from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
-from xlwh.store.roots import source_of
+from xlwh.store.roots import name_of, source_of
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -65,7 +65,9 @@ class PostgresManifest(SqlManifest):
         def read() -> None:
             with self._open() as connection:
                 if about(connection).get("identity") != self._place.identity:
-                    raise DamagedManifestError(self.place, f"it is not that of the warehouse {self._root}")
+                    raise DamagedManifestError(
+                        self.place, f"it is not that of the warehouse {name_of(self._root)}"
+                    )
                 if mark is not None:
                     require_same(connection, self.place, mark)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -22,7 +21,7 @@ from pathlib import Path
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
-from xlwh.store.bucket import Bucket, StoredObject, TakenError
+from xlwh.store.bucket import Bucket, TakenError
 from xlwh.store.files import (
     KEPT,
     NAME,
@@ -34,7 +33,6 @@ from xlwh.store.files import (
     path_beside,
     publish,
     remove,
-    size,
     write_whole,
 )
 from xlwh.store.roots import LOCAL, SOURCE, folder_of, is_url, source_of, url_of
@@ -301,29 +299,11 @@ class Objects:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(bring, (file for file in named if not (self.root / file).exists())))
 
-    def bring_everything(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Copies of all that is in the store, whatever they take. Where a path was used again, the last that was put there."""
-        newest: dict[str, StoredObject] = {}
-        for each in sorted(self.bucket.listing(), key=lambda each: each.changed_at):
-            if each.key.startswith(STORED):
-                newest[each.key.partition("@")[0]] = each
-        wanted = [
-            (file, each)
-            for file, each in newest.items()
-            if file.startswith(_NAMED_AGAIN) or not is_file_of(self.root / file, each.size_bytes)
-        ]
-        needed, free = sum(each.size_bytes for _, each in wanted), shutil.disk_usage(self.root).free
-        if needed > free:
-            raise StoreError(
-                f"Copies of all files of {self.url} take {size(needed)}, and {size(free)} are free at {self.root}. Choose another disk "
-                "with XLWH_LOCAL."
-            )
-        done = 0
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda pair: self._copy(pair[1].key, self.root / pair[0]), wanted):
-                done += 1
-                if progress is not None:
-                    progress(done, len(wanted))
+    def bring_folder(self, folder: str) -> None:
+        """The copies of all below a folder of checkpoints, as they were put there last."""
+        newest = sorted(self.bucket.listing(folder), key=lambda each: each.changed_at)
+        for file, digits in dict(each.key.split("@", 1) for each in newest if "@" in each.key).items():
+            self.bring(file, digits, again=True)
 
     def _copy(self, key: str, path: Path) -> None:
         make_folder(path.parent)

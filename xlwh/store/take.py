@@ -96,7 +96,7 @@ def _checked_place(root: Path, place: Path) -> Path:
     if not place.is_dir():
         raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):
-        raise StoreError(f"{place} is this warehouse itself.")
+        raise StoreError(f"{name_of(place)} is this warehouse itself.")
     if place.is_relative_to(root) or root.is_relative_to(place):
         raise StoreError(
             f"One of {root} and {place} lies inside the other: move it beside, and take from there."
@@ -205,7 +205,7 @@ class _Taking:
         """The same for the checkpoint that a row of `models` names, if its model is made in a warehouse."""
         model, copy = row.slot.keys[0], self._root / row.file
         values = row_in(copy)
-        if values["kind"] not in MADE_HERE:
+        if values["kind"] not in MADE_HERE or values["weights_of"] is not None:
             return
         try:
             named = name_in(copy, row.fingerprint)
