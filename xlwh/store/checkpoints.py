@@ -118,6 +118,12 @@ def row_in(file: Path) -> Mapping[str, Any]:
     return _ROWS.get(file, partial(_row_in, file))
 
 
+def has_checkpoint(file: Path) -> bool:
+    """Whether the model that a file of `models` is of has a checkpoint of its own in a warehouse, and not the weights of another."""
+    row = row_in(file)
+    return row["kind"] in MADE_HERE and (row["weights_of"] is None or CHECKPOINT in (metadata_of(file) or {}))
+
+
 def _row_in(file: Path) -> Mapping[str, Any]:
     # Files of an earlier contract have fewer columns.
     rows = decoded(lambda: pl.read_parquet(file, hive_partitioning=False, glob=False))

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
-    MADE_HERE,
     bring,
     checkpoint_folder,
     damages,
+    has_checkpoint,
     name_in,
     other_weights,
     resting,
@@ -204,9 +204,9 @@ class _Taking:
     def _stage_checkpoint(self, row: Entry) -> None:
         """The same for the checkpoint that a row of `models` names, if its model is made in a warehouse."""
         model, copy = row.slot.keys[0], self._root / row.file
-        values = row_in(copy)
-        if values["kind"] not in MADE_HERE or values["weights_of"] is not None:
+        if not has_checkpoint(copy):
             return
+        values = row_in(copy)
         try:
             named = name_in(copy, row.fingerprint)
         except StoreError as error:
