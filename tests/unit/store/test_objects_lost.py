@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import s3_server
+from obstore.store import LocalStore
 
 import xlwh
 from tests.unit.store.conftest import attributions
@@ -310,3 +311,14 @@ def test_marks_that_urls_have_for_something_else_are_refused_by_name(node, mark,
     error = capsys.readouterr().err
     assert f"`{mark}`" in error
     assert error.count("\n") == 1
+
+
+def test_a_store_that_misses_one_object_removes_the_others(tmp_path):
+    """As those do that have no request for many."""
+    there = bucket.Bucket("s3://bucket/wh")
+    there.__dict__["_store"] = LocalStore(tmp_path)
+    gone, *names = [f"{number:02}" for number in range(50)]
+    for name in (*names, "kept"):
+        (tmp_path / name).write_text("")
+    there.remove([gone, *names])
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
