@@ -199,7 +199,7 @@ def test_every_command_at_a_url(walk, postgres):
     study.write_text(text.replace("demo-en-shuffled", "mixed"))
     walk.run("rename", "model", "demo-en-shuffled", "mixed", "--yes")
     assert "mixed" in walk.run("sql", "select distinct model from predictions")
-    study.write_text(re.sub(r"\[models\.demo-en-shuffled\][^[]*", "", text))
+    study.write_text(re.sub(r"(?ms)^\[models\.demo-en-shuffled\].*?(?=^\[)", "", text))
     walk.run("materialize", "models", "--workers", "in_process")
     assert "mixed" in walk.run("drop", "--yes")
     objects = behind(root_of(URL))
