@@ -23,7 +23,7 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
-from xlwh.store.objects import is_there, stored
+from xlwh.store.objects import behind, is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
 from xlwh.store.reading import is_beside, scan, segment_damage
@@ -220,7 +220,9 @@ class Checker:
         return [path for path, _ in files_in(folder)] if folder.is_dir() else []
 
     def _catalogue(self) -> Iterator[Finding]:
-        if (problem := self.stale_catalogue) is not None and self._is_writable:
+        # Of a warehouse in an object store each machine has its own, which every connection brings up to date.
+        is_everybodys = behind(self._root) is None
+        if is_everybodys and self._is_writable and (problem := self.stale_catalogue) is not None:
             yield Finding("stale_catalogue", NAME, f"{problem}; run `xlwh catalogue`")
 
     @property

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.errors import StoreError
-from xlwh.store import journal
-from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name, own_files
+from xlwh.store import journal, metrics
+from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sort_of, sync
 from xlwh.store.identity import printable, require_possible
@@ -97,9 +97,9 @@ class Foreign:
         self._segments: dict[str, dict[str, _Place]] = {}
         """Folder of segments -> file -> where it was packed."""
         try:
-            if (objects := behind(root)) is not None:
+            if behind(root) is not None:
                 self._read_database()
-                objects.bring_own(own_files(self.artefacts.values()))
+                metrics.bring(root, self.artefacts.values())
             elif is_embedded(root):
                 self._copy_manifest(copy)
                 with closing(sqlite3.connect(copy, isolation_level=None)) as connection:

@@ -24,6 +24,7 @@ from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.objects import STORED, Objects, behind
+from xlwh.store.roots import name_of
 from xlwh.store.segments import is_segment
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.staging import abandoned
@@ -91,6 +92,8 @@ def _collect(
         if objects is None
         else _in_store(objects, manifest, claims, age, grace, shown)
     )
+    if objects is not None and found.objects:
+        objects.bucket.require_removal()
     doomed = list(found.unnamed)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in globbed(root, f"{place}{UNFINISHED}*"):
@@ -367,7 +370,7 @@ def _named_by(root: Path, row: Entry) -> Path | None:
 def _require_checked(root: Path, origin: Origin) -> None:
     if not origin.is_checked and origin.rebuilt_at is not None:
         raise StoreError(
-            f"The manifest of {root} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
+            f"The manifest of {name_of(root)} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
             "files since. Run: `xlwh check --deep`, then `xlwh gc`."
         )
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
-    MADE_HERE,
     bring,
     checkpoint_folder,
     damages,
+    has_checkpoint,
     name_in,
     other_weights,
     resting,
@@ -97,7 +97,7 @@ def _checked_place(root: Path, place: Path) -> Path:
     if not place.is_dir():
         raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):
-        raise StoreError(f"{place} is this warehouse itself.")
+        raise StoreError(f"{name_of(place)} is this warehouse itself.")
     if place.is_relative_to(root) or root.is_relative_to(place):
         raise StoreError(
             f"One of {root} and {place} lies inside the other: move it beside, and take from there."
@@ -205,9 +205,9 @@ class _Taking:
     def _stage_checkpoint(self, row: Entry) -> None:
         """The same for the checkpoint that a row of `models` names, if its model is made in a warehouse."""
         model, copy = row.slot.keys[0], self._root / row.file
-        values = row_in(copy)
-        if values["kind"] not in MADE_HERE:
+        if not has_checkpoint(copy):
             return
+        values = row_in(copy)
         try:
             named = name_in(copy, row.fingerprint)
         except StoreError as error:

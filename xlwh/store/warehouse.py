@@ -15,7 +15,7 @@ import polars as pl
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
-from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, own_files, sql_artefact
+from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, write_whole
@@ -210,8 +210,8 @@ class Warehouse:
 
         if self._sql_dirs is not None:
             return Sources(tuple(map(Path, self._sql_dirs)))
-        if (objects := behind(self.root)) is not None:
-            objects.bring_own(own_files(self.manifest.artefacts().values()))
+        if behind(self.root) is not None:
+            metrics.bring(self.root, self.manifest.artefacts().values())
         return Sources(tuple(with_shipped(self.root / OWN_SQL)), metrics.views(self.root))
 
     def definitions(self) -> Definitions:
@@ -250,11 +250,10 @@ class Warehouse:
 
     def compute_metrics(self) -> None:
         """Compute the metrics that installed packages register (see `xlwh.store.metrics`); they are artefacts then."""
-        from xlwh.store.metrics import compute, views
+        from xlwh.store.metrics import compute
 
-        compute(self.root, self.verifying())
-        results = views(self.root).values()
-        found = [on_disk(self.root, "metric", view.name, [view.path], self.hashes) for view in results]
+        results = compute(self.root, self.verifying()).items()
+        found = [on_disk(self.root, "metric", name, [path], self.hashes) for name, path in results]
         self._keep_up("metric", found)
 
     def _keep_up(self, kind: Kind, artefacts: Sequence[Artefact]) -> None:
