@@ -37,7 +37,7 @@ class Mutation:
 
 PAIRS, STATS, EFFECTS = "xlwh/consistency/pairs.py", "xlwh/stats.py", "sql/metric/pruning_effects.sql"
 OBSERVATIONS, RANKS = "sql/core/head_observations.sql", "sql/metric/head_rank_correlation.sql"
-RESAMPLING = "sql/macros/resampling.sql"
+CORRELATIONS, RESAMPLING = "sql/core/pair_correlations.sql", "sql/macros/resampling.sql"
 RANDOM, PERTURBED = "xlwh/attribution/random.py", "xlwh/faithfulness/perturbations.py"
 SCORED = (
     "tests/unit/consistency/test_pairs.py::test_scores_and_nulls_are_those_of_the_linear_program_in_double_precision",
@@ -56,6 +56,17 @@ NUMBERED = (
 HALVES = ("tests/sql/test_heads.py::test_halves_share_no_permutation",)
 APART = ("tests/sql/test_heads.py::test_rank_correlations_have_a_ceiling_from_halves",)
 CORRECTED = ("tests/sql/test_heads.py::test_effects_are_corrected_over_the_languages_of_one_kind_of_mask",)
+JACKKNIFE = ("tests/sql/test_pair_correlations.py::test_intervals_are_those_of_a_plain_cluster_jackknife",)
+ASSIGNED = (
+    "tests/sql/test_pair_correlations.py::test_p_is_over_every_order_of_languages_that_are_sources_and_targets",
+)
+LEVELS = (
+    "tests/sql/test_pair_correlations.py::test_models_with_a_source_language_each_change_places_with_it",
+)
+LEAST = (
+    "tests/sql/test_scorecards.py::test_a_perfect_correlation_of_many_pairs_has_no_interval_and_the_least_p",
+)
+WITHHELD = ("tests/sql/test_pair_correlations.py::test_what_cannot_be_told_is_not",)
 NOTHING = ("tests/sql/test_heads.py::test_a_mask_that_removes_nothing_changes_nothing",)
 
 MUTATIONS = (
@@ -89,6 +100,15 @@ MUTATIONS = (
     Mutation("halves: compared within one half", RANKS, "correlation(s_even, t_odd) + correlation(s_odd, t_even)", "correlation(s_even, t_even) + correlation(s_odd, t_odd)", APART),
     Mutation("halves: one language's ceiling for both", RANKS, "correlation(t_even, t_odd) as ceiling_target", "correlation(s_even, s_odd) as ceiling_target", APART),
     Mutation("effects: a mask of nothing has an interval", EFFECTS, "case when num_removed = 0 then 0.0 else effect_high end", "effect_high", NOTHING),
+    Mutation("correlations: pooled over models", CORRELATIONS, "a - avg(a) over (partition by population, stratum) as a,", "a - avg(a) over (partition by population) as a,", LEVELS),
+    Mutation("correlations: ranked over models", CORRELATIONS, "average_rank((population, stratum), a)", "average_rank(population, a)", LEVELS),
+    Mutation("correlations: only target languages are left out", CORRELATIONS, "unnest([source_language, target_language]) as language", "unnest([target_language]) as language", JACKKNIFE),
+    Mutation("correlations: pairs count twice", RESAMPLING, "by_language - 0.75 * by_pair, by_language / 2", "by_language, by_language / 2", JACKKNIFE),
+    Mutation("correlations: no factor for few languages", RESAMPLING, "* languages / (languages - 1)))", "))", JACKKNIFE),
+    Mutation("correlations: only rows change places", CORRELATIONS, "from_there.target_language = t.onto", "from_there.target_language = places.target_language", ASSIGNED),
+    Mutation("correlations: p is k / B", CORRELATIONS, "(count_if(rho >= observed - 1e-9) + is_drawn::int) / (count(*) + is_drawn::int)", "count_if(rho >= observed - 1e-9) / count(*)", LEAST),
+    Mutation("correlations: an interval of nine languages", CORRELATIONS, "where languages >= 10 and not has_self", "where languages >= 4 and not has_self", WITHHELD),
+    Mutation("correlations: a language with itself counts", CORRELATIONS, "coalesce(bool_or(source_language = target_language), false) as has_self", "false as has_self", WITHHELD),
 )  # fmt: skip
 
 
