@@ -382,8 +382,12 @@ def every_point_is_a_member(warehouse: Warehouse, table: str) -> Verdict:
 
 
 def ends_of_perturbation(warehouse: Warehouse, table: str) -> Verdict:
-    """With every token kept the probability is that of the whole input, with none that of the empty one."""
-    frame = warehouse.scan(table).filter((pl.col("mode") == "hard") & (pl.col("ratio") == 1))
+    """With every token kept the probability is that of the whole input, with none that of the empty one.
+
+    The released code's rows are left out: its empty input lacks special tokens too, and its rationales begin elsewhere.
+    """
+    every_token = (pl.col("mode") == "hard") & (pl.col("ratio") == 1)
+    frame = warehouse.scan(table).filter(every_token & (pl.col("empty_input") == "attributable"))
     end = pl.when(pl.col("side") == "sufficiency").then("p_full").otherwise("p_empty")
     return Verdict(_by_partition(frame.filter(pl.col("p_perturbed") != end), table), _height(frame))
 

@@ -372,3 +372,6 @@ def test_perturbations_of_every_token_end_at_the_whole_and_the_empty_input(store
     assert faults(store(perturbations=[row, other]), "perturbations", "ends_of_perturbation") == []
     wrong = {**other, "p_perturbed": 0.9}
     assert len(faults(store(perturbations=[row, wrong]), "perturbations", "ends_of_perturbation")) == 1
+    # Of the released code's rows this says nothing.
+    released = {**wrong, "masking": "zero_id", "empty_input": "all"}
+    assert faults(store(perturbations=[row, released]), "perturbations", "ends_of_perturbation") == []
