@@ -1,7 +1,12 @@
-"""Hosts of the tests' own: network namespaces on one bridge, which know each other by name."""
+"""Hosts of the tests' own: namespaces on one bridge, which know each other by name.
+
+Each has what software tells machines apart by: an address, a name, `/etc/machine-id`, a boot of its own and process numbers of
+its own. The file system is the same, and the processes are this machine's.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -9,10 +14,22 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from postgres_server import binaries
+from processes import children
+
+_FIRST = """\
+set -e
+hostname "$0"
+mount --bind "$1" /proc/sys/kernel/random/boot_id
+sleep infinity &
+echo ready
+wait
+"""
+"""The first process of a host: the others are its children once their parents have ended."""
 
 
 def why_not() -> str | None:
@@ -32,12 +49,17 @@ class Hosts:
         self._tag = secrets.token_hex(3)
         subnet = f"10.{100 + secrets.randbelow(100)}.{secrets.randbelow(250)}"
         self.address = {name: f"{subnet}.{number}" for number, name in enumerate(names, start=2)}
+        self.gateway = f"{subnet}.1"
+        """What runs beside the hosts, on this machine itself, has this address for them."""
         self._bridge = f"xb{self._tag}"
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._booted: dict[str, subprocess.Popen[bytes]] = {}
+        self._own: dict[str, list[int]] = {}
+        """Processes that a host consists of, as this machine counts: what made it, and its first two."""
         self._folder = Path(tempfile.mkdtemp(prefix="xlwh-hosts-"))
         self._folder.chmod(0o755)
         _ip("link", "add", self._bridge, "type", "bridge")
-        _ip("addr", "add", f"{subnet}.1/24", "dev", self._bridge)
+        _ip("addr", "add", f"{self.gateway}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
         known = "127.0.0.1 localhost\n" + "".join(f"{at} {name}\n" for name, at in self.address.items())
         for number, (name, address) in enumerate(self.address.items()):
@@ -46,12 +68,15 @@ class Hosts:
             self._etc(name).mkdir(parents=True)
             (self._etc(name) / "hosts").write_text(known)
             (self._etc(name) / "hostname").write_text(f"{name}\n")
+            if Path("/etc/machine-id").is_file():
+                (self._etc(name) / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
             _ip("netns", "add", here)
             _ip("link", "add", inside, "type", "veth", "peer", "name", "eth0", "netns", here)
             _ip("link", "set", inside, "master", self._bridge, "up")
             _ip("-n", here, "addr", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", here, "link", "set", "eth0", "up")
             _ip("-n", here, "link", "set", "lo", "up")
+            self._boot(name)
 
     def _namespace(self, name: str) -> str:
         return f"x{self._tag}-{name}"
@@ -59,10 +84,34 @@ class Hosts:
     def _etc(self, name: str) -> Path:
         return Path("/etc/netns") / self._namespace(name)
 
+    def _boot(self, name: str) -> None:
+        boot = self._folder / f"{name}.boot_id"
+        boot.write_text(f"{uuid.uuid4()}\n")
+        own = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        made = self._booted[name] = subprocess.Popen(
+            ["ip", "netns", "exec", self._namespace(name), *own, "sh", "-c", _FIRST, name, str(boot)],
+            stdout=subprocess.PIPE,
+            preexec_fn=_ends_with_its_parent,
+        )
+        assert made.stdout is not None
+        with made.stdout as said:
+            assert said.readline() == b"ready\n", f"{name} cannot be made"
+        self._own[name] = [made.pid, *children(made.pid)]
+
     def on(self, name: str, command: Sequence[str]) -> list[str]:
-        """The command line that runs a command on a host, under the host's name."""
-        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
-        return ["ip", "netns", "exec", self._namespace(name), *named, *command]
+        """The command line that runs a command on a host, in the folder that it is called in."""
+        return [
+            "nsenter",
+            "--target",
+            str(self._own[name][1]),
+            "--net",
+            "--uts",
+            "--pid",
+            "--mount",
+            "--wd=.",
+            "--",
+            *command,
+        ]
 
     def run(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], timeout: float = 600
@@ -147,15 +196,18 @@ class Hosts:
 
     def close(self) -> None:
         """End what runs on the hosts, and remove them."""
-        for how, patience_s in ((signal.SIGTERM, 20), (signal.SIGKILL, 20)):
-            deadline = time.monotonic() + patience_s
-            for name in self.address:
-                for process in self._running(name):
-                    _signal(process, how)
-            while any(map(self._running, self.address)) and time.monotonic() < deadline:
-                for process in self._processes:
-                    process.poll()
-                time.sleep(0.2)
+        deadline = time.monotonic() + 20
+        for name in self.address:
+            for process in self._running(name):
+                _signal(process, signal.SIGTERM)
+        while any(map(self._running, self.address)) and time.monotonic() < deadline:
+            for process in self._processes:
+                process.poll()
+            time.sleep(0.2)
+        for booted in self._booted.values():
+            # With it ends whatever is left on its host.
+            booted.kill()
+            booted.wait(timeout=60)
         for process in self._processes:
             process.wait(timeout=60)
         for name in self.address:
@@ -165,11 +217,16 @@ class Hosts:
         shutil.rmtree(self._folder)
 
     def _running(self, name: str) -> list[int]:
-        """Processes on a host. Only those that were started there are in its namespace."""
+        """Processes on a host, but those that it consists of. Only those that were started there are in its namespace."""
         found = subprocess.run(
             ["ip", "netns", "pids", self._namespace(name)], capture_output=True, text=True, check=False
         )
-        return [int(number) for number in found.stdout.split()]
+        return [number for number in map(int, found.stdout.split()) if number not in self._own[name]]
+
+
+def _ends_with_its_parent() -> None:
+    # PR_SET_PDEATHSIG, SIGKILL: also where the tests are killed.
+    ctypes.CDLL(None).prctl(1, 9)
 
 
 def _signal(process: int, how: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""An S3 server of the tests' own: SeaweedFS in a temporary folder, on free ports of the loopback."""
+"""An S3 server of the tests' own: SeaweedFS in a temporary folder, on free ports of the loopback, or of another address of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 BUCKET = "tests"
 """The one that is there."""
-_KEY, _UNLISTED, _SECRET = "xlwh-tests", "xlwh-unlisted", "not-a-secret"
+_KEY, _UNLISTED, _READER, _SECRET = "xlwh-tests", "xlwh-unlisted", "xlwh-reader", "not-a-secret"
 
 
 def program() -> Path | None:
@@ -29,8 +29,8 @@ def program() -> Path | None:
 class Server:
     """A running server with one bucket."""
 
-    def __init__(self, weed: Path, folder: Path) -> None:
-        self._weed, self._folder = weed, folder
+    def __init__(self, weed: Path, folder: Path, address: str = "127.0.0.1") -> None:
+        self._weed, self._folder, self._address = weed, folder, address
         (folder / "data").mkdir(parents=True)
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {
@@ -43,8 +43,13 @@ class Server:
             "credentials": [{"accessKey": _UNLISTED, "secretKey": _SECRET}],
             "actions": [f"Read:{BUCKET}"],
         }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity, unlisted]}))
-        self._ports = _free_ports(4)
+        reader = {
+            "name": "reader",
+            "credentials": [{"accessKey": _READER, "secretKey": _SECRET}],
+            "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity, unlisted, reader]}))
+        self._ports = _free_ports(4, address)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -55,7 +60,7 @@ class Server:
             "AWS_ACCESS_KEY_ID": _KEY,
             "AWS_SECRET_ACCESS_KEY": _SECRET,
             "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._ports[0]}",
+            "AWS_ENDPOINT_URL": f"http://{self._address}:{self._ports[0]}",
             "AWS_ALLOW_HTTP": "true",
         }
 
@@ -64,13 +69,18 @@ class Server:
         """The same for clients that may get objects and not list them."""
         return {**self.environment, "AWS_ACCESS_KEY_ID": _UNLISTED}
 
+    @property
+    def reader(self) -> dict[str, str]:
+        """The same for clients that may get and list objects, and change nothing."""
+        return {**self.environment, "AWS_ACCESS_KEY_ID": _READER}
+
     def start(self) -> None:
         """Start it and wait until it can write."""
         s3, master, volume, filer = self._ports
         options = {
             "dir": self._folder / "data",
-            "ip": "127.0.0.1",
-            "ip.bind": "127.0.0.1",
+            "ip": self._address,
+            "ip.bind": self._address,
             "master.port": master,
             "master.port.grpc": _grpc(master),
             "master.volumeSizeLimitMB": 64,
@@ -104,7 +114,7 @@ class Server:
 
     def _writes(self) -> bool:
         """Whether a file can be written: by the filer, which needs no signature, and makes the bucket with it."""
-        address = f"http://127.0.0.1:{self._ports[3]}/buckets/{BUCKET}/ready"
+        address = f"http://{self._address}:{self._ports[3]}/buckets/{BUCKET}/ready"
         request = urllib.request.Request(address, data=b"ready", method="PUT")
         try:
             with urllib.request.urlopen(request, timeout=5):
@@ -133,16 +143,16 @@ def _ends_with_its_parent() -> None:
     ctypes.CDLL(None).prctl(1, 9)
 
 
-def _free_ports(number: int) -> list[int]:
+def _free_ports(number: int, address: str) -> list[int]:
     """Ports of which the one 10,000 higher is free too: the servers talk to each other there."""
     found: list[int] = []
     with ExitStack() as held:
         while len(found) < number:
             one, other = held.enter_context(socket.socket()), held.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
+            one.bind((address, 0))
             port = one.getsockname()[1]
             try:
-                other.bind(("127.0.0.1", _grpc(port)))
+                other.bind((address, _grpc(port)))
             except (OSError, OverflowError):
                 continue
             found.append(port)

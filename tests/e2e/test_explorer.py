@@ -18,16 +18,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, why_not
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if (REASON := why_not()) is not None:
+    pytest.skip(REASON, allow_module_level=True)
+from playwright import sync_api
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this system", allow_module_level=True)
-
 PAGES = {
     "overview": "/",
     "scores": "/paper/scores",

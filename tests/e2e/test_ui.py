@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import browser
 import pytest
 
 from dagster_project.resources import FORCE_TAG
@@ -43,6 +44,11 @@ MESSAGES = """
 query($id: ID!) {
   logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } }
 }
+"""
+LAUNCHED = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { id numPartitions } } } }"
+WORKERS = """
+{ assetNodes { assetKey { path } assetMaterializations(limit: 100) {
+  metadataEntries { label ... on TextMetadataEntry { text } } } } }
 """
 NODES = "{ assetNodes { assetKey { path } groupName dependencyKeys { path } } }"
 
@@ -88,13 +94,17 @@ class Server:
         selector = {"partitionSetName": f"{job}_partition_set", "repositorySelector": repository}
         launched = self.ask(BACKFILL, p={"selector": selector, **what})["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", (job, launched)
-        deadline = time.monotonic() + 600
+        self.end_of(launched["backfillId"])
+
+    def end_of(self, backfill):
+        """Wait until a backfill has ended well."""
+        deadline = time.monotonic() + 900
         status = "REQUESTED"
         while status == "REQUESTED" and time.monotonic() < deadline:
             time.sleep(2)
-            found = self.ask(STATUS, id=launched["backfillId"])["partitionBackfillOrError"]
+            found = self.ask(STATUS, id=backfill)["partitionBackfillOrError"]
             status = found["status"]
-        assert status == "COMPLETED_SUCCESS", (job, found)
+        assert status == "COMPLETED_SUCCESS", found
 
     def wait(self, seconds=180):
         deadline = time.monotonic() + seconds
@@ -123,8 +133,10 @@ class Server:
 
 
 @pytest.fixture
-def server(tiny_study, tmp_path):
-    assert main(["materialize", "--study", str(tiny_study), "--warehouse", str(tmp_path / "warehouse")]) == 0
+def server(request, tiny_study, tmp_path):
+    """On a warehouse with the study, or with the tables that are named."""
+    where = ["--study", str(tiny_study), "--warehouse", str(tmp_path / "warehouse")]
+    assert main(["materialize", *getattr(request, "param", ()), *where]) == 0
     running = Server(tiny_study, tmp_path / "warehouse", tmp_path / "ui.log")
     yield running
     if running.process.poll() is None:
@@ -186,3 +198,66 @@ def test_a_backfill_and_a_clean_end(server, tmp_path):
     while time.monotonic() < deadline and any(Path(f"/proc/{child}").exists() for child in children):
         time.sleep(0.5)
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+@pytest.fixture
+def page():
+    if (reason := browser.why_not()) is not None:
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser.CHROMIUM, args=["--no-sandbox"])
+        opened = chromium.new_page(viewport={"width": 1440, "height": 900})
+        opened.set_default_timeout(120_000)
+        yield opened
+        chromium.close()
+
+
+@pytest.mark.parametrize("server", [("examples", "parallelism", "models")], indirect=True)
+def test_a_backfill_that_is_launched_in_the_browser_goes_to_the_workers(server, page, tmp_path):
+    shown = Path(os.environ.get("XLWH_SCREENSHOTS", tmp_path))
+    shown.mkdir(parents=True, exist_ok=True)
+    server.wait()
+    here = f"http://127.0.0.1:{server.port}"
+    page.goto(f"{here}/locations/dagster_project.definitions/jobs/materialize_6_tokens_to_activations")
+    page.get_by_role("button", name="Materialize all").click()
+    chosen = page.get_by_text("9 partitions", exact=True)
+    deadline = time.monotonic() + 120
+    # Before the dialog knows of partitions, all are none.
+    while not chosen.is_visible():
+        assert time.monotonic() < deadline
+        for dimension in (0, 1):
+            page.get_by_role("button", name="All", exact=True).nth(dimension).click()
+        page.wait_for_timeout(500)
+    page.screenshot(path=shown / "backfill-launch.png")
+    page.get_by_role("button", name="Launch backfill").click()
+    deadline = time.monotonic() + 120
+    while not (launched := server.ask(LAUNCHED)["partitionBackfillsOrError"]["results"]):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(500)
+    [backfill] = launched
+    assert backfill["numPartitions"] == 9
+    server.end_of(backfill["id"])
+    page.goto(f"{here}/runs/b/{backfill['id']}")
+    page.get_by_text("100% completed").first.wait_for()
+    page.screenshot(path=shown / "backfill.png")
+    page.goto(f"{here}/runs/b/{backfill['id']}?tab=runs")
+    page.get_by_text("Success", exact=True).first.wait_for()
+    page.screenshot(path=shown / "backfill-runs.png")
+
+    entries = Warehouse(tmp_path / "warehouse").entries("predictions")
+    assert {entry.slot.keys for entry in entries} == {
+        (model, language) for model in ("plain", "tuned") for language in ("en", "de", "es")
+    }
+    assert all(entry.rows for entry in entries)
+    workers = {
+        entry["text"]
+        for node in server.ask(WORKERS)["assetNodes"]
+        if node["assetKey"]["path"] == ["predictions"]
+        for event in node["assetMaterializations"]
+        for entry in event["metadataEntries"]
+        if entry["label"] == "worker"
+    }
+    # None was made by the process of the run itself.
+    assert len(workers) >= 2, workers

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from xlwh.errors import ContractError, StoreError
+from xlwh.errors import ContractError, HeldError, StoreError
 from xlwh.failures import full_disk
 from xlwh.store.artefacts import Artefact
 from xlwh.store.contract import schema
 from xlwh.store.files import make_folder
 from xlwh.store.manifest import ConflictError, Manifest, NewFile
+from xlwh.store.objects import behind
 from xlwh.store.parquet import write_parquet
 from xlwh.store.slots import Entry, Slot, contract
 
@@ -82,26 +84,52 @@ def make_current(
     any other change the files are removed and `ConflictError` is raised.
     """
     expected = {slot: None if entry is None else entry.file for slot, entry in before.items()}
-    try:
-        return manifest.commit(put=files, expected=expected, artefacts=artefacts)
-    except ConflictError:
-        for file in files:
-            now = manifest.current(file.slot)
-            if now != before[file.slot] and (now is None or now.fingerprint != file.fingerprint):
-                break
-        else:
+    with taken_back(root, manifest, files):
+        try:
+            return manifest.commit(put=files, expected=expected, artefacts=artefacts)
+        except ConflictError:
+            for file in files:
+                now = manifest.current(file.slot)
+                if now != before[file.slot] and (now is None or now.fingerprint != file.fingerprint):
+                    raise
             return manifest.commit(put=files, artefacts=artefacts)
-        for file in files:
-            (root / file.file).unlink(missing_ok=True)
+
+
+@contextmanager
+def taken_back(root: Path, manifest: Manifest, files: Sequence[NewFile]) -> Iterator[None]:
+    """Remove new files, also of the object store, where the commit that was to name them is refused in the block.
+
+    Where a commit fails otherwise, it may be made all the same.
+    """
+    try:
+        yield
+    except (ConflictError, HeldError):
+        take_back(root, files)
         raise
     except StoreError as error:
         if full_disk(error, [root]):
             # They take the room that others need to make some.
-            for file in files:
-                now = manifest.current(file.slot)
-                if now is None or now.file != file.file:
-                    (root / file.file).unlink(missing_ok=True)
+            current = (manifest.current(file.slot) for file in files)
+            take_back(
+                root,
+                [
+                    file
+                    for file, now in zip(files, current, strict=True)
+                    if now is None or now.file != file.file
+                ],
+            )
         raise
+
+
+def take_back(root: Path, files: Iterable[NewFile]) -> None:
+    """Remove files that no commit has named, nor will."""
+    named = [file.file for file in files]
+    for name in named:
+        (root / name).unlink(missing_ok=True)
+    if (objects := behind(root)) is not None:
+        # `gc` does so too, after an hour.
+        with suppress(StoreError):
+            objects.remove(named)
 
 
 def new_name(slot: Slot, fingerprint: str) -> str:

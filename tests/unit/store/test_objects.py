@@ -17,16 +17,18 @@ import s3_server
 
 import xlwh
 from xlwh.cli import main
-from xlwh.errors import StoreError
+from xlwh.errors import HeldError, StoreError
 from xlwh.store import Slot, Warehouse, bucket
 from xlwh.store import objects as module
 from xlwh.store.integrity import require_undamaged
+from xlwh.store.manifest import ConflictError
 from xlwh.store.move import to_postgres, to_sqlite
 from xlwh.store.objects import COPIES, behind, root_of
 from xlwh.store.postgres import Address
 from xlwh.store.recover import recover
 from xlwh.store.roots import LOCAL, is_url, url_of
 from xlwh.store.take import take
+from xlwh.store.write import make_current, write_frame
 
 ONE = Slot("token_attributions", ("m", "de"), "nli.lig")
 OTHER = Slot("token_attributions", ("m", "fr"), "nli.lig")
@@ -126,6 +128,24 @@ def test_what_one_machine_writes_another_reads_and_reads_at_once_again(filled, n
     assert not faults(Warehouse(filled))
 
 
+def test_to_ask_whether_a_file_is_there_takes_no_copy_away_that_another_process_brings(
+    filled, node, monkeypatch
+):
+    node("two")
+    warehouse = Warehouse(filled)
+    entry, genuine = warehouse.current(ONE), module.Objects.size_of
+
+    def asked(self, file, digest=None):
+        found = genuine(self, file, digest)
+        self.bring(file)
+        return found
+
+    monkeypatch.setattr(module.Objects, "size_of", asked)
+    assert entry is not None
+    assert module.is_there(warehouse.root, entry.file, entry.size_bytes)
+    assert (warehouse.root / entry.file).stat().st_size == entry.size_bytes
+
+
 def test_a_filter_brings_no_other_files(filled, node, downloads):
     Warehouse(filled).build_catalogue()
     node("two")
@@ -191,6 +211,23 @@ def test_nothing_is_committed_that_the_store_has_otherwise(url, frames, monkeypa
     assert warehouse.is_fresh(ONE, PRINT)
 
 
+@pytest.mark.parametrize("refused", [ConflictError, HeldError])
+def test_a_commit_that_is_refused_leaves_nothing(filled, frames, node, refused):
+    warehouse = Warehouse(filled)
+    before, there = {ONE: warehouse.current(ONE)}, keys(filled)
+    with warehouse.claims.claim([ONE]):
+        files = [write_frame(warehouse.root, ONE, rows(frames, ONE, first=7), "1" * 32, {})]
+        if refused is ConflictError:
+            Warehouse(filled).drop([ONE])
+        else:
+            # Another process has taken it over.
+            warehouse.manifest.database.held[str(ONE)] = "no longer"
+        with pytest.raises(refused):
+            make_current(warehouse.root, warehouse.manifest, files, before)
+    assert keys(filled) == there
+    assert not (warehouse.root / files[0].file).exists()
+
+
 def test_large_files_go_in_parts(url, frames, monkeypatch):
     monkeypatch.setattr(bucket, "_WHOLE", 100)
     Warehouse(url).write({ONE: rows(frames, ONE)}, PRINT)
@@ -221,6 +258,18 @@ def test_gc_takes_out_of_the_store_what_nobody_needs(filled, frames, node):
     with pytest.raises(StoreError, match="removed by `xlwh gc`"):
         warehouse.connect(as_of=1)
     assert not faults(warehouse)
+
+
+def test_a_copy_of_what_another_machine_collected_is_no_fault(filled, frames, node):
+    node("two")
+    assert not faults(Warehouse(filled))
+    node("one")
+    warehouse = Warehouse(filled)
+    warehouse.write({ONE: rows(frames, ONE, first=5)}, "1" * 32)
+    warehouse.build_catalogue()
+    assert warehouse.gc(timedelta(0)).removed
+    node("two")
+    assert not faults(Warehouse(filled))
 
 
 def test_copies_take_no_more_than_they_may(filled, monkeypatch):

@@ -153,3 +153,14 @@ def test_checks_of_assets_find_what_another_machine_wrote(url, node, frames):
     verdict = contract(Warehouse(url), "token_attributions")
     assert verdict.looked_at == 1
     assert verdict.faults.is_empty()
+
+
+def test_a_machine_without_a_catalogue_is_no_fault(url, node, frames):
+    Warehouse(url).write({ONE: rows(frames)}, PRINT)
+    assert not Warehouse(url).check()
+    node("two")
+    Warehouse(url).build_catalogue()
+    node("one")
+    Warehouse(url).write({ONE: rows(frames).head(1)}, PRINT)
+    node("two")
+    assert not Warehouse(url).check(deep=True)

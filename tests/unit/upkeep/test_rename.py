@@ -179,6 +179,21 @@ def test_what_another_process_changed_meanwhile_is_not_lost(bench, monkeypatch):
     }
 
 
+def test_nothing_is_removed_of_a_commit_that_was_made_when_something_failed(bench, monkeypatch):
+    made = bench.make(bench.context())
+    genuine = Pending.publish
+
+    def lost(self):
+        genuine(self)
+        raise StoreError("The commit is made, but its record is not.")
+
+    monkeypatch.setattr(Pending, "publish", lost)
+    with pytest.raises(StoreError, match="The commit is made"):
+        Renamer(under(made, "model", "a", "new").study, made.warehouse, "model", "a", "new").run(no_progress)
+    assert any("model=new" in str(entry.slot) for entry in made.warehouse.entries())
+    assert {finding.kind for finding in made.warehouse.check(deep=True)} <= {"stale_catalogue", "orphan_file"}
+
+
 def test_refusals(bench):
     made = bench.make(bench.context(), "examples")
     with pytest.raises(StoreError, match="still says `a`"):
