@@ -212,7 +212,7 @@ def test_rank_correlations_have_a_ceiling_from_halves(connect):
     truth = np.arange(6) / 10
     rows = []
     for language in ("en", "de"):
-        noise = random.normal(0, 0.05, (6, 4))
+        noise = random.normal(0, 0.2, (6, 4))
         values = {head: (truth[head] + noise[head]).round(3).tolist() for head in range(6)}
         rows += samples(values, language=language)
     database = connect(head_samples=rows)

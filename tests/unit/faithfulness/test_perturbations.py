@@ -344,3 +344,10 @@ def test_each_draw_of_random_scores_is_one_of_its_own(
     assert hard.group_by("example_id").agg(pl.col("kept_hash").n_unique())["kept_hash"].min() > 1
     soft = rows.filter(mode="soft", side="sufficiency")
     assert soft["p_perturbed"].n_unique() == soft.height == 4
+    # The second soft draw is of the second scores: with the first ones again it is another number.
+    again, _ = perturbation_rows(
+        loaded, examples, {}, {"random": lambda name, _, size: draw(name, 0, size)}, settings
+    )
+    other = again.filter(mode="soft", side="sufficiency")
+    changed = (soft["p_perturbed"] - other["p_perturbed"]).abs() > 1e-9
+    assert changed.to_list() == (soft["repeat"] > 0).to_list()
