@@ -13,8 +13,8 @@ from dagster_project.metadata import markdown
 from dagster_project.resources import WarehouseResource
 from xlwh.concepts.health import LAYER, per_layer
 from xlwh.store import Warehouse, schema
-from xlwh.store.objects import at_hand
 from xlwh.store.occurrences import POINTERS, misplaced, summary
+from xlwh.store.reading import is_lost, scan, source
 from xlwh.tables import TABLES
 
 CONVERGED_SHARE = 0.99
@@ -104,13 +104,13 @@ def contract(warehouse: Warehouse, table: str) -> Verdict:
     entries = warehouse.entries(table)
     wanted = pl.Schema(schema(table))
     for entry in entries:
-        path = at_hand(warehouse.root, entry.file)
-        if not path.is_file():
+        if is_lost(warehouse.root, entry):
             faults.append((str(entry.slot), "the file is missing"))
             continue
-        footer = pq.read_metadata(path)
+        file = source(warehouse.root, entry)
+        footer = pq.read_metadata(file)
         told = footer.metadata or {}
-        if pl.scan_parquet(path, hive_partitioning=False, glob=False).collect_schema() != wanted:
+        if pl.scan_parquet(file, hive_partitioning=False, glob=False).collect_schema() != wanted:
             faults.append((str(entry.slot), "columns or types differ from the contract"))
         elif told.get(b"xlwh.version", b"").decode() != str(TABLES[table].version):
             faults.append((str(entry.slot), "written under another version of the contract"))
@@ -199,7 +199,7 @@ def offsets_cut_out_the_word(warehouse: Warehouse, table: str) -> Verdict:
     examples, entries = warehouse.entries("examples"), warehouse.entries(table)
     faults = []
     for entry in entries:
-        frame = pl.scan_parquet(at_hand(warehouse.root, entry.file), hive_partitioning=False, glob=False)
+        frame = scan(warehouse.root, [entry])
         if entry.version == TABLES[table].version:
             wrong = misplaced(warehouse.root, frame, table, examples, warehouse.scan("predictions"))
             faults += [(str(entry.slot), summary(wrong))] if wrong.height else []

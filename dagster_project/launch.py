@@ -231,7 +231,7 @@ class Launcher:
                     raise KeyboardInterrupt
                 # A failure of ours says which partitions failed, and those are outcomes already.
                 if error is not None and error.cls_name != "Failure":
-                    self._add_problem(event.step_key, (error.cause or error).message.strip())
+                    self._add_problem(event.step_key or "", (error.cause or error).message.strip())
         for check in result.get_asset_check_evaluations():
             if not check.passed:
                 place = f"{check.check_name} of {check.asset_key.to_user_string()}"

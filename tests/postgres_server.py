@@ -58,7 +58,8 @@ class Server:
             "unix_socket_directories": "",
             "fsync": self._fsync,
             "shared_buffers": "16MB",
-            "max_connections": 60,
+            # Each warehouse of a test has some, which a process keeps for five minutes.
+            "max_connections": 400,
             "logging_collector": "off",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

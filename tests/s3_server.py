@@ -16,7 +16,7 @@ from pathlib import Path
 
 BUCKET = "tests"
 """The one that is there."""
-_KEY, _UNLISTED, _SECRET = "xlwh-tests", "xlwh-unlisted", "not-a-secret"
+_KEY, _UNLISTED, _READER, _SECRET = "xlwh-tests", "xlwh-unlisted", "xlwh-reader", "not-a-secret"
 
 
 def program() -> Path | None:
@@ -43,7 +43,12 @@ class Server:
             "credentials": [{"accessKey": _UNLISTED, "secretKey": _SECRET}],
             "actions": [f"Read:{BUCKET}"],
         }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity, unlisted]}))
+        reader = {
+            "name": "reader",
+            "credentials": [{"accessKey": _READER, "secretKey": _SECRET}],
+            "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity, unlisted, reader]}))
         self._ports = _free_ports(4, address)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -63,6 +68,11 @@ class Server:
     def unlisted(self) -> dict[str, str]:
         """The same for clients that may get objects and not list them."""
         return {**self.environment, "AWS_ACCESS_KEY_ID": _UNLISTED}
+
+    @property
+    def reader(self) -> dict[str, str]:
+        """The same for clients that may get and list objects, and change nothing."""
+        return {**self.environment, "AWS_ACCESS_KEY_ID": _READER}
 
     def start(self) -> None:
         """Start it and wait until it can write."""

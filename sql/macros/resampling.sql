@@ -57,20 +57,49 @@ create macro orders_up_to(most) as table
     )
     select things, places from grown where len(places) = things;
 
--- The least p-value that a permutation test of two rankings like this one can come to: the share of all orders that
--- leave it as it is, ties included, or turn it round. The exact one of Spearman's rho of 1 or -1.
-create macro least_permutation_p(ranks) as
-    case when len(ranks) > 0 and is_complete(ranks) then least(1.0, exp(
-        list_sum(list_transform(list_distinct(ranks),
-            lambda x: lgamma(len(list_filter(ranks, lambda y: y = x)) + 1.0)))
-        - lgamma(len(ranks) + 1.0)
-    ) * case when list_sort(ranks) = list_sort(list_transform(ranks, lambda x: len(ranks) + 1.0 - x)) then 2 else 1 end) end;
+-- Pearson correlation from sums of squares and of products about the mean. NULL where a side does not vary.
+create macro within_correlation(aa, bb, ab) as
+    case when aa > 1e-20 and bb > 1e-20 and isfinite(aa) and isfinite(bb) and isfinite(ab / sqrt(aa) / sqrt(bb)) then
+        greatest(-1.0, least(1.0, ab / sqrt(aa) / sqrt(bb))) end;
 
--- Pearson correlation under weights, from weighted sums: of the weights, of a, b, a * a, b * b and a * b. NULL where a
--- side does not vary.
-create macro correlation_of_sums(w, a, b, aa, bb, ab) as
-    case
-        when w * aa - a * a > 1e-12 * w * aa and w * bb - b * b > 1e-12 * w * bb
-            and isfinite((w * ab - a * b) / sqrt((w * aa - a * a) * (w * bb - b * b))) then
-            greatest(-1.0, least(1.0, (w * ab - a * b) / sqrt((w * aa - a * a) * (w * bb - b * b))))
+-- Fisher's z of a correlation; NULL for one of 1 or -1, whose z is infinite.
+create macro fisher_z(r) as case when abs(r) < 1 - 1e-9 then atanh(r) end;
+
+-- What a sum of products about the mean, of `total` values whose sums are 0, loses with `w` of them whose sums are a and b
+-- and whose sum of products is ab: what is left has the sums -a and -b.
+create macro squares_lost(total, w, a, b, ab) as
+    case when total > w then ab + a * b / (total - w) when total <= w and isfinite(a + b) then ab end;
+
+-- Variance of a statistic from what it changes by when each cluster is left out. NULL where one of them cannot be told.
+-- Source: Efron and Stein (1981), "The jackknife estimate of variance".
+create macro jackknife_variance(changes) as
+    case when len(changes) > 1 and is_complete(changes) then
+        (len(changes) - 1.0) / len(changes)
+        * list_sum(list_transform(changes, lambda x: (x - list_avg(changes)) ^ 2))
     end;
+
+-- Standard error where pairs share the one or the other of their languages: the variance by languages counts each pair
+-- twice, so that by pairs is taken off it, and G / (G - 1) for few clusters. Of all that is taken off the intervals are
+-- too short in small squares of languages: three quarters, and no more than half of it, keep their coverage
+-- (tests/benchmarks/coverage.py).
+-- Source: Cameron, Gelbach and Miller (2011), "Robust inference with multiway clustering", eq. 2.11 and section 2.3.
+create macro two_way_error(by_language, by_pair, languages) as
+    case when languages > 1 and by_language >= 0 and isfinite(by_language) and isfinite(by_pair) then
+        finite(sqrt(greatest(by_language - 0.75 * by_pair, by_language / 2) * languages / (languages - 1)))
+    end;
+
+-- The 97.5 % quantile of Student's t. NULL below nine degrees of freedom, from where its error is below 1e-4.
+-- Source: Abramowitz and Stegun (1964), 26.7.5.
+create macro student_quantile(df) as
+    case when df >= 9 and isfinite(df) then
+        1.959964 + 2.372271 / df + 2.822499 / df ^ 2 + 2.555850 / df ^ 3 + 1.589534 / df ^ 4
+    end;
+
+-- Correlation of centred numbers, given with their squares, with others that are put into an order: places in a list that
+-- has one more number, 0, for what is nowhere. `there` has 1 for each that is somewhere, else 0; over those.
+create macro permuted_correlation(a, squares, b_and_zero, places, there) as
+    within_correlation(
+        list_inner_product(squares, there),
+        list_inner_product(list_select(b_and_zero, places), list_select(b_and_zero, places)),
+        list_inner_product(a, list_select(b_and_zero, places))
+    );

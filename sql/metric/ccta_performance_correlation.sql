@@ -1,8 +1,8 @@
 -- Correlation of consistency (CCTA) with task performance, over target languages or over all cells of a study.
 -- key: scope, model, source_language, dataset, split, method, target_policy, output, space, unit, normalization, measure, cells, variant
--- source: Pearson: corr, interval by Fisher's z with 1 / sqrt(n - 3); Spearman: the same on ranks, ties sharing their mean, with variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000)
+-- source: pair_correlations: Pearson and Spearman within models; intervals and p take languages and not cells as independent, and are given without the self pairs only, whose consistency is 1 by definition
 -- kept: whole
--- column scope: model: the target languages of one model and source language; study: all models and source languages pooled.
+-- column scope: model: the target languages of one model and source language; study: all models and source languages together, each model about its own mean.
 -- column model: Key of the model in the study; NULL for scope study.
 -- column source_language: Language whose prediction and attributions are the reference; NULL for scope study.
 -- column dataset: Key of the dataset in the study.
@@ -18,69 +18,17 @@
 -- column variant: As in ccta.
 -- column metric: The measure of performance: accuracy of classes, f1 of answers.
 -- column n: Cells, each a model, a source and a target language.
--- column pearson: Pearson correlation; NULL where a side does not vary.
--- column pearson_low: Lower end of the 95 % interval; NULL for fewer than four cells and for a correlation of 1 or -1.
+-- column languages: Source or target languages among them, whichever are more: what p and intervals take as independent.
+-- column pearson: Pearson correlation; NULL for fewer than four languages, and where a side does not vary.
+-- column pearson_low: Lower end of the 95 % interval (cluster jackknife by languages); NULL for fewer than ten languages, for a correlation of 1 or -1, and with self pairs.
 -- column pearson_high: Upper end of it.
--- column spearman: Spearman correlation; NULL where a side does not vary.
--- column spearman_low: Lower end of the 95 % interval; NULL for fewer than four cells and for a correlation of 1 or -1.
+-- column spearman: Spearman correlation; NULL as pearson.
+-- column spearman_low: Lower end of the 95 % interval; NULL as pearson_low.
 -- column spearman_high: Upper end of it.
+-- column permutations: Orders of the languages that p is over: all of up to seven languages, else 1999 random ones; NULL where no two languages can change places.
+-- column p: Two-sided p-value of spearman by permuting languages, never 0; NULL for fewer than four languages, without permutations, and with self pairs.
 -- column converged_share: Mean over the cells of ccta.converged_share.
 -- column num_unconverged: Pairs behind them of which a side did not converge: left out of strict.
-with
-measured as (
-    from ccta unpivot (consistency for measure in (score, excess_uniform, excess_shuffled))
-),
-scored as (
-    select
-        measured.*,
-        task_scores.metric,
-        task_scores.value as performance
-    from measured
-    join task_scores
-        on task_scores.model = measured.model
-        and task_scores.dataset = measured.dataset
-        and task_scores.split = measured.split
-        and task_scores.language = measured.target_language
-    where task_scores.metric in ('accuracy', 'f1') and task_scores.variant = 'strict' and isfinite(task_scores.value)
-),
-scoped as (
-    select * from (select 'model' as scope, * from scored)
-    union all
-    select 'study' as scope, * replace (null as model, null as source_language) from scored
-),
--- `population` is what one correlation is over.
-populations as (
-    select
-        struct_pack(
-            scope, model, source_language, dataset, split, method, target_policy, output, space, unit, normalization,
-            measure, cells, variant, metric
-        ) as population,
-        consistency,
-        performance,
-        converged_share,
-        num_unconverged
-    from scoped
-    cross join (values ('all'), ('off_diagonal')) as selection(cells)
-    where cells = 'all' or not is_self
-),
-ranked as (
-    select
-        *,
-        average_rank(population, consistency) as consistency_rank,
-        average_rank(population, performance) as performance_rank
-    from populations
-),
-correlations as (
-    select
-        population,
-        count(*) as n,
-        correlation(consistency, performance) as pearson,
-        correlation(consistency_rank, performance_rank) as spearman,
-        avg(converged_share) as converged_share,
-        sum(num_unconverged)::bigint as num_unconverged
-    from ranked
-    group by population
-)
 select
     population.scope as scope,
     population.model as model,
@@ -93,17 +41,17 @@ select
     population.space as space,
     population.unit as unit,
     population.normalization as normalization,
-    population.measure as measure,
+    population.metric_a as measure,
     population.cells as cells,
     population.variant as variant,
-    population.metric as metric,
+    population.metric_b as metric,
     n,
-    pearson,
-    pearson_low(pearson, n) as pearson_low,
-    pearson_high(pearson, n) as pearson_high,
-    spearman,
-    spearman_low(spearman, n) as spearman_low,
-    spearman_high(spearman, n) as spearman_high,
+    languages,
+    pearson, pearson_low, pearson_high,
+    spearman, spearman_low, spearman_high,
+    permutations,
+    p,
     converged_share,
     num_unconverged
-from correlations
+from pair_correlations
+where population.method is not null

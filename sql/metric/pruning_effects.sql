@@ -16,7 +16,7 @@
 -- column before: Accuracy of the whole model, a share.
 -- column after: Accuracy of the pruned model, a share.
 -- column effect: after - before.
--- column effect_low: Lower end of its 95 % interval (BCa bootstrap; where all examples change alike, by how rare another change can still be).
+-- column effect_low: Lower end of its 95 % interval (BCa bootstrap; where all examples change alike, by how rare another change can still be; 0 where no player is removed).
 -- column effect_high: Upper end of it.
 -- column bootstrap_p: Two-sided p-value of the paired bootstrap.
 -- column mcnemar_p: Exact McNemar test; NULL in tagging.
@@ -42,7 +42,10 @@ select
     model, dataset, split, language, ranking, mask_language, draw, selection, num_removed, is_targeted, num_examples,
     before, after,
     after - before as effect,
-    effect_low, effect_high, bootstrap_p, mcnemar_p,
+    -- Without a player removed nothing can change, in examples that were not seen either.
+    case when num_removed = 0 then 0.0 else effect_low end as effect_low,
+    case when num_removed = 0 then 0.0 else effect_high end as effect_high,
+    bootstrap_p, mcnemar_p,
     list_count(family_p) as tests,
     holm(bootstrap_p, family_p) as holm_p
 from gathered

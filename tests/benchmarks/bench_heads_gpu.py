@@ -64,11 +64,11 @@ def inputs(examples: int) -> Any:
     ids = random.integers(4, 32_000, int(bounds[-1])).astype(np.int32)
     return SimpleNamespace(
         lengths=lengths,
+        bounds=bounds,
         input_ids=ids,
         special=np.zeros(len(ids), dtype=bool),
         token_type_ids=None,
         forced=None,
-        row=lambda index: slice(int(bounds[index]), int(bounds[index + 1])),
     )
 
 

@@ -60,6 +60,7 @@ BENCHMARKS = (
     Benchmark("calign", shared=False),
     Benchmark("alignment"),
     Benchmark("heads", model=True),
+    Benchmark("host_time", shared=False),
     Benchmark("explorer", shared=False),
     Benchmark("views", shared=False),
     Benchmark("start", shared=False),

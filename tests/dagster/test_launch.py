@@ -92,7 +92,7 @@ def test_everything_in_one_run_per_kind_of_partition(study, root, fake):
     assert {(o.step.name, o.key) for o in launcher.outcomes} == {
         (step.name, key) for step, keys in _everything(study).items() for key in keys
     }
-    assert [name for name, _ in watch.views] == ["ccta", "task_scores"] or len(watch.views) == 2
+    assert sorted(name for name, _ in watch.views) == ["ccta", "task_scores"]
     assert ("working", 1, 2) in watch.reports
     assert fake.keys("models") == [Key("base"), Key("tuned"), Key("other")]
     order = [name for name, *_ in fake.ran]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -56,12 +55,10 @@ def test_a_study_end_to_end(materialised, xlwh, tmp_path):
     code, out, errors = xlwh("check", "--deep")
     assert (code, out.splitlines()[0]) == (0, "No faults found."), errors
 
-    # The second time nothing is computed, no run is launched, and it is quick.
+    # The second time nothing is computed and no run is launched.
     before = Warehouse("warehouse").manifest.head()
-    began = time.perf_counter()
     code, out, errors = xlwh("materialize", "--study", materialised)
     assert code == 0, errors
-    assert time.perf_counter() - began < 5
     assert "written" not in errors
     assert Warehouse("warehouse").manifest.head() == before
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -183,14 +182,12 @@ def test_the_command_on_a_cluster_that_is_there_and_then_is_not(tiny_study, tmp_
         assert line, said
         said += line
     assert "examples: 4 written" in said
-    began = time.monotonic()
     end()
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.search(f"The Ray cluster at {address} is lost: its (node|head)", rest), rest
     assert "the same command goes on from there" in rest
     assert "Traceback" not in said + rest
-    assert time.monotonic() - began < 100
     assert len(Warehouse(tmp_path / "warehouse").entries("examples")) == 4
 
 

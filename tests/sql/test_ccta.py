@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 from statistics import mean, stdev
 
 import numpy as np
@@ -179,15 +180,14 @@ def test_correlations_by_hand(connect):
     pearson, spearman = stats.pearsonr(score, accuracy), stats.spearmanr(score, accuracy)
     assert row["pearson"] == pytest.approx(pearson.statistic)
     assert row["spearman"] == pytest.approx(spearman.statistic), "de and es share a rank"
-    interval = pearson.confidence_interval()
-    assert (row["pearson_low"], row["pearson_high"]) == pytest.approx((interval.low, interval.high))
-    z, error = math.atanh(row["spearman"]), math.sqrt((1 + row["spearman"] ** 2 / 2) / 2)
-    assert (row["spearman_low"], row["spearman_high"]) == pytest.approx(
-        (math.tanh(z - Z * error), math.tanh(z + Z * error))
-    )
+    assert (row["languages"], row["permutations"], row["p"], row["pearson_low"], row["spearman_high"]) == (
+        *(5, None, None, None, None),
+    ), "the self pair is 1 by definition"
     (off,) = _correlations(database, scope="model", measure="score", cells="off_diagonal")
-    assert off["n"] == 4
+    assert (off["n"], off["languages"], off["permutations"], off["pearson_low"]) == (4, 4, 24, None)
     assert off["pearson"] == pytest.approx(stats.pearsonr(score[1:], accuracy[1:]).statistic)
+    rhos = [stats.spearmanr(score[1:], order).statistic for order in permutations(accuracy[1:])]
+    assert off["p"] == pytest.approx(np.mean(np.abs(rhos) >= abs(off["spearman"]) - 1e-9))
     (excess,) = _correlations(database, scope="model", measure="excess_uniform", cells="all")
     assert excess["pearson"] == pytest.approx(row["pearson"]), "half the score here"
     (study,) = _correlations(database, scope="study", measure="score", cells="all")
@@ -201,9 +201,8 @@ def test_what_does_not_vary_has_no_correlation(connect):
         assert row["pearson"] is row["spearman"] is row["pearson_low"] is row["spearman_high"] is None
     few = dict(list(CELLS.items())[:3])
     (row,) = _correlations(connect(**_measured(few)), scope="model", measure="score", cells="all")
-    assert row["n"] == 3
-    assert row["pearson"] is not None
-    assert row["pearson_low"] is row["spearman_low"] is None
+    assert (row["n"], row["languages"]) == (3, 3)
+    assert row["pearson"] is row["spearman"] is row["p"] is None
 
 
 def test_languages_without_a_score_are_left_out(connect):
@@ -239,10 +238,38 @@ def published(connect):
     return connect(ccta_pairs=pairs, predictions=[{**row, **common} for row in rows])
 
 
+def _within(cells, with_self):
+    """Pearson over cells (source, target, a, b), each source about its own mean."""
+    frame = pl.DataFrame(cells, schema=["source", "target", "a", "b"], orient="row")
+    if not with_self:
+        frame = frame.filter(pl.col("source") != pl.col("target"))
+    a, b = (frame[x] - frame.select(pl.col(x).mean().over("source"))[x] for x in "ab")
+    return round(float((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())), 2)
+
+
+def _published_cells():
+    tables = load().filter(pl.col("paper") == "ccta", pl.col("language") != "overall")
+    key = ["source_language", "language"]
+    accuracy = tables.filter(pl.col("table") == "4").select(*key, accuracy="value")
+    grid = tables.filter(pl.col("table") == "5").join(accuracy, on=key)
+    return grid.select(*key, "value", "accuracy").rows()
+
+
+PUBLISHED = {
+    "all": _within(_published_cells(), with_self=True),
+    "off_diagonal": _within(_published_cells(), with_self=False),
+}
+
+
 def test_the_published_correlations(published):
     rows = _correlations(published, measure="score", scope="study")
-    found = {row["cells"]: (row["n"], round(row["pearson"], 2)) for row in rows}
-    assert found == {"all": (36, 0.29), "off_diagonal": (30, 0.43)}
+    # Each model about its own mean: over all cells as if of one model it would be .29 and .43.
+    found = {row["cells"]: (row["n"], row["languages"], round(row["pearson"], 2)) for row in rows}
+    assert found == {"all": (36, 6, PUBLISHED["all"]), "off_diagonal": (30, 6, PUBLISHED["off_diagonal"])}
+    (tested,) = [row for row in rows if row["cells"] == "off_diagonal"]
+    # Each source language has a model of its own: the six languages change places together with their models.
+    assert tested["permutations"] == 720
+    assert 0 < tested["p"] < 1
     (english,) = _correlations(
         published, measure="score", scope="model", cells="all", model="xlmr-en", source_language="en"
     )

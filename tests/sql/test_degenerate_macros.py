@@ -23,6 +23,7 @@ NO_SHRINKING = (Phase.explicit, Phase.generate)
 number = st.sampled_from([None, NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 0.5, 1e-300, -1e-300, 1e9, -1e9, 1 - 1e-16]) | (
     st.floats(-1e6, 1e6)
 )  # fmt: skip
+finite = st.floats(-1e6, 1e6)
 share = st.sampled_from([None, NAN, 0.0, 1.0, 0.5, 1e-9, 1 - 1e-16]) | st.floats(0, 1)
 count = st.sampled_from([None, 0, 1, 2, 3, 4, 5, 100, 10**9]) | st.integers(0, 2000)
 flag = st.sampled_from([None, True, False])
@@ -68,7 +69,6 @@ SCALARS = {
     "both_converged": scalar(("bool", flag), ("bool", flag), null_in_null_out=False),
     "chrf_of_counts": scalar(("bigint[]", counts_18)),
     "common_words": scalar(words, words),
-    "correlation_of_sums": scalar(*(x,) * 6),
     "counted_uniform": scalar(natural, natural),
     "counts_in": scalar(
         ("varchar", st.sampled_from([None, "strict", "paper"])), ("bool", flag), null_in_null_out=False
@@ -76,6 +76,7 @@ SCALARS = {
     "f2": scalar(p, p),
     "faithfulness_span": scalar(x, x),
     "finite": scalar(x),
+    "fisher_z": scalar(x),
     "harmonic_mean": scalar(p, p),
     "has_spread": scalar(x, spread, null_in_null_out=False),
     "head_bet": scalar(x),
@@ -83,7 +84,7 @@ SCALARS = {
     "head_effort": scalar(p, p, p),
     "holm": scalar(p, ("double[]", st.lists(st.none() | st.floats(0, 1), max_size=8))),
     "is_complete": scalar(listed, null_in_null_out=False),
-    "least_permutation_p": scalar(listed),
+    "jackknife_variance": scalar(listed),
     "log_mean_exp": scalar(listed),
     "lower_case": scalar(string),
     "missing_because": scalar(string, x, ("bool", flag), ("bool", flag), string, null_in_null_out=False),
@@ -96,6 +97,12 @@ SCALARS = {
     "paper_radius": scalar(n, spread, error),
     "pearson_high": scalar(x, n),
     "pearson_low": scalar(x, n),
+    "permuted_correlation": scalar(
+        *(("double[]", st.none() | st.lists(finite, min_size=3, max_size=3)),) * 2,
+        ("double[]", st.none() | st.lists(finite, min_size=4, max_size=4)),
+        ("bigint[]", st.none() | st.lists(st.integers(1, 4), min_size=3, max_size=3)),
+        ("double[]", st.none() | st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3)),
+    ),
     "perturbation_cost": scalar(x, x),
     "plain_name": scalar(string),
     # As released, where it is defined.
@@ -109,14 +116,18 @@ SCALARS = {
     "spearman_high": scalar(x, n),
     "spearman_low": scalar(x, n),
     "squad_f1": scalar(words, words),
+    "squares_lost": scalar(n, n, *(("double", st.none() | finite),) * 3),
     "squad_words": scalar(string),
     "strict_radius": scalar(n, p, error),
     "student_p": scalar(x, ("double", number)),
+    "student_quantile": scalar(x),
+    "two_way_error": scalar(x, x, n),
     "wilson_high": scalar(x, x),
     "wilson_low": scalar(x, x),
     "surface": scalar(
         string, string, ("int", segment), ("int", place), ("int", place), null_in_null_out=False
     ),
+    "within_correlation": scalar(x, x, x),
     "without_prefix_article": scalar(string, code, null_in_null_out=False),
     "words_f1": scalar(words, words),
 }
@@ -160,7 +171,7 @@ def is_sound(value: Any) -> bool:
         return math.isfinite(value)
     if isinstance(value, dict):
         return all(map(is_sound, value.values()))
-    return all(map(is_sound, value)) if isinstance(value, list | tuple) else True
+    return not isinstance(value, list | tuple) or all(map(is_sound, value))
 
 
 def is_missing(argument: Any) -> bool:

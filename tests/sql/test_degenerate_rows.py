@@ -90,7 +90,7 @@ def holes() -> list[tuple[str, str, str]]:
 def sound(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return all(map(sound, value)) if isinstance(value, list) else True
+    return not isinstance(value, list) or all(map(sound, value))
 
 
 @pytest.fixture(scope="module")

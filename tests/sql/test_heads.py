@@ -295,6 +295,46 @@ def test_effects_are_corrected_over_the_languages_of_one_kind_of_mask(connect):
     assert curve == [(1, 0.03)] * 2
 
 
+def test_a_mask_that_removes_nothing_changes_nothing(connect):
+    """By definition and not by a sample: no example that was not seen could change."""
+    nothing = {"num_removed": 0, "after": 0.5, "effect_low": -0.03, "effect_high": 0.03}
+    database = connect(pruning_tests=[compared("en", 1.0, **nothing), compared("de", 0.2, effect_low=-0.03)])
+    query = "select language, effect, effect_low, effect_high from pruning_effects order by language"
+    (removed, *_, low, _), unchanged = database.sql(query).fetchall()
+    assert (removed, low) == ("de", -0.03)
+    assert unchanged == ("en", 0, 0, 0)
+
+
+def test_halves_share_no_permutation(connect):
+    """Even and odd permutations; of antithetic pairs even and odd pairs; of exact values every example is in one half."""
+    rows = samples({0: [float(n % 2) for n in range(8)]})
+    antithetic = samples({0: [0.0, 0.0, 1.0, 1.0] * 2}, estimator="antithetic", sampler="pairs")
+    exact = [
+        {
+            **row,
+            "estimator": "exact",
+            "sampler": "all",
+            "permutation": 0,
+            "remaining": None,
+            "example_id": f"e{n % 20}",
+        }
+        for n, row in enumerate(samples({head: [n / 40 for n in range(20)] for head in (0, 1)}))
+    ]
+    database = connect(head_samples=[*rows, *antithetic, *exact])
+    halves = database.sql(
+        "select sampler, value_even, value_odd from head_shapley where variant = 'strict' and sampler <> 'all' order by 1"
+    ).fetchall()
+    assert halves == [("pairs", 0, 1), ("rows", 0, 1)]
+    both = database.sql(
+        "select half, sum(observations), list(marginal order by marginal) from head_observations "
+        "where sampler = 'all' group by half order by half"
+    ).fetchall()
+    (_, first, one), (_, second, other) = both
+    assert first + second == 40
+    assert min(first, second) > 8
+    assert not set(one) & set(other), "an example is in the same half for every head"
+
+
 def test_curves_average_draws_and_begin_at_the_whole_model(connect):
     rows = [
         compared("en", 0.5, ranking="random", selection="curve", draw=draw, after=0.4 + draw / 10)

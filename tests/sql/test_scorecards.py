@@ -132,27 +132,27 @@ def test_few_pairs_have_the_exact_p(connect, ccta, right):
     predictions, pairs = scored(names, ccta, right)
     models = [{"model": "m", "kind": "finetuned", "finetuned_languages": ["en"]}]
     database = connect(predictions=predictions, ccta_pairs=pairs, models=models)
-    ((rho, p, low),) = database.sql(
-        "select spearman, p, spearman_low from metric_correlations "
+    ((rho, p, permutations, low),) = database.sql(
+        "select spearman, p, permutations, spearman_low from metric_correlations "
         "where scope = 'model' and metric_a = 'ccta' and metric_b = 'target_score'"
     ).fetchall()
     assert rho == pytest.approx(stats.spearmanr(ccta, right).statistic)
     assert p == pytest.approx(exact_p(ccta, right))
-    assert (low is None) == (abs(rho) > 1 - 1e-9)
+    assert (permutations, low) == (math.factorial(len(ccta)), None)
 
 
-def test_a_perfect_correlation_of_many_pairs_has_its_exact_p(connect):
-    """Ten pairs, of which two tie on both sides: 2! of 10! orders leave the ranking as it is, none turns it round."""
+def test_a_perfect_correlation_of_many_pairs_has_no_interval_and_the_least_p(connect):
+    """Of 1999 random orders of ten languages none comes as far; the one that is there counts too."""
     names = [f"l{i}" for i in range(10)]
-    values = [0.1, 0.1, *(i / 10 for i in range(2, 10))]
-    predictions, pairs = scored(names, values, [round(10 * x) for x in values])
+    values = [i / 10 for i in range(10)]
+    predictions, pairs = scored(names, values, range(10))
     models = [{"model": "m", "kind": "finetuned", "finetuned_languages": ["en"]}]
     database = connect(predictions=predictions, ccta_pairs=pairs, models=models)
-    ((rho, p),) = database.sql(
-        "select spearman, p from metric_correlations where scope = 'model' and metric_b = 'target_score' and metric_a = 'ccta'"
+    found = database.sql(
+        "select n, languages, spearman, p, permutations, spearman_low, pearson_high from metric_correlations "
+        "where scope = 'model' and metric_b = 'target_score' and metric_a = 'ccta'"
     ).fetchall()
-    assert rho == pytest.approx(1)
-    assert p == pytest.approx(2 / math.factorial(10), rel=1e-6)
+    assert found == [(10, 10, pytest.approx(1), pytest.approx(1 / 2000), 1999, None, None)]
 
 
 def test_metrics_that_share_a_quantity_are_not_tested(connect, tables):
@@ -175,7 +175,7 @@ def test_metrics_that_share_a_quantity_are_not_tested(connect, tables):
     }
     assert together == {frozenset(pair) for group in groups for pair in combinations(group, 2)}
     # Whoever adds a metric says what it is made from: those correlated are the ones that are listed.
-    sql = (Path(__file__).parents[2] / "sql" / "mart" / "metric_correlations.sql").read_text()
+    sql = (Path(__file__).parents[2] / "sql" / "core" / "correlated_pairs.sql").read_text()
     listed = re.search(r"unpivot \(value for metric in \(([^)]*)\)", sql)
     assert listed is not None
     assert {name.strip() for name in listed[1].split(",")} == {metric for metric, _ in rows}
@@ -193,12 +193,12 @@ def test_correlations_over_language_pairs(connect, tables):
     expected = stats.spearmanr(values, scores)
     assert row["spearman"] == pytest.approx(expected.statistic)
     assert row["p"] == pytest.approx(exact_p(values, scores))
-    assert row["spearman_low"] < row["spearman"] <= row["spearman_high"] <= 1
-    assert row["pearson_low"] < row["pearson"] <= row["pearson_high"] <= 1
+    assert (row["languages"], row["permutations"]) == (6, 720)
+    assert row["spearman_low"] is row["pearson_high"] is None, "of six languages"
     # The same again pooled over the study, since there is one model; fertility has one pair only.
     assert found["study", "ccta", "target_score"]["pearson"] == pytest.approx(row["pearson"])
-    assert found["model", "ccta", "fertility_difference"]["n"] == 1
-    assert found["model", "ccta", "fertility_difference"]["p"] is None
+    few = found["model", "ccta", "fertility_difference"]
+    assert (few["n"], few["p"], few["pearson"], few["permutations"]) == (1, None, None, None)
 
 
 def test_holm_over_the_metrics_of_a_scope(connect, tables):
@@ -214,29 +214,23 @@ def test_holm_over_the_metrics_of_a_scope(connect, tables):
     np.testing.assert_allclose(rows["holm_p"].to_numpy(), holm)
 
 
-def test_the_interval_of_a_correlation_covers_as_it_says(connect):
-    """Against the truth of a known law, over many draws: coverage near 95 %, for a bootstrap of 40 points."""
-    database = connect()
-    random, truth, draws = np.random.default_rng(0), 0.5, 60
-    covered = 0
-    for _ in range(draws):
-        a, b = random.multivariate_normal([0, 0], [[1, truth], [truth, 1]], 40).T
-        [(low, high)] = database.execute(
-            """
-            with drawn as (select resample_weights(40, draw) as w from range(400) as draws(draw)),
-            resampled as (
-                select correlation_of_sums(
-                    list_sum(w), list_inner_product($a, w), list_inner_product($b, w),
-                    list_inner_product($aa, w), list_inner_product($bb, w), list_inner_product($ab, w)
-                ) as r
-                from drawn
-            )
-            select quantile_cont(r, 0.025), quantile_cont(r, 0.975) from resampled
-            """,
-            {
-                name: list(map(float, x))
-                for name, x in {"a": a, "b": b, "aa": a * a, "bb": b * b, "ab": a * b}.items()
-            },
-        ).fetchall()
-        covered += low <= truth <= high
-    assert 0.85 <= covered / draws <= 1
+def test_models_that_differ_in_level_do_not_make_a_correlation(connect):
+    """Within each of two models consistency and accuracy go apart; the better model is also the more consistent one."""
+    names = [f"l{i}" for i in range(5)]
+    low = scored(names, [0.5, 0.4, 0.3, 0.2, 0.1], [1, 2, 3, 4, 5], model="a", n=20)
+    high = scored(names, [0.9, 0.8, 0.7, 0.6, 0.5], [11, 12, 13, 14, 15], model="b", n=20)
+    models = [{"model": m, "kind": "finetuned", "finetuned_languages": ["en"]} for m in "ab"]
+    database = connect(predictions=low[0] + high[0], ccta_pairs=low[1] + high[1], models=models)
+    where = "metric_a = 'ccta' and metric_b = 'target_score' and scope = 'study'"
+    ((n, languages, pearson, spearman, p),) = database.sql(
+        f"select n, languages, pearson, spearman, p from metric_correlations where {where}"
+    ).fetchall()
+    assert (n, languages) == (10, 5)
+    assert (pearson, spearman) == (pytest.approx(-1), pytest.approx(-1))
+    # Both models have the languages in one order: it is one of 120, as is the reverse.
+    assert p == pytest.approx(2 / 120)
+    ((shown,),) = database.sql(
+        "select pearson from ccta_performance_correlation "
+        "where scope = 'study' and measure = 'score' and cells = 'off_diagonal'"
+    ).fetchall()
+    assert shown == pytest.approx(-1)

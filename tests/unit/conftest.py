@@ -29,6 +29,52 @@ TEXTS = [
     "เขาโทรหาแม่ของเขาอย่างรวดเร็ว",
     "वह घर पर है और किताब पढ़ रहा है।",
 ]
+BRACKETED = ("rembert", "albert", "deberta-v2")
+"""Architectures whose tokenizers have pieces as in SentencePiece, and special tokens as in BERT."""
+DECODERS = (
+    *("phi3", "smollm3", "gemma", "gemma2", "gemma3_text", "cohere", "cohere2"),
+    *("gpt2", "gpt_neox", "bloom"),
+)
+HEADS = {"m2m_100": "ForConditionalGeneration", "cohere": "ForCausalLM", "cohere2": "ForCausalLM"}
+"""Heads of the architectures of which transformers has no classifier."""
+SHAPES: dict[str, dict[str, Any]] = {
+    "albert": {"embedding_size": 12},
+    "electra": {"embedding_size": 12},
+    "rembert": {"input_embedding_size": 12, "output_embedding_size": 20},
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "max_relative_positions": -1,
+    },
+    "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 16},
+    "qwen3": {"head_dim": 8},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 16},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 16},
+    "cohere2": {"sliding_window": 16},
+}
+"""What is added to the shape that all have; unlike the defaults, a short window shows at these lengths."""
+RENAMED_SHAPES: dict[str, dict[str, str]] = {
+    "distilbert": {
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+    },
+    "gpt2": {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "max_position_embeddings": "n_positions",
+    },
+    "bloom": {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
+}
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
 
 
@@ -80,7 +126,11 @@ def _wordpiece() -> dict[str, int]:
 def _tokenizer(model_type: str, folder: Path) -> Any:
     import transformers as hf
 
-    if model_type == "bert":
+    if model_type in BRACKETED:
+        return _templated("unigram", model_type)
+    if model_type in ("modernbert", "eurobert", "xlm-roberta-xl", "mpnet", "mbart", "m2m_100", *DECODERS):
+        return _templated("unigram" if model_type in ("mbart", "m2m_100") else "bytes", model_type)
+    if model_type in ("bert", "electra", "ernie", "distilbert"):
         return hf.BertTokenizer(vocab=_wordpiece(), do_lower_case=False)
     if model_type == "roberta":
         vocab, merges = _bpe(byte_level=True)
@@ -89,13 +139,55 @@ def _tokenizer(model_type: str, folder: Path) -> Any:
         return hf.XLMRobertaTokenizer(vocab=_unigram(["<s>", "<pad>", "</s>", "<unk>"]))
     if model_type == "xlm":
         return _xlm_tokenizer(folder)
-    if model_type in ("t5", "mt5"):
+    if model_type in ("t5", "mt5", "umt5"):
         return hf.T5Tokenizer(vocab=_unigram(["<pad>", "</s>", "<unk>"]), extra_ids=2)
     if model_type in ("llama", "mistral"):
         vocab, merges = _bpe(byte_level=False)
         return hf.LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>")
     vocab, merges = _bpe(byte_level=True)
     return hf.Qwen2Tokenizer(vocab=vocab, merges=merges)
+
+
+def _templated(kind: str, model_type: str) -> Any:
+    """A tokenizer of the library's own class: pieces, and special tokens where the family has them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    opening, closing, between = "<s>", "</s>", "</s>"
+    names = {"pad_token": "<pad>", "unk_token": "<unk>"}
+    if model_type in BRACKETED:
+        opening, closing, between = "[CLS]", "[SEP]", "[SEP]"
+        names = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+        names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    elif model_type in ("mbart", "m2m_100"):
+        opening, between = "en_XX", ""
+        names |= {"eos_token": "</s>", "sep_token": "</s>", "mask_token": "<mask>"}
+    elif model_type in DECODERS:
+        closing, between = "", ""
+        names |= {"bos_token": "<s>", "eos_token": "</s>"}
+    else:
+        names |= {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"}
+    if kind == "unigram":
+        special = [*dict.fromkeys((*names.values(), opening, closing))]
+        pieces = _unigram(special)
+        made = Tokenizer(models.Unigram(pieces, unk_id=special.index(names["unk_token"])))
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        vocab, merges = _bpe(byte_level=True)
+        made = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    second = ":1" if model_type in BRACKETED else ""
+    used = [token for token in dict.fromkeys((opening, closing, between)) if token]
+    pair = [opening, "$A", between, f"$B{second}", closing and closing + second]
+    made.post_processor = processors.TemplateProcessing(
+        single=" ".join(part for part in (opening, "$A", closing) if part),
+        pair=" ".join(part for part in pair if part),
+        special_tokens=[(token, made.token_to_id(token)) for token in used],
+    )
+    types = ["token_type_ids"] if model_type in BRACKETED else []
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, model_input_names=["input_ids", *types, "attention_mask"], **names
+    )
 
 
 def _xlm_tokenizer(folder: Path) -> Any:
@@ -119,7 +211,17 @@ def _config(model_type: str, tokenizer: Any, **extra: Any) -> Any:
     if model_type == "xlm":
         shape = {"emb_dim": 24, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64, "n_langs": 1}
         return AutoConfig.for_model("xlm", **shape, pad_index=tokenizer.pad_token_id, **common)
-    if model_type in ("t5", "mt5"):
+    if model_type in ("mbart", "m2m_100"):
+        shape = {
+            f"{stack}_{name}": value
+            for name, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 32))
+            for stack in ("encoder", "decoder")
+        } | {"decoder_layers": 1, "d_model": 24, "max_position_embeddings": 64}
+        eos = tokenizer.eos_token_id
+        return AutoConfig.for_model(
+            model_type, **shape, eos_token_id=eos, decoder_start_token_id=eos, **common
+        )
+    if model_type in ("t5", "mt5", "umt5"):
         shape = {
             "d_model": 24,
             "d_kv": 6,
@@ -139,12 +241,20 @@ def _config(model_type: str, tokenizer: Any, **extra: Any) -> Any:
         "intermediate_size": 32,
         "max_position_embeddings": 64,
     }
-    if model_type in ("llama", "mistral", "qwen2", "qwen3"):
+    if model_type in ("llama", "mistral", "qwen2", "qwen3", *DECODERS[:-3]):
         shape["num_key_value_heads"] = 2
-    if model_type == "qwen3":
-        shape["head_dim"] = 8
-    if model_type in ("roberta", "xlm-roberta", "camembert"):
+    if model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet"):
         shape |= {"max_position_embeddings": 66, "type_vocab_size": 1}
+    if model_type not in ("bert", "roberta", "xlm-roberta", "camembert"):
+        ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+        if model_type in ("modernbert", "eurobert"):
+            ids |= {
+                name: getattr(tokenizer, name) for name in ("cls_token_id", "sep_token_id", "mask_token_id")
+            }
+        common = ids | common
+    shape |= SHAPES.get(model_type, {})
+    renamed = RENAMED_SHAPES.get(model_type, {})
+    shape = {renamed.get(name, name): value for name, value in shape.items()}
     return AutoConfig.for_model(model_type, **shape, **common)
 
 
@@ -173,20 +283,26 @@ def closing_tokenizer(closing: str, opening: str = "") -> Any:
 def make_checkpoint(
     model_type: str,
     folder: Path,
-    head: str = "ForSequenceClassification",
+    head: str | None = None,
     seed: int = 0,
     tokenizer: Any = None,
+    **entries: Any,
 ) -> Path:
-    """Save a tiny random model with its tokenizer. Weights are wide, so that every part of it matters."""
+    """Save a tiny random model with its tokenizer. Weights are wide, so that every part of it matters.
+
+    None makes the head that the architecture has: a classifier wherever there is one. `entries` go to the configuration.
+    """
     import torch
     import transformers as hf
 
+    if head is None:
+        head = HEADS.get(model_type, "ForSequenceClassification")
     tokenizer = tokenizer or _tokenizer(model_type, folder / "source")
     labels = {"ForSequenceClassification": LABELS, "ForTokenClassification": TAGS}.get(head)
     extra: dict[str, Any] = {} if labels is None else {"id2label": dict(enumerate(labels))}
     if labels is not None:
         extra["label2id"] = {label: i for i, label in enumerate(labels)}
-    config = _config(model_type, tokenizer, **extra)
+    config = _config(model_type, tokenizer, **extra, **entries)
     auto = {
         "ForSequenceClassification": hf.AutoModelForSequenceClassification,
         "ForTokenClassification": hf.AutoModelForTokenClassification,
@@ -203,7 +319,7 @@ def make_checkpoint(
             for name, parameter in model.named_parameters():
                 if parameter.dim() > 1:
                     parameter.normal_(std=0.3)
-                elif "norm" not in name.lower():
+                elif "norm" not in name.lower() and ".ln_" not in name:
                     parameter.normal_(std=0.1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -213,12 +329,13 @@ def make_checkpoint(
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """checkpoint(model_type, head): folder of a tiny model, made once a session; copy it before changing it."""
+    """checkpoint(model_type, head, ...entries of its configuration): folder of a tiny model, made once a session; copy it before changing it."""
     root = tmp_path_factory.mktemp("checkpoints")
 
-    def folder(model_type: str, head: str = "ForSequenceClassification") -> Path:
-        made = root / f"{model_type}-{head or 'bare'}"
-        return made if made.is_dir() else make_checkpoint(model_type, made, head)
+    def folder(model_type: str, head: str | None = None, **entries: Any) -> Path:
+        named = "-".join(f"{name}-{value}" for name, value in sorted(entries.items()))
+        made = root / f"{model_type}-{'default' if head is None else head or 'bare'}{named and '-' + named}"
+        return made if made.is_dir() else make_checkpoint(model_type, made, head, **entries)
 
     return folder
 
@@ -281,12 +398,12 @@ def study_of(tmp_path: Path) -> Callable[..., Study]:
 
 @pytest.fixture
 def zoo_of(study_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Zoo]:
-    """zoo_of(key={...model entry...}): a zoo on the CPU for a study with these models."""
+    """zoo_of(key={...model entry...}): a zoo for a study with these models, on the CPU or the device named first."""
 
-    def build(**models: dict[str, Any]) -> Zoo:
+    def build(device: str = "cpu", /, **models: dict[str, Any]) -> Zoo:
         root = tmp_path / "warehouse"
         warehouse: Any = SimpleNamespace(root=root, hashes=HashCache.of(root))
-        return Zoo(study_of(**models), warehouse, device="cpu")
+        return Zoo(study_of(**models), warehouse, device=device)
 
     return build
 

@@ -63,6 +63,18 @@ def test_p_values_are_uniform_under_the_null():
     assert 0.4 < np.mean(p) < 0.65
 
 
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+def test_the_sample_itself_counts_among_the_resamples(method):
+    """p = (1 + k) / (B + 1): never 0, and 1 where every resample is as far off as 0 is."""
+    far = np.random.default_rng(0).normal(5, 0.1, 50)
+    assert bootstrap_mean(far, resamples=99, method=method).p_value == pytest.approx(1 / 100)
+    assert bootstrap_mean(far, resamples=500, method=method).p_value == pytest.approx(1 / 501)
+    assert bootstrap_mean([-1.0, 1.0], resamples=99, method=method).p_value == 1
+    # Of 0 and 1 a resample's mean is 0, .5 or 1; those of 0 and of 1 are exactly as far from .5 as 0 is, and count.
+    two = bootstrap_mean([0.0, 1.0], resamples=20_000, method=method)
+    assert two.p_value == pytest.approx(1 / 2, abs=0.02)
+
+
 def test_seed_decides():
     values = np.random.default_rng(1).normal(size=50)
     assert bootstrap_mean(values, seed=5) == bootstrap_mean(values, seed=5)

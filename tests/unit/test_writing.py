@@ -22,6 +22,7 @@ OF_THEIR_OWN = {
     "xlwh/upkeep/rename.py": "in a folder that is named when it is whole",
     "xlwh/store/bucket.py": "a copy, named by who asked for it when it is whole",
     "xlwh/store/foreign.py": "in the folder of what is being taken, named at its end",
+    "xlwh/store/shelf.py": "the end of a file, in a temporary folder while it is read",
     "xlwh/store/staging.py": "in a chunk that is named when it is whole",
     "dagster_project/instance.py": "an empty file to be locked",
 }

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
 
+CPU_BATCH_TOKENS = 2048
+"""Padded sub-tokens per model call on a CPU, unless a study says otherwise."""
+
 EPSILON = 1e-6
 """Floor of |F(x) - F(baseline)| where completeness errors are taken relative to it."""
 

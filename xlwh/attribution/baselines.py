@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+from xlwh.models.batches import to_device, to_host
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.outputs import output_replaced
 
@@ -88,16 +91,17 @@ def length_at(loaded: LoadedModel, kind: Baseline) -> float:
     embedding = loaded.family.word_embedding(loaded.model)
     ids, plain = _probe(loaded)
     vectors = embedding(ids).detach()
-    point = torch.where(plain[..., None], stand_in(loaded, kind).to(vectors), vectors)
+    replaced = to_device(plain, loaded.device)[None, :, None]
+    point = torch.where(replaced, stand_in(loaded, kind).to(vectors), vectors)
     with torch.no_grad():
         there, here = (_norm_inputs(loaded, ids, x) for x in (point, vectors))
     shares = [1.0]
-    for name, lengths in here.items():
-        if lengths.shape != plain[0].shape:
-            continue
+    names = [name for name, lengths in here.items() if lengths.shape == plain.shape]
+    found = to_host(*(lengths[name] for name in names for lengths in (here, there))) if names else ()
+    for lengths, moved in zip(found[::2], found[1::2], strict=True):
         # A decoder's start may have no length whatever the text is.
-        counted = plain[0] & (lengths >= SINGULAR * lengths.mean())
-        shares += (there[name][counted] / lengths.mean()).tolist()
+        counted = plain & (lengths >= SINGULAR * lengths.mean())
+        shares += (moved[counted] / lengths.mean()).tolist()
     return min(shares)
 
 
@@ -116,12 +120,12 @@ def stand_in(loaded: LoadedModel, kind: Baseline) -> Tensor:
                 total += embedding(rows).double().sum(0)
             return (total / len(weight)).to(weight.dtype)
         token = mask_token_id(loaded) if kind == "mask" else pad_token_id(loaded)
-        found: Tensor = embedding(torch.tensor([token], device=weight.device))[0]
+        found: Tensor = embedding(to_device(np.array([token]), weight.device))[0]
     return found
 
 
-def _probe(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
-    """Token ids of a text of its own, the same for every corpus, and which of them are no special ones: `[1, length]`."""
+def _probe(loaded: LoadedModel) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Token ids of a text of its own, the same for every corpus: `[1, length]`; and which are no special ones: `[length]`."""
     special = set(loaded.tokenizer.all_special_ids) | loaded.family.special_ids(loaded.tokenizer)
     rows = loaded.family.word_embedding(loaded.model).weight.shape[0]
     known = [index for index in sorted(set(loaded.tokenizer.get_vocab().values())) if index not in special]
@@ -129,8 +133,8 @@ def _probe(loaded: LoadedModel) -> tuple[Tensor, Tensor]:
     ids = [known[place * len(known) // count] for place in range(count)]
     end = loaded.tokenizer.eos_token_id  # T5's classifier reads its decoder there
     ids = [index for index in ids if index < rows] + ([end] if isinstance(end, int) else [])
-    found = torch.tensor([ids], device=loaded.device)
-    return found, torch.tensor([[index not in special for index in ids]], device=loaded.device)
+    plain = np.array([index not in special for index in ids], dtype=np.bool_)
+    return to_device(np.array([ids], dtype=np.int64), loaded.device), plain
 
 
 def _norm_inputs(loaded: LoadedModel, ids: Tensor, vectors: Tensor) -> dict[str, Tensor]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, per_token, targets, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, targets, unpadded, word_vectors
 from xlwh.draws import stream
+from xlwh.models.batches import collate, padded_length, to_device, to_host
+from xlwh.models.fitting import fitted
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
 from xlwh.study import GradientShap
@@ -32,37 +36,52 @@ def gradient_shap(
     ]
     kinds = kinds or [baseline_of(loaded, "default")]
     model = VectorModel(loaded)
-    for index, item in enumerate(items):
-        ((_, batch),) = batches(loaded, encoded, [item], batch_tokens)
+
+    def explain(item: Item) -> Attribution:
+        example = np.array([item.example])
+        batch = collate(
+            loaded, encoded, example, padded_length(int(encoded.lengths[item.example]), loaded.max_length)
+        )
         vectors = word_vectors(loaded, batch)
         baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
         model.output = item.output
-        arguments, target = model.arguments(batch), int(targets(loaded, batch, [item]))
+        arguments, target = model.arguments(batch), targets(loaded, batch, [item])
         noisy, chosen, position = _drawn(encoded.names[item.example], vectors, len(kinds), parameters)
         total = torch.zeros_like(vectors[0])
         at_once = max(1, batch_tokens // vectors.shape[1])
-        for start in range(0, parameters.samples, at_once):
-            rows = slice(start, start + at_once)
+        planned = [
+            (np.arange(start, min(start + at_once, parameters.samples)), vectors.shape[1])
+            for start in range(0, parameters.samples, at_once)
+        ]
+
+        def sampled(samples: NDArray[np.int64], length: int) -> Tensor:
+            rows = slice(int(samples[0]), int(samples[-1]) + 1)
             source = baselines[chosen[rows]]
             step = noisy[rows].to(vectors) - source
             point = (source + position[rows, None, None].to(vectors) * step).requires_grad_(True)
             given = (argument.expand(len(point), *argument.shape[1:]) for argument in arguments)
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(model(point, *given)[:, target].sum(), point)
-            total += (gradient * step).sum(0)
+                f = model(point, *given).index_select(1, target)
+                (gradient,) = torch.autograd.grad(f.sum(), point)
+            return (gradient * step).sum(0)
+
+        for _, part in fitted(loaded, planned, sampled):
+            total += part
         with torch.no_grad():
-            f_input = float(model(vectors, *arguments)[0, target])
-        (values,) = per_token(loaded, batch, (total / parameters.samples).sum(-1)[None])
-        yield (
-            index,
-            Attribution(
-                values,
-                f_input,
-                num_gradient_rows=parameters.samples,
-                num_forward_rows=1,
-                details={"baselines": kinds},
-            ),
+            f = model(vectors, *arguments).index_select(1, target)
+        mean = (total / parameters.samples).sum(-1)[None]
+        found, f_input = to_host(mean.double(), f[0, 0].double())
+        (values,) = unpadded(loaded, batch, found)
+        return Attribution(
+            values,
+            float(f_input),
+            num_gradient_rows=parameters.samples,
+            num_forward_rows=1,
+            details={"baselines": kinds},
         )
+
+    for index, item in enumerate(items):
+        yield index, explain(item)
 
 
 def _drawn(
@@ -72,8 +91,6 @@ def _drawn(
     drawn, samples = stream("gradient_shap", example), parameters.samples
     chosen, position = drawn.integers(baselines, samples), drawn.uniform(samples)
     noise = parameters.noise * drawn.normal(samples, *vectors.shape[1:])
-    return (
-        vectors.cpu() + torch.from_numpy(noise).float(),
-        torch.from_numpy(chosen),
-        torch.from_numpy(position),
-    )
+    device = vectors.device
+    noisy = vectors + to_device(noise.astype(np.float32), device)
+    return noisy, to_device(chosen, device), to_device(position, device)

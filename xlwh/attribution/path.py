@@ -12,7 +12,8 @@ from xlwh.attribution.base import Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.attribution.vectors import by_output, explained
 from xlwh.errors import ModelError
-from xlwh.models.batches import collate, plan
+from xlwh.models.batches import collate, to_device, to_host
+from xlwh.models.fitting import each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
@@ -51,18 +52,23 @@ class PathModel:
         lengths = self._encoded.lengths[examples]
         values: dict[int, Value] = {}
         for members in by_output([self._items[item] for item, _ in points]):
-            for places, length in plan(lengths[members], self._loaded.max_length, self._batch_tokens):
+
+            def compute(
+                places: NDArray[np.int64], length: int, members: NDArray[np.int64] = members
+            ) -> list[Value]:
                 chosen = members[places]
-                batch = self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
-                values.update(zip(chosen.tolist(), batch, strict=True))
+                return self._batch([points[k] for k in chosen.tolist()], examples[chosen], length)
+
+            for places, batch in each_batch(self._loaded, lengths[members], compute, self._batch_tokens):
+                values.update(zip(members[places].tolist(), batch, strict=True))
         return [values[k] for k in range(len(points))]
 
     def _batch(
         self, points: Sequence[tuple[int, float]], examples: NDArray[np.int64], length: int
     ) -> list[Value]:
-        loaded, device = self._loaded, self._loaded.device
+        loaded = self._loaded
         batch = collate(loaded, self._encoded, examples, length)
-        position = torch.tensor([position for _, position in points], device=device)
+        position = to_device(np.array([position for _, position in points], dtype=np.float32), loaded.device)
         with torch.no_grad():
             vectors = self._embedding(batch.input_ids)
             source = torch.where(batch.special[..., None], vectors, self._stand_in.to(vectors))
@@ -77,9 +83,9 @@ class PathModel:
             output = loaded.model(**batch.inputs(loaded))
             f = explained(loaded, batch, output, [self._items[item] for item, _ in points])
             (gradient,) = torch.autograd.grad(f.sum(), point)
-        density = (gradient.float() * step.float()).sum(-1).cpu().numpy()
-        values = f.detach().double().cpu().numpy()
+        density, values = to_host((gradient.float() * step.float()).sum(-1), f.double())
         if not (np.isfinite(values).all() and np.isfinite(density).all()):
             raise ModelError(f"Model `{loaded.key}` gives values that are not finite along the path.")
-        real = batch.attention_mask.bool().cpu().numpy()
-        return [(float(value), row[mask]) for value, row, mask in zip(values, density, real, strict=True)]
+        return [
+            (value, row[mask]) for value, row, mask in zip(values.tolist(), density, batch.real, strict=True)
+        ]

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import (
-    batches,
     by_example,
     explained,
+    in_batches,
     positions,
     word_vectors,
 )
@@ -68,7 +68,8 @@ def released(
             f"vectors, which {' and '.join(f'`{name}`' for name in scaling)} scale. Leave them out of "
             "`attribution.methods`, or this model out of the study."
         )
-    for chosen, batch in batches(loaded, encoded, items, batch_tokens):
+
+    def compute(chosen: list[int], batch: Batch) -> Iterator[tuple[int, dict[str, Attribution]]]:
         mine = [items[index] for index in chosen]
         found: dict[str, Tensor] = {}
         f = torch.zeros(0)
@@ -86,6 +87,8 @@ def released(
                 found[INTEGRATED] = (gradient / (len(STEPS) + 1) * vectors).sum(-1)
         asked = {name: found[name] for name in parameters}
         yield from by_example(loaded, batch, chosen, f, asked, PASSES)
+
+    yield from in_batches(loaded, encoded, items, batch_tokens, compute)
 
 
 def _attention(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import (
-    batches,
     by_example,
     explained,
+    in_batches,
     positions,
     word_vectors,
 )
@@ -29,6 +29,7 @@ from xlwh.models.reading import reading
 from xlwh.models.tokenize import Encoded
 
 GRADIENTS = frozenset({"input_x_gradient", "scaled_attention"})
+Made = Iterator[tuple[int, dict[str, Attribution]]]
 ATTENTION = frozenset({"attention", "scaled_attention"})
 
 
@@ -50,7 +51,8 @@ def saliency(
     wanted = frozenset(parameters)
     embedding = loaded.family.word_embedding(loaded.model)
     gradients = bool(wanted & GRADIENTS)
-    for chosen, batch in batches(loaded, encoded, items, batch_tokens):
+
+    def compute(chosen: list[int], batch: Batch) -> Made:
         vectors = word_vectors(loaded, batch).requires_grad_(gradients)
         mine = [items[index] for index in chosen]
         read = positions(loaded, batch, mine)
@@ -69,6 +71,8 @@ def saliency(
             found = _attributions(wanted, f, vectors, weights, read, parameters)
         passes = {name: (1, 0) if name in GRADIENTS else (0, 1) for name in found}
         yield from by_example(loaded, batch, chosen, f, found, passes)
+
+    yield from in_batches(loaded, encoded, items, batch_tokens, compute)
 
 
 def _forward(loaded: LoadedModel, batch: Batch, with_attention: bool) -> tuple[Any, Tensor | None]:

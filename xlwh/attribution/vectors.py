@@ -5,8 +5,9 @@ Everything that is not a word vector (mask, positions, token types, a decoder's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,24 +17,36 @@ from torch import Tensor, nn
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
-from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.batches import Batch, collate, to_device, to_host
+from xlwh.models.fitting import each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
 
+T = TypeVar("T")
 
-def batches(
-    loaded: LoadedModel, encoded: Encoded, items: Sequence[Item], batch_tokens: int
-) -> Iterator[tuple[list[int], Batch]]:
-    """(positions in `items`, batch of their examples): every item once, at most `batch_tokens` padded sub-tokens.
 
-    The items of a batch explain the same output.
+def in_batches(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    batch_tokens: int,
+    compute: Callable[[list[int], Batch], Iterator[T]],
+) -> Iterator[T]:
+    """What `compute(positions in items, batch of their examples)` yields for batches of all items.
+
+    A batch has at most `batch_tokens` padded sub-tokens, and its items explain the same output. Nothing is yielded of one
+    that does not fit the device: it is computed again in halves (`xlwh.models.fitting`).
     """
     examples = np.array([item.example for item in items], dtype=np.int64)
     for members in by_output(items):
-        for places, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+
+        def part(places: NDArray[np.int64], length: int, members: NDArray[np.int64] = members) -> list[T]:
             chosen = members[places]
-            yield chosen.tolist(), collate(loaded, encoded, examples[chosen], length)
+            return list(compute(chosen.tolist(), collate(loaded, encoded, examples[chosen], length)))
+
+        for _, made in each_batch(loaded, encoded.lengths[examples[members]], part, batch_tokens):
+            yield from made
 
 
 def by_output(items: Sequence[Item]) -> list[NDArray[np.int64]]:
@@ -67,7 +80,7 @@ def columns(output: Any, name: str) -> Tensor:
 def targets(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tensor:
     """Column of `columns` that each item explains: `[rows]`, for the items of a batch in the order of its rows."""
     places = positions(loaded, batch, items)
-    found = torch.tensor([item.target for item in items], device=loaded.device)
+    found = to_device(np.array([item.target for item in items], dtype=np.int64), loaded.device)
     if places is None:
         return found
     if items[0].output != "logits":
@@ -83,10 +96,10 @@ def positions(loaded: LoadedModel, batch: Batch, items: Sequence[Item]) -> Tenso
     """
     if items[0].position is None:
         return None
-    places = torch.tensor([item.position for item in items], device=loaded.device)
+    places = np.array([item.position for item in items], dtype=np.int64)
     if loaded.family.padding_side == "left":
-        places = places + batch.attention_mask.shape[1] - batch.attention_mask.sum(dim=1)
-    return places
+        places += batch.real.shape[1] - batch.real.sum(axis=1)
+    return to_device(places, loaded.device)
 
 
 def explained(loaded: LoadedModel, batch: Batch, output: Any, items: Sequence[Item]) -> Tensor:
@@ -112,29 +125,31 @@ def without(
     left = loaded.family.padding_side == "left"
     values = np.zeros(len(points))
     for members in by_output([items[index] for index, _ in points]):
-        for chosen, length in plan(encoded.lengths[examples[members]], loaded.max_length, batch_tokens):
+
+        def part(chosen: NDArray[np.int64], length: int, members: NDArray[np.int64] = members) -> None:
             rows = members[chosen]
             batch = collate(loaded, encoded, examples[rows], length)
-            ids = batch.input_ids.clone()
+            replaced = np.zeros((len(rows), length), dtype=np.bool_)
             for row, point in enumerate(rows.tolist()):
                 shift = length - int(encoded.lengths[examples[point]]) if left else 0
-                ids[row, torch.from_numpy(points[point][1] + shift)] = stand_in
+                replaced[row, points[point][1] + shift] = True
             with torch.inference_mode():
+                ids = batch.input_ids.masked_fill(to_device(replaced, loaded.device), stand_in)
                 vectors = embedding(ids)
                 with loaded.family.pooled_only(loaded.model), output_replaced(embedding, vectors):
                     output = loaded.model(**batch.inputs(loaded))
                 f = explained(loaded, batch, output, [items[points[point][0]] for point in rows.tolist()])
-            values[rows] = f.double().cpu().numpy()
+            (values[rows],) = to_host(f.double())
+
+        deque(each_batch(loaded, encoded.lengths[examples[members]], part, batch_tokens), maxlen=0)
     return values
 
 
-def per_token(loaded: LoadedModel, batch: Batch, values: Tensor) -> list[NDArray[np.float64]]:
-    """Values `[rows, length]` without the padding, in float64; ModelError if one is not finite."""
-    found = values.detach().double().cpu().numpy()
-    real = batch.attention_mask.bool().cpu().numpy()
-    if not np.isfinite(found[real]).all():
+def unpadded(loaded: LoadedModel, batch: Batch, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Values `[rows, length]` without the padding; ModelError if one is not finite."""
+    if not np.isfinite(values[batch.real]).all():
         raise ModelError(f"Model `{loaded.key}` gives attributions that are not finite.")
-    return [row[mask] for row, mask in zip(found, real, strict=True)]
+    return [row[mask] for row, mask in zip(values, batch.real, strict=True)]
 
 
 def by_example(
@@ -150,15 +165,15 @@ def by_example(
     `f` `[rows]` is the explained output, `values` are `[rows, length]` per method, and `passes` how many gradient rows
     and forward rows each method took for an item. ModelError if a value is not finite.
     """
-    rows = {name: per_token(loaded, batch, found) for name, found in values.items()}
-    outputs = f.detach().double().cpu().tolist()
-    for place, index in enumerate(chosen):
+    told, *found = to_host(f.double(), *(each.double() for each in values.values()))
+    rows = {name: unpadded(loaded, batch, each) for name, each in zip(values, found, strict=True)}
+    for place, (index, output) in enumerate(zip(chosen, told.tolist(), strict=True)):
         yield (
             index,
             {
                 name: Attribution(
                     rows[name][place],
-                    outputs[place],
+                    output,
                     num_gradient_rows=passes[name][0],
                     num_forward_rows=passes[name][1],
                 )

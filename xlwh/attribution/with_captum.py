@@ -12,11 +12,12 @@ from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.vectors import (
     VectorModel,
     baseline_vectors,
-    batches,
-    per_token,
+    in_batches,
     targets,
+    unpadded,
     word_vectors,
 )
+from xlwh.models.batches import Batch, to_host
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
 from xlwh.study import DeepLift
@@ -36,7 +37,8 @@ def deeplift(
     covered = rules_cover(loaded)
     model = VectorModel(loaded)
     explainer = Explainer(model)
-    for chosen, batch in batches(loaded, encoded, items, max(64, batch_tokens // 2)):
+
+    def compute(chosen: list[int], batch: Batch) -> Iterator[tuple[int, Attribution]]:
         vectors, baseline = word_vectors(loaded, batch), baseline_vectors(loaded, batch, parameters.baseline)
         mine = [items[index] for index in chosen]
         model.output = mine[0].output
@@ -47,8 +49,9 @@ def deeplift(
             ends = [
                 model(point, *arguments).gather(1, target[:, None])[:, 0] for point in (vectors, baseline)
             ]
-        f_input, f_baseline = (end.double().cpu().tolist() for end in ends)
-        rows = per_token(loaded, batch, found.sum(-1))
+        values, *told = to_host(found.sum(-1).double(), *(end.double() for end in ends))
+        f_input, f_baseline = (end.tolist() for end in told)
+        rows = unpadded(loaded, batch, values)
         for place, index in enumerate(chosen):
             yield (
                 index,
@@ -61,6 +64,9 @@ def deeplift(
                     details={"rules_cover": covered},
                 ),
             )
+
+    # Each row goes with one for its baseline.
+    yield from in_batches(loaded, encoded, items, max(64, batch_tokens // 2), compute)
 
 
 def rules_cover(loaded: LoadedModel) -> list[str]:

@@ -41,6 +41,7 @@ _MODULES = {
     "concept": ("concept",),
     "care": ("check", "repair", "gc", "catalogue", "take", "readers"),
     "scope": ("drop", "rename"),
+    "compact": ("compact",),
     "recover": ("recover",),
     "manifest": ("manifest",),
     "export": ("export",),

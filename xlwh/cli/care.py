@@ -175,7 +175,9 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     What is made from them keeps its fingerprint and stays. Kept rows of views and the catalogue are computed again.
     """
     from xlwh.store import Warehouse
-    from xlwh.store.kept import were_kept
+    from xlwh.store.compaction import renew
+    from xlwh.store.kept import kept_views, were_kept
+    from xlwh.store.segments import is_segment
     from xlwh.upkeep.repair import taken_out
 
     warehouse = Warehouse(root)
@@ -189,6 +191,12 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
         finding.slot for finding in findings if finding.slot is not None and finding.kind != "old_contract"
     }
     code = 0
+    segments = {finding.file for finding in findings if is_segment(finding.file)}
+    if segments and not dry_run:
+        renewed = renew(warehouse, segments)
+        click.echo(
+            f"Packed again: {counted(renewed.files, 'file')} that are sound in {counted(len(segments), 'damaged segment')}."
+        )
     gone = taken_out(warehouse)
     if gone:
         click.echo(f"Taken out by a repair that was stopped: {counted(len(gone), 'file')}.")
@@ -198,7 +206,7 @@ def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Pat
     else:
         click.echo("No stored file is damaged.")
     if any(finding.slot is None and finding.kind != "orphan_file" for finding in findings) and not dry_run:
-        names = were_kept(warehouse.root, warehouse.definitions().views.values())
+        names = were_kept(warehouse.root, kept_views(warehouse.definitions()))
         computed, failed = _kept_again(warehouse, names)
         click.echo(f"The catalogue was brought up to date; rows of {shown(computed)} views were computed.")
         code = max(code, failed)

@@ -27,7 +27,7 @@ def recover(dry_run: bool, force: bool, root: Path) -> None:
     """Rebuild a manifest that is lost or damaged.
 
     It is made of its journal, with the history that this has, and of what the stored files say of themselves; all that
-    are to be shown are read. Files that it cannot place are listed with the reason and left alone, and the damaged
+    are to be shown are read, in an object store the ends of them. Files that it cannot place are listed with the reason and left alone, and the damaged
     manifest is kept under another name. Can be stopped and run again.
     """
     from xlwh.store import Warehouse

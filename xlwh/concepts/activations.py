@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, Batch, collate, plan
+from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.hidden import states_at
 from xlwh.models.tokenize import NONE
 
@@ -122,8 +123,8 @@ def word_vectors(
     spans: Spans,
     places: Sequence[Place],
     aggregation: Aggregation = "last",
-    batch_tokens: int = BATCH_TOKENS,
-    batch_rows: int = BATCH_ROWS,
+    batch_tokens: int | None = None,
+    batch_rows: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Place, Vectors]:
     """The vectors of all words of `spans` at every place, rounded to half precision.
@@ -140,29 +141,36 @@ def word_vectors(
     averaged = {place: np.zeros(len(encoded), dtype=np.int64) for place in places}
     examples = np.unique(spans.example[usable])
     chosen = {(place.stack, place.layer) for place in places}
+
+    def compute(members: NDArray[np.int64], length: int) -> None:
+        rows = examples[members]
+        batch = collate(loaded, encoded, rows, length)
+        states = states_at(loaded, _inputs(loaded, batch, places), chosen)
+        at = np.flatnonzero(usable & np.isin(spans.example, rows))
+        row_of = np.empty(len(encoded), dtype=np.int64)
+        row_of[rows] = np.arange(len(rows))
+        pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
+        found: list[Tensor] = []
+        known = {}
+        for place in places:
+            shift, state = _shift(loaded, place), states[place.stack, place.layer]
+            # Nothing stands before the first sub-token that could predict it.
+            known[place] = at[spans.first[at] + shift >= 0]
+            reasons[place][np.setdiff1d(at, known[place])] = "no_state"
+            found += _means(state, batch, shift)
+            found.append(_gather(state, spans, known[place], row_of, pad + shift, aggregation))
+        arrays = iter(to_host(*found))
+        for place in places:
+            means, counts, vectors = (next(arrays) for _ in range(3))
+            fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
+            sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
+            _store(vectors, known[place], values[place], norms[place], reasons[place])
+
     with torch.inference_mode():
-        for members, length in plan(encoded.lengths[examples], loaded.max_length, batch_tokens, batch_rows):
-            rows = examples[members]
-            batch = collate(loaded, encoded, rows, length)
-            states = states_at(loaded, _inputs(loaded, batch, places), chosen)
-            at = np.flatnonzero(usable & np.isin(spans.example, rows))
-            row_of = np.empty(len(encoded), dtype=np.int64)
-            row_of[rows] = np.arange(len(rows))
-            pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
-            for place in places:
-                shift = _shift(loaded, place)
-                # Nothing stands before the first sub-token that could predict it.
-                known = at[spans.first[at] + shift >= 0]
-                reasons[place][np.setdiff1d(at, known)] = "no_state"
-                state = states[place.stack, place.layer]
-                means, counts = _means(state, batch, shift)
-                fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
-                sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
-                if len(known):
-                    found = _gather(state, spans, known, row_of, pad + shift, aggregation)
-                    _store(found, known, values[place], norms[place], reasons[place])
+        tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
+        for members, _ in each_batch(loaded, encoded.lengths[examples], compute, tokens, batch_rows):
             if progress is not None:
-                progress(len(rows))
+                progress(len(members))
     return {
         place: Vectors(values[place], norms[place], reasons[place], sentences[place], averaged[place])
         for place in places
@@ -212,7 +220,7 @@ def _gather(
     return means
 
 
-def _means(state: Tensor, batch: Batch, shift: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _means(state: Tensor, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
     """Mean states `[rows, width]` of sub-tokens that are not special, and how many they are, `[rows]`."""
     text = batch.attention_mask.bool() & ~batch.special
     moved = torch.zeros_like(text)
@@ -224,24 +232,22 @@ def _means(state: Tensor, batch: Batch, shift: int) -> tuple[NDArray[np.float32]
     counts = moved.sum(dim=1)
     # Not a product: padding may hold anything, NaN included, and zero times that is not zero.
     sums = state.masked_fill(~moved[..., None], 0).float().sum(dim=1)
-    means: NDArray[np.float32] = (sums / counts.clamp(min=1)[:, None]).cpu().numpy()
-    return means, counts.cpu().numpy().astype(np.int64)
+    return sums / counts.clamp(min=1)[:, None], counts
 
 
 def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
+    return to_device(values, like.device)
 
 
 def _store(
-    found: Tensor,
+    array: NDArray[np.float32],
     words: NDArray[np.int64],
     values: NDArray[np.float16],
     norms: NDArray[np.float32],
     reasons: NDArray[np.object_],
 ) -> None:
     """Write vectors, their lengths, and what is wrong with them into the arrays of all words."""
-    array = found.cpu().numpy()
-    highest = np.abs(array).max(axis=1)
+    highest = np.abs(array).max(axis=1, initial=0)
     finite, fits = np.isfinite(highest), highest <= HIGHEST
     reasons[words[~finite]] = "not_finite"
     reasons[words[finite & ~fits]] = "overflow"

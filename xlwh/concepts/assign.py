@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xlwh.models.batches import to_device, to_host
+
 if TYPE_CHECKING:
     import torch
 
@@ -81,18 +83,19 @@ class InTorch:
 
         self._torch: Any = torch
         self._device = device
-        self._centroids = torch.from_numpy(np.ascontiguousarray(centroids)).to(device)
+        self._centroids = to_device(centroids, device)
         self._half_squares = (self._centroids**2).sum(dim=1) / 2
 
     def nearest(self, block: NDArray[np.float32], known: Known | None = None) -> Nearest:
         torch = self._torch
         with torch.inference_mode():
-            points = torch.from_numpy(np.ascontiguousarray(block)).to(self._device)
+            points = to_device(block, self._device)
             # |x - c|² = |x|² - 2 (x·c - |c|²/2), so the largest of these belongs to the nearest.
             scores = torch.addmm(-self._half_squares, points, self._centroids.T)
             best, labels = scores.topk(min(2, len(self._centroids)), dim=1)
             distances = ((points**2).sum(dim=1)[:, None] - 2 * best).clamp(min=0)
-        return _of_two(labels.cpu().numpy(), distances.cpu().numpy(), known)
+        found, squared = to_host(labels, distances)
+        return _of_two(found, squared, known)
 
 
 class Screened:

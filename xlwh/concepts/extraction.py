@@ -10,7 +10,6 @@ import polars as pl
 
 from xlwh.concepts.activations import Aggregation, find_words, word_vectors
 from xlwh.concepts.places import Place
-from xlwh.models.batches import BATCH_TOKENS
 from xlwh.models.tokenize import NONE, encode
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def rows(
     window: pl.DataFrame,
     places: Sequence[Place],
     aggregation: Aggregation = "last",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     segment: int = 0,
 ) -> list[dict[str, pl.DataFrame]]:
     """Rows of both tables at each place, of the words of a window.

@@ -12,7 +12,7 @@ from xlwh.concepts.browse import Chosen
 from xlwh.concepts.places import Place
 from xlwh.concepts.points import vectors
 from xlwh.errors import MissingDataError
-from xlwh.store.objects import at_hand
+from xlwh.store.reading import scan
 
 if TYPE_CHECKING:
     from xlwh.store import Warehouse
@@ -101,9 +101,7 @@ class WordIndex:
             )
         frames, sums = [], []
         for entry in entries:
-            rows = pl.scan_parquet(at_hand(warehouse.root, entry.file), glob=False).filter(
-                pl.col("vector").is_not_null()
-            )
+            rows = scan(warehouse.root, [entry]).filter(pl.col("vector").is_not_null())
             names = rows.select("language", "word").collect()
             if not names.height:
                 continue

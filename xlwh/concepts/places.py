@@ -57,15 +57,10 @@ def states_of(pin: Pin) -> dict[Stack, int]:
 
 
 def _states(pin: Pin, config: Mapping[str, Any]) -> dict[Stack, int]:
-    family = family_of(pin.model_type)
-    if family.name == "t5":
-        depth = int(config["num_layers"])
-        found: dict[Stack, int] = {"encoder": depth + 1}
-        if not (pin.architecture or "").endswith(_ENCODERS):
-            found["decoder"] = int(config.get("num_decoder_layers") or depth) + 1
-        return found
-    depth = int(config.get("num_hidden_layers") or config["n_layers"])
-    return {"decoder" if family.name == "decoder" else "encoder": depth + 1}
+    depths = family_of(pin.model_type).depths(config.get)
+    if "encoder" in depths and (pin.architecture or "").endswith(_ENCODERS):
+        depths.pop("decoder", None)
+    return {stack: depth + 1 for stack, depth in depths.items()}
 
 
 def places_of(pin: Pin, settings: Concepts) -> tuple[Place, ...]:

@@ -34,8 +34,8 @@ class Vectors:
 
     rows: pl.DataFrame
     """`unit` and its `row` in the matrix."""
-    matrix: NDArray[np.float32]
-    """`[units + 1, d]`, scaled to length 1. The last row is zero: the vector of a unit that has none."""
+    matrix: Float
+    """`[units + 1, d]`, scaled to length 1, float64 as the cosines are. The last row is zero: the vector of a unit that has none."""
 
     @property
     def dimension(self) -> int:
@@ -76,7 +76,7 @@ def vectors(frame: pl.DataFrame) -> Vectors:
     raw = frame["vector"].explode().to_numpy() if frame.height else np.zeros(0)
     raw = raw.reshape(frame.height, width[0]).astype(np.float64)
     lengths = np.linalg.norm(raw, axis=1)
-    matrix = np.zeros((frame.height + 1, width[0]), dtype=np.float32)
+    matrix = np.zeros((frame.height + 1, width[0]))
     matrix[:-1] = raw / np.where(lengths == 0.0, 1.0, lengths)[:, None]
     frame = frame.with_row_index("row").filter(pl.Series(lengths > 0.0))
     return Vectors(frame.select(pl.col("word").alias("unit"), pl.col("row").cast(pl.Int64)), matrix)
@@ -210,7 +210,7 @@ def _problems(
     bounds: Sequence[tuple[int, ...]],
     weighted: Sequence[_Weighted],
     seeds: Sequence[int],
-    matrices: tuple[NDArray[np.float32], NDArray[np.float32]],
+    matrices: tuple[Float, Float],
     identical: bool,
 ) -> Iterator[Problem]:
     """Neighbouring pairs over the same units (an example under several methods) become one problem."""
@@ -242,9 +242,9 @@ def _rows(sides: tuple[_Side, _Side], bound: tuple[int, ...]) -> tuple[NDArray[A
     return sides[0].rows[start : start + size], sides[1].rows[start_target : start_target + size_target]
 
 
-def _cosines(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
+def _cosines(source: Float, target: Float) -> Float:
     if source.shape[1] != target.shape[1]:
         # One of the languages has no vectors at all.
-        return np.zeros((len(source), len(target)), dtype=np.float32)
-    similarity: NDArray[np.float32] = source @ target.T
+        return np.zeros((len(source), len(target)))
+    similarity: Float = source @ target.T
     return similarity

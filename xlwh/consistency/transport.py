@@ -128,7 +128,7 @@ def solve_chunk(problems: Sequence[Problem], draws: int) -> Float:
 
 
 def _cost(similarity: NDArray[np.floating[Any]]) -> Float:
-    # Cosines of float32 vectors may exceed 1 in the last bit, which would be a negative cost.
+    # Cosines of rounded vectors may exceed 1 in the last bit, which would be a negative cost.
     return np.ascontiguousarray(1.0 - np.clip(similarity.astype(np.float64), 0.0, 1.0))
 
 

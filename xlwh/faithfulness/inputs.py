@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
-from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.outputs import output_scaled
@@ -94,12 +96,14 @@ def probabilities(
     loaded: LoadedModel,
     inputs: Encoded,
     targets: NDArray[np.int64],
-    batch_tokens: int,
+    batch_tokens: int | None,
     multiplier: Multiplier | None = None,
     unperturbed: Encoded | None = None,
     after_norm: bool = False,
 ) -> NDArray[np.float64]:
     """Probability of class `targets[i]` for row i: `[rows]`, softmax in float64.
+
+    A batch has `batch_tokens` padded sub-tokens; None: what fits the device.
 
     `multiplier` keeps entries of the word vectors or, with `after_norm`, of what enters the first layer: word, position
     and type vectors, added up and normalised. `unperturbed` are the same rows before tokens of theirs were replaced: a
@@ -110,36 +114,49 @@ def probabilities(
     embedding = loaded.family.word_embedding(loaded.model)
     normalised = embedding_output(loaded) if after_norm else None
     found = np.zeros(len(inputs))
+
+    def compute(rows: NDArray[np.int64], length: int) -> None:
+        batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
+        shown = batch.input_ids
+        if unperturbed is not None:
+            ids = [inputs.input_ids[inputs.row(row)] for row in rows.tolist()]
+            shown = torch.where(
+                batch.attention_mask.bool(), _at_tokens(loaded, batch, ids, (), np.int64), shown
+            )
+        vectors = embedding(shown)
+        scaled: AbstractContextManager[None] = nullcontext()
+        if multiplier is not None:
+            width = vectors.shape[2:]
+            factors = _at_tokens(loaded, batch, multiplier(rows), width, np.bool_).to(vectors.dtype)
+            if normalised is None:
+                vectors = vectors * factors
+            else:
+                scaled = output_scaled(normalised, factors)
+        target = to_device(targets[rows], loaded.device)
+        with scaled:
+            logits = _logits(loaded, batch, embedding, shown, vectors)
+        chosen = logits.double().softmax(-1).gather(1, target[:, None])[:, 0]
+        found[rows], finite = to_host(chosen, torch.isfinite(logits).all())
+        if not finite:
+            raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
+
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
-        for rows, length in plan(inputs.lengths, loaded.max_length, batch_tokens):
-            batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
-            shown = batch.input_ids
-            if unperturbed is not None:
-                shown = shown.clone()
-                _at_tokens(shown, batch, [inputs.input_ids[inputs.row(row)] for row in rows.tolist()])
-            vectors = embedding(shown)
-            scaled: AbstractContextManager[None] = nullcontext()
-            if multiplier is not None:
-                factors = torch.zeros_like(vectors)
-                _at_tokens(factors, batch, multiplier(rows))
-                if normalised is None:
-                    vectors = vectors * factors
-                else:
-                    scaled = output_scaled(normalised, factors)
-            with scaled:
-                logits = _logits(loaded, batch, embedding, shown, vectors)
-            if not bool(torch.isfinite(logits).all()):
-                raise ModelError(f"Model `{loaded.key}`: logits of a perturbed input are not finite.")
-            target = torch.from_numpy(targets[rows]).to(loaded.device)
-            chosen = logits.double().softmax(-1).gather(1, target[:, None])[:, 0]
-            found[rows] = chosen.cpu().numpy()
+        tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
+        deque(each_batch(loaded, inputs.lengths, compute, tokens), maxlen=0)
     return found
 
 
-def _at_tokens(padded: Tensor, batch: Batch, values: Sequence[NDArray[Any]]) -> None:
-    """Put the values of each row's tokens, `[tokens, ...]`, where the batch has them in `padded` `[rows, length, ...]`."""
-    flat = torch.from_numpy(np.concatenate(values)).to(padded.device)
-    padded[batch.attention_mask.bool()] = flat.to(padded.dtype)
+def _at_tokens(
+    loaded: LoadedModel,
+    batch: Batch,
+    values: Sequence[NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: type,
+) -> Tensor:
+    """The values of each row's tokens, `[tokens, *shape]`, where the batch has them; zeros at padding: `[rows, length, *shape]`."""
+    padded = np.zeros((*batch.real.shape, *shape), dtype=dtype)
+    padded[batch.real] = np.concatenate(values)
+    return to_device(padded, loaded.device)
 
 
 def _logits(

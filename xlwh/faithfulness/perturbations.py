@@ -280,7 +280,7 @@ class _Soft:
             embedding_output(loaded)  # Refused by name, before anything is computed.
             self._released = _released(loaded, encoded, subjects, settings)
         self._free = free if self._released is None else [cut.rankable for cut in self._released]
-        self._width = loaded.family.hidden_size(loaded.config)
+        self._width = loaded.family.vector_size(loaded.model)
         self._noise = lru_cache(maxsize=8)(self._drawn)
         self.num_evaluated = 0
 

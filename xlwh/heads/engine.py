@@ -20,8 +20,10 @@ from torch import Tensor
 from xlwh.errors import ModelError
 from xlwh.heads.players import Players, players_of
 from xlwh.heads.scores import gold_of
-from xlwh.heads.stack import Gates, stack_of
-from xlwh.models.batches import collate, padded_length, to_device
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
+from xlwh.models.batches import collate, padded_length, to_device, to_host
+from xlwh.models.fitting import fitted, free_bytes
 from xlwh.models.tokenize import encode
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 CPU_ROWS, GPU_ROWS = 64, 2048
 """Rows of a batch at most. On CPU more are no faster."""
-CPU_BYTES, GPU_BYTES = 2**29, 2**34
-"""Memory of a batch's kept states: the bound on memory, whatever the corpus."""
+CPU_BYTES, STATES = 2**29, 0.5
+"""Memory of a batch's kept states on a CPU, and their share of what is free on a GPU: the bound on memory, whatever
+the corpus."""
 _CHECKED = 256
 """Examples at most that two precisions are compared on."""
 
@@ -109,12 +112,15 @@ class Engine:
         wanted = np.full(rows, length, dtype=np.int64) if steps is None else steps
         whole = np.zeros(rows, dtype=np.float32)
         values = np.full((rows, length), np.nan, dtype=np.float32)
+
+        def walked(
+            members: NDArray[np.int64], padded: int
+        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            return self._walk_batch(examples[members], coalitions[members], wanted[members], padded, reader)
+
         with torch.inference_mode():
-            for members, padded in self._batches(examples):
-                batch_whole, batch_values = self._walk_batch(
-                    examples[members], coalitions[members], wanted[members], padded, reader
-                )
-                whole[members], values[members] = batch_whole, batch_values
+            for members, made in fitted(self._loaded, self._batches(examples), walked):
+                whole[members], values[members] = made
                 if progress is not None:
                     progress(int(wanted[members].sum()))
         return Walked(whole, values)
@@ -126,7 +132,7 @@ class Engine:
         for length in np.unique(exact).tolist():
             lengths[exact == length] = padded_length(length, self._loaded.max_length)
         most = GPU_ROWS if self._cuda else CPU_ROWS
-        budget = GPU_BYTES if self._cuda else CPU_BYTES
+        budget = int(STATES * free_bytes(self._loaded.device)) if self._cuda else CPU_BYTES
         for padded in np.unique(lengths)[::-1].tolist():
             members = np.flatnonzero(lengths == padded)
             size = max(1, min(most, budget // self._stack.row_bytes(padded)))
@@ -165,9 +171,10 @@ class Engine:
                 current = current.clone()
                 current[index] = reader(logits, of[index])
             found[step] = current
-        values = torch.stack(found, dim=1).cpu().numpy() if found else np.zeros((len(examples), 0))
+        start, *made = to_host(whole, *([torch.stack(found, dim=1)] if found else []))
+        values = made[0] if made else np.zeros((len(examples), 0))
         values = np.where(np.arange(coalitions.shape[1])[None, :] < wanted[:, None], values, np.nan)
-        return whole.cpu().numpy(), values.astype(np.float32)
+        return start, values.astype(np.float32)
 
     def _order(self, changed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], list[int]]:
         """Changed rows sorted by their lowest changed layer, and how many have it at each layer or below."""

@@ -69,12 +69,17 @@ def without_heads(model: nn.Module, removed: Iterable[Player]) -> nn.Module:
         gone.setdefault(player.layer, []).append(player.head)
     for layer, heads in gone.items():
         site = sites[layer]
-        if family.name in ("bert", "roberta"):
+        if site.call.of > 1:
+            raise ModelError(
+                f"{type(model).__name__} has one set of weights for several layers: a head cannot be taken out of one of "
+                "them. Gates do it (`xlwh.models.gates.gated`)."
+            )
+        if family.bert_layout:
             _take_out(
                 base_model(pruned).encoder.layer[layer].attention, heads, site.num_heads, site.head_size
             )
         else:
-            _close(site.output, heads, site.num_heads, site.head_size)
+            site.output.weight.data = site.without(site.output.weight, heads)
     return pruned
 
 
@@ -178,9 +183,3 @@ class _NoHeads(nn.Module):
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
         return hidden.new_zeros(*hidden.shape[:-1], 0), None
-
-
-def _close(output: nn.Linear, heads: list[int], num_heads: int, head_size: int) -> None:
-    """Zero the projection's columns of the removed heads: the same as a closed gate."""
-    for head in heads:
-        output.weight.data[:, head * head_size : (head + 1) * head_size] = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,8 @@ from torch.nn import functional
 from xlwh.heads.examples import keys_of
 from xlwh.heads.scores import NO_GOLD, gold_of
 from xlwh.models.attentions import attentions
-from xlwh.models.batches import Batch, collate, plan
+from xlwh.models.batches import Batch, collate, to_device, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.tokenize import encode
 
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
 
+T = TypeVar("T")
 Values = NDArray[np.float64]
 BATCH_TOKENS = 2048
-"""Padded sub-tokens per pass: gradients and eager attention keep every layer in memory."""
+"""Padded sub-tokens per pass on a CPU: gradients and eager attention keep every layer in memory."""
 
 
 def gradient_importance(loaded: LoadedModel, encoded: Encoded, gold: Gold) -> Values:
@@ -38,20 +41,24 @@ def gradient_importance(loaded: LoadedModel, encoded: Encoded, gold: Gold) -> Va
     """
     model = loaded.model
     found: Values | None = None
-    for batch in _batches(loaded, encoded):
+
+    def compute(batch: Batch) -> Values:
         gates = open_gates(model, len(batch.rows)).requires_grad_(True)
         with torch.enable_grad(), gated(model, gates):
             logits = model(**batch.inputs(loaded)).logits.float()
             (gradient,) = torch.autograd.grad(_losses(logits, gold, batch.rows).sum(), gates)
-        part = gradient.abs().double().cpu().numpy()
+        (part,) = to_host(gradient.abs().double())
+        return part
+
+    for rows, part in _each_batch(loaded, encoded, compute, gradients=True):
         if found is None:
             found = np.zeros((len(encoded), *part.shape[1:]))
-        found[batch.rows] = part
+        found[rows] = part
     return np.zeros((0, 0, 0)) if found is None else found
 
 
 def _losses(logits: Tensor, gold: Gold, rows: NDArray[np.int64]) -> Tensor:
-    classes = torch.from_numpy(gold.classes[rows]).to(logits.device)
+    classes = to_device(gold.classes[rows], logits.device)
     if not gold.tagging:
         return functional.cross_entropy(logits, classes, reduction="none")
     length = min(classes.shape[1], logits.shape[1])
@@ -85,7 +92,7 @@ def separator_attention(weights: Tensor, batch: Batch) -> Tensor:
     """1 where separators (added tokens but the first) get more than half of the attention: `[rows, heads]`."""
     first = batch.attention_mask.argmax(dim=1)
     separators = batch.special.clone()
-    separators[torch.arange(len(first)), first] = False
+    separators.scatter_(1, first[:, None], False)
     mass = (weights.float() * separators[:, None, None, :]).sum(dim=-1)
     return (_mean_over_queries(mass, batch) > 0.5).float()
 
@@ -106,12 +113,19 @@ def attention_looks(loaded: LoadedModel, encoded: Encoded, names: Sequence[str])
     sites = loaded.family.attention_sites(loaded.model)
     shape = (len(encoded), len(sites), sites[0].num_heads)
     found = {name: np.zeros(shape) for name in names}
+
+    def compute(batch: Batch) -> None:
+        attended = attentions(loaded, batch.inputs(loaded))
+        looks = {
+            (name, site): LOOKS[name](weights, batch)
+            for site, weights in attended.weights.items()
+            for name in names
+        }
+        for (name, site), values in zip(looks, to_host(*looks.values()), strict=True):
+            found[name][batch.rows, site] = values
+
     with torch.inference_mode():
-        for batch in _batches(loaded, encoded):
-            attended = attentions(loaded, batch.inputs(loaded))
-            for site, weights in attended.weights.items():
-                for name in names:
-                    found[name][batch.rows, site] = LOOKS[name](weights, batch).cpu().numpy()
+        deque(_each_batch(loaded, encoded, compute, gradients=False), maxlen=0)
     return found
 
 
@@ -147,6 +161,13 @@ def _mean_over_queries(values: Tensor, batch: Batch) -> Tensor:
     return (values * real).sum(dim=-1) / real.sum(dim=-1)
 
 
-def _batches(loaded: LoadedModel, encoded: Encoded) -> Iterator[Batch]:
-    for rows, length in plan(encoded.lengths, loaded.max_length, BATCH_TOKENS):
-        yield collate(loaded, encoded, rows, length)
+def _each_batch(
+    loaded: LoadedModel, encoded: Encoded, compute: Callable[[Batch], T], gradients: bool
+) -> Iterator[tuple[NDArray[np.int64], T]]:
+    tokens = batch_tokens_for(loaded, BATCH_TOKENS, gradients=gradients)
+    return each_batch(
+        loaded,
+        encoded.lengths,
+        lambda rows, length: compute(collate(loaded, encoded, rows, length)),
+        tokens,
+    )

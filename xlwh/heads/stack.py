@@ -2,8 +2,8 @@
 
 `Layered` runs encoders of BERT's layout (BERT, RoBERTa, XLM-R) layer by layer and keeps, for every row, what enters
 each layer and the heads' outputs there, which lie before the gates. Closing a gate in layer l then costs layer l's
-output projection and feed-forward block and the layers above it. `Whole` answers the same calls for every other
-family with full forward passes.
+output projection and feed-forward block and the layers above it. `Prefix` (xlwh/heads/prefix.py) does so for other
+families by calling their layers, and `Whole` answers the same calls with full forward passes where that cannot be.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from xlwh.errors import ModelError
+from xlwh.heads.prefix import Prefix
+from xlwh.heads.walks import Gates, Stack
 from xlwh.models.families.base import base_model
 from xlwh.models.gates import gated
 
@@ -26,53 +28,12 @@ if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
 
 
-@dataclass(frozen=True)
-class Gates:
-    """Gates of some rows of a batch."""
-
-    heads: Tensor
-    """`[rows, layers, heads]`"""
-    mlps: Tensor | None
-    """`[rows, layers]`; None where all feed-forward blocks stay."""
-
-
-class Rows(Protocol):
-    """A batch of rows in memory, each at some coalition."""
-
-    @property
-    def logits(self) -> Tensor:
-        """Logits of the whole model, one row per example of the batch (not yet repeated for its rows)."""
-        ...
-
-    def move(self, order: Tensor, reach: list[int], gates: Gates) -> Tensor:
-        """Logits after the rows `order` got new gates.
-
-        They are sorted by the lowest layer whose gates changed; `reach[l]` rows have it at layer l or below. `gates`
-        are those of the rows in `order`.
-        """
-        ...
-
-
-class Stack(Protocol):
-    """A model that can hold batches of rows."""
-
-    num_layers: int
-    num_heads: int
-
-    def rows(self, batch: Batch, repeated: Tensor) -> Rows:
-        """All gates open: row i of the result is example `repeated[i]` of the batch."""
-        ...
-
-    def row_bytes(self, length: int) -> int:
-        """Memory that one row of `length` sub-tokens takes."""
-        ...
-
-
 def stack_of(loaded: LoadedModel, dtype: torch.dtype) -> Stack:
-    """The model in `dtype`, taken apart if its layout is BERT's."""
-    if loaded.family.name in ("bert", "roberta") and not base_model(loaded.model).config.is_decoder:
+    """The model in `dtype`, taken apart as far as its architecture can be."""
+    if loaded.family.bert_layout and not base_model(loaded.model).config.is_decoder:
         return Layered(loaded, dtype)
-    return Whole(loaded, dtype)
+    model = _in(loaded, dtype)
+    return Prefix.of(loaded, model) or Whole(loaded, model)
 
 
 def _in(loaded: LoadedModel, dtype: torch.dtype) -> Any:
@@ -174,7 +135,7 @@ class _LayeredRows:
     def __init__(self, stack: Layered, batch: Batch, repeated: Tensor) -> None:
         self._stack = stack
         mask = batch.attention_mask.bool()
-        seen = None if bool(mask.all()) else mask[:, None, None, :]
+        seen = None if batch.real.all() else mask[:, None, None, :]
         inputs = batch.inputs(stack._loaded)
         hidden = stack.embeddings(
             input_ids=inputs["input_ids"],
@@ -235,9 +196,9 @@ def _joined(parts: list[Tensor]) -> Tensor:
 class Whole:
     """Any family with gates, by full forward passes."""
 
-    def __init__(self, loaded: LoadedModel, dtype: torch.dtype) -> None:
+    def __init__(self, loaded: LoadedModel, model: Any) -> None:
         self.loaded = loaded
-        self.model = _in(loaded, dtype)
+        self.model = model
         sites = loaded.family.attention_sites(self.model)
         self.num_layers, self.num_heads = len(sites), sites[0].num_heads
 

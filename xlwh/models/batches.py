@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Batch:
     """`[rows, length]`, or None where the tokenizer makes none."""
     special: Tensor
     """`[rows, length]`, True at tokens that the tokenizer added; False at padding."""
+    real: NDArray[np.bool_]
+    """`[rows, length]`, True at tokens, on the host: what is known here is not to be asked of the device."""
     forced: tuple[Tensor, Tensor] | None = None
     """Ids and mask `[rows, output length]` of the output texts that are forced on the decoder, padded on the right."""
 
@@ -53,10 +55,10 @@ class Batch:
         return loaded.family.teacher_forced(loaded.model, inputs, *self.forced)
 
 
-def padded_length(length: int, limit: int) -> int:
-    """Smallest bucket that holds `length`: multiples of 8 up to 64, then steps of an eighth to a quarter."""
+def padded_length(length: int, limit: int, parts: int = 8) -> int:
+    """Smallest bucket that holds `length`: multiples of 8 up to 8 `parts`, then steps of 1 / `parts` to twice that."""
     step = 8
-    while step * 8 < length:
+    while step * parts < length:
         step *= 2
     return min(-(-length // step) * step, max(limit, length))
 
@@ -66,14 +68,15 @@ def plan(
     limit: int,
     batch_tokens: int = BATCH_TOKENS,
     batch_rows: int = BATCH_ROWS,
+    parts: int = 8,
 ) -> list[tuple[NDArray[np.int64], int]]:
     """Batches as (examples, padded length), longest first, so that the largest memory need shows at once.
 
     Every example is in exactly one batch; a batch has at most `batch_rows` rows and `batch_tokens` padded
-    sub-tokens, but always at least one row.
+    sub-tokens, but always at least one row. `parts`: see `padded_length`.
     """
     values = np.asarray(lengths, dtype=np.int64)
-    padded = np.array([padded_length(int(value), limit) for value in values], dtype=np.int64)
+    padded = np.array([padded_length(int(value), limit, parts) for value in values], dtype=np.int64)
     batches = []
     for size in np.unique(padded)[::-1].tolist():
         members = np.flatnonzero(padded == size)
@@ -82,12 +85,25 @@ def plan(
     return batches
 
 
-def to_device(values: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
+def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on a device; on its way to a GPU nobody waits for what the GPU still computes."""
     import torch
 
-    tensor = torch.from_numpy(values)
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def to_host(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
+    """Tensors of one device as arrays, in their own number format; from a GPU they are waited for once, all together."""
+    import torch
+
+    device = tensors[0].device
+    if device.type != "cuda":
+        return tuple(tensor.detach().cpu().numpy() for tensor in tensors)
+    # Into pinned memory; they may be read once the stream has come by.
+    copies = [tensor.detach().to("cpu", non_blocking=True) for tensor in tensors]
+    torch.cuda.current_stream(device).synchronize()
+    return tuple(copy.numpy() for copy in copies)
 
 
 def collate(
@@ -105,40 +121,40 @@ def collate(
     """
     pad = loaded.tokenizer.pad_token_id
     left = (side or loaded.family.padding_side) == "left"
-    pooled = left and loaded.task == "sequence_classification"
-    shape = (len(rows), length)
-    ids = np.full(shape, pad, dtype=np.int64)
-    mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    special = np.zeros(shape, dtype=bool)
-    for place, index in enumerate(rows.tolist()):
-        source = encoded.row(index)
-        size = source.stop - source.start
-        own_left = left and not (pooled and bool((encoded.input_ids[source] == pad).all()))
-        target = slice(length - size, length) if own_left else slice(0, size)
-        ids[place, target] = encoded.input_ids[source]
-        mask[place, target] = 1
-        special[place, target] = encoded.special[source]
-        if encoded.token_type_ids is not None:
-            types[place, target] = encoded.token_type_ids[source]
+    sizes = encoded.lengths[rows]
+    owner = np.repeat(np.arange(len(rows)), sizes)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    source = np.repeat(encoded.bounds[rows], sizes) + within
+    tokens, column = encoded.input_ids[source], within
+    if left:
+        moved = length - sizes
+        if loaded.task == "sequence_classification":
+            moved[np.bincount(owner[tokens != pad], minlength=len(rows)) == 0] = 0
+        column = within + moved[owner]
 
-    device = loaded.device
+    def padded(values: NDArray[Any], padding: int, dtype: type) -> NDArray[Any]:
+        whole: NDArray[Any] = np.full((len(rows), length), padding, dtype=dtype)
+        whole[owner, column] = values
+        return whole
+
+    device, types = loaded.device, encoded.token_type_ids
+    real = padded(np.ones(len(owner), dtype=np.bool_), 0, np.bool_)
     return Batch(
         rows=rows,
-        input_ids=to_device(ids, device),
-        attention_mask=to_device(mask, device),
-        token_type_ids=None if encoded.token_type_ids is None else to_device(types, device),
-        special=to_device(special, device),
+        input_ids=to_device(padded(tokens, pad, np.int64), device),
+        attention_mask=to_device(real.astype(np.int64), device),
+        token_type_ids=None if types is None else to_device(padded(types[source], 0, np.int64), device),
+        special=to_device(padded(encoded.special[source], 0, np.bool_), device),
+        real=real,
         forced=None if encoded.forced is None else _forced(loaded, [encoded.forced[row] for row in rows]),
     )
 
 
 def _forced(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Output texts padded on the right, and their mask, on the model's device."""
-    import torch
-
     longest = padded_length(max(map(len, texts)), loaded.max_length)
-    pad = loaded.tokenizer.pad_token_id
-    ids = torch.tensor([[*text, *[pad] * (longest - len(text))] for text in texts], device=loaded.device)
-    columns = torch.arange(longest, device=loaded.device)
-    lengths = torch.tensor([len(text) for text in texts], device=loaded.device)
-    return ids, (columns < lengths[:, None]).long()
+    ids = np.full((len(texts), longest), loaded.tokenizer.pad_token_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)], mask[row, : len(text)] = text, 1
+    return to_device(ids, loaded.device), to_device(mask, loaded.device)

@@ -11,7 +11,7 @@ With grouped-query attention a gate belongs to a query head.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.models.families import AttentionSite, family_of
+from xlwh.models.hooks import on_call
 
 
 def open_gates(model: nn.Module, rows: int = 1) -> Tensor:
@@ -45,18 +46,15 @@ def gated(model: nn.Module, gates: Tensor) -> Iterator[None]:
         raise ModelError(
             f"Gates of shape {list(gates.shape)} do not fit {type(model).__name__}: [rows, {len(sites)}, {heads}]."
         )
-    hooks = [
-        site.output.register_forward_pre_hook(_gate(site, gates[:, index]))
-        for index, site in enumerate(sites)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for index, site in enumerate(sites):
+            hooks.enter_context(on_call(model, site.output, site.call, "input", gate(site, gates[:, index])))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _gate(site: AttentionSite, gates: Tensor) -> Any:
+def gate(site: AttentionSite, gates: Tensor) -> Any:
+    """A forward pre-hook that multiplies the heads of one block by `gates` `[rows, heads]`."""
+
     def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (heads, *rest) = arguments
         rows = heads.shape[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.models.families import HiddenSite, Stack, family_of
+from xlwh.models.hooks import on_call
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -85,21 +86,12 @@ class _Complete(Exception):  # noqa: N818 (no error)
 def _recording(
     model: nn.Module, chosen: Collection[Place], mask: Tensor, states: dict[Place, Tensor]
 ) -> Iterator[None]:
-    handles = []
-    for site in family_of(model).hidden_sites(model):
-        if (site.stack, site.layer) in chosen:
-            hook = _hook(site, mask, states, len(chosen))
-            register: Any = (
-                site.module.register_forward_pre_hook
-                if site.at == "input"
-                else site.module.register_forward_hook
-            )
-            handles.append(register(hook))
-    try:
+    with ExitStack() as hooks:
+        for site in family_of(model).hidden_sites(model):
+            if (site.stack, site.layer) in chosen:
+                hook = _hook(site, mask, states, len(chosen))
+                hooks.enter_context(on_call(model, site.module, site.call, site.at, hook))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _hook(site: HiddenSite, mask: Tensor, states: dict[Place, Tensor], total: int) -> Any:

@@ -11,6 +11,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from xlwh.errors import ModelError
+from xlwh.jsons import read_object
 from xlwh.models.families import Family, family_of
 from xlwh.models.labels import LABELLED, classes
 from xlwh.models.loaded import LoadedModel
@@ -47,13 +48,17 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     config = _config(pin)
     family = family_of(config)
     tokenizer = _tokenizer(pin, family)
-    labels = None
-    if pin.task in LABELLED:
-        labels = classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
     dtype: torch.dtype = getattr(torch, options.dtype)
-    model, report = _from_pretrained(_class(pin), pin, options, dtype)
-    _refuse_not_finite(pin, model)
-    refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
+    if pin.adapter is None:
+        labels = _labels(pin, config, options)
+        model, report = _from_pretrained(_class(pin), pin, options, dtype)
+        _refuse_not_finite(pin, model)
+        refuse_other_weights(pin.key, model, weight_files(pin.key, pin.folder), report, new_head=False)
+    else:
+        model = _with_adapter(pin, options).to(dtype=dtype)
+        _refuse_not_finite(pin, model)
+        config = model.config
+        labels = _labels(pin, config, options)
     _check(pin, model, family, tokenizer)
     model.to(device).eval().requires_grad_(False)
     return LoadedModel(
@@ -69,6 +74,31 @@ def load_checkpoint(pin: Pin, options: Model, device: torch.device) -> LoadedMod
     )
 
 
+def _labels(pin: Pin, config: Any, options: Model) -> tuple[str, ...] | None:
+    if pin.task not in LABELLED:
+        return None
+    return classes(pin.key, config.to_dict(), pin.folder / "config.json", options.labels)
+
+
+def _with_adapter(pin: Pin, options: Model) -> Any:
+    """The base with its adapter merged, float32."""
+    from xlwh.models.adapters import merged, num_outputs
+
+    assert pin.adapter is not None
+    count = num_outputs(pin.key, pin.adapter)
+    overrides: dict[str, Any] = {}
+    if count is not None:
+        given = options.labels if options.labels is not None and len(options.labels) == count else None
+        overrides = {"num_labels": count} if given is None else _outputs(given)
+    # What is drawn here at random, the adapter has to bring.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base, report = _from_pretrained(_class(pin), pin, options, torch.float32, **overrides)
+    refuse_other_weights(pin.key, base, weight_files(pin.key, pin.folder), report, new_head=True)
+    drawn = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return merged(pin, base, frozenset(drawn))
+
+
 def load_trainable(
     pin: Pin,
     options: Model,
@@ -82,6 +112,11 @@ def load_trainable(
     The head and the pooler are drawn from `seed` where the checkpoint has none that fits, and its former head is left
     out; ModelError where any other weight would be. The caller's random state is left as it was.
     """
+    if pin.adapter is not None:
+        raise ModelError(
+            f"Model `{pin.key}` has an adapter, and cannot be fine-tuned further as it is. Merge it into its base once "
+            "(peft: `model.merge_and_unload().save_pretrained(folder)`) and name that folder as `path`."
+        )
     family = family_of(_config(pin))
     tokenizer = _tokenizer(pin, family)
     # The generator that initialises weights is the CPU's: models are built there and moved afterwards.
@@ -123,7 +158,9 @@ def _config(pin: Pin) -> Any:
     refuse_absurd(pin.key, pin.folder)
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(pin.folder, local_files_only=True, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(
+                pin.folder, local_files_only=True, trust_remote_code=False, **_renamed(pin)
+            )
     except Exception as error:  # configurations check their entries in ways of their own
         reason = " ".join(str(error).split())
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {reason}") from None
@@ -133,18 +170,22 @@ def _config(pin: Pin) -> Any:
             f"Model `{pin.key}`: {pin.folder}/config.json has `position_embedding_type` = `{positions}`: relative "
             "positions, which transformers 5 no longer computes. The model would be another one."
         )
-    changed = [entry for entry in family.no_encoder if getattr(config, entry, False)]
-    if changed:
-        raise ModelError(
-            f"Model `{pin.key}`: {pin.folder}/config.json has `{changed[0]}` = `{getattr(config, changed[0])}`, which "
-            f"makes another architecture of {pin.model_type}: its tokens would see the ones before them only. Set it "
-            "to `false` if the checkpoint was trained as an encoder; others are not supported."
-        )
+    try:
+        family.require_described(config)
+    except ModelError as error:
+        raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json {error}") from None
     try:
         family.max_positions(config)
     except ModelError as error:
         raise ModelError(f"Model `{pin.key}`: {pin.folder}/config.json is not usable: {error}") from None
     return config
+
+
+def _renamed(pin: Pin) -> dict[str, Any]:
+    """Entries of config.json that transformers has by another name, and would pass over: by that name."""
+    said = read_object(pin.folder / "config.json", ModelError, f"Model `{pin.key}`: ")
+    names = family_of(pin.model_type).renamed
+    return {new: said[old] for old, new in names if old in said and new not in said}
 
 
 def _tokenizer(pin: Pin, family: Family) -> PreTrainedTokenizerBase:
@@ -226,6 +267,7 @@ def _from_pretrained(
                 return_dict=True,
                 # Else the shapes are only written to a log; `refuse_other_weights` names them.
                 ignore_mismatched_sizes=True,
+                **_renamed(pin),
                 **overrides,
             )
     except Exception as error:  # safetensors, torch and transformers each raise their own on damaged files

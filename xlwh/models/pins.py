@@ -83,9 +83,15 @@ OTHER_WEIGHTS = {
     "distributed_config": "weights in parts for several devices. Save the whole model with `save_pretrained`",
 }
 """Keys of configuration files that make the loaded weights other ones than those of the safetensors files."""
-_LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "num_decoder_layers")
+_LAYERS = (
+    *("num_hidden_layers", "n_layers", "n_layer", "num_layers", "num_decoder_layers"),
+    *("encoder_layers", "decoder_layers"),
+)
 _MOST_LAYERS = 10_000
-_WIDTHS = ("vocab_size", "n_words", "hidden_size", "d_model", "emb_dim", "intermediate_size", "d_ff")
+_WIDTHS = (
+    *("vocab_size", "n_words", "hidden_size", "d_model", "emb_dim", "intermediate_size", "d_ff"),
+    *("n_embd", "dim", "hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
+)
 """Sizes in a configuration that are a dimension of some weight."""
 _LARGEST = 2**40
 """A number in a configuration beyond this is no size of a model."""
@@ -110,6 +116,8 @@ class Pin:
     config_hash: str
     """SHA-256 over the names and bytes of the files that say how the model is made (MODEL_FILES)."""
     folder: Path
+    adapter: Path | None = None
+    """Folder of the adapter that is merged into it on load; the hashes and the architecture are those of both."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -384,10 +392,10 @@ def _refuse_adapter(key: str, folder: Path) -> None:
     found = sorted(file.name for file in folder.iterdir() if _matches(file.name, ADAPTERS))
     if found:
         raise ModelError(
-            f"Model `{key}`: {folder} holds an adapter ({', '.join(found)}). Adapters are not supported: whether one is "
-            "applied would depend on the packages installed. Merge it into its base once (peft: "
-            "`model.merge_and_unload().save_pretrained(folder)`) and name that folder, or move the adapter's files "
-            "elsewhere to use the base alone."
+            f"Model `{key}`: {folder} holds an adapter ({', '.join(found)}). Adapters are not supported in "
+            "the folder of a base: whether one is applied would depend on the packages installed. Move its files to a folder "
+            f'of their own; the base with the adapter is then `adapter = "..."` under `[models.{key}]`, beside the base\'s '
+            "`path` or `hub`."
         )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
+from xlwh.models.batches import BATCH_TOKENS, collate, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -23,13 +24,13 @@ def predict(
     loaded: LoadedModel,
     encoded: Encoded,
     batch_tokens: int | None = None,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Class logits `[examples, labels]` in the order of the examples, float32 whatever the model computes in.
 
-    `batch_tokens` is by default CPU_BATCH_TOKENS on a CPU, else BATCH_TOKENS. What the head does not read of the
-    last layer is not computed.
+    `batch_tokens` is by default CPU_BATCH_TOKENS on a CPU, else what fits the device; `batch_rows` is by the device.
+    What the head does not read of the last layer is not computed.
 
     `progress` is called with (examples done, examples). ModelError if the model has no sequence classification
     head, or if a logit is not finite (half precision can overflow).
@@ -40,12 +41,14 @@ def predict(
         raise ModelError(f"Model `{loaded.key}` has no sequence classification head.")
     logits = np.zeros((len(encoded), len(loaded.labels)), dtype=np.float32)
     done = 0
-    if batch_tokens is None:
-        batch_tokens = CPU_BATCH_TOKENS if loaded.device.type == "cpu" else BATCH_TOKENS
+
+    def compute(rows: NDArray[np.int64], length: int) -> None:
+        batch = collate(loaded, encoded, rows, length)
+        (logits[rows],) = to_host(loaded.model(**batch.inputs(loaded)).logits.float())
+
     with torch.inference_mode(), loaded.family.pooled_only(loaded.model):
-        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
-            batch = collate(loaded, encoded, rows, length)
-            logits[rows] = loaded.model(**batch.inputs(loaded)).logits.float().cpu().numpy()
+        tokens = batch_tokens_for(loaded, CPU_BATCH_TOKENS, batch_tokens)
+        for rows, _ in each_batch(loaded, encoded.lengths, compute, tokens, batch_rows):
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))
@@ -57,8 +60,8 @@ def predict_tokens(
     loaded: LoadedModel,
     encoded: Encoded,
     outputs: Sequence[str] = ("logits",),
-    batch_tokens: int = BATCH_TOKENS,
-    batch_rows: int = BATCH_ROWS,
+    batch_tokens: int | None = None,
+    batch_rows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.float32], ...]:
     """Outputs per sub-token, `[tokens]` or `[tokens, labels]` each, in the order of `encoded.input_ids`.
@@ -70,19 +73,22 @@ def predict_tokens(
 
     found: list[NDArray[np.float32] | None] = [None] * len(outputs)
     done = 0
+
+    def compute(rows: NDArray[np.int64], length: int) -> None:
+        batch = collate(loaded, encoded, rows, length)
+        output = loaded.model(**batch.inputs(loaded))
+        places = np.concatenate([np.arange(s.start, s.stop) for s in map(encoded.row, rows.tolist())])
+        for index, padded in enumerate(to_host(*(getattr(output, name).float() for name in outputs))):
+            values = padded[batch.real]
+            whole = found[index]
+            if whole is None:
+                whole = np.zeros((len(encoded.input_ids), *values.shape[1:]), dtype=np.float32)
+                found[index] = whole
+            whole[places] = values
+
     with torch.inference_mode():
-        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
-            batch = collate(loaded, encoded, rows, length)
-            output = loaded.model(**batch.inputs(loaded))
-            real = batch.attention_mask.bool()
-            places = np.concatenate([np.arange(s.start, s.stop) for s in map(encoded.row, rows.tolist())])
-            for index, name in enumerate(outputs):
-                values = getattr(output, name)[real].float().cpu().numpy()
-                whole = found[index]
-                if whole is None:
-                    whole = np.zeros((len(encoded.input_ids), *values.shape[1:]), dtype=np.float32)
-                    found[index] = whole
-                whole[places] = values
+        tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
+        for rows, _ in each_batch(loaded, encoded.lengths, compute, tokens, batch_rows):
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xlwh.errors import ModelError
+from xlwh.models.hooks import on_call
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -73,11 +74,9 @@ def reading(loaded: LoadedModel) -> Iterator[Reading]:
     With frozen weights and nothing before it that needs a gradient, only the head is differentiated.
     """
     found = Reading(loaded.key)
-    handle = loaded.family.hidden_sites(loaded.model)[-1].module.register_forward_hook(found.record)
-    try:
+    last = loaded.family.hidden_sites(loaded.model)[-1]
+    with on_call(loaded.model, last.module, last.call, "output", found.record):
         yield found
-    finally:
-        handle.remove()
 
 
 def read_positions(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> Tensor:

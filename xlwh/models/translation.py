@@ -5,6 +5,7 @@ The input is the source text alone (`text`); the translation (`text_pair`) is wh
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
-from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, plan
+from xlwh.models.batches import BATCH_ROWS, BATCH_TOKENS, collate, to_host
+from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.tagging import IGNORED
 from xlwh.models.tokenize import Encoded, encode
 
@@ -29,6 +31,15 @@ if TYPE_CHECKING:
 def sources(examples: pl.DataFrame) -> pl.DataFrame:
     """Translation examples with their source text only, as the encoder sees them."""
     return examples.with_columns(pl.lit(None, pl.String).alias("text_pair"))
+
+
+def _require_no_languages(loaded: LoadedModel) -> None:
+    if loaded.family.language_tokens:
+        raise ModelError(
+            f"Model `{loaded.key}` ({loaded.config.model_type}) marks the language of each text by a token, and its tokenizer "
+            "gives all texts the same one. What it writes would be in no certain language: translations by such models are not "
+            "supported. Its activations, heads and attributions are."
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ def encode_translations(
     """
     if base.task != "translation":
         raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
+    _require_no_languages(base)
     source = encode(base, sources(examples))
     target = encode(base, sources(examples.with_columns(text=pl.col("text_pair"))))
     known = {field.name: getattr(source, field.name) for field in fields(source)}
@@ -104,8 +116,8 @@ class TranslationScorer:
 def written_logits(
     loaded: LoadedModel,
     encoded: Encoded,
-    batch_tokens: int = BATCH_TOKENS,
-    batch_rows: int = BATCH_ROWS,
+    batch_tokens: int | None = None,
+    batch_rows: int | None = None,
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Logit and probability of every sub-token of the output texts forced in `encoded`, given those before it.
 
@@ -118,17 +130,21 @@ def written_logits(
         raise TypeError("there are no output texts; encode_translations has them")
     logits: list[list[float]] = [[] for _ in forced]
     probabilities: list[list[float]] = [[] for _ in forced]
+
+    def compute(rows: NDArray[np.int64], length: int) -> None:
+        batch = collate(loaded, encoded, rows, length)
+        if batch.forced is None:
+            return
+        scores = loaded.model(**batch.inputs(loaded)).logits.float()
+        chosen = scores.gather(-1, batch.forced[0][..., None])[..., 0]
+        shares = (chosen - scores.logsumexp(dim=-1)).exp()
+        for row, values, share in zip(rows.tolist(), *to_host(chosen, shares), strict=True):
+            logits[row] = values[: len(forced[row])].tolist()
+            probabilities[row] = share[: len(forced[row])].tolist()
+
     with torch.inference_mode():
-        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, batch_rows):
-            batch = collate(loaded, encoded, rows, length)
-            if batch.forced is None:
-                continue
-            scores = loaded.model(**batch.inputs(loaded)).logits.float()
-            chosen = scores.gather(-1, batch.forced[0][..., None])[..., 0]
-            shares = (chosen - scores.logsumexp(dim=-1)).exp().tolist()
-            for row, values, share in zip(rows.tolist(), chosen.tolist(), shares, strict=True):
-                logits[row] = values[: len(forced[row])]
-                probabilities[row] = share[: len(forced[row])]
+        tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
+        deque(each_batch(loaded, encoded.lengths, compute, tokens, batch_rows), maxlen=0)
     return logits, probabilities
 
 
@@ -161,6 +177,7 @@ def translate(
 
     if loaded.task != "translation":
         raise ModelError(f"Model `{loaded.key}` has no text-to-text head.")
+    _require_no_languages(loaded)
     model: Any = loaded.model
     configuration: Any = GenerationConfig
     settings = configuration(
@@ -177,20 +194,23 @@ def translate(
     written: dict[int, Written] = {}
     done = 0
     rows_at_once = max(1, batch_rows // generation.beams)
+
+    def compute(rows: NDArray[np.int64], length: int) -> None:
+        batch = collate(loaded, encoded, rows, length)
+        ids = model.generate(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, generation_config=settings
+        )
+        texts = loaded.tokenizer.batch_decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        for row, text, tokens in zip(rows.tolist(), texts, ids[:, 1:].tolist(), strict=True):
+            # The first token starts the decoder; after the end token comes padding.
+            is_cut = settings.eos_token_id not in tokens
+            size = len(tokens) if is_cut else tokens.index(settings.eos_token_id) + 1
+            written[row] = Written(text, size, is_cut)
+
     with torch.inference_mode():
-        for rows, length in plan(encoded.lengths, loaded.max_length, batch_tokens, rows_at_once):
-            batch = collate(loaded, encoded, rows, length)
-            ids = model.generate(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, generation_config=settings
-            )
-            texts = loaded.tokenizer.batch_decode(
-                ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            for row, text, tokens in zip(rows.tolist(), texts, ids[:, 1:].tolist(), strict=True):
-                # The first token starts the decoder; after the end token comes padding.
-                is_cut = settings.eos_token_id not in tokens
-                size = len(tokens) if is_cut else tokens.index(settings.eos_token_id) + 1
-                written[row] = Written(text, size, is_cut)
+        for rows, _ in each_batch(loaded, encoded.lengths, compute, batch_tokens, rows_at_once):
             done += len(rows)
             if progress is not None:
                 progress(done, len(encoded))

@@ -22,24 +22,30 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-HEADS = (
-    r"cls\.(predictions|seq_relationship)\..+",
-    r"(lm_head|classifier|classification_head)(\.(dense|layer_norm|decoder|out_proj))?\.(weight|bias)",
-    r"(qa_outputs|score)\.(weight|bias)",
-    r"qa_outputs\.(start_logits|end_logits|answer_class)\..+",
-    r"pred_layer\.proj\.(weight|bias)",
-    r"sequence_summary\.summary\.(weight|bias)",
-)
-"""Names of the weights of heads, in full: what a new head replaces, and what a bare encoder does not have."""
 LANGUAGE_MODEL_HEADS = (
     r"cls\.(predictions|seq_relationship)\..+",
     r"lm_head(\.(dense|layer_norm|decoder))?\.(weight|bias)",
     r"pred_layer\.proj\.(weight|bias)",
+    r"(vocab_transform|vocab_layer_norm|vocab_projector)\.(weight|bias)",  # DistilBERT
+    r"(generator_predictions|discriminator_predictions|generator_lm_head)\..+",  # ELECTRA
+    r"(lm_predictions|mask_predictions)\..+",  # DeBERTa
+    r"predictions\.(bias|(dense|decoder|LayerNorm)\..+)|sop_classifier\..+",  # ALBERT
+    r"(head\.(dense|norm)|decoder)\.(weight|bias)",  # ModernBERT
+    r"embed_out\.weight",  # GPT-NeoX
+    r"final_logits_bias",  # mBART
 )
-"""Those of them that a checkpoint used as a bare encoder leaves out."""
+"""Heads of language models, and what these are trained with beside: a checkpoint used as a bare body leaves them out."""
+HEADS = (
+    *LANGUAGE_MODEL_HEADS,
+    r"(classifier|classification_head)(\.(dense|out_proj))?\.(weight|bias)",
+    r"(qa_outputs|score|pre_classifier|dense)\.(weight|bias)",
+    r"qa_outputs\.(start_logits|end_logits|answer_class)\..+",
+    r"sequence_summary\.summary\.(weight|bias)",
+)
+"""Names of the weights of heads, in full: what a new head replaces, and what a bare encoder does not have."""
 NEXT_SENTENCE = (r"cls\.seq_relationship\.(weight|bias)",)
 """BERT's second head, which its language model has no place for."""
-POOLER = (r"(.+\.)?pooler\.dense\.(weight|bias)",)
+POOLER = (r"(.+\.)?pooler(\.dense)?\.(weight|bias)",)
 """The pooler of an encoder: read by classifiers of whole texts only, so others have none, or one that nothing reads."""
 DECODER = (r"(transformer\.)?decoder\..+",)
 """What a tagger on a text-to-text model's encoder leaves out."""
@@ -49,6 +55,12 @@ POSITION_IDS = re.compile(r"(.+\.)?position_ids")
 """A buffer of older files: the numbers from 0."""
 FREQUENCIES = re.compile(r"(.+\.)?rotary_emb\.inv_freq")
 """A buffer of older files: the rotary frequencies, which follow from the configuration."""
+CAUSAL_MASK = re.compile(r"(.+\.)?(attn|attention)\.(bias|masked_bias)")
+"""Buffers of older files: which tokens a token of GPT-2 or GPT-NeoX sees, and the score of the others."""
+SINUSOIDS = re.compile(r"(.+\.)?embed_positions\.weights")
+"""A buffer of older files: position vectors that follow from the configuration."""
+ABSOLUTE = re.compile(r"(.+\.)?embeddings\.position_embeddings\.weight")
+"""A table that DeBERTa's files have, and that its models without absolute positions never read."""
 RENAMED = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
 """Names of older files, and what they are called now."""
 NAMED = 6
@@ -150,9 +162,15 @@ def _may_be_left_out(name: str, tensor: Tensor, model: PreTrainedModel, new_head
         return torch.equal(tensor.flatten().long(), torch.arange(tensor.numel()))
     if FREQUENCIES.fullmatch(name):
         return _same_frequencies(tensor, model)
+    if CAUSAL_MASK.fullmatch(name):
+        return _is_causal_mask(tensor)
+    if SINUSOIDS.fullmatch(name):
+        return _same_sinusoids(name, tensor, model)
+    if ABSOLUTE.fullmatch(name) and getattr(model.config, "position_biased_input", True) is False:
+        return True
     if new_head and _matches(name, HEADS):
         return True
-    if new_head and family_of(model).name == "t5" and _matches(name, DECODER):
+    if new_head and family_of(model).decoder_input is not None and _matches(name, DECODER):
         return not any(_matches(other, DECODER) for other in model.state_dict())
     return model.base_model is model and _matches(name, LANGUAGE_MODEL_HEADS)
 
@@ -164,6 +182,22 @@ def _same_frequencies(tensor: Tensor, model: PreTrainedModel) -> bool:
         buffer.shape == tensor.shape and torch.allclose(buffer, tensor.float(), rtol=1e-2, atol=1e-6)
         for buffer in buffers
     )
+
+
+def _is_causal_mask(tensor: Tensor) -> bool:
+    if not tensor.dim() or tensor.numel() == 1:
+        return float(tensor) <= -1e4
+    square = tensor.flatten(0, -3)
+    return len(square) == 1 and torch.equal(square[0].bool(), torch.ones_like(square[0]).tril().bool())
+
+
+def _same_sinusoids(name: str, tensor: Tensor, model: PreTrainedModel) -> bool:
+    buffers = {own: buffer for own, buffer in model.named_buffers() if SINUSOIDS.fullmatch(own)}
+    place = _place(name, buffers, model.base_model_prefix)
+    if place is None or buffers[place].shape[1:] != tensor.shape[1:]:
+        return False
+    rows = min(len(tensor), len(buffers[place]))
+    return torch.allclose(buffers[place][:rows].float().cpu(), tensor[:rows].float(), rtol=1e-2, atol=1e-3)
 
 
 def _equal(tensor: Tensor, own: Tensor) -> bool:

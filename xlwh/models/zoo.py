@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from xlwh import draws
 from xlwh.errors import MissingDataError, ModelError
+from xlwh.models.adapters import pinned
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, pin_folder
 from xlwh.models.sizes import Size, of_folder, of_scratch
@@ -61,8 +62,12 @@ class Zoo:
             return self.pin_made(key, self.finetuned_folder(key))
         folder = self._folder(key, model)
         if model.path is not None:
-            return pin_folder(key, "path", model.path, None, folder, self._hashes)
-        return pin_folder(key, "hub", str(model.hub), model.revision, folder, self._hashes)
+            found = pin_folder(key, "path", model.path, None, folder, self._hashes)
+        else:
+            found = pin_folder(key, "hub", str(model.hub), model.revision, folder, self._hashes)
+        if model.adapter is None:
+            return found
+        return pinned(found, (self._study.folder / model.adapter).resolve(), self._hashes)
 
     def _folder(self, key: str, model: Model) -> Path:
         """Folder of a model that is not made here; one of the hub is fetched if need be."""

@@ -17,10 +17,12 @@ from xlwh.attribution.vectors import explained, word_vectors
 from xlwh.draws import stream
 from xlwh.errors import ModelError, XlwhError
 from xlwh.faithfulness.inputs import probabilities, repeated
-from xlwh.heads.stack import Gates, stack_of
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
 from xlwh.models.attentions import attentions
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
+from xlwh.models.hooks import on_call
 from xlwh.models.outputs import output_replaced
 from xlwh.models.predict import predict
 from xlwh.models.reading import read_positions
@@ -224,11 +226,9 @@ def read_position(case: Case) -> Measured:
         changed = torch.where((columns == read[:, None])[..., None], state, state.roll(1, dims=1) * 3 + 1)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    handle = loaded.family.hidden_sites(loaded.model)[-1].module.register_forward_hook(overwrite)
-    try:
+    last = loaded.family.hidden_sites(loaded.model)[-1]
+    with on_call(loaded.model, last.module, last.call, "output", overwrite):
         kept = case.outputs(case.together)
-    finally:
-        handle.remove()
     return compared(case, kept, case.batched, f"positions {read.tolist()} of the batch alone")
 
 
@@ -240,7 +240,7 @@ def p_full(case: Case) -> Measured:
     stored = torch.from_numpy(predict(loaded, encoded)).double().softmax(-1)
     targets = stored.argmax(dim=-1).numpy()
     expected = stored.max(dim=-1).values.numpy()
-    same, width = repeated(encoded, range(len(encoded))), loaded.family.hidden_size(loaded.config)
+    same, width = repeated(encoded, range(len(encoded))), loaded.family.vector_size(loaded.model)
 
     def everything(rows: Any) -> list[Any]:
         return [np.ones((int(encoded.lengths[row]), width), dtype=bool) for row in rows.tolist()]
@@ -305,9 +305,9 @@ def gates_closed(case: Case) -> Measured:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     zeroed = {}
     for site, heads in zip(loaded.family.attention_sites(model), closed, strict=True):
-        weight = site.output.weight.detach().clone()
-        weight[:, heads.repeat_interleave(site.head_size)] = 0
-        zeroed[names[id(site.output.weight)]] = weight
+        zeroed[names[id(site.output.weight)]] = site.without(
+            site.output.weight, heads.nonzero()[:, 0].tolist()
+        )
     bare = {} if loaded.task in (CLASSIFIER, TAGGER, READER) else {"output_hidden_states": True}
     with torch.inference_mode():
         with gated(model, open_gates(model)):
@@ -399,5 +399,8 @@ def _tried(item: Item, case: Case) -> Result:
 def _half(case: Case) -> Tensor:
     """Half of the heads, drawn once and for all: `[sites, heads]`, True where a gate is closed."""
     sites = case.loaded.family.attention_sites(case.loaded.model)
-    draw = stream("gates").permutation(len(sites) * sites[0].num_heads) % 2 == 0
-    return torch.from_numpy(draw.reshape(len(sites), -1)).to(case.loaded.device)
+    draw = (stream("gates").permutation(len(sites) * sites[0].num_heads) % 2 == 0).reshape(len(sites), -1)
+    # Blocks that share their weights have the same heads closed: their columns are zeroed for all of them.
+    first = {id(site.output): index for index, site in reversed(list(enumerate(sites)))}
+    same = [first[id(site.output)] for site in sites]
+    return torch.from_numpy(draw[same]).to(case.loaded.device)

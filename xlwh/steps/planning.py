@@ -30,7 +30,8 @@ from xlwh.steps.plans import Made, Name, Plan, Plans
 from xlwh.store import Entry, Slot, Warehouse, artefacts
 from xlwh.store.checkpoints import resting
 from xlwh.store.integrity import require_undamaged
-from xlwh.store.objects import behind, is_there
+from xlwh.store.objects import behind
+from xlwh.store.reading import StoredFile, is_stored
 from xlwh.store.slots import contract
 from xlwh.study import Study
 
@@ -218,10 +219,10 @@ class Planner:
         made = plan.writing.get(entry.slot)
         return made if made is not None and entry.fingerprint == made.fingerprint else None
 
-    def file(self, entry: Entry) -> Path:
-        """Where a file lies that is about to be read. StoreError where it has other bytes than were written."""
+    def file(self, entry: Entry) -> StoredFile:
+        """A file that is about to be read. StoreError where it has other bytes than were written."""
         require_undamaged(self.warehouse.root, entry)
-        return self.warehouse.root / entry.file
+        return StoredFile.of(self.warehouse.root, entry)
 
     def pin(self, model: str) -> Pin:
         """The identity of a model's files, as they are now."""
@@ -234,7 +235,7 @@ class Planner:
         return (
             entry is not None
             and entry.fingerprint == made.fingerprint
-            and is_there(self._root, entry.file, entry.size_bytes)
+            and is_stored(self._root, entry)
             and (made.folder is None or self._is_whole(slot, made.folder))
         )
 
@@ -383,9 +384,9 @@ class Partition:
 
     def read(self, entry: Entry) -> pl.LazyFrame:
         """The rows of a file that was `required`."""
-        return pl.scan_parquet(self.file(entry), hive_partitioning=False, glob=False)
+        return self.file(entry).scan()
 
-    def file(self, entry: Entry) -> Path:
+    def file(self, entry: Entry) -> StoredFile:
         """A file that decides which jobs there are. StoreError where it has other bytes than were written."""
         return self.planner.file(entry)
 

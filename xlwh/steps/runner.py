@@ -24,8 +24,8 @@ from xlwh.steps.work import Pieced, Whole, Work
 from xlwh.store import Entry, Slot, Staging, typed
 from xlwh.store.files import files_in
 from xlwh.store.integrity import require_undamaged
-from xlwh.store.objects import all_at_hand, at_hand
 from xlwh.store.parquet import metadata_of
+from xlwh.store.reading import scan, source
 
 _TAKEN_AT_ONCE = 2048
 """Pieces whose rows are taken over at a time: the bound on memory."""
@@ -179,9 +179,7 @@ def _judge(definition: Definition, context: Context, jobs: Sequence[Planned]) ->
 def _stored(context: Context, planned: Planned, entries: Mapping[Slot, Entry | None]) -> Stored:
     """The rows of a job's files."""
     return {
-        table: pl.scan_parquet(
-            at_hand(context.warehouse.root, entry.file), hive_partitioning=False, glob=False
-        )
+        table: scan(context.warehouse.root, [entry])
         for table, slot in planned.job.slots.items()
         if (entry := entries[slot]) is not None
     }
@@ -329,8 +327,9 @@ def _take_over(
     """Stage what the current files have of the pieces, if its rows were made from the same in the same way."""
     job, on, root = planned.job, list(definition.piece), context.warehouse.root
     entries = [entry for slot in job.slots.values() if (entry := context.planner.entry(slot)) is not None]
-    files = all_at_hand(root, (entry.file for entry in entries))
-    if len(files) < len(job.slots) or not all(_made_so(file, planned.rows_fingerprint) for file in files):
+    if len(entries) < len(job.slots) or not all(
+        _made_so(root, entry, planned.rows_fingerprint) for entry in entries
+    ):
         return
     try:
         for entry in entries:
@@ -341,7 +340,7 @@ def _take_over(
     left = pieces.select(on).join(staging.pieces(on), on=on, how="anti")
     for start in range(0, left.height, _TAKEN_AT_ONCE):
         part = left[start : start + _TAKEN_AT_ONCE].lazy()
-        scans = [pl.scan_parquet(file, hive_partitioning=False, glob=False) for file in files]
+        scans = [scan(root, [entry]) for entry in entries]
         frames = dict(
             zip(job.slots, (scan.join(part, on=on, how="semi").collect() for scan in scans), strict=True)
         )
@@ -350,8 +349,8 @@ def _take_over(
             staging.append({job.slots[table]: frame for table, frame in kept.items()})
 
 
-def _made_so(file: Path, rows_fingerprint: str) -> bool:
-    return (metadata_of(file) or {}).get(ROWS) == rows_fingerprint
+def _made_so(root: Path, entry: Entry, rows_fingerprint: str) -> bool:
+    return (metadata_of(source(root, entry)) or {}).get(ROWS) == rows_fingerprint
 
 
 def _metadata(planned: Planned, work: Work) -> dict[str, str]:

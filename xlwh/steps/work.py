@@ -23,7 +23,7 @@ from xlwh.store import schema
 from xlwh.store.artefacts import Artefact, faults
 from xlwh.store.checkpoints import CHECKPOINT, CHECKPOINT_FILES, bring, checkpoint, files_text
 from xlwh.store.integrity import require_undamaged
-from xlwh.store.objects import all_at_hand
+from xlwh.store.reading import StoredFile, bring_files, scan
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ class Work:
         chosen = self.files(job, table, **keys)
         if not chosen:
             return pl.LazyFrame(schema=columns)
-        return pl.scan_parquet(chosen, schema=columns, hive_partitioning=False, glob=False)
+        return scan(self.root, (file.entry for file in chosen), schema=columns)
 
     def pieces_of(self, job: Job, table: str, pieces: pl.DataFrame, **keys: str) -> pl.DataFrame:
         """The rows of a table among a job's inputs that belong to some examples, in their order there."""
@@ -66,7 +66,7 @@ class Work:
         found = self.scan(job, table, **keys).join(ids, on="example_id", how="semi", maintain_order="left")
         return found.collect()
 
-    def files(self, job: Job, table: str, **keys: str) -> list[Path]:
+    def files(self, job: Job, table: str, **keys: str) -> list[StoredFile]:
         """The files of a table among a job's inputs. StoreError where one has other bytes than were written."""
         chosen = [
             entry
@@ -74,10 +74,10 @@ class Work:
             if entry.slot.table == table
             and all((entry.slot.partition | {"part": entry.slot.part})[k] == v for k, v in keys.items())
         ]
-        found = all_at_hand(self.root, (entry.file for entry in chosen))
+        bring_files(self.root, chosen)
         for entry in chosen:
             require_undamaged(self.root, entry)
-        return found
+        return [StoredFile.of(self.root, entry) for entry in chosen]
 
     def load(self, job: Job, capability: Capability) -> LoadedModel:
         """The job's model; ModelError where its self-test refuses that, or its files are others by now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +23,10 @@ WAIT_S = 60.0
 _WHOLE = 32_000_000
 """Bytes of files that are put in one request, which may have the condition that there is none."""
 _BLOCK = 1 << 22
+_DIGEST = "sha256"
+"""What the metadata of an object have its SHA-256 under, in hexadecimal."""
+_NOTHING = "none"
+"""Begins a key that no object has."""
 
 T = TypeVar("T")
 
@@ -37,6 +42,16 @@ class StoredObject:
     key: str
     size_bytes: int
     changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The last bytes of an object, and what is said of all of it."""
+
+    content: bytes
+    size_bytes: int
+    digest: str | None
+    """SHA-256, by who put it there; None where that was an earlier version."""
 
 
 class Bucket:
@@ -59,7 +74,7 @@ class Bucket:
 
     @cached_property
     def _store(self) -> ObjectStore:
-        from obstore.store import from_url
+        from obstore import store
 
         options: dict[str, Any] = {
             "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
@@ -68,7 +83,13 @@ class Bucket:
         if (provider := _profile(self.url)) is not None:
             options["credential_provider"] = provider
         try:
-            return from_url(self.url, **options)
+            # Not of the whole URL: that would be decoded, and `a%20b` be the place of `a b`.
+            scheme, _, rest = self.url.partition("://")
+            name, _, prefix = rest.partition("/")
+            options["prefix"] = prefix or None
+            if scheme == "s3":
+                return store.S3Store(name, **options)
+            return store.GCSStore(name, **options) if scheme == "gs" else store.AzureStore(name, **options)
         except Exception as error:  # whatever the environment is that it cannot read
             raise self._failure(error) from error
 
@@ -131,18 +152,21 @@ class Bucket:
 
         return self._asked(found)
 
-    def create(self, key: str, path: Path) -> None:
-        """Put a file where there is no object; `TakenError` where there is one."""
+    def create(self, key: str, path: Path, digest: str | None = None) -> None:
+        """Put a file where there is no object, with its SHA-256; `TakenError` where there is one."""
+        said = _metadata(digest)
         try:
             if path.stat().st_size <= _WHOLE:
                 content = path.read_bytes()
                 self._asked(
-                    lambda: self._client.put(self._store, key, content, mode="create", use_multipart=False)
+                    lambda: self._client.put(
+                        self._store, key, content, mode="create", use_multipart=False, attributes=said
+                    )
                 )
                 return
             # In parts, of which the last makes the object; they cannot have the condition.
             if self.size_of(key) is None:
-                self._asked(lambda: self._client.put(self._store, key, path))
+                self._asked(lambda: self._client.put(self._store, key, path, attributes=said))
                 return
         except self._client.exceptions.AlreadyExistsError as error:
             raise TakenError(key) from error
@@ -154,9 +178,10 @@ class Bucket:
             return int(self._asked(lambda: self._client.head(self._store, key))["size"])
         return None
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, digest: str | None = None) -> None:
         """Put something in place of what is there."""
-        self._asked(lambda: self._client.put(self._store, key, content, use_multipart=False))
+        said = _metadata(digest)
+        self._asked(lambda: self._client.put(self._store, key, content, use_multipart=False, attributes=said))
 
     def read(self, key: str) -> bytes | None:
         """A small object; None where there is none."""
@@ -164,12 +189,37 @@ class Bucket:
             return bytes(self._asked(lambda: self._client.get(self._store, key).bytes()))
         return None
 
+    def ending(self, key: str, length: int) -> Ending:
+        """The last bytes of an object, at most `length`. FileNotFoundError where there is none."""
+
+        def work() -> Ending:
+            found = self._client.get(self._store, key, options={"range": {"suffix": length}})
+            content = bytes(found.bytes())
+            return Ending(content, found.meta["size"], found.attributes.get(_DIGEST))
+
+        return self._asked(work)
+
     def remove(self, keys: Iterable[str]) -> None:
         """Take objects out of the store, as far as they are there."""
         named = sorted(keys)
         for start in range(0, len(named), 1000):
-            with suppress(FileNotFoundError):
-                self._asked(partial(self._client.delete, self._store, named[start : start + 1000]))
+            some = named[start : start + 1000]
+            try:
+                self._asked(partial(self._client.delete, self._store, some))
+            except FileNotFoundError:
+                # Some stores say so of one, and leave others of the request where they are.
+                for key in some:
+                    with suppress(FileNotFoundError):
+                        self._asked(partial(self._client.delete, self._store, [key]))
+
+    def require_removal(self) -> None:
+        """`StoreError` where the store does not let us delete; nothing is changed there."""
+        try:
+            self.remove([f"{_NOTHING}-{secrets.token_hex(8)}"])
+        except StoreError as error:
+            raise StoreError(
+                f"Objects cannot be deleted, and nothing was. {error} The right to delete below the URL is needed."
+            ) from error
 
     def download(self, key: str, target: Path) -> None:
         """Copy an object to a file. FileNotFoundError where there is none."""
@@ -182,6 +232,10 @@ class Bucket:
         self._asked(work)
 
 
+def _metadata(digest: str | None) -> dict[str, str] | None:
+    return None if digest is None else {_DIGEST: digest}
+
+
 def _may_pass(error: Exception) -> bool:
     """Whether a request may be answered when it is made again."""
     text = str(error)
@@ -192,8 +246,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _is_refused(error: Exception) -> bool:
-    """Whether the store does not let us do that; a list that it refuses is no error of its own kind in the library."""
-    return any(f"status code: {status}" in str(error) for status in (401, 403))
+    """Whether the store does not let us do that; to list and to delete has no error of its own kind in the library then."""
+    told = str(error)
+    return "AccessDenied" in told or any(f"status code: {status}" in told for status in (401, 403))
 
 
 def _may_be_plain() -> bool:

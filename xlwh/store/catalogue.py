@@ -36,11 +36,13 @@ from xlwh.store.kept import (
     check,
     check_columns,
     digest_file,
+    were_kept,
 )
 from xlwh.store.literals import quoted, quoted_name
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import Manifest, Snapshot
-from xlwh.store.objects import is_gone
+from xlwh.store.reading import is_lost, segment_damage
+from xlwh.store.segments import COLUMN, count_in
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.views import METRICS, Definitions, Macro, Sources, View
 from xlwh.tables import TABLES
@@ -93,16 +95,14 @@ def publish_catalogue(root: Path, manifest: Manifest, sources: Sources) -> Path:
             wanted = (manifest.head(), str(root), sources.digest, noted)
             if (found.commit, found.root, found.definitions, found.changes) == wanted:
                 return path
-        snapshot, definitions = manifest.snapshot(), sources.load()
-        kept = all_kept(root, Fingerprints(definitions, snapshot))
         unfinished = path_beside(path)
         try:
             if found is not None and found.definitions == sources.digest:
                 copyfile(path, unfinished)
-                here = found.root == str(root) and found.commit <= snapshot.commit
-                changed = manifest.changes(found.commit).tables if here else None
-                _update(unfinished, root, found, changed, snapshot, sources, kept, noted)
+                kept = _update(unfinished, root, found, manifest, sources, noted)
             else:
+                snapshot = manifest.snapshot()
+                kept = all_kept(root, Fingerprints(sources.load(), snapshot))
                 _make(unfinished, root, snapshot, sources, kept, noted)
             publish(unfinished, path)
         finally:
@@ -157,33 +157,43 @@ def _make(
 
 
 def _update(
-    path: Path,
-    root: Path,
-    found: CatalogueInfo,
-    changed: Collection[str] | None,
-    snapshot: Snapshot,
-    sources: Sources,
-    kept: Mapping[str, Kept],
-    noted: str,
-) -> None:
-    """Bring the catalogue in `path` to a snapshot by which these tables are others (None: one of another place).
+    path: Path, root: Path, found: CatalogueInfo, manifest: Manifest, sources: Sources, noted: str
+) -> Mapping[str, Kept]:
+    """Bring the catalogue in `path`, which is as `found` says, to the last commit; the kept rows that it reads then.
 
+    Of the manifest only what is needed is read: tables that are others since, and those behind views whose rows are kept.
     Views stay as they are, but for those whose rows are kept now and were not, or the other way round.
     """
-    tables = [table for table in TABLES if changed is None or table in changed]
+    commit, tables = manifest.head(), set(TABLES)
+    if found.root == str(root) and found.commit <= commit:
+        tables = manifest.changes(found.commit).tables
+    on_disk = were_kept(root, sources.names)
+    definitions = sources.load() if on_disk or found.kept else Definitions(())
+    behind = definitions.needed_for(on_disk)
+    snapshot = _partly(manifest, commit, tables | behind.files)
+    kept = all_kept(root, Fingerprints(behind, snapshot), on_disk)
     with _writable(path, root) as database:
         make_macros(database, root, root / NAME)
         for table, files in _by_table(snapshot, tables).items():
             _make_table_views(database, root, table, files)
         views = [
             view
-            for name, view in sources.load().views.items()
+            for name, view in definitions.views.items()
             if (kept[name].files if name in kept else None) != found.kept.get(name)
         ]
         for view in views:
             _make_view(database, view, kept.get(view.name), replace=True)
         _inform(database, root, snapshot, sources, kept, noted)
-        _comment(database, views)
+        if views:
+            _comment(database, views)
+    return kept
+
+
+def _partly(manifest: Manifest, commit: int, tables: Iterable[str]) -> Snapshot:
+    """The snapshot of a commit, of some tables."""
+    parts = [manifest.snapshot(commit, table) for table in sorted(tables)]
+    entries = tuple(entry for part in parts for entry in part.entries)
+    return Snapshot(commit, None, entries, frozenset().union(*(part.hidden for part in parts)))
 
 
 def _inform(
@@ -336,8 +346,11 @@ def make_files_view(
     """
     table = view.rpartition(".")[2]
     for entry in entries:
-        if is_gone(root, entry.file, entry.size_bytes):
+        if entry.segment is None and is_lost(root, entry):
             raise StoreError(f"The file {entry.file} of `{table}` is gone from {root}. Run: `xlwh repair`.")
+    for segment in {entry.segment for entry in entries if entry.segment is not None}:
+        if (found := segment_damage(root, segment, deep=False)) is not None:
+            raise StoreError(f"The segment {segment} in {root} is damaged: {found[1]}. Run: `xlwh repair`.")
     try:
         database.execute(f"create or replace view {view} as {_files_view(table, entries)}")
     except (duckdb.TransactionException, duckdb.FatalException) as error:
@@ -354,15 +367,51 @@ def _files_view(table: str, entries: Sequence[Entry]) -> str:
     nothing = ", ".join(f'null::{duckdb_type(dtype)} as "{name}"' for name, dtype in columns.items())
     if not entries:
         return f"select {nothing} where false"
-    read = paths(entry.file for entry in entries)
-    # The folder names prune files before one is opened; the values are those of the columns inside.
-    options = "hive_partitioning = true, hive_types_autocast = false"
-    if {entry.version for entry in entries} == {TABLES[table].version}:
-        return f"select {names} from read_parquet({read}, {options}) where {HERE}"
     # Files of an earlier contract stay readable until they are computed again: absent columns are NULL.
+    is_outdated = {entry.version for entry in entries} != {TABLES[table].version}
+    more, chosen = (", union_by_name = true", "*") if is_outdated else ("", names)
+    read = [f"select {nothing} where false"] if is_outdated else []
+    if files := [entry.file for entry in entries if entry.segment is None]:
+        # The folder names prune files before one is opened; the values are those of the columns inside.
+        hive = f"hive_partitioning = true, hive_types_autocast = false{more}"
+        read.append(f"select {chosen} from read_parquet({paths(files)}, {hive}) where {HERE}")
+    whole, partly = _segments(entries)
+    chosen = f"* exclude {COLUMN}" if is_outdated else names
+    packed = f"select {chosen} from read_parquet({{}}, hive_partitioning = false{more}) where {HERE}"
+    if whole:
+        read.append(packed.format(paths(whole)))
+    if partly:
+        # Of what was made again since, a segment has the former rows.
+        shown = _numbers(number for numbers in partly.values() for number in numbers)
+        read.append(f"{packed.format(paths(partly))} and {COLUMN} in ({shown})")
+    if len(read) == 1:
+        return read[0]
+    return f"select {names} from ({' union all by name '.join(read)})"
+
+
+def _segments(entries: Iterable[Entry]) -> tuple[list[str], dict[str, list[int]]]:
+    """Segments of which all files are among these entries, and of the others which files are, by their numbers."""
+    found: dict[str, list[int]] = {}
+    for entry in entries:
+        if entry.segment is not None and entry.number is not None:
+            found.setdefault(entry.segment, []).append(entry.number)
+    whole = [segment for segment, numbers in found.items() if len(numbers) == count_in(segment)]
+    return whole, {segment: numbers for segment, numbers in found.items() if segment not in set(whole)}
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    """A query of whole numbers: those that follow one another as the first of them and how many they are."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    text = " ".join(f"{first}+{count}" for first, count in runs)
+    # One text: a list of as many literals takes seconds to parse where there are many.
     return (
-        f"select {names} from (select {nothing} where false union all by name "
-        f"select * from read_parquet({read}, {options}, union_by_name = true)) where {HERE}"
+        "select unnest(range(run[1]::bigint, run[1]::bigint + run[2]::bigint)) from (select string_split(unnest("
+        f"string_split({quoted(text)}, ' ')), '+') as run)"
     )
 
 

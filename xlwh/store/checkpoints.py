@@ -111,14 +111,24 @@ def said_in(file: Path, model: str, name: str) -> Artefact | None:
 
 
 def row_in(file: Path) -> Mapping[str, Any]:
-    """`kind` and `weight_hash` of the model that a file of `models` is of; UnreadableError where it cannot be read."""
+    """Of the model that a file of `models` is of, `kind`, `weight_hash` and `weights_of`, None for what the row has not.
+
+    UnreadableError where it cannot be read.
+    """
     return _ROWS.get(file, partial(_row_in, file))
 
 
+def has_checkpoint(file: Path) -> bool:
+    """Whether the model that a file of `models` is of has a checkpoint of its own in a warehouse, and not the weights of another."""
+    row = row_in(file)
+    return row["kind"] in MADE_HERE and (row["weights_of"] is None or CHECKPOINT in (metadata_of(file) or {}))
+
+
 def _row_in(file: Path) -> Mapping[str, Any]:
-    columns = ["kind", "weight_hash"]
-    rows = decoded(lambda: pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False))
-    return next(rows.iter_rows(named=True), dict.fromkeys(columns))
+    # Files of an earlier contract have fewer columns.
+    rows = decoded(lambda: pl.read_parquet(file, hive_partitioning=False, glob=False))
+    found: dict[str, Any] = next(rows.iter_rows(named=True), {})
+    return {column: found.get(column) for column in ("kind", "weight_hash", "weights_of")}
 
 
 def checkpoint(root: Path, model: str, folder: Path, hashes: HashCache) -> Artefact:

@@ -23,9 +23,10 @@ from xlwh.store.files import UNFINISHED, files_in
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
-from xlwh.store.objects import all_at_hand, at_hand, behind, is_there, stored
+from xlwh.store.objects import behind, is_there, stored
 from xlwh.store.occurrences import POINTERS, misplaced, summary
 from xlwh.store.parquet import UnreadableError, decoded
+from xlwh.store.reading import is_beside, scan, segment_damage
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.views import Sources
 
@@ -107,6 +108,7 @@ class Checker:
             found = list(self._faults(entry))
             yield from found
             sound[entry.slot] = not found
+        yield from self._segments()
         yield from self._beside(told)
         yield from self._offsets(sound)
         yield from self._orphans()
@@ -140,6 +142,17 @@ class Checker:
             objects.forget_listing()
             return False
         return True
+
+    def _segments(self) -> Iterator[Finding]:
+        """Segments that are not as they were written, where what was packed into them may be sound."""
+        read: dict[str, bool] = {}
+        for entry in self.entries:
+            if not is_beside(self._root, entry):
+                segment = str(entry.segment)
+                read[segment] = read.get(segment, False) or entry.file in self.read
+        for segment, is_read in read.items():
+            if is_read and (found := segment_damage(self._root, segment, deep=True)) is not None:
+                yield Finding(found[0], segment, f"{found[1]}; {MEND}")
 
     def _looked_at_artefacts(self) -> list[Artefact]:
         found = self._manifest.artefacts(self._snapshot.commit)
@@ -177,10 +190,10 @@ class Checker:
                     sound[entry.slot] = not found
                 if sound[entry.slot] and _is_current(entry):
                     current[entry.slot.table].append(entry)
-        predicted = all_at_hand(self._root, (entry.file for entry in current["predictions"]))
-        predictions = _scan(predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
+        predicted = current["predictions"]
+        predictions = scan(self._root, predicted) if predicted else pl.LazyFrame(schema=schema("predictions"))
         for entry in pointing:
-            table, rows = entry.slot.table, _scan([at_hand(self._root, entry.file)])
+            table, rows = entry.slot.table, scan(self._root, [entry])
             try:
                 wrong = decoded(partial(misplaced, self._root, rows, table, current["examples"], predictions))
             except UnreadableError as error:
@@ -208,7 +221,9 @@ class Checker:
         return [path for path, _ in files_in(folder)] if folder.is_dir() else []
 
     def _catalogue(self) -> Iterator[Finding]:
-        if (problem := self.stale_catalogue) is not None and self._is_writable:
+        # Of a warehouse in an object store each machine has its own, which every connection brings up to date.
+        is_everybodys = behind(self._root) is None
+        if is_everybodys and self._is_writable and (problem := self.stale_catalogue) is not None:
             yield Finding("stale_catalogue", NAME, f"{problem}; run `xlwh catalogue`")
 
     @property
@@ -285,7 +300,3 @@ def _sampled(files: list[str], sample: float | None) -> list[str]:
 
 def _is_current(entry: Entry) -> bool:
     return entry.version == contract(entry.slot.table).version
-
-
-def _scan(files: list[Path]) -> pl.LazyFrame:
-    return pl.scan_parquet(files, hive_partitioning=False, glob=False)

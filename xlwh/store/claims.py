@@ -12,8 +12,8 @@ from xlwh.errors import HeldError
 from xlwh.store.locks import FileLock, holder_of
 from xlwh.store.slots import Slot
 
-RENAME, TAKE = "xlwh rename", "xlwh take"
-COMMANDS = (RENAME, TAKE)
+COMPACT, RENAME, TAKE = "xlwh compact", "xlwh rename", "xlwh take"
+COMMANDS = (COMPACT, RENAME, TAKE)
 """Commands that write files of many slots long before they commit them, held as a whole: `gc` asks for them."""
 
 

@@ -32,7 +32,7 @@ def damage(
     that is known; `read` computes it. Nothing that is no regular file is opened. Of a warehouse in an object store it is
     the object that has to have the size; `deep` looks at the copy of it here, which is made where there is none.
     """
-    if _leads_out(root, file):
+    if leads_out(root, file):
         return "irregular_file", "its path leads out of the warehouse"
     if (objects := stored(root, file)) is None:
         return _damage(root / file, size_bytes, digest, deep, read)
@@ -43,18 +43,18 @@ def damage(
         try:
             found = _damage(objects.bring(file, digest, again), size_bytes, digest, True, read)
         except FileNotFoundError:
-            return _GONE
+            return GONE
         if found is None:
             break
     return found
 
 
-_GONE: Damage = ("missing_file", "it is gone")
+GONE: Damage = ("missing_file", "it is gone")
 
 
 def _wrong_size(has: int | None, size_bytes: int) -> Damage | None:
     if has is None:
-        return _GONE
+        return GONE
     if has != size_bytes:
         return "wrong_size", f"it has {has:,} bytes, {size_bytes:,} in the manifest"
     return None
@@ -73,13 +73,13 @@ def _damage(
             told = f"{has[:8]}…, {digest[:8]}… in the manifest"
             return "wrong_digest", f"its bytes are not those that were written: their SHA-256 is {told}"
     except (FileNotFoundError, NotADirectoryError):
-        return _GONE
+        return GONE
     except OSError as error:
         return "unreadable_file", error.strerror or str(error)
     return None
 
 
-def _leads_out(root: Path, file: str) -> bool:
+def leads_out(root: Path, file: str) -> bool:
     """Whether a path that the manifest gives leads out of the warehouse, by what it says or through a linked folder.
 
     The owner may have linked the folder of all tables, or of one, to another disk; below it there is no reason for a

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from xlwh.errors import StoreError
-from xlwh.store import journal
-from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name, own_files
+from xlwh.store import journal, metrics
+from xlwh.store.artefacts import KINDS, PLACES, Artefact, ArtefactFile, Kind, Name
 from xlwh.store.checkpoints import DIGITS
 from xlwh.store.files import MANIFEST, remove, sort_of, sync
 from xlwh.store.identity import printable, require_possible
@@ -34,6 +34,7 @@ from xlwh.store.manifest_file import has_manifest, known_schema
 from xlwh.store.objects import behind, stored
 from xlwh.store.place import is_embedded
 from xlwh.store.roots import name_of
+from xlwh.store.segments import FOLDER, Packed, count_in, index_of, is_segment, unpacked
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import KEY_PATTERN, TABLES
 
@@ -59,6 +60,10 @@ _NAMES = {
     "metric": re.compile("[a-z][a-z0-9_]*"),
     "sql": re.compile("[a-z][a-z0-9_]*"),
 }
+
+
+_Place = tuple[str, Packed]
+"""A segment, and where a file is in it."""
 
 
 class RefusedError(StoreError):
@@ -89,10 +94,12 @@ class Foreign:
         """Slots that the study there does not name."""
         self.artefacts: dict[Name, Artefact] = {}
         self.refused: list[Refused] = []
+        self._segments: dict[str, dict[str, _Place]] = {}
+        """Folder of segments -> file -> where it was packed."""
         try:
-            if (objects := behind(root)) is not None:
+            if behind(root) is not None:
                 self._read_database()
-                objects.bring_own(own_files(self.artefacts.values()))
+                metrics.bring(root, self.artefacts.values())
             elif is_embedded(root):
                 self._copy_manifest(copy)
                 with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
@@ -218,6 +225,8 @@ class Foreign:
         if (objects := stored(self.root, file)) is not None:
             with suppress(FileNotFoundError):
                 objects.bring(file, digest, again=True)
+        if (place := self._packed(file)) is not None:
+            return self._unpack(place, target, size_bytes, copied)
         total, read = hashlib.sha256(), 0
         with self._opened(file) as source, target.open("wb") as stream:
             size = os.fstat(source).st_size
@@ -236,8 +245,53 @@ class Foreign:
         sync(target)
         return total.hexdigest()
 
+    def _packed(self, file: str) -> _Place | None:
+        """The segment that has a file, and where in it; None for a file that is there by itself, or nowhere."""
+        if not file.startswith("tables/") or os.path.lexists(self.root / file):
+            return None
+        folder = f"{'/'.join(file.split('/')[:2])}/{FOLDER}"
+        if folder not in self._segments:
+            self._segments[folder] = dict(self._index_of(folder))
+        return self._segments[folder].get(file)
+
+    def _index_of(self, folder: str) -> Iterator[tuple[str, _Place]]:
+        if (objects := stored(self.root, folder)) is not None:
+            objects.bring_all(each.key for each in objects.bucket.listing(folder) if is_segment(each.key))
+        try:
+            segments = [each for each, _ in self.files_in(folder) if is_segment(each)]
+        except RefusedError:
+            return
+        for segment in segments:
+            # What cannot be read is of no use, and what it has is refused as gone.
+            with (
+                suppress(RefusedError, ValueError),
+                self._opened(segment) as opened,
+                open(opened, "rb", closefd=False) as stream,
+            ):
+                yield from ((each.file, (segment, each)) for each in index_of(stream, count_in(segment)))
+
+    def _unpack(
+        self,
+        place: _Place,
+        target: Path,
+        size_bytes: int | None,
+        copied: Callable[[int], None] | None,
+    ) -> str:
+        segment, packed = place
+        if size_bytes is not None and (packed.size_bytes != size_bytes or packed.length > size_bytes):
+            raise RefusedError(f"its file has {packed.size_bytes:,} bytes, {size_bytes:,} in the manifest")
+        with self._opened(segment) as opened, open(opened, "rb", closefd=False) as stream:
+            content = unpacked(stream, packed)
+        target.write_bytes(content)
+        sync(target)
+        if copied is not None:
+            copied(len(content))
+        return hashlib.sha256(content).hexdigest()
+
     def has(self, file: str, size_bytes: int, digest: str | None) -> bool:
         """Whether something of that size is there."""
+        if (place := self._packed(file)) is not None:
+            return place[1].size_bytes == size_bytes
         if (objects := stored(self.root, file)) is not None:
             return objects.size_of(file, digest) == size_bytes
         try:

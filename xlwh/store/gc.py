@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,8 @@ from xlwh.store.kept import Fingerprints, digest_file
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest import FileState, Manifest, Origin
 from xlwh.store.objects import STORED, Objects, behind
+from xlwh.store.roots import name_of
+from xlwh.store.segments import is_segment
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.staging import abandoned
 from xlwh.store.views import Definitions
@@ -90,6 +92,8 @@ def _collect(
         if objects is None
         else _in_store(objects, manifest, claims, age, grace, shown)
     )
+    if objects is not None and found.objects:
+        objects.bucket.require_removal()
     doomed = list(found.unnamed)
     for place in ("", "staging/", "staging/finetune/", "models/*/"):
         for path in globbed(root, f"{place}{UNFINISHED}*"):
@@ -142,15 +146,17 @@ class _Unneeded:
 
 
 def _on_disk(root: Path, manifest: Manifest, age: _Ages, grace: timedelta, shown: set[str]) -> _Unneeded:
+    there = list(files_in(root / "tables"))
+    replacing = _newest((_name(root, path), age.moment(stat)) for path, stat in there)
     known, found = manifest.files(), _Unneeded()
-    for path, stat in files_in(root / "tables"):
+    for path, stat in there:
         file = path.relative_to(root).as_posix()
-        state = known.get(file)
+        state, replaced = known.get(file), _since_replaced(age, replacing, file)
         if state is None:
-            if age.of(path, stat) > max(grace, UNNAMED_GRACE):
+            if min(age.of(path, stat), replaced) > max(grace, UNNAMED_GRACE) and file not in shown:
                 found.unnamed.append(path)
         elif not state.current:
-            if file in shown or age.since(state.superseded_at) <= grace:
+            if file in shown or min(age.since(state.superseded_at), replaced) <= grace:
                 found.kept += 1
             else:
                 found.ended.append(path)
@@ -169,14 +175,17 @@ def _in_store(
 ) -> _Unneeded:
     # Before the manifest is asked: what is committed meanwhile is none of these.
     there = [each for each in objects.bucket.listing() if each.key.startswith(STORED) and each.key != RESULTS]
+    replacing = _newest((each.key, each.changed_at) for each in there)
     known, found, unnamed = manifest.files(by_key=True), _Unneeded(), dict[Path, StoredObject]()
     for each in there:
         state, file = known.get(each.key), each.key.partition("@")[0]
+        replaced = _since_replaced(age, replacing, file)
         if state is None:
-            if age.of_object(each.changed_at) > max(grace, UNNAMED_GRACE):
+            unneeded = min(age.of_object(each.changed_at), replaced)
+            if unneeded > max(grace, UNNAMED_GRACE) and file not in shown:
                 unnamed[objects.root / file] = each
         elif not state.current:
-            if file in shown or age.since(state.superseded_at) <= grace:
+            if file in shown or min(age.since(state.superseded_at), replaced) <= grace:
                 found.kept += 1
             else:
                 found.objects.append(each)
@@ -184,18 +193,36 @@ def _in_store(
     left = _left_behind(objects.root, manifest, claims, list(unnamed))
     committed = manifest.files(by_key=True) if left else {}
     found.objects += [unnamed[path] for path in left if unnamed[path].key not in committed]
-    known = manifest.files()
+    known, kept = manifest.files(), {each.key for each in there} - {each.key for each in found.objects}
     for path in chain(
         (path for path, _ in files_in(objects.root / "tables")), globbed(objects.root, f"models/*/{DIGEST}")
     ):
-        named = [
-            state for each, _ in files_in(path) if (state := known.get(_name(objects.root, each))) is not None
-        ]
-        if not all(state.removed for state in named) or age.of_all(path) <= max(grace, UNNAMED_GRACE):
+        files = [_name(objects.root, each) for each, _ in files_in(path)]
+        named = [state for file in files if (state := known.get(file)) is not None]
+        # Of a file that was packed nothing is noted when it goes: it is in its segment.
+        is_packed = not any(state.current for state in named) and kept.isdisjoint(files)
+        if not (all(state.removed for state in named) or is_packed) or age.of_all(path) <= max(
+            grace, UNNAMED_GRACE
+        ):
             continue
         # A copy of what any machine took out of the store; what was written here, or half brought here, and is in no commit.
         (found.ended if named else found.unnamed).append(path)
     return found
+
+
+def _newest(files: Iterable[tuple[str, datetime]]) -> dict[str, datetime]:
+    """Folder of segments -> when the last of them was written: by then at the latest the others were replaced, if they were."""
+    found: dict[str, datetime] = {}
+    for file, moment in files:
+        if is_segment(file):
+            folder = file.rpartition("/")[0]
+            found[folder] = max(moment, found.get(folder, moment))
+    return found
+
+
+def _since_replaced(age: _Ages, newest: Mapping[str, datetime], file: str) -> timedelta:
+    """How long a segment that is not needed is surely not; of any other file this says nothing."""
+    return age.since(newest[file.rpartition("/")[0]]) if is_segment(file) else timedelta.max
 
 
 def _still_unneeded(
@@ -287,7 +314,14 @@ def _shown(info: CatalogueInfo | None, manifest: Manifest) -> set[str]:
         return set()
     results = [each for each in manifest.artefacts(info.commit).values() if each.kind == "metric"]
     files = {file.file for each in results for file in each.files}
-    return files | {entry.file for entry in manifest.snapshot(info.commit).entries}
+    # Those that were packed later are shown as they were.
+    later = manifest.changes(info.commit).packed
+    for entry in manifest.snapshot(info.commit).entries:
+        if entry.segment is not None:
+            files.add(entry.segment)
+        if entry.segment is None or entry.slot.table in later:
+            files.add(entry.file)
+    return files
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
@@ -336,7 +370,7 @@ def _named_by(root: Path, row: Entry) -> Path | None:
 def _require_checked(root: Path, origin: Origin) -> None:
     if not origin.is_checked and origin.rebuilt_at is not None:
         raise StoreError(
-            f"The manifest of {root} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
+            f"The manifest of {name_of(root)} was rebuilt at {text(origin.rebuilt_at)}, and what it says was not compared with the "
             "files since. Run: `xlwh check --deep`, then `xlwh gc`."
         )
 
@@ -379,6 +413,10 @@ class _Ages:
         except (FileNotFoundError, PermissionError):
             pass
         return timedelta(0)
+
+    def moment(self, found: os.stat_result) -> datetime:
+        """When a file was changed."""
+        return datetime.fromtimestamp(found.st_mtime, UTC)
 
     def of_object(self, changed: datetime) -> timedelta:
         """Age of an object, by the clock of its store."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from xlwh.errors import StoreError
 from xlwh.store.bucket import TakenError
 from xlwh.store.contract import schema
 from xlwh.store.export_place import Place, base_of, place_of, settings
-from xlwh.store.objects import at_hand
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.parquet import decoded
+from xlwh.store.reading import content, scan
 from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, contract
 from xlwh.store.warehouse import Warehouse
@@ -97,7 +99,7 @@ def _columns(
     own = schema(name)
     found = {column: (dtype, _is_known(dtype)) for column, dtype in own.items()}
     for entry in {each.version: each for each in entries if each.version != contract(name).version}.values():
-        file = pl.scan_parquet(at_hand(warehouse.root, entry.file), glob=False, hive_partitioning=False)
+        file = scan(warehouse.root, [entry])
         for column, dtype in decoded(file.collect_schema).items():
             found.setdefault(column, (dtype, False))
     return found
@@ -154,9 +156,12 @@ class _Export:
         if metadata is None:
             metadata = self._new(columns)
         table = self._table(version, metadata)
-        wanted = {f"{self._base}/{entry.file}": entry for entry in entries}
+        wanted = {self._address(entry): entry for entry in entries}
         there = self._files(table)
-        added = [_file(path, entry) for path, entry in wanted.items() if path not in there]
+        new = {path: entry for path, entry in wanted.items() if path not in there}
+        for entry in new.values():
+            self._copy_packed(entry)
+        added = [_file(path, entry) for path, entry in new.items()]
         gone = [file for path, file in there.items() if path not in wanted]
         # What the contract has: a column of earlier ones that it has no more is none of the table.
         left_out = {
@@ -183,6 +188,23 @@ class _Export:
         # Writes nothing where nothing has changed.
         transaction.commit_transaction()
         return Exported(self._name, len(wanted), len(added), len(gone), left_out)
+
+    def _address(self, entry: Entry) -> str:
+        """Of the file of the warehouse; of one that was packed, of a copy: a segment has rows of many partitions, and former ones."""
+        if entry.segment is None:
+            return f"{self._base}/{entry.file}"
+        return f"{self._place.url}/{self._copy_of(entry)}"
+
+    def _copy_of(self, entry: Entry) -> str:
+        return f"{self._name}/data/{entry.digest}.parquet"
+
+    def _copy_packed(self, entry: Entry) -> None:
+        if entry.segment is None:
+            return
+        require_undamaged(self._warehouse.root, entry)
+        # Another export may have put it there, and nobody else: its name says what is in it.
+        with suppress(TakenError):
+            self._place.create(self._copy_of(entry), content(self._warehouse.root, entry))
 
     def _files(self, table: Table) -> dict[str, DataFile]:
         """The files of a table by their addresses, those without rows among them, which a scan passes over."""

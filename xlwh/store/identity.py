@@ -5,7 +5,10 @@ Who believes a file or a row of a manifest that no commit here vouches for (`rec
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from xlwh.errors import StoreError
 from xlwh.store.checkpoints import name_in, said_in
 from xlwh.store.integrity import faults
 from xlwh.store.parquet import UnreadableError, decoded
+from xlwh.store.reading import Source, source
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.tables import TABLES
 
@@ -49,15 +53,50 @@ def require_possible(entry: Entry) -> None:
         raise StoreError(f"its digest is {printable(repr(digest))}, not 64 hexadecimal digits")
 
 
-def identified(root: Path, file: str, now: datetime) -> Entry:
-    """What a file of a table is, by its place and by what it says of itself; it is read.
+def identified(
+    root: Path, file: str, now: datetime, segment: str | None = None, number: int | None = None
+) -> Entry:
+    """What a file of a table is, by its place and by what it says of itself; it is read, out of its segment if it has one.
 
     `StoreError` with the reason where that is not enough, does not fit together, or where it is damaged.
     """
-    slot, path = slot_of(file), root / file
+    place = Entry(slot_of(file), file, "", 0, 0, 0, now, 0, None, segment, number)
     try:
-        metadata = decoded(lambda: pl.read_parquet_metadata(path))
-        size, digest = path.stat().st_size, sha256([path])
+        found = source(root, place)
+    except OSError as error:
+        raise StoreError(f"it cannot be read: {error.strerror}") from error
+    entry = replace(_said(file, found, now, lambda: digest_of(found)), segment=segment, number=number)
+    if (wrong := problem(root, entry)) is not None:
+        raise StoreError(wrong)
+    return entry
+
+
+def digest_of(file: Source) -> str:
+    """SHA-256 of a file's bytes."""
+    return sha256([file]) if isinstance(file, Path) else hashlib.sha256(file.getvalue()).hexdigest()
+
+
+def identified_by_end(file: str, end: Path, digest: str, now: datetime) -> Entry:
+    """The same by the end of a file, in `end`, which is as long as all of it; its rows are not looked at."""
+    entry = _said(file, end, now, lambda: digest)
+    try:
+        rows = decoded(lambda: pl.scan_parquet(end, glob=False).select(pl.len()).collect().item())
+        if entry.slot.table == "models":
+            said_in(end, entry.slot.keys[0], name_in(end, entry.fingerprint))
+    except UnreadableError as error:
+        raise StoreError(f"it cannot be read: {error}") from error
+    if rows != entry.rows:
+        raise StoreError(f"it has {rows:,} rows, and says {entry.rows:,}")
+    return entry
+
+
+def _said(file: str, found: Source, now: datetime, digest_of: Callable[[], str]) -> Entry:
+    """What the file of a path in a warehouse says of itself at its end, read in `found`."""
+    slot = slot_of(file)
+    try:
+        metadata = decoded(lambda: pl.read_parquet_metadata(found))
+        size = found.stat().st_size if isinstance(found, Path) else len(found.getvalue())
+        digest = digest_of()
     except UnreadableError as error:
         raise StoreError(f"it cannot be read: {error}") from error
     except OSError as error:
@@ -75,9 +114,6 @@ def identified(root: Path, file: str, now: datetime) -> Entry:
         raise StoreError(f"a later version of xlwh wrote it (version {version} of the contract)")
     entry = Entry(slot, file, fingerprint, int(rows), size, int(version), now, 0, digest)
     require_possible(entry)
-    found = problem(root, entry)
-    if found is not None:
-        raise StoreError(found)
     return entry
 
 

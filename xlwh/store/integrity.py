@@ -15,8 +15,9 @@ from xlwh.errors import ContractError, StoreError
 from xlwh.store.apart import UNVOUCHED
 from xlwh.store.contract import checked
 from xlwh.store.damage import damage
-from xlwh.store.objects import at_hand, stored
+from xlwh.store.objects import stored
 from xlwh.store.parquet import UnreadableError, decoded, is_whole
+from xlwh.store.reading import Source, bring_files, is_beside, packed_damage, segment_of, source
 from xlwh.store.slots import Entry, Slot, contract
 
 Kind = Literal[
@@ -71,11 +72,8 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
         return
     if deep:
         try:
-            yield from (
-                _content(root / entry.file, entry)
-                if entry.digest
-                else _content_apart(root / entry.file, entry)
-            )
+            file = source(root, entry)
+            yield from _content(file, entry) if entry.digest else _content_apart(file, entry)
         except UnreadableError as error:
             yield Finding("unreadable_file", entry.file, f"{error}; {MEND}", entry.slot)
             return
@@ -92,10 +90,11 @@ def require_undamaged(root: Path, entry: Entry) -> None:
 
     A file that rests is read once by a process.
     """
-    at_hand(root, entry.file)
+    bring_files(root, [entry])
     try:
         looked = partial(_damage, root, entry, deep=True)
-        found = _LOOKED_AT.get(root / entry.file, looked, (entry.size_bytes, entry.digest))
+        path = root / entry.file if is_beside(root, entry) else segment_of(root, entry)
+        found = _LOOKED_AT.get(path, looked, (entry.file, entry.size_bytes, entry.digest))
     except OSError:
         found = _damage(root, entry, deep=True)
     if found is not None:
@@ -104,11 +103,16 @@ def require_undamaged(root: Path, entry: Entry) -> None:
 
 def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
     """Why a file is not the one that was written."""
-    found = damage(root, entry.file, entry.size_bytes, entry.digest, deep)
+    is_packed = not is_beside(root, entry)
+    found = (
+        packed_damage(root, entry, deep)
+        if is_packed
+        else damage(root, entry.file, entry.size_bytes, entry.digest, deep)
+    )
     if found is not None:
         kind, problem = found
         return kind, f"the current file of {entry.slot} is gone" if kind == "missing_file" else problem
-    if not deep and stored(root, entry.file) is not None:
+    if is_packed or (not deep and stored(root, entry.file) is not None):
         return None
     try:
         is_parquet = is_whole(root / entry.file)
@@ -117,20 +121,20 @@ def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:
     return None if is_parquet else ("unreadable_file", "it does not begin and end as a Parquet file does")
 
 
-def _content_apart(path: Path, entry: Entry) -> list[Finding]:
+def _content_apart(file: Source, entry: Entry) -> list[Finding]:
     """The same of bytes that may be any: they are decoded where they can do no harm."""
-    return UNVOUCHED.call(_listed, path, entry)
+    return UNVOUCHED.call(_listed, file, entry)
 
 
-def _listed(path: Path, entry: Entry) -> list[Finding]:
-    return list(_content(path, entry))
+def _listed(file: Source, entry: Entry) -> list[Finding]:
+    return list(_content(file, entry))
 
 
-def _content(path: Path, entry: Entry) -> Iterator[Finding]:
+def _content(file: Source, entry: Entry) -> Iterator[Finding]:
     """What is wrong with what a file holds. UnreadableError where it cannot be read."""
-    metadata = decoded(lambda: pl.read_parquet_metadata(path))
+    metadata = decoded(lambda: pl.read_parquet_metadata(file))
     rows = decoded(
-        lambda: pl.scan_parquet(path, hive_partitioning=False, glob=False).select(pl.len()).collect().item()
+        lambda: pl.scan_parquet(file, hive_partitioning=False, glob=False).select(pl.len()).collect().item()
     )
     expected = {
         "xlwh.table": entry.slot.table,
@@ -149,7 +153,7 @@ def _content(path: Path, entry: Entry) -> Iterator[Finding]:
         yield Finding("wrong_metadata", entry.file, f"{problem}; {MEND}", entry.slot)
     if wrong:
         return
-    frame = decoded(lambda: pl.read_parquet(path, hive_partitioning=False, glob=False))
+    frame = decoded(lambda: pl.read_parquet(file, hive_partitioning=False, glob=False))
     if entry.version != contract(entry.slot.table).version:
         return
     try:

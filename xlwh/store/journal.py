@@ -272,7 +272,7 @@ def _named(rows: Any) -> Iterator[Row]:
 
 def _content(row: Row) -> Row:
     """What a commit says of a row that it adds; the rest follows from later ones, and from the disk."""
-    later = ("valid_from", "valid_to", "removed")
+    later = ("valid_from", "valid_to", "removed", "segment", "number", "packed_from")
     return {name: value for name, value in row.items() if name not in later and value is not None}
 
 

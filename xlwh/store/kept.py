@@ -372,9 +372,14 @@ def changes(root: Path) -> str:
         return ""
 
 
-def were_kept(root: Path, views: Iterable[View]) -> list[str]:
-    """The names of those of the views whose rows are kept, or were for an earlier state or other SQL."""
-    return [view.name for view in views if view.by is not None and (root / KEPT / view.name).is_dir()]
+def kept_views(definitions: Definitions) -> list[str]:
+    """Names of the views whose rows can be kept, each after those that it reads."""
+    return [view.name for view in definitions.views.values() if view.by is not None]
+
+
+def were_kept(root: Path, views: Iterable[str]) -> list[str]:
+    """Those of the views, by their names, whose rows are kept, or were for an earlier state or other SQL."""
+    return [name for name in views if (root / KEPT / name).is_dir()]
 
 
 def columns_of(root: Path, prints: Fingerprints, name: str) -> tuple[Column, ...] | None:
@@ -413,11 +418,12 @@ def kept(root: Path, prints: Fingerprints, name: str) -> Kept | None:
     return Kept(view, columns, {own: size, **dict(found.values())})
 
 
-def all_kept(root: Path, prints: Fingerprints) -> dict[str, Kept]:
-    """The views all of whose rows are there, by name."""
+def all_kept(root: Path, prints: Fingerprints, among: Collection[str] | None = None) -> dict[str, Kept]:
+    """The views, or those `among` them, all of whose rows are there, by name."""
     if not (root / KEPT).is_dir():
         return {}
-    found = {view.name: kept(root, prints, view.name) for view in prints.kept}
+    names = [view.name for view in prints.kept if among is None or view.name in among]
+    found = {name: kept(root, prints, name) for name in names}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import Artefact, Name
 from xlwh.store.claims import Claims
 from xlwh.store.clock import Stamp
 from xlwh.store.slots import Entry, Slot
+
+if TYPE_CHECKING:
+    from xlwh.store.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,14 @@ class Changes:
     """Slots that have no current entry any more."""
     rescoped: frozenset[Slot]
     """Slots that were hidden or shown."""
+    packed: frozenset[str] = frozenset()
+    """Tables of which files were packed."""
 
     @property
     def tables(self) -> set[str]:
         """Tables of which anything changed."""
-        return {slot.table for slot in (*(entry.slot for entry in self.put), *self.gone, *self.rescoped)}
+        slots = (*(entry.slot for entry in self.put), *self.gone, *self.rescoped)
+        return {*(slot.table for slot in slots), *self.packed}
 
 
 @dataclass(frozen=True)
@@ -161,11 +167,23 @@ class Manifest(Protocol):
         one whose scope it is, which alone makes no commit.
         """
 
+    def pack(self, segment: Segment) -> None:
+        """Note where files are that were packed, in a commit that changes nothing else: entries stay what they are.
+
+        A file that no commit names any more is passed over.
+        """
+
     def forget(self, files: Sequence[str]) -> None:
-        """Mark files of superseded entries as removed from disk, so that time travel can say so."""
+        """Mark files of superseded entries as removed from disk, so that time travel can say so.
+
+        Of a segment that is all entries whose files it holds.
+        """
 
     def files(self, by_key: bool = False) -> dict[str, FileState]:
-        """Every file that any commit named, of tables and of artefacts, or its key in an object store -> what is known of it."""
+        """Every file that any commit named, of tables and of artefacts, or its key in an object store -> what is known of it.
+
+        A file that was packed is superseded since; its segment is current as long as one of its files is.
+        """
 
     def require_whole(self) -> None:
         """Read all of it. `StoreError` where it is damaged."""

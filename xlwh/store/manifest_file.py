@@ -58,11 +58,16 @@ STATEMENTS = (
     valid_from integer not null references commits (number),
     valid_to integer references commits (number),
     removed integer not null default 0,
-    digest text
+    digest text,
+    segment text,
+    number integer,
+    packed_from integer references commits (number)
 )""",
     "create unique index if not exists one_current on versions (slot_table, keys, part) where valid_to is null",
     "create index if not exists by_validity on versions (valid_from, valid_to)",
     "create index if not exists by_end on versions (valid_to) where valid_to is not null",
+    "create index if not exists by_segment on versions (segment) where segment is not null",
+    "create index if not exists by_packing on versions (packed_from) where packed_from is not null",
     "create table if not exists about (name text primary key, value text not null)",
     """create table if not exists hidden (
     slot_table text not null,
@@ -83,6 +88,14 @@ STATEMENTS = (
     *artefacts.TABLES,
 )
 """What makes the tables and indexes of a manifest. One of an earlier version gets them with its next commit."""
+
+_LATER = {
+    "digest": "text",
+    "segment": "text",
+    "number": "integer",
+    "packed_from": "integer references commits (number)",
+}
+"""Columns of `versions` that manifests of earlier versions lack, in their order."""
 
 _SHARED_BYTES = 200_000
 """On a disk with less room than this SQLite's log and its index, which processes share, may find none."""
@@ -348,11 +361,12 @@ def introduce(connection: SqliteConnection, beside: Journal) -> None:
         return
     if version == MOVED:
         raise StoreError("The manifest was moved elsewhere meanwhile. Run the command again.")
+    columns = set(connection.columns("versions"))
+    for name, kind in _LATER.items() if columns else ():
+        if name not in columns:
+            connection.execute(f"alter table versions add column {name} {kind}")
     for statement in STATEMENTS:
         connection.execute(statement)
-    columns = {row[1] for row in connection.execute("pragma table_info(versions)")}
-    if "digest" not in columns:
-        connection.execute("alter table versions add column digest text")
     [[first]] = connection.execute("select min(created_at) from commits")
     mark = beside.mark()
     values = {

@@ -19,7 +19,6 @@ from xlwh.store.artefacts import Artefact
 from xlwh.store.claims_postgres import PostgresClaims
 from xlwh.store.clock import stored
 from xlwh.store.database import Connection
-from xlwh.store.files import RESULTS
 from xlwh.store.journal import History, Journal, about, history
 from xlwh.store.manifest import NewFile, Scope
 from xlwh.store.manifest_file import require_same
@@ -28,7 +27,8 @@ from xlwh.store.objects import behind
 from xlwh.store.place import read_place
 from xlwh.store.postgres import Database, LostServerError, PgConnection
 from xlwh.store.postgres_schema import MIGRATIONS
-from xlwh.store.roots import source_of
+from xlwh.store.roots import name_of, source_of
+from xlwh.store.segments import Segment
 from xlwh.store.soundness import DamagedManifestError
 
 T = TypeVar("T")
@@ -66,7 +66,9 @@ class PostgresManifest(SqlManifest):
         def read() -> None:
             with self._open() as connection:
                 if about(connection).get("identity") != self._place.identity:
-                    raise DamagedManifestError(self.place, f"it is not that of the warehouse {self._root}")
+                    raise DamagedManifestError(
+                        self.place, f"it is not that of the warehouse {name_of(self._root)}"
+                    )
                 if mark is not None:
                     require_same(connection, self.place, mark)
 
@@ -103,14 +105,12 @@ class PostgresManifest(SqlManifest):
             self._follow()
         return result
 
-    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+    def _have_stored(self, put: Sequence[NewFile | Segment], artefacts: Sequence[Artefact] = ()) -> None:
         if (objects := behind(self._root)) is not None:
             files = [(each.file, each.size_bytes, each.digest) for each in put]
             for artefact in artefacts:
                 files += [(each.file, each.size_bytes, each.digest) for each in artefact.files]
             objects.send(files)
-            if any(artefact.kind == "metric" for artefact in artefacts):
-                objects.bucket.put(RESULTS, (self._root / RESULTS).read_bytes())
 
     def _follow(self) -> None:
         """Bring the journal up to the last commit. One that fails here is made up for by the next."""

@@ -34,6 +34,7 @@ from xlwh.store.manifest import (
     entry_of,
 )
 from xlwh.store.objects import key_of
+from xlwh.store.segments import Segment, is_segment
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError
 from xlwh.tables import TABLES
@@ -41,7 +42,7 @@ from xlwh.tables import TABLES
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None]
+_Row = tuple[str, str, str, str, str, int, int, int, str, int, str | None, str | None, int | None]
 
 _SINGLY = 50
 """Slots that are looked up one by one: of more, all that is current is read at once."""
@@ -157,7 +158,13 @@ class SqlManifest(ABC):
                             f"select slot_table, keys, part from hidden where {moved} > ?", (since,)
                         )
                     )
-        return Changes(commit, put, frozenset(ended), frozenset(rescoped))
+            packed = list[tuple[str]]()
+            if _has_segments(connection):
+                packed = connection.execute(
+                    "select distinct slot_table from versions where packed_from > ?", (since,)
+                ).fetchall()
+        tables = frozenset(table for (table,) in packed)
+        return Changes(commit, put, frozenset(ended), frozenset(rescoped), tables)
 
     def _resolve(self, connection: Connection, as_of: datetime | int | None) -> tuple[int, datetime | None]:
         last = _last(connection)
@@ -220,8 +227,20 @@ class SqlManifest(ABC):
         return [entry_of(file, created_at, number) for file in put]
 
     @abstractmethod
-    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+    def _have_stored(self, put: Sequence[NewFile | Segment], artefacts: Sequence[Artefact] = ()) -> None:
         """Before a commit: have the files that it names where all who read them look."""
+
+    def pack(self, segment: Segment) -> None:
+        self._have_stored([segment])
+
+        def work(connection: Connection) -> None:
+            number, _ = _next(connection)
+            connection.executemany(
+                "update versions set segment = ?, number = ?, packed_from = ? where file = ?",
+                [(segment.file, each.number, number, each.file) for each in segment.packed],
+            )
+
+        self._write(work)
 
     @_reads
     def artefacts(self, as_of: int | None = None) -> dict[Name, Artefact]:
@@ -275,10 +294,18 @@ class SqlManifest(ABC):
 
     def forget(self, files: Sequence[str]) -> None:
         def work(connection: Connection) -> None:
+            has_segments = _has_segments(connection)
+            # Of one that was packed the file that went is a second copy.
+            packed = "and segment is null" if has_segments else ""
             connection.executemany(
-                "update versions set removed = 1 where file = ? and valid_to is not null",
+                f"update versions set removed = 1 where file = ? and valid_to is not null {packed}",
                 [(file,) for file in files],
             )
+            if has_segments:
+                connection.executemany(
+                    "update versions set removed = 1 where segment = ? and valid_to is not null",
+                    [(file,) for file in files if is_segment(file)],
+                )
             artefact_rows.forget(connection, files)
 
         self._write(work, is_commit=False)
@@ -287,7 +314,19 @@ class SqlManifest(ABC):
     def files(self, by_key: bool = False) -> dict[str, FileState]:
         with self._open() as connection:
             ended = settled(_stamps(connection))
-            rows = connection.execute("select file, '', valid_to, removed from versions").fetchall()
+            has_segments = _has_segments(connection)
+            until = (
+                "case when packed_from < valid_to or valid_to is null then packed_from else valid_to end"
+                if has_segments
+                else "valid_to"
+            )
+            rows = connection.execute(f"select file, '', {until}, removed from versions").fetchall()
+            if has_segments:
+                # A segment may go when the last of its files does.
+                rows += connection.execute(
+                    "select segment, '', case when count(*) = count(valid_to) then max(valid_to) end, min(removed) "
+                    "from versions where segment is not null group by segment"
+                ).fetchall()
             rows += artefact_rows.states(connection)
         return {
             (key_of(file, digest) if by_key else file): FileState(
@@ -429,11 +468,16 @@ def _current_files(connection: Connection, slots: Collection[Slot]) -> dict[Slot
 def _select(connection: Connection) -> str:
     """The beginning of a query of entries, up to its conditions."""
     # A SQLite manifest has them since a commit was made by a version that knows them.
-    digest = "v.digest" if "digest" in connection.columns("versions") else "null"
+    there = connection.columns("versions")
+    later = ", ".join(f"v.{name}" if name in there else "null" for name in ("digest", "segment", "number"))
     return (
         "select v.slot_table, v.keys, v.part, v.file, v.fingerprint, v.rows, v.size_bytes, v.version, "
-        f"c.created_at, v.valid_from, {digest} from versions v left join commits c on c.number = v.valid_from"
+        f"c.created_at, v.valid_from, {later} from versions v left join commits c on c.number = v.valid_from"
     )
+
+
+def _has_segments(connection: Source) -> bool:
+    return "segment" in connection.columns("versions")
 
 
 def _has_scope(connection: Source) -> bool:
@@ -477,12 +521,15 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
     # Hundreds of thousands of entries have few different names and times: each is kept once.
     folders: dict[str, tuple[str, ...]] = {}
     times: dict[str, datetime] = {}
-    for table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit, digest in rows:
+    for row in rows:
+        table, keys, part, file, mark, rows_stored, size_bytes, version, created_at, commit = row[:10]
+        digest, segment, place = row[10:]
         if keys not in folders:
             folders[keys] = tuple(map(intern, _keys(keys)))
         if created_at not in times:
             times[created_at] = parsed(created_at)
-        texts, numbers = (file, mark, digest or ""), (rows_stored, size_bytes, version, commit)
+        texts = (file, mark, digest or "", segment or "")
+        numbers = (rows_stored, size_bytes, version, commit, 0 if segment is None else place)
         if not all(type(each) is str for each in texts) or not all(type(each) is int for each in numbers):
             raise ValueError(f"{file!r}: {mark!r}, {digest!r}, {numbers}")
         yield Entry(
@@ -495,4 +542,6 @@ def _entries(rows: Iterable[_Row]) -> Iterator[Entry]:
             times[created_at],
             commit,
             digest,
+            None if segment is None else intern(segment),
+            place,
         )

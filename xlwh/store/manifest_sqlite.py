@@ -14,6 +14,7 @@ from xlwh.store.locks import FileLock
 from xlwh.store.manifest import NewFile
 from xlwh.store.manifest_file import ManifestFile, SqliteConnection, has_manifest, introduce
 from xlwh.store.manifest_sql import SqlManifest
+from xlwh.store.segments import Segment
 from xlwh.store.soundness import require_whole
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class SqliteManifest(SqlManifest):
         """Its file."""
         return str(self.path)
 
-    def _have_stored(self, put: Sequence[NewFile], artefacts: Sequence[Artefact]) -> None:
+    def _have_stored(self, put: Sequence[NewFile | Segment], artefacts: Sequence[Artefact] = ()) -> None:
         """Nothing: the folder that it is in has them."""
 
     def claims(self) -> FileClaims:

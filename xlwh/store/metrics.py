@@ -8,7 +8,8 @@
         ...
 
 The entry point's name becomes the view's, the docstring its description. The result is kept as a Parquet file under
-`metrics/`, named by its content, so that a reader of an earlier catalogue can finish.
+`metrics/`, named by its content, so that a reader of an earlier catalogue can finish. It says itself what function it is
+of: in an object store nothing else does, since a file that tells it of all would be changed by several machines at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from io import BytesIO
 from pathlib import Path
@@ -26,9 +27,12 @@ from typing import Any
 import polars as pl
 
 from xlwh.errors import SqlError, StoreError
-from xlwh.jsons import read_object
+from xlwh.jsons import parsed, read_object
 from xlwh.store.addresses import paths
-from xlwh.store.files import make_folder, path_beside, publish, write_whole
+from xlwh.store.artefacts import Artefact, own_files
+from xlwh.store.files import RESULTS, make_folder, path_beside, publish, write_whole
+from xlwh.store.objects import Objects, behind
+from xlwh.store.parquet import metadata_of
 from xlwh.store.views import METRICS, View
 
 GROUP = "xlwh.metrics"
@@ -37,6 +41,8 @@ FOLDER = METRICS
 CURRENT = "current.json"
 _TOLD = ("file", "function", "description")
 """What it says of each result."""
+_FUNCTION, _DESCRIPTION = "xlwh.metric.function", "xlwh.metric.description"
+"""What the metadata of a result's file say."""
 
 Metric = Callable[[Any], pl.DataFrame | pl.LazyFrame]
 """A function of an `xlwh.Warehouse`."""
@@ -56,18 +62,54 @@ def registered() -> dict[str, EntryPoint]:
     return found
 
 
-def compute(root: Path, warehouse: object) -> None:
-    """Compute every registered metric of the `Warehouse` at `root`; results of metrics that are gone go.
+def compute(root: Path, warehouse: object) -> dict[str, Path]:
+    """Compute every registered metric of the `Warehouse` at `root`; results of metrics that are gone go. Name -> file.
 
     Raises `SqlError` naming the function that fails, or that returns no frame; what was there before stays.
     """
     entries = registered()
     folder = root / FOLDER
     if not entries and not folder.is_dir():
-        return
+        return {}
     make_folder(folder)
     made = {name: _computed(warehouse, folder, name, entry) for name, entry in entries.items()}
     write_current(root, made)
+    return {name: folder / metric["file"] for name, metric in made.items()}
+
+
+def bring(root: Path, artefacts: Collection[Artefact]) -> None:
+    """Have the results and the SQL of one's own here that are current, where an object store has the files of a warehouse."""
+    objects = behind(root)
+    if objects is None:
+        return
+    objects.bring_own(own_files(artefacts))
+    files = {each.name: root / each.files[0].file for each in artefacts if each.kind == "metric"}
+    said = {name: metadata_of(file) or {} for name, file in files.items()}
+    # Files that an earlier version wrote say nothing of themselves; an object did of all.
+    former = _former(objects) if any(_FUNCTION not in each for each in said.values()) else {}
+    found = {
+        name: {
+            "file": file.name,
+            "function": said[name].get(_FUNCTION) or former.get(file.name, ("", ""))[0],
+            "description": said[name].get(_DESCRIPTION) or former.get(file.name, ("", ""))[1],
+        }
+        for name, file in files.items()
+    }
+    path = root / FOLDER / CURRENT
+    if not found:
+        path.unlink(missing_ok=True)
+    elif not path.is_file() or path.read_bytes() != _text(found):
+        write_current(root, found)
+
+
+def _former(objects: Objects) -> dict[str, tuple[str, str]]:
+    """Function and description of each result, by its file, as an earlier version of xlwh wrote them."""
+    try:
+        found = parsed((objects.bucket.read(RESULTS) or b"{}").decode())
+    except ValueError:
+        return {}
+    told = found.values() if isinstance(found, dict) else ()
+    return {each["file"]: (each["function"], each["description"]) for each in told if is_told(each)}
 
 
 def current(root: Path) -> dict[str, Mapping[str, str]]:
@@ -90,8 +132,11 @@ def is_told(metric: object) -> bool:
 
 def write_current(root: Path, results: Mapping[str, Mapping[str, str]]) -> None:
     """Make these the results that are shown; their files are there."""
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    write_whole(root / FOLDER / CURRENT, text.encode())
+    write_whole(root / FOLDER / CURRENT, _text(results))
+
+
+def _text(results: Mapping[str, Mapping[str, str]]) -> bytes:
+    return (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> dict[str, str]:
@@ -105,8 +150,8 @@ def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> 
         raise SqlError(
             f"Metric `{name}` ({entry.value}) returned {type(frame).__name__}, not a Polars frame."
         )
-    content = BytesIO()
-    frame.write_parquet(content)
+    content, description = BytesIO(), " ".join((inspect.getdoc(metric) or "").split())
+    frame.write_parquet(content, metadata={_FUNCTION: entry.value, _DESCRIPTION: description})
     file = folder / f"{name}-{hashlib.sha256(content.getvalue()).hexdigest()[:16]}.parquet"
     if not file.is_file() or file.read_bytes() != content.getvalue():
         unfinished = path_beside(file)
@@ -115,7 +160,7 @@ def _computed(warehouse: object, folder: Path, name: str, entry: EntryPoint) -> 
     return {
         "file": file.name,
         "function": entry.value,
-        "description": " ".join((inspect.getdoc(metric) or "").split()),
+        "description": description,
     }
 
 

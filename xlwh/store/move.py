@@ -18,7 +18,7 @@ from xlwh.store.manifest import Scope
 from xlwh.store.manifest_file import ManifestFile, has_manifest, introduce, mark_moved
 from xlwh.store.manifest_postgres import create, everything, first_values, identity_of, take_out
 from xlwh.store.manifest_rebuilt import set_aside, write_file
-from xlwh.store.objects import behind
+from xlwh.store.objects import Objects, behind
 from xlwh.store.place import Place, is_embedded, read_place, write_place
 from xlwh.store.postgres import Address, Database
 from xlwh.store.roots import name_of, source_of
@@ -41,13 +41,19 @@ def to_postgres(root: Path, address: Address) -> str:
             if found.address == address:
                 return f"The manifest of {name_of(root)} is in {address} already."
             return _between(root, Database(found.address), database)
-        if not os.path.lexists(root / MANIFEST) and mark is not None and known == mark.identity:
+        objects = behind(root)
+        if known is not None and (
+            _names_files_of(objects, database)
+            if objects is not None
+            else not os.path.lexists(root / MANIFEST) and mark is not None and known == mark.identity
+        ):
             write_place(root, Place(address, known))
             return f"The manifest of {name_of(root)} is the one in {address} again."
-        if not is_embedded(root):
-            read_place(root)  # says what is wrong with it
-        if has_manifest(root):
-            return _out_of_file(root, database)
+        if objects is None:
+            if not is_embedded(root):
+                read_place(root)  # says what is wrong with it
+            if has_manifest(root):
+                return _out_of_file(root, database)
         values = first_values(database)
         left = _left_there(root)
         if left:
@@ -57,6 +63,15 @@ def to_postgres(root: Path, address: Address) -> str:
         write_place(root, Place(address, values["identity"]))
         made = f"The warehouse {name_of(root)} is made, with its manifest in {address}."
         return f"{made} Files of one are there already ({left}): run xlwh recover" if left else made
+
+
+def _names_files_of(objects: Objects, database: Database) -> bool:
+    """Whether a manifest is that of a warehouse in an object store: no two have files of the same names."""
+    with database.reading() as connection:
+        files = connection.execute(
+            "select file from versions where valid_to is null order by valid_from desc limit 100"
+        ).fetchall()
+    return any(objects.bucket.size_of(file) is not None for (file,) in files)
 
 
 def _left_there(root: Path) -> str | None:
@@ -78,7 +93,7 @@ def _create(root: Path, database: Database, manifest: _Manifest) -> None:
     def replaces(identity: str | None) -> None:
         if identity not in (None, values["identity"]):
             raise StoreError(
-                f"{database.address} holds the manifest of another warehouse than {root}. Name another one: --schema NAME"
+                f"{database.address} holds the manifest of another warehouse than {name_of(root)}. Name another one: --schema NAME"
             )
 
     create(database, values, known, scope, replaces)
@@ -99,7 +114,7 @@ def _out_of_file(root: Path, database: Database) -> str:
     name = _free_name(root)
     set_aside(root, name)
     return (
-        f"The manifest of {root}, to commit {manifest[1].last}, is in {database.address} now. The former one is kept as "
+        f"The manifest of {name_of(root)}, to commit {manifest[1].last}, is in {database.address} now. The former one is kept as "
         f"{name}.sqlite; delete it when nothing is missed."
     )
 
@@ -110,7 +125,7 @@ def _between(root: Path, before: Database, after: Database) -> str:
         write_place(root, Place(after.address, manifest[0]["identity"]))
 
     _, known, _ = take_out(before, keep)
-    return f"The manifest of {root}, to commit {known.last}, is in {after.address} now."
+    return f"The manifest of {name_of(root)}, to commit {known.last}, is in {after.address} now."
 
 
 def to_sqlite(root: Path) -> str:
@@ -134,7 +149,7 @@ def to_sqlite(root: Path) -> str:
             sync(root)
         finally:
             unfinished.unlink(missing_ok=True)
-    return f"The manifest of {root}, to commit {known.last}, is {path} now."
+    return f"The manifest of {name_of(root)}, to commit {known.last}, is {path} now."
 
 
 def _free_name(root: Path) -> str:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -22,12 +21,11 @@ from pathlib import Path
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.failures import full_disk
-from xlwh.store.bucket import Bucket, StoredObject, TakenError
+from xlwh.store.bucket import Bucket, TakenError
 from xlwh.store.files import (
     KEPT,
     NAME,
     PLACE,
-    RESULTS,
     UNFINISHED,
     files_in,
     is_file_of,
@@ -35,10 +33,10 @@ from xlwh.store.files import (
     path_beside,
     publish,
     remove,
-    size,
     write_whole,
 )
 from xlwh.store.roots import LOCAL, SOURCE, folder_of, is_url, source_of, url_of
+from xlwh.store.uses import Uses
 from xlwh.texts import parsed_toml
 
 COPIES = "XLWH_COPIES_GB"
@@ -52,6 +50,8 @@ LISTED_S = 60.0
 """How long a list of what is in the store is believed."""
 _NAMED_AGAIN = ("models/", "sql/")
 """Where paths are used again."""
+_OWN = ("metrics/", "sql/")
+"""Small files that no row names."""
 STORED = ("tables/", "metrics/", *_NAMED_AGAIN)
 """Folders of a warehouse whose files are in the store."""
 
@@ -126,18 +126,17 @@ def at_hand(root: Path, file: str) -> Path:
 
     A file that is nowhere has its path all the same. `StoreError` where the store does not answer.
     """
-    path = root / file
-    if not path.exists() and (objects := stored(root, file)) is not None:
+    if (objects := stored(root, file)) is not None:
         with suppress(FileNotFoundError):
             objects.bring(file)
-    return path
+    return root / file
 
 
 def all_at_hand(root: Path, files: Iterable[str]) -> list[Path]:
     """The same of many, several at a time."""
     named = list(files)
     if (objects := behind(root)) is not None:
-        objects.bring_all(file for file in named if not (root / file).exists())
+        objects.bring_all(named)
     return [root / file for file in named]
 
 
@@ -147,11 +146,12 @@ def stored(root: Path, file: str) -> Objects | None:
 
 
 def is_there(root: Path | str, file: str, size_bytes: int) -> bool:
-    """Whether there is a stored file of this size, here or in the object store."""
-    if is_file_of(f"{root}/{file}", size_bytes):
-        return True
+    """Whether there is a stored file of this size where all who read it look: in the object store, or else in the folder."""
     objects = stored(Path(root), file)
-    if objects is None or objects.size_of(file) != size_bytes:
+    if objects is None:
+        return is_file_of(f"{root}/{file}", size_bytes)
+    # A copy here of what is gone there serves no other machine.
+    if objects.size_of(file) != size_bytes:
         return False
     if (objects.root / file).is_file() and not is_file_of(objects.root / file, size_bytes):
         # A copy that was cut short is no copy. It is replaced: another process may have just made a whole one of it, and be
@@ -183,6 +183,7 @@ class Objects:
         """Folder of keys -> when it was listed, and the sizes that were found."""
         self._wanted: dict[str, tuple[threading.Lock, int]] = {}
         """File -> the lock of the threads that want a copy of it, and how many these are."""
+        self._uses = Uses(root)
         self._brought: int | None = None
         """Bytes since room was last made; None before."""
 
@@ -227,7 +228,7 @@ class Objects:
                 return
             raise StoreError(f"{file} is neither in {self.root} nor in {self.url}. Run the command again.")
         try:
-            self.bucket.create(key, path)
+            self.bucket.create(key, path, digest)
         except TakenError:
             # By a request of ours that was answered to nobody, or by another process with the same file.
             with self._looked_at(key) as there:
@@ -235,6 +236,9 @@ class Objects:
                     raise StoreError(
                         f"{self.url}/{key} is there already, with other bytes than {path}. Nothing was committed."
                     ) from None
+            if key.startswith(_OWN):
+                # As its newest version: who has nothing but the objects goes by their times.
+                self.bucket.put(key, path.read_bytes(), digest)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Take objects out of the store, and the copies of them out of the folder, as far as they are there."""
@@ -250,9 +254,11 @@ class Objects:
     def bring(self, file: str, digest: str | None = None, again: bool = False) -> Path:
         """The copy of a file, made where there is none, or `again`. FileNotFoundError where the store has none."""
         path = self.root / file
-        with self._one_at_a_time(file):
-            if again or not path.is_file():
-                self._bring(file, digest, path)
+        if again or not path.is_file():
+            with self._one_at_a_time(file):
+                if again or not path.is_file():
+                    self._bring(file, digest, path)
+        self._uses.note([file])
         return path
 
     @contextmanager
@@ -286,37 +292,21 @@ class Objects:
 
     def bring_all(self, files: Iterable[str]) -> None:
         """The copies of files; one that the store has not is left out, and whoever reads it says so."""
+        named = list(files)
+        self._uses.note(named)
 
         def bring(file: str) -> None:
             with suppress(FileNotFoundError):
                 self.bring(file)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(bring, files))
+            list(pool.map(bring, (file for file in named if not (self.root / file).exists())))
 
-    def bring_everything(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Copies of all that is in the store, whatever they take. Where a path was used again, the last that was put there."""
-        newest: dict[str, StoredObject] = {}
-        for each in sorted(self.bucket.listing(), key=lambda each: each.changed_at):
-            if each.key.startswith(STORED):
-                newest[each.key.partition("@")[0]] = each
-        wanted = [
-            (file, each)
-            for file, each in newest.items()
-            if file.startswith(_NAMED_AGAIN) or not is_file_of(self.root / file, each.size_bytes)
-        ]
-        needed, free = sum(each.size_bytes for _, each in wanted), shutil.disk_usage(self.root).free
-        if needed > free:
-            raise StoreError(
-                f"Copies of all files of {self.url} take {size(needed)}, and {size(free)} are free at {self.root}. Choose another disk "
-                "with XLWH_LOCAL."
-            )
-        done = 0
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda pair: self._copy(pair[1].key, self.root / pair[0]), wanted):
-                done += 1
-                if progress is not None:
-                    progress(done, len(wanted))
+    def bring_folder(self, folder: str) -> None:
+        """The copies of all below a folder of checkpoints, as they were put there last."""
+        newest = sorted(self.bucket.listing(folder), key=lambda each: each.changed_at)
+        for file, digits in dict(each.key.split("@", 1) for each in newest if "@" in each.key).items():
+            self.bring(file, digits, again=True)
 
     def _copy(self, key: str, path: Path) -> None:
         make_folder(path.parent)
@@ -346,7 +336,10 @@ class Objects:
             write_whole(path, content)
 
     def bring_own(self, current: Iterable[tuple[str, int, str]]) -> None:
-        """Have the SQL and the results of metrics here that are current, each as (path, bytes, SHA-256), and no other SQL."""
+        """Have the SQL and the results of metrics here that are current, each as (path, bytes, SHA-256), and no other SQL.
+
+        What is said of the results is left to `xlwh.store.metrics`.
+        """
         wanted = {file: (size_bytes, digest) for file, size_bytes, digest in current}
         for file, (size_bytes, digest) in wanted.items():
             path = self.root / file
@@ -359,11 +352,6 @@ class Objects:
         for path in (self.root / "sql").glob("*.sql"):
             if f"sql/{path.name}" not in wanted:
                 path.unlink(missing_ok=True)
-        told = self.bucket.read(RESULTS) if any(file.startswith("metrics/") for file in wanted) else None
-        if told is not None:
-            write_whole(self.root / RESULTS, told)
-        else:
-            (self.root / RESULTS).unlink(missing_ok=True)
 
     # Room.
 
@@ -378,8 +366,14 @@ class Objects:
 
     def trim(self, limit: float) -> int:
         """Remove copies of what is in the store until all take at most `limit` bytes; the bytes that were removed."""
+        uses = self._uses.last()
+
+        def used_at(path: Path, state: os.stat_result) -> float:
+            named = uses.get(path.relative_to(self.root).as_posix(), 0.0)
+            return max(state.st_atime, state.st_mtime, named)
+
         found = sorted(
-            (max(state.st_atime, state.st_mtime), state.st_size, path)
+            (used_at(path, state), state.st_size, path)
             for folder in ("tables", "models")
             for path, state in files_in(self.root / folder)
             if not path.name.startswith(UNFINISHED)

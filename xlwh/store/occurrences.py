@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from xlwh.store.contract import schema
-from xlwh.store.objects import all_at_hand
+from xlwh.store.reading import scan
 from xlwh.store.slots import Entry, contract
 
 POINTERS = ("tokens", "activations", "concept_members", "token_predictions", "answer_spans")
@@ -64,9 +64,7 @@ def texts(root: Path, examples: Sequence[Entry], dataset: str, split: str, langu
 
 
 def _scan(root: Path, entries: Sequence[Entry]) -> pl.LazyFrame:
-    return pl.scan_parquet(
-        all_at_hand(root, (entry.file for entry in entries)), hive_partitioning=False, glob=False
-    )
+    return scan(root, entries)
 
 
 def misplaced(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,7 @@ def decoded(decode: Callable[[], T]) -> T:
         raise UnreadableError(lines[0] if lines else type(error).__name__) from error
 
 
-def metadata_of(path: Path) -> dict[str, str] | None:
+def metadata_of(path: Path | BytesIO) -> dict[str, str] | None:
     """Key-value metadata of a Parquet file; None where there is no file, or none that can be read."""
     try:
         return decoded(lambda: pl.read_parquet_metadata(path))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xlwh.errors import StoreError
 from xlwh.store.files import PLACE, write_whole
 from xlwh.store.objects import behind
+from xlwh.store.roots import source_of
 from xlwh.texts import parsed_toml
 
 if TYPE_CHECKING:
@@ -40,20 +41,24 @@ def read_place(root: Path) -> Place:
     """What a warehouse says of its manifest. `StoreError` for a file that cannot be read."""
     from xlwh.store.postgres import Address
 
-    path = root / PLACE
+    source = source_of(root)
+    path, where = (root / PLACE, "") if source is None else (f"{source}/{PLACE}", f" --warehouse {source}")
+    mend = (
+        f"Correct it, or write it again: xlwh manifest postgresql://USER@HOST/DATABASE --schema SCHEMA{where}"
+    )
     try:
-        found = parsed_toml(path.read_text(encoding="utf-8"))
+        found = parsed_toml((root / PLACE).read_text(encoding="utf-8"))
         url, schema, identity = found["url"], found["schema"], found["identity"]
         if not all(isinstance(each, str) for each in (url, schema, identity)):
             raise ValueError("its values are no texts")
     except KeyError as error:
-        raise StoreError(f"{path} has no `{error.args[0]}`. {_MEND}") from None
+        raise StoreError(f"{path} has no `{error.args[0]}`. {mend}") from None
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}. {_MEND}") from None
-    return Place(Address(url, schema), identity)
-
-
-_MEND = "Correct it, or write it again: xlwh manifest URL"
+        raise StoreError(f"{path} cannot be read: {error}. {mend}") from None
+    try:
+        return Place(Address(url, schema), identity)
+    except StoreError as error:
+        raise StoreError(f"{path} names no manifest: {error} {mend}") from None
 
 
 def write_place(root: Path, place: Place) -> None:

@@ -73,6 +73,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )""",
         "create index by_claim on leases (claim)",
     ),
+    (
+        """alter table versions
+    add column segment text collate "C",
+    add column number bigint,
+    add column packed_from bigint references commits (number)""",
+        "create index by_segment on versions (segment) where segment is not null",
+        "create index by_packing on versions (packed_from) where packed_from is not null",
+    ),
 )
 """What makes schema version 1 of nothing, then each version of the one before it."""
 
@@ -81,7 +89,7 @@ _VALID = ("valid_from", "valid_to")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "about": ("name", "value"),
     "commits": ("number", "created_at"),
-    "versions": (*_ENTRY, *_VALID, "removed", "digest"),
+    "versions": (*_ENTRY, *_VALID, "removed", "digest", "segment", "number", "packed_from"),
     "hidden": (*_ENTRY[:3], *_VALID),
     "scope": ("one", "study", "digest", "head"),
     "artefacts": ("kind", "name", "fingerprint", "file", "size_bytes", "digest", *_VALID, "removed"),

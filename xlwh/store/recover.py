@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,22 +20,18 @@ from pathlib import Path
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.store import journal
-from xlwh.store.apart import UNVOUCHED
 from xlwh.store.artefacts import Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
     CHECKPOINT,
-    DIGITS,
     checkpoint,
     checkpoint_of,
-    damages,
     row_in,
     said_in,
     weights_of,
 )
 from xlwh.store.clock import TOLERANCE, stored
 from xlwh.store.connect import NAME, read_info
-from xlwh.store.files import MANIFEST, UNFINISHED, files_in, sync
-from xlwh.store.identity import identified, problem
+from xlwh.store.files import MANIFEST, sync
 from xlwh.store.journal import History, Journal, Row
 from xlwh.store.locks import FileLock
 from xlwh.store.manifest_file import has_manifest
@@ -44,7 +40,8 @@ from xlwh.store.manifests import open_manifest
 from xlwh.store.objects import behind, root_of
 from xlwh.store.parquet import metadata_of
 from xlwh.store.place import is_embedded
-from xlwh.store.roots import how_to_make, source_of
+from xlwh.store.roots import how_to_make, name_of, source_of
+from xlwh.store.shelf import Folder, Store
 from xlwh.store.slots import Entry, Slot
 from xlwh.store.soundness import DamagedManifestError, LostManifestError
 
@@ -95,7 +92,8 @@ def recover(
 ) -> Recovery:
     """Rebuild the manifest of the warehouse at `root`, where it is lost or damaged; with `force` also a sound one.
 
-    Every file that is made current is read. Nothing is changed with `dry_run`, and until all is read. `StoreError` where
+    Every file that is made current is read; of those in an object store what says what they are, and what their digest is.
+    Nothing is changed with `dry_run`, and until all is read. `StoreError` where
     there is no warehouse, for a manifest of a later version, and where another process changes something meanwhile.
     """
     root = root_of(root)
@@ -108,8 +106,6 @@ def recover(
         why = _fault(root)
         if why is None and not force:
             return _sound(root, dry_run)
-        if objects is not None:
-            objects.bring_everything(progress)
         work = _Rebuilding(root, why, keeps_hashes=not dry_run)
         work.place(progress)
         if not dry_run:
@@ -141,8 +137,8 @@ def _fault(root: Path) -> str | None:
     if commit:
         return None
     objects = behind(root)
-    stored_files = _files(root) if objects is None else objects.bucket.listing("tables")
-    return "it has no commits, and files are stored" if any(True for _ in stored_files) else None
+    stored_files = Folder(root).changed_ns if objects is None else objects.bucket.listing("tables")
+    return "it has no commits, and files are stored" if stored_files else None
 
 
 def _sound(root: Path, dry_run: bool) -> Recovery:
@@ -155,7 +151,7 @@ def _sound(root: Path, dry_run: bool) -> Recovery:
         if not dry_run:
             manifest.rewrite_journal()
     else:
-        told.backup = "its journal is whole"
+        told.backup = "its journal is whole" if manifest.keeps_journal() else "it keeps no journal"
     return told
 
 
@@ -165,13 +161,6 @@ def _state(path: Path) -> tuple[int, int, int] | None:
         return None
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The files of tables that were finished, by their path in the warehouse."""
-    for path, found in files_in(root / "tables") if (root / "tables").is_dir() else ():
-        if not path.name.startswith(UNFINISHED):
-            yield path.relative_to(root).as_posix(), found
 
 
 @dataclass(frozen=True)
@@ -189,6 +178,8 @@ class _Rebuilding:
         self.root = root
         self.told = Recovery(why)
         self._now = datetime.now(UTC)
+        objects = behind(root)
+        self._shelf = Folder(root) if objects is None else Store(objects)
         self._journal = Journal(root / journal.NAME)
         self.state = _state(self._journal.path)
         found = self._journal.read()
@@ -201,15 +192,18 @@ class _Rebuilding:
         )
         """Under another name, since the new one does not hold all of it."""
         self._hashes = HashCache.of(root, keeps_hashes)
+        for row in self._base.rows["versions"]:
+            segment, number = self._shelf.place(row["file"])
+            row.update(segment=segment, number=number, packed_from=None)
         self._ended: list[Row] = []
         self._put: list[Entry] = []
-        self._checkpoints: list[Artefact] = []
+        self._artefacts: list[Artefact] = []
 
     def _best(self, found: Mapping[str, History | None]) -> History:
         """The one by which the most current files are there; of equal ones the longer, then the first."""
 
         def worth(each: History) -> tuple[int, int]:
-            there = sum((self.root / row["file"]).is_file() for row in each.current("versions"))
+            there = sum(self._shelf.has(row["file"]) for row in each.current("versions"))
             return there, each.last
 
         usable = {name: each for name, each in found.items() if each is not None and each.commits}
@@ -225,7 +219,8 @@ class _Rebuilding:
         """Read all that may become current, and decide what does."""
         known = {row["file"]: row for row in self._base.rows["versions"]}
         current = list(self._base.current("versions"))
-        unknown = sorted((file, found) for file, found in _files(self.root) if file not in known)
+        changed_ns = self._shelf.changed_ns
+        unknown = sorted(changed_ns.keys() - known.keys())
         total = len(current) + len(unknown)
         held: dict[Slot, Row] = {}
         for number, row in enumerate(current):
@@ -238,22 +233,23 @@ class _Rebuilding:
             else:
                 held[entry.slot] = row
         candidates = defaultdict[Slot, list[_Candidate]](list)
-        for number, (file, found) in enumerate(unknown, len(current)):
+        for number, (file, found) in enumerate(self._shelf.identified(unknown, self._now), len(current)):
             if progress is not None:
                 progress(number, total)
-            try:
-                entry = UNVOUCHED.call(identified, self.root, file, self._now)
-            except StoreError as error:
-                self.told.unplaced.append(Left(file, str(error)))
+            if isinstance(found, StoreError):
+                self.told.unplaced.append(Left(file, str(found)))
             else:
-                candidates[entry.slot].append(_Candidate(entry, found.st_mtime_ns))
+                candidates[found.slot].append(_Candidate(found, changed_ns[file]))
+        self.told.unplaced += (Left(file, str(error)) for file, error in self._shelf.unreadable.items())
         self._choose(held, candidates)
         self._look_for_checkpoints()
+        if not self._base.commits:
+            self._artefacts += self._shelf.own(self._hashes)
         self.told.unplaced.sort(key=lambda each: each.file)
         self.told.from_backup = len(current) - len(self._ended)
         self.told.from_files = len(self._put)
         self.told.hidden = sum(1 for _ in self._base.current("hidden"))
-        self.told.commit = self._number if self._put or self._ended else self._base.last
+        self.told.commit = self._number if self._put or self._ended or self._artefacts else self._base.last
 
     @property
     def _number(self) -> int:
@@ -267,7 +263,7 @@ class _Rebuilding:
             entry = _entry(row, self._now)
         except (StoreError, ValueError, TypeError) as error:
             return None, f"what is said of it cannot be read: {error}"
-        return entry, problem(self.root, entry)
+        return entry, self._shelf.problem(entry)
 
     def _choose(self, held: dict[Slot, Row], candidates: dict[Slot, list[_Candidate]]) -> None:
         """Give slots files that no backup names."""
@@ -300,17 +296,17 @@ class _Rebuilding:
         """What the rows of models name that no backup names; and checkpoints that nothing names."""
         for entry in self._put:
             folder = checkpoint_of(self.root, entry) if entry.slot.table == "models" else None
-            if folder is not None and folder.is_dir():
-                self._checkpoints.append(self._checkpoint(entry, folder))
+            if folder is not None and self._shelf.has_folder(folder):
+                self._artefacts.append(self._checkpoint(entry, folder))
             elif folder is not None and CHECKPOINT in (metadata_of(self.root / entry.file) or {}):
                 name = folder.relative_to(self.root).as_posix()
                 self.told.ended.append(
                     Left(name, f"the row of the model names it ({entry.file}), and it is gone")
                 )
         named = {Path(row["file"]).parts[:3] for row in self._base.rows["artefacts"]}
-        named |= {Path(found.files[0].file).parts[:3] for found in self._checkpoints if found.files}
+        named |= {Path(found.files[0].file).parts[:3] for found in self._artefacts if found.files}
         by_rows = self._of_rows()
-        for folder in sorted(self.root.glob(f"models/*/{'[0-9a-f]' * DIGITS}")):
+        for folder in self._shelf.checkpoints():
             place = folder.relative_to(self.root)
             if place.parts not in named and folder not in by_rows:
                 self.told.unplaced.append(Left(place.as_posix(), "no row of `models` names it"))
@@ -335,11 +331,12 @@ class _Rebuilding:
         if not is_known and (by_row := said_in(self.root / row.file, model, folder.name)) is not None:
             is_known, found = True, by_row
         if not is_known:
+            self._shelf.bring(folder)
             found = checkpoint(self.root, model, folder, self._hashes)
             self.told.unverified.append(
                 Left(folder.relative_to(self.root).as_posix(), "an earlier version noted its weights alone")
             )
-        wrong = damages(self.root, found, said)
+        wrong = self._shelf.damages(found, said)
         self.told.damaged += (Left(file, f"it is damaged: {how}") for file, how in wrong.items())
         if is_known or not wrong:
             return found
@@ -359,7 +356,11 @@ class _Rebuilding:
         """Put the new manifest and its journal in place. At every moment what was is there, or what is new."""
         base = self._committed()
         for row in (*base.rows["versions"], *base.rows["artefacts"]):
-            row["removed"] = int(row["valid_to"] is not None and not (self.root / row["file"]).is_file())
+            is_there = self._shelf.has(row["file"], row.get("digest"))
+            row["removed"] = int(row["valid_to"] is not None and not is_there)
+        for row in base.rows["versions"]:
+            if row.get("segment") is not None:
+                row["packed_from"] = base.last
         values = {
             "identity": base.identity,
             "began_at": base.began_at,
@@ -371,7 +372,7 @@ class _Rebuilding:
         """Before the new manifest is in place: the journal holds all that it does, so the former one may go then."""
         if _state(self._journal.path) != self.state:
             raise StoreError(
-                f"{self.root} was changed by another process meanwhile. Stop it, and run `xlwh recover` again."
+                f"{name_of(self.root)} was changed by another process meanwhile. Stop it, and run `xlwh recover` again."
             )
         aside = list[str]()
         if self._journal.path.is_file() and self._sets_journal_aside:
@@ -387,7 +388,7 @@ class _Rebuilding:
     def _committed(self) -> History:
         """The backup, with one more commit where the files are not as it says."""
         base, number = self._base, self.told.commit
-        if not self._put and not self._ended:
+        if not self._put and not self._ended and not self._artefacts:
             return base
         base.commits.append((number, stored(self._now)))
         for row in self._ended:
@@ -401,7 +402,7 @@ class _Rebuilding:
         for row in base.current("artefacts"):
             if row["kind"] == "model" and row["name"] in models:
                 row["valid_to"] = number
-        for made in self._checkpoints:
+        for made in self._artefacts:
             base.rows["artefacts"] += (
                 {"kind": made.kind, "name": made.name, "fingerprint": made.fingerprint, "file": file.file,
                  "size_bytes": file.size_bytes, "digest": file.digest, "valid_from": number, "valid_to": None}
@@ -422,6 +423,8 @@ def _entry(row: Row, now: datetime) -> Entry:
         now,
         row["valid_from"],
         row.get("digest"),
+        row.get("segment"),
+        row.get("number"),
     )
 
 
@@ -437,6 +440,8 @@ def _row(entry: Entry, number: int) -> Row:
         "size_bytes": entry.size_bytes,
         "version": entry.version,
         "digest": entry.digest,
+        "segment": entry.segment,
+        "number": entry.number,
         "valid_from": number,
         "valid_to": None,
     }

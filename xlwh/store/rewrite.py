@@ -18,8 +18,9 @@ from xlwh.store.clock import Stamp
 from xlwh.store.files import make_folder
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Changes, FileState, Manifest, NewFile, Origin, Scope, Snapshot, entry_of
-from xlwh.store.objects import at_hand
 from xlwh.store.parquet import write_parquet
+from xlwh.store.reading import scan
+from xlwh.store.segments import Segment
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import file_metadata, new_name
 
@@ -40,9 +41,7 @@ def rewrite(
     require_undamaged(root, entry)
     file = new_name(slot, fingerprint)
     make_folder((root / file).parent)
-    rows = pl.scan_parquet(at_hand(root, entry.file), hive_partitioning=False, glob=False).with_columns(
-        columns
-    )
+    rows = scan(root, [entry]).with_columns(columns)
     metadata = file_metadata(slot, fingerprint, entry.rows, provenance) | {"xlwh.version": str(entry.version)}
     written = write_parquet(rows, root / file, metadata, contract(slot.table).row_group_rows)
     return NewFile(slot, file, fingerprint, entry.rows, written.size_bytes, entry.version, written.digest)
@@ -141,6 +140,10 @@ class Pending:
     ) -> bool:
         """Refused: pending commits hide nothing."""
         raise StoreError("Pending commits hide nothing.")
+
+    def pack(self, segment: Segment) -> None:
+        """Refused: pending commits pack nothing."""
+        raise StoreError("Pending commits pack nothing.")
 
     def forget(self, files: Sequence[str]) -> None:
         """Refused: pending commits remove nothing."""

@@ -45,10 +45,12 @@ def url_of(where: Path | str) -> str:
             f"A folder of that name: ./{scheme}:/{rest}"
         )
     parts = rest.rstrip("/").split("/")
-    if not all(parts) or not {".", ".."}.isdisjoint(parts) or set(rest) & set("?#\\@\0"):
+    odd = next((mark for mark in "?#\\@\0\n\r" if mark in rest), None)
+    if odd or not all(parts) or not {".", ".."}.isdisjoint(parts):
+        has = "" if odd is None else f" It has a `{odd if odd.isprintable() else repr(odd)[1:-1]}`."
         raise StoreError(
-            f"{scheme}://{rest} is no URL of a warehouse: it is to be {scheme}://BUCKET/NAME, without credentials or settings, "
-            "which the environment has."
+            f"{scheme}://{' '.join(rest.split())} is no URL of a warehouse: it is to be {scheme}://BUCKET/NAME, without credentials or "
+            f"settings, which the environment has.{has}"
         )
     return f"{scheme}://{'/'.join(parts)}"
 

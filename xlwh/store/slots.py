@@ -102,6 +102,10 @@ class Entry:
     """Number of the manifest commit that made it current."""
     digest: str | None
     """SHA-256 of the file, in hexadecimal; None only where the version of xlwh that wrote it took none."""
+    segment: str | None = None
+    """The segment that the file was packed into (see `xlwh.store.segments`), by its path; None where it was not."""
+    number: int | None = None
+    """By which that segment knows its rows."""
 
 
 def fingerprint(

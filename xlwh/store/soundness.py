@@ -12,7 +12,7 @@ from xlwh.errors import StoreError
 APPLICATION_ID = 0x786C7768
 """SQLite's field for the kind of a file: `xlwh` in ASCII. Manifests of earlier versions have 0."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """SQLite's `user_version` of the manifests that are made here. Manifests of earlier versions have 0."""
 
 MOVED = 1 << 30
@@ -147,7 +147,7 @@ def _agrees(kind: str, wanted: str, found: str) -> bool:
     return head == other and columns[:shared] == others[:shared] and len(others) >= len(columns) - _ADDED
 
 
-_ADDED = 1
+_ADDED = 4
 """Columns of a table that manifests of earlier versions may lack."""
 
 

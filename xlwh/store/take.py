@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from xlwh.errors import StoreError
 from xlwh.store.artefacts import PLACES, Artefact, ArtefactFile
 from xlwh.store.checkpoints import (
-    MADE_HERE,
     bring,
     checkpoint_folder,
     damages,
+    has_checkpoint,
     name_in,
     other_weights,
     resting,
@@ -34,8 +34,9 @@ from xlwh.store.foreign import Foreign, Refused, RefusedError, check_places
 from xlwh.store.identity import printable
 from xlwh.store.integrity import faults as file_faults
 from xlwh.store.manifest import ConflictError, NewFile
-from xlwh.store.objects import is_there, root_of
+from xlwh.store.objects import root_of
 from xlwh.store.own import Own
+from xlwh.store.reading import is_stored
 from xlwh.store.roots import name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.write import new_name
@@ -96,7 +97,7 @@ def _checked_place(root: Path, place: Path) -> Path:
     if not place.is_dir():
         raise StoreError(f"There is no warehouse at {name_of(place)}.")
     if place.samefile(root):
-        raise StoreError(f"{place} is this warehouse itself.")
+        raise StoreError(f"{name_of(place)} is this warehouse itself.")
     if place.is_relative_to(root) or root.is_relative_to(place):
         raise StoreError(
             f"One of {root} and {place} lies inside the other: move it beside, and take from there."
@@ -161,7 +162,7 @@ class _Taking:
 
     def _is_whole(self, entry: Entry) -> bool:
         """Whether a file that is here, and what belongs to it, is there in the size that it was committed with."""
-        if not is_there(self._root, entry.file, entry.size_bytes):
+        if not is_stored(self._root, entry):
             return False
         names = resting([entry.slot])
         known = self._warehouse.manifest.artefacts() if names else {}
@@ -204,9 +205,9 @@ class _Taking:
     def _stage_checkpoint(self, row: Entry) -> None:
         """The same for the checkpoint that a row of `models` names, if its model is made in a warehouse."""
         model, copy = row.slot.keys[0], self._root / row.file
-        values = row_in(copy)
-        if values["kind"] not in MADE_HERE:
+        if not has_checkpoint(copy):
             return
+        values = row_in(copy)
         try:
             named = name_in(copy, row.fingerprint)
         except StoreError as error:

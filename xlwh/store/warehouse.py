@@ -15,7 +15,7 @@ import polars as pl
 from xlwh.digests import HashCache
 from xlwh.errors import StoreError
 from xlwh.failures import is_unwritable
-from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, own_files, sql_artefact
+from xlwh.store.artefacts import PLACES, Artefact, Kind, on_disk, sql_artefact
 from xlwh.store.claims import Claims
 from xlwh.store.contract import checked, schema
 from xlwh.store.files import make_folder, write_whole
@@ -23,7 +23,8 @@ from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import Manifest, Snapshot
 from xlwh.store.manifest_file import has_manifest
 from xlwh.store.manifests import open_manifest
-from xlwh.store.objects import all_at_hand, behind, is_gone, is_there, root_of
+from xlwh.store.objects import behind, root_of
+from xlwh.store.reading import is_lost, is_stored, scan
 from xlwh.store.roots import how_to_make, name_of
 from xlwh.store.slots import Entry, Slot, contract
 from xlwh.store.staging import Staging
@@ -103,11 +104,7 @@ class Warehouse:
     def is_fresh(self, slot: Slot, fingerprint: str) -> bool:
         """Whether the slot's current file was made with this fingerprint and is still there, all of it."""
         entry = self.current(slot)
-        return (
-            entry is not None
-            and entry.fingerprint == fingerprint
-            and is_there(self.root, entry.file, entry.size_bytes)
-        )
+        return entry is not None and entry.fingerprint == fingerprint and is_stored(self.root, entry)
 
     def write(
         self,
@@ -163,11 +160,10 @@ class Warehouse:
         self._require_undamaged(entries)
         # Files of an earlier contract stay readable until they are computed again: absent columns are null.
         outdated = any(entry.version != contract(name).version for entry in entries)
-        frame = pl.scan_parquet(
-            all_at_hand(self.root, (entry.file for entry in entries)),
+        frame = scan(
+            self.root,
+            entries,
             schema=columns,
-            hive_partitioning=False,
-            glob=False,
             missing_columns="insert" if outdated else "raise",
             extra_columns="ignore" if outdated else "raise",
         )
@@ -214,8 +210,8 @@ class Warehouse:
 
         if self._sql_dirs is not None:
             return Sources(tuple(map(Path, self._sql_dirs)))
-        if (objects := behind(self.root)) is not None:
-            objects.bring_own(own_files(self.manifest.artefacts().values()))
+        if behind(self.root) is not None:
+            metrics.bring(self.root, self.manifest.artefacts().values())
         return Sources(tuple(with_shipped(self.root / OWN_SQL)), metrics.views(self.root))
 
     def definitions(self) -> Definitions:
@@ -254,11 +250,10 @@ class Warehouse:
 
     def compute_metrics(self) -> None:
         """Compute the metrics that installed packages register (see `xlwh.store.metrics`); they are artefacts then."""
-        from xlwh.store.metrics import compute, views
+        from xlwh.store.metrics import compute
 
-        compute(self.root, self.verifying())
-        results = views(self.root).values()
-        found = [on_disk(self.root, "metric", view.name, [view.path], self.hashes) for view in results]
+        results = compute(self.root, self.verifying()).items()
+        found = [on_disk(self.root, "metric", name, [path], self.hashes) for name, path in results]
         self._keep_up("metric", found)
 
     def _keep_up(self, kind: Kind, artefacts: Sequence[Artefact]) -> None:
@@ -302,12 +297,11 @@ class Warehouse:
 
         The catalogue is brought up to date also where that fails or is stopped.
         """
-        from xlwh.store.kept import were_kept
+        from xlwh.store.kept import kept_views, were_kept
 
         try:
-            names = [
-                name for name in were_kept(self.root, self.definitions().views.values()) if name not in but
-            ]
+            views = kept_views(self.definitions())
+            names = [name for name in were_kept(self.root, views) if name not in but]
             return self.keeper(progress=progress).run(names) if names else {}
         finally:
             self.build_catalogue()
@@ -377,7 +371,7 @@ class Warehouse:
         return sandboxed(database, self.root, memory_limit)
 
     def _check_complete(self, snapshot: Snapshot) -> None:
-        gone = [entry.file for entry in snapshot.entries if is_gone(self.root, entry.file, entry.size_bytes)]
+        gone = [entry.file for entry in snapshot.entries if is_lost(self.root, entry)]
         if gone:
             raise StoreError(
                 f"Commit {snapshot.commit} cannot be shown: {len(gone)} of its files were removed by `xlwh gc`, the "

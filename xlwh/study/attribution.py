@@ -188,5 +188,7 @@ class Attribution(Part):
     methods: Methods = Field(default_factory=Methods)
     probes: Probes | None = Field(None, description="Also check how attributions agree with the model.")
     batch_tokens: BatchTokens = Field(
-        2048, ge=64, description="Sub-tokens per model call: the memory bound of attribution."
+        None,
+        ge=64,
+        description="Padded sub-tokens per model call; default: 2,048 on a CPU, on a GPU what fits its free memory.",
     )

@@ -25,7 +25,8 @@ Revision = Annotated[str, AfterValidator(_commit)]
 CUT = "cut"
 """Annotation of settings that decide how work is cut, and nothing that is stored."""
 
-BatchTokens = Annotated[int, CUT]
+BatchTokens = Annotated[int | None, CUT]
+"""Padded sub-tokens of a batch; None: what fits the device."""
 
 
 class Part(BaseModel):

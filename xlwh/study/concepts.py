@@ -38,7 +38,11 @@ class Concepts(Part):
     max_occurrences: int | None = Field(
         None, ge=1, description="Occurrences kept of a word type, drawn by the study's seed."
     )
-    batch_tokens: BatchTokens = Field(4096, ge=64, description="Padded sub-tokens per batch.")
+    batch_tokens: BatchTokens = Field(
+        None,
+        ge=64,
+        description="Padded sub-tokens per batch; default: 4,096 on a CPU, on a GPU what fits its free memory.",
+    )
 
     clusters: int = Field(600, ge=2, description="Number of clusters, K.")
     monolingual: tuple[Key, ...] | None = Field(

@@ -50,7 +50,9 @@ class Faithfulness(Part):
         None, ge=1, description="Examples per dataset and language; default: all that are attributed."
     )
     batch_tokens: BatchTokens = Field(
-        4096, ge=64, description="Sub-tokens per model call: the memory bound of perturbation."
+        None,
+        ge=64,
+        description="Padded sub-tokens per model call; default: 4,096 on a CPU, on a GPU what fits its free memory.",
     )
 
     def keeps_query(self, dataset: str) -> bool:

@@ -121,6 +121,10 @@ class Model(Inputs):
     hub: str | None = Field(None, description="Model id on the Hugging Face hub.")
     revision: Revision | None = Field(None, description="40-character commit of the hub model.")
     path: str | None = Field(None, description="Local folder, relative to the study file.")
+    adapter: str | None = Field(
+        None,
+        description="Folder of a LoRA adapter that peft saved, relative to the study file, merged into `path` or `hub`.",
+    )
     finetune: Finetune | None = Field(None, description="Train it here from another model of the study.")
     scratch: Scratch | None = Field(None, description="Make it here with random weights, to be fine-tuned.")
     weights_of: Key | None = Field(None, description="Key of the model of this study whose weights it has.")
@@ -175,6 +179,8 @@ class Model(Inputs):
             raise ValueError(
                 "`tokenization` is for a model that stands: give it to one with `weights_of` this one"
             )
+        if self.adapter is not None and self.hub is None and self.path is None:
+            raise ValueError("`adapter` is merged into a checkpoint: give its base as one of `hub` or `path`")
         if self.finetuned_languages is not None and self.hub is None and self.path is None:
             raise ValueError(
                 "`finetuned_languages` is for a checkpoint made elsewhere: one of `hub` or `path`"

@@ -12,6 +12,7 @@ from xlwh.steps.plan import STEPS
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Slot, Warehouse
 from xlwh.store.claims import require_idle
+from xlwh.store.roots import name_of
 from xlwh.study import Study
 from xlwh.tables import TABLES
 from xlwh.upkeep import scope
@@ -51,11 +52,11 @@ def require_scope(study: Study, warehouse: Warehouse) -> None:
     known_scope, file = warehouse.manifest.scope(), study.folder / "study.toml"
     again = f"Run `xlwh materialize --study {file}` first: the scope is that of the study materialised last."
     if known_scope is None:
-        raise MissingDataError(f"No study has said yet what it names of {warehouse.root}. {again}")
+        raise MissingDataError(f"No study has said yet what it names of {name_of(warehouse.root)}. {again}")
     if known_scope.digest != scope.digest(study):
         whose = "an earlier state of this study" if known_scope.study == study.name else "another study"
         raise StoreError(
-            f"The scope of {warehouse.root} is that of `{known_scope.study}`, which is {whose} than the one given "
+            f"The scope of {name_of(warehouse.root)} is that of `{known_scope.study}`, which is {whose} than the one given "
             f"(`{study.name}`): what that one names would be removed. {again}"
         )
 

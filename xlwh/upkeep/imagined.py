@@ -33,6 +33,7 @@ from xlwh.store import Entry, Slot, Warehouse, empty, schema
 from xlwh.store.artefacts import faults
 from xlwh.store.checkpoints import bring
 from xlwh.store.manifest_file import has_manifest
+from xlwh.store.reading import StoredFile
 from xlwh.store.slots import contract
 from xlwh.store.warehouse import require_usable
 from xlwh.study import Study
@@ -140,9 +141,9 @@ class Imagined(Planner):
             found.add("files")
         return frozenset(found)
 
-    def file(self, entry: Entry) -> Path:
-        # What stands in lies outside of the warehouse, and was never committed.
-        return Path(entry.file) if entry.slot in self.imagined else super().file(entry)
+    def file(self, entry: Entry) -> StoredFile:
+        # What stands in lies outside of the warehouse, by an absolute path, and was never committed.
+        return StoredFile.of(Path(), entry) if entry.slot in self.imagined else super().file(entry)
 
     def pin(self, model: str) -> Pin:
         if model not in self._pins:
@@ -257,8 +258,7 @@ class Imagined(Planner):
         """End of the name of the architecture that a training on a dataset gives."""
         for entry in planned.job.reads:
             if entry.slot.table == "examples" and entry.slot.keys[0] == dataset:
-                rows = pl.scan_parquet(self.file(entry), hive_partitioning=False, glob=False)
-                task = rows.select("task").head(1).collect()
+                task = self.file(entry).scan().select("task").head(1).collect()
                 if task.height:
                     wanted = {"sentence_pair": "sequence_classification"}.get(task.item(), task.item())
                     return next(suffix for suffix, name in TASKS.items() if name == wanted)

@@ -27,6 +27,7 @@ from xlwh.consistency.vectors import require_vectors
 from xlwh.corpora import check as check_readers
 from xlwh.corpora.dictionaries import require_dictionary
 from xlwh.errors import AbsentFileError, ModelError, SourceError, StoreError, StudyError, XlwhError
+from xlwh.models.adapters import config_of
 from xlwh.models.families import family_of
 from xlwh.models.labels import LABELLED, classes
 from xlwh.models.pins import architecture_of, require_loadable, shapes, task_of
@@ -221,7 +222,7 @@ def _readers(need: Need) -> None:
             need.looked.faults.append(Fault(_place_of(line, need.study, STEPS["examples"], Key()), line))
 
 
-@covers("models.*.path", "models.*.labels", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
+@covers("models.*.path", "models.*.adapter", "models.*.labels", "models.*.hub", "models.*.revision", "models.*.finetune.base", "models.*.weights_of",
         "models.*.scratch.tokenizer_of")  # fmt: skip
 def _checkpoints(need: Need) -> None:
     same: dict[tuple[object, ...], list[str]] = {}
@@ -231,6 +232,11 @@ def _checkpoints(need: Need) -> None:
             same.setdefault(((need.study.folder / model.path).resolve(),), []).append(key)
         elif model.hub is not None and model.revision is not None:
             same.setdefault((model.hub, model.revision), []).append(key)
+    for key in need.models():
+        if (adapter := need.study.models[key].adapter) is not None:
+            _of_same(
+                need, [key], "adapter", partial(_adapter, folder=(need.study.folder / adapter).resolve())
+            )
     folders = dict[str, Path | None]()
     for keys in same.values():
         field = "hub" if need.study.models[keys[0]].path is None else "path"
@@ -243,7 +249,7 @@ def _checkpoints(need: Need) -> None:
         own = need.study.models[key]
         source = own.weights_of or key
         given = need.study.models[source].labels if own.labels is None else own.labels
-        if (found := folders.get(source)) is not None:
+        if (found := folders.get(source)) is not None and need.study.models[source].adapter is None:
             heads.setdefault((found, given), []).append(key)
     for (folder, given), keys in heads.items():
         _of_same(need, keys, "labels", partial(_named_classes, folder=folder, given=given))
@@ -266,6 +272,14 @@ def _named_classes(key: str, *, folder: Path, given: tuple[str, ...] | None) -> 
     config = require_loadable(key, folder)
     if task_of(architecture_of(key, folder, config)) in LABELLED:
         classes(key, config, folder / "config.json", given)
+
+
+def _adapter(key: str, *, folder: Path) -> None:
+    config_of(key, folder)
+    if importlib.util.find_spec("peft") is None:
+        raise ModelError(
+            f"Model `{key}`: its adapter needs the package peft. Install it with: pip install 'xlwh[adapters]'"
+        )
 
 
 def _checkpoint(need: Need, key: str) -> Path | None:

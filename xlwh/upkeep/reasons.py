@@ -12,8 +12,8 @@ from xlwh.steps.job import RECIPE, Planned, recipe_of
 from xlwh.steps.plan import Step
 from xlwh.steps.planning import NotApplicable
 from xlwh.store import Entry
-from xlwh.store.objects import at_hand
 from xlwh.store.parquet import metadata_of
+from xlwh.store.reading import source
 from xlwh.upkeep.scope import entries_of
 
 if TYPE_CHECKING:
@@ -220,4 +220,4 @@ def _why(metadata: Mapping[str, str] | None, planned: Planned, left_out: Collect
 
 
 def _metadata(planner: Planner, entry: Entry) -> dict[str, str] | None:
-    return metadata_of(at_hand(planner.warehouse.root, entry.file))
+    return metadata_of(source(planner.warehouse.root, entry))

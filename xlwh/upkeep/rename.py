@@ -41,7 +41,7 @@ from xlwh.store.checkpoints import (
 from xlwh.store.claims import RENAME, require_idle
 from xlwh.store.files import make_folder, path_beside, publish, remove_folder, sync
 from xlwh.store.manifest import NewFile
-from xlwh.store.objects import at_hand
+from xlwh.store.reading import Source, is_lost, scan, source
 from xlwh.store.rewrite import Pending, rewrite
 from xlwh.store.write import take_back, taken_back
 from xlwh.study import Study
@@ -183,10 +183,9 @@ class Renamer:
 
     def _columns(self, entry: Entry) -> list[pl.Expr]:
         """The columns of a file that change, with the new key."""
-        path = at_hand(self.warehouse.root, entry.file)
-        if not path.is_file():
+        if is_lost(self.warehouse.root, entry):
             raise StoreError(f"The file {entry.file} of {entry.slot} is gone. Run: xlwh repair")
-        rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+        rows = scan(self.warehouse.root, [entry])
         names = rows.collect_schema().names()
         found = []
         for column, kind in TABLES[entry.slot.table].names().items():
@@ -221,7 +220,7 @@ class Renamer:
         mark = entry.fingerprint if planned is None else planned.fingerprint
         if slot == entry.slot and not columns and mark == entry.fingerprint:
             return
-        told, artefacts = _told(at_hand(self.warehouse.root, entry.file)), list[Artefact]()
+        told, artefacts = _told(source(self.warehouse.root, entry)), list[Artefact]()
         if planned is not None:
             told |= provenance(planned)
         elif rows is not None and told.get(ROWS) == rows[0].rows_fingerprint:
@@ -314,8 +313,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _told(path: Path) -> dict[str, str]:
-    found = pl.read_parquet_metadata(path)
+def _told(file: Source) -> dict[str, str]:
+    found = pl.read_parquet_metadata(file)
     return {name: value for name, value in found.items() if name.startswith("xlwh.")}
 
 

@@ -12,7 +12,7 @@ from captum.attr import GradientShap as Captum
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.gradient_shap import gradient_shap
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, per_token, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, in_batches, unpadded, word_vectors
 from xlwh.draws import stream
 from xlwh.models import LoadedModel
 from xlwh.models.predict import predict
@@ -31,7 +31,7 @@ def test_it_is_captums_on_the_same_draws(
     found = dict(gradient_shap(loaded, encoded, items, GradientShap(samples=5, noise=0.02), 60))
     model = VectorModel(loaded)
     for index, item in enumerate(items):
-        ((_, batch),) = batches(loaded, encoded, [item], 512)
+        (batch,) = in_batches(loaded, encoded, [item], 512, lambda _, batch: iter([batch]))
         vectors = word_vectors(loaded, batch)
         drawn = stream("gradient_shap", encoded.names[item.example])
         chosen, position = drawn.integers(2, 5), drawn.uniform(5)
@@ -48,7 +48,7 @@ def test_it_is_captums_on_the_same_draws(
             target=item.target,
             additional_forward_args=model.arguments(batch),
         )
-        (values,) = per_token(loaded, batch, expected.sum(-1))
+        (values,) = unpadded(loaded, batch, expected.sum(-1).detach().double().numpy())
         np.testing.assert_allclose(found[index].values, values, rtol=1e-3, atol=1e-4 * np.abs(values).max())
 
 
@@ -68,7 +68,7 @@ def test_gradient_shap_comes_near_to_completeness(family: str, case_of: Callable
     T5 is left out: the variance of its gradients near the baseline takes some 16,000 samples to come as near.
     """
     loaded, encoded, items = case_of(family, scale=1)
-    ((_, batch),) = batches(loaded, encoded, items[:1], 512)
+    (batch,) = in_batches(loaded, encoded, items[:1], 512, lambda _, batch: iter([batch]))
     ((_, found),) = gradient_shap(loaded, encoded, items[:1], GradientShap(samples=400), 512)
     model = VectorModel(loaded)
     arguments, target = model.arguments(batch), items[0].target

@@ -11,7 +11,7 @@ from captum.attr import Occlusion as Captum
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.occlusion import occlusion
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, in_batches, word_vectors
 from xlwh.models import LoadedModel
 from xlwh.models.predict import predict
 from xlwh.models.tokenize import Encoded
@@ -29,7 +29,7 @@ def test_it_is_captums_with_a_window_of_one_token(any_case: Case, replace_by: st
     found = dict(occlusion(loaded, encoded, items, Occlusion(replace_by=replace_by), 512))
     model = VectorModel(loaded)
     for index, item in enumerate(items[1:], 1):
-        ((_, batch),) = batches(loaded, encoded, [item], 512)
+        (batch,) = in_batches(loaded, encoded, [item], 512, lambda _, batch: iter([batch]))
         vectors = word_vectors(loaded, batch)
         expected = Captum(model).attribute(
             vectors,

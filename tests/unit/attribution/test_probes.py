@@ -16,7 +16,7 @@ from xlwh.attribution.base import Item
 from xlwh.attribution.occlusion import occlusion
 from xlwh.attribution.probes import noises, noisy, removals, under_noise
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, batches, without, word_vectors
+from xlwh.attribution.vectors import VectorModel, in_batches, without, word_vectors
 from xlwh.models import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
@@ -130,7 +130,7 @@ def test_sensitivity_is_captums_on_the_same_draws(family: str, case_of: Callable
     _, drawn = noises(loaded, encoded, item.example, draws, 0.1)
     changed = under_noise(loaded, encoded, item, saliency, IXG, drawn, 512)
     changes = [np.linalg.norm(row["input_x_gradient"] - values) for row in changed]
-    ((_, batch),) = batches(loaded, encoded, [item], 512)
+    (batch,) = in_batches(loaded, encoded, [item], 512, lambda _, batch: iter([batch]))
     real = batch.attention_mask[0].bool()
     model = VectorModel(loaded)
     arguments = model.arguments(batch)

@@ -11,7 +11,7 @@ from captum.attr import InputXGradient as Captum
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, batches, word_vectors
+from xlwh.attribution.vectors import VectorModel, in_batches, word_vectors
 from xlwh.models import LoadedModel
 from xlwh.models.attentions import eager_attention
 from xlwh.models.predict import predict
@@ -35,7 +35,7 @@ def test_input_x_gradient_is_captums(any_case: Case) -> None:
     model = VectorModel(loaded)
     logits = predict(loaded, encoded)
     for index, item in enumerate(items):
-        ((_, batch),) = batches(loaded, encoded, [item], 512)
+        (batch,) = in_batches(loaded, encoded, [item], 512, lambda _, batch: iter([batch]))
         expected = Captum(model).attribute(
             word_vectors(loaded, batch), target=item.target, additional_forward_args=model.arguments(batch)
         )

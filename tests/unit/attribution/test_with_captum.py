@@ -10,7 +10,7 @@ from captum.attr import DeepLift as Captum
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, batches, word_vectors
+from xlwh.attribution.vectors import VectorModel, baseline_vectors, in_batches, word_vectors
 from xlwh.attribution.with_captum import deeplift, rules_cover
 from xlwh.models import LoadedModel
 from xlwh.models.tokenize import Encoded
@@ -27,7 +27,7 @@ def test_deeplift_is_captums_example_by_example(any_case: Case) -> None:
     found = dict(deeplift(loaded, encoded, items, DeepLift(), 512))
     model = VectorModel(loaded)
     for index, item in enumerate(items):
-        ((_, batch),) = batches(loaded, encoded, [item], 512)
+        (batch,) = in_batches(loaded, encoded, [item], 512, lambda _, batch: iter([batch]))
         expected = Captum(model).attribute(
             word_vectors(loaded, batch),
             baseline_vectors(loaded, batch, "pad"),

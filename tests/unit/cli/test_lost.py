@@ -256,6 +256,7 @@ def commands(other: Path) -> dict[str, tuple[object, ...]]:
         "drop": ("--yes",),
         "rename": ("model", "a", "b"),
         "recover": None,
+        "compact": (),
         "manifest": (),
         "export": ("iceberg", "exported"),
     }

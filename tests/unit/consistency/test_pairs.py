@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.optimize import linprog
 
 from xlwh.consistency.pairs import ccta_pairs, explained, unit_attributions, vectors
 from xlwh.consistency.transport import consistency, permutations
@@ -107,6 +108,22 @@ def test_no_pairs_at_all():
     assert frame.schema == full.schema
 
 
+def test_shuffles_are_named_by_the_seed_the_split_the_example_and_the_method():
+    """Each of the four changes them, and the normalisation does not."""
+    words = [f"w{i}" for i in range(12)]
+    known = _vectors(**{word: np.eye(12)[i].tolist() for i, word in enumerate(words)})
+
+    def null(split="dev", example="1", method="lig", **options):
+        units = _units(*((word, i + 1, example, method) for i, word in enumerate(words)))
+        units = units.with_columns(split=pl.lit(split))
+        return ccta_pairs(units, units, known, known, **{**OPTIONS, **options})["null_shuffled"].to_list()
+
+    nulls = [null(), null(split="test"), null(example="2"), null(method="random"), null(seed=1)]
+    assert len({value for (value,) in nulls}) == 5
+    one, other = null(normalizations=("abs", "relu"))
+    assert one == other == nulls[0][0]
+
+
 def _random_pairs(examples=12):
     generator = np.random.default_rng(0)
     words = [f"w{i}" for i in range(30)]
@@ -147,7 +164,7 @@ def test_symmetric_and_consistent_with_the_transport_module():
     source, target, known = _random_pairs()
     there = ccta_pairs(source, target, known, known, **OPTIONS)
     back = ccta_pairs(target, source, known, known, **OPTIONS)
-    np.testing.assert_allclose(there["score"], back["score"], atol=1e-6)
+    np.testing.assert_allclose(there["score"], back["score"], rtol=0, atol=1e-9)
     assert there["score"].is_between(0, 1).all()
     first = pl.col("example_id").eq("0") & pl.col("method").eq("lig")
     s, t = source.filter(first).sort("index"), target.filter(first).sort("index")
@@ -160,7 +177,55 @@ def test_symmetric_and_consistent_with_the_transport_module():
     )
     weights = [np.abs(x["attribution"]) / np.abs(x["attribution"]).sum() for x in (s, t)]
     expected = consistency(*(w.to_numpy() for w in weights), similarity)
-    assert there.filter(first)["score"].item() == pytest.approx(expected, abs=1e-6)
+    assert there.filter(first)["score"].item() == pytest.approx(expected, abs=1e-9)
+
+
+def _program(w_s, w_t, similarity):
+    """max sum f sim, with sum_j f_ij <= w_si, sum_i f_ij <= w_tj and f >= 0, by HiGHS."""
+    n, m = similarity.shape
+    rows = np.vstack([np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))])
+    return -linprog(-similarity.ravel(), A_ub=rows, b_ub=np.concatenate([w_s, w_t]), method="highs").fun
+
+
+def test_scores_and_nulls_are_those_of_the_linear_program_in_double_precision():
+    """From the stored vectors on: cosines in float64, the nulls' shuffles by seed, split, example and method alone."""
+    generator = np.random.default_rng(4)
+    words = [f"w{i}" for i in range(40)]
+    raw = {word: generator.normal(size=300).astype(np.float32) for word in words}
+    known = _vectors(**{word: vector.tolist() for word, vector in raw.items()})
+    lengths = {(e, m): generator.integers(3, 9) for e in ("1", "2") for m in ("lig", "random")}
+    sides = [
+        _units(
+            *(
+                (words[generator.integers(40)], generator.normal(), *key)
+                for key, n in lengths.items()
+                for _ in range(n)
+            )
+        )
+        for _ in range(2)
+    ]
+    options = {**OPTIONS, "normalizations": ("abs", "softmax"), "seed": "3\x1fnli"}
+    found = ccta_pairs(*sides, known, known, **options)
+    assert found.height == 8
+    for row in found.iter_rows(named=True):
+        mine = (pl.col("example_id") == row["example_id"]) & (pl.col("method") == row["method"])
+        s, t = (side.filter(mine).sort("index") for side in sides)
+        a, b = (np.array([raw[word] for word in x["unit"]], dtype=np.float64) for x in (s, t))
+        cosines = a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
+        size = np.abs if row["normalization"] == "abs" else np.exp
+        w_s, w_t = (size(x["attribution"].to_numpy()) for x in (s, t))
+        w_s, w_t = w_s / w_s.sum(), w_t / w_t.sum()
+        orders = permutations(key_of("3\x1fnli", "dev", row["example_id"], row["method"]), 4, len(w_t))
+        shuffled = [_program(w_s, w_t[order], cosines) for order in orders]
+        expected = {
+            "score": _program(w_s, w_t, cosines),
+            "null_uniform": _program(
+                np.full(len(w_s), 1 / len(w_s)), np.full(len(w_t), 1 / len(w_t)), cosines
+            ),
+            "null_shuffled": np.mean(shuffled),
+            "null_shuffled_sd": np.std(shuffled, ddof=1),
+        }
+        assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9, rel=0)
 
 
 def test_spaces_of_other_width_are_refused():

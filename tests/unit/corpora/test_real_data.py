@@ -398,11 +398,11 @@ def test_tatoeba(read_real: Read, code: str) -> None:
 # Speed
 
 
-def test_reading_xnli_takes_far_less_than_a_second(read_real: Read) -> None:
+def test_reading_xnli_takes_far_less_than_a_second_of_the_processor(read_real: Read) -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         read_real("hi", reader="xnli", path="xnli/xtreme")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(3)) < 0.5
 

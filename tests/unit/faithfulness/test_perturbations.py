@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from xlwh.attribution.random import draw
 from xlwh.errors import ModelError
-from xlwh.faithfulness.perturbations import Perturbed, Row, Subject, perturb
-from xlwh.models import LoadedModel
+from xlwh.faithfulness.perturbations import Perturbed, Row, Subject, perturb, perturbation_rows
+from xlwh.models import LoadedModel, Zoo
 from xlwh.models.predict import predict
-from xlwh.models.tokenize import Encoded
+from xlwh.models.tokenize import Encoded, encode
 from xlwh.study import Faithfulness
 
 Case = tuple[LoadedModel, Encoded, list[Subject]]
@@ -315,3 +319,28 @@ def test_batching_changes_nothing(any_case: Case) -> None:
     one = [row.p_perturbed for row in perturb(loaded, encoded, subjects, settings).rows]
     other = [row.p_perturbed for row in perturb(loaded, encoded, subjects, small).rows]
     np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_each_draw_of_random_scores_is_one_of_its_own(
+    checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo], frame: Callable[..., pl.DataFrame]
+) -> None:
+    """Numbered from 0, as many as hard or soft rows ask for, named by the example; rows bear the number of theirs."""
+    loaded = zoo_of(m={"path": str(checkpoint("bert"))}).load("m")
+    labels = loaded.labels or ()
+    texts = [("the cat sees the dog and the dog", None), ("der Hund und the cat sits", None)]
+    examples = frame(texts).with_columns(target=pl.lit(labels[0]))
+    asked: list[tuple[str, int]] = []
+
+    def numbered(name: str, number: int, size: int) -> NDArray[np.float64]:
+        asked.append((name, number))
+        return draw(name, number, size)
+
+    settings = Faithfulness(ratios=(0.5,), random_draws=3, soft_draws=2)
+    rows, _ = perturbation_rows(loaded, examples, {}, {"random": numbered}, settings)
+    names = encode(loaded, examples).names
+    assert sorted(asked) == sorted((name, number) for name in names for number in range(3))
+    hard = rows.filter(mode="hard", side="sufficiency", masking="mask")
+    assert hard["repeat"].to_list() == [0, 1, 2] * 2
+    assert hard.group_by("example_id").agg(pl.col("kept_hash").n_unique())["kept_hash"].min() > 1
+    soft = rows.filter(mode="soft", side="sufficiency")
+    assert soft["p_perturbed"].n_unique() == soft.height == 4

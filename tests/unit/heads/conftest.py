@@ -58,8 +58,8 @@ def game(
 ) -> Callable[..., Game]:
     """game(model_type): a game of all heads on a tiny classifier and four sentence pairs."""
 
-    def build(model_type: str = "bert", pairs: Any = None, **options: Any) -> Game:
-        loaded = zoo_of(m={"path": str(checkpoint(model_type)), **options}).load("m")
+    def build(model_type: str = "bert", pairs: Any = None, **entries: Any) -> Game:
+        loaded = zoo_of(m={"path": str(checkpoint(model_type, **entries))}).load("m")
         examples = frame(pairs or PAIRS)
         encoded = encode(loaded, examples)
         return Game(loaded, encoded, gold_of(loaded, encoded, examples), examples)

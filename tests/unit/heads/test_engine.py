@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from architectures import every_classifier
 
 from xlwh.errors import ModelError
 from xlwh.heads import engine as engine_module
 from xlwh.heads.engine import Engine, check_precision
 from xlwh.heads.players import players_of
+from xlwh.heads.stack import stack_of
+from xlwh.heads.walks import Gates
+from xlwh.models.batches import collate
+from xlwh.models.gates import gated
+from xlwh.models.tokenize import encode
 
 FAMILIES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "llama", "qwen3")
 
@@ -29,7 +35,9 @@ def logit(column):
     return lambda logits, rows: logits[:, column]
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize(
+    "model_type", every_classifier((*FAMILIES, "albert", "bloom", "mbart", "modernbert"))
+)
 def test_walks_equal_the_models_own_gated_passes(game, model_type):
     built = game(model_type)
     engine = built.engine()
@@ -167,3 +175,61 @@ def test_half_precision_is_close_and_checked(game):
         linear.norm.weight.fill_(float("inf"))
     with pytest.raises(ModelError, match="half precision"):
         check_precision(exact, coarse, np.arange(4))
+
+
+TAKEN_APART = {"bert": "Layered", "roberta": "Layered", "xlm-roberta": "Layered", "camembert": "Layered"}
+"""Of all others layers are called one by one, but of XLM: it has no module per layer."""
+
+
+@pytest.mark.parametrize("model_type", every_classifier())
+def test_every_architecture_is_resumed_at_the_lowest_change(game, model_type):
+    """A change in the last block computes that layer alone, one in the first computes all, each once."""
+    built = game(model_type)
+    engine = built.engine()
+    stack = engine._stack
+    expected = TAKEN_APART.get(model_type, "Whole" if model_type == "xlm" else "Prefix")
+    assert type(stack).__name__ == expected
+    if expected != "Prefix":
+        return
+    # Layers that are left out are called too, but compute nothing.
+    layers = [stack.sites[block.sites[0]].output for block in stack.blocks]
+    calls: list[int] = []
+    numbers = {id(module): number for number, module in reversed(list(enumerate(layers)))}
+    for module in {id(module): module for module in layers}.values():
+        module.register_forward_pre_hook(lambda module, _: calls.append(numbers[id(module)]))
+    coalitions = np.ones((1, 2, len(engine.players)), dtype=bool)
+    coalitions[0, 0, -1] = False
+    coalitions[0, 1, 0] = False
+    engine.read(np.array([2]), coalitions[:, :1], logit(0))
+    whole, moved = calls[: len(layers)], calls[len(layers) :]
+    assert moved == whole[-1:]
+    calls.clear()
+    engine.read(np.array([2]), coalitions[:, 1:], logit(0))
+    assert calls[len(layers) :] == whole
+
+
+def test_what_lies_between_layers_is_no_prefix(game):
+    """Deberta's convolution behind the first layer: full passes, and their numbers."""
+    built = game("deberta-v2", conv_kernel_size=3, conv_act="gelu")
+    engine = built.engine()
+    assert type(engine._stack).__name__ == "Whole"
+
+
+def test_taggers_on_the_encoder_of_an_encoder_decoder_are_resumed_too(checkpoint, zoo_of, frame):
+    """Its decoder is left out, and with it the encoder's output as anything else than the last state."""
+    loaded = zoo_of(m={"path": str(checkpoint("t5", "ForTokenClassification"))}).load("m")
+    encoded = encode(loaded, frame([("The cat sits on the mat.", None), ("cat", None)]))
+    stack = stack_of(loaded, torch.float32)
+    assert type(stack).__name__ == "Prefix"
+    batch = collate(loaded, encoded, np.arange(2), 24)
+    gates = torch.ones(3, stack.num_layers, stack.num_heads)
+    gates[0, 1, 2] = gates[1, 0, 1] = gates[2, 1, 0] = 0
+    with torch.inference_mode():
+        rows = stack.rows(batch, torch.tensor([0, 1, 1]))
+        order, sites = torch.tensor([1, 0, 2]), gates[torch.tensor([1, 0, 2])]
+        found = rows.move(order, [1, 3], Gates(sites, None))
+        for place, row in enumerate(order.tolist()):
+            alone = collate(loaded, encoded, np.array([(0, 1, 1)[row]]), 24)
+            with gated(loaded.model, gates[row : row + 1]):
+                expected = loaded.model(**alone.inputs(loaded)).logits[0]
+            torch.testing.assert_close(found[place], expected, atol=1e-5, rtol=1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from architectures import every_classifier
 
 from xlwh.errors import ModelError
 from xlwh.models import LoadedModel, Zoo
@@ -19,7 +20,7 @@ from xlwh.models.families import FAMILIES, family_of
 from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
-SITES = {"t5": 2 + 2, "mt5": 2 + 2}
+SITES = dict.fromkeys(("t5", "mt5", "umt5", "mbart"), 2 + 2)
 PAIRS = [
     ("The cat sits on the mat.", "Der Hund schläft!"),
     ("El niño come", "他说，我回来了。"),
@@ -27,7 +28,7 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(params=MODEL_TYPES)
+@pytest.fixture(params=every_classifier(MODEL_TYPES))
 def loaded(
     request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]
 ) -> LoadedModel:
@@ -77,7 +78,7 @@ def test_the_word_embedding_is_called_once_with_the_real_ids(loaded: LoadedModel
     hook.remove()
     ((ids, vectors),) = calls
     assert torch.equal(ids, batch.input_ids)
-    assert vectors.shape == (*batch.input_ids.shape, loaded.family.hidden_size(loaded.config))
+    assert vectors.shape == (*batch.input_ids.shape, loaded.family.vector_size(loaded.model))
 
 
 def test_replacing_word_vectors_moves_nothing_else(loaded: LoadedModel, batch: Batch) -> None:
@@ -87,9 +88,9 @@ def test_replacing_word_vectors_moves_nothing_else(loaded: LoadedModel, batch: B
     baseline = module(torch.where(batch.special, batch.input_ids, pads))
     replaced = through_embedding(loaded, inputs, baseline)
     assert (replaced - logits(loaded, inputs)).abs().max() > 1e-3
-    if loaded.family.name == "t5":
+    if loaded.family.decoder_input is not None:
         # Its classifier refuses vectors; the encoder and the decoder's real input are checked apart.
-        body = loaded.model.transformer
+        body = loaded.model.base_model
         with torch.inference_mode():
             encoded = body.encoder(inputs_embeds=baseline, attention_mask=inputs["attention_mask"])
         expected = logits(loaded, inputs | {"encoder_outputs": encoded})
@@ -115,11 +116,14 @@ def test_everything_is_spelled_out(loaded: LoadedModel, batch: Batch) -> None:
     inputs = batch.inputs(loaded)
     assert torch.equal(inputs["input_ids"], batch.input_ids)
     assert torch.equal(inputs["attention_mask"], batch.attention_mask)
-    if loaded.family.name == "t5":
+    if loaded.family.decoder_input is not None:
         assert {"decoder_input_ids", "decoder_attention_mask"} <= set(inputs)
         return
     real = batch.attention_mask.bool()
-    first = {"roberta": loaded.tokenizer.pad_token_id + 1}.get(loaded.family.name, 0)
+    if loaded.family.positions is None:
+        assert "position_ids" not in inputs
+        return
+    first = loaded.tokenizer.pad_token_id + 1 if loaded.family.positions == "after_padding_id" else 0
     for row in range(3):
         positions = inputs["position_ids"][row][real[row]]
         assert torch.equal(positions, torch.arange(first, first + len(positions)))
@@ -137,10 +141,14 @@ def test_sites_are_where_heads_lie_side_by_side(loaded: LoadedModel) -> None:
             == (family.num_heads(config), family.head_size(config))
             == (
                 4,
-                8 if model_type == "qwen3" else 6,
+                8 if model_type in ("qwen3", "gemma", "gemma2", "gemma3_text") else 6,
             )
         )
-        assert site.output.in_features == site.num_heads * site.head_size
+        weight = site.output.weight
+        rows = weight if type(site.output).__name__ == "Conv1D" else weight.T
+        assert len(rows) == site.num_heads * site.head_size
+        # A head's part of the projection, and nothing else, is zeroed.
+        assert (site.without(weight, [1]) != weight).sum() == site.head_size * rows.shape[1]
     kinds = [(site.kind, site.layer) for site in sites]
     if model_type in SITES:
         assert kinds == [("encoder", 0), ("encoder", 1), ("decoder", 0), ("cross", 0)]
@@ -150,7 +158,7 @@ def test_sites_are_where_heads_lie_side_by_side(loaded: LoadedModel) -> None:
 
 
 def test_padding_is_on_the_side_of_the_family(loaded: LoadedModel, batch: Batch) -> None:
-    left = loaded.family.name == "decoder"
+    left = loaded.family.blocks[0].stack == "decoder"
     assert (loaded.family.padding_side == "left") == left
     assert loaded.tokenizer.padding_side == loaded.family.padding_side
     assert batch.attention_mask[:, 0].all().item() != left
@@ -162,7 +170,8 @@ def test_special_ids_hold_what_gives_the_input_its_structure(loaded: LoadedModel
     ids = loaded.family.special_ids(loaded.tokenizer)
     assert loaded.tokenizer.pad_token_id in ids
     separator = loaded.tokenizer(loaded.family.pair_separator, add_special_tokens=False)["input_ids"]
-    assert set(batch.input_ids[batch.special].tolist()) <= ids | set(separator)
+    language = {loaded.tokenizer.convert_tokens_to_ids("en_XX")} if loaded.family.name == "mbart" else set()
+    assert set(batch.input_ids[batch.special].tolist()) <= ids | set(separator) | language
 
 
 @pytest.mark.parametrize("head", ["ForMaskedLM", "ForCausalLM", "ForConditionalGeneration", ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from architectures import every_classifier, with_own_weights
 
 from xlwh.errors import ModelError
 from xlwh.models import LoadedModel, Zoo
@@ -27,7 +27,7 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(params=[*MODEL_TYPES, "bert-eager", "mini-x11"])
+@pytest.fixture(params=[*every_classifier(MODEL_TYPES), "bert-eager", "mini-x11"])
 def loaded(
     request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]
 ) -> LoadedModel:
@@ -75,17 +75,17 @@ def test_closed_gates_leave_the_projections_bias_alone(loaded: LoadedModel, batc
         logits(loaded, batch, gates)
         hook.remove()
         bias = site.output.bias
-        expected = torch.zeros(site.output.out_features) if bias is None else bias
-        (output,) = outputs
+        (output,) = outputs[site.call.number : site.call.number + 1]
+        expected = torch.zeros(output.shape[-1]) if bias is None else bias
         assert torch.equal(output, expected.expand_as(output))
 
 
 def test_gates_equal_zeroing_the_projections_input_columns(loaded: LoadedModel, batch: Batch) -> None:
     gates = random_gates(loaded, 1)
-    model = copy.deepcopy(loaded.model)
+    model = with_own_weights(loaded.model)
     for index, site in enumerate(family_of(model).attention_sites(model)):
-        columns = gates[0, index].repeat_interleave(site.head_size)
-        site.output.weight.data *= columns
+        closed = (gates[0, index] == 0).nonzero()[:, 0].tolist()
+        site.output.weight.data = site.without(site.output.weight, closed)
     with torch.inference_mode():
         expected = model(**batch.inputs(loaded)).logits
     found = logits(loaded, batch, gates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from architectures import every_classifier
 
 from xlwh.errors import ModelError
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.batches import Batch, collate
 from xlwh.models.families import family_of
 from xlwh.models.hidden import hidden_states, places
+from xlwh.models.hooks import on_call
 from xlwh.models.tokenize import encode
 
 MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "xlm", "t5", "mt5", "llama", "qwen2", "qwen3")
@@ -26,7 +29,7 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(params=[*MODEL_TYPES, "mini-x11"])
+@pytest.fixture(params=[*every_classifier(MODEL_TYPES), "mini-x11"])
 def loaded(
     request: pytest.FixtureRequest, checkpoint: Callable[..., Path], zoo_of: Callable[..., Zoo]
 ) -> LoadedModel:
@@ -44,10 +47,10 @@ def batch(loaded: LoadedModel, frame: Callable[..., pl.DataFrame]) -> Batch:
 def reference(loaded: LoadedModel, inputs: dict[str, Any]) -> dict[Any, torch.Tensor]:
     with torch.inference_mode():
         output = loaded.model(**inputs, output_hidden_states=True)
-    if loaded.family.name == "t5":
+    if loaded.family.decoder_input is not None:
         both = {"encoder": output.encoder_hidden_states, "decoder": output.decoder_hidden_states}
         return {(stack, i): state for stack, states in both.items() for i, state in enumerate(states)}
-    stack = "decoder" if loaded.family.name == "decoder" else "encoder"
+    stack = loaded.family.blocks[0].stack
     return {(stack, i): state for i, state in enumerate(output.hidden_states)}
 
 
@@ -75,22 +78,19 @@ def test_one_layer_alone_is_the_same(loaded: LoadedModel, batch: Batch) -> None:
 def test_nothing_is_computed_beyond_the_last_layer_asked_for(loaded: LoadedModel, batch: Batch) -> None:
     calls: list[tuple[str, int]] = []
     layers = loaded.family.layers(loaded.model)
-    hooks = [
-        layer.module.register_forward_pre_hook(
-            lambda *_, place=(layer.stack, layer.index): calls.append(place)
-        )
-        for layer in layers
-    ]
-    stack = layers[0].stack
-    hidden_states(loaded, batch.inputs(loaded), [0, 1], [stack])
-    assert [place for place in calls if place != (stack, 1)] == [(stack, 0)]
-    calls.clear()
-    if loaded.family.name != "xlm":
-        assert layers[0].whole
-    loaded.model(**batch.inputs(loaded))
-    assert calls == [(layer.stack, layer.index) for layer in layers]
-    for hook in hooks:
-        hook.remove()
+    with ExitStack() as hooks:
+        for layer in layers:
+
+            def note(*_: Any, place: tuple[str, int] = (layer.stack, layer.index)) -> None:
+                calls.append(place)
+
+            hooks.enter_context(on_call(loaded.model, layer.module, layer.call, "input", note))
+        stack = layers[0].stack
+        hidden_states(loaded, batch.inputs(loaded), [0, 1], [stack])
+        assert [place for place in calls if place != (stack, 1)] == [(stack, 0)]
+        calls.clear()
+        loaded.model(**batch.inputs(loaded))
+        assert calls == [(layer.stack, layer.index) for layer in layers]
 
 
 def test_no_hook_stays_behind(loaded: LoadedModel, batch: Batch) -> None:
@@ -116,7 +116,7 @@ def test_layers_that_do_not_exist_are_refused(loaded: LoadedModel, batch: Batch)
     stack = loaded.family.layers(loaded.model)[0].stack
     with pytest.raises(ModelError, match=r"has no layer 9 in its (en|de)coder: 0 \(embeddings\) to"):
         hidden_states(loaded, batch.inputs(loaded), [9])
-    if loaded.family.name != "t5":
+    if loaded.family.decoder_input is None:
         other = "encoder" if stack == "decoder" else "decoder"
         with pytest.raises(ModelError, match=f"has no {other}; it has: {stack}"):
             hidden_states(loaded, batch.inputs(loaded), [0], [other])

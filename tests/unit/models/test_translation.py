@@ -15,7 +15,7 @@ from xlwh.errors import ModelError
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.tokenize import encode
 from xlwh.models.training_data import objective_of, prepare, prepare_development
-from xlwh.models.translation import sources, translate
+from xlwh.models.translation import encode_translations, sources, translate
 from xlwh.study import Generation
 from xlwh.study.models import Inputs
 
@@ -132,3 +132,19 @@ def test_a_model_that_writes_no_text_is_refused(
         translate(loaded, encode(loaded, sources(examples)), Generation())
     with pytest.raises(ModelError, match="no text-to-text head"):
         prepare(loaded, objective_of("translation", "m"), examples, (), Inputs())
+
+
+@pytest.mark.parametrize("model_type", ["mbart", "m2m_100"])
+def test_models_that_mark_languages_by_tokens_do_not_translate(
+    model_type: str,
+    checkpoint: Callable[..., Path],
+    zoo_of: Callable[..., Zoo],
+    frame: Callable[..., pl.DataFrame],
+) -> None:
+    """The tokenizer would give the translation the language of the source."""
+    loaded = zoo_of(m={"path": str(checkpoint(model_type, "ForConditionalGeneration"))}).load("m")
+    examples = frame([("the cat", "Hund")])
+    with pytest.raises(ModelError, match=rf"`m` \({model_type}\) marks the language of each text by a token"):
+        encode_translations(loaded, examples)
+    with pytest.raises(ModelError, match="translations by such models are not supported"):
+        translate(loaded, encode(loaded, sources(examples)), Generation())

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import WITHOUT_CLASSIFIER
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
@@ -206,6 +208,87 @@ def test_rotary_frequencies_are_those_of_the_configuration(
     assert zoo_of(m={"path": "model"}).load("m").labels is not None
     configure(folder, rope_theta=500.0, rope_parameters={"rope_type": "default", "rope_theta": 500.0})
     refused(r"would be left out: model\.layers\.0\.self_attn\.rotary_emb\.inv_freq")
+
+
+def _masks(length: int) -> dict[str, torch.Tensor]:
+    return {
+        "bias": torch.ones(1, 1, length, length).tril(),
+        "masked_bias": torch.tensor(-1e9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("model_type", "head", "layer"),
+    [
+        ("gpt2", "ForSequenceClassification", "transformer.h.0.attn."),
+        ("gpt2", "", "h.1.attn."),
+        ("gpt_neox", "ForSequenceClassification", "gpt_neox.layers.0.attention."),
+    ],
+)
+def test_masks_of_older_files_are_left_out_where_they_are_masks(
+    model_type: str, head: str, layer: str, copy_of: Callable[..., Path], zoo_of: ZooOf
+) -> None:
+    folder = copy_of(model_type, head)
+    rewrite(folder, lambda weights: weights.update({layer + n: value for n, value in _masks(64).items()}))
+    zoo_of(m={"path": "model"}).load("m")
+    rewrite(folder, lambda weights: weights.update({layer + "bias": torch.ones(1, 1, 64, 64)}))
+    with pytest.raises(ModelError, match=r"would be left out: .*\.bias \[1, 1, 64, 64\]"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_sinusoids_of_older_files_are_those_of_the_configuration(
+    copy_of: Callable[..., Path], zoo_of: ZooOf
+) -> None:
+    folder = copy_of("m2m_100", "ForConditionalGeneration")
+    own = zoo_of(m={"path": "model"}).load("m").model.model.encoder.embed_positions.weights.clone()
+    names = [f"model.{stack}.embed_positions.weights" for stack in ("encoder", "decoder")]
+    rewrite(folder, lambda weights: weights.update({name: own[:50].clone() for name in names}))
+    zoo_of(m={"path": "model"}).load("m")
+    rewrite(folder, lambda weights: weights.update({names[0]: own[:50] * 1.1}))
+    with pytest.raises(ModelError, match=r"would be left out: model\.encoder\.embed_positions\.weights"):
+        zoo_of(m={"path": "model"}).load("m")
+
+
+def test_positions_that_no_model_reads_are_left_out(copy_of: Callable[..., Path], zoo_of: ZooOf) -> None:
+    folder = copy_of("deberta-v2")
+    table = {"deberta.embeddings.position_embeddings.weight": torch.ones(64, 24)}
+    rewrite(folder, lambda weights: weights.update(table))
+    zoo_of(m={"path": "model"}).load("m")
+
+
+PRETRAINED: dict[str, tuple[str, ...]] = {
+    "ForMaskedLM": (
+        *("electra", "ernie", "rembert", "albert", "distilbert", "deberta-v2", "xlm-roberta-xl"),
+        *("mpnet", "modernbert", "eurobert"),
+    ),
+    "ForCausalLM": (
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+        "smollm3",
+        "cohere",
+        "gpt2",
+        "gpt_neox",
+        "bloom",
+    ),
+    "ForConditionalGeneration": ("umt5", "mbart", "m2m_100"),
+}
+
+
+@pytest.mark.parametrize(
+    ("head", "model_type"), [(head, name) for head, names in PRETRAINED.items() for name in names]
+)
+def test_language_models_are_bases_of_classifiers_and_bare_bodies(
+    head: str, model_type: str, copy_of: Callable[..., Path], zoo_of: ZooOf
+) -> None:
+    """Their heads are left out, and nothing else: every other tensor is where it belongs."""
+    folder = copy_of(model_type, head)
+    if model_type not in WITHOUT_CLASSIFIER:
+        trained = zoo_of(m={"path": "model"}).load_base("m", 3, ("a", "b", "c"), 0)
+        assert type(trained.model).__name__.endswith("ForSequenceClassification")
+    configure(folder, architectures=[type(AutoModel.from_pretrained(folder)).__name__])
+    assert zoo_of(m={"path": "model"}).load("m").task is None
 
 
 def test_older_names_are_read(copy_of: Callable[..., Path], zoo_of: ZooOf) -> None:

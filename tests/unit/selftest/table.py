@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,9 +28,7 @@ def on_side(loaded: LoadedModel, side: Literal["left", "right"]) -> LoadedModel 
     """The model with batches padded on that side; None where its family cannot."""
     if side not in loaded.family.padding_sides:
         return None
-    family: Any = copy.copy(loaded.family)
-    family.padding_side = side
-    return replace(loaded, family=family)
+    return replace(loaded, family=replace(loaded.family, padding_side=side))
 
 
 def tried(
@@ -41,7 +38,7 @@ def tried(
     from xlwh.selftest.texts import built_in
 
     moved = on_side(loaded, side)
-    return None if moved is None else test(moved, built_in(pairs=True))
+    return None if moved is None else test(moved, built_in(pairs=moved.task == "sequence_classification"))
 
 
 def table(results: Mapping[Row, Sequence[Result] | None]) -> str:

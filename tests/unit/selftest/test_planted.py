@@ -18,11 +18,7 @@ import xlwh.selftest.checks as checks
 from xlwh.errors import ModelError
 from xlwh.heads.stack import Layered
 from xlwh.models import LoadedModel, Zoo
-from xlwh.models.families.base import Family
-from xlwh.models.families.bert import Bert
-from xlwh.models.families.decoder import Decoder
-from xlwh.models.families.roberta import Roberta
-from xlwh.models.families.t5 import T5
+from xlwh.models.families import Family
 from xlwh.selftest import CAPABILITIES, ITEMS, capability_of, refusal
 from xlwh.selftest.texts import built_in
 
@@ -41,29 +37,27 @@ def other_ids(loaded: LoadedModel, patch: Patch) -> None:
     patch.setattr(case, "encode", wrong)
 
 
-def _inputs_changed(
-    patch: Patch, family: type[Family], **changed: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
-    original: Any = family.model_inputs
+def _inputs_changed(patch: Patch, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    original: Any = Family.model_inputs
 
     def wrong(self: Any, *arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
         found = original(self, *arguments, **named)
         return found | {name: change(found[name]) for name, change in changed.items()}
 
-    patch.setattr(family, "model_inputs", wrong)
+    patch.setattr(Family, "model_inputs", wrong)
 
 
 def positions_from_zero(loaded: LoadedModel, patch: Patch) -> None:
     """RoBERTa's positions begin at its padding id + 1."""
-    _inputs_changed(patch, Roberta, position_ids=lambda ids: (ids - 2).clamp(min=0))
+    _inputs_changed(patch, position_ids=lambda ids: (ids - 2).clamp(min=0))
 
 
 def padding_attended_to(loaded: LoadedModel, patch: Patch) -> None:
-    _inputs_changed(patch, Bert, attention_mask=torch.ones_like)
+    _inputs_changed(patch, attention_mask=torch.ones_like)
 
 
 def left_is_claimed(loaded: LoadedModel, patch: Patch) -> None:
-    patch.setattr(Bert, "padding_sides", ("left", "right"))
+    patch.setitem(vars(loaded.family), "padding_sides", ("left", "right"))
 
 
 def last_column_read(loaded: LoadedModel, patch: Patch) -> None:
@@ -72,7 +66,7 @@ def last_column_read(loaded: LoadedModel, patch: Patch) -> None:
 
 
 def embedding_never_called(loaded: LoadedModel, patch: Patch) -> None:
-    patch.setattr(T5, "word_embedding", lambda self, model: model.transformer.shared)
+    patch.setattr(Family, "word_embedding", lambda self, model: model.transformer.shared)
 
 
 def steps_instead_of_slopes(loaded: LoadedModel, patch: Patch) -> None:
@@ -83,7 +77,7 @@ def steps_instead_of_slopes(loaded: LoadedModel, patch: Patch) -> None:
 
 
 def weights_of_keys(loaded: LoadedModel, patch: Patch) -> None:
-    patch.setattr(Bert, "attention_weights", lambda self, output, site: output.attentions[site.layer].mT)
+    patch.setattr(Family, "attention_weights", lambda self, output, site: output.attentions[site.layer].mT)
 
 
 def last_column_summarised(loaded: LoadedModel, patch: Patch) -> None:
@@ -120,17 +114,19 @@ def padding_hidden_from_the_head(loaded: LoadedModel, patch: Patch) -> None:
 
 
 def no_final_norm(loaded: LoadedModel, patch: Patch) -> None:
-    patch.setattr(Decoder, "final_norm", lambda self, model, stack: None)
+    patch.setattr(Family, "final_module", lambda self, model, stack: None)
 
 
 def heads_in_another_order(loaded: LoadedModel, patch: Patch) -> None:
-    original = gates._gate
-    patch.setattr(gates, "_gate", lambda site, open_: original(site, open_.roll(1, dims=-1)))
+    original = gates.gate
+    patch.setattr(gates, "gate", lambda site, open_: original(site, open_.roll(1, dims=-1)))
 
 
 def columns_of_another_width(loaded: LoadedModel, patch: Patch) -> None:
     """Qwen3 states the width of its heads; hidden size by heads is another number."""
-    patch.setattr(Decoder, "head_size", Family.head_size)
+    patch.setattr(
+        Family, "head_size", lambda self, config: self.hidden_size(config) // self.num_heads(config)
+    )
 
 
 def residual_left_out(loaded: LoadedModel, patch: Patch) -> None:

@@ -114,6 +114,16 @@ def _predict(context, language, label):
     return other
 
 
+def test_nulls_are_seeded_by_the_study_and_the_dataset(world, monkeypatch):
+    from xlwh.steps.consistency import ccta_pairs as module
+
+    seeds, scored = [], module.scored
+    monkeypatch.setattr(module, "scored", lambda *given: seeds.append(given[-1]) or scored(*given))
+    context = world.upstream(world.context(), "a")
+    run(STEPS["ccta_pairs"], context, DE)
+    assert seeds == [f"{context.study.seed}\x1fnli"]
+
+
 def test_sub_tokens_as_units(world):
     context = world.upstream(world.context(consistency={"space": "space", "unit": "token", "draws": 2}), "a")
     run(STEPS["ccta_pairs"], context, DE)

@@ -161,7 +161,10 @@ def as_before():
 
     def change(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("alter table versions drop column digest")
+            for index in ("by_segment", "by_packing"):
+                connection.execute(f"drop index {index}")
+            for column in ("packed_from", "number", "segment", "digest"):
+                connection.execute(f"alter table versions drop column {column}")
             for table in ("about", "artefacts", "hidden", "scope"):
                 connection.execute(f"drop table {table}")
             connection.execute("pragma application_id = 0")

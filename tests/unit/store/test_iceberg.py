@@ -19,6 +19,7 @@ from pyiceberg.table.metadata import TableMetadataUtil
 
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, export_place, iceberg, schema
+from xlwh.store.compaction import compact
 from xlwh.store.files import remove
 from xlwh.store.iceberg import COMMIT, LEFT_OUT, export
 from xlwh.store.locks import FileLock
@@ -151,6 +152,28 @@ def test_every_table_is_read_by_pyiceberg_and_polars(warehouse, target, unchecke
         same(warehouse, target, name)
     assert sorted(warehouse.root.rglob("*")) == before
     assert not list(target.rglob("*.parquet"))
+
+
+def test_what_was_packed_is_copied_once_and_read(warehouse, target, frames):
+    def write(language: str, examples: int) -> None:
+        slot = Slot("predictions", ("m", language), "xnli")
+        warehouse.write({slot: frames.predictions(examples=examples, language=language)}, PRINT)
+
+    for language in "abcdefghij":
+        write(language, 2)
+    export(warehouse, str(target))
+    compact(warehouse)
+    write("b", 3)
+    [done] = export(warehouse, str(target))[1]
+    assert (done.files, done.added, done.removed) == (10, 10, 10)
+    same(warehouse, target, "predictions")
+    copies = {path: path.stat().st_mtime_ns for path in target.rglob("*.parquet")}
+    assert len(copies) == 9
+    write("c", 3)
+    [done] = export(warehouse, str(target))[1]
+    assert (done.files, done.added, done.removed) == (10, 1, 1)
+    same(warehouse, target, "predictions")
+    assert {path: path.stat().st_mtime_ns for path in target.rglob("*.parquet")} == copies
 
 
 def test_every_table_is_read_by_duckdb(warehouse, target, unchecked, request, tmp_path_factory):

@@ -34,7 +34,9 @@ def truth(manifest):
         found = history(connection, known["identity"], known["began_at"])
     for rows in found.rows.values():
         for row in rows:
-            row.pop("removed", None)
+            # These are found again on disk.
+            for name in ("removed", "segment", "number", "packed_from"):
+                row.pop(name, None)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from importlib.metadata import EntryPoint
 
@@ -11,6 +12,8 @@ import pytest
 from xlwh.errors import SqlError
 from xlwh.store import Warehouse, metrics
 from xlwh.store.connect import KEPT
+from xlwh.store.files import RESULTS
+from xlwh.store.objects import behind, root_of
 
 
 def surprise(warehouse):
@@ -185,3 +188,52 @@ def test_a_view_over_a_metric_is_kept_by_what_is_in_the_metric(warehouse, frames
         assert warehouse.scan("doubled").collect().rows() == [("m", 2 * examples)]
     # The metric came out the same.
     assert made.computed == 0
+
+
+def counting(warehouse):
+    """How many predictions there are."""
+    return warehouse.scan("predictions").select(n=pl.len())
+
+
+def test_results_reach_other_machines_with_what_is_said_of_them(url, node, frames, register, monkeypatch):
+    """Whatever machine computes some at the same time: each shows what the last commit has, and no other."""
+    Warehouse(url).write({frames.PREDICTIONS: frames.predictions(examples=3)}, "one")
+    genuine = Warehouse._keep_up
+
+    def late(warehouse, kind, artefacts):
+        monkeypatch.setattr(Warehouse, "_keep_up", genuine)
+        node("two")
+        register(counting=counting)
+        Warehouse(url).compute_metrics()
+        # Looked at by somebody else on the first machine.
+        node("one")
+        Warehouse(url).sources()
+        genuine(warehouse, kind, artefacts)
+
+    register(surprise=surprise)
+    monkeypatch.setattr(Warehouse, "_keep_up", late)
+    Warehouse(url).compute_metrics()
+    for name in ("one", "two", "three"):
+        node(name)
+        assert set(Warehouse(url).manifest.artefacts()) == {("metric", "surprise")}
+        [view] = Warehouse(url).sources().more.values()
+        assert (view.name, view.description) == ("surprise", "Mean probability of the predicted label.")
+        assert Warehouse(url).scan("surprise").collect()["n"].to_list() == [3]
+    there = {each.key.partition("-")[0] for each in behind(root_of(url)).bucket.listing("metrics")}
+    assert there == {"metrics/counting", "metrics/surprise"}
+
+
+def test_results_of_an_earlier_version_are_told_by_its_object(url, node, frames, register, monkeypatch):
+    Warehouse(url).write({frames.PREDICTIONS: frames.predictions(examples=3)}, "one")
+    register(surprise=surprise)
+    plain = pl.DataFrame.write_parquet
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", lambda frame, target, **_: plain(frame, target))
+        Warehouse(url).compute_metrics()
+    root = root_of(url)
+    [file] = (root / "metrics").glob("*.parquet")
+    told = {"file": file.name, "function": "p:f", "description": "How odd."}
+    for said, description in (({"surprise": told}, "How odd."), ([1], ""), ({"surprise": 1}, "")):
+        behind(root).bucket.put(RESULTS, json.dumps(said).encode())
+        [view] = Warehouse(url).sources().more.values()
+        assert view.description == description

@@ -19,7 +19,6 @@ import pytest
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store import Slot, Warehouse, fingerprint, schema
-from xlwh.store import recover as recovering
 from xlwh.store.artefacts import Artefact
 from xlwh.store.checkpoints import CHECKPOINT, CHECKPOINT_FILES, checkpoint, files_text
 from xlwh.store.identity import slot_of
@@ -120,7 +119,7 @@ def test_the_files_alone_bring_back_what_is_current(stored, open_warehouse):
 
 
 def test_a_file_that_ends_the_process_that_decodes_it_is_told_and_the_others_are_placed(stored, monkeypatch):
-    monkeypatch.setattr(recovering, "identified", aborting.identified)
+    monkeypatch.setattr("xlwh.store.shelf.identified", aborting.identified)
     lose(stored.root)
     found = recover(stored.root)
     assert found.from_files == 3

@@ -300,6 +300,17 @@ def test_a_forged_checkpoint_of_before_is_found_by_its_weights(here, there):
     assert "other weights than its row says" in taken.refused[0].reason
 
 
+def test_a_model_with_the_weights_of_another_has_no_checkpoint_to_be_taken(here, there):
+    warehouse = Warehouse(there)
+    row = models_row(there / WEIGHTS).with_columns(model=pl.lit("twin"), weights_of=pl.lit("m"))
+    twin = Slot("models", ("twin",))
+    warehouse.write({twin: row}, MARK)
+    taken = take(here, there, ["models"])
+    assert (taken.refused, [entry.slot for entry in taken.entries]) == ([], [ROW, twin])
+    assert [each.name for each in taken.artefacts] == ["m"]
+    assert_sound(here)
+
+
 @dataclass(frozen=True)
 class There:
     """What a hostile case changes."""

@@ -248,6 +248,7 @@ PLANTED = [
     P("models.*.path", "a part of a download", 'path = "named"', do=_cut_short("named/model.safetensors")),
     P("models.*.path", "no adapter", 'path = "named"', do=lambda folder: (folder / "named/config.json").write_text('{"model_type": "gpt9"}')),
     P("models.*.path", "no tokenizer files", 'path = "named"', do=lambda folder: [file.unlink() for file in (folder / "named").iterdir() if file.name not in ("config.json", "model.safetensors")]),
+    P("models.*.adapter", "which `adapter` names", 'adapter = "lora"', ('path = "named"', 'path = "named"\nadapter = "lora"')),
     P("models.*.labels", "3 labels (a, b, c), the checkpoint has 2 classes", "labels = ", ('path = "named"', 'path = "named"\nlabels = ["a", "b", "c"]'), _headed()),
     P("models.*.labels", "`a` twice", "labels = ", ('path = "named"', 'path = "named"\nlabels = ["a", "a"]'), _headed()),
     P("models.*.labels", "does not say which class is which", "[models.named]", do=_headed(id2label={"0": "a", "2": "b"})),

@@ -158,7 +158,7 @@ def _vectors(
     known = vectors((own if own.height else frame).select("word", "vector"))
     rows = dict(known.rows.select("unit", "row").iter_rows())
     places = np.array([rows.get(word, -1) for word in words], dtype=np.int64)
-    return known.matrix[places].astype(np.float64), places >= 0
+    return known.matrix[places], places >= 0
 
 
 def listed(

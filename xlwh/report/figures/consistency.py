@@ -238,7 +238,9 @@ def _correlation(rows: pl.DataFrame, measure: str, model: str) -> str:
     if found.height != 1:
         return ""
     r = found.row(0, named=True)
-    return f"Pearson {interval(r['pearson'], r['pearson_low'], r['pearson_high'], 2)}, n = {r['n']}"
+    if r["pearson"] is None:
+        return ""
+    return f"Pearson {interval(r['pearson'], r['pearson_low'], r['pearson_high'], 2)}, {r['languages']} languages"
 
 
 def correlations(frames: Frames, chosen: Selection) -> Drawn | Missing:
@@ -271,8 +273,18 @@ def correlations(frames: Frames, chosen: Selection) -> Drawn | Missing:
                 width=560,
             )
         )
-    shown = ["scope", "model", "source_language", "method", "measure", "n", *_with_interval(kind)]
-    note = "Over target languages without the self pair, with 95 % intervals; few languages make them wide."
+    shown = [
+        "scope",
+        "model",
+        "source_language",
+        "method",
+        "measure",
+        "n",
+        "languages",
+        *_with_interval(kind),
+        "p",
+    ]
+    note = "Over target languages without the self pair, within models, with 95 % intervals from ten languages on; p is of Spearman's rho, by permuting languages."
     return Drawn(above(legend(named(methods)), grid(panels, columns=1)), rows.select(shown), note)
 
 

@@ -117,11 +117,12 @@ def against(frames: Frames, chosen: Selection) -> Drawn | Missing:
     told = ""
     if found.height == 1:
         r = found.row(0, named=True)
-        told = f"Spearman {interval(r['spearman'], r['spearman_low'], r['spearman_high'], 2)}, n = {r['n']}"
+        if r["spearman"] is not None:
+            told = f"Spearman {interval(r['spearman'], r['spearman_low'], r['spearman_high'], 2)}, {r['languages']} languages"
     chart = scatter(
         points, names=models, x_title=chosen["x"], y_title=chosen["y"], note=told, width=620, height=400
     )
-    note = "One point per model and pair of languages. Pairs share languages, so they are less independent than their number."
+    note = "One point per model and pair of languages. The correlation is within models; its interval takes languages as independent, not pairs."
     return Drawn(above(legend(named(models)), chart), rows.select(list(dict.fromkeys([*_KEYS, x, y]))), note)
 
 
@@ -155,7 +156,7 @@ def correlations(frames: Frames, chosen: Selection) -> Drawn | Missing:
         diverging=True,
         cell=(42.0, 26.0),
     )
-    shown = ["metric_a", "metric_b", "n", kind, f"{kind}_low", f"{kind}_high", "p", "holm_p"]
+    shown = ["metric_a", "metric_b", "n", "languages", kind, f"{kind}_low", f"{kind}_high", "p", "holm_p"]
     significant = rows.filter(pl.col("holm_p") < 0.05).height
     note = f"{significant} of {rows.height} correlations keep p < 0.05 after Holm's correction; n is the pairs of languages that have both."
     return Drawn(above(scale(-1, 1, True, title=chosen["kind"]), chart), rows.select(c for c in shown if c in rows.columns), note)  # fmt: skip

@@ -28,7 +28,7 @@ class _Params:
     radius: float
     max_examples: int = which()
     seed: int = which()
-    batch_tokens: int = cut()
+    batch_tokens: int | None = cut()
 
 
 class _Probes(Pieced):
@@ -89,7 +89,9 @@ class _Probes(Pieced):
 
     def make(self, work: Work, jobs: Sequence[Job], pieces: pl.DataFrame) -> Iterator[Sequence[Frames]]:
         """Rows of `attribution_probes`."""
+        from xlwh.attribution.base import CPU_BATCH_TOKENS
         from xlwh.attribution.probes import probe_rows
+        from xlwh.models.fitting import batch_tokens_for
 
         first, params = jobs[0], jobs[0].params
         loaded = work.load(first, "attributions")
@@ -102,7 +104,7 @@ class _Probes(Pieced):
             parameters,
             params.draws,
             params.radius,
-            params.batch_tokens,
+            batch_tokens_for(loaded, CPU_BATCH_TOKENS, params.batch_tokens, gradients=True),
         )
         yield [{"attribution_probes": rows[job.name]} for job in jobs]
 

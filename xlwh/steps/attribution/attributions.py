@@ -12,9 +12,11 @@ from typing import ClassVar
 
 import polars as pl
 
+from xlwh.attribution.base import CPU_BATCH_TOKENS
 from xlwh.attribution.methods import Described
 from xlwh.attribution.rows import attribution_rows, convergence, with_tolerance
 from xlwh.attribution.targets import Choice, targets_of
+from xlwh.models.fitting import batch_tokens_for
 from xlwh.selftest import capability_of
 from xlwh.steps.attribution.explained import (
     EXPLAINED,
@@ -38,7 +40,7 @@ class _Params:
     task: str
     choice: Choice = which()
     tolerance: float | None = which()
-    batch_tokens: int = cut()
+    batch_tokens: int | None = cut()
 
 
 class _Attributions(Pieced):
@@ -97,7 +99,8 @@ class _Attributions(Pieced):
         explained = placed(work, first, loaded, pieces)
         parameters = {job.name: job.params.method.parameters for job in jobs}
         described = {name: each.model_dump(mode="json") for name, each in parameters.items()}
-        run, batch_tokens = first.tools(list(parameters)), first.params.batch_tokens
+        run = first.tools(list(parameters))
+        batch_tokens = batch_tokens_for(loaded, CPU_BATCH_TOKENS, first.params.batch_tokens, gradients=True)
         results = run(loaded, explained.encoded, explained.items, parameters, batch_tokens)
         while finished := list(islice(results, self.checkpoint)):
             yield [

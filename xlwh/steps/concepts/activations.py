@@ -32,7 +32,7 @@ class _Params:
     aggregation: Any
     policy: Policy
     segmenter: str
-    batch_tokens: int = cut()
+    batch_tokens: int | None = cut()
 
 
 class _Activations(Pieced):

@@ -51,7 +51,7 @@ class _Params:
 
 
 class _CctaPairs(Pieced):
-    version = "2"
+    version = "3"
     libraries = ("POT",)
     piece = ("source_language", "example_id", "target")
     at_once = 10_000

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import polars as pl
 
@@ -20,6 +19,7 @@ from xlwh.steps.models.evaluated import CLASSIFICATION, QUESTION_ANSWERING, eval
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot
+from xlwh.store.reading import StoredFile, scan
 from xlwh.study import Study
 
 PAIRED = (*CLASSIFICATION, QUESTION_ANSWERING, None)
@@ -111,7 +111,7 @@ def reason_not_covered(study: Study, language: str, model: str) -> str | None:
     return None
 
 
-def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[Path, ...]:
+def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[StoredFile, ...]:
     """Files of the words of every model of the study, as far as they are there and up to date; these `tokens` too."""
     study, language = partition.study, partition.language
     others = (
@@ -121,14 +121,14 @@ def _seen(partition: Partition, tokens: Iterable[Entry]) -> tuple[Path, ...]:
     )
     files = {partition.file(entry) for entry in (*tokens, *others) if entry is not None}
     # In an order of their own: then the words of a language are hashed once for all models.
-    return tuple(sorted(files))
+    return tuple(sorted(files, key=lambda each: each.file))
 
 
 @lru_cache(maxsize=4096)
-def _hash_of_words(files: tuple[Path, ...]) -> str:
+def _hash_of_words(files: tuple[StoredFile, ...]) -> str:
     """Hash of the distinct words of some files of `tokens`: files of a warehouse never change."""
     return hashlib.blake2b("\n".join(vocabulary(_scan(files))).encode(), digest_size=16).hexdigest()
 
 
-def _scan(files: tuple[Path, ...]) -> pl.LazyFrame:
-    return pl.scan_parquet(list(files), hive_partitioning=False, glob=False)
+def _scan(files: tuple[StoredFile, ...]) -> pl.LazyFrame:
+    return scan(files[0].root, (each.entry for each in files))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import polars as pl
 
 from xlwh import corpora
 from xlwh.errors import StoreError, StudyError
 from xlwh.steps.job import Frames, Job, recipe_of
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
-from xlwh.store import Entry, Slot, fingerprint
+from xlwh.store import Slot, fingerprint
+from xlwh.store.reading import StoredFile
 
 CONTENT_VERSION = 2
 """In place of the contract's version in `content`: a new column of `examples` is no other content."""
@@ -55,19 +53,19 @@ class _Examples(Whole):
 STEP = _Examples()
 
 
-def content(file: Path, entry: Entry) -> str:
+def content(file: StoredFile) -> str:
     """What the rows of a `file` of `examples` were read from, and how: 32 hex digits.
 
     It outlasts other fingerprints: what is trained on the rows is named by it. A file without a recipe was written
     under this very number.
     """
     try:
-        made = recipe_of(pl.read_parquet_metadata(file))
+        made = recipe_of(file.metadata())
         if made is None:
-            return entry.fingerprint
+            return file.entry.fingerprint
         options = made.params["options"]
         return fingerprint("examples", made.version, options, made.files, contract_version=CONTENT_VERSION)
     except (ValueError, KeyError) as error:
         raise StoreError(
-            f"{entry.file} of {entry.slot} does not say what it was made from ({error!r}). Run: xlwh repair"
+            f"{file.file} of {file.entry.slot} does not say what it was made from ({error!r}). Run: xlwh repair"
         ) from None

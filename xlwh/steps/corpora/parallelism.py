@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
-from pathlib import Path
-
-import polars as pl
 
 from xlwh import corpora
 from xlwh.corpora.parallelism import FAULTS, Compared, refuse_faults, refuse_joining, verdicts
@@ -23,6 +20,7 @@ from xlwh.steps.plan import command
 from xlwh.steps.planning import NotApplicable, Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Slot
+from xlwh.store.reading import StoredFile
 
 
 class _Parallelism(Whole):
@@ -116,8 +114,8 @@ def not_parallel(partition: Partition, dataset: str, languages: Iterable[str]) -
 
 
 @lru_cache(maxsize=4096)
-def _verdicts(file: Path) -> tuple[frozenset[str], tuple[Mapping[str, object], ...]]:
+def _verdicts(file: StoredFile) -> tuple[frozenset[str], tuple[Mapping[str, object], ...]]:
     """The languages that were compared, and the rows that are refused. A file of the warehouse never changes."""
-    rows = pl.scan_parquet(file, hive_partitioning=False, glob=False).collect()
+    rows = file.scan().collect()
     compared = frozenset[str]((*rows["source_language"], *rows["target_language"]))
     return compared, tuple(rows.filter("is_refused").iter_rows(named=True))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -22,6 +21,7 @@ from xlwh.steps.job import Frames, Job, cut, options_of
 from xlwh.steps.planning import Partition
 from xlwh.steps.work import Whole, Work
 from xlwh.store import Entry, Slot, schema
+from xlwh.store.reading import StoredFile
 from xlwh.study import Inputs, Sampler
 
 _ROWS, _UNDECIDED = EVALUATED_ROWS, "xlwh.undecided_players"
@@ -101,7 +101,7 @@ class _HeadSamples(Whole):
             work.kept[what] = Rounds(engine, params.sampler, params.seed or 0, examples)
         rounds: Rounds = work.kept[what]
         for file in work.files(job, "head_samples")[rounds.observed :]:
-            rounds.observe_rows(pl.read_parquet(file, glob=False))
+            rounds.observe_rows(file.scan().collect())
         marginals = rounds.draw(params.round, params.done, partial(work.progress, what))
         work.provenance = {_ROWS: str(marginals.rows), _UNDECIDED: str(rounds.undecided)}
         work.tell(f"{job.name}: evaluated rows", params.done + marginals.rows)
@@ -149,7 +149,7 @@ def _rounds(partition: Partition, sampler: Job) -> Iterator[Job]:
 
 
 @lru_cache(maxsize=4096)
-def _told(file: Path) -> tuple[int, int]:
+def _told(file: StoredFile) -> tuple[int, int]:
     """Evaluated rows of a round and the players undecided after it. A file of the warehouse never changes."""
-    told = pl.read_parquet_metadata(file)
+    told = file.metadata()
     return int(told[_ROWS]), int(told[_UNDECIDED])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-
-import polars as pl
 
 from xlwh.steps.corpora.parallelism import refuse_differing
 from xlwh.steps.planning import Partition
 from xlwh.store import Entry, Slot
+from xlwh.store.reading import StoredFile
 from xlwh.study.leaks import numbered_alike
 
 CLASSIFICATION = ("sequence_classification", "sentence_pair")
@@ -60,7 +58,7 @@ def evaluated(partition: Partition, model: str | None = None, language: str | No
 
 
 @lru_cache(maxsize=4096)
-def _task(file: Path) -> str | None:
+def _task(file: StoredFile) -> str | None:
     """A file of the warehouse never changes."""
-    first = pl.scan_parquet(file, hive_partitioning=False, glob=False).select("task").head(1).collect()
+    first = file.scan().select("task").head(1).collect()
     return first.item() if first.height else None

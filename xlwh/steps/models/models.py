@@ -108,7 +108,7 @@ def _trained(partition: Partition, recipe: Finetune) -> Job:
     dev = dev_languages(name, recipe, study.dataset_languages(dev_dataset))
     reads = _examples(partition, recipe.dataset, recipe.languages) + _examples(partition, dev_dataset, dev)
     base = partition.pin(recipe.base).identity
-    contents = [content(partition.file(entry), entry) for entry in reads]
+    contents = [content(partition.file(entry)) for entry in reads]
     training = Training.of(study.models[name], dev, study.models[recipe.base].attention, base, contents)
     reads = list(dict.fromkeys(reads))
     return _job(partition, "finetuned", recipe.base, making=training, reads=tuple(reads), files=base)
@@ -124,7 +124,7 @@ def _begun(partition: Partition, scratch: Scratch) -> Job:
         languages = scratch.languages or partition.study.dataset_languages(source)
         reads = _examples(partition, source, languages)
         inputs, made_from = (
-            [content(partition.file(entry), entry) for entry in reads],
+            [content(partition.file(entry)) for entry in reads],
             {"reads": tuple(reads)},
         )
     return _job(partition, "scratch", source, making=Beginning.of(scratch, inputs), **made_from)
