@@ -1,7 +1,7 @@
 """Hosts of the tests' own: namespaces on one bridge, which know each other by name.
 
-Each has what software tells machines apart by: an address, a name, `/etc/machine-id`, a boot of its own and process numbers of
-its own. The file system is the same, and the processes are this machine's.
+Each has an address, a name and `/etc/machine-id`; where that is asked for, a boot and process numbers of its own too, as
+software tells machines apart by. The file system is the same, and the processes are this machine's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def why_not() -> str | None:
 class Hosts:
     """Named hosts, each with an address of its own; nothing outside this machine can be reached from them."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], booted: bool = False) -> None:
+        """With `booted` a host has a boot and process numbers of its own; what runs on one then cannot start anything on another."""
         self._tag = secrets.token_hex(3)
         subnet = f"10.{100 + secrets.randbelow(100)}.{secrets.randbelow(250)}"
         self.address = {name: f"{subnet}.{number}" for number, name in enumerate(names, start=2)}
@@ -76,7 +77,8 @@ class Hosts:
             _ip("-n", here, "addr", "add", f"{address}/24", "dev", "eth0")
             _ip("-n", here, "link", "set", "eth0", "up")
             _ip("-n", here, "link", "set", "lo", "up")
-            self._boot(name)
+            if booted:
+                self._boot(name)
 
     def _namespace(self, name: str) -> str:
         return f"x{self._tag}-{name}"
@@ -99,19 +101,12 @@ class Hosts:
         self._own[name] = [made.pid, *children(made.pid)]
 
     def on(self, name: str, command: Sequence[str]) -> list[str]:
-        """The command line that runs a command on a host, in the folder that it is called in."""
-        return [
-            "nsenter",
-            "--target",
-            str(self._own[name][1]),
-            "--net",
-            "--uts",
-            "--pid",
-            "--mount",
-            "--wd=.",
-            "--",
-            *command,
-        ]
+        """The command line that runs a command on a host, in the folder that it is called in, under the host's name."""
+        if name not in self._own:
+            named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name]
+            return ["ip", "netns", "exec", self._namespace(name), *named, *command]
+        target = ["--target", str(self._own[name][1]), "--net", "--uts", "--pid", "--mount", "--wd=."]
+        return ["nsenter", *target, "--", *command]
 
     def run(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], timeout: float = 600
@@ -196,16 +191,16 @@ class Hosts:
 
     def close(self) -> None:
         """End what runs on the hosts, and remove them."""
-        deadline = time.monotonic() + 20
-        for name in self.address:
-            for process in self._running(name):
-                _signal(process, signal.SIGTERM)
-        while any(map(self._running, self.address)) and time.monotonic() < deadline:
-            for process in self._processes:
-                process.poll()
-            time.sleep(0.2)
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + 20
+            for name in self.address:
+                for process in self._running(name):
+                    _signal(process, how)
+            while any(map(self._running, self.address)) and time.monotonic() < deadline:
+                for process in self._processes:
+                    process.poll()
+                time.sleep(0.2)
         for booted in self._booted.values():
-            # With it ends whatever is left on its host.
             booted.kill()
             booted.wait(timeout=60)
         for process in self._processes:
@@ -221,7 +216,7 @@ class Hosts:
         found = subprocess.run(
             ["ip", "netns", "pids", self._namespace(name)], capture_output=True, text=True, check=False
         )
-        return [number for number in map(int, found.stdout.split()) if number not in self._own[name]]
+        return [number for number in map(int, found.stdout.split()) if number not in self._own.get(name, ())]
 
 
 def _ends_with_its_parent() -> None:

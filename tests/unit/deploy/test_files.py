@@ -133,6 +133,14 @@ def test_slurm_reads_every_option(script):
         assert re.fullmatch(r"#SBATCH --[a-z-]+(=[A-Za-z0-9:%@_.-]+)?", line), line
 
 
+@pytest.mark.parametrize("script", BATCH, ids=lambda path: path.name)
+def test_pipes_are_read_to_their_end(script):
+    text = script.read_text(encoding="utf-8")
+    assert "pipefail" in text
+    # What writes to one that has ended dies, and with `pipefail` so does the job: with many nodes, or on a slow machine.
+    assert not re.findall(r"\|\s*(?:head\b|grep -\w*q|sed \S*q|awk '[^']*\bexit\b).*", text)
+
+
 def test_no_file_holds_a_secret():
     secret = re.compile(r"(?i)(password|secret|token)")
     for path in YAML:
