@@ -9,7 +9,7 @@
 -- column a: The first number.
 -- column b: The second one.
 -- column converged_share: Share of the attributions behind them that converged; NULL where there are none.
--- column num_unconverged: Attributions behind them that did not; NULL for metric_correlations.
+-- column num_unconverged: Attributions behind them that did not: left out of strict, kept in the other variants; NULL for metric_correlations.
 with
 measured as (
     from (

@@ -14,7 +14,7 @@
 -- column permutations: Orders of the languages that p is over: all of up to seven languages, else 1999 random ones; NULL where no two languages can change places.
 -- column p: Two-sided p-value of spearman, never 0; NULL for fewer than four languages, without permutations, and with pairs of a language with itself.
 -- column converged_share: Mean over the pairs of the share of attributions that converged; NULL where there are none.
--- column num_unconverged: Attributions behind them that did not converge; NULL where that is not told.
+-- column num_unconverged: Attributions behind them that did not converge: left out of strict, kept in the other variants; NULL where that is not told.
 with
 -- Models that were made alike but for the language count as one row of languages: so languages can change places also
 -- where each model has a source language of its own. `shelf` numbers the models of one source language.

@@ -36,7 +36,7 @@ FAULT = re.compile("Traceback|^Error", re.MULTILINE)
 WALKED = {
     *("demo", "manifest", "materialize", "plan", "sql", "tables", "describe", "report", "explore", "ui"),
     *("concept show", "concept near", "concept cloud", "concept export"),
-    *("check", "repair", "gc", "catalogue", "take", "drop", "rename", "recover", "export"),
+    *("check", "repair", "gc", "catalogue", "take", "drop", "rename", "compact", "recover", "export"),
 }
 """Commands that are run at a URL."""
 NO_WAREHOUSE = {
@@ -207,6 +207,7 @@ def test_every_command_at_a_url(walk, postgres):
     objects.remove([lost])
     assert lost in walk.run("repair", "--dry-run", "predictions")
     walk.run("repair", "predictions", "--workers", "in_process")
+    assert "Packed" in walk.run("compact")
     walk.run("gc", "--grace", "0s")
     expected = walk.run("sql", "select model, language, count(*) from predictions group by all order by all")
 

@@ -30,7 +30,7 @@ SMALL_BYTES = 16_000_000
 """Files that are larger stay as they are: reading one by one of them costs nothing to speak of."""
 SEGMENT_BYTES = 256_000_000
 """Of packed files in a segment. It is whole in memory nowhere, and what a machine brings from an object store at a time."""
-SEGMENT_FILES = 8192
+SEGMENT_FILES = 2048
 """In a segment, however small: whoever reads it reads what its footer says of each."""
 FEWEST = 8
 """Files, or small segments, of a table from which on packing is worth it."""
