@@ -20,6 +20,7 @@ from xlwh.cli import main
 from xlwh.errors import HeldError, StoreError
 from xlwh.store import Slot, Warehouse, bucket
 from xlwh.store import objects as module
+from xlwh.store.compaction import compact
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import ConflictError
 from xlwh.store.move import to_postgres, to_sqlite
@@ -364,6 +365,38 @@ def test_a_manifest_that_is_lost_with_its_server_is_made_from_the_objects(filled
     assert {entry.slot: entry.fingerprint for entry in Warehouse(filled).entries()} == expected
     node("four")
     assert not faults(Warehouse(filled))
+
+
+def test_segments_are_read_and_recovered_by_other_machines(url, frames, node, postgres):
+    warehouse = Warehouse(url)
+    slots = [Slot("token_attributions", ("m", f"l{number}"), "nli.lig") for number in range(10)]
+    for slot in slots:
+        warehouse.write({slot: rows(frames, slot)}, PRINT)
+    expected = warehouse.scan("token_attributions").collect().rows()
+    [segment] = compact(warehouse).segments
+    warehouse.gc(timedelta(0))
+    there = [key for key in keys(url) if key.startswith("tables/")]
+    assert there == [segment.file]
+    assert warehouse.is_fresh(slots[3], PRINT)
+    for machine in ("two", "three"):
+        node(machine)
+        other = Warehouse(url)
+        assert other.scan("token_attributions").collect().rows() == expected
+        assert other.scan("token_attributions", language="l4").collect().rows() == expected[24:30]
+        with closing(other.connect()) as connection:
+            assert connection.sql("select count(*) from files.token_attributions").fetchall() == [(60,)]
+        assert not faults(other)
+        if machine == "two":
+            objects_of(url).remove(["manifest.toml"])
+            to_postgres(root_of(url), Address(postgres.url(), f"xlwh_{secrets.token_hex(6)}"))
+            assert recover(root_of(url)).from_files == 10
+    other.write({slots[0]: rows(frames, slots[0], examples=5)}, "1" * 32)
+    with closing(other.connect()) as connection:
+        assert connection.sql("select count(*) from files.token_attributions").fetchall() == [(69,)]
+    objects_of(url).bucket.remove([segment.file])
+    objects_of(url).forget_listing()
+    node("four")
+    assert {found.slot for found in faults(Warehouse(url)) if found.slot is not None} == set(slots[1:])
 
 
 def test_a_manifest_of_such_a_warehouse_is_in_a_database_only(url, node):
