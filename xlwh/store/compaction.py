@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from xlwh.errors import StoreError
 from xlwh.store.claims import COMPACT
 from xlwh.store.reading import content
-from xlwh.store.segments import Segment, Source, UnfitError, count_in, write_segment
+from xlwh.store.segments import Original, Segment, UnfitError, count_in, write_segment
 from xlwh.store.slots import Entry, contract
 from xlwh.tables import TABLES
 
@@ -148,7 +148,7 @@ def _pack(
     by_file, number = {entry.file: entry for entry in batch}, 0
     root = Path(warehouse.root)
 
-    def read(source: Source) -> bytes:
+    def read(source: Original) -> bytes:
         nonlocal number
         told(number)
         number += 1
@@ -157,10 +157,10 @@ def _pack(
         except (OSError, StoreError) as error:
             raise UnfitError(f"{source.file} cannot be read: {error}") from None
 
-    def unfit(source: Source, error: UnfitError) -> None:
+    def unfit(source: Original, error: UnfitError) -> None:
         done.left[source.file] = str(error)
 
-    sources = [Source(entry.file, entry.size_bytes, entry.digest or "", entry.rows) for entry in batch]
+    sources = [Original(entry.file, entry.size_bytes, entry.digest or "", entry.rows) for entry in batch]
     table = next(iter(batch)).slot.table
     segment = write_segment(root, table, sources, read, unfit)
     if segment is not None:

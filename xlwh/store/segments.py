@@ -10,7 +10,7 @@ the manifest knows of it:
 The index (JSON, compressed) says of each file where its pages and its footer are. The locator has a fixed length and says
 where the index is, and what its bytes are.
 
-Source: Apache Parquet's format, https://github.com/apache/parquet-format.
+Original: Apache Parquet's format, https://github.com/apache/parquet-format.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _NAME = re.compile(f"tables/[a-z_]+/{FOLDER}/([0-9a-f]{{{_DIGITS}}})-([1-9][0-9]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Original:
     """A file that is to be packed."""
 
     file: str
@@ -143,9 +143,9 @@ def _named(segment: str) -> re.Match[str]:
 def write_segment(
     root: Path,
     table: str,
-    sources: Sequence[Source],
-    content: Callable[[Source], bytes],
-    unfit: Callable[[Source, UnfitError], None],
+    sources: Sequence[Original],
+    content: Callable[[Original], bytes],
+    unfit: Callable[[Original, UnfitError], None],
 ) -> Segment | None:
     """Pack files of one table, which are of its present contract, into a new segment of the warehouse at `root`.
 
@@ -313,7 +313,7 @@ def _moved(chunk: Value, by: int, keeps_statistics: bool) -> Value:
 class _Small:
     """A file that is to be packed, taken apart."""
 
-    def __init__(self, source: Source, content: bytes, template: _Template) -> None:
+    def __init__(self, source: Original, content: bytes, template: _Template) -> None:
         if len(content) != source.size_bytes or hashlib.sha256(content).hexdigest() != source.digest:
             raise UnfitError(f"{source.file} has other bytes than were written. Run: xlwh repair")
         try:

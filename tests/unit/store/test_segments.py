@@ -17,7 +17,7 @@ from xlwh.store.compact_thrift import parsed_struct
 from xlwh.store.parquet import write_parquet
 from xlwh.store.segments import (
     COLUMN,
-    Source,
+    Original,
     bytes_of,
     count_in,
     has_digest,
@@ -67,7 +67,7 @@ def packed(root: Path, table: str, sizes: list[int], row_group_rows: int = 1 << 
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         written = write_parquet(frame(table, rows, number), root / file, {"n": str(number)}, row_group_rows)
         contents[file] = (root / file).read_bytes()
-        sources.append(Source(file, written.size_bytes, written.digest, rows))
+        sources.append(Original(file, written.size_bytes, written.digest, rows))
     segment = write_segment(
         root, table, sources, lambda source: contents[source.file], lambda *told: unfit.append(told)
     )
@@ -129,7 +129,7 @@ def test_what_is_damaged_or_of_another_layout_stays_out(tmp_path):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         written = write_parquet(frame(table, 4, number), tmp_path / file, {})
         contents[file] = (tmp_path / file).read_bytes()
-        sources.append(Source(file, written.size_bytes, written.digest, 5 if number == 3 else 4))
+        sources.append(Original(file, written.size_bytes, written.digest, 5 if number == 3 else 4))
     first = sources[0].file
     contents[first] = contents[first][:40] + b"?" + contents[first][41:]
     unfit = {}
