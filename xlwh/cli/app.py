@@ -22,6 +22,7 @@ _WHOLE = "Stopped. What it changes is changed as a whole or not at all: `xlwh ta
 _STOPPED = {
     **dict.fromkeys(("materialize", "demo", "fetch", "catalogue", "take"), STOPPED),
     **dict.fromkeys(("drop", "rename", "manifest"), _WHOLE),
+    "compact": "Stopped. What was packed is; the same command packs the rest.",
     "gc": "Stopped. What was removed stays removed; the same command removes the rest.",
     "report": "Stopped. Files that it said it wrote are whole; the others were not written.",
     "pin": "Stopped. The study is as it was.",

@@ -41,6 +41,7 @@ COMMANDS = [
     "readers",
     "drop",
     "rename",
+    "compact",
     "recover",
     "manifest",
     "export",
