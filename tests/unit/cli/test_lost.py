@@ -111,7 +111,7 @@ DAMAGES = {
         "create unique index one_current on versions (slot_table, keys, part) where valid_to is null",
     ),
     "a column less": _sql("alter table versions drop column removed"),
-    "a column renamed": _sql("alter table versions rename column rows to number"),
+    "a column renamed": _sql("alter table versions rename column rows to lines"),
 }  # fmt: skip
 
 FOUND_WHEN_READ = {
