@@ -107,10 +107,9 @@ def contract(warehouse: Warehouse, table: str) -> Verdict:
         if is_lost(warehouse.root, entry):
             faults.append((str(entry.slot), "the file is missing"))
             continue
-        file = source(warehouse.root, entry)
-        footer = pq.read_metadata(file)
+        footer = pq.read_metadata(source(warehouse.root, entry))
         told = footer.metadata or {}
-        if pl.scan_parquet(file, hive_partitioning=False, glob=False).collect_schema() != wanted:
+        if scan(warehouse.root, [entry]).collect_schema() != wanted:
             faults.append((str(entry.slot), "columns or types differ from the contract"))
         elif told.get(b"xlwh.version", b"").decode() != str(TABLES[table].version):
             faults.append((str(entry.slot), "written under another version of the contract"))

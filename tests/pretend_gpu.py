@@ -223,7 +223,8 @@ class _State:
                 outermost = (name, frame.f_lineno)
                 if innermost is None and "/torch/" not in name:
                     innermost = (self._short(name), frame.f_lineno)
-                if name.startswith(self._root):
+                # An environment may lie inside the checkout.
+                if name.startswith(self._root) and "site-packages" not in name:
                     own = (self._short(name), frame.f_lineno)
                     break
             frame = frame.f_back  # type: ignore[assignment]

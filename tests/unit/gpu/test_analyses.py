@@ -85,6 +85,7 @@ def test_no_module_that_computes_on_the_device_is_left_out(world_of: Callable[..
         for family, head, names in (
             ("xlm-roberta", "ForSequenceClassification", ANALYSES["ForSequenceClassification"]),
             ("bert", "ForSequenceClassification", ("predictions",)),
+            ("llama", "ForSequenceClassification", ("heads",)),
             ("mt5", "ForConditionalGeneration", ("predictions",)),
         ):
             for name in names:

@@ -355,6 +355,7 @@ UNTRIED = {
     "data_root": "where relative paths begin; what the files hold counts",
     "datasets.*.hub": "needs the hub",
     "datasets.*.revision": "needs the hub",
+    "models.*.adapter": "part of the weights' hash, as tests/unit/models/test_adapters.py shows",
     "models.*.hub": "needs the hub",
     "models.*.revision": "needs the hub",
     "spaces.*.kind": "another kind has other settings: consistency.space stands for it",

@@ -210,7 +210,7 @@ def test_two_processes_bring_an_earlier_version_up_to_date(opened, tmp_path, mon
             open_manifest(tmp_path)
         patched.setattr(manifest_postgres, "MIGRATIONS", later)
         assert open_manifest(tmp_path).head() == 1
-    with pytest.raises(StoreError, match=r"a later version of xlwh made it \(schema 2, this one knows 1\)"):
+    with pytest.raises(StoreError, match=r"a later version of xlwh made it \(schema 3, this one knows 2\)"):
         open_manifest(tmp_path)
 
 

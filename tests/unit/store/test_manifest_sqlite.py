@@ -126,7 +126,7 @@ def test_changes_are_found_by_indexes(manifest):
 
     manifest._open = opened
     manifest.changes(1)
-    assert len(seen) == 4
+    assert len(seen) == 5
     assert scanned == []
 
 
