@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from xlwh.store import Entry
 from xlwh.store.identity import identified as really
 
 
-def identified(root: Path, file: str, now: datetime) -> Entry:
+def identified(root: Path, file: str, now: datetime, *place: Any) -> Entry:
     if "language=de" in file:
         os.abort()
-    return really(root, file, now)
+    return really(root, file, now, *place)

@@ -135,13 +135,11 @@ class SqlManifest(ABC):
         with self._open() as connection:
             self._resolve(connection, since)
             commit, _ = self._resolve(connection, None)
-            put = tuple(
-                _entries(
-                    connection.execute(
-                        f"{_select(connection)} where v.valid_from > ? and v.valid_to is null", (since,)
-                    )
-                )
+            rows = connection.execute(
+                f"{_select(connection)} where v.valid_from > ? and v.valid_to is null", (since,)
             )
+            # Sorted here: SQLite would go through all that is current, in this order.
+            put = tuple(sorted(_entries(rows), key=lambda entry: entry.slot))
             ended = _slots(
                 connection.execute(
                     "select v.slot_table, v.keys, v.part from versions v where v.valid_to > ? and not exists "

@@ -370,9 +370,9 @@ def _template(table: str) -> _Template:
 
 
 def _footer_of(frame: pl.DataFrame) -> dict[int, Value]:
-    written = io.BytesIO()
-    frame.write_parquet(written, compression="zstd", compression_level=1, statistics=True)
-    content = written.getvalue()
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=True)
+    content = buffer.getvalue()
     (length,) = struct.unpack("<I", content[-_TAIL:-4])
     return parsed_struct(content[-_TAIL - length : -_TAIL]).fields
 

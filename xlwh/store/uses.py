@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from xlwh.texts import whole_number
+
 FOLDER = "uses"
 """Folder beside the copies."""
 _HOUR_S = 3600
@@ -52,7 +54,8 @@ class Uses:
     def last(self) -> dict[str, float]:
         """The end of the hour in which each file was last used, in seconds since 1970, and not after now."""
         now, found = time.time(), dict[str, float]()
-        hours = sorted(int(path.name) for path in self._folder.glob("*") if path.name.isdecimal())
+        named = [whole_number(path.name) for path in self._folder.glob("*")]
+        hours = sorted(hour for hour in named if hour is not None)
         for hour in hours:
             path = self._folder / str(hour)
             if hour < now // _HOUR_S - _REMEMBERED:
