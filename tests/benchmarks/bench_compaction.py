@@ -101,6 +101,7 @@ def _measure(warehouse: Warehouse, found: dict[str, dict[str, Any]], when: str) 
             put=[NewFile(slot, file, mark, ROWS, written.size_bytes, version, written.digest)]
         )
 
+    (warehouse.root / "catalog.duckdb").unlink(missing_ok=True)
     timed("catalogue, first", warehouse.build_catalogue)
     for number in (1, 2):
         write()
