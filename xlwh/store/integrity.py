@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from xlwh.store.contract import checked
 from xlwh.store.damage import damage
 from xlwh.store.objects import stored
 from xlwh.store.parquet import UnreadableError, decoded, is_whole
-from xlwh.store.reading import Source, bring_files, is_beside, packed_damage, segment_of, source
+from xlwh.store.reading import Source, bring_files, is_beside, packed_damage, segment_damage, source
 from xlwh.store.slots import Entry, Slot, contract
 
 Kind = Literal[
@@ -88,17 +88,21 @@ def faults(root: Path, entry: Entry, deep: bool) -> Iterator[Finding]:
 def require_undamaged(root: Path, entry: Entry) -> None:
     """StoreError where the file of an entry has other bytes than were written, before anything is made from them.
 
-    A file that rests is read once by a process.
+    A file that rests is read once by a process; of one that was packed it is the segment.
     """
     bring_files(root, [entry])
+    file, part = entry.file, (entry.size_bytes, entry.digest)
+    looked: Callable[[], tuple[Kind, str] | None] = partial(_damage, root, entry, deep=True)
+    if not is_beside(root, entry) and entry.segment is not None:
+        # The whole of it: rows are read by its own footer, too.
+        file, part = entry.segment, (0, None)
+        looked = partial(segment_damage, root, entry.segment, deep=True)
     try:
-        looked = partial(_damage, root, entry, deep=True)
-        path = root / entry.file if is_beside(root, entry) else segment_of(root, entry)
-        found = _LOOKED_AT.get(path, looked, (entry.file, entry.size_bytes, entry.digest))
+        found = _LOOKED_AT.get(root / file, looked, part)
     except OSError:
-        found = _damage(root, entry, deep=True)
+        found = looked()
     if found is not None:
-        raise StoreError(f"{entry.file} of {entry.slot} is damaged: {found[1]}. Run: xlwh repair")
+        raise StoreError(f"{file} of {entry.slot} is damaged: {found[1]}. Run: xlwh repair")
 
 
 def _damage(root: Path, entry: Entry, deep: bool) -> tuple[Kind, str] | None:

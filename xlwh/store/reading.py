@@ -188,12 +188,6 @@ def is_beside(root: Path | str, entry: Entry) -> bool:
     return entry.segment is None or os.path.isfile(f"{root}/{entry.file}")
 
 
-def segment_of(root: Path, entry: Entry) -> Path:
-    """The segment of an entry that was packed, brought from the object store where it is there only."""
-    assert entry.segment is not None
-    return at_hand(root, entry.segment)
-
-
 def _packed(root: Path, entry: Entry) -> tuple[Path, Packed] | None:
     """The segment to read a file from, and where it is there; None for one that is read by itself.
 
@@ -201,15 +195,16 @@ def _packed(root: Path, entry: Entry) -> tuple[Path, Packed] | None:
     """
     if is_beside(root, entry):
         return None
-    path = segment_of(root, entry)
+    path = at_hand(root, str(entry.segment))
     try:
         index = _index(str(path), path.stat().st_mtime_ns)
     except FileNotFoundError:
         # Whoever reads it says so.
         return None
-    if entry.file not in index:
-        raise StoreError(f"{entry.segment} does not have {entry.file}. Run: xlwh repair")
-    return path, index[entry.file]
+    found = index.get(entry.file)
+    if found is None or found.number != entry.number or entry.digest not in (None, found.digest):
+        raise StoreError(f"{entry.segment} does not have {entry.file} as the manifest says. Run: xlwh repair")
+    return path, found
 
 
 @lru_cache(256)

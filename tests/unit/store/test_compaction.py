@@ -15,6 +15,7 @@ from xlwh.store import Slot, Warehouse, fingerprint
 from xlwh.store.claims import COMPACT
 from xlwh.store.compaction import FEWEST, compact, renew
 from xlwh.store.files import MANIFEST
+from xlwh.store.integrity import require_undamaged
 from xlwh.store.journal import NAME
 from xlwh.store.move import to_postgres, to_sqlite
 from xlwh.store.reading import is_stored
@@ -203,6 +204,11 @@ def test_damage_is_found_and_what_is_sound_is_packed_again(filled):
         ("wrong_digest", name),
     }
     assert [finding.slot for finding in found if finding.slot is not None] == [slot("e")]
+    # Whoever makes something of any of its rows reads them by the footer that all have in common.
+    with pytest.raises(
+        StoreError, match=r"segments/.* is damaged: its bytes are not those that were written"
+    ):
+        require_undamaged(filled.root, filled.current(slot("a")))
     done = renew(filled, [name])
     assert done.files == 9
     assert list(done.left) == [victim.file]
