@@ -95,10 +95,10 @@ def packed_damage(root: Path, entry: Entry, deep: bool) -> Damage | None:
 
     With `deep` its bytes are read. What readers of the whole segment need is the matter of `segment_damage`.
     """
-    if (found := segment_damage(root, str(entry.segment), deep=False)) is not None:
-        return found
     if not deep:
-        return None
+        return segment_damage(root, str(entry.segment), deep=False)
+    if leads_out(root, str(entry.segment)):
+        return "irregular_file", "its path leads out of the warehouse"
     try:
         has = hashlib.sha256(content(root, entry)).hexdigest()
     except FileNotFoundError:
