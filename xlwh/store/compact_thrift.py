@@ -73,19 +73,19 @@ def _guarded(read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
 
 def number(value: int, kind: int = I64) -> Value:
     """An integer."""
-    return Value(kind, _to_varint((value << 1) ^ (value >> 63)))
+    return Value(kind, varint((value << 1) ^ (value >> 63)))
 
 
 def binary(content: bytes) -> Value:
     """A string, or bytes."""
-    return Value(BINARY, _to_varint(len(content)) + content)
+    return Value(BINARY, varint(len(content)) + content)
 
 
 def listed(kind: int, values: Iterable[Value]) -> Value:
     """A list of values of one type."""
     every = [each.raw for each in values]
     count = len(every)
-    head = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + _to_varint(count)
+    head = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + varint(count)
     return Value(LIST, head + b"".join(every))
 
 
@@ -97,7 +97,7 @@ def structure(fields: Mapping[int, Value]) -> Value:
         if 0 < delta < 16:
             parts.append(bytes([delta << 4 | value.kind]))
         else:
-            parts.append(bytes([value.kind]) + _to_varint((name << 1) ^ (name >> 63)))
+            parts.append(bytes([value.kind]) + varint((name << 1) ^ (name >> 63)))
         parts.append(value.raw)
         last = name
     return Value(STRUCT, b"".join(parts) + b"\0")
@@ -188,7 +188,8 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
             raise ValueError("a number is too long")
 
 
-def _to_varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number that is not negative, in as few bytes as it needs."""
     parts = bytearray()
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)

@@ -38,6 +38,7 @@ from xlwh.jsons import parsed, typed
 from xlwh.store.compact_thrift import (
     BINARY,
     I32,
+    LIST,
     STRUCT,
     Value,
     binary,
@@ -45,9 +46,11 @@ from xlwh.store.compact_thrift import (
     number,
     parsed_struct,
     structure,
+    varint,
 )
 from xlwh.store.contract import schema
 from xlwh.store.files import make_folder, path_beside, publish
+from xlwh.store.slots import contract
 
 COLUMN = "xlwh_slot"
 """The column of a segment that says which file a row comes from."""
@@ -345,8 +348,6 @@ class _Template:
     """The footer of a table's files, and of its segments, as Polars writes it."""
 
     def __init__(self, table: str) -> None:
-        from xlwh.store.slots import contract
-
         columns = dict(schema(table))
         self.plain = _footer_of(pl.DataFrame(schema=columns))[2].raw
         self._fields = _footer_of(pl.DataFrame(schema={**columns, COLUMN: pl.Int64}))
@@ -379,8 +380,6 @@ def _footer_of(frame: pl.DataFrame) -> dict[int, Value]:
 
 def _leaves(plain: bytes) -> Iterator[str]:
     """Names of the top columns to which the leaves of a schema belong, in their order."""
-    from xlwh.store.compact_thrift import LIST
-
     elements = [each.fields for each in Value(LIST, plain).items]
     position = 1
 
@@ -404,7 +403,8 @@ def _leaves(plain: bytes) -> Iterator[str]:
 def _numbers(place: int, rows: int, at: int) -> tuple[bytes, tuple[Value, int]]:
     """The pages of a column chunk in which every row has one number, and the chunk: its metadata and its bytes."""
     value = struct.pack("<q", place)
-    run = _run(rows)
+    # The head of a run of equal values.
+    run = varint(rows << 1)
     levels = run + b"\1"
     data = struct.pack("<I", len(levels)) + levels + b"\1" + run + b"\0"
     dictionary = _page(2, len(value), 7, {1: number(1, I32), 2: number(0, I32)}) + value
@@ -434,13 +434,3 @@ def _page(kind: int, size: int, field: int, header: dict[int, Value]) -> bytes:
     return structure(
         {1: number(kind, I32), 2: number(size, I32), 3: number(size, I32), field: structure(header)}
     ).raw
-
-
-def _run(rows: int) -> bytes:
-    """The head of a run of equal values."""
-    parts, left = bytearray(), rows << 1
-    while left > 0x7F:
-        parts.append(left & 0x7F | 0x80)
-        left >>= 7
-    parts.append(left)
-    return bytes(parts)
