@@ -23,6 +23,7 @@ from dagster_project.instance import instance_of
 from dagster_project.partitions import to_partition
 from dagster_project.resources import FORCE_TAG, RANGE_END, RANGE_START, Reporter, Staff
 from dagster_project.settled import log_settled
+from xlwh import interrupts
 from xlwh.errors import MissingDataError, XlwhError
 from xlwh.steps.base import Key, Progress
 from xlwh.steps.crew import Crew
@@ -215,7 +216,8 @@ class Launcher:
         config: Mapping[str, Any],
     ) -> None:
         run_id = str(uuid.uuid4())
-        with turns.told(instance, run_id, self._display.note) if self._take_turns else nullcontext():
+        turn = turns.told(instance, run_id, self._display.note) if self._take_turns else nullcontext()
+        with turn, interrupts.watched():
             result = self._job.execute_in_process(
                 run_config={**config, "loggers": _QUIET},
                 instance=instance,
@@ -227,8 +229,6 @@ class Launcher:
         for event in result.all_events:
             if event.is_step_failure:
                 error = event.step_failure_data.error
-                if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
-                    raise KeyboardInterrupt
                 # A failure of ours says which partitions failed, and those are outcomes already.
                 if error is not None and error.cls_name != "Failure":
                     self._add_problem(event.step_key or "", (error.cause or error).message.strip())

@@ -36,11 +36,6 @@ _LITTLE_BYTES = 1_000_000
 """With less room than this SQLite and DuckDB cannot work, and do not always say why."""
 
 
-def is_stop(error: BaseException) -> bool:
-    """Whether an error is no failure, but the wish of somebody that work ends."""
-    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-
-
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those behind it, the outermost first."""
     seen = set[int]()
@@ -50,10 +45,17 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+_STOPS = ("KeyboardInterrupt", "InterruptException", "DagsterExecutionInterruptedError")
+"""What Ctrl-C is called by Python, DuckDB and Dagster."""
+
+
 def was_stopped(error: BaseException) -> bool:
     """Whether Ctrl-C is behind an error, as where a library turns it into one of its own."""
-    return any(isinstance(each, KeyboardInterrupt) for each in chain(error)) or (
-        type(error).__name__ == "InterruptException" or "Query interrupted" in str(error)
+    return any(
+        type(each).__name__ in _STOPS
+        or "Query interrupted" in str(each)
+        or (type(each).__name__ == "PanicException" and any(name in str(each) for name in _STOPS))
+        for each in chain(error)
     )
 
 

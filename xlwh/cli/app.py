@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -65,6 +66,19 @@ class _Group(click.Group):
         for module in [_HOMES[cmd_name]] if cmd_name in _HOMES else _MODULES:
             importlib.import_module(f"xlwh.cli.{module}")
         return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click itself ends the program on any of them, without a word.
+            if _is_read(sys.stdout):
+                from xlwh.failures import as_error
+
+                raise as_error(error) from error
+            # Whoever read our output has seen enough; without this Python complains once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -180,10 +194,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _stopped(running)
     except (SystemExit, GeneratorExit):
         raise
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; without this Python complains once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except BaseException as error:  # libraries of Rust panic with an error that is no Exception
         from xlwh.failures import told, was_stopped
 
@@ -195,6 +205,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         places = [place for place in (running.root, Path()) if place is not None]
         click.echo(f"Error: {doing}{told(error, places)}", err=True)
         return 1
+
+
+def _is_read(stream: IO[str]) -> bool:
+    """Whether somebody still reads what is written: no pipe whose other end is closed."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # no file of the system
+        return True
+    return not poll.poll(0)
 
 
 def _stopped(running: _Running) -> int:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from xlwh import interrupts
 from xlwh.errors import XlwhError
 from xlwh.models import threads
 from xlwh.steps import runner
@@ -88,6 +89,7 @@ def alone(step: Step, context: Context, keys: Sequence[Key], begun: Begun) -> Ge
     """Make partitions one after the other in this process. One that fails leaves the others alone."""
     deal = Deal(step, context.study, keys)
     while deal.is_open:
+        interrupts.require_none()
         yield from deal.look(context)
         if (key := deal.begin(deal.models)) is None:
             time.sleep(_PUMPED_S)  # others are making all that is left
@@ -158,6 +160,7 @@ class Crew:
         is_shared = cache(lambda model: self._is_shared(context, model))
         try:
             while deal.is_open:
+                interrupts.require_none()
                 yield from deal.look(context)
                 self._replace_the_dead()
                 for place, worker in enumerate(self._workers):

@@ -277,3 +277,24 @@ def test_the_report_of_a_paper_without_its_printed_numbers_says_what_to_run(xlwh
         "Error: This warehouse has no published numbers yet. Run: xlwh materialize published_results\n",
     )
     assert not (tmp_path / "ccta.html").exists()
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_in_peace(filled, tmp_path):
+    program = "import sys; from xlwh.cli import main; sys.exit(main())"
+    asked = [sys.executable, "-c", program, "sql", "select * from range(1000000)", "--csv"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+def test_any_other_broken_pipe_is_told(xlwh, filled, monkeypatch):
+    def broken(*_, **__):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("xlwh.store.Warehouse.entries", broken)
+    code, _, err = xlwh("tables")
+    assert code == 1
+    assert "Broken pipe" in err
