@@ -277,7 +277,7 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
 def ui(port: int, workers: str, study_file: Path, root: Path) -> int:
     """Serve Dagster's web interface until Ctrl-C.
 
-    It listens on 127.0.0.1 only, and shows the assets and partitions of the study (of the demo where there is no study file), all runs, those of
+    It listens on 127.0.0.1 only, refuses what pages of other sites send, and shows the assets and partitions of the study (of the demo where there is no study file), all runs, those of
     the command line too, and starts new ones. A run with the tag `xlwh/workers` has a setting of its own for --workers.
     """
     from dagster_project.instance import prepare_home
@@ -301,7 +301,9 @@ def ui(port: int, workers: str, study_file: Path, root: Path) -> int:
     os.environ[VARIABLE] = workers
     click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     where = ["--host", "127.0.0.1", "--port", str(port), "--module-name", "dagster_project.definitions"]
-    return _serve([sys.executable, "-W", "ignore", "-m", "dagster", "dev", *where, "--log-level", "warning"])
+    return _serve(
+        [sys.executable, "-W", "ignore", "-m", "dagster_project.dev", *where, "--log-level", "warning"]
+    )
 
 
 def _serve(arguments: list[str]) -> int:
