@@ -27,6 +27,7 @@ COMMANDS = [
     "pin",
     "fetch",
     "plan",
+    "devices",
     "sql",
     "tables",
     "describe",
