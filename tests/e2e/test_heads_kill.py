@@ -44,7 +44,7 @@ def survive(undisturbed: tuple[Path, dict[str, Any]], world: Path, seed: int, ki
     return sum(report["killed"] for report in reports)
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(undisturbed: tuple[Path, float], tmp_path: Path, count: int) -> None:
     killed = rounds = 0
     while killed < count:

@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -29,26 +30,26 @@ languages = ["en", "de"]
 """
 
 
+def written(bench, *models, datasets=("nli", "second")):
+    """study.toml in the folder of a bench, with these models."""
+    named = json.dumps(list(datasets))
+    text = STUDY.format(
+        datasets="\n".join(
+            f'[datasets.{name}]\nreader = "xnli"\npath = "{name.split("-")[0]}"\naligned = "unchecked"'
+            for name in datasets
+        ),
+        models="\n".join(
+            f'[models.{name}]\npath = "{bench.checkpoint}"\ndatasets = {named}' for name in models
+        ),
+    )
+    (bench.folder / "study.toml").write_text(text)
+    return bench
+
+
 @pytest.fixture
 def study(tmp_path, checkpoint):
     """study("a", "b", datasets=...): ./study.toml with these models."""
-    bench = Bench(tmp_path, checkpoint("roberta"))
-
-    def write(*models, datasets=("nli", "second")):
-        named = json.dumps(list(datasets))
-        text = STUDY.format(
-            datasets="\n".join(
-                f'[datasets.{name}]\nreader = "xnli"\npath = "{name.split("-")[0]}"\naligned = "unchecked"'
-                for name in datasets
-            ),
-            models="\n".join(
-                f'[models.{name}]\npath = "{bench.checkpoint}"\ndatasets = {named}' for name in models
-            ),
-        )
-        (tmp_path / "study.toml").write_text(text)
-        return bench
-
-    return write
+    return partial(written, Bench(tmp_path, checkpoint("roberta")))
 
 
 def count(xlwh, sql, *options):
@@ -57,16 +58,24 @@ def count(xlwh, sql, *options):
     return next(iter(json.loads(out)[0].values()))
 
 
-@pytest.fixture
-def made(xlwh, study, tmp_path):
-    """The examples and tokens of models a and b."""
-    bench, found = study("a", "b"), load(tmp_path / "study.toml")
-    warehouse = Warehouse(tmp_path / "warehouse", create=True)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, checkpoint):
+    """A folder with the study, and the warehouse that has the examples and tokens of its models a and b."""
+    bench = written(Bench(tmp_path_factory.mktemp("template"), checkpoint("roberta")), "a", "b")
+    found = load(bench.folder / "study.toml")
+    warehouse = Warehouse(bench.folder / "warehouse", create=True)
     context = Context(found, warehouse, Zoo(found, warehouse, device="cpu"))
     bench.make(context, "examples", "parallelism", "tokens")
     scope.renew(context.planner)
     warehouse.build_catalogue()
-    return warehouse
+    return bench.folder
+
+
+@pytest.fixture
+def made(xlwh, study, template, tmp_path):
+    """The examples and tokens of models a and b."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return Warehouse(tmp_path / "warehouse")
 
 
 def test_what_the_study_names_no_more_is_shown_no_more_until_it_is_dropped(xlwh, study, made):

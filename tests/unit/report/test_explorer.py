@@ -193,7 +193,7 @@ def test_statements_end_when_their_time_is_up_or_they_are_stopped(filled):
 
         thread = threading.Thread(target=run)
         thread.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not failed and time.monotonic() < deadline:
             sqlcell.stop(shown)
             time.sleep(0.05)

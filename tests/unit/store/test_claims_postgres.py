@@ -67,10 +67,11 @@ def other(tmp_path):
 
 def test_all_or_none_while_the_holder_lives(manifest, other):
     claims = PostgresClaims(manifest.database)
-    process = other(1.0, "de", "en")
+    # On a busy machine a process may get no time for a second.
+    process = other(3.0, "de", "en")
     assert claims.holder(THREE) is None
     # Longer than its lease: it renews.
-    time.sleep(1.5)
+    time.sleep(3.5)
     for wanted in ([TWO], [THREE, TWO], [ONE, TWO, THREE]):
         with pytest.raises(HeldError) as error, claims.claim(wanted):
             pass
@@ -107,7 +108,7 @@ def test_a_command_is_held_by_one_process(manifest, command):
 def test_one_that_was_killed_is_taken_over(manifest, other, whose):
     """At once where it can be known, else when its lease has run out."""
     claims = PostgresClaims(manifest.database)
-    process = other(1.0 if whose == "of another" else 600.0, "de", "en")
+    process = other(3.0 if whose == "of another" else 600.0, "de", "en")
     if whose == "of another":
         manifest.database.write(
             lambda connection: connection.execute(
@@ -118,7 +119,7 @@ def test_one_that_was_killed_is_taken_over(manifest, other, whose):
     with pytest.raises(HeldError), claims.claim([ONE]):
         pass
     process.kill()
-    within_s = 20 if whose == "of another" else 0
+    within_s = 120 if whose == "of another" else 0
     if within_s:
         process.wait()
         assert claims.holder(ONE) is not None
