@@ -43,6 +43,12 @@ PARTS: Mapping[str, Part] = {
         models="mbert.*|mt5-base|mt5-ted-(fr|de)",
         datasets=r"ted-(de|fr).*|iwslt-test1[14]-(de|fr)|pan-x.*|sst2.*",
     ),
+    "faithfulness": Part(
+        models="(mbert-uncased|bert)-(sst|agnews|multirc)|bert|mbert-uncased|(xlmr-base|xlmr-large|roberta)(-sst.*)?"
+        "|bert-(zh|es|hi)|(mbert-uncased|bert-zh)-ChnSentiCorp|(mbert-uncased|bert-es)-paws-x-es"
+        "|(mbert-uncased|bert-hi)-xnli-hi",
+        datasets="(sst|agnews|multirc|ChnSentiCorp|paws-x|xnli)(-train|-dev)?",
+    ),
 }
 """Paper -> what the ordinary tests keep of its study: of each kind of model and of data one or two. The others are made whole."""
 
