@@ -73,13 +73,15 @@ def bootstrap_mean(
     if np.ptp(x) == 0:
         return _of_equal_values(mean, x.size, resamples, confidence, reach)
     means = _resampled_means(x, w, resamples, stream("bootstrap", seed))
-    tails, wider = np.array([(1 - confidence) / 2, (1 + confidence) / 2]), 1.0
-    if few and x.size > 1:
-        wider = float(special.stdtrit(x.size - 1, tails[1]) / special.ndtri(tails[1]))
-        wider *= math.sqrt(x.size / (x.size - 1))
-        tails = special.ndtr(wider * special.ndtri(tails))
+    z, wider = special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2]), 1.0
+    if few:
+        wider = float(special.stdtrit(x.size - 1, (1 + confidence) / 2) / z[1]) * math.sqrt(
+            x.size / (x.size - 1)
+        )
+        z = wider * z
+    tails = special.ndtr(z)
     if method == "bca":
-        tails = _bca(tails, means, mean, influence=w * (x - mean))
+        tails = _bca(z, means, mean, influence=w * (x - mean))
     low, high = np.quantile(means, tails)
     # A hair of slack: equal sums that were added in another order still count as equally far.
     beyond = int(np.sum(wider * np.abs(means - mean) >= abs(mean) * (1 - 1e-12)))
@@ -122,13 +124,13 @@ def _resampled_means(
 
 
 def _bca(
-    tails: NDArray[np.float64], means: NDArray[np.float64], mean: float, influence: NDArray[np.float64]
+    z: NDArray[np.float64], means: NDArray[np.float64], mean: float, influence: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Tail probabilities corrected for bias and skewness (Efron and Tibshirani 1993, eq. 14.10, 14.14, 14.15)."""
+    """Tail probabilities of normal quantiles, corrected for bias and skewness (Efron and Tibshirani 1993, eq. 14.10, 14.14, 14.15)."""
     share = (np.sum(means < mean) + np.sum(means <= mean)) / (2 * means.size)
     bias = special.ndtri(np.clip(share, 1 / (means.size + 1), means.size / (means.size + 1)))
     acceleration = np.sum(influence**3) / (6 * np.sum(influence**2) ** 1.5)
-    z = bias + special.ndtri(tails)
+    z = bias + z
     corrected: NDArray[np.float64] = special.ndtr(bias + z / (1 - acceleration * z))
     return corrected
 

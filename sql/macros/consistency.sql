@@ -58,8 +58,8 @@ clustered as (
         sum(source_coverage) filter (counts) as source_coverage,
         sum(target_coverage) filter (counts) as target_coverage,
         count_if(degenerate and counts) as degenerate,
-        count_if(converged) as converged,
-        count(converged) as judged
+        count(*) filter (converged) as num_converged,
+        count(*) filter (not converged) as num_unconverged
     from judged
     group by all
 ),
@@ -67,7 +67,7 @@ summed as (
     select
         * exclude (
             cluster, n, score, null_uniform, null_shuffled, excess_uniform, excess_shuffled, alignments, source_coverage,
-            target_coverage, degenerate, converged, judged
+            target_coverage, degenerate, num_converged, num_unconverged
         ),
         sum(n)::bigint as n,
         count_if(n > 0)::bigint as clusters,
@@ -84,8 +84,8 @@ summed as (
         sum(source_coverage) / nullif(sum(n), 0) as source_coverage,
         sum(target_coverage) / nullif(sum(n), 0) as target_coverage,
         sum(degenerate) / nullif(sum(n), 0) as degenerate_share,
-        sum(converged) / nullif(sum(judged), 0) as converged_share,
-        (sum(judged) - sum(converged))::bigint as num_unconverged
+        sum(num_converged) / nullif(sum(num_converged + num_unconverged), 0) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged
     from clustered
     group by all
 ),

@@ -55,14 +55,14 @@ clustered as (
         model, dataset, split, language, method, importance, mode, masking, side, variant,
         cluster,
         count_if(is_scored) as n,
-        count_if(counts and saturated) as saturated,
+        count(*) filter (counts and saturated) as saturated,
         sum(score) filter (is_scored) as score,
         sum(unnormalized) filter (is_scored) as unnormalized,
         sum(random_score) filter (is_scored) as random_score,
         sum(draw_sd) filter (is_scored) as draw_sd,
         count(draw_sd) filter (is_scored) as drawn,
-        count_if(converged) as converged,
-        count(converged) as judged
+        count(*) filter (converged) as num_converged,
+        count(*) filter (not converged) as num_unconverged
     from paired
     group by all
 ),
@@ -78,8 +78,8 @@ cells as (
         sum(score) / nullif(sum(random_score), 0) as ratio,
         sum(random_score) as random_total,
         sum(draw_sd) / nullif(sum(drawn), 0) as draw_sd,
-        sum(converged) / nullif(sum(judged), 0) as converged_share,
-        (sum(judged) - sum(converged))::bigint as num_unconverged,
+        sum(num_converged) / nullif(sum(num_converged + num_unconverged), 0) as converged_share,
+        sum(num_unconverged)::bigint as num_unconverged,
         list(n::double order by cluster) filter (n > 0) as sizes,
         list(score order by cluster) filter (n > 0) as scores,
         list(random_score order by cluster) filter (n > 0) as random_scores,

@@ -65,6 +65,14 @@ def test_few_values_reach_as_far_as_students_t():
     assert bootstrap_mean(shifted, resamples=40_000, few=True).p_value == pytest.approx(0.05, abs=0.012)
 
 
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_very_few_values_still_have_numbers(n):
+    """Student's t reaches so far there that the normal tail is 0."""
+    found = bootstrap_mean(np.arange(n) / n, resamples=200, few=True)
+    assert found.low <= found.mean <= found.high
+    assert 0 < found.p_value <= 1
+
+
 def test_clusters_have_the_mean_of_their_examples():
     values, weights = by_cluster([1.0, 0.0, 0.5], [1, 3, 2], ["b", "b", "a"])
     assert values.tolist() == [0.5, 0.25]
