@@ -42,6 +42,7 @@ def bootstrap_mean(
     method: Literal["bca", "percentile"] = "bca",
     seed: int = 0,
     reach: tuple[float, float] = (-math.inf, math.inf),
+    few: bool = False,
 ) -> BootstrapResult:
     """Bootstrap of the mean of `values` `[n]`, which for two systems is their paired difference per example.
 
@@ -53,6 +54,10 @@ def bootstrap_mean(
     be as common as 1 - (1 - confidence)^(1/n) (the rule of three), so the interval is what such a share of values at
     the ends of `reach`, where values can lie, could make of the mean; NaN on a side without an end. The p-value is
     that of n equal signs, 2 / 2^n, as far as `resamples` can tell.
+
+    With `few`, resamples of few values are taken for as much narrower than the truth as a normal interval is than one by
+    Student's t: the interval's ends lie further out in their distribution (Hesterberg 2015, "What teachers should know
+    about the bootstrap", section 5.3), and p is as much larger.
 
     Source: Efron and Tibshirani (1993), "An introduction to the bootstrap", ch. 13 (percentile), 14 (BCa);
     the p-value shifts the resampled means to the null hypothesis (ch. 16) and counts the sample itself
@@ -68,15 +73,31 @@ def bootstrap_mean(
     if np.ptp(x) == 0:
         return _of_equal_values(mean, x.size, resamples, confidence, reach)
     means = _resampled_means(x, w, resamples, stream("bootstrap", seed))
-    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    z, wider = special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2]), 1.0
+    if few:
+        wider = float(special.stdtrit(x.size - 1, (1 + confidence) / 2) / z[1]) * math.sqrt(
+            x.size / (x.size - 1)
+        )
+        z = wider * z
+    tails = special.ndtr(z)
     if method == "bca":
-        tails = _bca(tails, means, mean, influence=w * (x - mean))
+        tails = _bca(z, means, mean, influence=w * (x - mean))
     low, high = np.quantile(means, tails)
     # A hair of slack: equal sums that were added in another order still count as equally far.
-    beyond = int(np.sum(np.abs(means - mean) >= abs(mean) * (1 - 1e-12)))
+    beyond = int(np.sum(wider * np.abs(means - mean) >= abs(mean) * (1 - 1e-12)))
     return BootstrapResult(
         mean, float(low), float(high), float(means.std(ddof=1)), (1 + beyond) / (resamples + 1)
     )
+
+
+def by_cluster(
+    values: ArrayLike, weights: ArrayLike, clusters: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean value and weight of each cluster, `[clusters]`, in the order of their names: what `bootstrap_mean` resamples."""
+    x, w = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    _, place = np.unique(np.asarray(clusters), return_inverse=True)
+    total = np.bincount(place, weights=w).astype(np.float64)
+    return np.bincount(place, weights=w * x) / total, total
 
 
 def _of_equal_values(
@@ -103,13 +124,13 @@ def _resampled_means(
 
 
 def _bca(
-    tails: NDArray[np.float64], means: NDArray[np.float64], mean: float, influence: NDArray[np.float64]
+    z: NDArray[np.float64], means: NDArray[np.float64], mean: float, influence: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Tail probabilities corrected for bias and skewness (Efron and Tibshirani 1993, eq. 14.10, 14.14, 14.15)."""
+    """Tail probabilities of normal quantiles, corrected for bias and skewness (Efron and Tibshirani 1993, eq. 14.10, 14.14, 14.15)."""
     share = (np.sum(means < mean) + np.sum(means <= mean)) / (2 * means.size)
     bias = special.ndtri(np.clip(share, 1 / (means.size + 1), means.size / (means.size + 1)))
     acceleration = np.sum(influence**3) / (6 * np.sum(influence**2) ** 1.5)
-    z = bias + special.ndtri(tails)
+    z = bias + z
     corrected: NDArray[np.float64] = special.ndtr(bias + z / (1 - acceleration * z))
     return corrected
 

@@ -1,6 +1,6 @@
 -- Accuracy or macro-F1 of one model on one dataset, split and language whose whole examples are classified.
 -- key: model, dataset, split, language, metric, variant
--- source: accuracy = correct / n; macro-F1 = mean over classes of 2 TP_c / (gold_c + predicted_c), over the classes that occur as gold or predicted label, from the examples whose gold label is known
+-- source: intervals and errors take clusters (examples.cluster) and not examples as independent, none below ten clusters; accuracy = correct / n; macro-F1 = mean over classes of 2 TP_c / (gold_c + predicted_c), over the classes that occur as gold or predicted label, from the examples whose gold label is known
 -- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
@@ -10,27 +10,36 @@
 -- column metric: accuracy or macro_f1.
 -- column variant: strict: examples without a gold label are left out, truncated ones are scored and counted.
 -- column value: The score, a share.
--- column ci_low: Lower end of the 95 % interval: Wilson's, for macro-F1 at the effective sample size.
+-- column ci_low: Lower end of the 95 % interval: Wilson's at the effective sample size; NULL below ten clusters.
 -- column ci_high: Upper end of the same interval.
--- column standard_error: Standard error of the score; for macro-F1 from its influence function (delta method); NULL where the examples show no spread.
+-- column standard_error: Standard error of the score by clusters; for macro-F1 of its influence function (delta method); NULL where the clusters show no spread.
 -- column n: Examples scored.
+-- column clusters: Clusters of examples that share a text.
 -- column num_classes: Classes that the model chooses among.
 -- column chance: Expected score of guessing uniformly among these classes.
 -- column num_truncated: Scored examples whose input was cut because it was too long.
 with
+scored as (
+    select
+        struct_pack(model, dataset, split, language) as evaluation,
+        coalesce(examples.cluster, example_id) as cluster,
+        predictions.task as task, predictions.label as label, predicted, logits, num_truncated
+    from predictions
+    left join examples using (dataset, split, language, example_id)
+    where predictions.label is not null and predictions.task in ('sequence_classification', 'sentence_pair')
+),
 -- The confusion matrix: everything below is arithmetic on its cells. `evaluation` is what one score is of.
 cells as (
     select
-        struct_pack(model, dataset, split, language) as evaluation,
+        evaluation,
         label,
         predicted,
         any_value(task) as task,
         nullif(any_value(len(logits)), 0) as num_classes,
         count(*) as examples,
         count_if(num_truncated > 0) as truncated
-    from predictions
-    where label is not null and task in ('sequence_classification', 'sentence_pair')
-    group by model, dataset, split, language, label, predicted
+    from scored
+    group by evaluation, label, predicted
 ),
 totals as (
     select
@@ -73,7 +82,8 @@ macro_f1 as (
 influences as (
     select
         evaluation,
-        examples,
+        label,
+        predicted,
         n / num_present * (
             case when label = predicted then 2 / by_label.gold_plus_predicted else 0 end
             - by_label.f1 / by_label.gold_plus_predicted
@@ -87,30 +97,46 @@ influences as (
     join (select evaluation, class as predicted, f1, gold_plus_predicted from classes) as by_predicted
         using (evaluation, predicted)
 ),
-macro_f1_errors as (
-    select evaluation, sqrt(sum(examples * influence ^ 2)) / sum(examples) as standard_error
-    from influences
+-- What an example of each cell adds, summed up by cluster.
+clustered as (
+    select
+        evaluation,
+        cluster,
+        count(*)::double as examples,
+        count_if(label = predicted)::double as correct,
+        sum(influence) as influence
+    from scored
+    join influences using (evaluation, label, predicted)
+    group by evaluation, cluster
+),
+errors as (
+    select
+        evaluation,
+        count(*)::bigint as clusters,
+        cluster_error(
+            list(correct order by cluster), list(examples order by cluster), sum(correct) / sum(examples), sum(examples)
+        ) as accuracy_error,
+        cluster_error(list(influence order by cluster), list(examples order by cluster), 0.0, sum(examples)) as macro_f1_error
+    from clustered
     group by evaluation
 ),
 scores as (
-    select
-        evaluation,
-        'accuracy' as metric,
-        correct / n as value,
-        1 / num_classes as chance,
-        sqrt(correct / n * (1 - correct / n) / n) as standard_error
+    select evaluation, 'accuracy' as metric, correct / n as value, 1 / num_classes as chance, accuracy_error as standard_error
     from totals
+    join errors using (evaluation)
     union all
-    select evaluation, 'macro_f1', value, chance, standard_error
+    select evaluation, 'macro_f1', value, chance, macro_f1_error
     from macro_f1
-    join macro_f1_errors using (evaluation)
+    join errors using (evaluation)
 ),
 sized as (
-    -- The sample size at which a plain share would have this standard error: n itself for accuracy.
-    -- Rounding leaves a hair of it where there is none.
-    select *, case when standard_error > 1e-9 then value * (1 - value) / standard_error ^ 2 else n end as effective_n
+    select
+        scores.*, totals.* exclude (evaluation), clusters,
+        -- A macro-F1 may vary less than a share of as many examples.
+        case when metric = 'accuracy' then n end as most
     from scores
     join totals using (evaluation)
+    join errors using (evaluation)
 )
 select
     evaluation.model as model,
@@ -121,10 +147,11 @@ select
     metric,
     'strict' as variant,
     value,
-    wilson_low(value * effective_n, effective_n) as ci_low,
-    wilson_high(value * effective_n, effective_n) as ci_high,
-    case when standard_error > 1e-9 then standard_error end as standard_error,
+    cluster_share_low(value, standard_error, clusters, n, most := most) as ci_low,
+    cluster_share_high(value, standard_error, clusters, n, most := most) as ci_high,
+    standard_error,
     n,
+    clusters,
     num_classes,
     chance,
     num_truncated

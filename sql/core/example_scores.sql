@@ -14,6 +14,7 @@
 -- column denominator: What it is out of.
 -- column truncated: The input was cut because it was too long.
 -- column num_classes: Tags that the model chooses among; NULL for answers.
+-- column cluster: Cluster of the example (examples.cluster): what intervals take as independent.
 with
 sentences as (
     select
@@ -25,32 +26,37 @@ sentences as (
     from token_predictions
     where label is not null
     group by all
+),
+scored as (
+    select
+        model, dataset, split, language, example_id,
+        'token_classification' as task,
+        'token_accuracy' as metric,
+        'strict' as variant,
+        numerator, denominator, truncated, num_classes
+    from sentences
+    union all
+    select
+        model, dataset, split, language, example_id,
+        'token_classification', 'span_f1', 'strict',
+        2.0 * e.hits,
+        (e.gold + e.predicted)::double,
+        s.truncated,
+        s.num_classes
+    from entity_counts as e
+    join sentences as s using (model, dataset, split, language, example_id)
+    union all
+    select
+        model, dataset, split, language, example_id,
+        'question_answering',
+        unnest(['exact_match', 'f1']),
+        variant,
+        unnest([exact_match, f1]),
+        1.0,
+        num_truncated > 0,
+        null
+    from answer_scores
 )
-select
-    model, dataset, split, language, example_id,
-    'token_classification' as task,
-    'token_accuracy' as metric,
-    'strict' as variant,
-    numerator, denominator, truncated, num_classes
-from sentences
-union all
-select
-    model, dataset, split, language, example_id,
-    'token_classification', 'span_f1', 'strict',
-    2.0 * e.hits,
-    (e.gold + e.predicted)::double,
-    s.truncated,
-    s.num_classes
-from entity_counts as e
-join sentences as s using (model, dataset, split, language, example_id)
-union all
-select
-    model, dataset, split, language, example_id,
-    'question_answering',
-    unnest(['exact_match', 'f1']),
-    variant,
-    unnest([exact_match, f1]),
-    1.0,
-    num_truncated > 0,
-    null
-from answer_scores
+select scored.*, coalesce(examples.cluster, example_id) as cluster
+from scored
+left join examples using (dataset, split, language, example_id)

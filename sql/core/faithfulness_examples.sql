@@ -22,6 +22,7 @@
 -- column unnormalized: The same without dividing by 1 - S0, as Suff or Comp.
 -- column draw_sd: Standard deviation of the score over draws (random attributions, soft masks); NULL for a single draw.
 -- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
+-- column cluster: Cluster of the example (examples.cluster): what is resampled.
 with
 definitions(variant, epsilon, slack, first_draw_only) as (
     values
@@ -87,6 +88,7 @@ examples_of as (
     from draws
     group by all
 )
-select examples_of.*, converged
+select examples_of.*, converged, coalesce(examples.cluster, examples_of.example_id) as cluster
 from examples_of
 left join attribution_runs using (model, dataset, split, language, example_id, method, target)
+left join examples using (dataset, split, language, example_id)

@@ -5,26 +5,18 @@
 -- Wilson score interval of a share: `successes` of `n`, which may be an effective (fractional) sample size.
 -- Stays inside [0, 1] and keeps its coverage near the ends. NULL where n is 0. Source: Wilson (1927), eq. 4.
 create macro wilson_low(successes, n, z := 1.959963984540054) as
-    case when n > 0 and isfinite(n) and isfinite(successes) then greatest(0.0, least(1.0,
+    case when n > 0 and isfinite(n) and isfinite(successes) and isfinite(z) then greatest(0.0, least(1.0,
         (successes + z * z / 2 - z * sqrt(greatest(0.0, successes * (n - successes) / n) + z * z / 4)) / (n + z * z)
     )) end;
 
 create macro wilson_high(successes, n, z := 1.959963984540054) as
-    case when n > 0 and isfinite(n) and isfinite(successes) then greatest(0.0, least(1.0,
+    case when n > 0 and isfinite(n) and isfinite(successes) and isfinite(z) then greatest(0.0, least(1.0,
         (successes + z * z / 2 + z * sqrt(greatest(0.0, successes * (n - successes) / n) + z * z / 4)) / (n + z * z)
     )) end;
 
 -- Whether a standard deviation says more than that of equal numbers, which is what rounding leaves and seldom 0.
 create macro has_spread(mean, sd) as
     coalesce(isfinite(mean) and isfinite(sd) and sd > 1e-12 * greatest(1.0, abs(mean)), false);
-
--- Normal interval of a mean from its sample standard deviation. NULL for fewer than two values, and where all are equal.
--- It ends where the values can lie no further, at `lowest` or `highest` where there is such a bound.
-create macro normal_low(mean, sd, n, z := 1.959963984540054, lowest := null) as
-    case when n > 1 and isfinite(n) and has_spread(mean, sd) then greatest(mean - z * sd / sqrt(n), lowest) end;
-
-create macro normal_high(mean, sd, n, z := 1.959963984540054, highest := null) as
-    case when n > 1 and isfinite(n) and has_spread(mean, sd) then least(mean + z * sd / sqrt(n), highest) end;
 
 -- Fisher interval of a Pearson correlation r over n pairs: tanh(atanh(r) -/+ z / sqrt(n - 3)).
 -- NULL for fewer than four pairs, an undefined r, and an r of 1 or -1. Source: Fisher (1915).

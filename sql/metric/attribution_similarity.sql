@@ -11,8 +11,9 @@
 -- column method: Attribution method; random draws by example alone, so it is the same on both.
 -- column variant: strict: examples whose attributions converged on both models; special tokens left out.
 -- column n: Examples of which both explain the same class, with a correlation that is defined.
+-- column clusters: Clusters of examples that share a text (examples.cluster): what intervals take as independent.
 -- column spearman: Mean rank correlation of the signed attributions.
--- column spearman_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all agree.
+-- column spearman_low: Lower end of the 95 % interval by clusters; NULL below ten of them, and where all agree.
 -- column spearman_high: Upper end of it.
 -- column spearman_abs: Mean rank correlation of their absolute values.
 -- column path_baseline: Where the paths of the model's attributions begin: zero, mask, pad or mean word vectors; NULL for other methods.
@@ -75,6 +76,7 @@ correlations as (
 judged as (
     select
         correlations.*,
+        coalesce(examples.cluster, correlations.example_id) as cluster,
         'strict' as variant,
         both_converged(twin.converged, original.converged) as both_did,
         counts_in(variant, both_did) as counts,
@@ -90,22 +92,54 @@ judged as (
         and original.example_id = correlations.example_id
         and original.method = correlations.method
         and original.target = correlations.target
+    left join examples
+        on examples.dataset = correlations.dataset
+        and examples.split = correlations.split
+        and examples.language = correlations.language
+        and examples.example_id = correlations.example_id
     where spearman is not null
+),
+clustered as (
+    select
+        model, weights_of, randomized, dataset, split, language, method, variant, cluster,
+        sum(spearman) as spearman, count(*)::double as size
+    from judged
+    where counts
+    group by all
+),
+errors as (
+    select
+        model, weights_of, randomized, dataset, split, language, method, variant,
+        count(*)::bigint as clusters,
+        cluster_error(list(spearman order by cluster), list(size order by cluster), sum(spearman) / sum(size), sum(size))
+            as spearman_se
+    from clustered
+    group by all
+),
+means as (
+    select
+        model, weights_of, randomized, dataset, split, language, method, variant,
+        count_if(counts)::bigint as n,
+        avg(spearman) filter (counts) as spearman,
+        avg(spearman_abs) filter (counts) as spearman_abs,
+        max(path_baseline) as path_baseline,
+        max(twin_path_baseline) as twin_path_baseline,
+        avg(both_did::int) as converged_share,
+        (count(*) filter (not both_did))::bigint as num_unconverged
+    from judged
+    group by all
 )
 select
     model, weights_of, randomized, dataset, split, language, method, variant,
-    count_if(counts)::bigint as n,
-    avg(spearman) filter (counts) as spearman,
-    normal_low(
-        avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts), lowest := -1.0
-    ) as spearman_low,
-    normal_high(
-        avg(spearman) filter (counts), stddev_samp(spearman) filter (counts), count_if(counts), highest := 1.0
-    ) as spearman_high,
-    avg(spearman_abs) filter (counts) as spearman_abs,
-    max(path_baseline) as path_baseline,
-    max(twin_path_baseline) as twin_path_baseline,
-    avg(both_did::int) as converged_share,
-    (count(*) filter (not both_did))::bigint as num_unconverged
-from judged
-group by all
+    n,
+    coalesce(clusters, 0) as clusters,
+    spearman,
+    cluster_low(spearman, spearman_se, clusters, lowest := -1.0) as spearman_low,
+    cluster_high(spearman, spearman_se, clusters, highest := 1.0) as spearman_high,
+    spearman_abs,
+    path_baseline,
+    twin_path_baseline,
+    converged_share,
+    num_unconverged
+from means
+left join errors using (model, weights_of, randomized, dataset, split, language, method, variant)

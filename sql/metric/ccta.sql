@@ -1,6 +1,6 @@
 -- Consistency of token attributions (CCTA) between one source and one target language, over parallel pairs.
 -- key: model, dataset, split, method, target_policy, output, space, unit, normalization, source_language, target_language, variant
--- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals are normal approximations over pairs taken as independent, so they are somewhat narrow where examples share a text (XNLI: three hypotheses a premise); pairs of which the attributions of either side did not converge are left out, ccta_at(keep_unconverged := true) has them
+-- source: C(s, t) = 1 - EMD(w_s, w_t, 1 - max(sim, 0)), per pair in ccta_pairs; excess over a null = mean over pairs of (score - null); 95 % intervals take clusters (examples.cluster of the source, the premise in XNLI) and not pairs as independent: jackknife by cluster, Student's t, none below ten clusters; pairs of which the attributions of either side did not converge are left out, ccta_at(keep_unconverged := true) has them
 -- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Key of the dataset in the study.
@@ -16,9 +16,10 @@
 -- column variant: strict: exact transport with inequality marginals, no padding, special tokens dropped; pairs whose attributions converged on both sides.
 -- column is_self: Source and target are the same language, which scores 1 by identity.
 -- column n: Pairs.
+-- column clusters: Clusters of pairs that share a text of the source: what intervals take as independent.
 -- column score: Mean C(s, t), a share.
--- column score_se: Standard error of it; NULL for fewer than two pairs, and where all score the same.
--- column score_low: Lower end of the 95 % interval; NULL where all pairs score the same, as of a language with itself.
+-- column score_se: Standard error of it; NULL for fewer than two clusters, and where all score the same.
+-- column score_low: Lower end of the 95 % interval; NULL below ten clusters, and where all score the same, as of a language with itself.
 -- column score_high: Upper end of it.
 -- column null_uniform: Mean score of the same pairs with uniform weights.
 -- column null_shuffled: Mean score with the target side's weights shuffled over its words.

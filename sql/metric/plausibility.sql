@@ -9,10 +9,11 @@
 -- column method: Attribution method; random is the floor.
 -- column variant: strict: examples whose attributions converged.
 -- column n: Examples.
+-- column clusters: Clusters of examples that share a text (examples.cluster): what intervals take as independent.
 -- column token_precision: Mean share of the words taken that are in the rationale.
 -- column token_recall: Mean share of the rationale's words that are taken.
 -- column token_f1: Mean harmonic mean of the two.
--- column token_f1_low: Lower end of the 95 % interval, a normal approximation over examples; NULL where all examples agree.
+-- column token_f1_low: Lower end of the 95 % interval by clusters; NULL below ten of them, and where all agree.
 -- column token_f1_high: Upper end of it.
 -- column average_precision: Mean average precision of the words ranked by attribution: the area under the precision-recall steps.
 -- column auprc: ERASER's: mean area under the precision-recall curve by trapezoids, from precision 1 at recall 0; optimistic.
@@ -161,26 +162,62 @@ examples_of as (
     join gold_of using (model, dataset, split, language, example_id, method)
 ),
 judged as (
-    select *, 'strict' as variant, counts_in(variant, converged) as counts from examples_of
+    select
+        examples_of.*,
+        coalesce(examples.cluster, example_id) as cluster,
+        'strict' as variant,
+        counts_in(variant, converged) as counts
+    from examples_of
+    left join examples using (dataset, split, language, example_id)
+),
+clustered as (
+    select model, dataset, split, language, method, variant, cluster, sum(token_f1) as token_f1, count(*)::double as examples
+    from judged
+    where counts
+    group by all
+),
+errors as (
+    select
+        model, dataset, split, language, method, variant,
+        count(*)::bigint as clusters,
+        cluster_error(
+            list(token_f1 order by cluster), list(examples order by cluster), sum(token_f1) / sum(examples), sum(examples)
+        ) as token_f1_se
+    from clustered
+    group by all
+),
+means as (
+    select
+        model, dataset, split, language, method, variant,
+        count_if(counts)::bigint as n,
+        avg(hits / taken) filter (counts) as token_precision,
+        avg(hits / wanted) filter (counts) as token_recall,
+        avg(token_f1) filter (counts) as token_f1,
+        avg(average_precision) filter (counts) as average_precision,
+        avg(auprc) filter (counts) as auprc,
+        harmonic_mean(avg(span_precision) filter (counts), avg(span_recall) filter (counts)) as iou_f1,
+        avg(span_f1) filter (counts) as mean_iou_f1,
+        avg(wanted / size) filter (counts) as rationale_share,
+        avg(converged::int) as converged_share,
+        (count(*) filter (not converged))::bigint as num_unconverged
+    from judged
+    group by all
 )
 select
     model, dataset, split, language, method, variant,
-    count_if(counts)::bigint as n,
-    avg(hits / taken) filter (counts) as token_precision,
-    avg(hits / wanted) filter (counts) as token_recall,
-    avg(token_f1) filter (counts) as token_f1,
-    normal_low(
-        avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts), lowest := 0.0
-    ) as token_f1_low,
-    normal_high(
-        avg(token_f1) filter (counts), stddev_samp(token_f1) filter (counts), count_if(counts), highest := 1.0
-    ) as token_f1_high,
-    avg(average_precision) filter (counts) as average_precision,
-    avg(auprc) filter (counts) as auprc,
-    harmonic_mean(avg(span_precision) filter (counts), avg(span_recall) filter (counts)) as iou_f1,
-    avg(span_f1) filter (counts) as mean_iou_f1,
-    avg(wanted / size) filter (counts) as rationale_share,
-    avg(converged::int) as converged_share,
-    (count(*) filter (not converged))::bigint as num_unconverged
-from judged
-group by all
+    n,
+    coalesce(clusters, 0) as clusters,
+    token_precision,
+    token_recall,
+    token_f1,
+    cluster_low(token_f1, token_f1_se, clusters, lowest := 0.0) as token_f1_low,
+    cluster_high(token_f1, token_f1_se, clusters, highest := 1.0) as token_f1_high,
+    average_precision,
+    auprc,
+    iou_f1,
+    mean_iou_f1,
+    rationale_share,
+    converged_share,
+    num_unconverged
+from means
+left join errors using (model, dataset, split, language, method, variant)

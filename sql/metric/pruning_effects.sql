@@ -1,6 +1,6 @@
 -- What removing a mask's players changes in one language.
 -- key: model, dataset, split, language, ranking, mask_language, draw, selection, num_removed
--- source: accuracy after - before on the same examples, none of which heads were valued on; paired bootstrap over examples; Holm over the languages that the same kind of mask is tried on
+-- source: accuracy after - before on the same examples, none of which heads were valued on; paired bootstrap over clusters (examples.cluster), which takes them and not examples as independent; Holm over the languages that the same kind of mask is tried on
 -- kept: by model
 -- column model: Key of the model in the study.
 -- column dataset: Dataset that the mask is evaluated on.
@@ -13,13 +13,14 @@
 -- column num_removed: Players removed.
 -- column is_targeted: The mask was made in the language that it is evaluated on; otherwise it is zero-shot.
 -- column num_examples: Examples compared.
+-- column clusters: Clusters of them that share a text: what is resampled.
 -- column before: Accuracy of the whole model, a share.
 -- column after: Accuracy of the pruned model, a share.
 -- column effect: after - before.
--- column effect_low: Lower end of its 95 % interval (BCa bootstrap; where all examples change alike, by how rare another change can still be; 0 where no player is removed).
+-- column effect_low: Lower end of its 95 % interval (BCa bootstrap over clusters, widened for few of them; where all change alike, by how rare another change can still be; 0 where no player is removed; NULL below ten clusters).
 -- column effect_high: Upper end of it.
 -- column bootstrap_p: Two-sided p-value of the paired bootstrap.
--- column mcnemar_p: Exact McNemar test; NULL in tagging.
+-- column mcnemar_p: Exact McNemar test; NULL in tagging, and where examples share clusters.
 -- column tests: Tests of the family that Holm's correction is over.
 -- column holm_p: bootstrap_p after Holm's correction.
 with
@@ -39,7 +40,7 @@ gathered as (
     select *, list(bootstrap_p) over (partition by family) as family_p from families
 )
 select
-    model, dataset, split, language, ranking, mask_language, draw, selection, num_removed, is_targeted, num_examples,
+    model, dataset, split, language, ranking, mask_language, draw, selection, num_removed, is_targeted, num_examples, clusters,
     before, after,
     after - before as effect,
     -- Without a player removed nothing can change, in examples that were not seen either.

@@ -1,6 +1,6 @@
 -- Faithfulness of one model whose texts are cut into other sub-tokens than its tokenizer would, beside the model as it is.
 -- key: model, dataset, split, language, method, importance, masking, side, variant
--- source: same weights, same texts, other pieces (Kudo 2018; Provilkov et al. 2020; Hiraoka 2022), see `models.tokenization_sampling`; paired over the examples whose predicted class the cutting leaves as it was; 95 % interval: normal approximation over those examples
+-- source: same weights, same texts, other pieces (Kudo 2018; Provilkov et al. 2020; Hiraoka 2022), see `models.tokenization_sampling`; paired over the examples whose predicted class the cutting leaves as it was; 95 % interval by clusters of those examples (examples.cluster)
 -- kept: whole
 -- column model: Key of the model with the other sub-tokens.
 -- column weights_of: Key of the model that it has the weights of.
@@ -22,10 +22,11 @@
 -- column base_ratio: The same of the model as it is.
 -- column ratio_difference: ratio - base_ratio.
 -- column n: Examples with the same predicted class that neither saturates.
+-- column clusters: Clusters of them that share a text: what the interval takes as independent.
 -- column score: Mean score over them under the sampling.
 -- column base_score: The same of the model as it is.
 -- column difference: score - base_score.
--- column difference_low: Lower end of the 95 % interval; NULL for fewer than two examples.
+-- column difference_low: Lower end of the 95 % interval; NULL below ten clusters.
 -- column difference_high: Upper end of it.
 -- column converged_share: Share of the attributions under the sampling and of the model as it is that converged (faithfulness); NULL for methods without completeness.
 -- column num_unconverged: Those that did not: left out of strict, kept in the other variants.
@@ -59,6 +60,7 @@ agreements as (
 paired as (
     select
         cut.model, cut.dataset, cut.split, cut.language, cut.method, cut.importance, cut.masking, cut.side, cut.variant,
+        cut.cluster,
         cut.score,
         whole.score as base_score
     from interventions
@@ -78,15 +80,28 @@ paired as (
     where whole.target = cut.target and whole.score is not null and cut.score is not null
         and counts_in(cut.variant, both_converged(cut.converged, whole.converged))
 ),
+clustered as (
+    select
+        model, dataset, split, language, method, importance, masking, side, variant, cluster,
+        count(*)::double as size,
+        sum(score) as score,
+        sum(base_score) as base_score,
+        sum(score - base_score) as difference
+    from paired
+    group by all
+),
 differences as (
     select
         model, dataset, split, language, method, importance, masking, side, variant,
-        count(*)::bigint as n,
-        avg(score) as score,
-        avg(base_score) as base_score,
-        avg(score - base_score) as difference,
-        stddev_samp(score - base_score) as difference_sd
-    from paired
+        sum(size)::bigint as n,
+        count(*)::bigint as clusters,
+        sum(score) / sum(size) as score,
+        sum(base_score) / sum(size) as base_score,
+        sum(difference) / sum(size) as difference,
+        cluster_error(
+            list(difference order by cluster), list(size order by cluster), sum(difference) / sum(size), sum(size)
+        ) as difference_se
+    from clustered
     group by all
 )
 select
@@ -100,11 +115,12 @@ select
     whole.ratio as base_ratio,
     cut.ratio - whole.ratio as ratio_difference,
     coalesce(differences.n, 0) as n,
+    coalesce(differences.clusters, 0) as clusters,
     differences.score,
     differences.base_score,
     differences.difference,
-    normal_low(differences.difference, differences.difference_sd, differences.n) as difference_low,
-    normal_high(differences.difference, differences.difference_sd, differences.n) as difference_high,
+    cluster_low(differences.difference, differences.difference_se, differences.clusters) as difference_low,
+    cluster_high(differences.difference, differences.difference_se, differences.clusters) as difference_high,
     list_avg([cut.converged_share, whole.converged_share]) as converged_share,
     cut.num_unconverged + coalesce(whole.num_unconverged, 0) as num_unconverged
 from interventions

@@ -1,13 +1,15 @@
 """How often intervals hold the truth and tests are wrong, by simulation of the views' own SQL; prints a table.
 
     python tests/benchmarks/coverage.py                  # 2000 draws of each design, minutes
-    python tests/benchmarks/coverage.py --draws 200 "2 sources"
+    python tests/benchmarks/coverage.py --draws 200 "2 sources" ccta
 
 Correlations over pairs of languages: numbers of a pair are normal, with what is common to a target language, to a
 source language and, in studies, to a model. Coverage of a 95 % interval is to be within .92 and .97, and the share of
 p at most .05 where nothing goes together (size) at most .06, give or take two standard errors of the simulation; where
 that is not so the exit code is 1. The truth of Spearman is what ranks of so many
 languages come to on average (Moran 1948), of Pearson that of the law.
+
+Scores of examples that share texts: `clustered.py`, by the same measures.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import clustered
 from common import print_table
 
 from xlwh.store.views import shipped_sql
@@ -153,6 +156,22 @@ def measured(design: Design, draws: int, seed: int = 0) -> dict[str, float | Non
     return rates
 
 
+def kept(rates: dict[str, float | None], draws: int) -> bool:
+    """Whether all shares are what is promised, give or take two standard errors of the simulation."""
+    chance = 2 * float(np.sqrt(0.05 * 0.95 / draws))
+    return all(
+        rate is None
+        or (
+            rate <= SIZE + chance if name.startswith("p ") else LEVEL[0] - chance <= rate <= LEVEL[1] + chance
+        )
+        for name, rate in rates.items()
+    )
+
+
+def shown(rates: dict[str, float | None]) -> dict[str, str]:
+    return {name: "" if rate is None else f"{rate:.3f}" for name, rate in rates.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -162,25 +181,26 @@ def main() -> int:
     )
     parser.add_argument("--draws", type=int, default=2000)
     asked = parser.parse_args()
-    draws, rows, broken = asked.draws, [], False
-    chance = 2 * float(np.sqrt(0.05 * 0.95 / draws))
-    for number, design in enumerate(DESIGNS):
+    draws, broken = asked.draws, False
+    tables: dict[str, list[dict[str, object]]] = {"languages": [], "clusters": []}
+    for number, design in enumerate((*DESIGNS, *clustered.DESIGNS)):
         if asked.names and not any(name in design.name for name in asked.names):
             continue
-        rates = measured(design, draws, number)
-        inside = [
-            rate for name, rate in rates.items() if name in ("pearson", "spearman") and rate is not None
-        ]
-        size = rates["p at most .05"] if design.rho == 0 else None
-        kept = all(LEVEL[0] - chance <= rate <= LEVEL[1] + chance for rate in inside)
-        kept &= size is None or size <= SIZE + chance
-        broken |= not kept
-        shown = {name: "" if rate is None else f"{rate:.3f}" for name, rate in rates.items()}
-        rows.append(
-            {"design": design.name, "correlation": design.rho, **shown, "kept": "yes" if kept else "no"}
-        )
-        print(rows[-1], file=sys.stderr, flush=True)
-    print_table(f"Coverage of 95 % intervals and size of tests, {draws} draws", rows)
+        row: dict[str, object] = {"design": design.name}
+        if isinstance(design, Design):
+            rates = measured(design, draws, number)
+            judged = {n: rate for n, rate in rates.items() if design.rho == 0 or not n.startswith("p ")}
+            row |= {"correlation": design.rho, **shown(rates)}
+        else:
+            rates = judged = clustered.measured(design, draws, number)
+            row["rates"] = ", ".join(f"{name} {rate}" for name, rate in shown(rates).items())
+        row["kept"] = "yes" if kept(judged, draws) else "no"
+        broken |= row["kept"] == "no"
+        tables["languages" if isinstance(design, Design) else "clusters"].append(row)
+        print(row, file=sys.stderr, flush=True)
+    for what, rows in tables.items():
+        if rows:
+            print_table(f"Coverage of 95 % intervals and size of tests by {what}, {draws} draws", rows)
     return 1 if broken else 0
 
 

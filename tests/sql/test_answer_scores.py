@@ -167,7 +167,7 @@ def test_the_best_gold_answer_counts(scores):
     rows = database.sql(
         "select metric, value, n, num_classes, chance, interval from task_scores where variant = 'strict' order by metric"
     ).fetchall()
-    assert rows == [("exact_match", 0.5, 2, None, None, "wilson"), ("f1", 0.5, 2, None, None, "bootstrap")]
+    assert rows == [("exact_match", 0.5, 2, None, None, "wilson"), ("f1", 0.5, 2, None, None, "jackknife")]
 
 
 def test_composed_and_decomposed_spellings_are_one(scores):

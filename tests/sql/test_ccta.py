@@ -14,8 +14,6 @@ from scipy import stats
 from xlwh.published import load
 from xlwh.store import Slot, Warehouse
 
-Z = 1.959963984540054
-
 
 def test_words_sum_their_sub_tokens(connect):
     tokens = [
@@ -62,15 +60,20 @@ MEASURED = (
 )
 
 
-def _pairs(**common):
-    return [{**dict(zip(MEASURED, row, strict=True)), **common} for row in PAIRS]
+def _pairs(copies=1, **common):
+    """The five pairs, each under as many ids: 1, 1x, 1xx."""
+    return [
+        {**dict(zip(MEASURED, row, strict=True)), **common, "example_id": row[0] + "x" * copy}
+        for row in PAIRS
+        for copy in range(copies)
+    ]
 
 
 def test_means_excesses_and_intervals_by_hand(connect):
     others = [{"example_id": "1", "score": 1.0, "null_uniform": 1.0, "target_language": "en"}]
-    database = connect(ccta_pairs=[*_pairs(), *others])
+    database = connect(ccta_pairs=[*_pairs(copies=2), *others])
     row = database.sql("select * from ccta where target_language = 'de'").pl().row(0, named=True)
-    assert (row["n"], row["variant"], row["is_self"]) == (5, "strict", False)
+    assert (row["n"], row["clusters"], row["variant"], row["is_self"]) == (10, 10, "strict", False)
     assert row["score"] == pytest.approx(0.5)
     assert (row["null_uniform"], row["null_shuffled"]) == pytest.approx((0.3, 0.42))
     assert (row["source_coverage"], row["target_coverage"], row["degenerate_share"]) == pytest.approx(
@@ -82,11 +85,35 @@ def test_means_excesses_and_intervals_by_hand(connect):
         "excess_shuffled": [p[1] - p[3] for p in PAIRS],
     }
     for name, values in columns.items():
-        error = stdev(values) / math.sqrt(5)
-        expected = mean(values), error, mean(values) - Z * error, mean(values) + Z * error
-        assert tuple(row[f"{name}{end}"] for end in ("", "_se", "_low", "_high")) == pytest.approx(expected)
+        error, t = stdev(values * 2) / math.sqrt(10), stats.t.ppf(0.975, 9)
+        expected = mean(values), error, mean(values) - t * error, mean(values) + t * error
+        found = tuple(row[f"{name}{end}"] for end in ("", "_se", "_low", "_high"))
+        assert found == pytest.approx(expected, abs=1e-4)
     own = database.sql("select * from ccta where is_self").pl().row(0, named=True)
     assert (own["n"], own["score"], own["score_se"], own["score_low"]) == (1, 1.0, None, None)
+
+
+def test_pairs_that_share_a_premise_are_one_cluster(connect):
+    """Ten premises with three equal hypotheses each are known as ten pairs are; by the source language's clusters."""
+    ends = "select n, clusters, score_se, score_low, excess_uniform_low, excess_shuffled_high from ccta"
+    pairs = _pairs(copies=2)
+    hypotheses = [{**pair, "example_id": pair["example_id"] + h} for pair in pairs for h in "abc"]
+    examples = [
+        {
+            "language": language,
+            "example_id": row["example_id"],
+            "cluster": row["example_id"][:-1] if language == "en" else None,
+        }
+        for row in hypotheses
+        for language in ("en", "de")
+    ]
+    [ten] = connect(ccta_pairs=pairs).sql(ends).fetchall()
+    [thirty] = connect(ccta_pairs=hypotheses, examples=examples).sql(ends).fetchall()
+    assert (ten[:2], thirty[:2]) == ((10, 10), (30, 10))
+    assert thirty[2:] == pytest.approx(ten[2:])
+    [nine] = connect(ccta_pairs=pairs[:9]).sql(ends).fetchall()
+    assert nine[2] is not None
+    assert nine[3:] == (None, None, None), "of nine premises"
 
 
 def test_nothing_that_differs_is_averaged_together(connect):

@@ -68,11 +68,18 @@ SCALARS = {
     "bleu_precision": scalar(("bigint[]", counts_10), ("int", st.integers(1, 4))),
     "both_converged": scalar(("bool", flag), ("bool", flag), null_in_null_out=False),
     "chrf_of_counts": scalar(("bigint[]", counts_18)),
+    "cluster_error": scalar(listed, listed, x, x),
+    "cluster_high": scalar(x, spread, n),
+    "cluster_low": scalar(x, spread, n),
+    "cluster_share_high": scalar(p, spread, n, n, null_in_null_out=False),
+    "cluster_share_low": scalar(p, spread, n, n, null_in_null_out=False),
     "common_words": scalar(words, words),
     "counted_uniform": scalar(natural, natural),
     "counts_in": scalar(
         ("varchar", st.sampled_from([None, "strict", "paper"])), ("bool", flag), null_in_null_out=False
     ),
+    "effective_size": scalar(p, spread, n, null_in_null_out=False),
+    "error_with_spread": scalar(x, spread),
     "f2": scalar(p, p),
     "faithfulness_span": scalar(x, x),
     "finite": scalar(x),
@@ -89,8 +96,6 @@ SCALARS = {
     "lower_case": scalar(string),
     "missing_because": scalar(string, x, ("bool", flag), ("bool", flag), string, null_in_null_out=False),
     "mixed": scalar(natural),
-    "normal_high": scalar(x, spread, n),
-    "normal_low": scalar(x, spread, n),
     "normalized_faithfulness": scalar(
         ("varchar", st.sampled_from([None, "sufficiency", "comprehensiveness"])), x, x, x
     ),
@@ -112,6 +117,7 @@ SCALARS = {
     "resample_weights": scalar(("bigint", st.integers(0, 8)), natural),
     "scaled_asymptotic_radius": scalar(n, spread, error, x),
     "segment_text": scalar(string, string, ("int", segment), null_in_null_out=False),
+    "share_quantile": scalar(n, n, null_in_null_out=False),
     "skewness_of": scalar(spread, x),
     "spearman_high": scalar(x, n),
     "spearman_low": scalar(x, n),

@@ -50,13 +50,13 @@ def test_withheld_labels_are_left_out_and_truncated_inputs_counted(connect):
 
 
 def test_nothing_right_and_all_right_still_have_an_interval(connect):
-    wrong = _scores(connect(predictions=_rows(["ab", "ba", "ab"])))
-    right = _scores(connect(predictions=_rows(["aa", "bb", "aa"])))
+    wrong = _scores(connect(predictions=_rows(["ab", "ba", "ab"] * 4)))
+    right = _scores(connect(predictions=_rows(["aa", "bb", "aa"] * 4)))
     for metric in ("accuracy", "macro_f1"):
         assert (wrong[metric]["value"], wrong[metric]["ci_low"]) == (0, 0)
-        assert 0.4 < wrong[metric]["ci_high"] < 0.7
+        assert 0.2 < wrong[metric]["ci_high"] < 0.3
         assert (right[metric]["value"], right[metric]["ci_high"]) == (1, 1)
-        assert 0.3 < right[metric]["ci_low"] < 0.6
+        assert 0.7 < right[metric]["ci_low"] < 0.8
 
 
 def test_evaluations_do_not_mix(connect):
@@ -79,7 +79,7 @@ def test_standard_errors_agree_with_the_bootstrap(connect, frame):
     assert scores["macro_f1"]["ci_low"] == pytest.approx(np.quantile(f1, 0.025), abs=0.003)
     assert scores["macro_f1"]["ci_high"] == pytest.approx(np.quantile(f1, 0.975), abs=0.003)
     accuracy = np.mean(label == predicted)
-    assert scores["accuracy"]["standard_error"] == pytest.approx(np.sqrt(accuracy * (1 - accuracy) / 2000))
+    assert scores["accuracy"]["standard_error"] == pytest.approx(np.sqrt(accuracy * (1 - accuracy) / 1999))
 
 
 def test_intervals_cover_the_truth(connect, frame):

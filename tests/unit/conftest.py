@@ -433,6 +433,7 @@ def examples_frame(
         "split": ["dev"] * n,
         "language": [language] * n,
         "example_id": [str(i) for i in range(n)],
+        "cluster": [str(i) for i in range(n)],
         "task": ["sentence_pair" if n and pairs[0][1] is not None else "sequence_classification"] * n,
         "text": [first for first, _ in pairs],
         "text_pair": [second for _, second in pairs],

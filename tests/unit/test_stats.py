@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xlwh.stats import bootstrap_mean, holm, mcnemar
+from xlwh.stats import bootstrap_mean, by_cluster, holm, mcnemar
 
 
 @pytest.mark.parametrize(("method", "scipy_method"), [("bca", "BCa"), ("percentile", "percentile")])
@@ -53,6 +53,30 @@ def test_intervals_cover_the_truth():
         result = bootstrap_mean(rng.exponential(size=40), resamples=1000, seed=trial)
         hits += result.low <= 1 <= result.high
     assert 0.90 < hits / 400 < 0.975
+
+
+def test_few_values_reach_as_far_as_students_t():
+    """Of normal values the bootstrap's interval is 1.96 population standard errors; it becomes Student's."""
+    x = np.random.default_rng(2).normal(size=12)
+    found = bootstrap_mean(x, resamples=40_000, method="percentile", few=True)
+    reach = stats.t.ppf(0.975, 11) * x.std(ddof=1) / np.sqrt(12)
+    assert (found.high - found.low) / 2 == pytest.approx(reach, rel=0.06)
+    shifted = x - x.mean() + reach
+    assert bootstrap_mean(shifted, resamples=40_000, few=True).p_value == pytest.approx(0.05, abs=0.012)
+
+
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_very_few_values_still_have_numbers(n):
+    """Student's t reaches so far there that the normal tail is 0."""
+    found = bootstrap_mean(np.arange(n) / n, resamples=200, few=True)
+    assert found.low <= found.mean <= found.high
+    assert 0 < found.p_value <= 1
+
+
+def test_clusters_have_the_mean_of_their_examples():
+    values, weights = by_cluster([1.0, 0.0, 0.5], [1, 3, 2], ["b", "b", "a"])
+    assert values.tolist() == [0.5, 0.25]
+    assert weights.tolist() == [2, 4]
 
 
 def test_p_values_are_uniform_under_the_null():

@@ -156,6 +156,8 @@ class Collector:
         self._task = task
         self._documents = tuple(documents)
         self._ids: set[str] = set()
+        self._clusters: dict[str, str] = {}
+        """What examples share -> the first of them."""
         self._rows: list[tuple[object, ...]] = []
         self._rejected: list[tuple[str, int, str, str]] = []
         self._letterless = {"text": 0, "second text": 0}
@@ -182,10 +184,12 @@ class Collector:
         word_spans: list[Span] | None = None,
         word_labels: list[str] | None = None,
         answers: list[dict[str, object]] | None = None,
+        shared: str | None = None,
     ) -> None:
         """Take a row, or reject it with the reason; `raw` is what a rejected row shows.
 
-        Without `word_spans`, words have to be the text, white space aside.
+        Without `word_spans`, words have to be the text, white space aside. `shared` names what the example has in common
+        with others, such as its document; without it pairs share their first text, and questions their paragraph.
         """
         flaw = _flaw(text, "text")
         if not flaw and text_pair is not None:
@@ -211,9 +215,12 @@ class Collector:
             if text_pair is not None:
                 self._look(text_pair, "second text")
                 self._same += text == text_pair
-        self._rows.append(
-            (example_id, text, text_pair, label, words, word_spans, word_labels, answers, document.name, row)
-        )
+        if shared is None:
+            shared = {"sentence_pair": text, "question_answering": text_pair}.get(self._task)
+        cluster = example_id if shared is None else self._clusters.setdefault(shared, example_id)
+        self._rows.append((
+            example_id, cluster, text, text_pair, label, words, word_spans, word_labels, answers, document.name, row,
+        ))  # fmt: skip
 
     def reject(self, document: Document, row: int, reason: str, raw: object) -> None:
         """Put a row in quarantine."""
@@ -264,7 +271,7 @@ class Collector:
         for what, count in self._ids_as_text.items():
             if accepted >= _MANY_ROWS and 2 * count > accepted:
                 raise self.refuse(
-                    f"the {what} of {count} of {accepted} rows is an id, such as `{self._rows[0][2 if what != 'text' else 1]}`: "
+                    f"the {what} of {count} of {accepted} rows is an id, such as `{self._rows[0][3 if what != 'text' else 2]}`: "
                     f"a column of ids is read as text. Change `datasets.{key}.options`."
                 )
         for what, count in self._lost.items():
@@ -283,10 +290,10 @@ class Collector:
         if (
             accepted >= _MANY_ROWS
             and distinct in ([1, 0], [1, 1])
-            and len({row[2] for row in self._rows}) == 1
+            and len({row[3] for row in self._rows}) == 1
         ):
             raise self.refuse(
-                f"all {accepted} rows have the same text ({str(self._rows[0][1])[:40]!r}): the column is another one, or its "
+                f"all {accepted} rows have the same text ({str(self._rows[0][2])[:40]!r}): the column is another one, or its "
                 f"values are missing. Change `datasets.{key}.options`."
             )
         if self._task == "translation" and accepted >= _MANY_ROWS and 2 * self._same > accepted:
@@ -294,14 +301,14 @@ class Collector:
                 f"both sides are the same text in {self._same} of {accepted} rows, so they are one language twice. Change "
                 f"`datasets.{key}.path` or `datasets.{key}.options`."
             )
-        labels = {row[3] for row in self._rows if row[3] is not None}
+        labels = {row[4] for row in self._rows if row[4] is not None}
         if labels == {"-1"} or (self.expects_labels and accepted and not labels):
             if not self.is_test:
                 raise self.refuse(
                     "no row has a label (all are null or -1, as where labels are withheld). Only a test set comes without; "
                     f"name another file, or drop `datasets.{key}.options.label`."
                 )
-            self._rows = [(*row[:3], None, *row[4:]) for row in self._rows]
+            self._rows = [(*row[:4], None, *row[5:]) for row in self._rows]
             self.notes["labels"] = "withheld"
             labels = set()
         forms: dict[str, str] = {}
@@ -331,7 +338,7 @@ class Collector:
         request = self._request
         place = {"dataset": request.key, "split": request.split, "language": request.language}
         columns = (
-            "example_id", "text", "text_pair", "label", "words", "word_spans", "word_labels", "answers",
+            "example_id", "cluster", "text", "text_pair", "label", "words", "word_spans", "word_labels", "answers",
         )  # fmt: skip
         return Reading(
             examples=_frame(

@@ -221,6 +221,18 @@ def _plain(name: str) -> str:
     return _LETTERS.sub("", name.rsplit(".", 1)[-1].lower())
 
 
+def column_named(
+    request: Request, document: Document, names: Sequence[str], column: str | None
+) -> int | None:
+    """Place of the column that the option `cluster` names; None where it names none, `CorpusError` where it is not there."""
+    if column is not None and column not in names:
+        raise CorpusError(
+            f"{document.path}: no column `{column}`, which `datasets.{request.key}.options.cluster` names; "
+            f"there are: {', '.join(names[:_SHOWN])}."
+        )
+    return None if column is None else names.index(column)
+
+
 def chooses_language(options: TableOptions) -> bool:
     """Whether `where` tells the languages of one file apart."""
     return any("{language}" in str(value) for values in options.where.values() for value in _listed(values))

@@ -33,6 +33,7 @@ _PATTERNS = (
     "{language}/{split}.conllu",
 )
 _COMMENT = re.compile(r"#\s*(text|sent_id)\s*= ?(.*)", re.DOTALL)
+_NEW_DOCUMENT = re.compile(r"#\s*newdoc\b")
 _RANGE = re.compile(r"([1-9]\d{0,5})-([1-9]\d{0,5})")
 _EMPTY_NODE = re.compile(r"\d+\.[1-9]\d*")
 _COLUMNS = 10
@@ -56,8 +57,12 @@ class Conllu(OneFileReader):
         collector = Collector(request, "token_classification", documents)
         lines = read_lines(document)
         _require_conllu(document, lines, collector)
+        # Sentences before the first document, if there are any documents, belong to none.
+        shared = None
         for block in blocks(lines):
-            _sentence(collector, document, block)
+            if any(_NEW_DOCUMENT.match(line) for line in block.lines):
+                shared = row_id(block.number)
+            _sentence(collector, document, block, shared)
         return collector.reading()
 
 
@@ -91,7 +96,7 @@ def _require_conllu(document: Document, lines: Lines, collector: Collector) -> N
         collector.notes["tags"] = "withheld"
 
 
-def _sentence(collector: Collector, document: Document, block: Block) -> None:
+def _sentence(collector: Collector, document: Document, block: Block, shared: str | None) -> None:
     if block.reason:
         collector.reject(document, block.number, block.reason, block.raw)
         return
@@ -129,6 +134,7 @@ def _sentence(collector: Collector, document: Document, block: Block) -> None:
             for span in _parts(text, place, forms[token.first : token.last + 1])
         ],
         word_labels=[fields[3] for fields in words] if tagged else None,
+        shared=shared,
     )
 
 

@@ -43,7 +43,7 @@ from xlwh.corpora.records import (
     format_of,
     read_records,
 )
-from xlwh.corpora.request import Request, TableOptions
+from xlwh.corpora.request import CLUSTER, Request, TableOptions
 from xlwh.errors import CorpusError
 
 _BATCH = 4096
@@ -75,6 +75,7 @@ class HubOptions(TableOptions):
     )
     word_labels: str | None = Field(None, description="Column of one tag per token.")
     answers: str | None = Field(None, description="Column of the answers, as SQuAD has them.")
+    cluster: str | None = Field(None, description=CLUSTER)
     labels: Mapping[str, str] = Field(
         default_factory=dict, description="Label in the data -> class label; default: as they stand."
     )
@@ -163,6 +164,7 @@ def _columns(request: Request, options: HubOptions) -> Columns:
         words=name(options.words),
         word_labels=name(options.word_labels),
         answers=name(options.answers),
+        cluster=name(options.cluster),
         labels=options.labels,
         join=options.join,
     )

@@ -29,6 +29,8 @@ class Columns:
     words: str | None = None
     word_labels: str | None = None
     answers: str | None = None
+    cluster: str | None = None
+    """What examples with the same value have in common; None: as the collector finds it."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Label in the data -> class label; empty: every label is taken as it stands."""
     join: str | None = None
@@ -36,7 +38,7 @@ class Columns:
 
     def names(self) -> list[str]:
         named = (
-            self.text, self.text_pair, self.label, self.id, self.words, self.word_labels, self.answers
+            self.text, self.text_pair, self.label, self.id, self.words, self.word_labels, self.answers, self.cluster
         )  # fmt: skip
         return [name for name in named if name is not None]
 
@@ -136,6 +138,9 @@ def emit(
                 raise RefusalError(flaw)
         if columns.id is not None:
             example_id = _plain(lookup(values, columns.id), columns.id)
+        shared = None
+        if columns.cluster is not None:
+            shared = _plain(lookup(values, columns.cluster), columns.cluster)
     except RefusalError as refusal:
         collector.reject(document, record.number, str(refusal), record.raw)
         return
@@ -150,6 +155,7 @@ def emit(
         words=words,
         word_labels=tags,
         answers=answers,
+        shared=shared,
     )
 
 

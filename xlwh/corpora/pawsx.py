@@ -23,11 +23,11 @@ from typing import Literal
 from pydantic import Field
 
 from xlwh.corpora.base import Collector, Reader, Reading, row_id, unknown_label
-from xlwh.corpora.choice import ELSEWHERE, Choice, find_table
+from xlwh.corpora.choice import ELSEWHERE, Choice, column_named, find_table
 from xlwh.corpora.columns import detect_quoting, tsv_rows, unquote, usual_width
 from xlwh.corpora.files import Document
 from xlwh.corpora.lines import read_lines
-from xlwh.corpora.request import Request, TableOptions
+from xlwh.corpora.request import CLUSTER, Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 
@@ -52,6 +52,7 @@ class PawsxOptions(TableOptions):
     id: Literal["row", "column"] = Field(
         "row", description="What joins the languages: the row number, or the file's column `id`."
     )
+    cluster: str | None = Field(None, description=CLUSTER)
 
 
 class Pawsx(Reader):
@@ -93,7 +94,8 @@ class Pawsx(Reader):
             raise StudyError(
                 f"`datasets.{request.key}.options.where`: {document.name} has no columns to choose rows by; drop it"
             )
-        choice = Choice(request, options, ("id", "sentence1", "sentence2", "label"))
+        shared = column_named(request, document, names, options.cluster)
+        choice = Choice(request, options, ("id", "sentence1", "sentence2", "label", options.cluster))
         choice.require(document, names)
         if options.id == "column" and "id" not in names:
             raise CorpusError(
@@ -128,7 +130,16 @@ class Pawsx(Reader):
                 example_id = row_id(choice.ours - 1 if choice.by_language else row.number)
                 if options.id == "column":
                     example_id = row.fields[names.index("id")]
-                collector.accept(document, row.number, row.raw, example_id, one, two, label=label)
+                collector.accept(
+                    document,
+                    row.number,
+                    row.raw,
+                    example_id,
+                    one,
+                    two,
+                    label=label,
+                    shared=None if shared is None else row.fields[shared],
+                )
         choice.finish([document], numbered=options.id == "row")
         return collector.reading()
 

@@ -54,6 +54,12 @@ class TableOptions(FileOptions):
     )
 
 
+CLUSTER = (
+    "Column whose values tell which examples are not independent, such as a document; default: pairs with the same first "
+    "text, and questions on the same paragraph."
+)
+"""Description of the option `cluster`, of readers that know columns by their names."""
+
 O = TypeVar("O", bound=Options)  # noqa: E741 - the one letter that says options
 
 

@@ -18,7 +18,7 @@ from xlwh.corpora.columns import Quoting
 from xlwh.corpora.files import Document
 from xlwh.corpora.mapping import Columns, emit_all, require_columns
 from xlwh.corpora.records import SUFFIXES, Format, format_of, read_records
-from xlwh.corpora.request import Request, TableOptions
+from xlwh.corpora.request import CLUSTER, Request, TableOptions
 
 _STEMS = ("{split}-{language}", "{split}.{language}", "{language}/{split}", "{split}")
 _FILES = tuple(stem + suffix for stem in _STEMS for suffix in SUFFIXES)
@@ -31,6 +31,7 @@ class TextOptions(TableOptions):
     text_pair: str | int | None = Field(None, description="Column of the second text, for sentence pairs.")
     label: str | int | None = Field(None, description="Column of the label; default: no labels.")
     id: str | int | None = Field(None, description="Column of the id; default: the row number.")
+    cluster: str | int | None = Field(None, description=CLUSTER)
     labels: Mapping[str, str] = Field(
         default_factory=dict, description="Label in the file -> class label; default: as they stand."
     )
@@ -72,6 +73,7 @@ class TextClassification(Reader):
             text_pair=None if options.text_pair is None else _column(options.text_pair, header),
             label=None if options.label is None else _column(options.label, header),
             id=None if options.id is None else _column(options.id, header),
+            cluster=None if options.cluster is None else _column(options.cluster, header),
             labels=options.labels,
         )
         require_columns(document.path, records, columns, request.key)

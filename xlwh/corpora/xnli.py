@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from xlwh.corpora.base import Collector, Reader, Reading, row_id, unknown_label
-from xlwh.corpora.choice import ELSEWHERE, Choice
+from xlwh.corpora.choice import ELSEWHERE, Choice, column_named
 from xlwh.corpora.columns import tsv_rows, usual_width
 from xlwh.corpora.files import Document, find, require_own_file
 from xlwh.corpora.lines import Lines, read_lines
-from xlwh.corpora.request import Request, TableOptions
+from xlwh.corpora.request import CLUSTER, Request, TableOptions
 from xlwh.corpora.sniff import NO_TABLE, is_header, refuse_other_format
 from xlwh.errors import CorpusError, StudyError
 
@@ -55,6 +55,7 @@ class XnliOptions(TableOptions):
         description="Label in the file -> class label; default: the words, `contradictory`, and 0, 1, 2 for "
         "entailment, neutral, contradiction.",
     )
+    cluster: str | None = Field(None, description=CLUSTER)
 
 
 class Xnli(Reader):
@@ -80,10 +81,12 @@ class Xnli(Reader):
             _original(request, document, lines, header, labels, collector)
         else:
             require_own_file(request, document)
-            if request.options(XnliOptions).where:
-                raise StudyError(
-                    f"`datasets.{request.key}.options.where`: {document.name} has no columns to choose rows by; drop it"
-                )
+            for name in ("where", "cluster"):
+                if getattr(request.options(XnliOptions), name):
+                    raise StudyError(
+                        f"`datasets.{request.key}.options.{name}`: {document.name} has no other columns than premise, "
+                        "hypothesis and label; drop it"
+                    )
             refuse_other_format(document, lines, *NO_TABLE)
             named = _is_header(header) or lines.ends_like_a_header()
             if lines.texts[0] is None and named:
@@ -168,8 +171,9 @@ def _original(
         require_own_file(request, document)
     options = request.options(XnliOptions)
     wanted = options.names.get(request.language, request.language)
-    choice = Choice(request, options, ("language", *_ORIGINAL))
+    choice = Choice(request, options, ("language", *_ORIGINAL, options.cluster))
     choice.require(document, header)
+    shared = column_named(request, document, header, options.cluster)
     others: set[str] = set()
     ours = 0
     for row in tsv_rows(lines, 1, len(header)):
@@ -197,6 +201,7 @@ def _original(
             row.fields[premise],
             row.fields[hypothesis],
             label=label,
+            shared=None if shared is None else row.fields[shared],
         )
     choice.finish([document], numbered=False)
     if others and not ours:

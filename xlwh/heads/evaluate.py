@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xlwh.heads.engine import Engine, engine_on
 from xlwh.heads.examples import keys_of
 from xlwh.heads.masks import Mask
-from xlwh.stats import bootstrap_mean, mcnemar
+from xlwh.stats import bootstrap_mean, by_cluster, mcnemar
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 512
 """Examples walked in one call."""
+_LEAST_CLUSTERS = 10
+"""Below them there is no interval, as in the views."""
 
 
 def evaluate_masks(
@@ -43,6 +45,7 @@ def evaluate_masks(
             scored.append((Mask("none", "none", (), language=examples["language"][0]), whole))
         scored += zip(masks, scores.T, strict=True)
     gold, (_, before) = engine.gold, scored[0]
+    clusters = examples.select(pl.coalesce("cluster", "example_id")).to_series().to_list()
     evaluations = pl.concat(
         examples.select(
             "example_id",
@@ -56,7 +59,7 @@ def evaluate_masks(
         {
             **mask.keys,
             "num_examples": len(examples),
-            **compare(before, after, gold.weights, settings.resamples, seed, gold.tagging),
+            **compare(before, after, gold.weights, clusters, settings.resamples, seed, gold.tagging),
             "resamples": settings.resamples,
         }
         for mask, after in scored[1:]
@@ -98,21 +101,26 @@ def compare(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
     weights: NDArray[np.int64],
+    clusters: Sequence[str],
     resamples: int,
     seed: int,
     tagging: bool,
 ) -> dict[str, float | None]:
-    """Columns of `pruning_tests` about one mask, from the scores of the same examples before and after."""
+    """Columns of `pruning_tests` about one mask, from the scores of the same examples before and after.
+
+    What is resampled are the clusters. McNemar's test takes examples as independent, so it is left out where they are not.
+    """
     x, y = before.astype(np.float64), after.astype(np.float64)
+    changes, sizes = by_cluster(y - x, weights, clusters)
     # Scores are in [0, 1], so their differences are in [-1, 1].
-    result = bootstrap_mean(
-        y - x, weights.astype(np.float64), resamples=resamples, seed=seed, reach=(-1.0, 1.0)
-    )
+    result = bootstrap_mean(changes, sizes, resamples=resamples, seed=seed, reach=(-1.0, 1.0), few=True)
+    told, independent = len(changes) >= _LEAST_CLUSTERS, len(changes) == len(clusters)
     return {
+        "clusters": len(changes),
         "before": float(np.average(x, weights=weights)),
         "after": float(np.average(y, weights=weights)),
-        "effect_low": result.low,
-        "effect_high": result.high,
+        "effect_low": result.low if told else None,
+        "effect_high": result.high if told else None,
         "bootstrap_p": result.p_value,
-        "mcnemar_p": None if tagging else mcnemar(before == 1, after == 1),
+        "mcnemar_p": mcnemar(before == 1, after == 1) if independent and not tagging else None,
     }

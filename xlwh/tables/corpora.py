@@ -15,7 +15,7 @@ def _share(description: str) -> dy.Float64:
 class Examples(Table):
     """One row per (dataset, split, language, example): the text as read, before any tokenizer."""
 
-    version = 2
+    version = 3
     partition_by = ("dataset", "language")
     key = ("dataset", "split", "language", "example_id")
     # Texts are long, and what streams them holds a group at a time.
@@ -25,6 +25,13 @@ class Examples(Table):
     split = split_column()
     language = language_column()
     example_id = example_id_column()
+    cluster = dy.String(
+        nullable=True,
+        min_length=1,
+        description="The first example that shares what this one has in common with others, which are not independent: the "
+        "first text of pairs (the premise), the paragraph of questions, the document of tagged text where the file says it, "
+        "or the value of the column that the study names. Its own example_id, or NULL, where there is nothing.",
+    )
     task = dy.String(
         nullable=False,
         check=lambda c: c.is_in(

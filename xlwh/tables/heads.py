@@ -242,6 +242,7 @@ class PruningEvaluations(Table):
 class PruningTests(Table):
     """One row per (language, mask): the pruned model against the whole one on the same examples."""
 
+    version = 2
     partition_by = ("model", "language")
     named_by = ("dataset",)
     key = (
@@ -258,22 +259,29 @@ class PruningTests(Table):
     selection = dy.String(nullable=False, description="As in `pruning_masks`.")
     num_removed = dy.Int32(nullable=False, min=0, description="Players removed.")
     num_examples = dy.Int32(nullable=False, min=1, description="Examples compared.")
+    clusters = dy.Int32(
+        nullable=False,
+        min=1,
+        description="Clusters of them that share a text (`examples.cluster`): what is resampled.",
+    )
     before = dy.Float64(nullable=False, allow_nan=False, description="Accuracy of the whole model, a share.")
     after = dy.Float64(nullable=False, allow_nan=False, description="Accuracy of the pruned model, a share.")
     effect_low = dy.Float64(
-        nullable=False, allow_nan=False, description="Lower end of the 95 % BCa interval of after - before."
+        nullable=True,
+        allow_nan=False,
+        description="Lower end of the 95 % BCa interval of after - before; NULL below ten clusters.",
     )
-    effect_high = dy.Float64(nullable=False, allow_nan=False, description="Upper end of it.")
+    effect_high = dy.Float64(nullable=True, allow_nan=False, description="Upper end of it.")
     bootstrap_p = dy.Float64(
         nullable=False,
         min=0,
         max=1,
-        description="Two-sided paired bootstrap over examples, (1 + k) / (B + 1).",
+        description="Two-sided paired bootstrap over clusters, (1 + k) / (B + 1).",
     )
     mcnemar_p = dy.Float64(
         nullable=True,
         min=0,
         max=1,
-        description="Exact McNemar test; NULL in tagging, where examples are not right or wrong.",
+        description="Exact McNemar test; NULL in tagging, where examples are not right or wrong, and where they share clusters.",
     )
     resamples = dy.Int32(nullable=False, min=1, description="Bootstrap resamples, B.")

@@ -125,12 +125,29 @@ def test_masks_are_scored_like_gated_models(game):
 def test_comparisons_count_examples_by_their_weight():
     before, after = np.array([1, 1, 0, 0], np.float32), np.array([1, 0, 1, 1], np.float32)
     weights = np.array([1, 1, 2, 4])
-    found = compare(before, after, weights, 1000, 0, tagging=True)
+    found = compare(before, after, weights, [*"abcd"], 1000, 0, tagging=True)
     assert found["before"] == pytest.approx(0.25)
     assert found["after"] == pytest.approx(7 / 8)
     assert found["mcnemar_p"] is None
-    plain = compare(before, after, np.ones(4, dtype=int), 1000, 0, tagging=False)
+    plain = compare(before, after, np.ones(4, dtype=int), [*"abcd"], 1000, 0, tagging=False)
     assert plain["mcnemar_p"] == 1.0
+    assert plain["effect_low"] is plain["effect_high"] is None, "of four examples"
+
+
+def test_comparisons_resample_clusters():
+    """Three examples a premise that change together: as much is known as of one example each."""
+    before, after = np.array([1, 1, 0, 1] * 6, np.float32), np.array([1, 0, 0, 1] * 6, np.float32)
+    ones = np.ones(24, dtype=int)
+    single = compare(before, after, ones, [str(i) for i in range(24)], 1000, 0, tagging=False)
+    names = [f"p{i // 3:02}" for i in range(72)]
+    three = compare(before.repeat(3), after.repeat(3), ones.repeat(3), names, 1000, 0, tagging=False)
+    assert (single.pop("clusters"), three.pop("clusters")) == (24, 24)
+    assert (single.pop("mcnemar_p") < 0.05, three.pop("mcnemar_p")) == (True, None)
+    assert three == pytest.approx({**single, "effect_low": three["effect_low"]}, abs=0.03)
+    apart = compare(
+        before.repeat(3), after.repeat(3), ones.repeat(3), [str(i) for i in range(72)], 1000, 0, tagging=False
+    )
+    assert three["effect_high"] - three["effect_low"] > 1.4 * (apart["effect_high"] - apart["effect_low"])
 
 
 def test_tagged_sentences_score_the_share_of_their_gold_words(checkpoint, zoo_of, frame, tmp_path):

@@ -143,6 +143,7 @@ def _examples(language: str, pairs: list[tuple[str, str]]) -> pl.DataFrame:
         "split": ["dev"] * n,
         "language": [language] * n,
         "example_id": [str(i) for i in range(n)],
+        "cluster": [str(i) for i in range(n)],
         "task": ["sentence_pair"] * n,
         "text": [first for first, _ in pairs],
         "text_pair": [second for _, second in pairs],

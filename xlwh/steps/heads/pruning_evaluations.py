@@ -32,7 +32,7 @@ class _Params:
 
 
 class _PruningEvaluations(Whole):
-    version = "4"
+    version = "5"
     # SciPy and NumPy: of the tests.
     libraries = (*game.LIBRARIES, "scipy")
     counted = ("pruning_evaluations",)
