@@ -25,8 +25,8 @@ def align(
 ) -> Directions:
     """Train a model in both directions and return the most probable alignment of each.
 
-    Memory: 4 bytes a cell (Σ n·m over the sentence pairs) in a temporary file, about 60 bytes for each distinct
-    co-occurring word pair, and working arrays of CELLS_AT_ONCE cells. Pairs with an empty side have no links.
+    Memory: 4 bytes a cell (Σ n·m over the sentence pairs) in a temporary file, about 60 bytes (diagonal)
+    or 100 (hmm) for each distinct co-occurring word pair, and working arrays of CELLS_AT_ONCE cells. Pairs with an empty side have no links.
     `progress(done, total)` is called after every pass.
     """
     hmm = settings.model == "hmm"
