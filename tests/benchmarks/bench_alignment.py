@@ -42,7 +42,6 @@ from xlwh.study import Aligner
 Pair = tuple[list[str], list[str]]
 
 SPEED_PAIRS = 100_000
-MODEL1 = Aligner(model1_iterations=5)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def run_error_rates(shared: Path, most: int = 0) -> list[dict[str, Any]]:
         }
         ways: dict[str, Callable[[list[Pair]], Directions]] = {
             "xlwh": lambda pairs: align(_encoded(pairs)),
-            "xlwh, 5 passes of model 1 first": lambda pairs: align(_encoded(pairs), MODEL1),
+            "xlwh, diagonal": lambda pairs: align(_encoded(pairs), Aligner(model="diagonal")),
         }
         if shutil.which("eflomal-align"):
             ways["eflomal"] = _eflomal

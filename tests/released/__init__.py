@@ -135,11 +135,11 @@ ORACLES: tuple[Oracle, ...] = (
     Oracle(
         "fast_align",
         "word alignment, link by link, and the tensions",
-        '`align`, `tension_update = "released"`',
+        '`align`, `model = "diagonal"`, `tension_update = "released"`',
         fast_align,
         1e-4,
         "concepts",
-        "With a fixed tension the default is the same; with a fitted one it is not, see the page.",
+        "With a fixed tension the diagonal model is the same; with a fitted one it is not by default, see the page.",
     ),
 )
 """Every formula that is held to somebody else's program."""

@@ -156,6 +156,7 @@ def fast_align(cases: Sequence[Case]) -> list[dict[str, Any]]:
         made = align(
             bitext,
             Aligner(
+                model="diagonal",
                 optimise_tension=optimised,
                 tension_update="released",
                 alpha=0.01 if "-v" in case["flags"] else 0.0,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xlwh.concepts.alignment import Bitext, Directions
+from xlwh.concepts.bitext import Bitext, Directions
 from xlwh.errors import CorpusError
 from xlwh.texts import whole_number
 

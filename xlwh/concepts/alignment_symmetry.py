@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from xlwh.concepts.alignment import Bitext, Directions
+from xlwh.concepts.bitext import Bitext, Directions
 
 Point = tuple[int, int]
 """(target position, source position)."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from xlwh.concepts.alignment import align, encode
+from xlwh.concepts.alignment import align
 from xlwh.concepts.alignment_external import align_externally
 from xlwh.concepts.alignment_symmetry import symmetrised
+from xlwh.concepts.bitext import encode
 from xlwh.corpora.dictionaries import read_entries
 from xlwh.models.words import segment
 from xlwh.study import Aligner

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,22 +23,50 @@ class LexiconFile(Part):
     reversed: bool = Field(False, description="Read the file against its direction.")
 
 
-class Aligner(Part):
-    """The word alignment model: IBM 2 with a diagonal prior, as in the paper of fast_align."""
+_DIAGONAL: Mapping[str, object] = {
+    "iterations": 5,
+    "null_probability": 0.08,
+    "tension": 4.0,
+    "alpha": 0.01,
+    "spelling": 0.0,
+}
+"""Defaults of model "diagonal" that are not those of "hmm": the numbers of `fast_align -d -o -v`."""
 
-    iterations: int = Field(5, ge=1, description="Passes over the text with a preference for the diagonal.")
-    model1_iterations: int = Field(
-        0, ge=0, description="Passes without one before: for languages of very different word order."
+
+class Aligner(Part):
+    """The word alignment model: an HMM whose two directions agree, or IBM 2 with a diagonal prior, as in the paper of
+    fast_align.
+    """
+
+    model: Literal["hmm", "diagonal"] = Field(
+        "hmm", description="hmm: the better one by far; diagonal: that of fast_align."
     )
-    null_probability: float = Field(0.08, gt=0, lt=1, description="That a word is linked to none.")
-    tension: float = Field(4.0, ge=0, le=14, description="Preference for the diagonal, to begin with.")
-    optimise_tension: bool = Field(True, description="Fit the tension to the text.")
+    iterations: int = Field(
+        3,
+        ge=1,
+        description="Passes over the text; of hmm after three passes of the diagonal model. Diagonal: 5 by default.",
+    )
+    null_probability: float = Field(
+        0.1, gt=0, lt=1, description="That a word is linked to none. Diagonal: 0.08 by default."
+    )
+    tension: float = Field(
+        2.0,
+        ge=0,
+        le=14,
+        description="Preference for the diagonal; of hmm in its first passes only. Diagonal: 4 by default.",
+    )
+    optimise_tension: bool = Field(True, description="Diagonal: fit the tension to the text.")
     tension_update: Literal["gradient", "released"] = Field(
         "gradient",
-        description="How it is fitted: by the likelihood's gradient, or by the step of the program fast_align, "
+        description="Diagonal: how it is fitted: by the likelihood's gradient, or by the step of the program fast_align, "
         "whose links come out then.",
     )
-    alpha: float = Field(0.01, ge=0, description="Prior of variational Bayes; 0 is plain EM.")
+    alpha: float = Field(
+        0.1, ge=0, description="Prior of variational Bayes; 0 is plain EM. Diagonal: 0.01 by default."
+    )
+    spelling: float = Field(
+        0.3, ge=0, description="hmm: prior of two words that are spelled alike, at most; 0 ignores spelling."
+    )
     lower_case: bool = Field(True, description="Align without case; the lexicon keeps it.")
     command: str | None = Field(
         None,
@@ -46,6 +74,27 @@ class Aligner(Part):
         "{forward} -r {reverse}`.",
     )
     max_words: int = Field(100, ge=1, description="Leave out sentence pairs with a longer side.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_model(cls, said: Any) -> Any:
+        if not isinstance(said, Mapping):
+            return said
+        if "model1_iterations" in said:
+            raise ValueError(
+                '`model1_iterations` is gone: drop it. The default, `model = "hmm"`, finds another word order without it'
+            )
+        return {**_DIAGONAL, **said} if said.get("model") == "diagonal" else said
+
+    @model_validator(mode="after")
+    def _settings_of_the_model(self) -> Aligner:
+        if self.model == "hmm" and not (self.optimise_tension and self.tension_update == "gradient"):
+            raise ValueError(
+                '`optimise_tension` and `tension_update` are of the diagonal model: add `model = "diagonal"`'
+            )
+        if self.model == "diagonal" and self.spelling:
+            raise ValueError('`spelling` is of `model = "hmm"`; the diagonal model ignores spelling')
+        return self
 
 
 class Lexicon(Part):

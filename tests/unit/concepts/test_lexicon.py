@@ -12,7 +12,7 @@ import xlwh.demo
 from xlwh.concepts.lexicon import from_alignment, from_file, parallel_words, sentence_pairs
 from xlwh.study import Aligner
 
-SETTINGS = Aligner(model1_iterations=3)
+SETTINGS = Aligner()
 
 
 def rows(ranked, word):
@@ -102,8 +102,7 @@ def test_best_translations_on_the_demo_are_those_of_its_dictionary(language, lea
     data = Path(xlwh.demo.__file__).parent / "data"
     rows = (data / "alignments" / f"dev.en-{language}.jsonl").read_text(encoding="utf-8").splitlines()
     sides = [side for row in map(json.loads, rows) for side in (row["premise"], row["hypothesis"])]
-    settings = Aligner(model1_iterations=5)
-    made = from_alignment([(side["source"], side["target"]) for side in sides], settings, n_best=10)
+    made = from_alignment([(side["source"], side["target"]) for side in sides], Aligner(), n_best=10)
     gold = {
         tuple(line.split("\t"))
         for line in (data / "dictionaries" / f"en-{language}.txt").read_text(encoding="utf-8").splitlines()

@@ -344,7 +344,7 @@ CHOICES = {
     "attribution.methods.*.replace_by", "spaces.*.kind", "consistency.unit", "consistency.normalizations",
     "faithfulness.masking", "faithfulness.importance", "faithfulness.soft_masking", "heads.score", "heads.precision",
     "heads.samplers.*.estimator", "heads.samplers.*.players", "heads.importance", "concepts.layers", "concepts.stacks",
-    "concepts.conventions", "concepts.aggregation", "lexica.*.aligner.tension_update",
+    "concepts.conventions", "concepts.aggregation", "lexica.*.aligner.model", "lexica.*.aligner.tension_update",
 }  # fmt: skip
 """Fields with a few values, none of which needs a package that xlwh does not come with."""
 
