@@ -124,7 +124,6 @@ class _Draws:
         baselines: int,
         parameters: GradientShap,
     ) -> None:
-        self._left = loaded.family.padding_side == "left"
         self._samples = parameters.samples
         names = [encoded.names[item.example] for item in items]
         streams = [stream("gradient_shap", name) for name in names]
@@ -142,7 +141,7 @@ class _Draws:
         item, sample = np.divmod(rows, self._samples)
         length, own = batch.real.shape[1], self._padded[item]
         used = 2 * self._samples + sample * own * width
-        if self._left:
-            used -= (length - own) * width
+        # Padded on the left a row begins later in a longer batch; see `collate` for those that begin at once.
+        used -= np.where(batch.real.argmax(axis=1) > 0, length - own, 0) * width
         keys = to_device(keys_from(self._keys[item], used), batch.input_ids.device)
         return torch_normal(keys, length * width).float().view(len(rows), length, width)
