@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import pad_token_id
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
-from xlwh.study import GradientShap
+
+if TYPE_CHECKING:
+    from xlwh.study import GradientShap
 
 
 def gradient_shap(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,9 @@ from xlwh.attribution.path import PathModel, Value
 from xlwh.attribution.quadrature import PathIntegral, gauss_legendre
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.study import IntegratedGradients, Lig
+
+if TYPE_CHECKING:
+    from xlwh.study import IntegratedGradients, Lig
 
 WINDOW_BYTES = 256 * 2**20
 """Bound on the densities kept for the examples that are refined together."""

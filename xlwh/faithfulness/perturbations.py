@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -36,9 +35,14 @@ from xlwh.faithfulness.selection import (
 from xlwh.models.batches import Batch, to_device, within
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded, encode
-from xlwh.study import Faithfulness
-from xlwh.tables.faithfulness import SIDES
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from xlwh.study import Faithfulness
+
+SIDES = ("sufficiency", "comprehensiveness")
+"""Those of the contract of `perturbations`, whose module needs Polars."""
 SOFT = {"bernoulli": keep_probability, "bernoulli_reversed": reversed_probability}
 
 RELEASED = frozenset({"zero_id", "bernoulli_reversed"})
@@ -138,6 +142,8 @@ def perturbation_rows(
     `examples` has the class whose probability counts as `target`. By method, `scores(example_id, target, length)` are
     its attributions, and `draws(name, number, length)` the numbered draws of one whose scores are random.
     """
+    import polars as pl
+
     encoded = encode(loaded, examples)
     classes = {label: index for index, label in enumerate(loaded.labels or ())}
     subjects = []
