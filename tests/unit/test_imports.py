@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"errors", "mounts"},
-    {"digests", "draws", "failures", "jsons", "papers", "place", "tables", "texts"},
+    {"digests", "draws", "failures", "guard", "interrupts", "jsons", "papers", "place", "tables", "texts"},
     {"stats", "study"},
     {"store"},
     {"corpora", "models", "published"},
