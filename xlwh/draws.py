@@ -10,15 +10,22 @@ Source: Steele, Lea and Flood (2014), "Fast splittable pseudorandom number gener
 the words of a stream are all different (within 2^64): for sorting them it does not matter whether a sort is stable.
 Words, uniform numbers, integers, permutations and choices are made of whole numbers and powers of two and are equal to
 the last bit everywhere; normal variates and weighted choices are rounded as SciPy and NumPy round.
+
+What has an entry for each number of a batch is drawn on the device that needs it: `torch_words` and what is made of it
+are the same streams, many at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 """Raised if a stream of the same name gives other numbers: what was drawn is then stale."""
@@ -160,6 +167,45 @@ class Stream:
 
     def _state(self, ahead: int) -> int:
         return (self._key + (self._used + ahead) * int(GOLDEN_GAMMA)) & _MASK
+
+
+def keys_from(keys: NDArray[np.uint64], used: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Keys of streams of which `used` words are gone (or are to come, if it is negative), for `torch_words`."""
+    moved: NDArray[np.uint64] = keys + np.asarray(used, dtype=np.int64).astype(np.uint64) * GOLDEN_GAMMA
+    return moved.view(np.int64)
+
+
+def torch_words(keys: Tensor, count: int) -> Tensor:
+    """The first words of streams `[streams]`, keys and words as int64 of the same bits: `[streams, count]`."""
+    import torch
+
+    # Whole numbers wrap round in torch as they do here; shifts keep the sign, which is masked.
+    steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys.device) * _signed(int(GOLDEN_GAMMA))
+    z = keys[:, None] + steps
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z.bitwise_xor_((z >> shift).bitwise_and_((1 << (64 - shift)) - 1)).mul_(_signed(factor))
+    return z.bitwise_xor_((z >> 31).bitwise_and_((1 << 33) - 1))
+
+
+def torch_bits24(keys: Tensor, count: int) -> Tensor:
+    """`Stream.uniform32` of streams `[streams]` times 2^24, as int32 `[streams, count]`."""
+    import torch
+
+    found: Tensor = (torch_words(keys, count) >> 40).bitwise_and_((1 << 24) - 1).to(torch.int32)
+    return found
+
+
+def torch_normal(keys: Tensor, count: int) -> Tensor:
+    """`Stream.normal` of streams `[streams]`, float64 `[streams, count]`, rounded as torch rounds."""
+    import torch
+
+    words = (torch_words(keys, count) >> 11).bitwise_and_((1 << 53) - 1)
+    found: Tensor = torch.special.ndtri((words.double() + 0.5) * 2.0**-53).clamp_(-8.3, 8.3)
+    return found
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
 
 
 def _size(shape: tuple[int, ...]) -> int:

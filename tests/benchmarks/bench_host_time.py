@@ -234,7 +234,16 @@ def lig_fixed(size: int = 16) -> Figures:
     return _figures(watch, rows, _lig_launch())
 
 
-def _saliency(loaded: Any, examples: Any) -> None:
+@contextmanager
+def full_batches() -> Iterator[int]:
+    """Inside, batches have FULL_BATCH rows, as on a GPU; the sub-tokens that hold them."""
+    from xlwh.models import fitting
+
+    with patch.object(fitting, "BATCH_ROWS", FULL_BATCH):
+        yield 128 * FULL_BATCH
+
+
+def _saliency(loaded: Any, examples: Any, batch_tokens: int = 2048) -> None:
     from xlwh.attribution.base import Item
     from xlwh.attribution.saliency import saliency
 
@@ -244,25 +253,26 @@ def _saliency(loaded: Any, examples: Any) -> None:
         "attention": None,
         "scaled_attention": None,
     }
-    list(saliency(loaded, examples, items, parameters, 2048))
+    list(saliency(loaded, examples, items, parameters, batch_tokens))
 
 
-def saliency(size: int = 128) -> Figures:
-    loaded, examples = classifier(), encoded(size)
-    with watched(loaded.model, "forward") as watch:
-        _saliency(loaded, examples)
+def saliency(size: int = FULL_BATCH) -> Figures:
+    # Short, since the attention weights of long rows are arithmetic (and memory) in the head's row as well.
+    loaded, examples = classifier(layers=2), encoded(size, 12)
+    with full_batches() as tokens, watched(loaded.model, "forward") as watch:
+        _saliency(loaded, examples, tokens)
     return _figures(watch, size, _launch(_saliency))
 
 
-def occlusion(size: int = 12) -> Figures:
+def occlusion(size: int = 48) -> Figures:
     from xlwh.attribution.base import Item
     from xlwh.attribution.occlusion import occlusion as method
     from xlwh.study import Occlusion
 
-    loaded, examples = classifier(), encoded(size)
+    loaded, examples = classifier(layers=2), encoded(size, 40)
     items = [Item(row, row % CLASSES) for row in range(size)]
-    with watched(loaded.model, "forward") as watch:
-        rows = sum(made.num_forward_rows for _, made in method(loaded, examples, items, Occlusion(), 2048))
+    with full_batches() as tokens, watched(loaded.model, "forward") as watch:
+        rows = sum(made.num_forward_rows for _, made in method(loaded, examples, items, Occlusion(), tokens))
     return _figures(watch, rows)
 
 

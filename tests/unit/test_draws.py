@@ -7,9 +7,21 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from xlwh.draws import GOLDEN_GAMMA, Stream, chosen, key_of, splitmix64, stream
+from xlwh.draws import (
+    GOLDEN_GAMMA,
+    Stream,
+    chosen,
+    key_of,
+    keys_from,
+    splitmix64,
+    stream,
+    torch_bits24,
+    torch_normal,
+    torch_words,
+)
 
 N = 200_000
 
@@ -66,6 +78,26 @@ def test_words_are_those_of_whole_numbers():
     for key in (0, 2**63, 2**64 - 2, key_of("a")):
         expected = [word((key + i * int(GOLDEN_GAMMA)) % 2**64) for i in range(1, 20_001)]
         assert Stream(key).words(20_000).tolist() == expected
+
+
+@pytest.mark.parametrize("used", [0, 7, 16_384])
+def test_many_streams_in_torch_are_the_same_ones(used):
+    names = [0, 2**63, 2**64 - 2, key_of("a")]
+    keys = torch.from_numpy(keys_from(np.array(names, dtype=np.uint64), used))
+    streams = [Stream(key) for key in names for _ in range(3)]
+    for each in streams:
+        each.words(used)
+    words, bits, normal = torch_words(keys, 20_000), torch_bits24(keys, 20_000), torch_normal(keys, 20_000)
+    for row in range(len(names)):
+        one, other, third = streams[3 * row : 3 * row + 3]
+        np.testing.assert_array_equal(words[row].numpy().view(np.uint64), one.words(20_000))
+        np.testing.assert_array_equal(bits[row].numpy() * np.float32(2.0**-24), other.uniform32(20_000))
+        np.testing.assert_allclose(normal[row].numpy(), third.normal(20_000), rtol=1e-13, atol=1e-15)
+
+
+def test_a_stream_may_begin_before_its_first_word():
+    back = torch.from_numpy(keys_from(np.array([key_of("a")], dtype=np.uint64), -5))
+    np.testing.assert_array_equal(torch_words(back, 12)[0, 5:].numpy().view(np.uint64), stream("a").words(7))
 
 
 def test_parts_name_a_stream():

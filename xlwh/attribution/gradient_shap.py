@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
-from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at
-from xlwh.attribution.vectors import VectorModel, baseline_vectors, targets, unpadded, word_vectors
-from xlwh.draws import stream
-from xlwh.models.batches import collate, padded_length, to_device, to_host
-from xlwh.models.fitting import fitted
+from xlwh.attribution.baselines import SINGULAR, Baseline, available, baseline_of, length_at, stand_in
+from xlwh.attribution.vectors import (
+    Points,
+    at_once,
+    explained,
+    in_batches,
+    unpadded,
+    without,
+    word_vectors,
+)
+from xlwh.draws import key_of, keys_from, stream, torch_normal
+from xlwh.models.batches import Batch, padded_length, to_device, to_host
 from xlwh.models.loaded import LoadedModel
+from xlwh.models.masking import pad_token_id
+from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
 
 if TYPE_CHECKING:
@@ -30,70 +39,112 @@ def gradient_shap(
 
     x is the input with normal noise, b a baseline, a uniform in [0, 1): on the same draws it is captum's GradientShap.
     The baselines are the PAD and the mask vectors, drawn at random, as far as they are not singular; where both are, the
-    model's default baseline. `details` names them. Draws are seeded by the example, and items are taken one by one, so
-    that neither the order nor the batch changes a number.
+    model's default baseline. `details` names them. Draws are seeded by the example and made on the device: neither the
+    order nor the batch changes one.
     """
     asked: tuple[Baseline, ...] = ("pad", "mask")
     kinds = [
         kind for kind in asked if available(loaded, kind) == kind and length_at(loaded, kind) >= SINGULAR
     ]
     kinds = kinds or [baseline_of(loaded, "default")]
-    model = VectorModel(loaded)
+    stand_ins = torch.stack([stand_in(loaded, kind) for kind in kinds])
+    order = sorted(range(len(items)), key=lambda index: int(encoded.lengths[items[index].example]))
+    some = at_once(loaded, items)
+    for start in range(0, len(order), some):
+        chosen = order[start : start + some]
+        mine = [items[index] for index in chosen]
+        whole = Points.of(np.arange(len(mine)), [np.zeros(0, dtype=np.int64)] * len(mine))
+        f = without(loaded, encoded, mine, whole, pad_token_id(loaded), batch_tokens)
+        means = _means(loaded, encoded, mine, stand_ins, parameters, batch_tokens)
+        for index, values, f_input in zip(chosen, means, f.tolist(), strict=True):
+            yield (
+                index,
+                Attribution(
+                    values,
+                    f_input,
+                    num_gradient_rows=parameters.samples,
+                    num_forward_rows=1,
+                    details={"baselines": kinds},
+                ),
+            )
 
-    def explain(item: Item) -> Attribution:
-        example = np.array([item.example])
-        batch = collate(
-            loaded, encoded, example, padded_length(int(encoded.lengths[item.example]), loaded.max_length)
-        )
+
+def _means(
+    loaded: LoadedModel,
+    encoded: Encoded,
+    items: Sequence[Item],
+    stand_ins: Tensor,
+    parameters: GradientShap,
+    batch_tokens: int,
+) -> list[NDArray[np.float64]]:
+    """Of each item the mean over its samples, all of them in one plan: `[tokens]`."""
+    samples = parameters.samples
+    draws = _Draws(loaded, encoded, items, len(stand_ins), parameters)
+    rows = [item for item in items for _ in range(samples)]
+    found: list[NDArray[np.float64]] = [np.zeros(0)] * len(rows)
+    embedding = loaded.family.word_embedding(loaded.model)
+
+    def compute(chosen: list[int], batch: Batch) -> Iterator[None]:
+        mine = [rows[row] for row in chosen]
+        at = np.array(chosen, dtype=np.int64)
         vectors = word_vectors(loaded, batch)
-        baselines = torch.cat([baseline_vectors(loaded, batch, kind) for kind in kinds])
-        model.output = item.output
-        arguments, target = model.arguments(batch), targets(loaded, batch, [item])
-        noisy, chosen, position = _drawn(encoded.names[item.example], vectors, len(kinds), parameters)
-        total = torch.zeros_like(vectors[0])
-        at_once = max(1, batch_tokens // vectors.shape[1])
-        planned = [
-            (np.arange(start, min(start + at_once, parameters.samples)), vectors.shape[1])
-            for start in range(0, parameters.samples, at_once)
-        ]
+        baseline = stand_ins[to_device(draws.baseline[at], loaded.device)].to(vectors)
+        source = torch.where(batch.special[..., None], vectors, baseline[:, None])
+        step = vectors - source
+        if parameters.noise:
+            step += parameters.noise * draws.noise(at, batch, vectors.shape[2])
+        position = to_device(draws.position[at], loaded.device).to(vectors)
+        point = (source + position[:, None, None] * step).requires_grad_(True)
+        with torch.enable_grad(), output_replaced(embedding, point):
+            explains = explained(loaded, batch, loaded.model(**batch.inputs(loaded)), mine)
+            (gradient,) = torch.autograd.grad(explains.sum(), point)
+        (values,) = to_host((gradient * step).float().sum(-1))
+        for row, each in zip(chosen, unpadded(loaded, batch, values), strict=True):
+            found[row] = each
+        yield
 
-        def sampled(samples: NDArray[np.int64], length: int) -> Tensor:
-            rows = slice(int(samples[0]), int(samples[-1]) + 1)
-            source = baselines[chosen[rows]]
-            step = noisy[rows].to(vectors) - source
-            point = (source + position[rows, None, None].to(vectors) * step).requires_grad_(True)
-            given = (argument.expand(len(point), *argument.shape[1:]) for argument in arguments)
-            with torch.enable_grad():
-                f = model(point, *given).index_select(1, target)
-                (gradient,) = torch.autograd.grad(f.sum(), point)
-            return (gradient * step).sum(0)
+    for _ in in_batches(loaded, encoded, rows, batch_tokens, compute):
+        pass
+    # Summed in the order of the samples, whatever batches they were in.
+    return [
+        np.mean(found[place * samples : (place + 1) * samples], axis=0, dtype=np.float64)
+        for place in range(len(items))
+    ]
 
-        for _, part in fitted(loaded, planned, sampled):
-            total += part
-        with torch.no_grad():
-            f = model(vectors, *arguments).index_select(1, target)
-        mean = (total / parameters.samples).sum(-1)[None]
-        found, f_input = to_host(mean.double(), f[0, 0].double())
-        (values,) = unpadded(loaded, batch, found)
-        return Attribution(
-            values,
-            float(f_input),
-            num_gradient_rows=parameters.samples,
-            num_forward_rows=1,
-            details={"baselines": kinds},
+
+class _Draws:
+    """Of every sample of every item: the number of a baseline, the place on the path, and the noise.
+
+    Streams are the examples': the numbers of baselines, the places, and a noise for each entry of the word vectors,
+    padded as the example is by itself.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        encoded: Encoded,
+        items: Sequence[Item],
+        baselines: int,
+        parameters: GradientShap,
+    ) -> None:
+        self._samples = parameters.samples
+        names = [encoded.names[item.example] for item in items]
+        streams = [stream("gradient_shap", name) for name in names]
+        none = [np.zeros(0)]
+        self.baseline = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(each.integers(baselines, self._samples) for each in streams)]
         )
+        self.position = np.concatenate([*none, *(each.uniform(self._samples) for each in streams)])
+        self._keys = np.array([key_of("gradient_shap", name) for name in names], dtype=np.uint64)
+        lengths = [int(encoded.lengths[item.example]) for item in items]
+        self._padded = np.array([padded_length(each, loaded.max_length) for each in lengths], dtype=np.int64)
 
-    for index, item in enumerate(items):
-        yield index, explain(item)
-
-
-def _drawn(
-    example: str, vectors: Tensor, baselines: int, parameters: GradientShap
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Per sample: the input with noise `[samples, length, width]`, the number of a baseline, the place on the path."""
-    drawn, samples = stream("gradient_shap", example), parameters.samples
-    chosen, position = drawn.integers(baselines, samples), drawn.uniform(samples)
-    noise = parameters.noise * drawn.normal(samples, *vectors.shape[1:])
-    device = vectors.device
-    noisy = vectors + to_device(noise.astype(np.float32), device)
-    return noisy, to_device(chosen, device), to_device(position, device)
+    def noise(self, rows: NDArray[np.int64], batch: Batch, width: int) -> Tensor:
+        """Standard normal variates of some samples where the batch has their tokens: `[rows, length, width]`."""
+        item, sample = np.divmod(rows, self._samples)
+        length, own = batch.real.shape[1], self._padded[item]
+        used = 2 * self._samples + sample * own * width
+        # Padded on the left a row begins later in a longer batch; see `collate` for those that begin at once.
+        used -= np.where(batch.real.argmax(axis=1) > 0, length - own, 0) * width
+        keys = to_device(keys_from(self._keys[item], used), batch.input_ids.device)
+        return torch_normal(keys, length * width).float().view(len(rows), length, width)

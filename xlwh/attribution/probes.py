@@ -19,7 +19,7 @@ from torch import Tensor
 from xlwh.attribution.base import Item, SharedPass
 from xlwh.attribution.rows import Scores
 from xlwh.attribution.targets import Placed
-from xlwh.attribution.vectors import without
+from xlwh.attribution.vectors import Points, without
 from xlwh.draws import stream
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id
@@ -52,7 +52,8 @@ def removals(
         sizes = 1 + drawn.integers(max(1, len(free)), draws if len(free) else 0)
         chosen.append([np.sort(free[drawn.choice(len(free), size)]) for size in sizes.tolist()])
     nothing = np.zeros(0, dtype=np.int64)
-    points = [(index, places) for index, sets in enumerate(chosen) for places in (nothing, *sets)]
+    owners = np.repeat(np.arange(len(chosen)), [1 + len(sets) for sets in chosen])
+    points = Points.of(owners, [places for sets in chosen for places in (nothing, *sets)])
     f = iter(without(loaded, encoded, items, points, mask_token_id(loaded), batch_tokens).tolist())
     found = []
     for sets in chosen:

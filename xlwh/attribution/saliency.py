@@ -6,11 +6,12 @@ weights comes from one backward pass. Attention needs the eager implementation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xlwh.attribution.base import Attribution, Item
@@ -66,11 +67,14 @@ def saliency(
         ):
             output, weights = _forward(loaded, batch, bool(wanted & ATTENTION))
             f = explained(loaded, batch, output, mine)
+            checked: list[tuple[Tensor, Callable[[NDArray[Any]], None]]] = []
             if head is not None:
-                read = head.positions(output.logits)
+                read, counts = head.found(output.logits)
+                # What is wrong is seen when the results come: nobody waits for it alone.
+                checked.append((counts, head.require_one))
             found = _attributions(wanted, f, vectors, weights, read, parameters)
         passes = {name: (1, 0) if name in GRADIENTS else (0, 1) for name in found}
-        yield from by_example(loaded, batch, chosen, f, found, passes)
+        yield from by_example(loaded, batch, chosen, f, found, passes, checked)
 
     yield from in_batches(loaded, encoded, items, batch_tokens, compute)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,13 +18,16 @@ from torch import Tensor, nn
 from xlwh.attribution.base import Attribution, Item
 from xlwh.attribution.baselines import Baseline, stand_in
 from xlwh.errors import ModelError
-from xlwh.models.batches import Batch, collate, to_device, to_host
+from xlwh.models.batches import Batch, collate, to_device, to_host, within
 from xlwh.models.fitting import each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.outputs import output_replaced
 from xlwh.models.tokenize import Encoded
 
 T = TypeVar("T")
+
+ITEMS_AT_ONCE = 64
+"""Items on a CPU whose perturbed or sampled rows share batches: the bound on what a kill can cost."""
 
 
 def in_batches(
@@ -108,48 +112,77 @@ def explained(loaded: LoadedModel, batch: Batch, output: Any, items: Sequence[It
     return values.gather(1, targets(loaded, batch, items)[:, None])[:, 0]
 
 
+@dataclass(frozen=True)
+class Points:
+    """Inputs in which the word vectors of some tokens are replaced, one after the other."""
+
+    item: NDArray[np.int64]
+    """`[points]`, index of the item."""
+    place: NDArray[np.int64]
+    """Positions in the example of the tokens that are replaced, of all points."""
+    bounds: NDArray[np.int64]
+    """`[points + 1]`: point i has the places `bounds[i]:bounds[i + 1]`; none is the whole input."""
+
+    @classmethod
+    def of(cls, item: NDArray[np.int64], places: Sequence[NDArray[np.int64]]) -> Points:
+        """With the places of each point."""
+        bounds = np.cumsum([0, *map(len, places)], dtype=np.int64)
+        return cls(item, np.concatenate([np.zeros(0, dtype=np.int64), *places]), bounds)
+
+
 def without(
     loaded: LoadedModel,
     encoded: Encoded,
     items: Sequence[Item],
-    points: Sequence[tuple[int, NDArray[np.int64]]],
+    points: Points,
     stand_in: int,
     batch_tokens: int,
 ) -> NDArray[np.float64]:
-    """F of items with the word vector of token `stand_in` at some places: `[points]`.
-
-    A point is (index in `items`, places in its example, none for the whole input).
-    """
-    examples = np.array([items[index].example for index, _ in points], dtype=np.int64)
+    """F of items with the word vector of token `stand_in` at some places: `[points]`."""
+    examples = np.array([item.example for item in items], dtype=np.int64)[points.item]
     embedding = loaded.family.word_embedding(loaded.model)
     left = loaded.family.padding_side == "left"
-    values = np.zeros(len(points))
-    for members in by_output([items[index] for index, _ in points]):
+    counts = np.diff(points.bounds)
+    values = np.zeros(len(examples))
+    output_of = np.zeros(len(items), dtype=np.int64)
+    for number, chosen_items in enumerate(by_output(items)):
+        output_of[chosen_items] = number
+    for number in range(int(output_of.max(initial=-1)) + 1):
+        members = np.flatnonzero(output_of[points.item] == number)
 
         def part(chosen: NDArray[np.int64], length: int, members: NDArray[np.int64] = members) -> None:
             rows = members[chosen]
             batch = collate(loaded, encoded, examples[rows], length)
+            row = np.repeat(np.arange(len(rows)), counts[rows])
+            column = points.place[within(points.bounds[rows], counts[rows])]
+            if left:
+                column = column + (length - encoded.lengths[examples[rows]])[row]
             replaced = np.zeros((len(rows), length), dtype=np.bool_)
-            for row, point in enumerate(rows.tolist()):
-                shift = length - int(encoded.lengths[examples[point]]) if left else 0
-                replaced[row, points[point][1] + shift] = True
+            replaced[row, column] = True
             with torch.inference_mode():
                 ids = batch.input_ids.masked_fill(to_device(replaced, loaded.device), stand_in)
                 vectors = embedding(ids)
                 with loaded.family.pooled_only(loaded.model), output_replaced(embedding, vectors):
                     output = loaded.model(**batch.inputs(loaded))
-                f = explained(loaded, batch, output, [items[points[point][0]] for point in rows.tolist()])
-            (values[rows],) = to_host(f.double())
+                f = explained(loaded, batch, output, [items[index] for index in points.item[rows].tolist()])
+                (values[rows],) = to_host(f.float())
 
         deque(each_batch(loaded, encoded.lengths[examples[members]], part, batch_tokens), maxlen=0)
     return values
 
 
-def unpadded(loaded: LoadedModel, batch: Batch, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def at_once(loaded: LoadedModel, items: Sequence[Item]) -> int:
+    """Items whose many rows share a plan: on a CPU few, since all of them are unfinished together; on a GPU all."""
+    return len(items) if loaded.device.type == "cuda" else ITEMS_AT_ONCE
+
+
+def unpadded(loaded: LoadedModel, batch: Batch, values: NDArray[np.floating]) -> list[NDArray[np.float64]]:
     """Values `[rows, length]` without the padding; ModelError if one is not finite."""
-    if not np.isfinite(values[batch.real]).all():
+    flat = values[batch.real].astype(np.float64, copy=False)
+    if not np.isfinite(flat).all():
         raise ModelError(f"Model `{loaded.key}` gives attributions that are not finite.")
-    return [row[mask] for row, mask in zip(values, batch.real, strict=True)]
+    bounds = np.cumsum(batch.real.sum(axis=1)).tolist()
+    return [flat[start:end] for start, end in zip([0, *bounds], bounds, strict=False)]
 
 
 def by_example(
@@ -159,34 +192,32 @@ def by_example(
     f: Tensor,
     values: Mapping[str, Tensor],
     passes: Mapping[str, tuple[int, int]],
+    checked: Sequence[tuple[Tensor, Callable[[NDArray[Any]], None]]] = (),
 ) -> Iterator[tuple[int, dict[str, Attribution]]]:
     """The attributions of one batch: (item, method -> attribution) for each of its items `chosen`.
 
     `f` `[rows]` is the explained output, `values` are `[rows, length]` per method, and `passes` how many gradient rows
-    and forward rows each method took for an item. ModelError if a value is not finite.
+    and forward rows each method took for an item. `checked` are tensors that come in the same download, each with what
+    judges it. ModelError if a value is not finite.
     """
-    told, *found = to_host(f.double(), *(each.double() for each in values.values()))
-    rows = {name: unpadded(loaded, batch, each) for name, each in zip(values, found, strict=True)}
-    for place, (index, output) in enumerate(zip(chosen, told.tolist(), strict=True)):
-        yield (
-            index,
-            {
-                name: Attribution(
-                    rows[name][place],
-                    output,
-                    num_gradient_rows=passes[name][0],
-                    num_forward_rows=passes[name][1],
-                )
-                for name in rows
-            },
-        )
+    told, *found = to_host(f.float(), *(each.float() for each in values.values()), *(x for x, _ in checked))
+    for (_, judge), each in zip(checked, found[len(values) :], strict=True):
+        judge(each)
+    rows = [unpadded(loaded, batch, each) for each in found[: len(values)]]
+    names, outputs = tuple(values), told.tolist()
+    made = [
+        [Attribution(row, output, None, *passes[name]) for row, output in zip(each, outputs, strict=True)]
+        for name, each in zip(names, rows, strict=True)
+    ]
+    for index, *own in zip(chosen, *made, strict=True):
+        yield index, dict(zip(names, own, strict=True))
 
 
 class VectorModel(nn.Module):
     """The model as a function of its word vectors, for captum: `forward(vectors, *inputs)` gives `columns`.
 
-    `output` names the model's output that is explained. `arguments(batch)` are the tensors of the real input that go with them, each with a row per example, so that
-    captum may repeat them.
+    `output` names the model's output that is explained. `arguments(batch)` are the tensors of the real input that go
+    with them, each with a row per example, so that captum may repeat them.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.concepts.places import Place
-from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host
+from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host, within
 from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.hidden import states_at
 from xlwh.models.tokenize import NONE
@@ -150,21 +150,32 @@ def word_vectors(
         row_of = np.empty(len(encoded), dtype=np.int64)
         row_of[rows] = np.arange(len(rows))
         pad = length - encoded.lengths if loaded.family.padding_side == "left" else 0 * encoded.lengths
+        groups = [
+            (shift, [place for place in places if _shift(loaded, place) == shift])
+            for shift in sorted({_shift(loaded, place) for place in places})
+        ]
         found: list[Tensor] = []
-        known = {}
-        for place in places:
-            shift, state = _shift(loaded, place), states[place.stack, place.layer]
+        for shift, same in groups:
             # Nothing stands before the first sub-token that could predict it.
-            known[place] = at[spans.first[at] + shift >= 0]
-            reasons[place][np.setdiff1d(at, known[place])] = "no_state"
-            found += _means(state, batch, shift)
-            found.append(_gather(state, spans, known[place], row_of, pad + shift, aggregation))
+            known = at[spans.first[at] + shift >= 0]
+            own = [states[place.stack, place.layer] for place in same]
+            found += _rounded(torch.stack(_gather(own, spans, known, row_of, pad + shift, aggregation)))
+            means, counts = _means(own, batch, shift)
+            found += [*_rounded(means), counts]
         arrays = iter(to_host(*found))
-        for place in places:
-            means, counts, vectors = (next(arrays) for _ in range(3))
-            fits = (np.abs(means) <= HIGHEST).all(axis=1) & (counts > 0)
-            sentences[place][rows[fits]], averaged[place][rows[fits]] = means[fits], counts[fits]
-            _store(vectors, known[place], values[place], norms[place], reasons[place])
+        for shift, same in groups:
+            known = at[spans.first[at] + shift >= 0]
+            without = np.setdiff1d(at, known)
+            vectors, highest, norm, mean, most, _, number_of = (next(arrays) for _ in range(7))
+            for number, place in enumerate(same):
+                reasons[place][without] = "no_state"
+                fits = (most[number] <= HIGHEST) & (number_of > 0)
+                sentences[place][rows[fits]], averaged[place][rows[fits]] = (
+                    mean[number][fits],
+                    number_of[fits],
+                )
+                each = vectors[number], highest[number], norm[number]
+                _store(*each, known, values[place], norms[place], reasons[place])
 
     with torch.inference_mode():
         tokens = batch_tokens_for(loaded, BATCH_TOKENS, batch_tokens)
@@ -197,31 +208,38 @@ def _shift(loaded: LoadedModel, place: Place) -> int:
 
 
 def _gather(
-    state: Tensor,
+    states: Sequence[Tensor],
     spans: Spans,
     words: NDArray[np.int64],
     row_of: NDArray[np.int64],
     offset: NDArray[np.int64],
     aggregation: Aggregation,
-) -> Tensor:
-    """Vectors `[words, width]`, float32, of words whose examples are the rows of `state` `[rows, length, width]`."""
-    example = spans.example[words]
+) -> list[Tensor]:
+    """Of each state `[rows, length, width]` the vectors `[words, width]`, float32, of words whose examples are its rows."""
+    example, like = spans.example[words], states[0]
     if aggregation != "mean":
         column = (spans.last if aggregation == "last" else spans.first)[words] + offset[example]
-        return state[_index(row_of[example], state), _index(column, state)].float()
+        row, at = _index(row_of[example], like), _index(column, like)
+        return [state[row, at].float() for state in states]
     count = spans.count[words]
-    starts = np.repeat(spans.bounds[words] - (np.cumsum(count) - count), count)
-    token = spans.token[starts + np.arange(count.sum())]
+    token = spans.token[within(spans.bounds[words], count)]
     owner = np.repeat(example, count)
-    pieces = state[_index(row_of[owner], state), _index(token + offset[owner], state)].float()
-    sums = pieces.new_zeros((len(words), state.shape[-1]))
-    sums.index_add_(0, _index(np.repeat(np.arange(len(words)), count), state), pieces)
-    means: Tensor = sums / _index(count, state)[:, None]
+    row, at = _index(row_of[owner], like), _index(token + offset[owner], like)
+    word, counts = _index(np.repeat(np.arange(len(words)), count), like), _index(count, like)[:, None]
+    means = []
+    for state in states:
+        pieces = state[row, at].float()
+        means.append(pieces.new_zeros((len(words), state.shape[-1])).index_add_(0, word, pieces) / counts)
     return means
 
 
-def _means(state: Tensor, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
-    """Mean states `[rows, width]` of sub-tokens that are not special, and how many they are, `[rows]`."""
+def _rounded(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors in half precision, their largest entry by size, and their lengths before rounding."""
+    return vectors.half(), vectors.abs().amax(dim=-1), torch.linalg.vector_norm(vectors, dim=-1)
+
+
+def _means(states: Sequence[Tensor], batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
+    """Mean states `[states, rows, width]` of sub-tokens that are not special, and how many they are, `[rows]`."""
     text = batch.attention_mask.bool() & ~batch.special
     moved = torch.zeros_like(text)
     moved[:, max(0, shift) : text.shape[1] + min(0, shift)] = text[
@@ -229,9 +247,9 @@ def _means(state: Tensor, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
     ]
     # Before the first sub-token there may be padding, which has no state that means anything.
     moved &= batch.attention_mask.bool()
-    counts = moved.sum(dim=1)
+    counts, others = moved.sum(dim=1), ~moved[..., None]
     # Not a product: padding may hold anything, NaN included, and zero times that is not zero.
-    sums = state.masked_fill(~moved[..., None], 0).float().sum(dim=1)
+    sums = torch.stack([state.masked_fill(others, 0).float().sum(dim=1) for state in states])
     return sums / counts.clamp(min=1)[:, None], counts
 
 
@@ -240,17 +258,18 @@ def _index(values: NDArray[np.int64], like: Tensor) -> Tensor:
 
 
 def _store(
-    array: NDArray[np.float32],
+    rounded: NDArray[np.float16],
+    highest: NDArray[np.float32],
+    lengths: NDArray[np.float32],
     words: NDArray[np.int64],
     values: NDArray[np.float16],
     norms: NDArray[np.float32],
     reasons: NDArray[np.object_],
 ) -> None:
     """Write vectors, their lengths, and what is wrong with them into the arrays of all words."""
-    highest = np.abs(array).max(axis=1, initial=0)
     finite, fits = np.isfinite(highest), highest <= HIGHEST
     reasons[words[~finite]] = "not_finite"
     reasons[words[finite & ~fits]] = "overflow"
     good = finite & fits
-    values[words[good]] = array[good]
-    norms[words[good]] = np.linalg.norm(array[good], axis=1)
+    values[words[good]] = rounded[good]
+    norms[words[good]] = lengths[good]

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from xlwh.errors import ModelError
 from xlwh.faithfulness.selection import Mask
-from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host
+from xlwh.models.batches import BATCH_TOKENS, Batch, collate, to_device, to_host, within
 from xlwh.models.fitting import batch_tokens_for, each_batch
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.outputs import output_scaled
 from xlwh.models.tokenize import Encoded
 
-Multiplier = Callable[[NDArray[np.int64]], Sequence[NDArray[np.bool_]]]
-"""multiplier(rows): which entries of the word vectors of some rows are kept, `[tokens, width]` each."""
+Multiplier = Callable[[NDArray[np.int64], Batch], Tensor]
+"""multiplier(rows, their batch): which entries of the word vectors are kept, `[rows, length, width]`, on the device."""
 
 
 def stand_in(loaded: LoadedModel, masking: str) -> int | None:
@@ -119,15 +119,12 @@ def probabilities(
         batch = collate(loaded, inputs if unperturbed is None else unperturbed, rows, length)
         shown = batch.input_ids
         if unperturbed is not None:
-            ids = [inputs.input_ids[inputs.row(row)] for row in rows.tolist()]
-            shown = torch.where(
-                batch.attention_mask.bool(), _at_tokens(loaded, batch, ids, (), np.int64), shown
-            )
+            ids = inputs.input_ids[within(inputs.bounds[rows], inputs.lengths[rows])]
+            shown = torch.where(batch.attention_mask.bool(), at_tokens(loaded, batch, ids, np.int64), shown)
         vectors = embedding(shown)
         scaled: AbstractContextManager[None] = nullcontext()
         if multiplier is not None:
-            width = vectors.shape[2:]
-            factors = _at_tokens(loaded, batch, multiplier(rows), width, np.bool_).to(vectors.dtype)
+            factors = multiplier(rows, batch).to(vectors.dtype)
             if normalised is None:
                 vectors = vectors * factors
             else:
@@ -146,16 +143,10 @@ def probabilities(
     return found
 
 
-def _at_tokens(
-    loaded: LoadedModel,
-    batch: Batch,
-    values: Sequence[NDArray[Any]],
-    shape: tuple[int, ...],
-    dtype: type,
-) -> Tensor:
-    """The values of each row's tokens, `[tokens, *shape]`, where the batch has them; zeros at padding: `[rows, length, *shape]`."""
-    padded = np.zeros((*batch.real.shape, *shape), dtype=dtype)
-    padded[batch.real] = np.concatenate(values)
+def at_tokens(loaded: LoadedModel, batch: Batch, values: NDArray[Any], dtype: type) -> Tensor:
+    """The values of the tokens of all rows, `[tokens]`, where the batch has them; zeros at padding: `[rows, length]`."""
+    padded: NDArray[Any] = np.zeros(batch.real.shape, dtype=dtype)
+    padded[batch.real] = values
     return to_device(padded, loaded.device)
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from xlwh.draws import stream
-from xlwh.faithfulness.inputs import embedding_output, perturbed, probabilities, repeated, stand_in
+from xlwh.draws import key_of, keys_from, torch_bits24
+from xlwh.faithfulness.inputs import at_tokens, embedding_output, perturbed, probabilities, repeated, stand_in
 from xlwh.faithfulness.selection import (
     Mask,
     Released,
@@ -31,6 +32,7 @@ from xlwh.faithfulness.selection import (
     released,
     reversed_probability,
 )
+from xlwh.models.batches import Batch, to_device, within
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded, encode
 
@@ -45,6 +47,10 @@ SOFT = {"bernoulli": keep_probability, "bernoulli_reversed": reversed_probabilit
 
 RELEASED = frozenset({"zero_id", "bernoulli_reversed"})
 """Ways of masking of the released code, which cuts inputs in its own way and is written for BERT's layout."""
+
+
+DRAWN_AT_ONCE = 2**22
+"""Numbers drawn at once: the bound on memory beside that of a batch."""
 
 
 class Ranking(NamedTuple):
@@ -184,6 +190,7 @@ class _Hard:
         replaced = stand_in(self._loaded, self._masking)
         token = None if replaced is None else str(self._loaded.tokenizer.convert_ids_to_tokens(replaced))
         hashes = [kept_hash(keep, self._free[subject]) for subject, keep in self._inputs]
+        query, sizes = _queries(self._encoded, self._subjects, self._settings), _sizes(self._free)
         return [
             Row(
                 subject,
@@ -194,11 +201,11 @@ class _Hard:
                 "tokens",
                 "attributable" if self._released is None else "all",
                 token,
-                _query(self._encoded, self._subjects[subject], self._settings),
+                query[subject],
                 side,
                 ratio,
                 ranking.repeat,
-                int(self._free[subject].sum()),
+                sizes[subject],
                 k,
                 hashes[place],
                 float(whole[subject]),
@@ -287,7 +294,6 @@ class _Soft:
             self._released = _released(loaded, encoded, subjects, settings)
         self._free = free if self._released is None else [cut.rankable for cut in self._released]
         self._width = loaded.family.vector_size(loaded.model)
-        self._noise = lru_cache(maxsize=8)(self._drawn)
         self.num_evaluated = 0
 
     def rows(self, whole: NDArray[np.float64]) -> list[Row]:
@@ -302,11 +308,19 @@ class _Soft:
         inputs = repeated(self._encoded, [self._subjects[subject].example for subject, *_ in points])
         targets = np.array([self._subjects[subject].target for subject, *_ in points], dtype=np.int64)
 
-        def multiplier(rows: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
-            chosen = [points[row] for row in rows.tolist()]
-            return [
-                self._noise(subject, draw) < probability[:, None] for subject, draw, probability in chosen
-            ]
+        draws = self._settings.soft_draws
+        owner = np.array([subject * draws + draw for subject, draw, _ in points], dtype=np.int64)
+        # A number k / 2^24 is below p where k is below the ceiling of 2^24 p: exact, for it is a power of two.
+        below = np.concatenate(
+            [np.ceil(2.0**24 * probability) for *_, probability in points] or [np.zeros(0)]
+        )
+
+        def multiplier(rows: NDArray[np.int64], batch: Batch) -> Tensor:
+            drawn, first, place = np.unique(owner[rows], return_index=True, return_inverse=True)
+            bits = self._drawn(drawn, batch, batch.real[first].argmax(axis=1))
+            own = below[within(inputs.bounds[rows], inputs.lengths[rows])]
+            limit = at_tokens(self._loaded, batch, own, np.int32)
+            return bits[to_device(place, self._loaded.device)] < limit[..., None]
 
         after_norm = self._released is not None
         values = probabilities(
@@ -314,6 +328,7 @@ class _Soft:
         )
         self.num_evaluated = len(points)
         empty = values[len(planned) :] if self._released is None else self._hard_baseline(self._released)
+        query, sizes = _queries(self._encoded, self._subjects, self._settings), _sizes(self._free)
         return [
             Row(
                 subject,
@@ -324,11 +339,11 @@ class _Soft:
                 "word_vectors" if self._released is None else "embedding_output",
                 "attributable" if self._released is None else "all",
                 None,
-                _query(self._encoded, self._subjects[subject], self._settings),
+                query[subject],
                 side,
                 None,
                 draw,
-                int(self._free[subject].sum()),
+                sizes[subject],
                 None,
                 None,
                 float(whole[subject]),
@@ -364,11 +379,23 @@ class _Soft:
             unperturbed=repeated(self._encoded, examples),
         )
 
-    def _drawn(self, subject: int, draw: int) -> NDArray[np.float32]:
-        """Uniform numbers in [0, 1), `[tokens, width]`, seeded by the example and the draw."""
-        example = self._subjects[subject].example
-        drawn = stream("soft", self._encoded.names[example], draw)
-        return drawn.uniform32(int(self._encoded.lengths[example]), self._width)
+    def _drawn(self, owners: NDArray[np.int64], batch: Batch, start: NDArray[np.int64]) -> Tensor:
+        """Uniform numbers times 2^24, on the device, seeded by an example and a draw: `[owners, length, width]`.
+
+        `owners` are subject * soft draws + draw, and `start` the column that each one's tokens begin at.
+        """
+        device, length, width = self._loaded.device, batch.real.shape[1], self._width
+        pairs = [divmod(each, self._settings.soft_draws) for each in owners.tolist()]
+        names = [self._encoded.names[self._subjects[subject].example] for subject, _ in pairs]
+        keys = np.array(
+            [key_of("soft", name, draw) for name, (_, draw) in zip(names, pairs, strict=True)],
+            dtype=np.uint64,
+        )
+        moved = to_device(keys_from(keys, -start * width), device)
+        # Words have eight bytes, and some copies on the way.
+        some = max(1, DRAWN_AT_ONCE // (length * width))
+        parts = [torch_bits24(part, length * width) for part in torch.split(moved, some)]
+        return torch.cat(parts).view(len(owners), length, width)
 
 
 def _released(
@@ -401,8 +428,12 @@ def _keeps_query(settings: Faithfulness) -> bool:
     return settings.keep_query
 
 
-def _query(encoded: Encoded, subject: Subject, settings: Faithfulness) -> str:
-    segments = encoded.segment[encoded.row(subject.example)]
-    if not (segments == 1).any():
-        return "none"
-    return "kept" if _keeps_query(settings) else "perturbed"
+def _queries(encoded: Encoded, subjects: Sequence[Subject], settings: Faithfulness) -> list[str]:
+    """What becomes of each subject's second text."""
+    word = "kept" if _keeps_query(settings) else "perturbed"
+    paired = [(encoded.segment[encoded.row(subject.example)] == 1).any() for subject in subjects]
+    return [word if each else "none" for each in paired]
+
+
+def _sizes(free: Sequence[Mask]) -> list[int]:
+    return [int(mask.sum()) for mask in free]

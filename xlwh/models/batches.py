@@ -41,7 +41,8 @@ class Batch:
     special: Tensor
     """`[rows, length]`, True at tokens that the tokenizer added; False at padding."""
     real: NDArray[np.bool_]
-    """`[rows, length]`, True at tokens, on the host: what is known here is not to be asked of the device."""
+    """`[rows, length]`, True at tokens, on the host: what is known here is not to be asked of the device. Row by row they
+    are the examples' tokens in their order."""
     forced: tuple[Tensor, Tensor] | None = None
     """Ids and mask `[rows, output length]` of the output texts that are forced on the decoder, padded on the right."""
 
@@ -75,14 +76,22 @@ def plan(
     Every example is in exactly one batch; a batch has at most `batch_rows` rows and `batch_tokens` padded
     sub-tokens, but always at least one row. `parts`: see `padded_length`.
     """
-    values = np.asarray(lengths, dtype=np.int64)
-    padded = np.array([padded_length(int(value), limit, parts) for value in values], dtype=np.int64)
+    exact, place = np.unique(np.asarray(lengths, dtype=np.int64), return_inverse=True)
+    padded = np.array([padded_length(value, limit, parts) for value in exact.tolist()], dtype=np.int64)[place]
     batches = []
     for size in np.unique(padded)[::-1].tolist():
         members = np.flatnonzero(padded == size)
         rows = max(1, min(batch_rows, batch_tokens // size))
         batches += [(members[start : start + rows], size) for start in range(0, len(members), rows)]
     return batches
+
+
+def within(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of stretches that begin at `starts`, one stretch after the other: `[sum of sizes]`."""
+    places: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(
+        starts - (np.cumsum(sizes) - sizes), sizes
+    )
+    return places
 
 
 def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
@@ -123,14 +132,14 @@ def collate(
     left = (side or loaded.family.padding_side) == "left"
     sizes = encoded.lengths[rows]
     owner = np.repeat(np.arange(len(rows)), sizes)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    source = np.repeat(encoded.bounds[rows], sizes) + within
-    tokens, column = encoded.input_ids[source], within
+    column = within(np.zeros_like(sizes), sizes)
+    source = np.repeat(encoded.bounds[rows], sizes) + column
+    tokens = encoded.input_ids[source]
     if left:
         moved = length - sizes
         if loaded.task == "sequence_classification":
             moved[np.bincount(owner[tokens != pad], minlength=len(rows)) == 0] = 0
-        column = within + moved[owner]
+        column += moved[owner]
 
     def padded(values: NDArray[Any], padding: int, dtype: type) -> NDArray[Any]:
         whole: NDArray[Any] = np.full((len(rows), length), padding, dtype=dtype)

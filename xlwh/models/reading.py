@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xlwh.errors import ModelError
+from xlwh.models.batches import to_host
 from xlwh.models.hooks import on_call
 
 if TYPE_CHECKING:
@@ -53,18 +56,26 @@ class Reading:
             return self._state.new_zeros(self._state.shape[:2])
         return slope.abs().amax(dim=-1)
 
-    def positions(self, logits: Tensor) -> Tensor:
-        """The position that each row's logits depend on: `[rows]`. ModelError where it is not exactly one."""
+    def found(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The position that each row's logits depend on, and how many they are: `[rows]` each. See `require_one`."""
         read = self.sensitivity(logits) > 0
-        counts = read.sum(dim=1)
-        if not bool((counts == 1).all()):
+        return read.int().argmax(dim=1), read.sum(dim=1)
+
+    def require_one(self, counts: NDArray[np.int64]) -> None:
+        """ModelError where the logits of some row do not depend on exactly one position."""
+        if not (counts == 1).all():
             raise ModelError(
-                f"Model `{self._key}`: its head reads {int(counts.max())} positions of the last hidden state"
-                f"{'' if int(counts.min()) == int(counts.max()) else f' (of some examples {int(counts.min())})'}, not "
+                f"Model `{self._key}`: its head reads {counts.max()} positions of the last hidden state"
+                f"{'' if counts.min() == counts.max() else f' (of some examples {counts.min()})'}, not "
                 "one: there is no row of attention that is the classifier's. Leave out `attention` and "
                 "`scaled_attention` for it."
             )
-        return read.int().argmax(dim=1)
+
+    def positions(self, logits: Tensor) -> Tensor:
+        """The position that each row's logits depend on: `[rows]`. ModelError where it is not exactly one."""
+        read, counts = self.found(logits)
+        self.require_one(*to_host(counts))
+        return read
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from xlwh.faithfulness.inputs import probabilities, repeated
 from xlwh.heads.stack import stack_of
 from xlwh.heads.walks import Gates
 from xlwh.models.attentions import attentions
+from xlwh.models.batches import Batch
 from xlwh.models.gates import gated, open_gates
 from xlwh.models.hidden import hidden_states, places
 from xlwh.models.hooks import on_call
@@ -242,8 +243,9 @@ def p_full(case: Case) -> Measured:
     expected = stored.max(dim=-1).values.numpy()
     same, width = repeated(encoded, range(len(encoded))), loaded.family.vector_size(loaded.model)
 
-    def everything(rows: Any) -> list[Any]:
-        return [np.ones((int(encoded.lengths[row]), width), dtype=bool) for row in rows.tolist()]
+    def everything(_: Any, batch: Batch) -> torch.Tensor:
+        real: torch.Tensor = batch.attention_mask.bool()[..., None].expand(-1, -1, width)
+        return real
 
     ways = {
         "no change": probabilities(loaded, same, targets, BATCH_TOKENS),

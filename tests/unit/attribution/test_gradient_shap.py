@@ -58,7 +58,9 @@ def test_gradient_shap_depends_on_the_example_alone(case_of: Callable[[str], Cas
     found = dict(gradient_shap(loaded, encoded, items, parameters, 512))
     turned = dict(gradient_shap(loaded, encoded, items[::-1], parameters, 512))
     for index in range(len(items)):
-        np.testing.assert_array_equal(found[index].values, turned[len(items) - 1 - index].values)
+        one, other = found[index].values, turned[len(items) - 1 - index].values
+        # Rounding alone: rows of a product of matrices depend on how many there are.
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(one).max())
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "llama"])

@@ -16,7 +16,7 @@ from xlwh.attribution.base import Item
 from xlwh.attribution.occlusion import occlusion
 from xlwh.attribution.probes import noises, noisy, removals, under_noise
 from xlwh.attribution.saliency import saliency
-from xlwh.attribution.vectors import VectorModel, in_batches, without, word_vectors
+from xlwh.attribution.vectors import Points, VectorModel, in_batches, without, word_vectors
 from xlwh.models import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
@@ -106,7 +106,8 @@ def test_infidelity_is_captums_on_the_same_draws(family: str, case_of: Callable[
 
     def shown(gates: torch.Tensor) -> torch.Tensor:
         points = [(0, np.flatnonzero(row == 0)) for row in gates.numpy()]
-        f = without(loaded, encoded, [item], points, mask_token_id(loaded), 512)
+        at = Points.of(np.zeros(len(points), dtype=np.int64), [places for _, places in points])
+        f = without(loaded, encoded, [item], at, mask_token_id(loaded), 512)
         return torch.from_numpy(f).float()
 
     def remove(gates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,9 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from xlwh.attribution.random import draw
+from xlwh.draws import stream
 from xlwh.errors import ModelError
 from xlwh.faithfulness.perturbations import Perturbed, Row, Subject, perturb, perturbation_rows
+from xlwh.faithfulness.selection import keep_probability
 from xlwh.models import LoadedModel, Zoo
+from xlwh.models.batches import collate
 from xlwh.models.predict import predict
 from xlwh.models.tokenize import Encoded, encode
 from xlwh.study import Faithfulness
@@ -240,6 +244,36 @@ def test_soft_draws_depend_on_the_example_and_the_draw_alone(case_of: Callable[[
     assert {(row.method, row.repeat) for row in together} == {
         (method, draw) for method in ("up", "down", "random") for draw in (0, 1)
     }
+
+
+@pytest.mark.parametrize("family", ["roberta", "llama"])
+def test_soft_masks_are_of_the_streams_of_the_host_wherever_a_row_is_padded(
+    family: str, case_of: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, encoded, subjects = case_of(family)
+    seen: list[tuple[Encoded, Any]] = []
+
+    def capture(_: Any, inputs: Encoded, *given: Any, **__: Any) -> NDArray[np.float64]:
+        if len(given) == 3:
+            seen.append((inputs, given[2]))
+        return np.zeros(len(inputs))
+
+    monkeypatch.setattr("xlwh.faithfulness.perturbations.probabilities", capture)
+    perturb(loaded, encoded, subjects, SOFT)
+    ((inputs, multiplier),) = seen
+    # By subject two draws, in each three rankings with two sides.
+    rows = np.array([6, 0, 1, 18, 12, 13, 36], dtype=np.int64)
+    for length in (64, 96):
+        batch = collate(loaded, inputs, rows, length)
+        masks = multiplier(rows, batch).numpy()
+        for mask, real, row in zip(masks, batch.real, rows.tolist(), strict=True):
+            subject, draw, side = row // 12, row % 12 // 6, ("sufficiency", "comprehensiveness")[row % 2]
+            place = encoded.row(subject)
+            free = ~encoded.special[place] & (encoded.segment[place] != 1)
+            keep = keep_probability(subjects[subject].rankings[0].scores, free, side)
+            drawn = stream("soft", encoded.names[subject], draw).uniform32(len(keep), mask.shape[1])
+            np.testing.assert_array_equal(mask[real], drawn < keep[:, None])
+            assert not mask[~real].any()
 
 
 REVERSED = Faithfulness(ratios=(1.0,), soft_draws=2, random_draws=2, soft_masking=("bernoulli_reversed",))

@@ -25,7 +25,7 @@ BUDGETS = {
     "attribution: lig": 2,
     "attribution: lig_fixed": 2,
     "attribution: integrated_gradients": 2,
-    "attribution: input_x_gradient, attention, scaled_attention": 3,
+    "attribution: input_x_gradient, attention, scaled_attention": 2,
     "attribution: deeplift": 2,
     "attribution: gradient_shap": 2,
     "attribution: occlusion": 2,

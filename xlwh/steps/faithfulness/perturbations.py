@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
@@ -37,7 +38,9 @@ class _Params:
 class _Perturbations(Pieced):
     version = "3"
     libraries = LIBRARIES
-    at_once = 32
+    at_once = 2048
+    checkpoint: ClassVar[int] = 32
+    """Examples between two checkpoints on a CPU: what a kill can cost. On a GPU all are planned together."""
 
     def jobs(self, partition: Partition) -> Iterable[Job]:
         """A job per dataset and method, `random` last; methods on one dataset are made together."""
@@ -87,17 +90,21 @@ class _Perturbations(Pieced):
         from xlwh.attribution.random import draw
         from xlwh.faithfulness.perturbations import perturbation_rows
 
-        targets = pieces.select("example_id", "target")
-        examples = work.pieces_of(jobs[0], "examples", pieces)
-        rows, count = perturbation_rows(
-            work.load(jobs[0], "perturbations"),
-            examples.join(targets, on="example_id", maintain_order="left"),
-            {job.name: stored(work, job, targets) for job in jobs if job.name != RANDOM},
-            {job.name: draw for job in jobs if job.name == RANDOM},
-            jobs[0].params.settings,
-        )
-        work.count("inputs evaluated", count)
-        yield [{"perturbations": rows.filter(method=job.name)} for job in jobs]
+        loaded = work.load(jobs[0], "perturbations")
+        some = pieces.height if loaded.device.type == "cuda" else self.checkpoint
+        for part, progress in work.parts(pieces, some):
+            targets = part.select("example_id", "target")
+            examples = work.pieces_of(jobs[0], "examples", part)
+            rows, count = perturbation_rows(
+                loaded,
+                examples.join(targets, on="example_id", maintain_order="left"),
+                {job.name: stored(work, job, targets) for job in jobs if job.name != RANDOM},
+                {job.name: draw for job in jobs if job.name == RANDOM},
+                jobs[0].params.settings,
+            )
+            work.count("inputs evaluated", count)
+            yield [{"perturbations": rows.filter(method=job.name)} for job in jobs]
+            progress(part.height, part.height)
 
 
 STEP = _Perturbations()
