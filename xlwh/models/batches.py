@@ -76,7 +76,8 @@ def plan(
     sub-tokens, but always at least one row. `parts`: see `padded_length`.
     """
     values = np.asarray(lengths, dtype=np.int64)
-    padded = np.array([padded_length(int(value), limit, parts) for value in values], dtype=np.int64)
+    sizes, which = np.unique(values, return_inverse=True)
+    padded = np.array([padded_length(size, limit, parts) for size in sizes.tolist()], dtype=np.int64)[which]
     batches = []
     for size in np.unique(padded)[::-1].tolist():
         members = np.flatnonzero(padded == size)
