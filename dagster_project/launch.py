@@ -216,6 +216,8 @@ class Launcher:
         config: Mapping[str, Any],
     ) -> None:
         run_id = str(uuid.uuid4())
+        if self._take_turns:
+            tags = {**tags, **turns.make_room(instance)}
         turn = turns.told(instance, run_id, self._display.note) if self._take_turns else nullcontext()
         with turn, interrupts.watched():
             result = self._job.execute_in_process(

@@ -9,10 +9,32 @@ from contextlib import contextmanager
 from dagster import DagsterInstance
 
 from dagster_project.resources import POOL
+from xlwh.models.devices import Devices, chosen, runs_at_once
 
 BY_TAG = "xlwh/by"
 """Run tag: process and host that it runs in."""
+NAMED_TAG = "xlwh/devices"
+"""Run tag: the GPUs that a run has been given by name, where it has."""
 _LOOKED_S = 1.0
+
+
+def make_room(instance: DagsterInstance) -> dict[str, str]:
+    """Set the pool's limit to the runs that may be at the GPUs at once; the tags that this run is to have.
+
+    A run that names its GPUs has others beside it; one that names none takes all of them, alone. Where every run takes
+    what there is, the limit stays the one of Dagster's configuration.
+    """
+    named, room = Devices.asked().numbers, runs_at_once()
+    storage = instance.event_log_storage
+    pool = storage.get_concurrency_info(POOL)
+    before = [instance.get_run_by_id(other) for other in pool.active_run_ids | pool.pending_run_ids]
+    alone = any(run is not None and NAMED_TAG not in run.tags for run in before)
+    if named and room > 1 and not alone:
+        if pool.limit != room:
+            storage.set_concurrency_slots(POOL, room)
+    elif not named and not pool.using_default_limit and len(chosen()) > 1:
+        storage.set_concurrency_slots(POOL, 1)
+    return {NAMED_TAG: ",".join(f"cuda:{number}" for number in named)} if named else {}
 
 
 def others_wait(instance: DagsterInstance, run_id: str) -> bool:

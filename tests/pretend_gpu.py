@@ -153,6 +153,39 @@ class Log:
 
 
 @contextmanager
+def visible_gpus(
+    count: int, capability: tuple[int, int] = (9, 0), build: str | None = "13.0"
+) -> Iterator[None]:
+    """Inside, torch says that it sees so many GPUs, and the system that it has a driver; nothing runs on them.
+
+    `build`: the CUDA that torch was built for, None for a build without.
+    """
+    from xlwh.models import devices
+
+    def refused() -> None:
+        raise RuntimeError("Found no NVIDIA driver on your system. Please check")
+
+    answers: dict[tuple[Any, str], Any] = {
+        (torch.cuda, "is_available"): lambda: count > 0,
+        (torch.cuda, "device_count"): lambda: count,
+        (torch.cuda, "get_device_name"): lambda number: f"Pretended {number}",
+        (torch.cuda, "get_device_capability"): lambda number: capability,
+        (torch.cuda, "mem_get_info"): lambda number: ((number + 1) * 10**9, 80 * 10**9),
+        (torch.cuda, "init"): refused,
+        (torch.version, "cuda"): build,
+        (devices, "_FILES"): (__file__,),
+    }
+    saved = [(module, name, getattr(module, name)) for module, name in answers]
+    for (module, name), answer in answers.items():
+        setattr(module, name, answer)
+    try:
+        yield
+    finally:
+        for module, name, value in saved:
+            setattr(module, name, value)
+
+
+@contextmanager
 def pretend_gpu(capacity: int | None = None, root: Path = ROOT) -> Iterator[Log]:
     """Inside, `cuda` is a device; `capacity` bytes of memory (None: endless).
 

@@ -9,6 +9,7 @@ import uuid
 import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from pretend_gpu import visible_gpus
 
 from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build
@@ -16,6 +17,7 @@ from dagster_project.instance import OWNER_TAG, close_runs_of_the_dead, instance
 from dagster_project.launch import Launcher, blocks
 from dagster_project.resources import RANGE_END, RANGE_START, WORKERS_TAG, Staff
 from xlwh.errors import HeldError, XlwhError
+from xlwh.models import devices
 from xlwh.steps.base import Key, StepResult, not_applicable
 from xlwh.steps.crew import alone
 from xlwh.steps.plan import STEPS, Outcome, partitions, step_of
@@ -272,6 +274,25 @@ def test_what_fails_outside_the_steps_is_a_problem(study, root, fake, monkeypatc
     assert "view x does not parse" in launcher.problems[0]
 
 
+def test_the_pool_has_room_for_runs_that_name_other_gpus(root, monkeypatch):
+    def limit_after(asked):
+        monkeypatch.setenv(devices.VARIABLE, asked)
+        tags = turns.make_room(instance)
+        info = instance.event_log_storage.get_concurrency_info("gpu")
+        return info.limit, tags.get(turns.NAMED_TAG)
+
+    with instance_of(root) as (instance, _), visible_gpus(4):
+        assert limit_after("auto") == (1, None)
+        assert limit_after("cuda:2") == (4, "cuda:2")
+        assert limit_after("cuda:2,cuda:3") == (2, "cuda:2,cuda:3")
+        assert limit_after("auto") == (1, None)
+        # Beside a run that takes all of them there is no room.
+        other = str(uuid.uuid4())
+        create_run_for_test(instance, run_id=other)
+        assert instance.event_log_storage.claim_concurrency_slot("gpu", other, "predictions").is_claimed
+        assert limit_after("cuda:2") == (1, "cuda:2")
+
+
 def test_who_waits_for_the_accelerator_says_so(study, root, fake, monkeypatch):
     for module in (definitions, launch):
         monkeypatch.setattr(module, "take_turns", lambda workers: True)
@@ -390,6 +411,8 @@ import os, sys
 from pathlib import Path
 from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
+
+from pretend_gpu import visible_gpus
 
 from dagster_project import definitions, launch, resources, turns
 from dagster_project.definitions import build

@@ -134,7 +134,9 @@ class Deployment:
         """Ask Dagster's web server."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         address = f"http://{self.hosts.address['webserver']}:3000/graphql"
-        request = urllib.request.Request(address, body, {"content-type": "application/json"})
+        request = urllib.request.Request(
+            address, body, {"content-type": "application/json", "host": "webserver:3000"}
+        )
         with urllib.request.urlopen(request, timeout=120) as answer:
             found = json.load(answer)
         assert "errors" not in found, found

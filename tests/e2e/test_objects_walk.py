@@ -44,6 +44,7 @@ NO_WAREHOUSE = {
     "pin": "reads the hub and writes the study",
     "fetch": "brings models and data to this machine",
     "readers": "lists readers of corpora",
+    "devices": "shows this machine's devices",
 }
 """Commands that know no warehouse, and what they do in its place."""
 

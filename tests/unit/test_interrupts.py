@@ -65,12 +65,16 @@ def test_a_termination_counts_as_one_and_another_signal_does_not():
 
 def test_it_is_seen_between_two_pieces_of_work():
     seen = list[str]()
-    with pytest.raises(KeyboardInterrupt), interrupts.watched(), capture_interrupts():
+
+    def work():
         for piece in "abc":
             interrupts.require_none()
             seen.append(piece)
             if piece == "b":
                 os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupts.watched(), capture_interrupts():
+        work()
     assert seen == ["a", "b"]
 
 

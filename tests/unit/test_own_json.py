@@ -16,7 +16,7 @@ import pytest
 
 from xlwh.errors import XlwhError
 from xlwh.heads.export import read_mask
-from xlwh.models import finetune
+from xlwh.models import training_record
 from xlwh.models.made import training_columns
 from xlwh.selftest.items import ITEMS, Result
 from xlwh.selftest.stored import SelfTests
@@ -84,7 +84,7 @@ def _self_test(path: Path) -> object:
 
 
 def _training(path: Path) -> object:
-    record = finetune.read_training(path.parent)
+    record = training_record.read_training(path.parent)
     return training_columns(
         record
     ), f"{record['dev_score']:.3f} {record['best_step']:,} {record['stopped_early']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from xlwh.models.batches import collate, padded_length, to_device, to_host
 from xlwh.models.fitting import fitted
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.study import GradientShap
+
+if TYPE_CHECKING:
+    from xlwh.study import GradientShap
 
 
 def gradient_shap(

@@ -11,6 +11,7 @@ every example until its completeness error is known to be within the tolerance, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from xlwh.models.batches import to_host
 from xlwh.models.fitting import free_bytes
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.study import IntegratedGradients, Lig
+
+if TYPE_CHECKING:
+    from xlwh.study import IntegratedGradients, Lig
 
 WINDOW_BYTES = 256 * 2**20
 """Bound on the densities kept on a CPU for the examples that are integrated together."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from xlwh.attribution.base import Attribution, Item, Method, SharedPass
 from xlwh.errors import StudyError
-from xlwh.study import Lig, OwnMethod
 
 if TYPE_CHECKING:
     from xlwh.models.loaded import LoadedModel
@@ -91,6 +90,8 @@ def asked(name: str, parameters: Any, folder: Path) -> Asked:
 
     A fixed quadrature takes its steps whatever is tolerated: its numbers do not depend on the tolerance.
     """
+    from xlwh.study import Lig
+
     entry, reaching = registered(name, parameters, folder), parameters
     if isinstance(parameters, Lig) and parameters.quadrature == "fixed":
         default = Lig.model_fields["tolerance"].default
@@ -110,6 +111,8 @@ def registered(name: str, parameters: Any, folder: Path) -> Registered:
     `folder` is the study's: a module beside the study file goes before one on Python's path. StudyError where the
     module cannot be found. Nothing is imported but the packages that the module is in.
     """
+    from xlwh.study import OwnMethod
+
     if not isinstance(parameters, OwnMethod):
         return METHODS[name]
     file = file_of(parameters.function, folder)

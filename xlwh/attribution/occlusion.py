@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from xlwh.attribution.vectors import without
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id, pad_token_id
 from xlwh.models.tokenize import Encoded
-from xlwh.study import Occlusion
+
+if TYPE_CHECKING:
+    from xlwh.study import Occlusion
 
 ITEMS_AT_ONCE = 64
 """Items whose perturbed rows share batches: the bound on what is unfinished."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,7 +24,9 @@ from xlwh.draws import stream
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.masking import mask_token_id
 from xlwh.models.tokenize import Encoded
-from xlwh.store import schema
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,10 @@ def probe_rows(
 
     `scores` are the stored attributions of each method; its `parameters` are those that they were made with.
     """
+    import polars as pl
+
+    from xlwh.store import schema
+
     encoded, rows = placed.encoded, dict[str, list[dict[str, Any]]]({method: [] for method in scores})
     removed = removals(loaded, encoded, placed.items, draws, batch_tokens)
     for index, item in enumerate(placed.items):

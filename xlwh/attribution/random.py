@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from xlwh.attribution.base import Attribution, Item
 from xlwh.draws import stream
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.study import RandomAttribution
+
+if TYPE_CHECKING:
+    from xlwh.study import RandomAttribution
 
 
 def random_attribution(

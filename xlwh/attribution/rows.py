@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.attribution.base import Attribution
 from xlwh.attribution.targets import ON, Placed
 from xlwh.errors import MissingDataError
 from xlwh.models.answers import Windows
-from xlwh.store import schema
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Scores = Callable[[str, str, int], NDArray[np.float64]]
 """scores(example_id, target, length): attributions `[length]`."""
@@ -31,6 +33,10 @@ def attribution_rows(
 
     `tolerance` is the relative completeness error up to which one has converged.
     """
+    import polars as pl
+
+    from xlwh.store import schema
+
     places, made = [place for place, _ in finished], [attribution for _, attribution in finished]
     keys = placed.keys(places).with_columns(model=pl.lit(model), method=pl.lit(method))
     described = {**parameters, **({} if tolerance is None else {"tolerance": tolerance})}
@@ -91,12 +97,16 @@ def _positions(placed: Placed, place: int) -> NDArray[np.integer]:
 
 
 def _flagged(runs: pl.DataFrame, tolerance: float | None) -> pl.DataFrame:
+    import polars as pl
+
     within = pl.lit(None) if tolerance is None else pl.col("relative_delta") <= tolerance
     return runs.with_columns(converged=within)
 
 
 def with_tolerance(runs: pl.DataFrame, tolerance: float) -> pl.DataFrame:
     """Rows of `attribution_runs` as another tolerance has them, of a method whose numbers do not depend on it."""
+    import polars as pl
+
     old = runs["parameters"].unique().to_list()
     new = [json.dumps(json.loads(text) | {"tolerance": tolerance}, sort_keys=True) for text in old]
     parameters = pl.col("parameters").replace_strict(old, new, return_dtype=pl.String)

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from xlwh.attribution.base import Item
-from xlwh.corpora import sample
 from xlwh.draws import chosen
 from xlwh.models.answers import windows
 from xlwh.models.tokenize import Encoded, encode
 from xlwh.models.translation import encode_translations
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.models import LoadedModel
     from xlwh.study import Inputs
 
@@ -86,6 +86,8 @@ def explained(predictions: pl.DataFrame, policy: str, limit: int | None, seed: i
     `predictions` has `split`, `example_id`, `label` and `predicted`. The gold class under the policy `gold`, else the
     predicted one; examples without such a class have no row. Of a `sample` of the examples.
     """
+    from xlwh.corpora import sample
+
     drawn = sample(predictions, limit, seed)
     return drawn.select("split", "example_id", target=_column(policy)).drop_nulls("target")
 
@@ -98,6 +100,10 @@ def targets_of(
     language: str,
 ) -> pl.DataFrame:
     """The targets among a language's `examples` that some languages' predictions choose."""
+    import polars as pl
+
+    from xlwh.corpora import sample
+
     found = []
     for each in choice.by:
         predicted = predictions[each.language]
@@ -119,6 +125,8 @@ def place(
     inputs: Inputs,
 ) -> Placed:
     """Targets with the inputs that `examples`, which are theirs, become for the model that predicted them."""
+    import polars as pl
+
     rows = examples.select("example_id", row=pl.int_range(pl.len())).lazy()
     columns = {"word_index": _place(pl.Int32)} if "word_index" in kind.on else {}
     there = (
@@ -137,11 +145,15 @@ def _column(policy: str) -> str:
 
 def _place(dtype: type[pl.DataType]) -> pl.Expr:
     """What a target's name begins with: a word's number, or that of a written sub-token."""
+    import polars as pl
+
     return pl.col("target").str.extract(r"^(\d+):").cast(dtype)
 
 
 def _drawn(targets: pl.DataFrame, count: int, seed: int | None) -> pl.DataFrame:
     """At most `count` targets of each example, drawn by their places."""
+    import polars as pl
+
     places = targets.with_row_index().with_columns(place=_place(pl.String))
     groups = places.group_by("example_id", maintain_order=True).agg("index", "place")
     kept = [
@@ -155,15 +167,21 @@ def _classes(predicted: pl.LazyFrame, column: str) -> pl.LazyFrame:
 
 
 def _tags(predicted: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    import polars as pl
+
     tagged = predicted.filter(status="tagged")
     return tagged.select("example_id", target=pl.format("{}:{}", "word_index", column))
 
 
 def _ends(predicted: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    import polars as pl
+
     return pl.concat(predicted.select("example_id", target=pl.lit(end)) for end in ("start", "end"))
 
 
 def _written(predicted: pl.LazyFrame, column: str) -> pl.LazyFrame:
+    import polars as pl
+
     places = predicted.select("example_id", place=pl.int_ranges(pl.col("logits").list.len())).explode("place")
     return places.select("example_id", target=pl.format("{}:output", "place"))
 
@@ -200,6 +218,8 @@ def _locate_written(
     loaded: LoadedModel, examples: pl.DataFrame, rows: Sequence[dict[str, Any]], inputs: Inputs
 ) -> Located:
     """The source texts, with what the model wrote forced on its decoder."""
+    import polars as pl
+
     written = {row["example_id"]: row["predicted"] for row in rows}
     texts = pl.Series([written[example] for example in examples["example_id"]], dtype=pl.String)
     encoded = encode_translations(loaded, examples.with_columns(text_pair=texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,7 +21,9 @@ from xlwh.attribution.vectors import (
 from xlwh.models.batches import Batch, to_host
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded
-from xlwh.study import DeepLift
+
+if TYPE_CHECKING:
+    from xlwh.study import DeepLift
 
 
 def deeplift(

@@ -29,7 +29,7 @@ _STOPPED = {
     "pin": "Stopped. The study is as it was.",
     "export": "Stopped. Each table shows the new commit or the one before; the same command goes on.",
     **dict.fromkeys(
-        ("sql", "tables", "describe", "check", "plan", "explore"), "Stopped. Nothing was changed."
+        ("sql", "tables", "describe", "check", "plan", "explore", "devices"), "Stopped. Nothing was changed."
     ),
 }
 """What a command that was stopped leaves behind."""
@@ -38,6 +38,7 @@ _MODULES = {
     "make": ("demo", "init", "materialize", "ui"),
     "sources": ("pin", "fetch"),
     "plan": ("plan",),
+    "devices": ("devices",),
     "query": ("sql", "tables", "describe"),
     "report": ("report", "explore"),
     "concept": ("concept",),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import dry_run_option, workers_option
+from xlwh.cli.options import device_option, dry_run_option, workers_option
 from xlwh.cli.progress import counting
 from xlwh.cli.render import console, counted, grid, shown
 from xlwh.store.files import require_writable, size
@@ -163,6 +163,7 @@ def _not_parallel(warehouse: Warehouse) -> list[str]:
 @click.argument("tables", nargs=-1, metavar="[TABLE]…")
 @dry_run_option
 @workers_option
+@device_option
 @study_option
 @warehouse_option
 def repair(tables: tuple[str, ...], dry_run: bool, workers: str, study_file: Path, root: Path) -> int:

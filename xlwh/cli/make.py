@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries, workers_option
+from xlwh.cli.options import chosen_partitions, device_option, file_of_study, quiet_libraries, workers_option
 from xlwh.errors import SqlError, StudyError, XlwhError
 from xlwh.papers import ALL, PAPERS, SIZES
 
@@ -40,6 +40,7 @@ TEMPLATE = Path(__file__).with_name("study_template.toml")
 @command()
 @warehouse_option
 @workers_option
+@device_option
 @click.option("--force", is_flag=True, help="Make everything anew.")
 def demo(root: Path, workers: str, force: bool) -> int:
     """Materialise the small study that ships with xlwh.
@@ -119,6 +120,7 @@ def _paper_commands(paper: str, folder: Path) -> str:
     "--keep-going", is_flag=True, help="Make what can be made where files, models or settings are at fault."
 )
 @workers_option
+@device_option
 @click.option(
     "--no-wait",
     is_flag=True,
@@ -166,6 +168,7 @@ def materialise(
     )
     from xlwh.cli.selection import Sorted, select_of, sort
     from xlwh.models import Zoo
+    from xlwh.models.devices import require_there
     from xlwh.place import mirror
     from xlwh.steps.context import Context
     from xlwh.steps.workers import Workers
@@ -180,6 +183,8 @@ def materialise(
     began, setting = time.perf_counter(), Workers.parse(workers)
     # A mistyped one is one error, not one for each model and dataset.
     mirror()
+    if setting.ray is None:
+        require_there()
     study_file = file_of_study(study_file)
     require_writable(root)
     if selection is None:
@@ -245,6 +250,7 @@ def materialise(
 @contextmanager
 def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Key]]) -> Iterator[Crew | None]:
     """Workers where the setting comes to some, which load their libraries while this process goes on."""
+    from xlwh.models.devices import overlooked
     from xlwh.steps.workers import choose
 
     if not todo:
@@ -253,6 +259,8 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
     models = {key.model for keys in todo.values() for key in keys if key.model is not None}
     choice = choose(workers, context.zoo, models, max(map(len, todo.values())))
     click.echo(choice, err=True)
+    if choice.ray is None and (why := overlooked()) is not None:
+        click.echo(f"{why}.", err=True)
     crew = choice.hire(context.study, context.warehouse.root)
     with nullcontext() if crew is None else closing(crew):
         yield crew
@@ -263,15 +271,17 @@ def _hired(workers: Workers, context: Context, todo: Mapping[Step, Collection[Ke
     "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on."
 )
 @workers_option
+@device_option
 @study_option
 @warehouse_option
 def ui(port: int, workers: str, study_file: Path, root: Path) -> int:
     """Serve Dagster's web interface until Ctrl-C.
 
-    It listens on 127.0.0.1 only, and shows the assets and partitions of the study (of the demo where there is no study file), all runs, those of
+    It listens on 127.0.0.1 only, refuses what pages of other sites send, and shows the assets and partitions of the study (of the demo where there is no study file), all runs, those of
     the command line too, and starts new ones. A run with the tag `xlwh/workers` has a setting of its own for --workers.
     """
     from dagster_project.instance import prepare_home
+    from xlwh.models.devices import require_there
     from xlwh.steps.workers import VARIABLE, Workers
     from xlwh.store.files import require_writable
     from xlwh.study import load
@@ -286,11 +296,14 @@ def ui(port: int, workers: str, study_file: Path, root: Path) -> int:
     prepare_home(root)
     os.environ["XLWH_STUDY"] = str(study_file.resolve())
     os.environ["XLWH_WAREHOUSE"] = str(root.resolve())
-    Workers.parse(workers)
+    if Workers.parse(workers).ray is None:
+        require_there()
     os.environ[VARIABLE] = workers
     click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     where = ["--host", "127.0.0.1", "--port", str(port), "--module-name", "dagster_project.definitions"]
-    return _serve([sys.executable, "-W", "ignore", "-m", "dagster", "dev", *where, "--log-level", "warning"])
+    return _serve(
+        [sys.executable, "-W", "ignore", "-m", "dagster_project.dev", *where, "--log-level", "warning"]
+    )
 
 
 def _serve(arguments: list[str]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +36,38 @@ workers_option = click.option(
     help="Where partitions that do not read each other are made: one after the other in this process, or side by side "
     "in processes that keep their models loaded, or on a Ray cluster (at ADDRESS, or started for this command). The rows are "
     "the same.",
+)
+
+
+def _chosen_device(context: click.Context, parameter: click.Parameter, text: str) -> None:
+    """Check the setting, and put it where whatever loads a model finds it, for as long as the command runs."""
+    from xlwh.models.devices import VARIABLE, Devices
+
+    Devices.parse(text)
+    if context.get_parameter_source(str(parameter.name)) is not ParameterSource.COMMANDLINE:
+        return
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = text
+
+    def restore() -> None:
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+    context.call_on_close(restore)
+
+
+device_option = click.option(
+    "--device",
+    envvar="XLWH_DEVICE",
+    default="auto",
+    show_default=True,
+    show_envvar=True,
+    expose_value=False,
+    callback=_chosen_device,
+    metavar="[auto|cpu|cuda|cuda:N,…]",
+    help="What models run on: all GPUs of this machine, or the CPU where there is none (auto); GPUs or nothing (cuda); or "
+    "the GPUs named (cuda:0,cuda:2). Each GPU has a worker process of its own. Nothing becomes stale by it.",
 )
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

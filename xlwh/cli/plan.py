@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xlwh.cli.app import command, study_option, warehouse_option
-from xlwh.cli.options import chosen_partitions, file_of_study, quiet_libraries
+from xlwh.cli.options import chosen_partitions, device_option, file_of_study, quiet_libraries
 from xlwh.cli.render import disk, duration
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _ONE = "The time is that of one process; what --workers come to share it."
     help="Show also what a share of the examples costs, for all and for each table of a paper that the study repeats, "
     "and how wide intervals are then.",
 )
+@device_option
 @study_option
 @warehouse_option
 def plan(

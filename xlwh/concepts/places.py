@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
-
 from xlwh.errors import ModelError
 from xlwh.jsons import read_object
 from xlwh.models.families import family_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.models.families import Stack
     from xlwh.models.pins import Pin
     from xlwh.study import Concepts
@@ -37,6 +37,8 @@ class Place:
     @property
     def columns(self) -> dict[str, pl.Expr]:
         """The columns `stack`, `convention`, `layer` of tables with a row or more per place."""
+        import polars as pl
+
         return {
             "stack": pl.lit(self.stack),
             "convention": pl.lit(self.convention, pl.String),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 BLOCK_ROWS = 16_384
 """Rows handed out at a time: 50 MB of float32 at 768 dimensions."""
@@ -63,6 +66,8 @@ def vectors(rows: pl.LazyFrame) -> Iterator[NDArray[np.float16]]:
 
 def matrix(column: pl.Series) -> NDArray[np.float16]:
     """Lists of one length, of which there is at least one, as an array `[rows, width]`."""
+    import polars as pl
+
     return column.cast(pl.Array(pl.Float16, len(column[0]))).to_numpy()
 
 

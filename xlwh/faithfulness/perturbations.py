@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.draws import stream
@@ -34,9 +33,14 @@ from xlwh.faithfulness.selection import (
 )
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.tokenize import Encoded, encode
-from xlwh.study import Faithfulness
-from xlwh.tables.faithfulness import SIDES
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from xlwh.study import Faithfulness
+
+SIDES = ("sufficiency", "comprehensiveness")
+"""Those of the contract of `perturbations`, whose module needs Polars."""
 SOFT = {"bernoulli": keep_probability, "bernoulli_reversed": reversed_probability}
 
 RELEASED = frozenset({"zero_id", "bernoulli_reversed"})
@@ -132,6 +136,8 @@ def perturbation_rows(
     `examples` has the class whose probability counts as `target`. By method, `scores(example_id, target, length)` are
     its attributions, and `draws(name, number, length)` the numbered draws of one whose scores are random.
     """
+    import polars as pl
+
     encoded = encode(loaded, examples)
     classes = {label: index for index, label in enumerate(loaded.labels or ())}
     subjects = []

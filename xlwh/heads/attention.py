@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import torch
 
 from xlwh.models.attentions import attentions
 from xlwh.models.batches import collate
 from xlwh.models.tokenize import encode
-from xlwh.store import schema
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.models.loaded import LoadedModel
 
 
@@ -22,6 +22,10 @@ def attention_maps(loaded: LoadedModel, examples: pl.DataFrame) -> pl.DataFrame:
 
     Rows of `attention_maps`, by key. Of encoder-decoders those of the encoder: a decoder's blocks have other tokens.
     """
+    import polars as pl
+
+    from xlwh.store import schema
+
     encoded = encode(loaded, examples)
     sites = loaded.family.attention_sites(loaded.model)
     chosen = [number for number, site in enumerate(sites) if site.kind == sites[0].kind]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import polars as pl
-
-from xlwh.corpora import sample
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def with_gold(examples: pl.LazyFrame) -> pl.DataFrame:
     """The examples that can be right or wrong: with a label, in tagging with a tag of some word."""
+    import polars as pl
+
     tagged = pl.col("word_labels").list.drop_nulls().list.len() > 0
     labelled = pl.col("label").is_not_null()
     tagging = pl.col("task") == "token_classification"
@@ -19,6 +21,8 @@ def with_gold(examples: pl.LazyFrame) -> pl.DataFrame:
 
 def valued_examples(examples: pl.LazyFrame, count: int | None, seed: int | None) -> pl.DataFrame:
     """Those that heads are valued on: `count` with gold, or all where that or the seed is None."""
+    from xlwh.corpora import sample
+
     known = with_gold(examples)
     return known if count is None or seed is None else sample(known, count, seed)
 
@@ -27,6 +31,8 @@ def evaluated_examples(
     examples: pl.LazyFrame, valued: pl.DataFrame | None, count: int | None, seed: int
 ) -> pl.DataFrame:
     """Those that masks are evaluated on: `count` (None: all) with gold, none of them in `valued`."""
+    from xlwh.corpora import sample
+
     known = with_gold(examples)
     if valued is not None:
         known = known.join(valued, on="example_id", how="anti", maintain_order="left")
@@ -40,6 +46,10 @@ def short_examples(
 
     A language that shares none of them has no say.
     """
+    import polars as pl
+
+    from xlwh.corpora import sample
+
     characters = pl.col("text").str.len_chars() + pl.col("text_pair").str.len_chars().fill_null(0)
     short = characters <= max_characters
     found = valued.filter(short)
@@ -51,4 +61,6 @@ def short_examples(
 
 def keys_of(examples: pl.DataFrame, model: str) -> pl.DataFrame:
     """Columns model, dataset, split and language of what is said of all of some examples together: one row."""
+    import polars as pl
+
     return examples.select("dataset", "split", "language", model=pl.lit(model)).head(1)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,6 +21,8 @@ from xlwh.models.gates import gated, open_gates
 from xlwh.models.tokenize import encode
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.heads.scores import Gold
     from xlwh.models.loaded import LoadedModel
     from xlwh.models.tokenize import Encoded
@@ -136,6 +137,8 @@ def head_importance(
 
     In tagging the mean counts each example by its words.
     """
+    import polars as pl
+
     encoded = encode(loaded, examples)
     gold = gold_of(loaded, encoded, examples, tagged_piece)
     found: dict[str, Values] = {}

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from xlwh.heads.permutations import permutations
 from xlwh.heads.players import Player, players_in
 from xlwh.heads.summary import harmful
-from xlwh.store import schema
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.study import Heads
 
 HEADS = ("head",)
@@ -97,6 +97,8 @@ def games_of_masks(
     languages with other rankings. By importance and at random as many heads are removed as by the decisions of the
     same language, by those of another one as many as `zero_shot` says too, and in this one as the curve has.
     """
+    import polars as pl
+
     games: dict[tuple[str, ...], list[Mask]] = {sampler.players: [] for sampler in settings.samplers.values()}
     players: tuple[Player, ...] = ()
     zero_shot = () if settings.zero_shot is None else (settings.zero_shot,)
@@ -136,6 +138,10 @@ def games_of_masks(
 
 def masks_frame(masks: Iterable[Mask]) -> pl.DataFrame:
     """Columns ranking, draw, selection, num_removed and removed of `pruning_masks`, one row a mask."""
+    import polars as pl
+
+    from xlwh.store import schema
+
     columns = schema("pruning_masks")
     chosen = ("ranking", "draw", "selection", "num_removed", "removed")
     return pl.DataFrame(

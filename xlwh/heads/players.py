@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, order=True)

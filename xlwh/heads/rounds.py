@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.heads.players import players_in
@@ -15,6 +14,8 @@ from xlwh.heads.sampler import WHOLE_SET, Marginals, sample_round
 from xlwh.heads.sequences import Evidence
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from xlwh.heads.engine import Engine
     from xlwh.study import Sampler
 
@@ -76,6 +77,8 @@ class Rounds:
 
     def rows(self, marginals: Marginals) -> pl.DataFrame:
         """The rows of `head_samples`, by key, but for the columns model and sampler."""
+        import polars as pl
+
         # The last one stands for the whole set, whose index is -1.
         ids = pl.Series([*self.examples["example_id"], "*"])
         frame = pl.DataFrame(

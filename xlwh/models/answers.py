@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import regex
 from numpy.typing import NDArray
 
 from xlwh.models.tokenize import KEYS, NONE, Encoded, encode
-from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
 
     from xlwh.models.gold import Gold
     from xlwh.models.loaded import LoadedModel
+    from xlwh.study.models import Inputs
 
 UNCUT = 2**30
 """A longest input that no text reaches."""

@@ -32,13 +32,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, FiniteFloat
 
 from xlwh.errors import ModelError
-from xlwh.jsons import read_object, typed
 from xlwh.models.batches import plan
 from xlwh.models.training_data import (
     Objective,
@@ -48,21 +45,27 @@ from xlwh.models.training_data import (
     prepare_development,
 )
 from xlwh.models.training_state import Workspace, unique_tensors
-from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from xlwh.models.loaded import LoadedModel
     from xlwh.study import Finetune
+    from xlwh.study.models import Inputs
 
-TRAINING_FILE = "training.json"
 CHECKPOINT_EVERY_S = 300.0
 CHECKPOINT_SHARE = 0.05
 """Checkpoints between evaluations take at most this share of the time."""
 LOSS_CHECK_STEPS = 10
 """Losses are fetched from the device, and checked, this many at a time."""
+
+
+def _usual_inputs() -> Inputs:
+    from xlwh.study.models import Inputs
+
+    return Inputs()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Job:
     dev: pl.DataFrame
     workspace: Path
     destination: Path
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Inputs = field(default_factory=_usual_inputs)
 
 
 def finetune(
@@ -103,6 +106,8 @@ def finetune(
     Raises `ModelError` when the loss is not finite, when the disk is full or will be, and when the data cannot be
     used; `StoreError` when another process trains the same model.
     """
+    from xlwh.models.training_record import read_training
+
     objective = _objective(job)
     if not repeat and job.destination.exists():
         return read_training(job.destination)
@@ -116,36 +121,6 @@ def finetune(
             run = _Run(job, objective, base, workspace)
             run.train(progress, checkpoint_every_s)
             return run.publish()
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """What `finetune` recorded beside a model: recipe, counts, scores and the learning curve."""
-    then = f"Remove the folder {folder} to train that model again."
-    record = read_object(folder / TRAINING_FILE, ModelError, then=then)
-    try:
-        told: _Record = typed(_Record, record)
-    except ValueError as error:
-        raise ModelError(f"{folder / TRAINING_FILE} is not what a training writes: {error}. {then}") from None
-    return {**record, **told.model_dump(exclude={"recipe"})}
-
-
-class _Recipe(BaseModel):
-    dataset: str
-    languages: list[str]
-    seed: int
-
-
-class _Record(BaseModel):
-    """What is looked up in a record."""
-
-    model: str
-    recipe: _Recipe
-    train_examples: int
-    train_steps: int
-    best_step: int
-    dev_score: FiniteFloat
-    duration_s: FiniteFloat
-    stopped_early: bool
 
 
 def learning_rate(peak: float, step: int, warmup_steps: int, planned_steps: int) -> float:
@@ -321,6 +296,8 @@ class _Run:
 
     def publish(self) -> dict[str, Any]:
         """Write the best weights, the tokenizer and `training.json`, and make them the model."""
+        from xlwh.models.training_record import TRAINING_FILE
+
         record = self._record()
         self.workspace.restore_best(self.model)
         self.model.eval()  # type: ignore[no-untyped-call]

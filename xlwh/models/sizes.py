@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xlwh.digests import FileMemo
 from xlwh.jsons import parsed
-from xlwh.study import Scratch
+
+if TYPE_CHECKING:
+    from xlwh.study import Scratch
 
 _T5: Mapping[str, Any] = {"d_model": 512, "d_kv": 64, "num_heads": 8, "d_ff": 2048, "num_layers": 6}
 """Values of a T5's configuration where `scratch.config` does not say them."""

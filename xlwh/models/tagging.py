@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
 from xlwh.models.entities import entities, entity_f1, is_iob
 from xlwh.models.tokenize import NONE, Encoded
-from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
+
+    from xlwh.study.models import Inputs
 
 IGNORED = -100
 """Gold of padded positions and of sub-tokens that speak for no word; torch's cross entropy leaves it out."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
@@ -38,12 +37,13 @@ from xlwh.models.translation import (
     translation_counts,
     translation_targets,
 )
-from xlwh.study.models import Inputs
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
 
     from xlwh.models.loaded import LoadedModel
+    from xlwh.study.models import Inputs
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 """Order of the logits of natural language inference."""
@@ -187,6 +187,8 @@ def objective_of(task: str, model: str) -> Objective:
 
 def gold_labels(gold: pl.Series) -> list[str]:
     """The labels that occur in a column of gold, of whole examples or of their words."""
+    import polars as pl
+
     flat = gold.explode() if isinstance(gold.dtype, pl.List) else gold
     return [str(label) for label in flat.drop_nulls().unique(maintain_order=True)]
 
@@ -396,6 +398,8 @@ def _selected(encoded: Encoded, gold: Gold, rows: NDArray[np.int64]) -> tuple[En
 
 
 def _concatenate(chunks: Sequence[Encoded]) -> Encoded:
+    import polars as pl
+
     lengths = np.concatenate([chunk.lengths for chunk in chunks])
     types = [chunk.token_type_ids for chunk in chunks if chunk.token_type_ids is not None]
     return replace(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from xlwh.errors import ModelError
@@ -21,6 +20,7 @@ from xlwh.models.tagging import IGNORED
 from xlwh.models.tokenize import Encoded, encode
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
 
     from xlwh.models.loaded import LoadedModel
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 def sources(examples: pl.DataFrame) -> pl.DataFrame:
     """Translation examples with their source text only, as the encoder sees them."""
+    import polars as pl
+
     return examples.with_columns(pl.lit(None, pl.String).alias("text_pair"))
 
 
@@ -57,6 +59,8 @@ def encode_translations(
 
     Nothing in `inputs` concerns them. ModelError if the model does not write text.
     """
+    import polars as pl
+
     if base.task != "translation":
         raise ModelError(f"Model `{base.key}` has no text-to-text head, which translation needs.")
     _require_no_languages(base)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from xlwh import draws
 from xlwh.errors import MissingDataError, ModelError
+from xlwh.models import devices
 from xlwh.models.adapters import pinned
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.pins import Pin, pin_folder
@@ -199,12 +200,14 @@ class Zoo:
             )
 
     def device(self) -> torch.device:
-        """Where models run: the one asked for, or CUDA if there is one, else the CPU."""
+        """Where this process's models run: the first of `devices`. XlwhError where it is absent."""
         import torch
 
-        if self._device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self._device)
+        return torch.device(self.devices()[0])
+
+    def devices(self) -> tuple[str, ...]:
+        """Where models run: the one asked for, or those that the environment asks for. XlwhError where one is absent."""
+        return devices.chosen() if self._device == "auto" else (self._device,)
 
     def _model(self, key: str) -> Model:
         if key not in self._study.models:

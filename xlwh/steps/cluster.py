@@ -24,6 +24,7 @@ from typing import Any
 
 from xlwh.errors import StoreError, XlwhError
 from xlwh.models import threads
+from xlwh.models.devices import CPU, Devices
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.bench import Bench, load_libraries, reporting
 from xlwh.steps.errand import Errand
@@ -101,6 +102,11 @@ class Cluster:
 
         XlwhError where Ray is not installed, nothing answers there, or the versions of Ray or Python differ.
         """
+        if Devices.asked().kind == "cuda":
+            raise XlwhError(
+                "--workers ray: Ray deals out the GPUs of its cluster, one to a worker. Leave --device at auto, or set "
+                "it to cpu."
+            )
         threads.threads_of(None)  # notes it in the environment, which actors are given
         if address:
             _require_answer(address)
@@ -108,7 +114,8 @@ class Cluster:
         self._ray = ray = _library(address)
         _connect(ray, address)
         self._study, self._root = ray.put(study), root
-        self._gpus, self._cores = int(ray.cluster_resources().get("GPU", 0) > 0), cores
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0 and Devices.asked().kind != CPU
+        self._gpus, self._cores = int(has_gpus), cores
         self._facts, self._is_of_one_host = Facts.here(), isinstance(Warehouse(root).claims, FileClaims)
         self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
         self._reports: dict[int, tuple[str, int, int]] = {}

@@ -22,6 +22,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from xlwh.models import devices
 from xlwh.steps.base import Key, Progress, StepResult
 from xlwh.steps.bench import Bench, load_libraries, reporting
 from xlwh.steps.errand import Errand
@@ -30,8 +31,6 @@ from xlwh.study import Study
 
 _GONE_S = 10.0
 """A process that broke off is gone by then."""
-_DEVICES = "CUDA_VISIBLE_DEVICES"
-"""Environment variable: the accelerators that a process is to see."""
 
 
 class Processes:
@@ -159,7 +158,8 @@ class _Worker:
 def _begin(study: Study, root: Path, device: str | None, line: Connection) -> None:
     threading.Thread(target=_end_with, args=(line,), daemon=True).start()
     if device is not None:
-        os.environ[_DEVICES] = device
+        # It is the only one that this process sees, whichever the setting names.
+        os.environ[devices.VISIBLE], os.environ[devices.VARIABLE] = device, "cuda"
     _Worker.bench, _Worker.line = Bench(study, root), line
 
 

@@ -214,7 +214,7 @@ def _note(
     if EVALUATED_ROWS in work.provenance:
         sizes = [float(work.provenance[EVALUATED_ROWS])]
     # Torch is loaded where a model was.
-    device = str(context.zoo.device()) if "torch" in sys.modules else "cpu"
+    device = context.zoo.device().type if "torch" in sys.modules else "cpu"
     made, total = [], sum(sizes)
     for planned, size in zip(jobs, sizes, strict=True):
         use, slots = planned.job.model, planned.job.slots

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlwh.errors import XlwhError
-from xlwh.models import Zoo, threads
+from xlwh.models import Zoo, devices, threads
 
 if TYPE_CHECKING:
     from xlwh.steps.crew import Crew
@@ -30,7 +30,6 @@ _BASE = 1_500_000_000
 """Bytes of a worker process beside its models, at the peak (measured on the demo: 1.3 GB, in clustering)."""
 _PER_PARAMETER = 28
 """Bytes a parameter of the largest model: kept loaded (three models of 4), trained (weights, gradients, two moments)."""
-_ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _PROCESSES = re.compile(r"processes:([1-9][0-9]{0,2})")
 
 
@@ -113,7 +112,7 @@ def choose(workers: Workers, zoo: Zoo, models: Iterable[str], side_by_side: int)
     if workers.processes == 0:
         return Choice(0, "as asked for")
     if (found := accelerators(zoo)) is not None:
-        return _on_accelerators(workers, found, side_by_side)
+        return _on_accelerators(workers, zoo, found, side_by_side)
     if workers.processes:
         number = min(workers.processes, max(1, side_by_side))
         return Choice(number, _asked(workers.processes, number))
@@ -137,7 +136,7 @@ def choose(workers: Workers, zoo: Zoo, models: Iterable[str], side_by_side: int)
     return Choice(number, told)
 
 
-def _on_accelerators(workers: Workers, found: Sequence[str], side_by_side: int) -> Choice:
+def _on_accelerators(workers: Workers, zoo: Zoo, found: Sequence[str], side_by_side: int) -> Choice:
     if workers.processes is not None and workers.processes > len(found):
         raise XlwhError(
             f"--workers processes:{workers.processes}: models run on accelerators, of which there "
@@ -146,18 +145,14 @@ def _on_accelerators(workers: Workers, found: Sequence[str], side_by_side: int) 
         )
     number = min(workers.processes or len(found), max(1, side_by_side))
     if workers.processes is None and number < 2:
-        return Choice(0, "models run on the accelerator")
+        return Choice(0, f"models run on the accelerator {zoo.devices()[0]}")
     reason = _asked(workers.processes, number) if workers.processes else f"{len(found)} accelerators"
     return Choice(number, reason, tuple(found[:number]))
 
 
 def take_turns(workers: Workers) -> bool:
     """Whether runs with this setting would share an accelerator of this machine: then they take turns at it."""
-    if workers.ray is not None or not any(Path(device).exists() for device in _ACCELERATORS):
-        return False
-    import torch
-
-    return torch.cuda.is_available()
+    return workers.ray is None and devices.may_be_there() and devices.chosen() != (devices.CPU,)
 
 
 def _asked(asked: int, number: int) -> str:
@@ -168,14 +163,12 @@ def _asked(asked: int, number: int) -> str:
 def accelerators(zoo: Zoo) -> list[str] | None:
     """Names of the accelerators that models run on, as processes are told of them; None where they run on the CPU.
 
-    Imports torch only where there may be one.
+    Imports torch only where there may be one. XlwhError where one is asked for that is absent.
     """
-    if not any(Path(device).exists() for device in _ACCELERATORS) or zoo.device().type == "cpu":
+    if devices.Devices.asked().kind != "cuda" and not devices.may_be_there():
         return None
-    import torch
-
-    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named or [str(number) for number in range(torch.cuda.device_count())]
+    found = zoo.devices()
+    return None if found == (devices.CPU,) else [devices.visible_as(device) for device in found]
 
 
 def available() -> int | None:

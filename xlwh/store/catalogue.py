@@ -386,7 +386,9 @@ def _files_view(table: str, entries: Sequence[Entry]) -> str:
         read.append(f"{packed.format(paths(partly))} and {COLUMN} in ({shown})")
     if len(read) == 1:
         return read[0]
-    return f"select {names} from ({' union all by name '.join(read)})"
+    # Of a union DuckDB reads the first column even where it only counts rows: this one is in no file.
+    counted = (part.replace("select ", "select true as counted, ", 1) for part in read)
+    return f"select {names} from ({' union all by name '.join(counted)})"
 
 
 def _segments(entries: Iterable[Entry]) -> tuple[list[str], dict[str, list[int]]]:

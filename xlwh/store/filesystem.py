@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 from fsspec import AbstractFileSystem
 
 from xlwh.store.addresses import SCHEME
-from xlwh.store.objects import Objects, at_hand, behind, stored
+from xlwh.store.objects import STORED, behind
 
 
 class ReadOnlyFile:
@@ -83,28 +84,38 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
         """`folders` of one warehouse need not exist yet."""
         super().__init__()
         self._folders = tuple(f"{os.path.realpath(folder)}{os.sep}" for folder in folders)
-        self._known: dict[str, str] = {}
+        self._known: dict[str, tuple[str, str | None]] = {}
         self._objects = next((found for place in folders if (found := behind(place.parent))), None)
+        self._home = "" if self._objects is None else f"{os.path.realpath(self._objects.root)}{os.sep}"
 
-    def _real(self, address: str) -> str:
-        """The path of a file. Raises FileNotFoundError for one that is in none of the folders."""
+    def _place(self, address: str) -> tuple[str, str | None]:
+        """The path of a file, and its name in the object store that has it, if one does.
+
+        Raises FileNotFoundError for one that is in none of the folders.
+        """
         if (known := self._known.get(address)) is not None:
             return known
         path = os.path.realpath(address.removeprefix(SCHEME))
         if not path.startswith(self._folders):
             raise FileNotFoundError(errno.ENOENT, "Not a file of the warehouse", address)
-        if (objects := self._stored(path)) is not None:
-            # Not remembered: a copy can be gone by the next time.
-            return str(at_hand(objects.root, os.path.relpath(path, objects.root)))
+        name = None if self._objects is None else path.removeprefix(self._home)
         # Stored files never change, and keep their places.
-        self._known[address] = path
+        self._known[address] = path, name if name is not None and name.startswith(STORED) else None
+        return self._known[address]
+
+    def _real(self, address: str) -> str:
+        """The path of a file that is there, brought from the object store where it has to be."""
+        path, name = self._place(address)
+        if self._objects is not None and name is not None:
+            with suppress(FileNotFoundError):
+                self._objects.bring(name)
         return path
 
-    def _stored(self, path: str) -> Objects | None:
-        """The object store that has a file; None for one of the disk alone."""
-        if self._objects is None:
-            return None
-        return stored(self._objects.root, os.path.relpath(path, self._objects.root))
+    def _stat(self, address: str) -> os.stat_result:
+        try:
+            return os.stat(self._place(address)[0])
+        except FileNotFoundError:
+            return os.stat(self._real(address))  # a copy can be gone
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> ReadOnlyFile:
         """Open a file to read from; PermissionError for any other mode."""
@@ -114,13 +125,13 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Size and type of a file."""
-        found = os.stat(self._real(path))
+        found = self._stat(path)
         kind = "file" if stat.S_ISREG(found.st_mode) else "other"
         return {"name": path, "size": found.st_size, "type": kind}
 
     def modified(self, path: str) -> datetime:
         """When a file was written, UTC."""
-        return datetime.fromtimestamp(os.stat(self._real(path)).st_mtime, UTC)
+        return datetime.fromtimestamp(self._stat(path).st_mtime, UTC)
 
     def exists(self, path: str, **_: Any) -> bool:
         """Whether there is such a file."""
@@ -139,9 +150,10 @@ class StoredFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def glob(self, path: str, maxdepth: int | None = None, **_: Any) -> list[str]:
         """The file of exactly this name, if there is one: no character stands for others."""
-        if self._stored(os.path.realpath(path.removeprefix(SCHEME))) is not None:
-            # Asked for every file of a table, before any is read: whether it is there, its opening tells.
-            return [path]
+        with suppress(FileNotFoundError):
+            if self._place(path)[1] is not None:
+                # Asked for every file of a table, before any is read: whether it is there, its opening tells.
+                return [path]
         return [path] if self.isfile(path) else []
 
     mkdir = makedirs = rmdir = rm = rm_file = mv = cp_file = copy = touch = pipe_file = put_file = _refuse

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from xlwh.digests import sha256
-from xlwh.errors import StoreError
+from xlwh.errors import HeldError, StoreError
 from xlwh.failures import full_disk
 from xlwh.store.bucket import Bucket, TakenError
 from xlwh.store.files import (
@@ -35,6 +35,7 @@ from xlwh.store.files import (
     remove,
     write_whole,
 )
+from xlwh.store.locks import FileLock
 from xlwh.store.roots import LOCAL, SOURCE, folder_of, is_url, source_of, url_of
 from xlwh.store.uses import Uses
 from xlwh.texts import parsed_toml
@@ -349,9 +350,16 @@ class Objects:
                 except FileNotFoundError:
                     # As of one that is gone from a folder: `check` says so, and nothing else is read in its place.
                     remove(path)
-        for path in (self.root / "sql").glob("*.sql"):
-            if f"sql/{path.name}" not in wanted:
-                path.unlink(missing_ok=True)
+        others = [path for path in (self.root / "sql").glob("*.sql") if f"sql/{path.name}" not in wanted]
+        if others:
+            # What another process is about to commit stays: it removes the others itself.
+            with suppress(HeldError), self.own_sql():
+                for path in others:
+                    path.unlink(missing_ok=True)
+
+    def own_sql(self, wait_s: float = 0.0) -> FileLock:
+        """Held by who changes the SQL of one's own here. `HeldError` where another process does, for longer than `wait_s`."""
+        return FileLock(self.root / "sql.lock", f"The SQL of {self.root}", wait_s)
 
     # Room.
 

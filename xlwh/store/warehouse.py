@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -224,12 +224,17 @@ class Warehouse:
         They are copied, so that the warehouse can be read without the study, and are artefacts of the last commit then.
         Without such a folder nothing changes. Raises `SqlError` naming the file, and changes nothing, if one cannot be made into a view.
         """
+        if not folder.is_dir():
+            return
+        objects = behind(self.root)
+        with nullcontext() if objects is None else objects.own_sql(wait_s=60):
+            self._adopt(folder)
+
+    def _adopt(self, folder: Path) -> None:
         from xlwh.store import metrics
         from xlwh.store.catalogue import try_out
         from xlwh.store.views import load, with_shipped
 
-        if not folder.is_dir():
-            return
         mine = self.root / OWN_SQL
         wanted = {file.name: file.read_bytes() for file in sorted(folder.glob("*.sql"))}
         there = dict[str, bytes]()

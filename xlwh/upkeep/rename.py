@@ -258,7 +258,7 @@ class Renamer:
 
     def _copy_checkpoint(self, found: Artefact, target: Path) -> Artefact:
         """Give a checkpoint that was made here its new place too; `gc` removes the old one."""
-        from xlwh.models.finetune import TRAINING_FILE
+        from xlwh.models.training_record import TRAINING_FILE
 
         root, source = self.warehouse.root, f"{PLACES['model']}/{found.name}/{found.fingerprint}"
         place = target.relative_to(root).as_posix()

@@ -27,6 +27,7 @@ COMMANDS = [
     "pin",
     "fetch",
     "plan",
+    "devices",
     "sql",
     "tables",
     "describe",
@@ -294,7 +295,7 @@ def test_any_other_broken_pipe_is_told(xlwh, filled, monkeypatch):
     def broken(*_, **__):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("xlwh.store.Warehouse.entries", broken)
+    monkeypatch.setattr("xlwh.store.Warehouse.sources", broken)
     code, _, err = xlwh("tables")
     assert code == 1
     assert "Broken pipe" in err

@@ -253,6 +253,7 @@ def commands(other: Path) -> dict[str, tuple[object, ...]]:
         "catalogue": (),
         "take": (other, "examples"),
         "readers": None,
+        "devices": None,
         "drop": ("--yes",),
         "rename": ("model", "a", "b"),
         "recover": None,

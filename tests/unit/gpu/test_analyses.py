@@ -57,7 +57,6 @@ NOT_HERE = {
     "xlwh/models/loaded.py": "says which it is",
     "xlwh/models/zoo.py": "chooses it",
     "xlwh/steps/work.py": "passes it on to steps",
-    "xlwh/steps/workers.py": "counts accelerators",
 }
 """Modules that name a device and launch no kernel of their own."""
 

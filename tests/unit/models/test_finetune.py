@@ -24,11 +24,12 @@ from xlwh.digests import HashCache
 from xlwh.errors import ModelError, StoreError
 from xlwh.models import finetune as module
 from xlwh.models import training_state
-from xlwh.models.finetune import Job, finetune, learning_rate, read_training
+from xlwh.models.finetune import Job, finetune, learning_rate
 from xlwh.models.loaded import LoadedModel
 from xlwh.models.loading import load_trainable
 from xlwh.models.pins import pin_folder
 from xlwh.models.training_data import OBJECTIVES, canonical_labels, epoch_batches, prepare
+from xlwh.models.training_record import read_training
 from xlwh.store import empty
 from xlwh.study import Finetune, Model
 from xlwh.study.models import Inputs

@@ -11,7 +11,7 @@ import pytest
 from made_up import parallel
 
 from xlwh.models import Zoo
-from xlwh.models.finetune import read_training
+from xlwh.models.training_record import read_training
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS

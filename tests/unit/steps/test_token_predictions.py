@@ -13,7 +13,7 @@ import pytest
 from xlwh.corpora.spans import joined
 from xlwh.errors import ModelError
 from xlwh.models import Zoo
-from xlwh.models.finetune import read_training
+from xlwh.models.training_record import read_training
 from xlwh.steps.base import Key
 from xlwh.steps.context import Context
 from xlwh.steps.plan import STEPS

@@ -12,13 +12,14 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
+from pretend_gpu import visible_gpus
 from small_study import settings
 
 from xlwh.demo import study_path
 from xlwh.errors import HeldError, XlwhError
-from xlwh.models import Zoo, sizes, threads
+from xlwh.models import Zoo, devices, sizes, threads
 from xlwh.models.sizes import Size
-from xlwh.steps import ahead, bench, crew, deal, workers
+from xlwh.steps import ahead, bench, cluster, crew, deal, workers
 from xlwh.steps.ahead import Ahead
 from xlwh.steps.base import Key, StepResult
 from xlwh.steps.deal import TRIES, Deal
@@ -126,12 +127,39 @@ def test_what_is_asked_for_is_done_but_not_on_an_accelerator(machine, zoo):
         choose(Workers(5), zoo, ["base"], 40)
 
 
+def test_every_gpu_has_a_process_and_named_ones_are_those(study, tmp_path, monkeypatch):
+    zoo = Zoo(study, Warehouse(tmp_path / "warehouse", create=True))
+    monkeypatch.delenv(devices.VARIABLE, raising=False)
+    with visible_gpus(4):
+        choice = choose(Workers(None), zoo, ["base", "pos"], 40)
+        assert (choice.number, choice.devices) == (4, ("0", "1", "2", "3"))
+        assert workers.take_turns(Workers(None))
+        monkeypatch.setenv(devices.VISIBLE, "4,5,6,GPU-7")
+        monkeypatch.setenv(devices.VARIABLE, "cuda:1,cuda:3")
+        assert choose(Workers(None), zoo, ["base"], 40).devices == ("5", "GPU-7")
+        with pytest.raises(XlwhError, match="of which there are 2 here"):
+            choose(Workers(3), zoo, ["base"], 40)
+        monkeypatch.setenv(devices.VARIABLE, "cpu")
+        assert choose(Workers(None), zoo, ["base"], 40).devices == ()
+        assert not workers.take_turns(Workers(None))
+    # Asked for in so many words, and not there.
+    monkeypatch.setenv(devices.VARIABLE, "cuda")
+    with visible_gpus(0), pytest.raises(XlwhError, match="finds no GPU"):
+        choose(Workers(None), zoo, ["base"], 40)
+
+
 def test_a_cluster_is_asked_for_as_many_workers_as_there_are_partitions(machine, zoo, monkeypatch):
     choice = choose(Workers.parse("ray:10.0.0.1:6379"), zoo, ["base"], 40)
     assert (choice.number, choice.cores, choice.ray) == (40, 1, "10.0.0.1:6379")
     assert str(choice) == "Workers: on the Ray cluster at 10.0.0.1:6379 (as asked for)"
     monkeypatch.setattr(zoo, "size", lambda model: Size(10**9, 10**9))
     assert choose(Workers.parse("ray"), zoo, ["base"], 1).cores == 4
+
+
+def test_ray_deals_out_gpus_itself(study, tmp_path, monkeypatch):
+    monkeypatch.setenv(devices.VARIABLE, "cuda:1")
+    with pytest.raises(XlwhError, match="Ray deals out the GPUs"):
+        cluster.Cluster(study, tmp_path, "", 1)
 
 
 @pytest.mark.parametrize(("partitions", "processes"), [(1, "1 process"), (3, "3 processes")])
@@ -390,8 +418,11 @@ def test_a_process_sees_the_accelerator_that_is_its_own(study, zoo, tmp_path):
     worker = kind.start(1)
     try:
         # It may be set before torch looks for devices, and no later.
-        seen = worker._executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES")
-        assert seen.result() == "GPU-5"
+        seen = [
+            worker._executor.submit(os.getenv, name).result() for name in (devices.VISIBLE, devices.VARIABLE)
+        ]
+        # Of the one that it sees, whatever the command was asked for.
+        assert seen == ["GPU-5", "cuda"]
     finally:
         worker.kill()
     assert kind.makes_all

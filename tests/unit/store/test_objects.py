@@ -23,11 +23,12 @@ from xlwh.store import objects as module
 from xlwh.store.compaction import compact
 from xlwh.store.integrity import require_undamaged
 from xlwh.store.manifest import ConflictError
+from xlwh.store.manifest_sql import SqlManifest
 from xlwh.store.move import to_postgres, to_sqlite
 from xlwh.store.objects import COPIES, behind, root_of
 from xlwh.store.postgres import Address
 from xlwh.store.recover import recover
-from xlwh.store.roots import LOCAL, is_url, url_of
+from xlwh.store.roots import LOCAL, folder_of, is_url, url_of
 from xlwh.store.take import take
 from xlwh.store.write import make_current, write_frame
 
@@ -293,6 +294,24 @@ def test_copies_take_no_more_than_they_may(filled, monkeypatch):
     files[0].unlink()
     with pytest.raises(StoreError, match=COPIES):
         warehouse.scan("token_attributions")
+
+
+def test_sql_that_another_process_is_about_to_commit_is_left_alone(filled, node, tmp_path, monkeypatch):
+    folder = tmp_path / "sql"
+    folder.mkdir()
+    (folder / "mine.sql").write_text("-- mine: A number.\nselect 1 as n")
+    commit, others = SqlManifest.commit, list[list[str]]()
+
+    def beside(manifest, **changes):
+        # Who opens the warehouse in this moment has the state before.
+        Warehouse(filled).sources()
+        others.append([path.name for path in (folder_of(filled) / "sql").glob("*.sql")])
+        return commit(manifest, **changes)
+
+    monkeypatch.setattr(SqlManifest, "commit", beside)
+    Warehouse(filled).adopt_sql(folder)
+    assert others == [["mine.sql"]]
+    assert "mine" in Warehouse(filled).sources().names
 
 
 def test_sql_of_ones_own_reaches_the_other_machines(filled, node, tmp_path):

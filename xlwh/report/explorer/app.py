@@ -15,11 +15,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from xlwh.errors import MissingDataError, SqlError, XlwhError
+from xlwh.guard import Guard
 from xlwh.report import page
 from xlwh.report.explorer import concept as concepts
 from xlwh.report.explorer import drill_pages, example_page, pages, sqlcell
 from xlwh.report.explorer import example as parallel
-from xlwh.report.explorer.security import Guard
 from xlwh.report.explorer.state import Explorer, Shown
 from xlwh.report.export import ENDINGS, picture, refuse_unmet, table
 from xlwh.report.figures import Missing, figure, render, sections

@@ -140,7 +140,7 @@ def _training(work: Work, job: Job, folder: Path) -> Mapping[str, Any]:
 
     A run that was interrupted goes on from its last checkpoint.
     """
-    from xlwh.models.finetune import read_training
+    from xlwh.models.training_record import read_training
 
     def rows(dataset: str, languages: Iterable[str]) -> pl.DataFrame:
         # In the order of the languages and then of the ids, whatever the order of the files.
