@@ -187,7 +187,7 @@ class PathIntegrals:
         worst[joined] += error[joined + 1] > error[joined]
 
         noise = is_piece & self._at_noise(piece, worst)
-        reducible: Floats = np.bincount(item, np.where(noise, 0.0, piece), count)
+        reducible = np.bincount(item, np.where(noise, 0.0, piece), count).astype(np.float64)
         total = np.bincount(item, piece, count)
         change = np.abs(self._f[self._last] - self._f[self._first])
         allowance = self._tolerance * np.maximum(change, self._epsilon)
@@ -244,7 +244,7 @@ class PathIntegrals:
                 (width[alone][:, None] * _SIMPSON).ravel(),
             ]
         )
-        by_node: Floats = np.bincount(nodes, weights, len(self._owner))
+        by_node = np.bincount(nodes, weights, len(self._owner)).astype(np.float64)
         used = np.flatnonzero(is_done[self._owner])
         used = used[np.argsort(self._owner[used], kind="stable")]
         # Of two siblings the first stands for both.
