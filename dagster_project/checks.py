@@ -259,6 +259,9 @@ def converged(warehouse: Warehouse, table: str) -> Verdict:
     missed = shares.filter(pl.col("converged") < CONVERGED_SHARE).sort("converged").collect()
     overall = runs.select(pl.col("converged").mean()).collect().item()
     note = "" if overall is None else f"{overall:.2%} of all runs converged"
+    stops = runs.drop_nulls("stopped").group_by("stopped").len().sort("stopped").collect()
+    if stops.height:
+        note += "; refinement ended by " + ", ".join(f"{reason}: {count:,}" for reason, count in stops.rows())
     return Verdict(missed, _height(runs), note)
 
 

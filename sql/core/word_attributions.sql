@@ -16,6 +16,7 @@
 -- column char_end: One past its last code point.
 -- column num_tokens: Sub-tokens of the word.
 -- column attribution: Signed attribution, in logits.
+-- column attribution_error: Sum of the estimated errors of its sub-tokens; NULL where the method estimates none.
 -- column converged: Whether the attributions of the example converged (attribution_runs); NULL for methods without completeness.
 select
     a.model, a.dataset, a.split, a.language, a.example_id, a.method, a.target, t.word_index,
@@ -25,6 +26,7 @@ select
     any_value(t.word_end) as char_end,
     count(*) as num_tokens,
     sum(a.attribution::double) as attribution,
+    sum(a.attribution_error::double) as attribution_error,
     any_value(r.converged) as converged
 from token_attributions as a
 join tokens as t using (model, dataset, split, language, example_id, position)

@@ -207,28 +207,36 @@ def predictions(size: int = 256) -> Figures:
     return _figures(watch, size, _launch(predict))
 
 
+LIG_ROWS, LIG_LENGTH = 1024, 24
+"""Rows of a batch, all of one length, with which integrated gradients are measured: what a batch costs once is in it."""
+
+
 def _lig(loaded: Any, examples: Any, **settings: Any) -> int:
     from xlwh.attribution.base import Item
     from xlwh.attribution.lig import lig
     from xlwh.study import Lig
 
     items = [Item(row, row % CLASSES) for row in range(len(examples))]
-    return sum(made.num_gradient_rows for _, made in lig(loaded, examples, items, Lig(**settings), 2048))
+    tokens = LIG_ROWS * LIG_LENGTH
+    with patch("xlwh.models.fitting.BATCH_ROWS", LIG_ROWS):
+        return sum(
+            made.num_gradient_rows for _, made in lig(loaded, examples, items, Lig(**settings), tokens)
+        )
 
 
 def _lig_launch() -> float:
     return _launch(lambda loaded, one: _lig(loaded, one, quadrature="fixed", steps=1), turns=5)
 
 
-def lig_adaptive(size: int = 12) -> Figures:
-    loaded, examples = classifier(scale=6), encoded(size)
+def lig_adaptive(size: int = 256) -> Figures:
+    loaded, examples = classifier(scale=14), encoded(size, LIG_LENGTH)
     with watched(loaded.model, "forward") as watch:
-        rows = _lig(loaded, examples, tolerance=1e-4, max_rows=400)
+        rows = _lig(loaded, examples, tolerance=1e-3, max_rows=400)
     return _figures(watch, rows, _lig_launch())
 
 
-def lig_fixed(size: int = 16) -> Figures:
-    loaded, examples = classifier(), encoded(size)
+def lig_fixed(size: int = 64) -> Figures:
+    loaded, examples = classifier(), encoded(size, LIG_LENGTH)
     with watched(loaded.model, "forward") as watch:
         rows = _lig(loaded, examples, quadrature="fixed", steps=50)
     return _figures(watch, rows, _lig_launch())

@@ -48,6 +48,10 @@ class Attribution:
     num_forward_rows: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
     """What a reader must know of this method on this model; stored beside the parameters."""
+    errors: NDArray[np.float64] | None = None
+    """Estimated quadrature error of each attribution, absolute, in logits; None for methods that have no estimate."""
+    stopped: str | None = None
+    """Why the refinement ended (`xlwh.attribution.quadrature.Stop`); None where nothing is refined."""
 
     @property
     def delta(self) -> float | None:

@@ -67,10 +67,10 @@ _SALIENCY = "xlwh.attribution.saliency:saliency"
 _RELEASED = "xlwh.attribution.released:released"
 
 METHODS: dict[str, Registered] = {
-    "lig": Registered("xlwh.attribution.lig:lig", "2"),
-    "lig_fixed": Registered("xlwh.attribution.lig:lig", "2"),
-    "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
-    "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients", "2"),
+    "lig": Registered("xlwh.attribution.lig:lig", "3"),
+    "lig_fixed": Registered("xlwh.attribution.lig:lig", "3"),
+    "integrated_gradients": Registered("xlwh.attribution.lig:integrated_gradients", "3"),
+    "integrated_gradients_mask": Registered("xlwh.attribution.lig:integrated_gradients", "3"),
     "input_x_gradient": Registered(_SALIENCY, shared=True),
     "attention": Registered(_SALIENCY, "2", shared=True),
     "scaled_attention": Registered(_SALIENCY, "2", shared=True),

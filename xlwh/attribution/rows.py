@@ -47,6 +47,8 @@ def attribution_rows(
         "f_baseline": [each.f_baseline for each in made],
         "convergence_delta": [each.delta for each in made],
         "relative_delta": [each.relative_delta for each in made],
+        "stopped": [each.stopped for each in made],
+        "ordered_share": [ordered_share(each) for each in made],
         "num_gradient_rows": [each.num_gradient_rows for each in made],
         "num_forward_rows": [each.num_forward_rows for each in made],
         "parameters": [json.dumps({**described, **each.details}, sort_keys=True) for each in made],
@@ -57,8 +59,33 @@ def attribution_rows(
     tokens = keys[np.repeat(np.arange(len(made)), lengths).tolist()].with_columns(
         position=pl.Series(np.concatenate([_positions(placed, place) for place in places])),
         attribution=pl.Series(np.concatenate([each.values for each in made])),
+        attribution_error=pl.concat(
+            [
+                pl.Series(each.errors, dtype=pl.Float64)
+                if each.errors is not None
+                else pl.repeat(None, len(each.values), dtype=pl.Float64, eager=True)
+                for each in made
+            ]
+        ),
     )
     return {"attribution_runs": _flagged(runs, tolerance), "token_attributions": tokens}
+
+
+def ordered_share(attribution: Attribution) -> float | None:
+    """Share of pairs of tokens whose order is known: they differ by more than their errors together.
+
+    Tokens without attribution, such as special ones, are in no pair. None where no errors are estimated, or no pairs are.
+    """
+    if attribution.errors is None:
+        return None
+    values, errors = attribution.values, attribution.errors
+    counted = (values != 0) | (errors != 0)
+    values, errors = values[counted], errors[counted]
+    count = len(values)
+    if count < 2:
+        return None
+    apart = np.abs(values[:, None] - values) > errors[:, None] + errors
+    return float(apart.sum() / (count * (count - 1)))
 
 
 def _positions(placed: Placed, place: int) -> NDArray[np.integer]:
@@ -93,6 +120,12 @@ def convergence(runs: pl.DataFrame) -> dict[str, object]:
         found["converged"] = runs["converged"].mean()
         found["median relative delta"] = runs["relative_delta"].median()
         found["median gradient rows"] = runs["num_gradient_rows"].median()
+    stops = runs["stopped"].drop_nulls()
+    if len(stops):
+        found["stopped"] = ", ".join(
+            f"{reason} {(stops == reason).mean():.1%}" for reason in sorted(set(stops))
+        )
+        found["median ordered share"] = runs["ordered_share"].median()
     used = {json.loads(text).get("baseline") for text in runs["parameters"].unique()} - {None}
     return found | ({"baseline": ", ".join(sorted(used))} if used else {})
 

@@ -6,6 +6,7 @@ sub-token of the model was measured to take. No number depends on how work is cu
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,8 +113,18 @@ def each_batch(
     """
     on_gpu = loaded.device.type == "cuda"
     rows = batch_rows or (GPU_ROWS if on_gpu else BATCH_ROWS)
-    parts = {"parts": GPU_PARTS} if on_gpu else {}
-    return fitted(loaded, plan(lengths, loaded.max_length, batch_tokens, rows, **parts), compute)
+    return fitted(loaded, plan(lengths, loaded.max_length, batch_tokens, rows, **_parts(loaded)), compute)
+
+
+def by_padded_length(
+    loaded: LoadedModel, lengths: Sequence[int] | NDArray[np.int64]
+) -> list[tuple[Rows, int]]:
+    """(rows, padded length) of all rows, those of one padded length together, as `each_batch` has them."""
+    return plan(lengths, loaded.max_length, sys.maxsize, max(1, len(lengths)), **_parts(loaded))
+
+
+def _parts(loaded: LoadedModel) -> dict[str, int]:
+    return {"parts": GPU_PARTS} if loaded.device.type == "cuda" else {}
 
 
 def fitted(

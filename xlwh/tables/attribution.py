@@ -22,6 +22,7 @@ class AttributionRuns(Table):
     partition_by = ("model", "language")
     named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "method", "target")
+    version = 2
 
     model = model_column()
     dataset = dataset_column()
@@ -55,6 +56,20 @@ class AttributionRuns(Table):
         nullable=True,
         description="relative_delta is within the tolerance; NULL for methods without completeness.",
     )
+    stopped = dy.String(
+        nullable=True,
+        regex="^(tolerance|noise|limit)$",
+        description="Why the refinement ended: the panel errors are within the tolerance; what is left of them is rounding; "
+        "there were no rows or halvings left. NULL where nothing is refined.",
+    )
+    ordered_share = dy.Float64(
+        nullable=True,
+        min=0,
+        max=1,
+        allow_nan=False,
+        description="Share of pairs of sub-tokens whose attributions differ by more than their errors together: what is known "
+        "of the ranks. NULL where errors are not estimated.",
+    )
     num_gradient_rows = dy.Int32(nullable=False, min=0, description="Forward-and-backward rows evaluated.")
     num_forward_rows = dy.Int32(nullable=False, min=0, description="Forward-only rows evaluated.")
     parameters = dy.String(nullable=False, description="The method's parameters, as JSON.")
@@ -66,6 +81,7 @@ class TokenAttributions(Table):
     partition_by = ("model", "language")
     named_by = ("dataset",)
     key = ("model", "dataset", "split", "language", "example_id", "method", "target", "position")
+    version = 2
 
     model = model_column()
     dataset = dataset_column()
@@ -80,6 +96,13 @@ class TokenAttributions(Table):
         allow_nan=False,
         allow_inf=False,
         description="Signed attribution, in logits, summed over embedding dimensions.",
+    )
+    attribution_error = dy.Float32(
+        nullable=True,
+        min=0,
+        allow_nan=False,
+        allow_inf=False,
+        description="Its estimated quadrature error, absolute; NULL where the method estimates none.",
     )
 
 

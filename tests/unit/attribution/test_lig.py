@@ -13,7 +13,7 @@ from captum.attr import LayerIntegratedGradients
 
 from xlwh.attribution.base import Item
 from xlwh.attribution.lig import lig
-from xlwh.attribution.path import PathModel
+from xlwh.attribution.path import PathModel, Paths
 from xlwh.attribution.random import random_attribution
 from xlwh.models import LoadedModel, Zoo
 from xlwh.models.predict import predict
@@ -55,6 +55,10 @@ def test_attributions_add_up_to_the_change_of_the_logit(case: Case) -> None:
         assert result.relative_delta <= 0.02 or abs(result.delta or 0) < 1e-5
         special = encoded.special[encoded.row(item.example)]
         assert (result.values[special] == 0).all()
+        assert result.stopped in ("tolerance", "noise")
+        assert result.errors is not None
+        assert (result.errors[special] == 0).all()
+        assert result.errors.sum() >= abs(result.delta or 0) - 1e-5
 
 
 def test_batching_changes_nothing(case: Case) -> None:
@@ -153,14 +157,14 @@ def test_densities_held_at_once_are_bounded(
     window = 3 * 4 * parameters.max_rows * int(encoded.lengths.max())
     monkeypatch.setattr("xlwh.attribution.lig.WINDOW_BYTES", window)
     together: list[int] = []
-    evaluate = PathModel.evaluate
+    genuine = Paths.__init__
 
-    def counted(model: PathModel, points: list[tuple[int, float]]) -> list[tuple[float, np.ndarray]]:
-        lengths = [int(encoded.lengths[items[index].example]) for index in {index for index, _ in points}]
+    def counted(paths: Paths, model: PathModel, chosen: list[int]) -> None:
+        lengths = [int(encoded.lengths[items[index].example]) for index in chosen]
         together.append(4 * parameters.max_rows * sum(lengths))
-        return evaluate(model, points)
+        genuine(paths, model, chosen)
 
-    monkeypatch.setattr(PathModel, "evaluate", counted)
+    monkeypatch.setattr(Paths, "__init__", counted)
     assert len(dict(lig(loaded, encoded, items, parameters, 512))) == len(items)
     assert len(together) > 1
     assert max(together) <= window

@@ -144,6 +144,8 @@ def test_another_tolerance_renews_the_flag_and_the_parameters() -> None:
         {
             "relative_delta": [0.1, 0.3],
             "num_gradient_rows": [8, 16],
+            "stopped": ["tolerance", "noise"],
+            "ordered_share": [1.0, 0.5],
             "parameters": ['{"baseline": "pad", "tolerance": 0.01}'] * 2,
             "converged": [False, False],
         }
@@ -156,6 +158,8 @@ def test_another_tolerance_renews_the_flag_and_the_parameters() -> None:
         "converged": 0.5,
         "median relative delta": 0.2,
         "median gradient rows": 12.0,
+        "stopped": "noise 50.0%, tolerance 50.0%",
+        "median ordered share": 0.75,
         "baseline": "pad",
     }
 

@@ -13,6 +13,7 @@ import pytest
 from analyses import ANALYSES, World
 from pretend_gpu import BLOCKING_UPLOAD, UPLOAD, Log, pretend_gpu
 
+from xlwh.attribution.path import Paths
 from xlwh.heads import engine
 from xlwh.heads.stack import Layered
 from xlwh.models import Zoo
@@ -98,6 +99,21 @@ def test_batches_have_their_inputs_uploaded_without_a_wait(
         ANALYSES["ForSequenceClassification"][name](world)
         assert log.count(UPLOAD) >= called.batches
         assert log.count(BLOCKING_UPLOAD) <= ONCE, log.table()
+
+
+@pytest.mark.parametrize("name", ["lig", "lig_fixed"])
+def test_paths_wait_once_for_each_refinement_of_all(
+    name: str, many: Callable[[], tuple[World, Called]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refinements = []
+    genuine = Paths.evaluate
+    monkeypatch.setattr(Paths, "evaluate", lambda *given: refinements.append(1) or genuine(*given))
+    with counted(many) as (world, called, log):
+        ANALYSES["ForSequenceClassification"][f"attribution: {name}"](world)
+        # What is downloaded is downloaded there; the last sums come by themselves.
+        waits = sum(log.waits_in("models/batches.py").values())
+        assert waits <= len(refinements) + 1 + ONCE, log.table()
+        assert called.batches > len(refinements) + 1 + 2 * ONCE
 
 
 @pytest.mark.parametrize("steps", [1, 24, 72])

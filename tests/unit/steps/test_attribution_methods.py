@@ -187,7 +187,7 @@ def test_asking_for_more_examples_computes_only_those(world: Any, monkeypatch: p
     assert run(STEPS["attributions"], study(5), KEY).status == "fresh"
     assert asked == [3, 2]
     many = rows(study(5))
-    assert few.join(many, on=few.columns, how="anti").is_empty()
+    assert few.join(many, on=few.columns, how="anti", nulls_equal=True).is_empty()
     assert run(STEPS["attributions"], study(2), KEY).status == "written"
     assert asked == [3, 2], "fewer are asked for, and all of them are there"
     assert rows(study(2))["example_id"].n_unique() == 2

@@ -382,7 +382,7 @@ SQL_EXAMPLES = (
     ("Scores", "select model, language, value, ci_low, ci_high\nfrom task_scores\nwhere metric = 'accuracy'\norder by model, language"),
     ("Consistency beyond the nulls", "select model, target_language, method, score, excess_shuffled, excess_shuffled_low\nfrom ccta\nwhere not is_self\norder by excess_shuffled desc"),
     ("Words that carry a class", "select language, target, word, count(*) as n, avg(attribution) as mean_attribution\nfrom word_attributions\nwhere method = 'lig'\ngroup by all\nhaving n >= 20\norder by mean_attribution desc\nlimit 50"),
-    ("How far integration converged", "select model, language, method, quantile_cont(relative_delta, [0.5, 0.9]) as median_and_90th, avg(converged::int) as converged\nfrom attribution_runs\ngroup by all\norder by all"),
+    ("How far integration converged", "select model, language, method, quantile_cont(relative_delta, [0.5, 0.9]) as median_and_90th, avg(converged::int) as converged, count(*) filter (stopped = 'noise') as ended_by_noise, count(*) filter (stopped = 'limit') as ended_by_limit, median(ordered_share) as ordered_share\nfrom attribution_runs\ngroup by all\norder by all"),
 )  # fmt: skip
 
 
