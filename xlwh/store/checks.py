@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from xlwh.store.checkpoints import resting
 from xlwh.store.connect import KEPT, NAME, CatalogueInfo, read_info, same_place
 from xlwh.store.contract import schema
 from xlwh.store.damage import damage
-from xlwh.store.files import UNFINISHED, files_in
+from xlwh.store.files import UNFINISHED, files_in, may_write
 from xlwh.store.integrity import MEND, Finding, faults
 from xlwh.store.kept import Fingerprints, all_kept, kept_damage, undigested
 from xlwh.store.manifest import Manifest
@@ -84,7 +83,7 @@ class Checker:
         self.undigested = sum(entry.digest is None for entry in self.entries)
         """Stored files without a digest, which are only decoded."""
         self._is_deep = deep and sample is None and not tables
-        self._is_writable = os.access(root, os.W_OK)
+        self._is_writable = may_write(root)
 
     @property
     def files(self) -> int:

@@ -121,9 +121,15 @@ def write_whole(path: Path, content: bytes) -> int:
     return len(content)
 
 
+def may_write(path: Path) -> bool:
+    """Whether this process may write a file, or into a folder, by all rights that it has now."""
+    # By default `os.access` answers for the user who started it, without the rights that it was given besides.
+    return os.access(path, os.W_OK, effective_ids=True)
+
+
 def require_writable(root: Path) -> None:
     """Refuse a warehouse in which this process may not write; `StoreError` says why it may not."""
-    if not root.exists() or os.access(root, os.W_OK):
+    if not root.exists() or may_write(root):
         return
     if os.statvfs(root).f_flag & os.ST_RDONLY:
         why = "its file system may only be read"

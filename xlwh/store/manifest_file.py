@@ -19,7 +19,7 @@ from xlwh.failures import full_disk
 from xlwh.store import artefacts, journal
 from xlwh.store.clock import stored
 from xlwh.store.database import Source
-from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, path_beside, publish
+from xlwh.store.files import MANIFEST, PLACE, UNFINISHED, files_in, may_write, path_beside, publish
 from xlwh.store.journal import Journal, Mark, about
 from xlwh.store.local import require_local
 from xlwh.store.locks import FileLock
@@ -282,7 +282,7 @@ class ManifestFile:
         return self._reading(how), before
 
     def _may_write(self) -> bool:
-        return os.access(self.path.parent, os.W_OK) and os.access(self.path, os.W_OK)
+        return may_write(self.path.parent) and may_write(self.path)
 
     def require_local(self) -> None:
         """Refuse a manifest on a file system of a network, unless nobody writes to it: not this process, and no other."""

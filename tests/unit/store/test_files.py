@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
+from circumstances import another_user
 
+import xlwh
 from xlwh.digests import sha256
 from xlwh.errors import StoreError
 from xlwh.store.files import files_in, make_folder, remove, remove_folder, replacing, write_whole
 from xlwh.store.parquet import write_parquet
 
+PACKAGE = Path(xlwh.__file__).parent
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
 
 
@@ -117,3 +124,28 @@ def test_a_file_is_replaced_with_its_mode_and_a_link_stays_one(tmp_path):
     assert file.read_bytes() == b"other"
     assert file.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in file.parent.iterdir()] == ["f"]
+
+
+def test_what_may_be_written_is_asked_with_all_rights_that_a_process_has(tmp_path):
+    """A right besides the user's own, as containers give: here to go through a folder that is closed to others."""
+    if (starting := another_user()) is None:
+        pytest.skip("needs setpriv and the right to become another user")
+    closed, mine = tmp_path / "closed", tmp_path / "closed" / "mine"
+    mine.mkdir(parents=True)
+    closed.chmod(0o700)
+    mine.chmod(0o777)
+    program = (
+        f"from pathlib import Path; from xlwh.store.files import may_write; import os; mine = Path({str(mine)!r}); "
+        "(mine / 'file').write_text('here'); print(may_write(mine), may_write(mine.parent))"
+    )
+    ran = subprocess.run([*starting, sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.stdout == "True False\n", ran.stderr
+
+
+def test_nobody_asks_in_another_way():
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"os\.access\(", path.read_text(encoding="utf-8"))
+    }
+    assert asking == {"store/files.py"}
