@@ -11,6 +11,7 @@ import polars as pl
 from xlwh.steps.base import Key
 from xlwh.steps.planning import Planner
 from xlwh.store import Entry, Slot, Warehouse, schema
+from xlwh.tables import TABLES
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 
@@ -47,9 +48,13 @@ def parallel_rows(dataset: str, languages: Iterable[str], split: str = "dev") ->
 
 def row(table: str, **values: Any) -> pl.DataFrame:
     """One row of a table: these values, and nothing in the other columns."""
-    types = schema(table)
-    return pl.DataFrame([{name: _nothing(dtype) for name, dtype in types.items()} | values], schema=types)
+    types, columns = schema(table), TABLES[table].columns()
+    nothing = {name: _nothing(dtype, columns[name]) for name, dtype in types.items()}
+    return pl.DataFrame([nothing | values], schema=types)
 
 
-def _nothing(dtype: pl.DataType) -> Any:
-    return 0 if dtype.is_numeric() else "" if dtype == pl.String else None
+def _nothing(dtype: pl.DataType, column: Any) -> Any:
+    if dtype != pl.String:
+        return 0 if dtype.is_numeric() else None
+    # Where a text has a form, an empty one has none.
+    return None if column.nullable and (column.regex or column.min_length) else ""

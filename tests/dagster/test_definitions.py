@@ -191,6 +191,7 @@ def test_views_have_the_lineage_of_their_sql(graph):
             assert parents == set(view.depends_on)
     assert {key.to_user_string() for key in _node(graph, "ccta").parent_keys} == {
         "ccta_pairs",
+        "examples",
         "attribution_runs",
         "predictions",
     }

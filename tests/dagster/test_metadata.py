@@ -94,7 +94,15 @@ def test_pictures_of_scores_and_of_completeness(root):
     warehouse = Warehouse(root)
     texts = {name: name for name, dtype in schema("attribution_runs").items() if dtype == pl.String}
     rows = [
-        {**texts, "model": "m", "language": "en", "example_id": str(n), "method": method, "parameters": "{}"}
+        {
+            **texts,
+            "model": "m",
+            "language": "en",
+            "example_id": str(n),
+            "method": method,
+            "parameters": "{}",
+            "stopped": None,
+        }
         | {"f_input": 1.0, "relative_delta": 0.001 * n if method == "lig" else None, "converged": True}
         | {"num_gradient_rows": 1, "num_forward_rows": 1}
         for n in range(5)

@@ -148,7 +148,7 @@ def server(request, tiny_study, tmp_path):
 def test_a_backfill_and_a_clean_end(server, tmp_path):
     nodes = {node["assetKey"]["path"][-1]: node for node in server.wait()}
     needed = {key["path"][-1] for key in nodes["ccta"]["dependencyKeys"]}
-    assert needed == {"ccta_pairs", "attribution_runs", "predictions"}
+    assert needed == {"ccta_pairs", "examples", "attribution_runs", "predictions"}
     assert nodes["ccta"]["groupName"] == "views"
 
     # Nobody but this machine is listened to: 0100007F is 127.0.0.1.
