@@ -6,7 +6,7 @@ import importlib
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -204,7 +204,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         doing = "" if isinstance(error, XlwhError) or not running.command else f"xlwh {running.command}: "
         places = [place for place in (running.root, Path()) if place is not None]
-        click.echo(f"Error: {doing}{told(error, places)}", err=True)
+        click.echo(f"Error: {doing}{_on_lines(told(error, places), places)}", err=True)
         return 1
 
 
@@ -216,6 +216,13 @@ def _is_read(stream: IO[str]) -> bool:
     except (OSError, ValueError):  # no file of the system
         return True
     return not poll.poll(0)
+
+
+def _on_lines(text: str, places: Iterable[Path]) -> str:
+    """What is said, on its own lines only: names of folders break none, and nothing commands the terminal."""
+    for place in places:
+        text = text.replace(str(place), str(place).replace("\n", "\\n"))
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 def _stopped(running: _Running) -> int:

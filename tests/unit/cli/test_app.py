@@ -299,3 +299,9 @@ def test_any_other_broken_pipe_is_told(xlwh, filled, monkeypatch):
     code, _, err = xlwh("tables")
     assert code == 1
     assert "Broken pipe" in err
+
+
+def test_no_name_breaks_the_line_of_an_error_or_commands_the_terminal(xlwh, tmp_path):
+    code, _, err = xlwh("tables", "--warehouse", tmp_path / "a\nb \x1b[31m\x07")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "a\\nb \\x1b[31m\\x07" in err

@@ -46,7 +46,7 @@ def test_every_command_works_in_a_warehouse_of_that_name(name, xlwh, filled, tmp
     assert {arguments: (code, errors) for arguments, (code, _, errors) in told.items() if code} == {}
     assert told[COMMANDS[0]][1].splitlines()[-1] == "en,=1+1"
     code, _, errors = xlwh("take", folder.with_name("none"), "--warehouse", folder.with_name(f"{name}2"))
-    assert (code, errors.count("\n")) == (1, 1)
+    assert (code, errors.count("\n")) == (1, 1), errors
     assert not folder.with_name(f"{name}2").exists(), "nothing is made where there is nothing to take"
     assert xlwh("take", folder, "examples", "--warehouse", folder.with_name(f"{name}2"))[0] == 0
     assert Warehouse(folder.with_name(f"{name}2")).check() == []
@@ -56,7 +56,7 @@ def test_every_command_works_in_a_warehouse_of_that_name(name, xlwh, filled, tmp
 def test_what_duckdb_cannot_open_is_refused_by_name(mark, xlwh, filled, tmp_path):
     folder = filled.root.rename(tmp_path / f"a{mark}b")
     code, _, errors = xlwh("check", "--warehouse", folder)
-    assert (code, errors.count("\n")) == (1, 1)
+    assert (code, errors.count("\n")) == (1, 1), errors
     assert f"has a `{mark}` in its path" in errors
 
 
