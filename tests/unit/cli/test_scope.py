@@ -280,6 +280,7 @@ def test_a_mistake_in_the_study_is_no_reason_to_make_anything_anew(xlwh, study, 
 @pytest.mark.parametrize("table", ["examples", "parallelism", "tokens"])
 def test_a_stored_file_that_cannot_be_read_ends_in_no_traceback(xlwh, study, made, table):
     """Whether it is what is planned from, or is about to be made anew."""
+    made.build_catalogue()
     entry = next(entry for entry in made.entries(table) if entry.slot.keys[0] in ("nli", "a"))
     (made.root / entry.file).chmod(0o644)
     # Of its size: one that was cut short is gone to the planner.
