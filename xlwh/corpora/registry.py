@@ -20,7 +20,7 @@ from xlwh.corpora.request import Request
 from xlwh.errors import CorpusError, StudyError
 from xlwh.study import Study
 
-_UNSET = ("member", "where")
+_UNSET = ("member", "where", "cluster")
 """Options that are left out of a fingerprint where they are not set, since they were added later."""
 
 _SKIP_VERSION = 2

@@ -121,6 +121,7 @@ class World:
                 method=pl.lit(method),
                 target=pl.lit(target),
                 attribution=pl.Series(wave * (LABELS.index(target) + 1) - 0.3),
+                attribution_error=None,
             )
             for target in targets
         )

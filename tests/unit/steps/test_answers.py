@@ -39,6 +39,7 @@ def questions(language: str, split: str, count: int, words: int) -> pl.DataFrame
         "split": [split] * count,
         "language": [language] * count,
         "example_id": [f"{i:03d}" for i in range(count)],
+        "cluster": [f"{i:03d}" for i in range(count)],
         "task": ["question_answering"] * count,
         "text": ["the cat"] * count,
         "text_pair": contexts,

@@ -34,6 +34,7 @@ def sentences(language: str, split: str, count: int, extra: list[list[str]] | No
         "split": [split] * n,
         "language": [language] * n,
         "example_id": [f"{i:03d}" for i in range(n)],
+        "cluster": [f"{i:03d}" for i in range(n)],
         "task": ["token_classification"] * n,
         "text": [" ".join(row) for row in words],
         "text_pair": [None] * n,
