@@ -6,6 +6,7 @@ fresh, and what is left goes into one run per kind of partition wherever that ca
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -34,6 +35,9 @@ from xlwh.store.locks import this_process
 from xlwh.study import Study
 
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+_LOST = re.compile(r"(?:psycopg2|sqlalchemy\.exc)\.(?:Operational|Interface)Error\b")
+"""How errors of Dagster's own storage begin, which waits for a server when it connects, and not in the middle."""
 
 Block = tuple[Key, Key]
 """First and last partition of a block that is contiguous in every dimension."""
@@ -244,6 +248,11 @@ class Launcher:
     def _add_problem(self, step: str, told: str) -> None:
         """What ended a step, once where it ends several, such as a cluster that is lost."""
         told = told.removeprefix(f"{XlwhError.__module__}.{XlwhError.__name__}: ")
+        if _LOST.match(told):
+            told = (
+                f"Dagster's connection to its history in PostgreSQL was lost ({' '.join(told.split())}). What was made is "
+                "stored; the same command goes on."
+            )
         for number, known in enumerate(self.problems):
             if known.endswith(f": {told}"):
                 self.problems[number] = f"{known.removesuffix(f': {told}')}, {step}: {told}"

@@ -16,12 +16,13 @@ def alive(pid: int) -> bool:
 def children(pid: int) -> list[int]:
     """All processes that a process, or one of these, has started."""
     parents: dict[int, list[int]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    # Without a pattern, which looks at each file once more: processes end meanwhile.
+    for process in [path for path in Path("/proc").iterdir() if path.name.isdecimal()]:
         try:
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        parents.setdefault(parent, []).append(int(status.parent.name))
+        parents.setdefault(parent, []).append(int(process.name))
     found = list(parents.get(pid, []))
     for each in found:
         found += parents.get(each, [])

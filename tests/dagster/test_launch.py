@@ -274,6 +274,20 @@ def test_what_fails_outside_the_steps_is_a_problem(study, root, fake, monkeypatc
     assert "view x does not parse" in launcher.problems[0]
 
 
+def test_dagsters_lost_connection_says_what_to_do(study, root, fake, monkeypatch):
+    def broken(self):
+        raise type("OperationalError", (Exception,), {"__module__": "psycopg2"})(
+            "server closed\n\tthe connection"
+        )
+
+    monkeypatch.setattr("xlwh.store.Warehouse.build_catalogue", broken)
+    launcher = Launcher(study, root, Watch())
+    launcher.launch(_everything(study, "published_results"), [])
+    [told] = launcher.problems
+    assert "was lost (psycopg2.OperationalError: server closed the connection). What was made" in told
+    assert told.endswith("the same command goes on.")
+
+
 def test_the_pool_has_room_for_runs_that_name_other_gpus(root, monkeypatch):
     def limit_after(asked):
         monkeypatch.setenv(devices.VARIABLE, asked)

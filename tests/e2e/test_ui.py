@@ -14,6 +14,7 @@ from pathlib import Path
 
 import browser
 import pytest
+from processes import children
 
 from dagster_project.resources import FORCE_TAG
 from xlwh.cli import main
@@ -117,19 +118,7 @@ class Server:
         raise AssertionError("the web interface did not come up")
 
     def descendants(self):
-        parents = {}
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = status.read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(status.parent.name))
-        found, waiting = [], [self.process.pid]
-        while waiting:
-            children = parents.get(waiting.pop(), [])
-            found += children
-            waiting += children
-        return found
+        return children(self.process.pid)
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ def test_translations(read: Read) -> None:
     with pytest.raises(CorpusError, match="line 1 holds names of columns"):
         read({"all.tsv": "source\ttarget\none\teins\n"}, "de", reader="parallel", options={"file": "all.tsv"})
     files = {"dev.en": "a\n", "dev.de": "b\n"}
-    with pytest.raises(StudyError, match="no (columns to choose rows by|other columns than)"):
+    with pytest.raises(StudyError, match=r"no (columns to choose rows by|other columns than)"):
         read(files, "de", reader="parallel", options={"where": {"lang": "de"}, "file": "dev.{side}"})
 
 
@@ -302,7 +302,7 @@ def test_layouts_of_their_own(read: Read) -> None:
     assert (reading.examples["example_id"].to_list(), reading.elsewhere) == (["1"], 3)
     for reader in ("xnli", "pawsx"):
         rows = "a text\tanother\t1\n"
-        with pytest.raises(StudyError, match="no (columns to choose rows by|other columns than)"):
+        with pytest.raises(StudyError, match=r"no (columns to choose rows by|other columns than)"):
             read(
                 {"dev-fr.tsv": rows},
                 "fr",

@@ -36,7 +36,7 @@ def test_write_and_ask(warehouse, frames):
     metadata = pl.read_parquet_metadata(path)
     assert {name: metadata[name] for name in metadata if name.startswith("xlwh.")} == {
         "xlwh.table": "token_attributions",
-        "xlwh.version": "1",
+        "xlwh.version": str(TABLES[slot.table].version),
         "xlwh.fingerprint": "mark",
         "xlwh.rows": "6",
         "xlwh.weight_hash": "abc",
