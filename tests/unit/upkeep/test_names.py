@@ -22,6 +22,8 @@ NOT_KEYS = {
     *(
         "split",
         "example_id",
+        "cluster",
+        "stopped",
         "task",
         "text",
         "text_pair",
