@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -16,14 +15,13 @@ from xlwh import failures, interrupts
 def dropped(number):
     """As between two parts of a run: noted by Dagster, and forgotten when the run ends."""
     with capture_interrupts():
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
 
 def turned(number):
     """As where a library gives it a name of its own."""
     try:
-        os.kill(os.getpid(), number)
-        signal.pause()
+        signal.raise_signal(number)
     except KeyboardInterrupt:
         raise ValueError("something went wrong") from None
 
@@ -37,7 +35,7 @@ def panicked(number):
     signals = iter([number])
 
     def called(_):
-        os.kill(os.getpid(), next(signals))
+        signal.raise_signal(next(signals))
         return 1
 
     with raise_interrupts_as(Interrupted):
@@ -58,7 +56,7 @@ def test_a_termination_counts_as_one_and_another_signal_does_not():
     before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
         with interrupts.watched():
-            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -71,7 +69,7 @@ def test_it_is_seen_between_two_pieces_of_work():
             interrupts.require_none()
             seen.append(piece)
             if piece == "b":
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt), interrupts.watched(), capture_interrupts():
         work()
