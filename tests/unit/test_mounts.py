@@ -101,7 +101,7 @@ def test_an_embedded_manifest_can_be_moved_away_from_there(mounted, tmp_path, po
 def test_one_that_nobody_writes_to_can_be_read_there(mounted, tmp_path, monkeypatch):
     Warehouse(tmp_path / "w", create=True)
     mounted((tmp_path, "nfs4"))
-    monkeypatch.setattr("os.access", lambda path, mode: mode != 2)
+    monkeypatch.setattr("os.access", lambda path, mode, **named: mode != 2)
     assert Warehouse(tmp_path / "w").manifest.head() == 0
     (tmp_path / "w" / "manifest.sqlite-wal").touch()
     with pytest.raises(StoreError, match="of the type nfs4"):

@@ -132,7 +132,7 @@ def test_changes_are_found_by_indexes(manifest):
 
 def _read_only(monkeypatch):
     """As on a file system that may only be read; permissions alone do not bind root."""
-    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(os, "access", lambda path, mode, **named: not mode & os.W_OK)
 
 
 def test_a_manifest_that_may_only_be_read_is_read_and_left_alone(manifest, monkeypatch):
